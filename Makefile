@@ -1,0 +1,55 @@
+# wakumail: make serve | test | check | bench | demo. Everything lives in .venv; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+KERNELS := $(wildcard ext/wakumail/*.p[yx]* ext/wakumail/*.h) ext/liblmdb.txt
+DATADIR ?= data
+
+.PHONY: build serve test check lint types wheel bench demo interop clean
+
+build: $(VENV)/built
+
+$(VENV)/bin/python:
+	@$(PYTHON) .ci/toolchain
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools cython
+
+$(VENV)/built: $(VENV)/bin/python pyproject.toml setup.py $(KERNELS)
+	$(BIN)/pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/tested: $(VENV)/built pyproject.toml
+	$(BIN)/pip install --quiet --group dev
+	@touch $@
+
+serve: build ## run a mailserver on an embedded archive in $(DATADIR)
+	$(BIN)/wakumail serve --datadir $(DATADIR)
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/tested
+	$(BIN)/mypy
+
+wheel: $(VENV)/tested ## build sdist and wheel, install the wheel into a clean environment and use it
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --quiet --outdir build/wheel .
+	$(PYTHON) -m venv build/wheel/env
+	build/wheel/env/bin/pip install --quiet build/wheel/*.whl
+	cd build/wheel && env/bin/python ../../tests/wheel_smoke.py
+
+check: lint types test wheel
+
+bench: $(VENV)/tested
+	$(BIN)/python -m pytest bench --benchmark-only
+
+demo: build ## a server, a client that posts, a client that asks back
+	$(BIN)/python bench/demo.py
+
+clean:
+	rm -rf $(VENV) build dist ext/liblmdb ext/wakumail/*.c src/wakumail/*.so src/*.egg-info

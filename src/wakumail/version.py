@@ -1,0 +1,11 @@
+"""What we call ourselves to peers."""
+
+import platform
+from importlib.metadata import version
+
+VERSION = version("wakumail")
+CLIENT_ID = (
+    f"wakumail/v{VERSION}/{platform.system().lower()}-{platform.machine()}"
+    f"/python{platform.python_version()}"
+)
+"""The client id of our hello: name, version, platform, language (RLPx, "Hello")."""
