@@ -1,0 +1,239 @@
+/* Keccak-256 with the padding that Ethereum kept (0x01, not SHA-3's 0x06), for one message or many.
+
+   The permutation is written once, in keccak_rounds.h, over a lane type: a plain word hashes one
+   message, a vector of four or eight words hashes as many messages at once. */
+#ifndef WAKUMAIL_KECCAK_H
+#define WAKUMAIL_KECCAK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define KECCAK_RATE 136         /* bytes absorbed per permutation */
+#define KECCAK_DIGEST 32        /* bytes */
+#define KECCAK_PARTS 3          /* pieces of one message */
+
+typedef struct {
+    uint64_t state[25];
+    uint8_t block[KECCAK_RATE]; /* the one that is being filled */
+    uint32_t fill;              /* bytes of it, always below KECCAK_RATE */
+} keccak_sponge;
+
+typedef struct {
+    const uint8_t *part[KECCAK_PARTS];
+    size_t size[KECCAK_PARTS];
+} keccak_message;
+
+static const uint64_t keccak_round_constants[24] = {
+    0x0000000000000001, 0x0000000000008082, 0x800000000000808a, 0x8000000080008000,
+    0x000000000000808b, 0x0000000080000001, 0x8000000080008081, 0x8000000000008009,
+    0x000000000000008a, 0x0000000000000088, 0x0000000080008009, 0x000000008000000a,
+    0x000000008000808b, 0x800000000000008b, 0x8000000000008089, 0x8000000000008003,
+    0x8000000000008002, 0x8000000000000080, 0x000000000000800a, 0x800000008000000a,
+    0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008,
+};
+
+static inline uint64_t keccak_word(const uint8_t *data)
+{
+    uint64_t word;
+    memcpy(&word, data, sizeof word);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
+static inline void keccak_put_word(uint8_t *out, uint64_t word)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    memcpy(out, &word, sizeof word);
+}
+
+/* Where a lane stands in its message. */
+typedef struct {
+    const keccak_message *message;
+    size_t offset;              /* of the next byte in the current piece */
+    int part;                   /* KECCAK_PARTS: all was read */
+    bool last;                  /* the padded block went out */
+} keccak_reader;
+
+/* The next block of the message: in place where it lies in one piece, else gathered in `room`. */
+static inline const uint8_t *keccak_read(keccak_reader *reader, uint8_t *room)
+{
+    const keccak_message *message = reader->message;
+    size_t filled = 0;
+    while (reader->part < KECCAK_PARTS) {
+        const uint8_t *piece = message->part[reader->part];
+        size_t left = message->size[reader->part] - reader->offset;
+        size_t take = KECCAK_RATE - filled;
+        if (left < take) {
+            take = left;
+        } else if (!filled) {
+            reader->offset += KECCAK_RATE;
+            return piece + reader->offset - KECCAK_RATE;
+        }
+        if (take) {             /* an empty piece may have no address */
+            memcpy(room + filled, piece + reader->offset, take);
+            filled += take;
+            reader->offset += take;
+        }
+        if (filled == KECCAK_RATE)
+            return room;
+        reader->part++;
+        reader->offset = 0;
+    }
+    memset(room + filled, 0, KECCAK_RATE - filled);
+    room[filled] = 0x01;
+    room[KECCAK_RATE - 1] |= 0x80;
+    reader->last = true;
+    return room;
+}
+
+#define LANE uint64_t
+#define LANES 1
+#define NAME(what) keccak_##what##_portable
+#define TARGET
+#include "keccak_rounds.h"
+
+typedef void (*keccak_absorber)(uint64_t *state, const uint8_t *block);
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define KECCAK_X86 1
+
+/* BMI has the and-not and the rotation into another register that the rounds are made of. */
+#define LANE uint64_t
+#define LANES 1
+#define NAME(what) keccak_##what##_bmi
+#define TARGET __attribute__((target("bmi,bmi2")))
+#include "keccak_rounds.h"
+#endif
+
+/* The ways to hash, from the slowest to the fastest. */
+enum keccak_way { KECCAK_PORTABLE, KECCAK_BMI, KECCAK_AVX2, KECCAK_AVX512 };
+
+static bool keccak_can(enum keccak_way way)
+{
+#ifdef KECCAK_X86
+    if (way == KECCAK_BMI)
+        return __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    if (way == KECCAK_AVX2)
+        return __builtin_cpu_supports("avx2");
+    if (way == KECCAK_AVX512)
+        return __builtin_cpu_supports("avx512f");
+#endif
+    return way == KECCAK_PORTABLE;
+}
+
+static keccak_absorber keccak_best_absorber(void)
+{
+#ifdef KECCAK_X86
+    if (keccak_can(KECCAK_BMI))
+        return keccak_absorb_bmi;
+#endif
+    return keccak_absorb_portable;
+}
+
+/* Hash what is left of a message, block by block, onto `state`. */
+static void keccak_finish(keccak_absorber absorb, uint64_t *state, keccak_reader *reader,
+                          uint8_t *digest)
+{
+    uint8_t room[KECCAK_RATE];
+    while (!reader->last)
+        absorb(state, keccak_read(reader, room));
+    for (int i = 0; i < KECCAK_DIGEST / 8; i++)
+        keccak_put_word(digest + 8 * i, state[i]);
+}
+
+#ifdef KECCAK_X86
+typedef uint64_t keccak_lane4 __attribute__((vector_size(32)));
+typedef uint64_t keccak_lane8 __attribute__((vector_size(64)));
+
+#define LANE keccak_lane4
+#define LANES 4
+#define NAME(what) keccak_##what##_avx2
+#define TARGET __attribute__((target("avx2")))
+#include "keccak_rounds.h"
+
+#define LANE keccak_lane8
+#define LANES 8
+#define NAME(what) keccak_##what##_avx512
+#define TARGET __attribute__((target("avx512f")))
+#include "keccak_rounds.h"
+#endif
+
+static void keccak_many_in_turn(keccak_absorber absorb, const keccak_message *messages,
+                                size_t count, uint8_t *digests)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t state[25] = {0};
+        keccak_reader reader = {.message = &messages[i]};
+        keccak_finish(absorb, state, &reader, digests + KECCAK_DIGEST * i);
+    }
+}
+
+/* As keccak256_many, in a way that keccak_can() names. */
+static void keccak_many_with(enum keccak_way way, const keccak_message *messages, size_t count,
+                             uint8_t *digests)
+{
+#ifdef KECCAK_X86
+    if (way == KECCAK_AVX512)
+        keccak_many_avx512(messages, count, digests);
+    else if (way == KECCAK_AVX2)
+        keccak_many_avx2(messages, count, digests);
+    else if (way == KECCAK_BMI)
+        keccak_many_in_turn(keccak_absorb_bmi, messages, count, digests);
+    else
+#endif
+        keccak_many_in_turn(keccak_absorb_portable, messages, count, digests);
+}
+
+static void keccak256_many(const keccak_message *messages, size_t count, uint8_t *digests)
+{
+    enum keccak_way way = count > 1 ? KECCAK_AVX512 : KECCAK_BMI;
+    while (!keccak_can(way))
+        way--;
+    keccak_many_with(way, messages, count, digests);
+}
+
+static void keccak256(const uint8_t *data, size_t size, uint8_t *digest)
+{
+    keccak_message message = {.part = {data}, .size = {size}};
+    keccak256_many(&message, 1, digest);
+}
+
+static void keccak_init(keccak_sponge *sponge)
+{
+    memset(sponge, 0, sizeof *sponge);
+}
+
+static void keccak_update(keccak_sponge *sponge, const uint8_t *data, size_t size)
+{
+    keccak_absorber absorb = keccak_best_absorber();
+    size_t room = KECCAK_RATE - sponge->fill;
+    if (sponge->fill && size >= room) {
+        memcpy(sponge->block + sponge->fill, data, room);
+        absorb(sponge->state, sponge->block);
+        sponge->fill = 0;
+        data += room;
+        size -= room;
+    }
+    for (; size >= KECCAK_RATE; data += KECCAK_RATE, size -= KECCAK_RATE)
+        absorb(sponge->state, data);
+    if (size)                   /* no bytes may have no address */
+        memcpy(sponge->block + sponge->fill, data, size);
+    sponge->fill += size;
+}
+
+static void keccak_digest(const keccak_sponge *sponge, uint8_t *digest)
+{
+    keccak_message rest = {.part = {sponge->block}, .size = {sponge->fill}};
+    keccak_reader reader = {.message = &rest};
+    uint64_t state[25];
+    memcpy(state, sponge->state, sizeof state);
+    keccak_finish(keccak_best_absorber(), state, &reader, digest);
+}
+
+#endif
