@@ -1,0 +1,381 @@
+# cython: language_level=3
+"""RLPx frames: one direction encrypts and authenticates, the other checks and decrypts.
+
+Source of all rules: RLPx, "Framing" and "MAC". A frame on the wire is
+
+    header 16 | header MAC 16 | frame data and padding 16 * n | frame MAC 16
+
+and the header, before its encryption, `size u24 BE | c2 80 80 | zeros`: what follows the size (the
+list of capability id and context id) is written as zeros and not looked at.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy, memmove, memset
+
+from wakumail.keccak cimport keccak_digest, keccak_init, keccak_sponge, keccak_update
+
+from wakumail.errors import FrameError
+
+cdef extern from "aes.h" nogil:
+    ctypedef struct aes_key:
+        pass
+    ctypedef struct aes_counter:
+        uint64_t high
+        uint64_t low
+    bint aes_has_instructions()
+    void aes_init(aes_key *key, const uint8_t *secret, bint instructions)
+    void aes_encrypt(const aes_key *key, const uint8_t *source, uint8_t *out)
+    void aes_ctr(const aes_key *key, aes_counter *counter, uint8_t *data, size_t blocks)
+
+cdef enum:
+    BLOCK = 16              # bytes of an AES block, and of a MAC
+    HEADER = 2 * BLOCK      # bytes: the header and its MAC
+    KEY = 32                # bytes
+    LARGEST = (1 << 24) - 1 # bytes of frame data that a header can announce
+    ROOM = 1 << 16          # bytes offered to a reader when no longer frame is on its way
+    LEAST_ROOM = 1 << 14    # bytes below which a reader is not bothered
+    AHEAD = 1 << 20         # bytes that may be read in front of frames that nobody pulls
+    BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
+
+MAX_FRAME = LARGEST
+
+
+cdef struct stream:         # one direction
+    aes_key cipher
+    aes_key mac_cipher
+    aes_counter counter
+    keccak_sponge mac
+    uint8_t digest[32]      # of `mac` as it is now
+
+
+cdef void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
+                      const uint8_t *seed, size_t size) noexcept nogil:
+    cdef bint instructions = aes_has_instructions()
+    aes_init(&self.cipher, aes, instructions)
+    aes_init(&self.mac_cipher, mac, instructions)
+    self.counter.high = self.counter.low = 0
+    keccak_init(&self.mac)
+    keccak_update(&self.mac, seed, size)
+    keccak_digest(&self.mac, self.digest)
+
+
+cdef void stream_stir(stream *self, const uint8_t *block) noexcept nogil:
+    """Absorb aes(mac-secret, digest) ^ block; the MAC is then the first half of the digest."""
+    cdef uint8_t[BLOCK] seed
+    cdef int i
+    aes_encrypt(&self.mac_cipher, self.digest, seed)
+    for i in range(BLOCK):
+        seed[i] ^= block[i]
+    keccak_update(&self.mac, seed, BLOCK)
+    keccak_digest(&self.mac, self.digest)
+
+
+cdef void stream_absorb(stream *self, const uint8_t *data, size_t size) noexcept nogil:
+    """Take the encrypted frame data into the MAC."""
+    keccak_update(&self.mac, data, size)
+    keccak_digest(&self.mac, self.digest)
+    stream_stir(self, self.digest)
+
+
+cdef bint stream_agrees(const stream *self, const uint8_t *mac) noexcept nogil:
+    """Whether `mac` is ours, in a time that does not tell where they differ."""
+    cdef uint8_t differences = 0
+    cdef int i
+    for i in range(BLOCK):
+        differences |= self.digest[i] ^ mac[i]
+    return differences == 0
+
+
+cdef void stream_seal(stream *self, uint8_t *frame, size_t padded) noexcept nogil:
+    """Encrypt the header and the data where they lie in `frame`, and write both MACs."""
+    aes_ctr(&self.cipher, &self.counter, frame, 1)
+    stream_stir(self, frame)
+    memcpy(frame + BLOCK, self.digest, BLOCK)
+    frame += HEADER
+    aes_ctr(&self.cipher, &self.counter, frame, padded // BLOCK)
+    stream_absorb(self, frame, padded)
+    memcpy(frame + padded, self.digest, BLOCK)
+
+
+cdef bint stream_open_header(stream *self, uint8_t *header) noexcept nogil:
+    """Decrypt the header in place, unless its MAC is wrong."""
+    stream_stir(self, header)
+    if not stream_agrees(self, header + BLOCK):
+        return False
+    aes_ctr(&self.cipher, &self.counter, header, 1)
+    return True
+
+
+cdef bint stream_open(stream *self, uint8_t *data, size_t padded) noexcept nogil:
+    """Decrypt the frame data in place, unless its MAC is wrong."""
+    stream_absorb(self, data, padded)
+    if not stream_agrees(self, data + padded):
+        return False
+    aes_ctr(&self.cipher, &self.counter, data, padded // BLOCK)
+    return True
+
+
+cdef inline Py_ssize_t pad(Py_ssize_t size) noexcept nogil:
+    return (size + BLOCK - 1) & ~(BLOCK - 1)
+
+
+cdef class FrameCodec:
+    """Both directions of one connection; not for several threads at once.
+
+    `aes` and `mac` are 32-byte keys, the seeds what each MAC absorbs first, and `max_frame` the
+    most bytes of frame data that a peer may send. After a FrameError every call raises another.
+
+    What was received lies in one buffer that follows need: none while nothing is held, otherwise
+    at most about twice of what has arrived, however long a frame the peer has announced.
+    """
+
+    cdef stream egress
+    cdef stream ingress
+    cdef bytearray room     # empty while nothing is held
+    cdef Py_ssize_t start   # of what is held in `room`
+    cdef Py_ssize_t end
+    cdef Py_ssize_t size    # of the frame data on its way; 0 while its header is awaited
+    cdef Py_ssize_t max_frame
+    cdef bint failed
+
+    def __cinit__(self, bytes aes not None, bytes mac not None, bytes egress_seed not None,
+                  bytes ingress_seed not None, *, Py_ssize_t max_frame=LARGEST):
+        if len(aes) != KEY or len(mac) != KEY:
+            raise ValueError(f"a key has {KEY} bytes")
+        if not 0 < max_frame <= LARGEST:
+            raise ValueError(f"max_frame is 1 to {LARGEST} bytes")
+        stream_init(&self.egress, aes, mac, egress_seed, len(egress_seed))
+        stream_init(&self.ingress, aes, mac, ingress_seed, len(ingress_seed))
+        self.room = bytearray()
+        self.start = self.end = self.size = 0
+        self.max_frame = max_frame
+        self.failed = False
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    def get_buffer(self, hint):
+        """Room for received bytes (asyncio.BufferedProtocol), never empty.
+
+        `received` tells how much of it was used and has to be the next call. BufferError when a
+        MiB of frames waits for next_frame: whoever does not pull should not read on.
+        """
+        self._check()
+        cdef Py_ssize_t missing = self._missing()
+        if missing <= -AHEAD:
+            raise BufferError("frames wait to be pulled")
+        if self._free() < (missing if 0 < missing < LEAST_ROOM else LEAST_ROOM):
+            self._move(self._wanted())
+        return memoryview(self.room)[self.end:]
+
+    def received(self, Py_ssize_t count):
+        """The first `count` bytes of the buffer were written."""
+        self._check()
+        if not 0 <= count <= self._free():
+            raise ValueError(f"{count} bytes do not fit into the buffer")
+        self.end += count
+
+    def feed(self, data):
+        """Take `data` as if it had been written into the buffer."""
+        cdef Py_buffer view
+        self._check()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if self._free() < view.len:
+                self._move(max(self._wanted(), self.end - self.start + view.len))
+            if view.len:        # memmove: it may be a frame of ours
+                memmove(self._bytes() + self.end, view.buf, view.len)
+            self.end += view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    def next_frame(self):
+        """The decrypted data of the next frame without its padding, or None until more comes.
+
+        The view is read-only and valid until the next call of any method: it lies in the buffer.
+        FrameError for a wrong MAC, no data at all or more than `max_frame`.
+        """
+        self._check()
+        cdef Py_ssize_t size
+        if not self.size and self.end - self.start >= HEADER:
+            self._open_header()
+        if self._missing() > 0:
+            self._settle()
+            return None
+        self._open_data()
+        size = self.size
+        self.size = 0
+        view = memoryview(self.room)[self.start:self.start + size].toreadonly()
+        self.start += pad(size) + BLOCK
+        return view
+
+    @property
+    def buffered(self):
+        """Bytes that have arrived and are not handed out yet."""
+        return self.end - self.start
+
+    @property
+    def capacity(self):
+        """Bytes of memory that the buffer has now."""
+        return len(self.room)
+
+    # -- out --------------------------------------------------------------------------------------
+
+    def encode(self, data, bytes prefix not None=b""):
+        """One frame of `prefix` and `data` together (1 to MAX_FRAME bytes, else ValueError)."""
+        cdef Py_buffer view
+        self._check()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            return self._encode(<const uint8_t *> view.buf, view.len, prefix)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef bytes _encode(self, const uint8_t *data, Py_ssize_t length, bytes prefix):
+        cdef Py_ssize_t size = len(prefix) + length
+        cdef Py_ssize_t padded = pad(size)
+        if not 0 < size <= LARGEST:
+            raise ValueError(f"a frame holds 1 to {LARGEST} bytes, not {size}")
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, HEADER + padded + BLOCK)
+        cdef uint8_t *frame = <uint8_t *> PyBytes_AS_STRING(out)
+        cdef uint8_t *at = frame + HEADER
+        memset(frame, 0, BLOCK)
+        frame[0] = <uint8_t> (size >> 16)
+        frame[1] = <uint8_t> (size >> 8)
+        frame[2] = <uint8_t> size
+        frame[3] = 0xc2
+        frame[4] = frame[5] = 0x80
+        memcpy(at, PyBytes_AS_STRING(prefix), len(prefix))
+        at += len(prefix)
+        if padded <= BRIEF:
+            memcpy(at, data, length)
+            memset(at + length, 0, padded - size)
+            stream_seal(&self.egress, frame, padded)
+        else:
+            with nogil:
+                memcpy(at, data, length)
+                memset(at + length, 0, padded - size)
+                stream_seal(&self.egress, frame, padded)
+        return out
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    cdef int _check(self) except -1:
+        if self.failed:
+            raise FrameError("the stream of frames has failed before")
+        return 0
+
+    cdef int _fail(self, str why) except -1:
+        self.failed = True
+        self.room = bytearray()
+        self.start = self.end = self.size = 0
+        raise FrameError(why)
+
+    cdef int _open_header(self) except -1:
+        cdef uint8_t *header = self._bytes() + self.start
+        if not stream_open_header(&self.ingress, header):
+            self._fail("a frame header with a wrong MAC")
+        self.size = <Py_ssize_t> header[0] << 16 | <Py_ssize_t> header[1] << 8 | header[2]
+        self.start += HEADER
+        if not self.size:
+            self._fail("a frame without data")
+        if self.size > self.max_frame:
+            self._fail(f"a frame of {self.size} bytes, where {self.max_frame} are allowed")
+        return 0
+
+    cdef int _open_data(self) except -1:
+        cdef bytearray room = self.room     # stays alive without the GIL
+        cdef uint8_t *data = self._bytes() + self.start
+        cdef size_t padded = pad(self.size)
+        cdef bint intact
+        if padded <= BRIEF:
+            intact = stream_open(&self.ingress, data, padded)
+        else:
+            with nogil:
+                intact = stream_open(&self.ingress, data, padded)
+        if not intact:
+            self._fail("a frame with a wrong MAC")
+        return 0
+
+    cdef inline uint8_t *_bytes(self):
+        return <uint8_t *> PyByteArray_AS_STRING(self.room)
+
+    cdef inline Py_ssize_t _free(self):
+        return len(self.room) - self.end
+
+    cdef inline Py_ssize_t _missing(self):
+        """Bytes until the header, or else the frame on its way, is complete; negative beyond."""
+        cdef Py_ssize_t whole = pad(self.size) + BLOCK if self.size else HEADER
+        return whole - (self.end - self.start)
+
+    cdef Py_ssize_t _wanted(self):
+        """The capacity that fits: enough for one read, or doubling towards a long frame's end."""
+        cdef Py_ssize_t held = self.end - self.start
+        return held + max(ROOM, min(self._missing(), held))
+
+    cdef int _settle(self) except -1:
+        """Give back memory that what is held does not warrant."""
+        if self.start == self.end:
+            self.start = self.end = 0
+            if len(self.room):
+                self.room = bytearray()
+        elif len(self.room) > 2 * self._wanted():
+            self._move(self._wanted())
+        return 0
+
+    cdef int _move(self, Py_ssize_t capacity) except -1:
+        """Bring what is held to the front of a buffer of about `capacity` bytes.
+
+        Views of the old buffer keep it alive, so a late reader of one sees stale bytes at worst.
+        """
+        cdef bytearray room = self.room
+        cdef Py_ssize_t held = self.end - self.start
+        if not capacity <= len(room) <= 2 * capacity:
+            room = PyByteArray_FromStringAndSize(NULL, capacity)
+        if held:
+            memmove(PyByteArray_AS_STRING(room), self._bytes() + self.start, held)
+        self.room = room
+        self.start = 0
+        self.end = held
+        return 0
+
+
+# -- for tests ------------------------------------------------------------------------------------
+
+
+def _aes_ways():
+    """For tests: the ways to compute AES that this processor has."""
+    return ("portable", "instructions") if aes_has_instructions() else ("portable",)
+
+
+def _aes_block(str way, bytes key, bytes block):
+    """For tests: one block encrypted with a 32-byte key in one of _aes_ways."""
+    cdef uint8_t[BLOCK] out
+    cdef aes_key schedule = _aes_schedule(way, key)
+    if len(block) != BLOCK:
+        raise ValueError(f"a block has {BLOCK} bytes")
+    aes_encrypt(&schedule, block, out)
+    return PyBytes_FromStringAndSize(<char *> out, BLOCK)
+
+
+def _aes_ctr(str way, bytes key, bytes counter, bytes data):
+    """For tests: whole blocks in counter mode, and the counter after them."""
+    cdef aes_key schedule = _aes_schedule(way, key)
+    cdef aes_counter count
+    cdef bytearray out = bytearray(data)
+    if len(counter) != BLOCK or len(data) % BLOCK:
+        raise ValueError(f"a counter and a block have {BLOCK} bytes")
+    count.high = int.from_bytes(counter[:8], "big")
+    count.low = int.from_bytes(counter[8:], "big")
+    aes_ctr(&schedule, &count, <uint8_t *> PyByteArray_AS_STRING(out), len(data) // BLOCK)
+    return bytes(out), count.high.to_bytes(8, "big") + count.low.to_bytes(8, "big")
+
+
+cdef aes_key _aes_schedule(str way, bytes key) except *:
+    cdef aes_key schedule
+    if len(key) != KEY or way not in _aes_ways():
+        raise ValueError(f"no {way} AES with a key of {len(key)} bytes")
+    aes_init(&schedule, key, way == "instructions")
+    return schedule
