@@ -1,0 +1,433 @@
+"""One RLPx connection, sans-IO: bytes and time go in, events and bytes come out.
+
+It goes through these states, never back:
+
+    HANDSHAKE      waits for the auth or ack packet; with the keys comes Authenticated
+    AUTHENTICATED  waits for accept(); what the peer sends stays unread
+    GREETING       our hello is out; with the peer's comes Established
+    ESTABLISHED    Packet after Packet, pings in between
+    CLOSED         Closed was the last event; nothing goes out and what comes in is dropped
+
+Whatever a peer sends, the outcome is one of these events and never an exception.
+"""
+
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import cramjam
+from cramjam import snappy
+
+from wakumail import rlp
+from wakumail.devp2p import (
+    CAPABILITY_LENGTHS,
+    MAX_P2P_PACKET,
+    P2P_MESSAGE_IDS,
+    P2P_VERSION,
+    SNAPPY_VERSION,
+    Capability,
+    Code,
+    Hello,
+    Shared,
+    decode_disconnect,
+    encode_disconnect,
+    negotiate,
+)
+from wakumail.errors import (
+    DisconnectReason,
+    FrameError,
+    HandshakeError,
+    HandshakeTimeout,
+    HelloError,
+    PacketError,
+    PacketTooLarge,
+    PingTimeout,
+    ProtocolError,
+    RlpError,
+    WakumailError,
+)
+from wakumail.frame import MAX_FRAME, FrameCodec
+from wakumail.handshake import MAX_HANDSHAKE_PACKET, Initiator, packet_size, respond
+from wakumail.keys import PrivateKey, PublicKey, Random, node_id
+
+MAX_MESSAGE_ID_SIZE = 5
+"""Bytes of an RLP integer of 32 bits."""
+
+PROBE_TIMEOUT = 5.0
+"""Seconds that a peer has to show that it is there when its owner doubts it."""
+
+MAX_GREETING = MAX_P2P_PACKET + 64
+"""Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
+
+EMPTY_LIST = b"\xc0"
+"""The data of ping and pong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """What we are to every peer; times in seconds, sizes in bytes.
+
+    Capabilities that devp2p.CAPABILITY_LENGTHS does not know are a ValueError. `p2p_version` 4
+    speaks without compression. `max_packet` bounds what a packet may inflate to.
+    """
+
+    node_key: PrivateKey
+    client_id: str
+    listen_port: int
+    capabilities: tuple[Capability, ...]
+    p2p_version: int = P2P_VERSION
+    max_packet: int = 10 << 20
+    handshake_timeout: float = 5.0
+    ping_interval: float = 15.0
+    idle_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        unknown = set(self.capabilities) - set(CAPABILITY_LENGTHS)
+        if unknown:
+            raise ValueError(f"no number of message ids is known for {sorted(unknown)}")
+
+    @property
+    def hello(self) -> Hello:
+        """How we introduce ourselves."""
+        return Hello(
+            self.p2p_version,
+            self.client_id,
+            self.capabilities,
+            self.listen_port,
+            node_id(self.node_key.public_key),
+        )
+
+    @property
+    def max_frame(self) -> int:
+        """Frame data that a packet of `max_packet` bytes can need: snappy may make it longer."""
+        return min(MAX_FRAME, MAX_MESSAGE_ID_SIZE + 32 + self.max_packet + self.max_packet // 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Keys are agreed with the holder of `node_id`: answer with accept() or disconnect()."""
+
+    node_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """Hellos are exchanged; `capabilities` (one at least) may be used from now on."""
+
+    hello: Hello
+    capabilities: tuple[Shared, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet of a shared capability: `code` counts from its offset, `payload` is inflated."""
+
+    capability: Shared
+    code: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end, and the last event.
+
+    `reason` is what the one who ended it said, None for who ended without a word; `by_peer` tells
+    who that was. `error` is what the peer did wrong, to be counted by its `counter`.
+    """
+
+    reason: DisconnectReason | int | None
+    by_peer: bool
+    error: WakumailError | None = None
+
+
+Event = Authenticated | Established | Packet | Closed
+
+
+class State(Enum):
+    """Where a connection is: see the top of this module."""
+
+    HANDSHAKE = auto()
+    AUTHENTICATED = auto()
+    GREETING = auto()
+    ESTABLISHED = auto()
+    CLOSED = auto()
+
+
+class Connection:
+    """One RLPx connection; the initiator's side when `remote`, whom it calls, is given.
+
+    Its owner hands in what arrives (get_buffer, buffer_updated, eof), pulls events until there is
+    none, writes what data_to_send gives, and calls handle_timer at the time of next_timer. An
+    owner that stops reading for a while calls touch, or the peer is taken for silent.
+    """
+
+    def __init__(
+        self, config: ConnectionConfig, random: Random, now: float, remote: PublicKey | None = None
+    ) -> None:
+        self._config = config
+        self._random = random
+        self._state = State.HANDSHAKE
+        self._deadline = now + config.handshake_timeout
+        self._heard = now
+        self._next_ping = now
+        self._ended = False
+        self._events: deque[Event] = deque()
+        self._outbox: list[bytes] = []
+        self._handshake = bytearray(MAX_HANDSHAKE_PACKET)
+        self._filled = 0
+        self._codec: FrameCodec
+        self._remote_id = b""
+        self._snappy = False
+        self._shared: tuple[Shared, ...] = ()
+        self._initiator: Initiator | None = None
+        if remote is not None:
+            self._initiator = Initiator(config.node_key, remote, random)
+            self._remote_id = node_id(remote)
+            self._outbox.append(self._initiator.auth)
+
+    # -- bytes in ---------------------------------------------------------------------------------
+
+    def get_buffer(self, hint: int) -> memoryview:
+        """Room for received bytes, never empty; valid until buffer_updated is called.
+
+        BufferError when a MiB of packets waits to be pulled: such an owner should not read on.
+        """
+        match self._state:
+            case State.HANDSHAKE:
+                return memoryview(self._handshake)[self._filled :]
+            case State.CLOSED:
+                return memoryview(bytearray(MAX_HANDSHAKE_PACKET))
+            case _:
+                return self._codec.get_buffer(hint)
+
+    def buffer_updated(self, count: int, now: float) -> None:
+        """`count` bytes were written into the buffer."""
+        self.touch(now)
+        match self._state:
+            case State.HANDSHAKE:
+                self._filled += count
+                self._shake_hands()
+            case State.CLOSED:
+                pass
+            case _:
+                self._codec.received(count)
+
+    def eof(self, now: float) -> None:
+        """Nothing more will come; what came before can still be pulled, then Closed follows."""
+        self.touch(now)
+        self._ended = True
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def next_event(self) -> Event | None:
+        """The next event, or None until more bytes come.
+
+        At most one packet is decoded, so an owner that does not pull holds its peer back: it
+        should neither pull nor read while its own queues, or what it has to write, are too long.
+        """
+        try:
+            while not self._events and self._state in (State.GREETING, State.ESTABLISHED):
+                frame = self._codec.next_frame()
+                if frame is None:
+                    self._check_greeting()
+                    break
+                self._on_frame(frame)
+        except FrameError as error:
+            self._close(Closed(None, by_peer=False, error=error))
+        except ProtocolError as error:
+            self.fail(error)
+        if not self._events and self._ended and self._state is not State.CLOSED:
+            self._close(Closed(None, by_peer=True))
+        return self._events.popleft() if self._events else None
+
+    # -- bytes out --------------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Go on with an Authenticated peer: send our hello."""
+        if self._state is State.AUTHENTICATED:
+            self._write(Code.HELLO, self._config.hello.encode())
+            self._state = State.GREETING
+
+    def send(self, capability: Shared, code: int, payload: bytes) -> None:
+        """Send a packet of a shared capability; dropped when the connection is closed already.
+
+        ValueError for a code that the capability has not, or a payload that fits in no frame;
+        RuntimeError before Established.
+        """
+        if self._state is State.CLOSED:
+            return
+        if self._state is not State.ESTABLISHED:
+            raise RuntimeError("no packet may be sent before Established")
+        if not 0 <= code < capability.length:
+            raise ValueError(f"{capability.name} has no code {code}")
+        self._write(capability.offset + code, payload)
+
+    def disconnect(self, reason: DisconnectReason) -> None:
+        """End the connection, and tell the peer why where it has the keys to understand it."""
+        self._end(reason, None)
+
+    def fail(self, error: ProtocolError) -> None:
+        """End the connection for what the peer did; the layers above have rules of their own."""
+        self._end(error.reason, error)
+
+    def data_to_send(self) -> list[bytes]:
+        """What is to be written now; asking takes it out."""
+        data, self._outbox = self._outbox, []
+        return data
+
+    @property
+    def pending_size(self) -> int:
+        """Bytes that data_to_send would give."""
+        return sum(map(len, self._outbox))
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def touch(self, now: float) -> None:
+        """Begin the peer's idle time anew: it was its owner that did not read."""
+        self._heard = now
+        if self._state is State.ESTABLISHED:
+            self._deadline = now + self._config.idle_timeout
+
+    def probe(self, now: float) -> None:
+        """Ping at once, and give the peer up unless something comes within PROBE_TIMEOUT."""
+        if self._state is State.ESTABLISHED:
+            self._ping(now)
+            self._deadline = min(self._deadline, now + PROBE_TIMEOUT)
+
+    def next_timer(self) -> float | None:
+        """When to call handle_timer; it moves with every event, and None means never."""
+        match self._state:
+            case State.CLOSED:
+                return None
+            case State.ESTABLISHED:
+                return min(self._next_ping, self._deadline)
+            case _:
+                return self._deadline
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`: send a ping, or give the peer up."""
+        due = self.next_timer()
+        if due is None or now < due:
+            return
+        if self._state is not State.ESTABLISHED:
+            error = HandshakeTimeout("no keys and no hello in time")
+            self._close(Closed(None, by_peer=False, error=error))
+        elif now >= self._deadline:
+            self.fail(PingTimeout(f"nothing came for {now - self._heard:.0f} s"))
+        else:
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        self._write(Code.PING, EMPTY_LIST)
+        self._next_ping = now + self._config.ping_interval
+
+    # -- what the peer sends ----------------------------------------------------------------------
+
+    def _shake_hands(self) -> None:
+        """Agree on keys once the peer's handshake packet is whole."""
+        received = bytes(self._handshake[: self._filled])
+        try:
+            size = packet_size(received)
+            if size is None or size > len(received):
+                return
+            packet = received[:size]
+            if self._initiator is not None:
+                secrets = self._initiator.finish(packet)
+            else:
+                ack, secrets, remote = respond(self._config.node_key, packet, self._random)
+                self._remote_id = node_id(remote)
+                self._outbox.append(ack)
+        except HandshakeError as error:
+            self._close(Closed(None, by_peer=False, error=error))
+            return
+        self._codec = FrameCodec(*secrets, max_frame=self._config.max_frame)
+        self._codec.feed(received[size:])
+        self._handshake = bytearray()  # not clear(): the event loop may still hold a view of it
+        self._state = State.AUTHENTICATED
+        self._events.append(Authenticated(self._remote_id))
+
+    def _on_frame(self, frame: memoryview) -> None:
+        """`frame` is a message id and the data that belongs to it."""
+        try:
+            item, size = rlp.decode_prefix(frame[:MAX_MESSAGE_ID_SIZE])
+            message_id = rlp.as_int(item)
+        except RlpError as error:
+            raise PacketError(f"a packet without a message id: {error}") from error
+        data = frame[size:]
+        if message_id == Code.DISCONNECT:
+            self._close(Closed(self._read_reason(data), by_peer=True))
+        elif self._state is State.GREETING:
+            self._on_greeting(message_id, data)
+        elif message_id < P2P_MESSAGE_IDS:
+            self._on_p2p(message_id)
+        else:
+            self._on_packet(message_id, data)
+
+    def _check_greeting(self) -> None:
+        """Do not gather a hello that will be refused: strangers get no more memory than that."""
+        if self._state is State.GREETING and self._codec.buffered > MAX_GREETING:
+            raise HelloError(f"a hello of more than {MAX_P2P_PACKET} bytes")
+
+    def _on_greeting(self, message_id: int, data: memoryview) -> None:
+        if message_id != Code.HELLO:
+            raise ProtocolError(f"message {message_id} came in place of the hello")
+        hello = Hello.decode(bytes(data))
+        # From here on both sides know both versions, so a refusal travels compressed too.
+        self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
+        hello.verify(self._remote_id)
+        self._shared = negotiate(self._config.capabilities, hello.capabilities)
+        self._state = State.ESTABLISHED
+        self._deadline = self._heard + self._config.idle_timeout
+        self._next_ping = self._heard + self._config.ping_interval
+        self._events.append(Established(hello, self._shared))
+
+    def _on_p2p(self, message_id: int) -> None:
+        if message_id == Code.HELLO:
+            raise ProtocolError("a second hello")
+        if message_id == Code.PING:
+            self._write(Code.PONG, EMPTY_LIST)
+
+    def _on_packet(self, message_id: int, data: memoryview) -> None:
+        shared = next((one for one in self._shared if message_id in one.message_ids), None)
+        if shared is None:
+            raise ProtocolError(f"message {message_id} belongs to no shared capability")
+        payload = self._inflate(data, self._config.max_packet)
+        self._events.append(Packet(shared, message_id - shared.offset, payload))
+
+    def _read_reason(self, data: memoryview) -> DisconnectReason | int:
+        # A peer that left before it had our hello did not compress: then take it as it stands.
+        with suppress(ProtocolError):
+            return decode_disconnect(self._inflate(data, MAX_P2P_PACKET))
+        return decode_disconnect(bytes(data[:MAX_P2P_PACKET]))
+
+    def _inflate(self, data: memoryview, limit: int) -> bytes:
+        """The data of a packet, copied out; its size is checked before anything is made."""
+        if not self._snappy:
+            if len(data) > limit:
+                raise PacketTooLarge(f"a packet of {len(data)} bytes")
+            return bytes(data)
+        try:
+            size = snappy.decompress_raw_len(data)
+            if size > limit:
+                raise PacketTooLarge(f"a packet of {size} bytes")
+            return bytes(snappy.decompress_raw(data))
+        except cramjam.DecompressionError as error:
+            raise PacketError(f"a packet that does not inflate: {error}") from error
+
+    # -- the end of it ----------------------------------------------------------------------------
+
+    def _write(self, message_id: int, data: bytes) -> None:
+        packed = snappy.compress_raw(data) if self._snappy else data
+        self._outbox.append(self._codec.encode(packed, rlp.encode(message_id)))
+
+    def _end(self, reason: DisconnectReason, error: ProtocolError | None) -> None:
+        if self._state is State.CLOSED:
+            return
+        if self._state is not State.HANDSHAKE:
+            self._write(Code.DISCONNECT, encode_disconnect(reason))
+        self._close(Closed(reason, by_peer=False, error=error))
+
+    def _close(self, closed: Closed) -> None:
+        self._state = State.CLOSED
+        self._events.append(closed)

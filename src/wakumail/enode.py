@@ -1,0 +1,68 @@
+"""Enode URLs: where a node listens and who it is (devp2p, "enode URL format")."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from wakumail.keys import public_key
+
+_URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?discport=([0-9]{1,5}))?")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_MAX_NAME = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Enode:
+    """A node: `enode://<node id, 128 hex digits>@host:port[?discport=n]` as a string.
+
+    `host` is an IPv4 address, an IPv6 address (bare here, in brackets in the URL) or a DNS name;
+    `port` the TCP port; `discport` the UDP port of node discovery, 0 for none. Making one with
+    anything else is a ValueError.
+    """
+
+    node_id: bytes
+    host: str
+    port: int
+    discport: int
+
+    def __post_init__(self) -> None:
+        public_key(self.node_id)
+        _check_host(self.host)
+        if not 1 <= self.port <= 0xFFFF:
+            raise ValueError(f"{self.port} is no TCP port")
+        if not 0 <= self.discport <= 0xFFFF:
+            raise ValueError(f"{self.discport} is no UDP port")
+
+    @classmethod
+    def parse(cls, url: str) -> "Enode":
+        """Read a URL; ValueError says what is wrong with it."""
+        parts = _URL.fullmatch(url)
+        if parts is None:
+            raise ValueError("an enode looks like enode://<128 hex digits>@host:port")
+        identity, host, port, discport = parts.groups()
+        if not re.fullmatch("[0-9a-fA-F]{128}", identity):
+            raise ValueError("the node id of an enode is 128 hexadecimal digits")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if bracketed != (":" in host):
+            raise ValueError("an IPv6 address, and nothing else, stands in brackets")
+        if bracketed:
+            host = host[1:-1]
+        return cls(bytes.fromhex(identity), host, int(port), int(discport or port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        query = "" if self.discport == self.port else f"?discport={self.discport}"
+        return f"enode://{self.node_id.hex()}@{host}:{self.port}{query}"
+
+
+def _check_host(host: str) -> None:
+    """Refuse what is neither an address nor a DNS name; a name cannot end in a number."""
+    labels = host.split(".")
+    if ":" in host:
+        if "%" in host:
+            raise ValueError("an enode's address has no zone")
+        ipaddress.IPv6Address(host)
+    elif labels[-1].isdigit():
+        ipaddress.IPv4Address(host)
+    elif len(host) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError(f"{host[:_MAX_NAME]!r} is neither an address nor a host name")
