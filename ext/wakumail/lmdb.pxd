@@ -1,0 +1,86 @@
+"""What the archive uses of LMDB (lmdb.h documents each call)."""
+
+cdef enum:
+    FREE_DBI = 0            # the handles that LMDB keeps for itself: of the free pages
+    MAIN_DBI = 1            # and of the names of databases
+
+
+cdef extern from "lmdb.h" nogil:
+    ctypedef struct MDB_env
+    ctypedef struct MDB_txn
+    ctypedef struct MDB_cursor
+    ctypedef unsigned int MDB_dbi
+
+    ctypedef struct MDB_val:
+        size_t mv_size
+        void *mv_data
+
+    ctypedef struct MDB_stat:
+        unsigned int ms_psize
+        size_t ms_branch_pages
+        size_t ms_leaf_pages
+        size_t ms_overflow_pages
+        size_t ms_entries
+
+    ctypedef struct MDB_envinfo:
+        size_t me_mapsize
+        size_t me_last_pgno
+
+    ctypedef enum MDB_cursor_op:
+        MDB_FIRST
+        MDB_LAST
+        MDB_NEXT
+        MDB_PREV
+        MDB_SET_KEY
+        MDB_SET_RANGE
+
+    enum:
+        MDB_NOSYNC          # environment flags
+        MDB_RDONLY
+        MDB_NOTLS
+        MDB_NORDAHEAD
+        MDB_CREATE          # database flags
+        MDB_NOOVERWRITE     # write flags
+        MDB_RESERVE
+        MDB_KEYEXIST        # return codes; what is not among them is an errno
+        MDB_NOTFOUND
+        MDB_PAGE_NOTFOUND
+        MDB_CORRUPTED
+        MDB_PANIC
+        MDB_VERSION_MISMATCH
+        MDB_INVALID
+        MDB_MAP_FULL
+        MDB_READERS_FULL
+        MDB_MAP_RESIZED
+        MDB_INCOMPATIBLE
+
+    char *mdb_strerror(int code)
+
+    int mdb_env_create(MDB_env **env)
+    int mdb_env_open(MDB_env *env, const char *path, unsigned int flags, int mode)
+    int mdb_env_stat(MDB_env *env, MDB_stat *stat)
+    int mdb_env_info(MDB_env *env, MDB_envinfo *info)
+    int mdb_env_sync(MDB_env *env, int force)
+    void mdb_env_close(MDB_env *env)
+    int mdb_env_get_fd(MDB_env *env, int *fd)
+    int mdb_env_set_mapsize(MDB_env *env, size_t size)
+    int mdb_env_set_maxreaders(MDB_env *env, unsigned int readers)
+    int mdb_env_set_maxdbs(MDB_env *env, MDB_dbi databases)
+    int mdb_reader_check(MDB_env *env, int *dead)
+
+    int mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn)
+    int mdb_txn_commit(MDB_txn *txn)
+    void mdb_txn_abort(MDB_txn *txn)
+    void mdb_txn_reset(MDB_txn *txn)
+    int mdb_txn_renew(MDB_txn *txn)
+
+    int mdb_dbi_open(MDB_txn *txn, const char *name, unsigned int flags, MDB_dbi *dbi)
+    int mdb_stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat)
+    int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value)
+    int mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned int flags)
+
+    int mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)
+    void mdb_cursor_close(MDB_cursor *cursor)
+    int mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+    int mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *value, unsigned int flags)
+    int mdb_cursor_del(MDB_cursor *cursor, unsigned int flags)
