@@ -1,0 +1,151 @@
+"""The store: one thread that writes what the network brings, a few that read what it asks for.
+
+The writer takes everything that is queued, commits it in one synced transaction and only then
+reports it done, so a confirmation always means: on disk. While the disk refuses (full, failing)
+nothing is dropped: the queue waits, the store says it is degraded, and reading goes on.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from wakumail.archive import Appended, Archive, Page, Query
+from wakumail.counters import Counters
+from wakumail.envelope import Batch
+from wakumail.errors import ArchiveError
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED_BYTES = 64 << 20
+"""Envelope bytes that may wait for their commit; above it the store asks for a pause."""
+
+MAX_COMMIT_BYTES = 16 << 20
+"""Envelope bytes of one commit: bounds its time and its dirty pages."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two tries of a commit that failed."""
+
+SLICE_ENTRIES = 50_000
+"""Index entries that a page may look at before others get their turn: about a millisecond."""
+
+READERS = 4
+"""Threads for reading; LMDB readers do not block each other or the writer."""
+
+Done = Callable[[], None]
+
+
+class Store:
+    """An archive behind one event loop."""
+
+    def __init__(self, archive: Archive, counters: Counters) -> None:
+        self.archive = archive
+        self.degraded = ""
+        """Why the archive takes no writes at the moment; empty when it does."""
+        self.on_room: Callable[[], None] | None = None
+        """Called on the loop when a full queue has room again."""
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._readers = ThreadPoolExecutor(READERS, "archive-reader")
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[Batch, Done]] = deque()
+        self._queued_bytes = 0
+        self._was_full = False
+        self._closing = False
+        self._writer = threading.Thread(target=self._write, name="archive-writer")
+        self._writer.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue is over its bound; whoever feeds it should pause until `on_room`."""
+        return self._queued_bytes >= MAX_QUEUED_BYTES
+
+    def put(self, batch: Batch, done: Done) -> None:
+        """Queue the accepted envelopes of `batch`; `done` runs on the loop once they are on disk.
+
+        `done` never runs when the store is closed before the disk took the batch.
+        """
+        with self._changed:
+            self._queue.append((batch, done))
+            self._queued_bytes += len(batch.raw)
+            self._was_full |= self.full
+            self._changed.notify()
+
+    async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
+        """The next slice of an answer, read in another thread (see Archive.page)."""
+        return await self._loop.run_in_executor(
+            self._readers,
+            lambda: self.archive.page(
+                query, position, limit=limit, max_bytes=max_bytes, budget=SLICE_ENTRIES
+            ),
+        )
+
+    async def close(self) -> None:
+        """Commit what is queued, end the threads and close the archive."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await self._loop.run_in_executor(None, self._writer.join)
+        self._readers.shutdown()
+        self.archive.close()
+
+    # -- the writer thread --------------------------------------------------------------------
+
+    def _write(self) -> None:
+        while entries := self._take():
+            appended = self._commit([batch for batch, _ in entries])
+            if appended is None:
+                return
+            self._loop.call_soon_threadsafe(self._committed, entries, appended)
+
+    def _take(self) -> list[tuple[Batch, Done]]:
+        """Wait for entries and take as many as one commit holds; none when the store closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            entries: list[tuple[Batch, Done]] = []
+            size = 0
+            while self._queue and size < MAX_COMMIT_BYTES:
+                entries.append(self._queue.popleft())
+                size += len(entries[-1][0].raw)
+            return entries
+
+    def _commit(self, batches: list[Batch]) -> Appended | None:
+        """Append until the disk takes it; None when the store closes before it does."""
+        while True:
+            try:
+                appended = self.archive.append(batches)
+            except ArchiveError as error:
+                self._loop.call_soon_threadsafe(self._failed, str(error))
+            else:
+                return appended
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, timeout=RETRY_INTERVAL)
+                if self._closing:
+                    log.error("closing with envelopes that the disk refused; none was confirmed")
+                    return None
+
+    # -- on the loop --------------------------------------------------------------------------
+
+    def _committed(self, entries: list[tuple[Batch, Done]], appended: Appended) -> None:
+        if self.degraded:
+            log.warning("the archive takes writes again")
+            self.degraded = ""
+        self._counters.add("commits")
+        self._counters.add("envelopes_archived", appended.stored)
+        self._counters.add("envelopes_duplicate", appended.duplicates)
+        with self._changed:
+            self._queued_bytes -= sum(len(batch.raw) for batch, _ in entries)
+            has_room = self._was_full and not self.full
+            self._was_full &= not has_room
+        for _, done in entries:
+            done()
+        if has_room and self.on_room is not None:
+            self.on_room()
+
+    def _failed(self, reason: str) -> None:
+        if not self.degraded:
+            log.error("the archive takes no writes, envelopes wait: %s", reason)
+        self.degraded = reason
+        self._counters.add("commits_failed")

@@ -1,0 +1,98 @@
+"""Who may import whom: every import goes down a floor, and the core knows no clock and no loop."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import wakumail
+
+SOURCES = Path(wakumail.__file__).parent
+KERNELS = Path(__file__).parent.parent / "ext" / "wakumail"
+
+FLOORS = [
+    ["errors", "version"],
+    ["rlp", "bloom", "keccak"],
+    ["envelope", "frame", "keys"],
+    ["enode", "ecies", "archive", "counters", "dump"],
+    ["message", "handshake", "devp2p", "waku", "limits"],
+    ["completion", "connection"],
+    ["request"],
+    ["mail"],
+    ["peer"],
+    ["node", "store"],
+    ["server", "client"],
+    ["cli"],
+]
+ARCHIVE_PARTS = {p.stem for p in KERNELS.glob("*.pxd") if not p.with_suffix(".pyx").exists()}
+FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
+SANS_IO = [module for module in FLOOR if FLOOR[module] <= FLOOR["peer"] and module != "version"]
+CLOCKS_AND_LOOPS = {"asyncio", "threading", "time", "random", "secrets", "socket", "uvloop"}
+TRANSPORTS = re.compile(r"create_server|create_connection|BufferedProtocol|get_extra_info")
+
+
+def python_files() -> list[Path]:
+    files = [path for path in SOURCES.rglob("*.py") if path.name != "__main__.py"]
+    assert len(files) > 20
+    return [path for path in files if path != SOURCES / "__init__.py"]
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(SOURCES).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """All dotted names that a Python file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
+
+
+def kernel_imports(path: Path) -> set[str]:
+    """The modules of this package that a Cython file imports or cimports."""
+    return set(re.findall(r"^from wakumail\.(\w+) c?import", path.read_text(), re.MULTILINE))
+
+
+def test_every_module_has_a_floor() -> None:
+    modules = {module_of(path) for path in python_files()}
+    modules |= {path.stem for path in KERNELS.glob("*.pyx")}
+    assert modules == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(SOURCES)))
+def test_imports_go_down(path: Path) -> None:
+    module = module_of(path)
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("wakumail.")}
+    wrong = {name for name in own - {module} if name in FLOOR and FLOOR[name] >= FLOOR[module]}
+    assert not wrong, f"{module} stands on the floor of {wrong} or below"
+
+
+@pytest.mark.parametrize("path", sorted(KERNELS.glob("*.p[yx]*")), ids=lambda p: p.name)
+def test_kernel_imports_go_down(path: Path) -> None:
+    module = "archive" if path.stem in ARCHIVE_PARTS else path.stem
+    below = {name for name in FLOOR if FLOOR[name] < FLOOR[module]}
+    parts = ARCHIVE_PARTS if module == "archive" else set()
+    assert kernel_imports(path) - {path.stem} <= below | parts
+
+
+def test_one_module_opens_lmdb() -> None:
+    owners = {path.stem for path in KERNELS.glob("*.pyx") if "lmdb" in kernel_imports(path)}
+    assert owners == {"archive"}
+
+
+@pytest.mark.parametrize("module", SANS_IO)
+def test_the_core_is_sans_io(module: str) -> None:
+    path = SOURCES / f"{module}.py"
+    if path.exists():
+        assert not {name.split(".")[0] for name in imports(path)} & CLOCKS_AND_LOOPS
+
+
+def test_one_file_touches_transports() -> None:
+    touching = {module_of(path) for path in python_files() if TRANSPORTS.search(path.read_text())}
+    assert touching == {"node"}

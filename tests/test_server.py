@@ -1,0 +1,306 @@
+"""The mailserver over real sockets, with peers under the test's control."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.envelopes import TTL, make, newest_first
+from tests.puppet import PASSWORD_KEY, Puppet, asynchronous, eventually, mailserver
+from wakumail import mail, rlp, waku
+from wakumail.completion import ZERO_HASH, Completion
+from wakumail.connection import Packet
+from wakumail.devp2p import Capability
+from wakumail.enode import Enode
+from wakumail.envelope import Envelope, make_envelope, parse
+from wakumail.errors import ArchiveError
+from wakumail.keccak import keccak256
+from wakumail.mail import Form
+from wakumail.waku import Code
+
+TOPICS = [b"abc" + bytes([number]) for number in range(4)]
+
+
+def messages(envelopes: Sequence[Envelope]) -> bytes:
+    return rlp.join_list([envelope.rlp for envelope in envelopes])
+
+
+async def post(puppet: Puppet, envelopes: Sequence[Envelope]) -> list[waku.EnvelopeError]:
+    """Post a batch; answers the errors of its confirmation, whose form is checked."""
+    packet = messages(envelopes)
+    puppet.send(Code.MESSAGES, packet)
+    response = waku.decode_message_response(await puppet.packet(Code.MESSAGE_RESPONSE))
+    assert response.batch_hash == keccak256(packet)
+    assert await puppet.packet(Code.BATCH_ACK) == rlp.encode(keccak256(packet))
+    return list(response.errors)
+
+
+def build(form: Form = Form.R3, **fields: Any) -> tuple[bytes, bytes]:
+    now = int(time.time())
+    defaults: dict[str, Any] = {"lower": now - 3600, "upper": now + 60, "key": PASSWORD_KEY}
+    return mail.build_request(form, **defaults | fields, random=bytes_of, now=now)
+
+
+def bytes_of(count: int) -> bytes:
+    return bytes(range(1, 251))[:count].ljust(count, b"r")
+
+
+async def answer(puppet: Puppet) -> tuple[list[Envelope], list[int], Completion, bytes]:
+    """What follows a request: the envelopes, the count in each packet, how it completed."""
+    envelopes: list[Envelope] = []
+    counts = []
+    while True:
+        packet = await puppet.until(Packet)
+        if packet.code == Code.P2P_REQUEST_COMPLETE:
+            return envelopes, counts, Completion.decode(packet.payload), packet.payload
+        assert packet.code == Code.P2P_MESSAGE
+        batch = list(parse(packet.payload))
+        envelopes += batch
+        counts.append(len(batch))
+
+
+async def works(enode: Enode) -> None:
+    """The server serves others."""
+    puppet = await Puppet.ready(enode)
+    packet, request_id = build(topics=[b"none"])
+    puppet.send(Code.P2P_REQUEST, packet)
+    envelopes, _, completion, _ = await answer(puppet)
+    assert (envelopes, completion) == ([], Completion(request_id))
+    puppet.hang_up()
+
+
+@asynchronous
+async def test_confirms_what_is_archived(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = make(100, TOPICS)
+        assert await post(puppet, envelopes) == []
+        assert all(server.store.archive.contains(e.created, e.hash) for e in envelopes)
+        assert await post(puppet, envelopes[:10]) == []
+        assert await post(puppet, []) == []
+        assert server.counters["envelopes_archived"] == 100
+        assert server.counters["envelopes_duplicate"] == 10
+
+
+@asynchronous
+async def test_reports_the_bad_ones_of_a_mixed_batch(tmp_path: Path) -> None:
+    now = int(time.time())
+    good = make_envelope(now + TTL, TTL, b"good", b"", 0)
+    old = make_envelope(now - 100, TTL, b"old.", b"", 0)
+    future = make_envelope(now + 500, TTL, b"futu", b"", 0)
+    silent = make_envelope(now - 15, TTL, b"sile", b"", 0)
+    endless = make_envelope(now, 0, b"ttl0", b"", 0)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        errors = await post(puppet, [old, good, silent, future, endless])
+        assert [(error.hash, error.code, error.text) for error in errors] == [
+            (old.hash, 1, "very old envelope"),
+            (future.hash, 1, "envelope from future"),
+        ]
+        assert server.store.archive.stat().envelopes == 1
+        for verdict in ("very_old", "from_future", "expired", "ttl_zero"):
+            assert server.counters[f"envelopes_{verdict}"] == 1
+
+
+@asynchronous
+async def test_confirmations_can_be_off(tmp_path: Path) -> None:
+    options = waku.StatusOptions(pow=0.0, confirmations=False)
+    async with mailserver(tmp_path, node={"options": options}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.MESSAGES, messages(make(3, TOPICS)))
+        await eventually(lambda: server.counters["envelopes_archived"] == 3)
+        await works(enode)
+        assert server.counters["messages_confirmed"] == 0
+
+
+@pytest.mark.parametrize("form", Form)
+@asynchronous
+async def test_answers_every_form_in_its_dialect(tmp_path: Path, form: Form) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = make(50, TOPICS)
+        await post(puppet, envelopes)
+        wanted = newest_first([e for e in envelopes if e.topic == TOPICS[0]])
+        packet, request_id = build(form, topics=TOPICS[:1], limit=5)
+        puppet.send(Code.P2P_REQUEST, packet)
+        got, _, completion, payload = await answer(puppet)
+        assert got == wanted[:5]
+        assert (completion.request_id, completion.last_hash) == (request_id, wanted[4].hash)
+        assert len(completion.cursor) == 36
+        assert (payload[0] >= 0xC0) == (form in (Form.R5, Form.R6))
+        packet, _ = build(form, topics=TOPICS[:1], cursor=completion.cursor, limit=1000)
+        puppet.send(Code.P2P_REQUEST, packet)
+        got, _, completion, _ = await answer(puppet)
+        assert got == wanted[5:]
+        assert completion.cursor == b""
+
+
+@asynchronous
+async def test_one_packet_per_envelope_without_batch(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        await post(puppet, make(12, TOPICS))
+        packet, _ = build(bloom=b"\xff" * 64, batch=False, limit=10)
+        puppet.send(Code.P2P_REQUEST, packet)
+        _, counts, completion, _ = await answer(puppet)
+        assert counts == [1] * 10
+        assert completion.cursor
+
+
+@asynchronous
+async def test_packets_stay_below_their_limit(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = make(40, TOPICS, size=100_000)
+        await post(puppet, envelopes)
+        packet, _ = build(bloom=b"\xff" * 64)
+        puppet.send(Code.P2P_REQUEST, packet)
+        sizes = []
+        while (event := await puppet.until(Packet)).code == Code.P2P_MESSAGE:
+            sizes.append(len(event.payload))
+        assert max(sizes) <= 1 << 20
+        assert len(sizes) < 10
+        assert sum(sizes) > sum(len(e.rlp) for e in envelopes)
+
+
+@asynchronous
+async def test_only_the_requester_is_answered(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        one, other = await Puppet.ready(enode), await Puppet.ready(enode)
+        await post(one, make(10, TOPICS))
+        packet, _ = build(topics=TOPICS)
+        one.send(Code.P2P_REQUEST, packet)
+        assert len((await answer(one))[0]) == 10
+        other.send(Code.MESSAGES, messages([]))
+        assert (await other.until(Packet)).code == Code.MESSAGE_RESPONSE
+
+
+@asynchronous
+async def test_requests_of_a_peer_run_in_order_and_some_wait(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, mail={"max_waiting": 3}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await post(puppet, make(10, TOPICS))
+        requests = [build(Form.R1, topics=TOPICS, request_id=bytes([n] * 32)) for n in range(8)]
+        for packet, _ in requests:
+            puppet.connection.send(puppet.waku, Code.P2P_REQUEST, packet)
+        puppet.flush()
+        completions = [(await answer(puppet))[2] for _ in requests]
+        served = [c.request_id for c in completions if c.error is None]
+        refused = [c for c in completions if c.error is not None]
+        assert served == [request_id for _, request_id in requests[: len(served)]]
+        assert {c.error for c in refused} == {"too many requests are waiting"}
+        assert server.counters["requests_too_many_waiting"] == len(refused) >= 1
+
+
+@asynchronous
+async def test_request_rate_limit(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, mail={"requests_per_second": 0.001}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        results = []
+        for form in (Form.R3, Form.R3, Form.R5):
+            packet, request_id = build(form, topics=TOPICS)
+            puppet.send(Code.P2P_REQUEST, packet)
+            completion = (await answer(puppet))[2]
+            assert completion.request_id == request_id
+            results.append(completion.error)
+        assert results == [None, "request rate limit exceeded", None]
+        assert server.counters["requests_rate_limited"] == 2
+        again = await Puppet.ready(enode)
+        again.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(again))[2].error == "request rate limit exceeded"
+
+
+@asynchronous
+async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
+    """Among them the two that crash status-go: a bloom of 63 bytes, upper = 2^32 - 1."""
+    now = int(time.time())
+    bad: list[tuple[bytes, str]] = [
+        (b"garbage", "request_malformed"),
+        (rlp.encode([]), "request_malformed"),
+        (build(key=bytes(32), topics=TOPICS)[0], "request_unopened"),
+        (build(topics=TOPICS, lower=now, upper=now - 1)[0], "request_range_inverted"),
+        (build(bloom=bytes(63))[0], "request_bloom_invalid"),
+        (build(topics=TOPICS, cursor=b"x" * 35)[0], "request_cursor_invalid"),
+        (build()[0], "request_filter_missing"),
+        (build(topics=[b"%04d" % n for n in range(1001)])[0], "request_topics_too_many"),
+    ]
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        for packet, counter in bad:
+            puppet.send(Code.P2P_REQUEST, packet)
+            envelopes, _, completion, payload = await answer(puppet)
+            assert not envelopes
+            assert completion.error, counter
+            assert completion.request_id == mail.identify(packet)
+            assert b"ERROR=" in payload
+            assert server.counters[counter] >= 1, dict(server.counters)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS, lower=0, upper=0xFFFFFFFF)[0])
+        assert (await answer(puppet))[2].error is None
+        puppet.send(Code.P2P_REQUEST, build(Form.R5, bloom=bytes(63))[0])
+        completion = (await answer(puppet))[2]
+        assert (completion.last_hash, completion.cursor) == (ZERO_HASH, b"")
+        assert server.counters["requests_failed"] == len(bad) + 1
+
+
+@asynchronous
+async def test_signature_and_pow_can_be_demanded(tmp_path: Path) -> None:
+    policy = mail.RequestPolicy(require_signature=True)
+    async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[2].error == "the request is not signed"
+        assert server.counters["request_unsigned"] == 1
+    policy = mail.RequestPolicy(min_pow=1000.0)
+    async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert "PoW" in str((await answer(puppet))[2].error)
+
+
+@asynchronous
+async def test_waku_0_and_devp2p_4(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        old = (Capability("waku", 0),)
+        puppet = await Puppet.ready(enode, capabilities=old, p2p_version=4)
+        assert puppet.waku.version == 0
+        envelopes = make(10, TOPICS)
+        assert await post(puppet, envelopes) == []
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[0] == newest_first(envelopes)
+
+
+@asynchronous
+async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        first, second = make(10, TOPICS, seed=1), make(10, TOPICS, seed=2)
+        await post(puppet, first)
+        refusing = FullDisk(server.store.archive)
+        server.store.archive = refusing  # type: ignore[assignment]
+        puppet.send(Code.MESSAGES, messages(second))
+        await eventually(lambda: server.counters["commits_failed"] >= 3)
+        assert server.store.degraded == "no room"
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[0] == newest_first(first)
+        server.store.archive = refusing.archive
+        await puppet.packet(Code.BATCH_ACK)
+        assert server.store.degraded == ""
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[0] == newest_first(first + second)
+
+
+class FullDisk:
+    """An archive whose disk has no room: it reads, and refuses to write."""
+
+    def __init__(self, archive: Any) -> None:
+        self.archive = archive
+        self.page = archive.page
+        self.close = archive.close
+
+    def append(self, batches: object) -> None:
+        raise ArchiveError("no room")
