@@ -1,0 +1,154 @@
+"""Micro benches: each kernel beside its plain Python or library counterpart, in the same run.
+
+`make bench` prints the tables; compare within a group, for the machine's speed drifts. Each bench
+checks that both sides give the same result.
+"""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+import rlp as library_rlp
+from Crypto.Hash import keccak as library_keccak
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from wakumail import rlp
+from wakumail.archive import Archive, PageState, Query
+from wakumail.bloom import bloom_of, covered, topic_bloom
+from wakumail.envelope import Rules, judge, make_envelope, parse
+from wakumail.keccak import keccak256, keccak256_many
+
+NOW = 1_700_000_000
+TTL = 60
+DATA_SIZE = 512
+SOURCE = random.Random(7)
+TOPICS = [SOURCE.randbytes(4) for _ in range(1000)]
+ENVELOPES = [
+    make_envelope(NOW + TTL, TTL, SOURCE.choice(TOPICS), SOURCE.randbytes(DATA_SIZE), number)
+    for number in range(100)
+]
+PACKET = rlp.join_list([envelope.rlp for envelope in ENVELOPES])
+
+
+def library_keccak256(data: bytes) -> bytes:
+    return library_keccak.new(digest_bits=256, data=data).digest()
+
+
+@pytest.mark.benchmark(group="keccak of 538 bytes")
+@pytest.mark.parametrize("hash_", [keccak256, library_keccak256], ids=["ours", "pycryptodome"])
+def test_keccak(benchmark: BenchmarkFixture, hash_: Callable[[bytes], bytes]) -> None:
+    assert benchmark(hash_, ENVELOPES[0].rlp) == ENVELOPES[0].hash
+
+
+@pytest.mark.benchmark(group="keccak of 100 x 538 bytes")
+@pytest.mark.parametrize(
+    "many",
+    [keccak256_many, lambda messages: [library_keccak256(m) for m in messages]],
+    ids=["ours", "pycryptodome"],
+)
+def test_keccak_many(benchmark: BenchmarkFixture, many: Callable[[Any], list[bytes]]) -> None:
+    messages = [envelope.rlp for envelope in ENVELOPES]
+    assert benchmark(many, messages) == [envelope.hash for envelope in ENVELOPES]
+
+
+@pytest.mark.benchmark(group="RLP of 100 envelopes")
+@pytest.mark.parametrize("decode", [rlp.decode, library_rlp.decode], ids=["ours", "rlp"])
+def test_rlp(benchmark: BenchmarkFixture, decode: Callable[[bytes], Any]) -> None:
+    assert len(benchmark(decode, PACKET)) == len(ENVELOPES)
+
+
+def judge_in_python(packet: bytes) -> int:
+    """What the envelope pass does, with the library's parts."""
+    accepted = 0
+    for item in library_rlp.decode(packet):
+        expiry, ttl, topic, data, nonce = item
+        raw = library_rlp.encode(item)
+        proven = library_rlp.encode([expiry, ttl, topic, data])
+        work = library_keccak256(proven + nonce.rjust(8, b"\0"))
+        zeros = 256 - int.from_bytes(work, "big").bit_length()
+        pow_ = 2**zeros / len(proven) / int.from_bytes(ttl, "big")
+        created = int.from_bytes(expiry, "big") - int.from_bytes(ttl, "big")
+        accepted += pow_ >= 0 and created <= NOW + 10 and len(library_keccak256(raw)) == 32
+    return accepted
+
+
+@pytest.mark.benchmark(group="envelope pass over 100 envelopes")
+@pytest.mark.parametrize("side", ["ours", "python"])
+def test_envelope_pass(benchmark: BenchmarkFixture, side: str) -> None:
+    rules = Rules(min_pow=0.0, min_pow_large=0.0)
+    if side == "ours":
+        assert benchmark(lambda: judge(PACKET, rules, NOW).accepted) == len(ENVELOPES)
+    else:
+        assert benchmark(judge_in_python, PACKET) == len(ENVELOPES)
+
+
+def covered_in_python(bloom: bytes, topics: bytes) -> bytes:
+    wanted = int.from_bytes(bloom, "big")
+    found = []
+    for start in range(0, len(topics), 4):
+        topic = topics[start : start + 4]
+        if not int.from_bytes(topic_bloom(topic), "big") & ~wanted:
+            found.append(topic)
+    return b"".join(found)
+
+
+@pytest.mark.benchmark(group="bloom of 10 topics over 1000 topics")
+@pytest.mark.parametrize("find", [covered, covered_in_python], ids=["ours", "python"])
+def test_bloom(benchmark: BenchmarkFixture, find: Callable[[bytes, bytes], bytes]) -> None:
+    bloom, packed = bloom_of(TOPICS[:10]), b"".join(TOPICS)
+    assert len(benchmark(find, bloom, packed)) >= 40
+
+
+ARCHIVED = 20_000
+QUERY = {"topic": TOPICS[:1], "ten topics": TOPICS[:10]}
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    """An archive of envelopes of one day on 1000 topics, and a copy of its file."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with Archive(directory / "archive", sync=False) as archive:
+            for start in range(0, ARCHIVED, 1000):
+                group = [one_of_the_day(number) for number in range(start, start + 1000)]
+                archive.append([parse(rlp.join_list(group))])
+        shutil.copytree(directory / "archive", directory / "copy")
+        yield directory
+
+
+def one_of_the_day(number: int) -> bytes:
+    expiry = NOW - SOURCE.randrange(86400) + TTL
+    topic = TOPICS[number % len(TOPICS)]
+    return make_envelope(expiry, TTL, topic, SOURCE.randbytes(DATA_SIZE), number).rlp
+
+
+def scan_in_python(env: lmdb.Environment, topics: set[bytes]) -> int:
+    """What a plain scan of the time range costs: every entry is looked at."""
+    found = 0
+    times = env.open_db(b"times", create=False)
+    with env.begin(times) as txn:
+        for _key, value in txn.cursor().iterprev():
+            found += value[:4] in topics
+    return found
+
+
+@pytest.mark.parametrize("topics", QUERY.values(), ids=list(QUERY))
+@pytest.mark.parametrize("side", ["ours", "py-lmdb scan"])
+def test_query(
+    benchmark: BenchmarkFixture, directory: Path, side: str, topics: list[bytes]
+) -> None:
+    benchmark.group = f"{len(topics)} of 1000 topics, {ARCHIVED} envelopes"
+    expected = len(topics) * ARCHIVED // len(TOPICS)
+    if side == "ours":
+        query = Query(NOW - 86400, NOW, topics=topics)
+        with Archive(directory / "archive", readonly=True) as archive:
+            page = benchmark(archive.page, query, limit=1000, max_bytes=1 << 20)
+        assert (page.count, page.state) == (expected, PageState.EXHAUSTED)
+    else:
+        with lmdb.open(str(directory / "copy"), max_dbs=16, readonly=True) as env:
+            assert benchmark(scan_in_python, env, set(topics)) == expected

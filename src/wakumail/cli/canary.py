@@ -1,0 +1,47 @@
+"""`wakumail canary`: does this mailserver work? Hello, status, one request."""
+
+import argparse
+import time
+
+import uvloop
+
+from wakumail.cli.options import Subparsers, add_enode, add_json, print_json
+from wakumail.client import DEFAULT_PASSWORD, Wanted, connect
+from wakumail.errors import WakumailError
+from wakumail.mail import Form
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser("canary", help="check a mailserver", description=__doc__)
+    add_enode(parser)
+    parser.add_argument("--password", default=DEFAULT_PASSWORD, metavar="TEXT")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when every step worked; 1 and the reason otherwise."""
+    result: dict[str, object] = {"ok": False, "step": "connect"}
+    try:
+        uvloop.run(check(arguments, result))
+    except (WakumailError, OSError) as error:
+        result["reason"] = str(error) or type(error).__name__
+    if arguments.json:
+        print_json(result)
+    elif result["ok"]:
+        print(f"ok: {result['client_id']}, answered in {result['seconds']} s")
+    else:
+        print(f"failed at {result['step']}: {result['reason']}")
+    return 0 if result["ok"] else 1
+
+
+async def check(arguments: argparse.Namespace, result: dict[str, object]) -> None:
+    """Note in `result` how far it goes."""
+    async with connect(arguments.enode, password=arguments.password) as peer:
+        result |= {"step": "request", "client_id": peer.hello.client_id}
+        started = time.monotonic()
+        # One second of a topic that nobody uses: cheap for the server, and the whole path.
+        now = int(time.time())
+        await peer.request(Wanted(now - 1, now, (b"\xff\x00\xff\x00",), limit=1), form=Form.R3)
+        result |= {"ok": True, "step": "done", "seconds": round(time.monotonic() - started, 3)}

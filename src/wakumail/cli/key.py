@@ -1,0 +1,36 @@
+"""`wakumail key`: make a node key, or show who it is."""
+
+import argparse
+import os
+
+from wakumail.cli.options import Subparsers, add_json, print_json
+from wakumail.keys import load_or_create_node_key, node_id
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser("key", help="make or show a node key", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="new|show")
+    for name, explanation in (
+        ("new", "make a node key in a new file, mode 0600"),
+        ("show", "print the node id of the key in a file"),
+    ):
+        action = actions.add_parser(name, help=explanation, description=explanation)
+        action.add_argument("file", metavar="FILE", help="64 hex digits")
+        add_json(action)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make or show."""
+    exists = os.path.lexists(arguments.file)
+    if arguments.action == "new" and exists:
+        raise FileExistsError(f"{arguments.file} is there already")
+    if arguments.action == "show" and not exists:
+        raise FileNotFoundError(f"{arguments.file} is not there")
+    identity = node_id(load_or_create_node_key(arguments.file, os.urandom).public_key)
+    if arguments.json:
+        print_json({"file": arguments.file, "node_id": identity})
+    else:
+        print(identity.hex())
+    return 0

@@ -1,0 +1,96 @@
+"""What several commands share: the types of their options, progress, and machine output."""
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tqdm import tqdm
+
+from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM
+from wakumail.enode import Enode
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Subparsers = object
+
+TOPIC_SIZE = 4
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_hex(text: str) -> bytes:
+    """Bytes from hexadecimal digits, with or without 0x."""
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal") from None
+
+
+def parse_topic(text: str) -> bytes:
+    """A topic from its 8 hexadecimal digits."""
+    topic = parse_hex(text)
+    if len(topic) != TOPIC_SIZE:
+        raise argparse.ArgumentTypeError(f"a topic has 8 hexadecimal digits, not {text!r}")
+    return topic
+
+
+def parse_bloom(text: str) -> bytes:
+    """A bloom filter from its 128 hexadecimal digits, or `full`."""
+    bloom = FULL_BLOOM if text == "full" else parse_hex(text)
+    if len(bloom) != BLOOM_SIZE:
+        raise argparse.ArgumentTypeError("a bloom filter has 128 hexadecimal digits")
+    return bloom
+
+
+def parse_time(text: str) -> int:
+    """Unix seconds, or so much before now: 90s, 15m, 24h, 30d."""
+    if match := re.fullmatch(r"(\d+)([smhd])", text):
+        return int(time.time()) - int(match[1]) * UNITS[match[2]]
+    if not text.isascii() or not text.isdigit() or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither Unix seconds nor an age like 24h")
+    return int(text)
+
+
+def parse_enode(text: str) -> Enode:
+    """An enode URL."""
+    try:
+        return Enode.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_enode(parser: argparse.ArgumentParser) -> None:
+    """The mailserver that a client command talks to."""
+    parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Machine output."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """One JSON object on stdout; bytes as hexadecimal digits."""
+    print(json.dumps(result, default=bytes.hex))
+
+
+def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
+    """A progress bar on stderr when that is a terminal, and nothing otherwise."""
+    return tqdm(total=total, unit=unit, unit_scale=True, disable=None, leave=False)
+
+
+@contextlib.contextmanager
+def open_dump(name: str, mode: str) -> Iterator[BinaryIO]:
+    """The file of that name, or standard input or output for `-`."""
+    if name == "-":
+        yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
+        sys.stdout.flush()
+    else:
+        with Path(name).open(mode) as file:
+            yield file  # type: ignore[misc]  # opened in binary

@@ -1,0 +1,135 @@
+"""`wakumail serve`: run a mailserver until SIGTERM or SIGINT."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+
+import uvloop
+
+from wakumail.archive import Archive
+from wakumail.bloom import bloom_of
+from wakumail.cli.options import Subparsers
+from wakumail.cli.settings import Settings
+from wakumail.client import DEFAULT_PASSWORD
+from wakumail.connection import ConnectionConfig
+from wakumail.counters import Counters
+from wakumail.devp2p import Capability
+from wakumail.enode import Enode
+from wakumail.envelope import Rules
+from wakumail.keys import PrivateKey, load_or_create_node_key, node_id, parse_node_key
+from wakumail.mail import RequestKeys, RequestPolicy
+from wakumail.message import symmetric_key
+from wakumail.node import NodeConfig
+from wakumail.server import MailConfig, Mailserver
+from wakumail.store import Store
+from wakumail.version import CLIENT_ID
+from wakumail.waku import StatusOptions
+
+log = logging.getLogger(__name__)
+
+LARGE_POW_RATIO = 1000
+"""Envelopes of 50,000 bytes and more need 0.000002 where others need 0.002 (WAKU-USAGE)."""
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser("serve", help="run a mailserver", description=__doc__)
+    Settings.add_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the server; 0 when it was stopped by a signal."""
+    uvloop.run(serve(Settings.from_flags(arguments)))
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal comes, then finish the commit and part from the peers."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    settings.datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = node_key(settings)
+    counters = Counters()
+    store = Store(Archive(settings.datadir / "archive"), counters)
+    server = Mailserver(node_config(settings, key), mail_config(settings, key), store, counters)
+    host, port = await server.node.listen(settings.host, settings.port)
+    log.info("archive of %s with %d envelopes", settings.datadir, store.archive.stat().envelopes)
+    public_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    print(Enode(node_id(key.public_key), public_host, port, port), flush=True)
+    await stopped.wait()
+    log.info("stopping")
+    await server.close()
+    for name, count in counters.items():
+        log.info("%s: %d", name, count)
+
+
+def node_key(settings: Settings) -> PrivateKey:
+    """The node key: given, or kept in a file that is made at the first start."""
+    if settings.nodekeyhex is not None:
+        return parse_node_key(settings.nodekeyhex)
+    return load_or_create_node_key(settings.nodekey or settings.datadir / "nodekey", os.urandom)
+
+
+def node_config(settings: Settings, key: PrivateKey) -> NodeConfig:
+    """What the node is to its peers."""
+    topics = settings.topics or None
+    return NodeConfig(
+        ConnectionConfig(
+            node_key=key,
+            client_id=CLIENT_ID,
+            listen_port=settings.port,
+            capabilities=(Capability("waku", 0), Capability("waku", 1)),
+            max_packet=settings.max_packet,
+        ),
+        # A subset of topics is advertised as their bloom: a nim node that sends topic interest
+        # of its own drops a peer that does so too.
+        StatusOptions(
+            pow=settings.min_pow,
+            bloom=None if topics is None else bloom_of(topics),
+            light=False,
+            confirmations=settings.confirmations,
+        ),
+        Rules(
+            min_pow=settings.min_pow,
+            min_pow_large=settings.min_pow / LARGE_POW_RATIO,
+            max_envelope_size=settings.max_envelope,
+            topics=topics,
+        ),
+        max_peers=settings.max_peers,
+        max_handshakes=settings.max_handshakes,
+    )
+
+
+def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
+    """How requests are opened, limited and answered."""
+    private = [key]
+    if settings.asymkey_file is not None:
+        private.append(parse_node_key(first_line(settings.asymkey_file)))
+    password = settings.password
+    if password is None:
+        file = settings.password_file
+        password = DEFAULT_PASSWORD if file is None else first_line(file)
+    return MailConfig(
+        keys=RequestKeys(symmetric_key(password), tuple(private)),
+        policy=RequestPolicy(
+            require_signature=settings.require_signature,
+            min_pow=settings.request_min_pow,
+            max_limit=settings.max_limit,
+        ),
+        dialect=settings.completion,
+        max_waiting=settings.max_waiting,
+        requests_per_second=settings.request_rate,
+        max_packet=settings.max_reply,
+    )
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file that holds a secret."""
+    with path.open() as file:
+        return file.readline().rstrip("\r\n")

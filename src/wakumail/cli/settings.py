@@ -1,0 +1,80 @@
+"""The settings of `wakumail serve`: one dataclass, from which the flags are made."""
+
+import argparse
+from argparse import BooleanOptionalAction
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from wakumail.cli.options import parse_topic
+from wakumail.mail import MAX_LIMIT, Dialect
+
+
+def setting(default: Any, explanation: str, metavar: str | None = None) -> Any:
+    """A field of Settings: its default, what it means, and what its value is called."""
+    return field(default=default, metadata={"help": explanation, "metavar": metavar})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator may choose."""
+
+    datadir: Path = setting(Path("data"), "archive and node key live here", "DIR")
+    host: str = setting("0.0.0.0", "address to listen on", "ADDRESS")
+    port: int = setting(30303, "TCP port to listen on; 0 lets the system choose", "PORT")
+    nodekey: Path | None = setting(None, "file of the node key (default: DATADIR/nodekey)", "FILE")
+    nodekeyhex: str | None = setting(None, "the node key itself, 64 hex digits", "HEX")
+    password: str | None = setting(
+        None, "requests may be sealed with this (default: the Status fleet's)", "TEXT"
+    )
+    password_file: Path | None = setting(None, "file whose first line is the password", "FILE")
+    asymkey_file: Path | None = setting(
+        None, "requests may be sealed for this key too, beside the node key", "FILE"
+    )
+    min_pow: float = setting(
+        0.002, "least PoW of an envelope; from 50,000 bytes on a thousandth of it; 0 takes all"
+    )
+    max_envelope: int = setting(1 << 20, "largest envelope taken", "BYTES")
+    max_packet: int = setting(10 << 20, "largest packet taken, after inflation", "BYTES")
+    max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", "BYTES")
+    topics: tuple[bytes, ...] = setting((), "archive only these topics, 8 hex digits each", "TOPIC")
+    confirmations: bool = setting(True, "confirm envelopes once they are on disk")
+    max_peers: int = setting(5000, "connections at most", "N")
+    max_handshakes: int = setting(64, "handshakes in progress at most", "N")
+    max_waiting: int = setting(16, "requests of one peer that may wait for their turn", "N")
+    max_limit: int = setting(MAX_LIMIT, "envelopes per request at most, and when none is said", "N")
+    request_rate: float = setting(
+        0.0, "requests per second of one peer, and of one address; 0 sets no limit", "N"
+    )
+    request_min_pow: float = setting(0.0, "least PoW of a request's envelope", "POW")
+    require_signature: bool = setting(False, "refuse requests that nobody signed")
+    completion: Dialect | None = setting(
+        None, "form of every Request Complete: bytes or list (default: as the request)", "FORM"
+    )
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Give `parser` one flag for each setting."""
+        hints = get_type_hints(cls)
+        for item in fields(cls):
+            assert item.default is not MISSING
+            explanation = item.metadata["help"]
+            if item.default not in (None, (), False, True) and "default" not in explanation:
+                explanation += f" (default: {item.default})"
+            options: dict[str, Any] = {"default": item.default, "help": explanation}
+            kind = hints[item.name]
+            if kind is bool:
+                options["action"] = BooleanOptionalAction
+            else:
+                options["metavar"] = item.metadata["metavar"]
+                if kind == tuple[bytes, ...]:
+                    options |= {"nargs": "+", "type": parse_topic}
+                else:
+                    options["type"] = next(t for t in getattr(kind, "__args__", (kind,)))
+            parser.add_argument(f"--{item.name.replace('_', '-')}", **options)
+
+    @classmethod
+    def from_flags(cls, arguments: argparse.Namespace) -> "Settings":
+        """The settings that a command line gives."""
+        values = {item.name: getattr(arguments, item.name) for item in fields(cls)}
+        return cls(**values | {"topics": tuple(values["topics"])})

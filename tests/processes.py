@@ -1,0 +1,84 @@
+"""Real wakumail processes for tests: started, awaited by a line on stdout, always ended."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+WAKUMAIL = (sys.executable, "-m", "wakumail")
+START_TIMEOUT = 30
+END_TIMEOUT = 30
+
+
+def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
+    """Run one command to its end; answers stdout."""
+    done = subprocess.run(
+        [*WAKUMAIL, *map(str, arguments)], input=stdin, capture_output=True, timeout=END_TIMEOUT
+    )
+    assert done.returncode == check, done.stderr.decode()
+    return done.stdout
+
+
+def run_json(*arguments: object, stdin: bytes = b"", check: int = 0) -> dict[str, Any]:
+    """Run one command with --json; answers its object."""
+    result = json.loads(run(*arguments, "--json", stdin=stdin, check=check))
+    assert isinstance(result, dict)
+    return result
+
+
+class Server:
+    """`wakumail serve` in a process of its own, on a port that the system chose."""
+
+    def __init__(self, datadir: Path, *flags: object, wrapper: Sequence[str] = ()) -> None:
+        self.datadir = datadir
+        self._command = [
+            *wrapper,
+            *WAKUMAIL,
+            *("serve", "--datadir", str(datadir), "--host", "127.0.0.1", "--port", "0"),
+            *map(str, flags),
+        ]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start, and wait until it accepts connections."""
+        log = self.datadir.parent / f"{self.datadir.name}.log"
+        with log.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+        assert self.process.stdout is not None
+        self.enode = self.process.stdout.readline().strip()
+        if not self.enode.startswith("enode://"):
+            self.kill()
+            raise AssertionError(f"the server did not start: {log.read_text()}")
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._end()
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash looks like."""
+        self.process.kill()
+        self._end()
+
+    def _end(self) -> int:
+        code = self.process.wait(END_TIMEOUT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code

@@ -1,0 +1,62 @@
+"""What users rely on is documented: settings, commands, counters."""
+
+import argparse
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import wakumail
+from wakumail.cli import parser
+from wakumail.cli.settings import Settings
+from wakumail.counters import COUNTERS
+from wakumail.errors import WakumailError
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COUNTERS_PAGE = (ROOT / "docs" / "counters.md").read_text()
+SOURCES = list(Path(wakumail.__file__).parent.rglob("*.py"))
+
+
+def subcommands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in of._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def errors(root: type[WakumailError] = WakumailError) -> set[type[WakumailError]]:
+    """All errors below `root`."""
+    children = set(root.__subclasses__())
+    return children.union(*(errors(child) for child in children))
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    documented = set(re.findall(r"^\| `--(?:no-)?([\w-]+)` \|", README, re.MULTILINE))
+    assert documented == {setting.name.replace("_", "-") for setting in fields(Settings)}
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for name, command in subcommands(parser()).items():
+        assert f"`wakumail {name}" in README
+        for action in subcommands(command):
+            assert action in README
+
+
+def test_every_counter_has_a_line_and_is_counted() -> None:
+    named = {error.counter for error in errors()}
+    text = "\n".join(path.read_text() for path in SOURCES if path.name != "counters.py")
+    for name in COUNTERS:
+        counted = f'"{name}"' in text or name in named or name.startswith("envelopes_")
+        assert counted, f"{name} is never counted"
+    for name in {*COUNTERS, *re.findall(r'(?:add|_count)\("(\w+)"', text)}:
+        assert f"| `{name}` |" in COUNTERS_PAGE, f"{name} is not in docs/counters.md"
+
+
+@pytest.mark.parametrize("error", sorted(errors(), key=lambda e: e.__name__))
+def test_every_error_a_peer_can_cause_has_a_counter_of_its_own(error: type[WakumailError]) -> None:
+    assert f"| `{error.counter}` |" in COUNTERS_PAGE
+    assert error.__doc__
+    sharing = {e for e in errors() if e.counter == error.counter and e is not error}
+    assert not {e for e in sharing if not issubclass(e, error) and not issubclass(error, e)}

@@ -1,0 +1,143 @@
+"""Real processes over real sockets: what one posts, the other's request gets back."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.envelopes import dump, make, newest_first
+from tests.processes import Server, run, run_json
+from wakumail.client import connect
+from wakumail.envelope import Envelope, parse_stream
+from wakumail.errors import PeerGone
+from wakumail.mail import Form
+
+TOPICS = [bytes([number, 7, 7, number]) for number in range(5)]
+
+
+@pytest.fixture(scope="module")
+def posted() -> list[Envelope]:
+    return make(1500, TOPICS)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, posted: list[Envelope]) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server") / "data", "--min-pow", "0") as server:
+        result = run_json("post", server.enode, "--dump", "-", stdin=dump(posted))
+        assert result == {"sent": 1500, "confirmed": 1500, "errors": []}
+        yield server
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("limit", [1000, 77])
+def test_every_form_gets_the_same_back(
+    server: Server, posted: list[Envelope], form: Form, limit: int, tmp_path: Path
+) -> None:
+    chosen = [flag for topic in TOPICS[:2] for flag in ("--topic", topic.hex())]
+    out = tmp_path / "dump"
+    flags = ["--form", form.name, "--limit", limit, "--all", "--from", "1h", "--out", out]
+    result = run_json("request", server.enode, *chosen, *flags)
+    wanted = newest_first([e for e in posted if e.topic in TOPICS[:2]])
+    assert out.read_bytes() == dump(wanted)
+    assert result["envelopes"] == 600
+    assert result["pages"] == -(-600 // limit)
+    assert result["cursor"] == ""
+    assert result["last_hash"] == wanted[-1].hash.hex()
+
+
+@pytest.mark.parametrize("form", [Form.R3, Form.R4, Form.R5, Form.R6, Form.R7])
+def test_asymmetric_requests(server: Server, form: Form) -> None:
+    topic = ("--topic", TOPICS[0].hex())
+    result = run_json(
+        "request", server.enode, *topic, "--form", form.name, "--asymmetric", "--from", "1h"
+    )
+    assert result["envelopes"] == 300
+
+
+def test_full_bloom_and_one_page(server: Server, posted: list[Envelope]) -> None:
+    first = run("request", server.enode, "--bloom", "full", "--limit", 10, "--out", "-")
+    assert first == dump(newest_first(posted)[:10])
+    page = run_json("request", server.enode, "--bloom", "full", "--limit", 10)
+    flags = ["--limit", 10, "--cursor", page["cursor"], "--out", "-"]
+    second = run("request", server.enode, "--bloom", "full", *flags)
+    assert second == dump(newest_first(posted)[10:20])
+
+
+def test_wrong_password_is_told(server: Server) -> None:
+    flags = ["--topic", TOPICS[0].hex(), "--password", "wrong"]
+    run("request", server.enode, *flags, check=1)
+
+
+def test_canary(server: Server) -> None:
+    assert run_json("canary", server.enode)["ok"] is True
+
+
+def test_canary_says_what_is_wrong(server: Server) -> None:
+    nobody = server.enode.rpartition(":")[0] + ":1"
+    result = run_json("canary", nobody, check=1)
+    assert (result["ok"], result["step"]) == (False, "connect")
+    result = run_json("canary", server.enode, "--password", "wrong", check=1)
+    assert (result["ok"], result["step"]) == (False, "request")
+    assert "no key" in result["reason"]
+
+
+def test_post_seals_and_mines(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        flags = ["--topic", "01020304", "--password", "secret", "--payload", "hello"]
+        assert run_json("post", server.enode, *flags)["confirmed"] == 1
+        result = run_json("request", server.enode, "--topic", "01020304", "--from", "1h")
+        assert result["envelopes"] == 1
+
+
+def test_export_and_import(server: Server, posted: list[Envelope], tmp_path: Path) -> None:
+    exported = run("archive", "export", "--datadir", server.datadir)
+    result = run_json("archive", "import", "--datadir", tmp_path / "copy", stdin=exported)
+    assert result == {"stored": 1500, "duplicates": 0}
+    assert run("archive", "export", "--datadir", tmp_path / "copy") == exported
+    assert run_json("archive", "stat", "--datadir", tmp_path / "copy")["envelopes"] == 1500
+    again = run_json("archive", "import", "--datadir", tmp_path / "copy", stdin=dump(posted))
+    assert again == {"stored": 0, "duplicates": 1500}
+
+
+def test_a_restart_keeps_node_key_and_envelopes(tmp_path: Path) -> None:
+    envelopes = make(50, TOPICS)
+    server = Server(tmp_path / "data", "--min-pow", "0")
+    with server:
+        run("post", server.enode, "--dump", "-", stdin=dump(envelopes))
+        before = server.enode.partition("@")[0]
+        assert server.stop() == 0
+        server.start()
+        assert server.enode.partition("@")[0] == before
+        got = run("request", server.enode, "--bloom", "full", "--from", "1h", "--out", "-")
+        assert got == dump(newest_first(envelopes))
+    assert (tmp_path / "data" / "nodekey").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
+    """The server dies in the middle of a stream of posts; every confirmed envelope is there."""
+    server = Server(tmp_path / "data", "--min-pow", "0")
+    envelopes = make(20_000, TOPICS, size=100)
+
+    async def post_until_killed() -> int:
+        confirmed = 0
+        async with connect(server.enode) as peer:
+            for start in range(0, len(envelopes), 100):
+                group = [envelope.rlp for envelope in envelopes[start : start + 100]]
+                try:
+                    confirmed += (await peer.post(group)).confirmed
+                except PeerGone:
+                    break
+                if confirmed == 3000:
+                    killer = asyncio.create_task(asyncio.to_thread(server.kill))
+        await killer
+        return confirmed
+
+    with server:
+        confirmed = asyncio.run(post_until_killed())
+        assert 3000 <= confirmed < len(envelopes)
+        server.start()
+        got = run("request", server.enode, "--bloom", "full", "--from", "1h", "--all", "--out", "-")
+    batch, _ = parse_stream(got, final=True)
+    kept = {envelope.hash for envelope in batch}
+    assert {e.hash for e in envelopes[:confirmed]} <= kept <= {e.hash for e in envelopes}
