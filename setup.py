@@ -38,7 +38,7 @@ def kernel(name: str, *sources: str) -> Extension:
         f"wakumail.{name}",
         [f"ext/wakumail/{name}.pyx", *sources],
         include_dirs=["ext/wakumail", str(LIBLMDB)],
-        depends=[str(path) for path in Path("ext/wakumail").glob("*.[hp]*") if path.suffix != ".pyx"],
+        depends=[str(path) for path in Path("ext/wakumail").glob("*.[hp]*")],
         extra_compile_args=CFLAGS,
         extra_link_args=[flag for flag in CFLAGS if flag.startswith("-fsanitize")],
     )

@@ -1,6 +1,7 @@
 """What an archive answers, as a plain list and a filter; and its file, seen by the lmdb package."""
 
 import pickle
+import random
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -11,6 +12,9 @@ from wakumail import rlp
 from wakumail.archive import Archive, Page, PageState, Query
 from wakumail.bloom import FULL_BLOOM, covers
 from wakumail.envelope import Batch, Envelope, make_envelope, parse
+
+DAY = 86400
+START = 19_000 * DAY
 
 Tables = dict[str, dict[bytes, bytes]]
 
@@ -53,6 +57,27 @@ def position_of(each: Envelope) -> bytes:
 def read_packet(packet: bytes) -> list[Envelope]:
     """The envelopes of a packet, which must be one canonical RLP list."""
     return [Envelope.decode(item) for item in rlp.split_list(packet)]
+
+
+def make(
+    count: int, *, first: int = 0, start: int = START, spread: int = 3 * DAY, size: int = 100
+) -> list[Envelope]:
+    """Envelopes of some twenty topics; those of the same `first` are the same."""
+    source = random.Random(first)
+    return [
+        envelope(
+            start + source.randrange(spread), bytes([0, 0, 0, source.randrange(20)]), each, size
+        )
+        for each in range(first, first + count)
+    ]
+
+
+def everything(archive: Archive) -> list[Envelope]:
+    return read_packet(archive.page(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).packet)
+
+
+def sorted_down(envelopes: Sequence[Envelope]) -> list[Envelope]:
+    return sorted(envelopes, key=order, reverse=True)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Server:
 
     def __init__(self, datadir: Path, *flags: object, wrapper: Sequence[str] = ()) -> None:
         self.datadir = datadir
+        self.log = datadir.parent / f"{datadir.name}.log"
         self._command = [
             *wrapper,
             *WAKUMAIL,
@@ -56,8 +57,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it accepts connections."""
-        log = self.datadir.parent / f"{self.datadir.name}.log"
-        with log.open("ab") as stderr:
+        with self.log.open("ab") as stderr:
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=stderr, text=True
             )
@@ -65,7 +65,7 @@ class Server:
         self.enode = self.process.stdout.readline().strip()
         if not self.enode.startswith("enode://"):
             self.kill()
-            raise AssertionError(f"the server did not start: {log.read_text()}")
+            raise AssertionError(f"the server did not start: {self.log.read_text()}")
 
     def stop(self) -> int:
         """SIGTERM; answers the exit code."""

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.archive_model import (
+    DAY,
+    START,
     Model,
     Terms,
     batch_of,
@@ -25,9 +27,7 @@ from wakumail.archive import Archive, PageState, Query
 from wakumail.bloom import FULL_BLOOM, bloom_of, topic_bloom
 from wakumail.envelope import Envelope
 
-DAY = 86400
 LAST = 2**32 - 1
-START = 19_000 * DAY
 
 # The first three have two bits in one byte of the bloom, where the Go form keeps only one.
 TOPICS = [

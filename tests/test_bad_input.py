@@ -110,9 +110,12 @@ async def test_whom_the_node_refuses(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_peer_that_comes_back_replaces_its_dead_connection(tmp_path: Path) -> None:
+async def test_a_peer_that_comes_back_replaces_its_dead_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The old connection does not answer the ping, so the next try gets in."""
-    async with mailserver(tmp_path, connection={"probe_timeout": 0.05}) as (server, enode):
+    monkeypatch.setattr("wakumail.connection.PROBE_TIMEOUT", 0.05)
+    async with mailserver(tmp_path) as (server, enode):
         key = generate(os.urandom)
         dead = await Puppet.ready(enode, key=key)
         refused = await Puppet.dial(enode, key=key)

@@ -131,7 +131,7 @@ MALFORMED = [
     rlp.encode(items(capabilities=[[b"waku", 1, 2]])),
     rlp.encode(items(capabilities=[[[b"waku"], 1]])),
     rlp.encode(items(capabilities=[[b"waku", [1]]])),
-    rlp.encode(items(capabilities=[[b"waku", b"\0"]])),
+    rlp.encode(items(capabilities=[[b"waku", b"\0\1"]])),
 ]
 
 
@@ -282,3 +282,10 @@ def test_disconnect_is_written_as_a_list(reason: DisconnectReason) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_disconnect_has_a_reason(data: bytes) -> None:
     assert 0 <= decode_disconnect(data) <= 0xFF
+
+
+def test_a_zero_in_a_hello_may_be_a_byte() -> None:
+    """@ethereumjs/devp2p sends the version of waku/0, and a port of 0, so."""
+    data = rlp.encode([5, b"js", [[b"waku", b"\0"]], b"\0", bytes([1]) * 64])
+    hello = Hello.decode(data)
+    assert (hello.capabilities, hello.listen_port) == ((Capability("waku", 0),), 0)

@@ -77,7 +77,7 @@ def test_their_client_and_our_mailserver(node: str, tmp_path: Path) -> None:
         assert client.returncode == 0, client.stderr
         assert server.stop() == 0
     assert run_json("archive", "stat", "--datadir", datadir)["envelopes"] == POSTED_BY_CLIENT
-    assert "peers_disconnected_them: 2\n" in Path(server.log.name).read_text()
+    assert "peers_disconnected_them: 2\n" in server.log.read_text()
 
 
 @pytest.mark.parametrize("form", [Form.R1, Form.R3, Form.R5])

@@ -50,7 +50,7 @@ def bytes_of(count: int) -> bytes:
 async def answer(puppet: Puppet) -> tuple[list[Envelope], list[int], Completion, bytes]:
     """What follows a request: the envelopes, the count in each packet, how it completed."""
     envelopes: list[Envelope] = []
-    counts = []
+    counts: list[int] = []
     while True:
         packet = await puppet.until(Packet)
         if packet.code == Code.P2P_REQUEST_COMPLETE:

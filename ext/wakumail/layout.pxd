@@ -139,7 +139,7 @@ cdef inline void put_day(uint8_t *value, const day_totals *totals) noexcept nogi
 cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:
     """Read a row of `chunks`; MDB_CORRUPTED when its parts do not fit together.
 
-    What an end says is left to chunk_envelopes: most readers want few of them.
+    Of the ends only the last is looked at: most readers want few, and chunk_envelopes checks those.
     """
     cdef const uint8_t *at = <const uint8_t *> value.mv_data
     cdef uint64_t count
@@ -154,7 +154,7 @@ cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out)
     out.ends = at + 4
     out.envelopes = at + 4 + 4 * count
     out.size = value.mv_size - 4 - 4 * count
-    return 0
+    return 0 if get32(out.ends + 4 * (count - 1)) == out.size else MDB_CORRUPTED
 
 
 cdef inline int chunk_envelopes(const chunk *source, uint64_t first, uint64_t last,

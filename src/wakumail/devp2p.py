@@ -108,10 +108,10 @@ class Hello:
                 first, at_least=HELLO_ITEMS
             )
             return cls(
-                rlp.as_int(version),
+                _number(version),
                 _printable(rlp.as_bytes(client_id)),
                 tuple(map(_capability, rlp.as_list(capabilities, at_most=MAX_CAPABILITIES))),
-                rlp.as_int(port),
+                _number(port),
                 rlp.as_bytes(identity),
             )
         except RlpError as error:
@@ -129,7 +129,12 @@ class Hello:
 
 def _capability(item: rlp.Item) -> Capability:
     name, version = rlp.as_list(item, at_least=2, at_most=2)
-    return Capability(rlp.as_bytes(name).decode("utf-8", "replace"), rlp.as_int(version))
+    return Capability(rlp.as_bytes(name).decode("utf-8", "replace"), _number(version))
+
+
+def _number(item: rlp.Item) -> int:
+    """A number in a hello, where @ethereumjs/devp2p writes zero as a byte."""
+    return 0 if item == b"\0" else rlp.as_int(item)
 
 
 def _printable(text: bytes) -> str:

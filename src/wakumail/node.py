@@ -235,14 +235,14 @@ class Link(asyncio.BufferedProtocol):
         self._paused = False
         self._transport.abort()
 
+    def _due(self) -> float | None:
+        """When something is to be done without the peer's doing."""
+        stalled = None if self._stalled_since is None else self._stalled_since + WRITE_TIMEOUT
+        return min((t for t in (self.peer.next_timer(), stalled) if t is not None), default=None)
+
     def _arm_timer(self) -> None:
-        due = None if self._paused else self.peer.next_timer()
-        if self._stalled_since is not None:
-            stalled = self._stalled_since + WRITE_TIMEOUT
-            due = stalled if due is None else min(due, stalled)
-        if due is None or self.closed is not None:
-            return
-        if self._timer is None or self._timer.cancelled() or due < self._timer.when():
+        due = None if self.closed is not None else self._due()
+        if due is not None and (self._timer is None or due < self._timer.when()):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(due, self._on_timer)
@@ -253,8 +253,10 @@ class Link(asyncio.BufferedProtocol):
         if self._stalled_since is not None and now >= self._stalled_since + WRITE_TIMEOUT:
             self._drop(StalledPeer(f"nothing read for {WRITE_TIMEOUT:.0f} s"))
             return
-        if not self._paused:
-            self.peer.handle_timer(now)
+        if self._paused:
+            # It is we who do not read: the peer is not silent, and must not take us for it.
+            self.peer.connection.touch(now)
+        self.peer.handle_timer(now)
         self._pump()
 
 
