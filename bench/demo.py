@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from wakumail.bloom import FULL_BLOOM, bloom_of
 from wakumail.client import MailPeer, connect
 from wakumail.envelope import Envelope, make_envelope, mine
+from wakumail.keccak import keccak256
 
 ENVELOPES = 10_000
-TOPICS = [bytes([number, 0xDE, 0x30, number]) for number in range(50)]
+TOPICS = [keccak256(b"channel %d" % number)[:4] for number in range(50)]
 TTL = 60
 POW = 0.002
 DATA_SIZE = 512
