@@ -12,7 +12,7 @@ import os
 from enum import IntEnum
 from typing import NamedTuple
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EDQUOT, EFBIG, EIO, ENOSPC
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -28,8 +28,7 @@ from wakumail.keccak cimport keccak256
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.planner cimport run_scan
-from wakumail.rlp cimport rlp_header_size, rlp_write_header
-from wakumail.scanner cimport BLOOM, PAUSED, TOPICS, close_cursors, hit, query_terms, scan
+from wakumail.scanner cimport BLOOM, PAUSED, TOPICS, close_cursors, join_hits, query_terms, scan
 from wakumail.totals cimport archive_totals, read_totals
 from wakumail.writer cimport batch_part, commit, entry, gather, sort_entries, write_commit
 
@@ -149,27 +148,12 @@ cdef class Query:
         return 0
 
 
-cdef bytes join(const hit *pieces, size_t count, size_t size, bint as_list):
-    """Copy pieces of together `size` bytes out of the map, without the GIL; or make a list."""
-    cdef size_t header = rlp_header_size(size) if as_list else 0
-    cdef bytes joined = PyBytes_FromStringAndSize(NULL, header + size)
-    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(joined)
-    cdef size_t i
-    with nogil:
-        if as_list:
-            out += rlp_write_header(out, size, True)
-        for i in range(count):
-            memcpy(out, pieces[i].data, pieces[i].size)
-            out += pieces[i].size
-    return joined
-
-
 cdef object make_page(const scan *s, bytes position):
     """The page of a slice that began at `position`, while its transaction is open."""
     cdef uint8_t place[36]
     cdef uint8_t digest[32]
     cdef bytes last_hash = b""
-    cdef bytes packet = join(s.hits, s.count, s.payload, True)
+    cdef bytes packet = join_hits(s.hits, s.count, s.payload, True)
     if s.count:
         with nogil:
             keccak256(s.hits[s.count - 1].data, s.hits[s.count - 1].size, digest)
@@ -331,7 +315,7 @@ cdef class Archive:
                 rc = run_arrivals(&run, &self.env, txn)
             if rc:
                 raise self._failure(rc)
-            return join(run.pieces, run.count, run.size, False), run.next
+            return join_hits(run.pieces, run.count, run.size, False), run.next
         finally:
             free(run.pieces)
             end_read(&self.env, txn)
@@ -419,6 +403,21 @@ cdef class Archive:
                 rc = open_tables(&self.env, readonly)
         if rc:
             raise self._failure(rc)
+        if not readonly and not self.unsynced:
+            self._sync_directory()
+        return 0
+
+    cdef int _sync_directory(self) except -1:
+        """Make the names of new files durable: LMDB syncs only what is in them."""
+        try:
+            for directory in (self.path, os.path.dirname(os.path.abspath(self.path))):
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            raise ArchiveError(f"{self.path}: {error.strerror}") from error
         return 0
 
     cdef int _check_length(self) except -1:

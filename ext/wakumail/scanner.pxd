@@ -5,6 +5,7 @@ the map, valid as long as its transaction. All functions answer 0, a code as in 
 or STOP.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -14,7 +15,7 @@ from wakumail.bloom cimport bloom_covers
 from wakumail.environment cimport environment
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
-from wakumail.rlp cimport rlp_header_size
+from wakumail.rlp cimport rlp_header_size, rlp_write_header
 
 cdef enum:
     STOP = -100             # the slice is over, its state says why
@@ -256,3 +257,18 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
     free(s.cursors)
     free(s.sources)
     free(s.matched)
+
+
+cdef inline bytes join_hits(const hit *hits, size_t count, size_t size, bint as_list):
+    """Copy hits of together `size` bytes out of the map without the GIL, or make a list of them."""
+    cdef size_t header = rlp_header_size(size) if as_list else 0
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, header + size)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(joined)
+    cdef size_t i
+    with nogil:
+        if as_list:
+            out += rlp_write_header(out, size, True)
+        for i in range(count):
+            memcpy(out, hits[i].data, hits[i].size)
+            out += hits[i].size
+    return joined

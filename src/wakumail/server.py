@@ -95,7 +95,7 @@ class Mailserver:
         match event:
             case Ready(hello, version):
                 self.counters.add("peers_connected")
-                log.info("peer %s: %s, waku/%d", link.address, hello.client_id, version)
+                log.debug("peer %s: %s, waku/%d", link.address, hello.client_id, version)
             case EnvelopesReceived(batch, batch_hash):
                 self._archive(link, batch, batch_hash)
             case HistoryRequested(packet):
@@ -219,7 +219,7 @@ class Mailserver:
         """Answer a request with an error."""
         self.counters.add("requests_failed")
         self.counters.add(error.counter)
-        log.info("peer %s: request refused: %s", link.address, error)
+        log.debug("peer %s: request refused: %s", link.address, error)
         completion = Completion(error.request_id, error=str(error))
         self._complete(link, completion, error.dialect or Dialect.BYTES)
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from wakumail.archive import Archive
-from wakumail.cli.options import Subparsers, add_json, open_dump, print_json, progress
+from wakumail.cli.options import Subparsers, add_json, counted, open_dump, print_json, progress
 from wakumail.dump import read_dump
 
 EXPORT_BYTES = 4 << 20
@@ -63,7 +63,7 @@ def import_(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"stored": stored, "duplicates": duplicates})
     else:
-        print(f"{stored} envelopes stored, {duplicates} were there already")
+        print(f"{counted(stored, 'envelope')} stored, {duplicates} were there already")
     return 0
 
 

@@ -12,6 +12,7 @@ from wakumail.cli.options import (
     Subparsers,
     add_enode,
     add_json,
+    counted,
     open_dump,
     parse_hex,
     parse_topic,
@@ -77,7 +78,7 @@ async def post(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"sent": sent, "confirmed": confirmed, "errors": errors})
     else:
-        print(f"{sent} envelopes sent, {confirmed} confirmed", file=sys.stderr)
+        print(f"{counted(sent, 'envelope')} sent, {confirmed} confirmed", file=sys.stderr)
         for error in errors:
             print(f"refused: {error['text']} ({error['code']})", file=sys.stderr)
     return 1 if errors else 0

@@ -12,6 +12,7 @@ from wakumail.cli.options import (
     Subparsers,
     add_enode,
     add_json,
+    counted,
     open_dump,
     parse_bloom,
     parse_hex,
@@ -127,7 +128,8 @@ async def request(arguments: argparse.Namespace) -> None:
         print_json(result | {"last_hash": page.last_hash, "cursor": page.cursor})
     else:
         more = f"; more with --cursor {page.cursor.hex()}" if page.cursor else ""
-        print(f"{count} envelopes in {pages} pages{more}", file=sys.stderr)
+        answered = f"{counted(count, 'envelope')} in {counted(pages, 'page')}"
+        print(answered + more, file=sys.stderr)
 
 
 def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:

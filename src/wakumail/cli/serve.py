@@ -43,7 +43,9 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the server; 0 when it was stopped by a signal."""
-    uvloop.run(serve(Settings.from_flags(arguments)))
+    settings = Settings.from_flags(arguments)
+    logging.getLogger().setLevel(settings.log_level.upper())
+    uvloop.run(serve(settings))
     return 0
 
 

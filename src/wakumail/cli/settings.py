@@ -3,6 +3,7 @@
 import argparse
 from argparse import BooleanOptionalAction
 from dataclasses import MISSING, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -13,6 +14,15 @@ from wakumail.mail import MAX_LIMIT, Dialect
 def setting(default: Any, explanation: str, metavar: str | None = None) -> Any:
     """A field of Settings: its default, what it means, and what its value is called."""
     return field(default=default, metadata={"help": explanation, "metavar": metavar})
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,9 @@ class Settings:
     require_signature: bool = setting(False, "refuse requests that nobody signed")
     completion: Dialect | None = setting(
         None, "form of every Request Complete: bytes or list (default: as the request)", "FORM"
+    )
+    log_level: LogLevel = setting(
+        LogLevel.INFO, "error, warning, info or debug; debug names the addresses of peers", "LEVEL"
     )
 
     @classmethod
