@@ -315,6 +315,30 @@ def test_what_was_confirmed_survives_a_killed_writer(tmp_path: Path, commits: in
     check_tables(read_tables(tmp_path), [*stored, *make(7, first=7 * 10**6)])
 
 
+READ_FOREVER = """
+import lmdb, sys, time
+env = lmdb.open(sys.argv[1], max_dbs=16, readonly=True)
+txn = env.begin()
+print("reading", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_reader_does_not_make_the_file_grow(tmp_path: Path) -> None:
+    with Archive(tmp_path, sync=False) as archive:
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READ_FOREVER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"reading\n"
+        reader.kill()
+        reader.wait()
+        reader.stdout.close()
+        for each in make(300):
+            archive.append([batch_of([each])])
+        assert (tmp_path / "data.mdb").stat().st_size < 4 * archive.stat().file_bytes
+
+
 FILL_DISK = """
 import resource, sys
 from tests.archive_model import batch_of, everything, make

@@ -393,7 +393,7 @@ class TestBuffer:
             moves += codec.capacity != capacity
             capacity = codec.capacity
             assert capacity <= 2 * codec.buffered + 2 * ROOM
-            assert capacity <= padded(size) + BLOCK + ROOM
+            assert capacity <= padded(size) + BLOCK
             if at < len(wire):
                 assert codec.next_frame() is None
         assert moves < 12
@@ -409,13 +409,13 @@ class TestBuffer:
 
     def test_short_frames_share_a_buffer(self) -> None:
         codec, source = left(), right()
-        wires = [source.encode(bytes([i]) * 700) for i in range(256)]
-        # Each read ends within a frame, so the buffer is never idle.
-        stream = b"".join(wires)
+        # Nearly every read ends within a frame, so the buffer is seldom idle.
+        stream = b"".join(source.encode(bytes([i]) * 700) for i in range(256))
         got = []
-        for chunk in chunks(stream, range(500, len(stream), 748)):
+        for chunk in chunks(stream, range(500, len(stream), 301)):
             write(codec, chunk)
             got += frames(codec)
+            assert len(codec.get_buffer(-1)) >= padded(700) + BLOCK - codec.buffered
             assert codec.capacity <= 2 * ROOM
         assert got == [bytes([i]) * 700 for i in range(256)]
 

@@ -15,7 +15,7 @@ FLOORS = [
     ["errors", "version"],
     ["rlp", "bloom", "keccak"],
     ["envelope", "frame", "keys"],
-    ["enode", "ecies", "archive", "counters", "dump"],
+    ["enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits"],
     ["completion", "connection"],
     ["request"],

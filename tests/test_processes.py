@@ -141,3 +141,8 @@ def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
     batch, _ = parse_stream(got, final=True)
     kept = {envelope.hash for envelope in batch}
     assert {e.hash for e in envelopes[:confirmed]} <= kept <= {e.hash for e in envelopes}
+
+
+def test_two_servers_do_not_share_a_datadir(server: Server) -> None:
+    flags = ["--datadir", server.datadir, "--port", 0]
+    assert run("serve", *flags, check=1) == b""

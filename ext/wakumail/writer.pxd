@@ -390,12 +390,14 @@ cdef inline int fill(commit *c) noexcept nogil:
 cdef inline int write_commit(commit *c) noexcept nogil:
     """Write and commit what is new; a map that is too small grows and it is all done again."""
     cdef MDB_envinfo info
-    cdef int rc
+    cdef int dead, rc
     while True:
         rc = begin(c.env, True, &c.txn)
         if rc:
             return rc
         rc = mdb_env_info(c.env.env, &info)
+        if not rc:
+            rc = mdb_reader_check(c.env.env, &dead)     # a killed reader holds on to old pages
         if not rc:
             rc = fill(c)
         if rc or c.stored == 0:

@@ -3,14 +3,19 @@
 The writer takes everything that is queued, commits it in one synced transaction and only then
 reports it done, so a confirmation always means: on disk. While the disk refuses (full, failing)
 nothing is dropped: the queue waits, the store says it is degraded, and reading goes on.
+
+To sync less often, commits are made less often, and never left unsynced: an LMDB file whose
+commits were not synced in their order may be lost whole in a power cut, with what was confirmed.
 """
 
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
 
 from wakumail.archive import Appended, Archive, Page, Query
 from wakumail.counters import Counters
@@ -34,19 +39,36 @@ SLICE_ENTRIES = 50_000
 READERS = 4
 """Threads for reading; LMDB readers do not block each other or the writer."""
 
+INTERVAL = 0.3
+"""Seconds between two commits with Durability.INTERVAL."""
+
 Done = Callable[[], None]
+
+
+class Durability(StrEnum):
+    """When queued envelopes are committed; each commit is synced before it is confirmed."""
+
+    COMMIT = "commit"
+    """At once, with all that came while the last commit was written."""
+    INTERVAL = "interval"
+    """Every INTERVAL seconds: fewer syncs, later confirmations."""
 
 
 class Store:
     """An archive behind one event loop."""
 
-    def __init__(self, archive: Archive, counters: Counters) -> None:
+    def __init__(
+        self, archive: Archive, counters: Counters, durability: Durability = Durability.COMMIT
+    ) -> None:
         self.archive = archive
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
         self.on_room: Callable[[], None] | None = None
         """Called on the loop when a full queue has room again."""
+        self.on_broken: Callable[[], None] | None = None
+        """Called on the loop when the writer has died of an error of ours."""
         self._counters = counters
+        self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(READERS, "archive-reader")
         self._changed = threading.Condition()
@@ -94,16 +116,22 @@ class Store:
     # -- the writer thread --------------------------------------------------------------------
 
     def _write(self) -> None:
-        while entries := self._take():
-            appended = self._commit([batch for batch, _ in entries])
-            if appended is None:
-                return
-            self._loop.call_soon_threadsafe(self._committed, entries, appended)
+        try:
+            while entries := self._take():
+                appended = self._commit([batch for batch, _ in entries])
+                if appended is None:
+                    return
+                self._loop.call_soon_threadsafe(self._committed, entries, appended)
+        except Exception:
+            self._loop.call_soon_threadsafe(self._broke)
+            raise
 
     def _take(self) -> list[tuple[Batch, Done]]:
         """Wait for entries and take as many as one commit holds; none when the store closes."""
+        due = time.monotonic() + self._interval
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
+            self._changed.wait_for(lambda: self.full or self._closing, due - time.monotonic())
             entries: list[tuple[Batch, Done]] = []
             size = 0
             while self._queue and size < MAX_COMMIT_BYTES:
@@ -143,6 +171,12 @@ class Store:
             done()
         if has_room and self.on_room is not None:
             self.on_room()
+
+    def _broke(self) -> None:
+        self.degraded = "the writer has died"
+        log.critical("%s; nothing is archived any more", self.degraded)
+        if self.on_broken is not None:
+            self.on_broken()
 
     def _failed(self, reason: str) -> None:
         if not self.degraded:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wakumail.archive import Archive
 from wakumail.cli.options import Subparsers, add_json, counted, open_dump, print_json, progress
+from wakumail.datadir import Datadir
 from wakumail.dump import read_dump
 
 EXPORT_BYTES = 4 << 20
@@ -23,7 +24,7 @@ def add(commands: Subparsers) -> None:
     ):
         name = function.__name__.rstrip("_")
         action = actions.add_parser(name, help=explanation, description=explanation)
-        action.add_argument("--datadir", type=Path, required=True, metavar="DIR")
+        action.add_argument("--datadir", type=parse_datadir, required=True, metavar="DIR")
         if function is not stat:
             action.add_argument("file", nargs="?", default="-", metavar="FILE", help="- is stdio")
         if function is not export:
@@ -31,9 +32,14 @@ def add(commands: Subparsers) -> None:
         action.set_defaults(run=function)
 
 
+def parse_datadir(text: str) -> Datadir:
+    """The data directory at a path."""
+    return Datadir(Path(text))
+
+
 def stat(arguments: argparse.Namespace) -> int:
     """Print counts, sizes and times."""
-    with Archive(arguments.datadir / "archive", readonly=True) as archive:
+    with Archive(arguments.datadir.archive, readonly=True) as archive:
         result = archive.stat()
     if arguments.json:
         print_json(result._asdict())
@@ -49,9 +55,9 @@ def stat(arguments: argparse.Namespace) -> int:
 def import_(arguments: argparse.Namespace) -> int:
     """Append what is in the dump; what is there already stays as it is."""
     stored = duplicates = 0
-    arguments.datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    arguments.datadir.make()
     with (
-        Archive(arguments.datadir / "archive") as archive,
+        Archive(arguments.datadir.archive) as archive,
         open_dump(arguments.file, "rb") as file,
         progress("envelope") as bar,
     ):
@@ -70,7 +76,7 @@ def import_(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Write everything."""
     with (
-        Archive(arguments.datadir / "archive", readonly=True) as archive,
+        Archive(arguments.datadir.archive, readonly=True) as archive,
         open_dump(arguments.file, "wb") as file,
         progress("B", archive.stat().bytes) as bar,
     ):

@@ -16,6 +16,7 @@ from wakumail.cli.settings import Settings
 from wakumail.client import DEFAULT_PASSWORD
 from wakumail.connection import ConnectionConfig
 from wakumail.counters import Counters
+from wakumail.datadir import Datadir
 from wakumail.devp2p import Capability
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
@@ -42,23 +43,24 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the server; 0 when it was stopped by a signal."""
+    """Run the server; 0 when it was stopped by a signal and the archive has all it was sent."""
     settings = Settings.from_flags(arguments)
     logging.getLogger().setLevel(settings.log_level.upper())
-    uvloop.run(serve(settings))
-    return 0
+    datadir = Datadir(settings.datadir)
+    with datadir.locked():
+        return uvloop.run(serve(settings, datadir))
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, datadir: Datadir) -> int:
     """Serve until a signal comes, then finish the commit and part from the peers."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    settings.datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = node_key(settings)
+    key = node_key(settings, datadir)
     counters = Counters()
-    store = Store(Archive(settings.datadir / "archive"), counters)
+    store = Store(Archive(datadir.archive), counters, settings.durability)
+    store.on_broken = stopped.set
     server = Mailserver(node_config(settings, key), mail_config(settings, key), store, counters)
     host, port = await server.node.listen(settings.host, settings.port)
     log.info("archive of %s with %d envelopes", settings.datadir, store.archive.stat().envelopes)
@@ -69,13 +71,14 @@ async def serve(settings: Settings) -> None:
     await server.close()
     for name, count in counters.items():
         log.info("%s: %d", name, count)
+    return 1 if store.degraded else 0
 
 
-def node_key(settings: Settings) -> PrivateKey:
+def node_key(settings: Settings, datadir: Datadir) -> PrivateKey:
     """The node key: given, or kept in a file that is made at the first start."""
     if settings.nodekeyhex is not None:
         return parse_node_key(settings.nodekeyhex)
-    return load_or_create_node_key(settings.nodekey or settings.datadir / "nodekey", os.urandom)
+    return load_or_create_node_key(settings.nodekey or datadir.nodekey, os.urandom)
 
 
 def node_config(settings: Settings, key: PrivateKey) -> NodeConfig:

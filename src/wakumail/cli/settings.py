@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from wakumail.cli.options import parse_topic
 from wakumail.mail import MAX_LIMIT, Dialect
+from wakumail.store import Durability
 
 
 def setting(default: Any, explanation: str, metavar: str | None = None) -> Any:
@@ -49,6 +50,9 @@ class Settings:
     max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", "BYTES")
     topics: tuple[bytes, ...] = setting((), "archive only these topics, 8 hex digits each", "TOPIC")
     confirmations: bool = setting(True, "confirm envelopes once they are on disk")
+    durability: Durability = setting(
+        Durability.COMMIT, "commit: sync at once; interval: every 0.3 s, and confirm later", "WHEN"
+    )
     max_peers: int = setting(5000, "connections at most", "N")
     max_handshakes: int = setting(64, "handshakes in progress at most", "N")
     max_waiting: int = setting(16, "requests of one peer that may wait for their turn", "N")
