@@ -23,7 +23,7 @@ class PageState(IntEnum):
 
 class Page(NamedTuple):
     packet: bytes
-    count: int
+    count: int  # type: ignore[assignment]  # a field, where tuple has a method
     last_hash: bytes
     position: bytes
     state: PageState
