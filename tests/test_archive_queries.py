@@ -151,20 +151,30 @@ def test_crowded_days(crowd: tuple[Archive, Model], data: st.DataObject) -> None
 
 
 def stops_at_hits(archive: Archive, terms: Terms) -> bool:
-    """Whether slices of one entry stop only at hits, as merged postings do; looks at the first."""
+    """Whether slices within a day stop only at hits, as merged postings do."""
     query, position = terms.compile(), b""
     for _ in range(60):
         page = archive.page(query, position, limit=100, max_bytes=1 << 20, budget=1)
-        if page.state is PageState.PAUSED and page.position[20:] == bytes(16):
-            return False
         position = page.position
+        if position[20:] == bytes(16) != position[4:20]:
+            return False
     return True
 
 
 def test_few_topics_are_merged_and_many_walked(crowd: tuple[Archive, Model]) -> None:
     archive, _ = crowd
     assert stops_at_hits(archive, Terms(START, START + DAY - 1, topics=MANY[:1]))
-    assert not stops_at_hits(archive, Terms(START, START + DAY - 1, topics=MANY[1:]))
+    assert not stops_at_hits(archive, Terms(START, START + DAY - 1, topics=MANY[4:]))
+
+
+def test_a_slice_reads_as_much_as_it_plans(crowd: tuple[Archive, Model]) -> None:
+    """Testing a day's topics costs more than this budget, yet the slice is worth it."""
+    archive, _ = crowd
+    page = archive.page(
+        Query(0, LAST, bloom=bloom_of(MANY[:9])), limit=500, max_bytes=1 << 20, budget=1
+    )
+    assert page.state is PageState.PAUSED
+    assert 50 < page.count < 400
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -263,6 +273,21 @@ def test_a_budget_pauses_and_nothing_is_lost(small: tuple[Archive, list[Envelope
     page = archive.page(EVERYTHING, limit=9, max_bytes=1 << 20, budget=2)
     assert (page.count, page.state) == (2, PageState.PAUSED)
     assert page.position == position_of(stored[1])
+
+
+def test_a_pause_between_days_is_behind_the_day(small: tuple[Archive, list[Envelope]]) -> None:
+    archive, stored = small
+    query = Query(0, LAST, topics=[stored[0].topic])
+    page = archive.page(query, limit=9, max_bytes=1 << 20, budget=3)
+    assert (page.count, page.state) == (1, PageState.PAUSED)
+    assert page.position == (START + 2 * DAY).to_bytes(4, "big") + bytes(32)
+
+
+def test_days_without_hits_are_paid_for(small: tuple[Archive, list[Envelope]]) -> None:
+    archive, _ = small
+    page = archive.page(Query(0, LAST, topics=[b"none"]), limit=9, max_bytes=1 << 20, budget=1)
+    assert (page.count, page.state) == (0, PageState.PAUSED)
+    assert page.position == (START + 2 * DAY).to_bytes(4, "big") + bytes(32)
 
 
 def test_empty_days_cost_nothing(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from wakumail.keccak cimport keccak256
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.planner cimport run_scan
+from wakumail.pruner cimport prune_slice, pruning
 from wakumail.scanner cimport BLOOM, PAUSED, TOPICS, close_cursors, join_hits, query_terms, scan
 from wakumail.totals cimport archive_totals, read_totals
 from wakumail.writer cimport batch_part, commit, entry, gather, sort_entries, write_commit
@@ -60,6 +61,17 @@ class Appended(NamedTuple):
     duplicates: int
     bytes: int
     next_sequence: int
+
+
+class Pruned(NamedTuple):
+    """What one slice of a retention did.
+
+    envelopes: that are gone; bytes: of chunks that are gone; more: whether there is more to prune.
+    """
+
+    envelopes: int
+    bytes: int
+    more: bool
 
 
 class PageState(IntEnum):
@@ -259,6 +271,26 @@ cdef class Archive:
             free(parts)
             free(c.entries)
             free(c.rows)
+
+    def prune(self, before, *, limit):
+        """Delete envelopes created before `before` (Unix seconds), the oldest first.
+
+        One slice, in one commit that is on disk when it returns: `limit` envelopes at most. Their
+        pages are free for later commits. ArchiveFull and ArchiveError as with append.
+        """
+        cdef pruning p
+        cdef int rc
+        if before < 0 or limit < 1:
+            raise ValueError("before and limit are positive")
+        memset(&p, 0, sizeof(p))
+        p.env = &self.env
+        p.before = min(before, MAX_UINT32 + 1)
+        p.limit = limit
+        with nogil:
+            rc = prune_slice(&p)
+        if rc:
+            raise self._failure(rc)
+        return Pruned(p.envelopes, p.bytes, p.more)
 
     def page(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
              int64_t budget=BUDGET):

@@ -276,6 +276,39 @@ cdef inline int end_write(environment *e, MDB_txn *txn, bint commit) noexcept no
     return rc
 
 
+ctypedef int (*writing)(void *work, MDB_txn *txn, bint *changed) noexcept nogil
+
+
+cdef inline int write(environment *e, writing change, void *work) noexcept nogil:
+    """Let `change` work in a transaction and commit what it changed, or nothing when it fails.
+
+    A map that is too small grows and it is all done again, so `change` begins from the beginning.
+    """
+    cdef MDB_envinfo info
+    cdef MDB_txn *txn
+    cdef bint changed
+    cdef int dead, rc
+    while True:
+        rc = begin(e, True, &txn)
+        if rc:
+            return rc
+        changed = False
+        rc = mdb_env_info(e.env, &info)
+        if not rc:
+            rc = mdb_reader_check(e.env, &dead)     # a killed reader holds on to old pages
+        if not rc:
+            rc = change(work, txn, &changed)
+        if rc or not changed:
+            end_write(e, txn, False)
+        else:
+            rc = end_write(e, txn, True)
+        if rc != MDB_MAP_FULL:
+            return rc
+        rc = resize(e, info.me_mapsize, 2 * info.me_mapsize)
+        if rc:
+            return rc
+
+
 cdef inline int count_free_pages(environment *e, size_t first, size_t last,
                                  size_t *count) noexcept nogil:
     """How many of the pages `first` to `last` are free, in an environment just opened."""

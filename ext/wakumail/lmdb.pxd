@@ -31,6 +31,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_LAST
         MDB_NEXT
         MDB_PREV
+        MDB_SET
         MDB_SET_KEY
         MDB_SET_RANGE
 
@@ -41,6 +42,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_NORDAHEAD
         MDB_CREATE          # database flags
         MDB_NOOVERWRITE     # write flags
+        MDB_CURRENT
         MDB_RESERVE
         MDB_KEYEXIST        # return codes; what is not among them is an errno
         MDB_NOTFOUND
@@ -77,6 +79,7 @@ cdef extern from "lmdb.h" nogil:
     int mdb_dbi_open(MDB_txn *txn, const char *name, unsigned int flags, MDB_dbi *dbi)
     int mdb_stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat)
     int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value)
+    int mdb_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value)
     int mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned int flags)
 
     int mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)

@@ -160,7 +160,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept n
     if s.count == s.limit:
         s.state = MORE
         return STOP
-    if s.recent.day != day or not s.recent.first <= sequence <= s.recent.last:
+    if not s.recent.first <= sequence <= s.recent.last:
         put_chunk_key(key_bytes, day, sequence)
         key = value_of(key_bytes, CHUNK_KEY)
         rc = open_once(s, s.env.chunks, &s.chunks)

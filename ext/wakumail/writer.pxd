@@ -10,14 +10,16 @@ from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcmp, memcpy
 
 from wakumail.envelope cimport ACCEPTED, envelope_record
-from wakumail.environment cimport begin, end_write, environment, resize
+from wakumail.environment cimport environment, write
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 
 cdef enum:
     LMDB_PAGE_HEADER = 16           # bytes
-    # A chunk grows to this many bytes, what fits into 16 pages; a larger envelope gets its own.
-    CHUNK_SIZE = 16 * 4096 - LMDB_PAGE_HEADER
+    # A chunk grows to what two pages hold; a larger envelope gets its own. LMDB wants the pages
+    # of a row side by side: under retention, chunks of 16 pages leave a tenth of the file in gaps
+    # that none of them fits into, chunks of two leave a fiftieth; one page would be ill filled.
+    CHUNK_SIZE = 2 * 4096 - LMDB_PAGE_HEADER
 
 
 cdef struct entry:                  # one envelope of the commit
@@ -362,21 +364,24 @@ cdef inline int write_postings(commit *c) noexcept nogil:
     return 0
 
 
-cdef inline int fill(commit *c) noexcept nogil:
+cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
     """All puts of the transaction; without anything new there are none."""
     cdef uint8_t number[SEQUENCE_SIZE]
+    cdef commit *c = <commit *> work
     cdef MDB_val key = value_of(b"next", 4)
     cdef MDB_val value
-    cdef int rc = mdb_get(c.txn, c.env.meta, &key, &value)
+    cdef int rc = mdb_get(txn, c.env.meta, &key, &value)
     if rc:
         return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
     if value.mv_size != SEQUENCE_SIZE:
         return MDB_CORRUPTED
+    c.txn = txn
     c.next = get48(<const uint8_t *> value.mv_data)
     c.stored = c.bytes = 0
     rc = write_times(c)
     if rc or c.stored == 0:
         return rc
+    changed[0] = True
     rc = write_chunks(c)
     if not rc:
         rc = write_postings(c)
@@ -384,28 +389,9 @@ cdef inline int fill(commit *c) noexcept nogil:
         return rc
     put48(number, c.next)
     value = value_of(number, SEQUENCE_SIZE)
-    return mdb_put(c.txn, c.env.meta, &key, &value, 0)
+    return mdb_put(txn, c.env.meta, &key, &value, 0)
 
 
 cdef inline int write_commit(commit *c) noexcept nogil:
-    """Write and commit what is new; a map that is too small grows and it is all done again."""
-    cdef MDB_envinfo info
-    cdef int dead, rc
-    while True:
-        rc = begin(c.env, True, &c.txn)
-        if rc:
-            return rc
-        rc = mdb_env_info(c.env.env, &info)
-        if not rc:
-            rc = mdb_reader_check(c.env.env, &dead)     # a killed reader holds on to old pages
-        if not rc:
-            rc = fill(c)
-        if rc or c.stored == 0:
-            end_write(c.env, c.txn, False)
-        else:
-            rc = end_write(c.env, c.txn, True)
-        if rc != MDB_MAP_FULL:
-            return rc
-        rc = resize(c.env, info.me_mapsize, 2 * info.me_mapsize)
-        if rc:
-            return rc
+    """Write and commit what is new."""
+    return write(c.env, &fill, c)

@@ -16,6 +16,11 @@ class Appended(NamedTuple):
     bytes: int
     next_sequence: int
 
+class Pruned(NamedTuple):
+    envelopes: int
+    bytes: int
+    more: bool
+
 class PageState(IntEnum):
     EXHAUSTED = 0
     MORE = 1
@@ -65,6 +70,7 @@ class Archive:
         sync: bool = True,
         map_size: int = ...,
     ) -> None: ...
+    def prune(self, before: int, *, limit: int) -> Pruned: ...
     def append(self, batches: Sequence[Batch]) -> Appended: ...
     def page(
         self,
