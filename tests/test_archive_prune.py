@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.archive_model import DAY, START, batch_of, read_tables, envelope, order
+from tests.archive_model import DAY, START, batch_of, envelope, order, read_tables
 from wakumail.archive import Archive, PageState, Query
 from wakumail.envelope import Envelope, parse
 

@@ -1,4 +1,4 @@
-"""Nothing that was confirmed is lost: not by kill -9, not by a full disk; nothing is confirmed early."""
+"""Nothing confirmed is lost: not by kill -9, not by a full disk; nothing is confirmed early."""
 
 import asyncio
 import multiprocessing

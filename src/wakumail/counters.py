@@ -40,6 +40,7 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_delivered": "envelopes sent in P2P Messages packets",
     "bytes_delivered": "bytes of P2P Messages packets, before compression",
     # archive
+    "envelopes_pruned": "envelopes deleted by the retention",
     "commits": "write transactions committed and synced",
     "commits_failed": "write transactions that failed and are tried again",
 }  # fmt: skip

@@ -90,7 +90,7 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
             contextlib.closing(plyvel.DB(str(path), create_if_missing=False)) as database,
         ):
             total = database.approximate_size(after, ABOVE_ALL_KEYS)
-            rows = database.iterator(start=after or None, include_start=True, fill_cache=False)
+            rows = database.iterator(start=after or None, include_start=False, fill_cache=False)
             yield Source(_chunks(rows, "B"), "B", total)
     except plyvel.Error as error:
         reason = error.args[0].decode(errors="replace")
@@ -152,7 +152,7 @@ def _chunks(rows: Iterable[Row], unit: Unit) -> Iterator[Chunk]:
             yield _chunk(held, size if unit == "B" else len(held))
             held, size = [], 0
     if held:
-        yield _chunk(held, size if unit == "B" else len(held))
+        yield _chunk(held, size)
 
 
 def _chunk(rows: Sequence[Row], done: int) -> Chunk:

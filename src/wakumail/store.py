@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import StrEnum
 
 from wakumail.archive import Appended, Archive, Page, Query
@@ -42,7 +43,28 @@ READERS = 4
 INTERVAL = 0.3
 """Seconds between two commits with Durability.INTERVAL."""
 
+EVERYTHING = 1 << 32
+"""Unix seconds behind all creation times."""
+
 Done = Callable[[], None]
+Entry = tuple[Batch, Done]
+
+
+PRUNE_ENVELOPES = 2000
+"""Envelopes that one slice of retention deletes: some milliseconds between two commits."""
+
+RETENTION_INTERVAL = 10.0
+"""Seconds between two looks for what is to be pruned, while nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What the archive keeps; the oldest goes first, and 0 sets no bound."""
+
+    seconds: int = 0
+    """Age by creation time."""
+    bytes: int = 0
+    """Size of the archive's pages in use; the file itself is up to a tenth larger."""
 
 
 class Durability(StrEnum):
@@ -58,7 +80,11 @@ class Store:
     """An archive behind one event loop."""
 
     def __init__(
-        self, archive: Archive, counters: Counters, durability: Durability = Durability.COMMIT
+        self,
+        archive: Archive,
+        counters: Counters,
+        durability: Durability = Durability.COMMIT,
+        retention: Retention = Retention(),
     ) -> None:
         self.archive = archive
         self.degraded = ""
@@ -69,10 +95,13 @@ class Store:
         """Called on the loop when the writer has died of an error of ours."""
         self._counters = counters
         self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
+        self._retention = retention
+        self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(READERS, "archive-reader")
         self._changed = threading.Condition()
-        self._queue: deque[tuple[Batch, Done]] = deque()
+        self._queue: deque[Entry] = deque()
+        self._last_commit = 0.0
         self._queued_bytes = 0
         self._was_full = False
         self._closing = False
@@ -117,46 +146,69 @@ class Store:
 
     def _write(self) -> None:
         try:
-            while entries := self._take():
-                appended = self._commit([batch for batch, _ in entries])
-                if appended is None:
+            while not self._closing or self._queue:
+                # A slice between two commits, however busy the queue is: else it would grow old.
+                if time.monotonic() >= self._next_prune and not self._prune():
+                    self._next_prune = time.monotonic() + RETENTION_INTERVAL
+                entries = self._take()
+                if entries and not self._commit(entries):
                     return
-                self._loop.call_soon_threadsafe(self._committed, entries, appended)
         except Exception:
             self._loop.call_soon_threadsafe(self._broke)
             raise
 
-    def _take(self) -> list[tuple[Batch, Done]]:
-        """Wait for entries and take as many as one commit holds; none when the store closes."""
-        due = time.monotonic() + self._interval
+    def _take(self) -> list[Entry]:
+        """Take as many entries as one commit holds; none when it is time to close or to prune."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
-            self._changed.wait_for(lambda: self.full or self._closing, due - time.monotonic())
-            entries: list[tuple[Batch, Done]] = []
+            idle = self._next_prune - time.monotonic()
+            if self._changed.wait_for(lambda: self._queue or self._closing, max(0.0, idle)):
+                due = self._last_commit + self._interval
+                self._changed.wait_for(lambda: self.full or self._closing, due - time.monotonic())
+            entries: list[Entry] = []
             size = 0
             while self._queue and size < MAX_COMMIT_BYTES:
                 entries.append(self._queue.popleft())
                 size += len(entries[-1][0].raw)
             return entries
 
-    def _commit(self, batches: list[Batch]) -> Appended | None:
-        """Append until the disk takes it; None when the store closes before it does."""
+    def _prune(self) -> bool:
+        """Delete a slice of what is too old or too much; whether there may be more."""
+        before = int(time.time()) - self._retention.seconds if self._retention.seconds else 0
+        if self._retention.bytes and self.archive.stat().file_bytes > self._retention.bytes:
+            before = EVERYTHING
+        if not before:
+            return False
+        try:
+            pruned = self.archive.prune(before, limit=PRUNE_ENVELOPES)
+        except ArchiveError as error:
+            log.error("pruning failed: %s", error)
+            return False
+        if pruned.envelopes:
+            self._loop.call_soon_threadsafe(
+                self._counters.add, "envelopes_pruned", pruned.envelopes
+            )
+        return pruned.more
+
+    def _commit(self, entries: list[Entry]) -> bool:
+        """Append until the disk takes it; False when the store closes before it does."""
+        batches = [batch for batch, _ in entries]
         while True:
+            self._last_commit = time.monotonic()
             try:
                 appended = self.archive.append(batches)
             except ArchiveError as error:
                 self._loop.call_soon_threadsafe(self._failed, str(error))
             else:
-                return appended
+                self._loop.call_soon_threadsafe(self._committed, entries, appended)
+                return True
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, timeout=RETRY_INTERVAL)
-                if self._closing:
+                if self._changed.wait_for(lambda: self._closing, timeout=RETRY_INTERVAL):
                     log.error("closing with envelopes that the disk refused; none was confirmed")
-                    return None
+                    return False
 
     # -- on the loop --------------------------------------------------------------------------
 
-    def _committed(self, entries: list[tuple[Batch, Done]], appended: Appended) -> None:
+    def _committed(self, entries: list[Entry], appended: Appended) -> None:
         if self.degraded:
             log.warning("the archive takes writes again")
             self.degraded = ""

@@ -25,7 +25,7 @@ from wakumail.mail import RequestKeys, RequestPolicy
 from wakumail.message import symmetric_key
 from wakumail.node import NodeConfig
 from wakumail.server import MailConfig, Mailserver
-from wakumail.store import Store
+from wakumail.store import Retention, Store
 from wakumail.version import CLIENT_ID
 from wakumail.waku import StatusOptions
 
@@ -59,7 +59,8 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
         loop.add_signal_handler(number, stopped.set)
     key = node_key(settings, datadir)
     counters = Counters()
-    store = Store(Archive(datadir.archive), counters, settings.durability)
+    retention = Retention(int(settings.retention * 86400), settings.max_size)
+    store = Store(Archive(datadir.archive), counters, settings.durability, retention)
     store.on_broken = stopped.set
     server = Mailserver(node_config(settings, key), mail_config(settings, key), store, counters)
     host, port = await server.node.listen(settings.host, settings.port)

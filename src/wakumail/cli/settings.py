@@ -53,6 +53,8 @@ class Settings:
     durability: Durability = setting(
         Durability.COMMIT, "commit: sync at once; interval: every 0.3 s, and confirm later", "WHEN"
     )
+    retention: float = setting(30.0, "keep envelopes for so long; 0 keeps them for ever", "DAYS")
+    max_size: int = setting(0, "keep the archive below this; 0 sets no bound", "BYTES")
     max_peers: int = setting(5000, "connections at most", "N")
     max_handshakes: int = setting(64, "handshakes in progress at most", "N")
     max_waiting: int = setting(16, "requests of one peer that may wait for their turn", "N")
