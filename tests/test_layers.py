@@ -16,7 +16,7 @@ FLOORS = [
     ["rlp", "bloom", "keccak"],
     ["envelope", "frame", "keys"],
     ["enode", "ecies", "archive", "counters", "dump", "datadir"],
-    ["message", "handshake", "devp2p", "waku", "limits"],
+    ["message", "handshake", "devp2p", "waku", "limits", "statusgo"],
     ["completion", "connection"],
     ["request"],
     ["mail"],

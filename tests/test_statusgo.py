@@ -226,6 +226,13 @@ def test_rows_that_are_no_envelopes_are_counted(fill: Fill) -> None:
     assert chunk.position == b"\xff" * 50
 
 
+def test_an_empty_value_behind_envelopes_is_counted(fill: Fill) -> None:
+    made = some(3)
+    (chunk,) = read(fill([*map(row, made), (b"\xff", b"")]))
+    assert list(chunk.batch) == made
+    assert (chunk.malformed, chunk.misplaced) == (1, 0)
+
+
 def test_an_envelope_cut_in_two_rows_is_none(fill: Fill) -> None:
     (envelope,) = some(1)
     halves = [(b"a", envelope.rlp[:50]), (b"b", envelope.rlp[50:])]
@@ -271,9 +278,13 @@ def test_values_above_the_largest_size(fill: Fill, monkeypatch: pytest.MonkeyPat
 def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
     made = some(500, size=20_000)
     largest = max(len(e.rlp) for e in made)
-    open_source = fill([*map(row, made), (b"\x01", b"garbage")])
-    chunks = read(open_source)
-    assert len(chunks) > 2
+    rows = [(b"\x01", b"garbage"), *map(row, made)]
+    size = sum(len(name) + len(value) for name, value in rows)
+    open_source = fill(rows)
+    with open_source() as source:
+        chunks = list(source.chunks)
+        assert sum(chunk.done for chunk in chunks) == {"B": size, "row": len(rows)}[source.unit]
+    assert 2 < len(chunks) <= size // CHUNK_SIZE + 1
     assert envelopes(chunks) == made
     assert all(len(chunk.batch.raw) < CHUNK_SIZE + largest for chunk in chunks)
     assert [chunk.malformed for chunk in chunks] == [1, *[0] * (len(chunks) - 1)]
@@ -432,6 +443,16 @@ def test_postgres_with_another_table(schema: str) -> None:
         connection.execute("CREATE TABLE envelopes (id bytea, data text)")
     with pytest.raises(StatusGoError, match=r"PostgreSQL: .*text"), open_postgres(schema):
         pass
+
+
+def test_postgres_is_only_read(schema: str) -> None:
+    with psycopg.connect(schema) as connection:
+        connection.execute("CREATE SEQUENCE read")
+        connection.execute(
+            "CREATE VIEW envelopes AS SELECT nextval('read')::text::bytea AS id, ''::bytea AS data"
+        )
+    with pytest.raises(StatusGoError, match="read-only transaction"):
+        read(partial(open_postgres, schema))
 
 
 @pytest.mark.parametrize("uri", ["postgresql:///?host=/nowhere", "nonsense"])

@@ -16,13 +16,10 @@ import contextlib
 import fcntl
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
-from wakumail.envelope import MAX_STREAM_ENVELOPE, Batch, Envelope, parse_stream
+from wakumail.dump import CHUNK_SIZE, Chunk, Source, Unit
+from wakumail.envelope import MAX_STREAM_ENVELOPE, Envelope, parse_stream
 from wakumail.errors import ArchiveError, RlpError
-
-CHUNK_SIZE = 4 << 20
-"""Bytes of rows that make a chunk full; one row may go beyond."""
 
 FETCH_ROWS = 64
 """Rows that PostgreSQL sends at a time: 64 MiB where all envelopes are as large as status-go took
@@ -33,7 +30,6 @@ TOPICLESS_KEY_SIZE = 36
 ABOVE_ALL_KEYS = b"\xff" * 41
 
 Row = tuple[bytes, bytes]
-Unit = Literal["B", "row"]
 
 SELECT = """
     SELECT id, CASE WHEN octet_length(data) <= %(most)s THEN data ELSE ''::bytea END
@@ -43,28 +39,6 @@ SELECT = """
 
 class StatusGoError(ArchiveError):
     """The storage of status-go cannot be read; the text says why and what to do."""
-
-
-class Chunk(NamedTuple):
-    """Some rows: their envelopes, and what was left out.
-
-    batch: may be empty; position: the last key; malformed: rows whose value is no envelope;
-    misplaced: rows whose key names another envelope; done: the rows, in the unit of the Source.
-    """
-
-    batch: Batch
-    position: bytes
-    malformed: int
-    misplaced: int
-    done: int
-
-
-class Source(NamedTuple):
-    """An open storage: its rows, and about how many there are, in bytes or in rows."""
-
-    chunks: Iterator[Chunk]
-    unit: Unit
-    total: int
 
 
 @contextlib.contextmanager
@@ -152,7 +126,7 @@ def _chunks(rows: Iterable[Row], unit: Unit) -> Iterator[Chunk]:
             yield _chunk(held, size if unit == "B" else len(held))
             held, size = [], 0
     if held:
-        yield _chunk(held, size)
+        yield _chunk(held, size if unit == "B" else len(held))
 
 
 def _chunk(rows: Sequence[Row], done: int) -> Chunk:
