@@ -11,7 +11,7 @@ import pytest
 
 from tests.envelopes import make
 from tests.puppet import Puppet, asynchronous, eventually, mailserver
-from tests.test_server import TOPICS, build, messages, post, works
+from tests.test_server import TOPICS, FullDisk, build, messages, post, works
 from wakumail import rlp, waku
 from wakumail.connection import Established
 from wakumail.enode import Enode
@@ -78,15 +78,13 @@ async def test_a_silent_stranger_is_given_up(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_handshakes_in_progress_are_bounded(tmp_path: Path) -> None:
+    """Who says nothing gives way to who comes."""
     async with mailserver(tmp_path, node={"max_handshakes": 3}) as (server, enode):
-        silent = [await asyncio.open_connection(enode.host, enode.port) for _ in range(3)]
-        await eventually(lambda: server.counters["connections_accepted"] == 3)
-        assert await raw(enode, b"") == b""
-        assert server.counters["connections_refused_handshakes"] == 1
+        silent = [await asyncio.open_connection(enode.host, enode.port) for _ in range(10)]
+        await eventually(lambda: server.counters["connections_crowded_out"] == 7)
+        await works(enode)
         for _, writer in silent:
             writer.close()
-        await eventually(lambda: server.counters["connections_lost"] == 3)
-        await works(enode)
 
 
 @asynchronous
@@ -301,6 +299,59 @@ async def test_a_peer_that_never_reads_is_dropped(
         await eventually(lambda: server.counters["connections_stalled"] == 1)
         await eventually(lambda: not server.node.links)
         await works(enode)
+
+
+@asynchronous
+async def test_unfinished_frames_are_bounded_over_all_peers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.node.MAX_RECEIVING", 1 << 20)
+    async with mailserver(tmp_path) as (server, enode):
+        for _ in range(4):
+            puppet = await Puppet.ready(enode)
+            whole = puppet.connection._codec.encode(bytes(5 << 20), rlp.encode(0x11))
+            puppet.write(whole[: 400 << 10])
+        await eventually(lambda: server.counters["connections_crowded_out"] >= 1)
+        await works(enode)
+
+
+@asynchronous
+async def test_a_flood_of_one_peer_does_not_hold_up_another(tmp_path: Path) -> None:
+    flood = 20_000
+    async with mailserver(tmp_path) as (server, enode):
+        greedy, patient = await Puppet.ready(enode), await Puppet.ready(enode)
+        for _ in range(flood):
+            greedy.connection.send(greedy.waku, 99, b"\xc0")
+        greedy.flush()
+        await eventually(lambda: server.counters["packets_unknown"] > 0)
+        assert await post(patient, make(5, TOPICS)) == []
+        assert server.counters["packets_unknown"] < flood
+        await eventually(lambda: server.counters["packets_unknown"] == flood)
+
+
+@asynchronous
+async def test_while_the_store_is_full_nobody_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses; what all peers together may queue is bounded, and nothing is lost."""
+    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 200_000)
+    async with mailserver(tmp_path) as (server, enode):
+        archive = server.store.archive
+        server.store.archive = FullDisk(archive)  # type: ignore[assignment]
+        puppets = [await Puppet.ready(enode) for _ in range(8)]
+        for number, puppet in enumerate(puppets):
+            for part in range(10):
+                batch = make(40, TOPICS, seed=10 * number + part)
+                puppet.send(Code.MESSAGES, messages(batch))
+        await eventually(lambda: server.node.holding)
+        late = await Puppet.ready(enode)
+        late.send(Code.MESSAGES, messages(make(40, TOPICS, seed=1000)))
+        assert server.store._queued_bytes < 250_000
+        server.store.archive = archive
+        await eventually(lambda: server.counters["envelopes_archived"] == 81 * 40)
+        await late.packet(Code.BATCH_ACK)
+        assert not server.node.holding
 
 
 @asynchronous

@@ -119,6 +119,10 @@ def test_a_confirmation_is_response_then_ack() -> None:
     errors = (waku.EnvelopeError(bytes(32), 1, "very old envelope"),)
     bob.peer.confirm(b"h" * 32, errors)
     carry(alice, bob)
+    assert alice.counters["packets_unasked"] == 2
+    alice.peer.expects_confirmations = True
+    bob.peer.confirm(b"h" * 32, errors)
+    carry(alice, bob)
     assert alice.happened[-2:] == [Confirmed(b"h" * 32, errors), Confirmed(b"h" * 32, ())]
 
 

@@ -26,14 +26,12 @@ from tests.vectors import VECTORS
 from wakumail import statusgo
 from wakumail.archive import Archive
 from wakumail.bloom import topic_bloom
+from wakumail.dump import CHUNK_SIZE, Chunk, Source
 from wakumail.envelope import MAX_STREAM_ENVELOPE, Envelope
 from wakumail.statusgo import (
-    CHUNK_SIZE,
     FETCH_ROWS,
     TOPICLESS_KEY_SIZE,
-    Chunk,
     Row,
-    Source,
     StatusGoError,
     open_leveldb,
     open_postgres,

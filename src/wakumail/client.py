@@ -12,7 +12,7 @@ request is open, only what that request asked for, no more than it asked for.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from wakumail.devp2p import Capability, Hello
 from wakumail.enode import Enode
 from wakumail.envelope import Batch, Envelope
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError, WakumailError
-from wakumail.keccak import keccak256
+from wakumail.keccak import keccak256, keccak256_many
 from wakumail.keys import PrivateKey, public_key
 from wakumail.mail import Completion, Form
 from wakumail.message import symmetric_key
@@ -49,7 +49,10 @@ CONNECT_TIMEOUT = 10.0
 """Seconds from the first SYN to the peer's status."""
 
 ANSWER_TIMEOUT = 30.0
-"""Seconds without a packet after which a request is given up (Status clients use 30)."""
+"""Seconds without an envelope after which a request is given up (Status clients use 30)."""
+
+MAX_EMPTY_PAGES = 100
+"""Pages in a row without an envelope that was asked for, but with a cursor."""
 
 MAX_PAGE_BYTES = 256 << 20
 """Envelope bytes that the answer to one request may have."""
@@ -133,6 +136,8 @@ class Answer:
             raise Overdelivery(f"more than the {self._wanted.limit} envelopes asked for")
         if self._size > MAX_PAGE_BYTES:
             raise Overdelivery(f"more than {MAX_PAGE_BYTES} bytes in answer to one request")
+        if not len(batch):
+            return
         self._batches.append(batch)
         self.timeout.reschedule(asyncio.get_running_loop().time() + ANSWER_TIMEOUT)
 
@@ -209,11 +214,15 @@ class MailPeer:
         """
         upper = int(time.time()) + mail.UPPER_MARGIN if upper is None else upper
         wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
+        empty = 0
         while True:
             page = await self.request(wanted, cursor, form)
             yield page
             if not page.cursor:
                 return
+            empty = 0 if page.envelopes else empty + 1
+            if empty == MAX_EMPTY_PAGES:
+                raise RequestRefused(f"{empty} pages without an envelope, and no end")
             if page.cursor == cursor:
                 raise RequestRefused("the mailserver answered with the cursor that it was given")
             cursor = page.cursor
@@ -256,26 +265,40 @@ class MailPeer:
 
     async def post(self, envelopes: Sequence[bytes]) -> Posted:
         """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any."""
-        confirms = self._link.peer.settings.confirmations
-        waiting: list[tuple[int, asyncio.Future[Errors]]] = []
-        for group in packets(envelopes):
-            packet = join_list(group)
-            if confirms:
-                waiter = asyncio.get_running_loop().create_future()
-                self._unconfirmed[keccak256(packet)] = waiter
-                waiting.append((len(group), waiter))
-            self._link.peer.send_messages(packet)
-            await self._link.drain()
-        confirmed = 0
-        errors: list[waku.EnvelopeError] = []
-        for count, waiter in waiting:
-            try:
-                refused = await asyncio.wait_for(waiter, ANSWER_TIMEOUT)
-            except TimeoutError:
-                raise AnswerTimeout(f"no confirmation for {ANSWER_TIMEOUT:.0f} s") from None
-            confirmed += count - len(refused)
-            errors += refused
-        return Posted(len(envelopes), confirmed, tuple(errors))
+        self._link.peer.expects_confirmations = self._link.peer.settings.confirmations
+        groups: dict[bytes, list[bytes]] = {}
+        try:
+            for group in packets(envelopes):
+                packet = join_list(group)
+                batch_hash = keccak256(packet)
+                if batch_hash in groups:
+                    continue  # the same envelopes once more
+                groups[batch_hash] = group
+                self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
+                self._link.peer.send_messages(packet)
+                await self._link.drain()
+            if not self._link.peer.expects_confirmations:
+                return Posted(len(envelopes), 0, ())
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await asyncio.gather(*(self._unconfirmed[batch_hash] for batch_hash in groups))
+            errors = self._errors(groups)
+            return Posted(len(envelopes), len(envelopes) - len(errors), errors)
+        except TimeoutError:
+            raise AnswerTimeout(f"no confirmation for {ANSWER_TIMEOUT:.0f} s") from None
+        finally:
+            for batch_hash in groups:
+                waiter = self._unconfirmed.pop(batch_hash)
+                if not waiter.cancel() and not waiter.cancelled():
+                    waiter.exception()  # looked at, or asyncio complains
+
+    def _errors(self, groups: Mapping[bytes, Sequence[bytes]]) -> Errors:
+        """What the confirmations say of the envelopes that were sent, and of no others."""
+        errors: dict[bytes, waku.EnvelopeError] = {}
+        for batch_hash, group in groups.items():
+            sent = set(keccak256_many(group))
+            refused = self._unconfirmed[batch_hash].result()
+            errors |= {error.hash: error for error in refused if error.hash in sent}
+        return tuple(errors.values())
 
     # -- node.Handler -------------------------------------------------------------------------
 
@@ -316,7 +339,7 @@ class MailPeer:
 
     def _on_confirmed(self, batch_hash: bytes, errors: Errors) -> None:
         """The Message Response comes first and carries the errors; the Batch Ack adds nothing."""
-        waiter = self._unconfirmed.pop(batch_hash, None)
+        waiter = self._unconfirmed.get(batch_hash)
         if waiter is not None and not waiter.done():
             waiter.set_result(errors)
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.rlp import Item, as_bytes, as_list, decode, encode
+from wakumail.text import printable
 from wakumail.waku import HASH_SIZE
 
 CURSOR_SIZE = 36
@@ -92,7 +93,7 @@ class Completion:
         """As Go clients read it: from what is too short for a hash or a cursor, none is taken."""
         text = len(ERROR_PREFIX) + HASH_SIZE
         if len(data) >= text and data.startswith(ERROR_PREFIX):
-            error = data[text : text + MAX_ERROR_SIZE].decode(errors="replace")
+            error = printable(data[text:], MAX_ERROR_SIZE)
             return cls(data[len(ERROR_PREFIX) : text], error=error)
         if not HASH_SIZE <= len(data) <= MAX_COMPLETION_SIZE:
             raise RlpError(f"{len(data)} bytes")

@@ -218,6 +218,16 @@ class Connection:
         self.touch(now)
         self._ended = True
 
+    def abandon(self) -> None:
+        """The connection is lost, and what came and was not pulled is not wanted any more."""
+        if self._state is not State.CLOSED:
+            self._close(Closed(None, by_peer=True))
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory in which frames are put together."""
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.capacity
+
     # -- events -----------------------------------------------------------------------------------
 
     def next_event(self) -> Event | None:

@@ -7,7 +7,7 @@ from wakumail.envelope import Verdict
 COUNTERS: Mapping[str, str] = {
     # connections
     "connections_accepted": "TCP connections taken",
-    "connections_refused_handshakes": "closed at once: too many handshakes in progress",
+    "connections_crowded_out": "closed: had the most handshakes in progress, or unfinished frames",
     "connections_refused_self": "refused: the peer has our own node key",
     "connections_refused_duplicate": "refused: a peer of that identity is connected already",
     "connections_refused_full": "refused: as many peers as allowed",

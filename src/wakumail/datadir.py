@@ -21,7 +21,7 @@ class DatadirInUse(WakumailError):
 
 
 class Datadir:
-    """A data directory; made, mode 0700, when somebody locks it or asks for it with `make`."""
+    """A data directory; made, mode 0700, by whoever writes to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,13 +33,31 @@ class Datadir:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the directory; DatadirInUse when another process does. The system lets go for us."""
+    def serving(self) -> Iterator[None]:
+        """Hold the directory as the one server on it."""
+        with self._lock("lock", fcntl.LOCK_EX), self.writing():
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the archive as one of several that may write to it."""
+        with self._lock("writers", fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the archive as the only one that writes."""
+        with self._lock("writers", fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, kind: int) -> Iterator[None]:
+        """Hold a lock file; DatadirInUse when that cannot be. The system lets go for us."""
         self.make()
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 text = f"{self.path} is in use by another wakumail process"
                 raise DatadirInUse(text) from None

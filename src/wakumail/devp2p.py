@@ -15,6 +15,7 @@ from wakumail.errors import (
     UnexpectedIdentity,
     UselessPeer,
 )
+from wakumail.text import printable
 
 P2P_VERSION = 5
 """The version that we send: packets after the hello are compressed (EIP-706)."""
@@ -109,7 +110,7 @@ class Hello:
             )
             return cls(
                 _number(version),
-                _printable(rlp.as_bytes(client_id)),
+                printable(rlp.as_bytes(client_id), MAX_CLIENT_ID),
                 tuple(map(_capability, rlp.as_list(capabilities, at_most=MAX_CAPABILITIES))),
                 _number(port),
                 rlp.as_bytes(identity),
@@ -135,12 +136,6 @@ def _capability(item: rlp.Item) -> Capability:
 def _number(item: rlp.Item) -> int:
     """A number in a hello, where @ethereumjs/devp2p writes zero as a byte."""
     return 0 if item == b"\0" else rlp.as_int(item)
-
-
-def _printable(text: bytes) -> str:
-    """A peer's words, fit for a log."""
-    cut = text.decode("utf-8", "replace")[:MAX_CLIENT_ID]
-    return "".join(c if c.isprintable() else "?" for c in cut)
 
 
 def negotiate(ours: Iterable[Capability], theirs: Iterable[Capability]) -> tuple[Shared, ...]:

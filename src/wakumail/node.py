@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -24,13 +25,25 @@ from wakumail.waku import StatusOptions
 log = logging.getLogger(__name__)
 
 WRITE_TIMEOUT = 20.0
-"""Seconds that a peer may let its full write buffer wait before it is dropped (Go gives 20 s)."""
+"""Seconds within which a peer has to read MIN_PROGRESS of a full write buffer (Go gives 20 s)."""
+
+MIN_PROGRESS = 64 << 10
+"""Bytes: a phone on a bad line reads so much in WRITE_TIMEOUT."""
 
 WRITE_HIGH_WATER = 256 << 10
 """Bytes unread by a peer above which `drain` waits."""
 
 MAX_UNREAD = 8 << 20
 """Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound."""
+
+MAX_RECEIVING = 256 << 20
+"""Bytes of unfinished frames of all peers, above which the peer with the most is dropped."""
+
+COMMON_BUFFER = 128 << 10
+"""Bytes of a buffer that every busy peer may have; MAX_RECEIVING is about larger ones."""
+
+TURN = 0.005
+"""Seconds of events that a link may take before the others get their turn."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
@@ -44,7 +57,7 @@ class NodeConfig:
     options: StatusOptions = field(default_factory=StatusOptions)
     rules: Rules = field(default_factory=Rules)
     max_peers: int = 5000
-    max_handshakes: int = 64
+    max_handshakes: int = 1024
 
 
 class Handler(Protocol):
@@ -64,6 +77,13 @@ class StalledPeer(ProtocolError):
     reason = DisconnectReason.TCP_ERROR
 
 
+class CrowdedOut(ProtocolError):
+    """The peer holds the most of what has run short: handshake slots, or memory for frames."""
+
+    counter = "connections_crowded_out"
+    reason = DisconnectReason.TOO_MANY_PEERS
+
+
 class Link(asyncio.BufferedProtocol):
     """One transport and the peer behind it."""
 
@@ -80,11 +100,16 @@ class Link(asyncio.BufferedProtocol):
         self._opened: asyncio.Future[None] | None = (
             None if remote is None else self._loop.create_future()
         )
+        self.receiving = 0
+        """Bytes of its buffer for frames, as the node counts them."""
         self._paused = False
+        self._resting = False
         self._room = asyncio.Event()
         self._room.set()
-        self._stalled_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._stalled_until: float | None = None
+        self._unread = 0
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
 
     # -- for the handler ----------------------------------------------------------------------
 
@@ -94,7 +119,7 @@ class Link(asyncio.BufferedProtocol):
         if data and not self._transport.is_closing():
             self._transport.writelines(data)
             if self._transport.get_write_buffer_size() > MAX_UNREAD:
-                self._drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
+                self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
 
     async def drain(self) -> None:
         """Flush, and wait until the peer has read most of it; PeerGone when it never will."""
@@ -105,24 +130,28 @@ class Link(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
-        if not self._paused and not self._transport.is_closing():
-            self._paused = True
-            self._transport.pause_reading()
+        self._paused = True
+        self._read(False)
 
     def resume(self) -> None:
         """Read again, beginning with what is buffered."""
-        if self._paused:
-            self._paused = False
-            self.peer.connection.touch(self._loop.time())
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-            self._pump()
+        self._paused = False
+        self.peer.connection.touch(self._loop.time())
+        self._read(True)
+        self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
         """Say goodbye and close; what came and was not looked at yet is dropped."""
-        self._paused = False
+        self._paused = self._resting = False
         self.peer.connection.disconnect(reason)
         self._pump()
+
+    def drop(self, error: ProtocolError) -> None:
+        """Close at once: the peer does not read what we would say."""
+        self._paused = self._resting = False
+        self.peer.connection.fail(error)
+        self._pump()
+        self._transport.abort()
 
     async def opened(self) -> None:
         """Wait until an outgoing link is ready; PeerGone with the reason when it fails."""
@@ -144,10 +173,7 @@ class Link(asyncio.BufferedProtocol):
             None if self._remote is None else public_key(self._remote.node_id),
         )
         self.peer = Peer(connection, config.options, config.rules, self._node.counters.add)
-        if not self._node.admit_socket(self):
-            self.closed = Closed(None, by_peer=False)
-            self._transport.abort()
-            return
+        self._node.admit_socket(self)
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -158,6 +184,7 @@ class Link(asyncio.BufferedProtocol):
         """Bytes came."""
         self.peer.connection.buffer_updated(nbytes, self._loop.time())
         self._pump()
+        self._node.count_receiving(self, self.peer.connection.capacity)
 
     def eof_received(self) -> bool:
         """The peer sends no more."""
@@ -166,10 +193,15 @@ class Link(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed."""
-        self.peer.connection.eof(self._loop.time())
-        self._paused = False
-        self._pump()
+        """The socket is closed: take what came before, or drop it if there is no room for it."""
+        if self._paused:
+            self.peer.connection.abandon()
+        else:
+            self.peer.connection.eof(self._loop.time())
+        self._paused = self._resting = False
+        while self.closed is None:
+            self._pump()
+            self._resting = False
         if self._timer is not None:
             self._timer.cancel()
         self._room.set()
@@ -178,25 +210,49 @@ class Link(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""
         self._room.clear()
-        self._stalled_since = self._loop.time()
+        self._unread = self._transport.get_write_buffer_size()
+        self._stalled_until = self._loop.time() + WRITE_TIMEOUT
         self._arm_timer()
 
     def resume_writing(self) -> None:
         """The peer has read most of it."""
-        self._stalled_since = None
+        self._stalled_until = None
         self._room.set()
 
     # -- the middle ---------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Take events until the bytes are used up, or the handler pauses this link."""
-        while not self._paused and self.closed is None:
+        """Take events until there are none, the handler pauses this link, or TURN is over."""
+        turn_ends = time.monotonic() + TURN
+        while not self._paused and not self._resting and self.closed is None:
             event = self.peer.next_event(self._loop.time(), int(time.time()))
             if event is None:
                 break
             self._on_event(event)
+            if time.monotonic() > turn_ends:
+                self._rest()
         self.flush()
         self._arm_timer()
+
+    def _rest(self) -> None:
+        """Let the others have their turn, then go on."""
+        self._resting = True
+        self._read(False)
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._resting:
+            self._resting = False
+            self._read(not self._paused)
+            self._pump()
+
+    def _read(self, wanted: bool) -> None:
+        if self._transport.is_closing() or wanted == self._transport.is_reading():
+            return
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -215,7 +271,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_ready(self) -> None:
         self.ready = True
-        self._node.finish_handshake(self)
+        if self._node.holding:
+            self._node.hold_link(self)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
@@ -230,30 +287,27 @@ class Link(asyncio.BufferedProtocol):
             self._transport.close()
             self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
-    def _drop(self, error: ProtocolError) -> None:
-        self.peer.connection.fail(error)
-        self._paused = False
-        self._transport.abort()
-
-    def _due(self) -> float | None:
-        """When something is to be done without the peer's doing."""
-        stalled = None if self._stalled_since is None else self._stalled_since + WRITE_TIMEOUT
-        return min((t for t in (self.peer.next_timer(), stalled) if t is not None), default=None)
-
     def _arm_timer(self) -> None:
-        due = None if self.closed is not None else self._due()
-        if due is not None and (self._timer is None or due < self._timer.when()):
+        if self.closed is not None:
+            return
+        times = (self.peer.next_timer(), self._stalled_until)
+        due = min((t for t in times if t is not None), default=None)
+        if due is not None and (self._timer is None or due < self._due):
             if self._timer is not None:
                 self._timer.cancel()
+            self._due = due
             self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         now = self._loop.time()
-        if self._stalled_since is not None and now >= self._stalled_since + WRITE_TIMEOUT:
-            self._drop(StalledPeer(f"nothing read for {WRITE_TIMEOUT:.0f} s"))
-            return
-        if self._paused:
+        if self._stalled_until is not None and now >= self._stalled_until:
+            unread = self._transport.get_write_buffer_size()
+            if unread > self._unread - MIN_PROGRESS:
+                self.drop(StalledPeer(f"less than {MIN_PROGRESS} bytes read in {WRITE_TIMEOUT} s"))
+                return
+            self._unread, self._stalled_until = unread, now + WRITE_TIMEOUT
+        if self._paused or self._resting:
             # It is we who do not read: the peer is not silent, and must not take us for it.
             self.peer.connection.touch(now)
         self.peer.handle_timer(now)
@@ -269,9 +323,13 @@ class Node:
         self.counters = counters
         self.links: dict[bytes, Link] = {}
         """The links whose peers have shown who they are, by node id (64 bytes)."""
+        self.holding = False
+        """Whether nothing is read from peers at the moment."""
         self._own_id = node_id(config.connection.node_key.public_key)
         self._sockets: set[Link] = set()
-        self._shaking: set[Link] = set()
+        self._shaking: dict[Link, None] = {}
+        self._held: dict[Link, None] = {}
+        self._receiving = 0
         self._server: asyncio.Server | None = None
         self._emptied = asyncio.Event()
 
@@ -293,8 +351,7 @@ class Node:
         """Take no more connections and no more packets."""
         if self._server is not None:
             self._server.close()
-        for link in tuple(self._sockets):
-            link.pause()
+        self.hold()
 
     async def close(self) -> None:
         """Say goodbye to every peer and wait until the sockets are closed."""
@@ -307,20 +364,47 @@ class Node:
         if self._server is not None:
             await self._server.wait_closed()
 
+    # -- back-pressure ------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Read from no peer that is ready, nor from one that will be, until `release`."""
+        self.holding = True
+        for link in self.links.values():
+            if link.ready:
+                self.hold_link(link)
+
+    def release(self) -> None:
+        """Read again, one peer after the other: each may be the one that brings it to a hold."""
+        self.holding = False
+        asyncio.get_running_loop().call_soon(self._release_next)
+
+    def _release_next(self) -> None:
+        if self._held and not self.holding:
+            link = next(iter(self._held))
+            del self._held[link]
+            link.resume()
+            asyncio.get_running_loop().call_soon(self._release_next)
+
     # -- for the links ------------------------------------------------------------------------
 
-    def admit_socket(self, link: Link) -> bool:
-        """Take a new socket, unless too many handshakes are in progress."""
+    def hold_link(self, link: Link) -> None:
+        """Stop reading from one link."""
+        self._held[link] = None
+        link.pause()
+
+    def admit_socket(self, link: Link) -> None:
+        """Take a new socket; the oldest of the address with the most gives up its slot for it."""
         self._sockets.add(link)
-        if len(self._shaking) >= self.config.max_handshakes:
-            self.counters.add("connections_refused_handshakes")
-            return False
-        self._shaking.add(link)
         self.counters.add("connections_accepted")
-        return True
+        if len(self._shaking) >= self.config.max_handshakes:
+            crowded, _ = Counter(other.address for other in self._shaking).most_common(1)[0]
+            oldest = next(other for other in self._shaking if other.address == crowded)
+            oldest.drop(CrowdedOut("too many handshakes in progress"))
+        self._shaking[link] = None
 
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""
+        self._shaking.pop(link, None)
         connection = link.peer.connection
         if link.node_id == self._own_id:
             self.counters.add("connections_refused_self")
@@ -338,9 +422,14 @@ class Node:
             self.links[link.node_id] = link
             connection.accept()
 
-    def finish_handshake(self, link: Link) -> None:
-        """The link is ready, or gone."""
-        self._shaking.discard(link)
+    def count_receiving(self, link: Link, size: int) -> None:
+        """`link` has a buffer of `size` bytes now; all of them together are bounded."""
+        size = size if size > COMMON_BUFFER else 0
+        self._receiving += size - link.receiving
+        link.receiving = size
+        if self._receiving > MAX_RECEIVING:
+            greediest = max(self._sockets, key=lambda other: other.receiving)
+            greediest.drop(CrowdedOut("the most of too many bytes of unfinished frames"))
 
     def count_end(self, closed: Closed) -> None:
         """Count why a connection ended."""
@@ -356,7 +445,10 @@ class Node:
     def forget(self, link: Link) -> None:
         """A socket is closed."""
         self._sockets.discard(link)
-        self.finish_handshake(link)
+        self._shaking.pop(link, None)
+        self._held.pop(link, None)
+        self._receiving -= link.receiving
+        link.receiving = 0
         if self.links.get(link.node_id) is link:
             del self.links[link.node_id]
         if link.ready:

@@ -109,6 +109,9 @@ class Peer:
         self.connection = connection
         self.settings = PeerSettings()
         self.expects_history = False
+        """Whether a request of ours is open."""
+        self.expects_confirmations = False
+        """Whether we have sent envelopes and want to know what became of them."""
         self._options = options
         self._rules = rules
         self._count = count
@@ -204,10 +207,8 @@ class Peer:
                 return HistoryRequested(payload)
             case Code.P2P_MESSAGE | Code.P2P_REQUEST_COMPLETE:
                 return self._on_history(code, payload)
-            case Code.BATCH_ACK:
-                return Confirmed(waku.decode_batch_ack(payload), ())
-            case Code.MESSAGE_RESPONSE:
-                return Confirmed(*waku.decode_message_response(payload))
+            case Code.BATCH_ACK | Code.MESSAGE_RESPONSE:
+                return self._on_confirmation(code, payload)
             case Code.STATUS_UPDATE:
                 self._on_status_update(payload)
             case _:
@@ -242,6 +243,14 @@ class Peer:
             self._count("packets_messages_malformed")
             return None
         return EnvelopesReceived(batch, keccak256(payload) if self._options.confirmations else b"")
+
+    def _on_confirmation(self, code: int, payload: bytes) -> Event | None:
+        if not self.expects_confirmations:
+            self._count("packets_unasked")
+            return None
+        if code == Code.BATCH_ACK:
+            return Confirmed(waku.decode_batch_ack(payload), ())
+        return Confirmed(*waku.decode_message_response(payload))
 
     def _on_history(self, code: int, payload: bytes) -> Event | None:
         if not self.expects_history:

@@ -74,13 +74,14 @@ class Mailserver:
         self.config = config
         self.counters = counters
         self.store = store
-        self.store.on_room = self._resume
+        self.store.on_room = self.node.release
         self._limiter = RateLimiter(config.requests_per_second)
         self._waiting: dict[Link, deque[bytes]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Take nothing more, finish the commit, confirm it, say goodbye to the peers."""
+        self.store.on_room = None
         self.node.quiesce()
         for task in tuple(self._answering):
             task.cancel()
@@ -116,7 +117,7 @@ class Mailserver:
         if batch.accepted:
             self.store.put(batch, lambda: self._confirm(link, batch, batch_hash))
             if self.store.full:
-                link.pause()
+                self.node.hold()
         else:
             self._confirm(link, batch, batch_hash)
 
@@ -131,11 +132,6 @@ class Mailserver:
         link.peer.confirm(batch_hash, errors)
         link.flush()
         self.counters.add("messages_confirmed")
-
-    def _resume(self) -> None:
-        """The store has room again."""
-        for link in tuple(self.node.links.values()):
-            link.resume()
 
     # -- answering ----------------------------------------------------------------------------
 
@@ -156,13 +152,13 @@ class Mailserver:
 
     async def _answer_all(self, link: Link) -> None:
         """Answer the requests of one peer in the order in which they came."""
-        while waiting := self._waiting.get(link):
-            packet = waiting.popleft()
-            try:
-                await self._answer(link, packet)
-            except PeerGone:
-                self.counters.add("requests_abandoned")
-        self._waiting.pop(link, None)
+        try:
+            while waiting := self._waiting.get(link):
+                await self._answer(link, waiting.popleft())
+        except PeerGone:
+            self.counters.add("requests_abandoned")
+        finally:
+            self.counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
 
     async def _answer(self, link: Link, packet: bytes) -> None:
         now = time.time()

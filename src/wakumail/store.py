@@ -13,10 +13,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from wakumail.archive import Appended, Archive, Page, Query
 from wakumail.counters import Counters
@@ -26,10 +27,16 @@ from wakumail.errors import ArchiveError
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_BYTES = 64 << 20
-"""Envelope bytes that may wait for their commit; above it the store asks for a pause."""
+"""Bytes of memory that may wait for their commit; above it the store asks for a pause."""
+
+BATCH_COST, ENVELOPE_COST = 1024, 80
+"""Bytes of memory that a batch takes beside its packet, and for each envelope in it."""
 
 MAX_COMMIT_BYTES = 16 << 20
-"""Envelope bytes of one commit: bounds its time and its dirty pages."""
+"""Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
+
+REPORTS = 100
+"""Batches that are reported done before the loop turns to others."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two tries of a commit that failed."""
@@ -104,6 +111,9 @@ class Store:
         self._last_commit = 0.0
         self._queued_bytes = 0
         self._was_full = False
+        self._reporting = 0
+        self._reported = asyncio.Event()
+        self._reported.set()
         self._closing = False
         self._writer = threading.Thread(target=self._write, name="archive-writer")
         self._writer.start()
@@ -120,7 +130,7 @@ class Store:
         """
         with self._changed:
             self._queue.append((batch, done))
-            self._queued_bytes += len(batch.raw)
+            self._queued_bytes += cost(batch)
             self._was_full |= self.full
             self._changed.notify()
 
@@ -139,6 +149,7 @@ class Store:
             self._closing = True
             self._changed.notify()
         await self._loop.run_in_executor(None, self._writer.join)
+        await self._reported.wait()
         self._readers.shutdown()
         self.archive.close()
 
@@ -168,7 +179,7 @@ class Store:
             size = 0
             while self._queue and size < MAX_COMMIT_BYTES:
                 entries.append(self._queue.popleft())
-                size += len(entries[-1][0].raw)
+                size += cost(entries[-1][0])
             return entries
 
     def _prune(self) -> bool:
@@ -215,14 +226,27 @@ class Store:
         self._counters.add("commits")
         self._counters.add("envelopes_archived", appended.stored)
         self._counters.add("envelopes_duplicate", appended.duplicates)
+        self._reporting += 1
+        self._reported.clear()
+        self._report(iter(entries))
+
+    def _report(self, entries: Iterator[Entry]) -> None:
+        """Say what is done, some at a time; what is said no longer takes memory."""
+        some = list(islice(entries, REPORTS))
+        for _, done in some:
+            done()
         with self._changed:
-            self._queued_bytes -= sum(len(batch.raw) for batch, _ in entries)
+            self._queued_bytes -= sum(cost(batch) for batch, _ in some)
             has_room = self._was_full and not self.full
             self._was_full &= not has_room
-        for _, done in entries:
-            done()
         if has_room and self.on_room is not None:
             self.on_room()
+        if some:
+            self._loop.call_soon(self._report, entries)
+        else:
+            self._reporting -= 1
+            if not self._reporting:
+                self._reported.set()
 
     def _broke(self) -> None:
         self.degraded = "the writer has died"
@@ -235,3 +259,8 @@ class Store:
             log.error("the archive takes no writes, envelopes wait: %s", reason)
         self.degraded = reason
         self._counters.add("commits_failed")
+
+
+def cost(batch: Batch) -> int:
+    """Bytes of memory that a batch takes."""
+    return BATCH_COST + len(batch.raw) + ENVELOPE_COST * len(batch)

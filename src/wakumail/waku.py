@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, covers
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.rlp import Item, as_bytes, as_int, as_list, decode, encode, split_list
+from wakumail.text import printable
 
 HASH_SIZE = 32
 """Bytes of a Keccak-256 hash."""
@@ -22,6 +23,9 @@ MAX_TOPIC_INTEREST = 10_000
 
 MAX_STATUS_SIZE = 128 << 10
 """Bytes of a status; one with MAX_TOPIC_INTEREST topics and a bloom has about 50,100."""
+
+MAX_STATUS_OPTIONS = 64
+"""Entries of a status; 6/WAKU1 knows seven, the others are for its future."""
 
 DEFAULT_POW = 0.001
 """What a peer is taken to require whose status names no PoW, as status-go does."""
@@ -220,7 +224,8 @@ def _decode_options(payload: bytes, version: int, *, wrapped: bool) -> StatusOpt
     names = _NAMES[version]
     options: dict[str, Any] = {}
     try:
-        for entry in split_list(_unwrap(payload) if wrapped else payload):
+        entries = _unwrap(payload) if wrapped else payload
+        for entry in split_list(entries, max_items=MAX_STATUS_OPTIONS + 1):
             # Only what is known gets decoded: an unknown option may have any form.
             key, *values = split_list(entry) or [b""]
             if (name := names.get(key)) is not None:
@@ -293,7 +298,7 @@ def _confirmed(item: Item) -> list[Item]:
 def _envelope_error(item: Item) -> EnvelopeError:
     envelope_hash, code, text, *_ = as_list(item, at_least=3)
     return EnvelopeError(
-        as_bytes(envelope_hash, HASH_SIZE), as_int(code), as_bytes(text).decode(errors="replace")
+        as_bytes(envelope_hash, HASH_SIZE), as_int(code), printable(as_bytes(text))
     )
 
 

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
-        print(f"wakumail {arguments.command}: {error or type(error).__name__}", file=sys.stderr)
+        reason = str(error) or type(error).__name__
+        print(f"wakumail {arguments.command}: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1

@@ -1,92 +1,241 @@
-"""`wakumail archive`: look into an archive, fill it, empty it into a dump."""
+"""`wakumail archive`: look after an archive, fill it, empty it into a dump."""
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from wakumail.archive import Archive
-from wakumail.cli.options import Subparsers, add_json, counted, open_dump, print_json, progress
+from wakumail.archive import Archive, Day
+from wakumail.cli import transfer
+from wakumail.cli.options import (
+    Subparsers,
+    add_datadir,
+    add_json,
+    counted,
+    parse_time,
+    print_json,
+    progress,
+)
 from wakumail.datadir import Datadir
-from wakumail.dump import read_dump
+from wakumail.errors import ArchiveError
 
-EXPORT_BYTES = 4 << 20
-"""Bytes of envelopes that one read transaction of an export copies."""
+PRUNE_ENVELOPES = 2000
+"""Envelopes that one commit of a prune deletes."""
+
+VERIFY_ENVELOPES = 10_000
+"""Envelopes that are verified between two moves of the progress bar."""
+
+BAR_INTERVAL = 0.1
+"""Seconds between two moves of the progress bar of a copy."""
+
+PLOT_WIDTH = 50
+"""Columns of the longest bar of the plot of days."""
 
 
 def add(commands: Subparsers) -> None:
     """Add the command and its actions."""
-    parser = commands.add_parser("archive", help="care for an archive", description=__doc__)
+    parser = commands.add_parser("archive", help="look after an archive", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for function, explanation in (
-        (stat, "what is in the archive"),
-        (import_, "read envelopes from a dump into the archive"),
-        (export, "write the envelopes of the archive to a dump, in order of arrival"),
-    ):
-        name = function.__name__.rstrip("_")
-        action = actions.add_parser(name, help=explanation, description=explanation)
-        action.add_argument("--datadir", type=parse_datadir, required=True, metavar="DIR")
-        if function is not stat:
-            action.add_argument("file", nargs="?", default="-", metavar="FILE", help="- is stdio")
-        if function is not export:
-            add_json(action)
-        action.set_defaults(run=function)
+    add_stat(actions)
+    transfer.add_import(actions)
+    transfer.add_export(actions)
+    add_prune(actions)
+    add_verify(actions)
+    add_backup(actions)
+    add_compact(actions)
 
 
-def parse_datadir(text: str) -> Datadir:
-    """The data directory at a path."""
-    return Datadir(Path(text))
+def add_stat(actions: Subparsers) -> None:
+    """Add `archive stat`."""
+    explanation = "what is in the archive, with a plot of its days"
+    parser = actions.add_parser("stat", help=explanation, description=explanation)
+    add_datadir(parser)
+    add_json(parser)
+    parser.set_defaults(run=stat)
 
 
 def stat(arguments: argparse.Namespace) -> int:
     """Print counts, sizes and times."""
     with Archive(arguments.datadir.archive, readonly=True) as archive:
-        result = archive.stat()
+        result, days = archive.stat(), archive.days()
     if arguments.json:
-        print_json(result._asdict())
-    else:
-        print(f"envelopes   {result.envelopes}")
-        print(f"bytes       {result.bytes}")
-        print(f"on disk     {result.file_bytes}")
-        print(f"oldest      {utc(result.oldest)}")
-        print(f"newest      {utc(result.newest)}")
+        print_json(result._asdict() | {"days": [day._asdict() for day in days]})
+        return 0
+    print(f"envelopes   {result.envelopes:,}")
+    print(f"bytes       {result.bytes:,}")
+    print(f"on disk     {result.file_bytes:,}")
+    print(f"oldest      {utc(result.oldest)}")
+    print(f"newest      {utc(result.newest)}")
+    print(f"topics      {max((day.topics for day in days), default=0):,} on the day that had most")
+    for line in plot(days):
+        print(line)
     return 0
 
 
-def import_(arguments: argparse.Namespace) -> int:
-    """Append what is in the dump; what is there already stays as it is."""
-    stored = duplicates = 0
-    arguments.datadir.make()
+def plot(days: list[Day]) -> list[str]:
+    """A line for each day, with a bar as long as it has envelopes."""
+    most = max((day.envelopes for day in days), default=0)
+    return [
+        f"{time.strftime('%Y-%m-%d', time.gmtime(day.start))} {day.envelopes:>12,} "
+        + "█" * max(1, round(PLOT_WIDTH * day.envelopes / most))
+        for day in days
+        if day.envelopes
+    ]
+
+
+def add_prune(actions: Subparsers) -> None:
+    """Add `archive prune`."""
+    explanation = "delete the oldest envelopes; later ones will use their space"
+    parser = actions.add_parser("prune", help=explanation, description=explanation)
+    add_datadir(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--before", type=parse_time, metavar="TIME", help="created before: Unix seconds, or 30d"
+    )
+    what.add_argument(
+        "--max-size", type=int, metavar="BYTES", help="until the archive is not larger"
+    )
+    add_json(parser)
+    parser.set_defaults(run=prune)
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    """Prune slice by slice, beside a server if one runs."""
+    envelopes = 0
     with (
+        arguments.datadir.writing(),
         Archive(arguments.datadir.archive) as archive,
-        open_dump(arguments.file, "rb") as file,
         progress("envelope") as bar,
     ):
-        for batch in read_dump(file):
-            appended = archive.append([batch])
-            stored += appended.stored
-            duplicates += appended.duplicates
-            bar.update(len(batch))
+        before = 1 << 32 if arguments.before is None else arguments.before
+        more = True
+        while more and (
+            arguments.max_size is None or archive.stat().file_bytes > arguments.max_size
+        ):
+            pruned = archive.prune(before, limit=PRUNE_ENVELOPES)
+            envelopes, more = envelopes + pruned.envelopes, pruned.more
+            bar.update(pruned.envelopes)
     if arguments.json:
-        print_json({"stored": stored, "duplicates": duplicates})
+        print_json({"pruned": envelopes})
     else:
-        print(f"{counted(stored, 'envelope')} stored, {duplicates} were there already")
+        print(f"{counted(envelopes, 'envelope')} pruned")
     return 0
 
 
-def export(arguments: argparse.Namespace) -> int:
-    """Write everything."""
+def add_verify(actions: Subparsers) -> None:
+    """Add `archive verify`."""
+    explanation = "check every envelope, its hash, and that the indexes agree with the data"
+    parser = actions.add_parser("verify", help=explanation, description=explanation)
+    add_datadir(parser)
+    parser.add_argument(
+        "--pages",
+        action="store_true",
+        help="check the pages of the file too, with the lmdb package; no server may run",
+    )
+    add_json(parser)
+    parser.set_defaults(run=verify)
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Walk everything; 1 when anything is wrong."""
+    problems: list[str] = []
+    if arguments.pages:
+        with arguments.datadir.alone():
+            problems += verify_pages(arguments.datadir.archive)
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        open_dump(arguments.file, "wb") as file,
-        progress("B", archive.stat().bytes) as bar,
+        progress("envelope", archive.stat().envelopes) as bar,
+        archive.verify() as verification,
     ):
-        sequence = 0
-        while True:
-            envelopes, sequence = archive.follow(sequence, max_bytes=EXPORT_BYTES)
-            if not envelopes:
-                return 0
-            file.write(envelopes)
-            bar.update(len(envelopes))
+        while (checked := verification.step(VERIFY_ENVELOPES)) > 0:
+            bar.update(checked)
+        problems += verification.problems
+    if arguments.json:
+        print_json({"envelopes": verification.envelopes, "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+        found = counted(verification.count, "problem")
+        print(f"{counted(verification.envelopes, 'envelope')} verified, {found}")
+    return 1 if problems else 0
+
+
+def add_backup(actions: Subparsers) -> None:
+    """Add `archive backup`."""
+    explanation = "make a consistent copy as a new data directory; a server may go on meanwhile"
+    parser = actions.add_parser("backup", help=explanation, description=explanation)
+    add_datadir(parser)
+    parser.add_argument("to", metavar="TO", help="the new data directory; without a node key")
+    parser.set_defaults(run=backup)
+
+
+def backup(arguments: argparse.Namespace) -> int:
+    """Copy, with only the pages that are in use."""
+    target = Datadir(Path(arguments.to))
+    target.make()
+    copy(arguments.datadir.archive, target.archive)
+    return 0
+
+
+def add_compact(actions: Subparsers) -> None:
+    """Add `archive compact`."""
+    explanation = "give the space of pruned envelopes back to the disk; no server may run"
+    parser = actions.add_parser("compact", help=explanation, description=explanation)
+    add_datadir(parser)
+    parser.set_defaults(run=compact)
+
+
+def compact(arguments: argparse.Namespace) -> int:
+    """Copy the archive, and put the copy in its place once it is on disk."""
+    directory = arguments.datadir.archive
+    with (
+        arguments.datadir.alone(),
+        tempfile.TemporaryDirectory(dir=arguments.datadir.path) as scratch,
+    ):
+        copy(directory, Path(scratch) / "archive")
+        os.replace(Path(scratch) / "archive" / "data.mdb", directory / "data.mdb")
+        # The lock file tells of transactions of the old file; the next to open makes a new one.
+        (directory / "lock.mdb").unlink(missing_ok=True)
+        sync_directory(directory)
+    return 0
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy an archive, with a bar that follows the size of the copy."""
+    made = target / "data.mdb"
+    with (
+        Archive(source, readonly=True) as archive,
+        progress("B", archive.stat().file_bytes) as bar,
+        ThreadPoolExecutor(1) as worker,
+    ):
+        copying = worker.submit(archive.copy, target)
+        while wait([copying], BAR_INTERVAL).not_done:
+            bar.update((made.stat().st_size if made.exists() else 0) - bar.n)
+        copying.result()
+    size, old = made.stat().st_size, (source / "data.mdb").stat().st_size
+    print(f"{size:,} bytes, where the file had {old:,}")
+
+
+def sync_directory(path: Path) -> None:
+    """Make a change of names durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def verify_pages(directory: Path) -> list[str]:
+    """What the page checker of the lmdb package finds; it runs in a process of its own."""
+    command = [sys.executable, "-m", "lmdb", "verify", str(directory / "data.mdb")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No module named" in done.stderr:
+        raise ArchiveError("checking pages needs the lmdb package: pip install lmdb")
+    return [] if done.returncode == 0 else (done.stdout + done.stderr).splitlines()
 
 
 def utc(seconds: int | None) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tqdm import tqdm
 
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM
+from wakumail.datadir import Datadir
 from wakumail.enode import Enode
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ def parse_time(text: str) -> int:
     return int(text)
 
 
+def parse_port(text: str) -> int:
+    """A TCP port, or 0."""
+    if not text.isascii() or not text.isdigit() or int(text) > 0xFFFF:
+        raise argparse.ArgumentTypeError(f"{text!r} is no TCP port")
+    return int(text)
+
+
 def parse_enode(text: str) -> Enode:
     """An enode URL."""
     try:
@@ -68,6 +76,26 @@ def parse_enode(text: str) -> Enode:
 def add_enode(parser: argparse.ArgumentParser) -> None:
     """The mailserver that a client command talks to."""
     parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
+
+
+def add_datadir(parser: argparse.ArgumentParser) -> None:
+    """The data directory that an archive command works on."""
+    parser.add_argument(
+        "--datadir", type=lambda text: Datadir(Path(text)), required=True, metavar="DIR"
+    )
+
+
+def add_topics(parser: argparse.ArgumentParser) -> None:
+    """The topics that are wanted."""
+    parser.add_argument(
+        "--topic",
+        dest="topics",
+        type=parse_topic,
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="8 hex digits; may be given again",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -90,8 +90,8 @@ def groups(arguments: argparse.Namespace) -> Iterator[list[bytes]]:
         yield [sealed(arguments)]
     else:
         with open_dump(arguments.dump, "rb") as file:
-            for batch in read_dump(file):
-                yield [envelope.rlp for envelope in batch]
+            for chunk in read_dump(file):
+                yield [envelope.rlp for envelope in chunk.batch]
 
 
 def sealed(arguments: argparse.Namespace) -> bytes:

@@ -12,18 +12,18 @@ from wakumail.cli.options import (
     Subparsers,
     add_enode,
     add_json,
+    add_topics,
     counted,
     open_dump,
     parse_bloom,
     parse_hex,
     parse_time,
-    parse_topic,
     print_json,
     progress,
 )
 from wakumail.client import DEFAULT_PASSWORD, connect
 from wakumail.envelope import Envelope
-from wakumail.mail import CURSOR_SIZE, MAX_LIMIT, Form
+from wakumail.mail import MAX_LIMIT, Form
 
 
 def add(commands: Subparsers) -> None:
@@ -37,15 +37,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--to", dest="upper", type=parse_time, metavar="TIME", help=f"{when} (default: now)"
     )
-    parser.add_argument(
-        "--topic",
-        dest="topics",
-        type=parse_topic,
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="8 hex digits; may be given again",
-    )
+    add_topics(parser)
     parser.add_argument(
         "--bloom",
         type=parse_bloom,
@@ -86,8 +78,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask, write, report."""
     if not 1 <= arguments.limit <= MAX_LIMIT:
         arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
-    if len(arguments.cursor) not in (0, CURSOR_SIZE):
-        arguments.usage_error(f"--cursor has {2 * CURSOR_SIZE} hexadecimal digits")
     if arguments.json and arguments.out == "-":
         arguments.usage_error("--json and --out - both want stdout")
     if not arguments.topics and not arguments.bloom:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_flags(arguments)
     logging.getLogger().setLevel(settings.log_level.upper())
     datadir = Datadir(settings.datadir)
-    with datadir.locked():
+    with datadir.serving():
         return uvloop.run(serve(settings, datadir))
 
 
@@ -58,18 +58,22 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     key = node_key(settings, datadir)
-    counters = Counters()
+    node, mail = node_config(settings, key), mail_config(settings, key)
     retention = Retention(int(settings.retention * 86400), settings.max_size)
-    store = Store(Archive(datadir.archive), counters, settings.durability, retention)
+    counters = Counters()
+    archive = Archive(datadir.archive)
+    store = Store(archive, counters, settings.durability, retention)
     store.on_broken = stopped.set
-    server = Mailserver(node_config(settings, key), mail_config(settings, key), store, counters)
-    host, port = await server.node.listen(settings.host, settings.port)
-    log.info("archive of %s with %d envelopes", settings.datadir, store.archive.stat().envelopes)
-    public_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    print(Enode(node_id(key.public_key), public_host, port, port), flush=True)
-    await stopped.wait()
-    log.info("stopping")
-    await server.close()
+    server = Mailserver(node, mail, store, counters)
+    try:
+        host, port = await server.node.listen(settings.host, settings.port)
+        log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
+        public_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        print(Enode(node_id(key.public_key), public_host, port, port), flush=True)
+        await stopped.wait()
+        log.info("stopping")
+    finally:
+        await server.close()
     for name, count in counters.items():
         log.info("%s: %d", name, count)
     return 1 if store.degraded else 0

@@ -2,19 +2,26 @@
 
 import argparse
 from argparse import BooleanOptionalAction
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from wakumail.cli.options import parse_topic
+from wakumail.cli.options import parse_port, parse_topic
 from wakumail.mail import MAX_LIMIT, Dialect
 from wakumail.store import Durability
 
 
-def setting(default: Any, explanation: str, metavar: str | None = None) -> Any:
-    """A field of Settings: its default, what it means, and what its value is called."""
-    return field(default=default, metadata={"help": explanation, "metavar": metavar})
+def setting(
+    default: Any,
+    explanation: str,
+    metavar: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+) -> Any:
+    """A field of Settings: its default, what it means, what its value is called and how read."""
+    metadata = {"help": explanation, "metavar": metavar, "parse": parse}
+    return field(default=default, metadata=metadata)
 
 
 class LogLevel(StrEnum):
@@ -32,7 +39,9 @@ class Settings:
 
     datadir: Path = setting(Path("data"), "archive and node key live here", "DIR")
     host: str = setting("0.0.0.0", "address to listen on", "ADDRESS")
-    port: int = setting(30303, "TCP port to listen on; 0 lets the system choose", "PORT")
+    port: int = setting(
+        30303, "TCP port to listen on; 0 lets the system choose", "PORT", parse_port
+    )
     nodekey: Path | None = setting(None, "file of the node key (default: DATADIR/nodekey)", "FILE")
     nodekeyhex: str | None = setting(None, "the node key itself, 64 hex digits", "HEX")
     password: str | None = setting(
@@ -48,7 +57,9 @@ class Settings:
     max_envelope: int = setting(1 << 20, "largest envelope taken", "BYTES")
     max_packet: int = setting(10 << 20, "largest packet taken, after inflation", "BYTES")
     max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", "BYTES")
-    topics: tuple[bytes, ...] = setting((), "archive only these topics, 8 hex digits each", "TOPIC")
+    topics: tuple[bytes, ...] = setting(
+        (), "archive only these topics, 8 hex digits each", "TOPIC", parse_topic
+    )
     confirmations: bool = setting(True, "confirm envelopes once they are on disk")
     durability: Durability = setting(
         Durability.COMMIT, "commit: sync at once; interval: every 0.3 s, and confirm later", "WHEN"
@@ -56,7 +67,7 @@ class Settings:
     retention: float = setting(30.0, "keep envelopes for so long; 0 keeps them for ever", "DAYS")
     max_size: int = setting(0, "keep the archive below this; 0 sets no bound", "BYTES")
     max_peers: int = setting(5000, "connections at most", "N")
-    max_handshakes: int = setting(64, "handshakes in progress at most", "N")
+    max_handshakes: int = setting(1024, "handshakes in progress at most", "N")
     max_waiting: int = setting(16, "requests of one peer that may wait for their turn", "N")
     max_limit: int = setting(MAX_LIMIT, "envelopes per request at most, and when none is said", "N")
     request_rate: float = setting(
@@ -86,10 +97,9 @@ class Settings:
                 options["action"] = BooleanOptionalAction
             else:
                 options["metavar"] = item.metadata["metavar"]
+                options["type"] = item.metadata["parse"] or getattr(kind, "__args__", (kind,))[0]
                 if kind == tuple[bytes, ...]:
-                    options |= {"nargs": "+", "type": parse_topic}
-                else:
-                    options["type"] = next(t for t in getattr(kind, "__args__", (kind,)))
+                    options["nargs"] = "+"
             parser.add_argument(f"--{item.name.replace('_', '-')}", **options)
 
     @classmethod

@@ -1,0 +1,178 @@
+"""`wakumail archive import` and `export`: envelopes into an archive and out of it, as streams."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from wakumail.archive import Archive, Page, PageState, Query
+from wakumail.cli.options import (
+    Subparsers,
+    add_datadir,
+    add_json,
+    add_topics,
+    counted,
+    open_dump,
+    parse_hex,
+    parse_time,
+    print_json,
+    progress,
+)
+from wakumail.dump import Source, read_dump
+from wakumail.rlp import split_list
+from wakumail.statusgo import open_leveldb, open_postgres
+
+EXPORT_BYTES = 4 << 20
+"""Bytes of envelopes that one read transaction of an export copies."""
+
+EXPORT_ENVELOPES = 50_000
+"""Envelopes that it copies at most."""
+
+SEQUENCE_SIZE = 8
+"""Bytes of a place in the order of arrival, big-endian, as --after takes it."""
+
+MAX_TIME = (1 << 32) - 1
+
+
+def add_import(actions: Subparsers) -> None:
+    """Add `archive import`."""
+    explanation = "read envelopes into the archive; what is there already stays as it is"
+    parser = actions.add_parser("import", help=explanation, description=explanation)
+    add_datadir(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("file", nargs="?", default="-", metavar="FILE", help="a dump; - is stdin")
+    source.add_argument(
+        "--leveldb", type=Path, metavar="DIR", help="the LevelDB of a status-go mailserver"
+    )
+    source.add_argument(
+        "--postgres", metavar="URI", help="the PostgreSQL database of a status-go mailserver"
+    )
+    add_after(parser)
+    add_json(parser)
+    parser.set_defaults(run=import_)
+
+
+def add_export(actions: Subparsers) -> None:
+    """Add `archive export`."""
+    explanation = "write envelopes to a dump"
+    order = f"{explanation}: in order of arrival or, those of some times or topics, oldest first"
+    parser = actions.add_parser("export", help=explanation, description=order)
+    add_datadir(parser)
+    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="- is stdout")
+    when = "Unix seconds, or an age like 24h"
+    parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=when)
+    parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=when)
+    add_topics(parser)
+    add_after(parser)
+    parser.set_defaults(run=export)
+
+
+def add_after(parser: argparse.ArgumentParser) -> None:
+    """Where to go on after an interruption."""
+    parser.add_argument(
+        "--after",
+        type=parse_hex,
+        default=b"",
+        metavar="PLACE",
+        help="go on where an interrupted run said it was",
+    )
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Append what the source has."""
+    stored = duplicates = malformed = misplaced = 0
+    position = arguments.after
+    with (
+        open_source(arguments) as source,
+        arguments.datadir.writing(),
+        Archive(arguments.datadir.archive) as archive,
+        progress(source.unit, source.total) as bar,
+        telling_where(lambda: position),
+    ):
+        for chunk in source.chunks:
+            appended = archive.append([chunk.batch])
+            stored += appended.stored
+            duplicates += appended.duplicates
+            malformed += chunk.malformed
+            misplaced += chunk.misplaced
+            position = chunk.position
+            bar.update(chunk.done)
+    if arguments.json:
+        result = {"stored": stored, "duplicates": duplicates}
+        print_json(result | {"malformed": malformed, "misplaced": misplaced})
+    else:
+        print(f"{counted(stored, 'envelope')} stored, {duplicates} were there already")
+        if malformed or misplaced:
+            print(f"left out: {malformed} that are no envelopes, {misplaced} under a wrong key")
+    return 0
+
+
+@contextlib.contextmanager
+def open_source(arguments: argparse.Namespace) -> Iterator[Source]:
+    """Whatever is to be imported."""
+    if arguments.leveldb is not None:
+        with open_leveldb(arguments.leveldb, after=arguments.after) as source:
+            yield source
+    elif arguments.postgres is not None:
+        with open_postgres(arguments.postgres, after=arguments.after) as source:
+            yield source
+    else:
+        total = None if arguments.file == "-" else Path(arguments.file).stat().st_size
+        with open_dump(arguments.file, "rb") as file:
+            yield Source(read_dump(file, after=arguments.after), "B", total)
+
+
+@contextlib.contextmanager
+def telling_where(position: Callable[[], bytes]) -> Iterator[None]:
+    """Say on stderr where to go on, when the work does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        if place := position():
+            print(f"go on with --after {place.hex()}", file=sys.stderr)
+        raise
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write everything, or what is chosen."""
+    chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
+    position = arguments.after
+    with (
+        Archive(arguments.datadir.archive, readonly=True) as archive,
+        open_dump(arguments.file, "wb") as file,
+        progress("B", None if chosen else archive.stat().bytes) as bar,
+        telling_where(lambda: position),
+    ):
+        pieces = select(archive, arguments) if chosen else arrivals(archive, position)
+        for envelopes, place in pieces:
+            file.write(envelopes)
+            bar.update(len(envelopes))
+            position = place
+    return 0
+
+
+def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Envelopes in the order of arrival, and the places behind them."""
+    sequence = int.from_bytes(after, "big")
+    while True:
+        envelopes, sequence = archive.follow(sequence, max_bytes=EXPORT_BYTES)
+        if not envelopes:
+            return
+        yield envelopes, sequence.to_bytes(SEQUENCE_SIZE, "big")
+
+
+def select(archive: Archive, arguments: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:
+    """Chosen envelopes, oldest first, and the places behind them."""
+    query = Query(
+        arguments.lower or 0,
+        MAX_TIME if arguments.upper is None else arguments.upper,
+        topics=arguments.topics or None,
+        newest_first=False,
+    )
+    position = arguments.after
+    page: Page | None = None
+    while page is None or page.state is not PageState.EXHAUSTED:
+        page = archive.page(query, position, limit=EXPORT_ENVELOPES, max_bytes=EXPORT_BYTES)
+        position = page.position
+        yield b"".join(split_list(page.packet)), position

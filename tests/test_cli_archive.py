@@ -1,0 +1,156 @@
+"""The archive commands in processes of their own, some beside a server."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.archive_model import put_row
+from tests.envelopes import dump, make, newest_first
+from tests.processes import WAKUMAIL, Server, run, run_json
+from wakumail.envelope import Envelope, parse_stream
+
+TOPICS = [b"tpc" + bytes([number]) for number in range(4)]
+DAY = 86400
+NOW = int(time.time())
+
+
+@pytest.fixture(scope="module")
+def envelopes() -> list[Envelope]:
+    """Three days of envelopes."""
+    return [
+        envelope
+        for day in range(3)
+        for envelope in make(400, TOPICS, created=NOW - day * DAY, spread=3600, seed=day)
+    ]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, envelopes: list[Envelope]) -> Path:
+    """A data directory that tests only read."""
+    datadir = tmp_path_factory.mktemp("filled") / "data"
+    result = run_json("archive", "import", "--datadir", datadir, stdin=dump(envelopes))
+    assert result == {"stored": 1200, "duplicates": 0, "malformed": 0, "misplaced": 0}
+    return datadir
+
+
+@pytest.fixture
+def own(tmp_path: Path, envelopes: list[Envelope]) -> Path:
+    """A data directory of this test's own."""
+    run("archive", "import", "--datadir", tmp_path / "data", stdin=dump(envelopes))
+    return tmp_path / "data"
+
+
+def test_stat_has_a_line_for_each_day(filled: Path) -> None:
+    result = run_json("archive", "stat", "--datadir", filled)
+    assert result["envelopes"] == 1200
+    assert sum(day["envelopes"] for day in result["days"]) == 1200
+    text = run("archive", "stat", "--datadir", filled).decode()
+    assert len([line for line in text.splitlines() if "█" in line]) == len(result["days"])
+
+
+def test_export_chooses_by_time_and_topic(filled: Path, envelopes: list[Envelope]) -> None:
+    chosen = ["--from", NOW - 2 * DAY - 7200, "--to", NOW - DAY, "--topic", TOPICS[1].hex()]
+    exported = run("archive", "export", "--datadir", filled, *chosen)
+    wanted = [
+        e
+        for e in envelopes
+        if NOW - 2 * DAY - 7200 <= e.created <= NOW - DAY and e.topic == TOPICS[1]
+    ]
+    assert exported == dump(newest_first(wanted)[::-1])
+    assert len(wanted) > 150
+
+
+def test_what_is_no_envelope_is_left_out_and_counted(
+    tmp_path: Path, envelopes: list[Envelope]
+) -> None:
+    bad = b"\xc3\x01\x02\x03"
+    data = dump(envelopes[:10]) + bad + dump(envelopes[10:20]) + bad
+    file = tmp_path / "dump"
+    file.write_bytes(data)
+    result = run_json("archive", "import", "--datadir", tmp_path / "data", file)
+    assert result == {"stored": 20, "duplicates": 0, "malformed": 2, "misplaced": 0}
+    file.write_bytes(data + b"\xf8\xff")
+    run("archive", "import", "--datadir", tmp_path / "data", file, check=1)
+
+
+def test_an_interrupted_import_and_export_go_on(
+    tmp_path: Path, filled: Path, envelopes: list[Envelope]
+) -> None:
+    """What they print when they are cut off is where --after begins."""
+    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(dump(envelopes[:600]) + b"\xf8\xff")
+        process.stdin.close()
+        said = process.stderr.read().decode()
+        assert process.wait() == 1
+    assert "an envelope cut short" in said
+    exported = run("archive", "export", "--datadir", filled)
+    half, _ = parse_stream(exported, final=True)
+    place = (700).to_bytes(8, "big").hex()
+    rest = run("archive", "export", "--datadir", filled, "--after", place)
+    assert rest == b"".join(envelope.rlp for envelope in half)[-len(rest) :]
+    assert len(parse_stream(rest, final=True)[0]) == 500
+    offset = len(dump(envelopes[:1000]))
+    file = tmp_path / "dump"
+    file.write_bytes(dump(envelopes))
+    place = offset.to_bytes(8, "big").hex()
+    result = run_json("archive", "import", "--datadir", tmp_path / "other", file, "--after", place)
+    assert result["stored"] == 200
+
+
+def test_prune_by_age(own: Path) -> None:
+    pruned = run_json("archive", "prune", "--datadir", own, "--before", NOW - DAY - 3600)
+    assert pruned == {"pruned": 400}
+    assert run_json("archive", "stat", "--datadir", own)["envelopes"] == 800
+    assert run_json("archive", "verify", "--datadir", own)["problems"] == []
+
+
+def test_prune_by_size(tmp_path: Path) -> None:
+    flags = ["--datadir", tmp_path / "data"]
+    run("archive", "import", *flags, stdin=dump(make(12_000, TOPICS, spread=DAY)))
+    size = run_json("archive", "stat", *flags)["file_bytes"] // 2
+    pruned = run_json("archive", "prune", *flags, "--max-size", size)["pruned"]
+    result = run_json("archive", "stat", *flags)
+    assert result["file_bytes"] <= size
+    assert result["envelopes"] == 12_000 - pruned > 2000
+
+
+def test_compact_gives_space_back(own: Path, envelopes: list[Envelope]) -> None:
+    file = own / "archive" / "data.mdb"
+    run("archive", "prune", "--datadir", own, "--before", NOW - DAY + 7200)
+    before = file.stat().st_size
+    run("archive", "compact", "--datadir", own)
+    assert file.stat().st_size < 0.7 * before
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run_json("archive", "verify", "--datadir", own)["problems"] == []
+    left = run_json("archive", "stat", "--datadir", own)["envelopes"]
+    again = run_json("archive", "import", "--datadir", own, stdin=dump(envelopes))
+    assert again["duplicates"] == left
+
+
+def test_backup_beside_a_server_and_no_compaction(tmp_path: Path) -> None:
+    posted = make(300, TOPICS)
+    with Server(tmp_path / "data", "--min-pow", "0") as server:
+        run("post", server.enode, "--dump", "-", stdin=dump(posted))
+        run("archive", "backup", "--datadir", server.datadir, tmp_path / "copy")
+        run("archive", "compact", "--datadir", server.datadir, check=1)
+        assert run_json("archive", "verify", "--datadir", server.datadir)["envelopes"] == 300
+    assert run("archive", "export", "--datadir", tmp_path / "copy") == run(
+        "archive", "export", "--datadir", server.datadir
+    )
+    assert run_json("archive", "verify", "--datadir", tmp_path / "copy", "--pages") == {
+        "envelopes": 300,
+        "problems": [],
+    }
+
+
+def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:
+    one = envelopes[0]
+    key = one.created.to_bytes(4, "big") + one.hash[:16]
+    put_row(own / "archive", "times", key, b"else" + bytes(6))
+    result = run_json("archive", "verify", "--datadir", own, check=1)
+    assert result["problems"]
