@@ -6,16 +6,17 @@ BIN := $(VENV)/bin
 KERNELS := $(wildcard ext/wakumail/*.p[yx]* ext/wakumail/*.h) ext/liblmdb.txt
 DATADIR ?= data
 
-.PHONY: build serve test check lint types wheel bench demo interop clean
+.PHONY: build serve test check lint types wheel bench demo clean
 
 build: $(VENV)/built
 
-$(VENV)/bin/python:
+$(VENV)/made:
 	@$(PYTHON) .ci/toolchain
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools cython
+	@touch $@
 
-$(VENV)/built: $(VENV)/bin/python pyproject.toml setup.py $(KERNELS)
+$(VENV)/built: $(VENV)/made pyproject.toml setup.py $(KERNELS)
 	$(BIN)/pip install --quiet --no-build-isolation --editable .
 	@touch $@
 

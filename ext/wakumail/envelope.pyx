@@ -29,9 +29,11 @@ FUTURE_TOLERANCE = 10           # seconds that a creation time may lie ahead
 EXPIRY_GRACE = 10               # seconds after the expiry in which an envelope is still taken
 VERY_OLD_AGE = 20               # seconds after the expiry from which the sender is told
 LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
+MAX_ENVELOPES = 1 << 16         # of a packet; judging so many takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
 MAX_ERRORS = 1000               # that a batch lists: a packet may hold a million bad envelopes
 
+cdef Py_ssize_t max_envelopes = MAX_ENVELOPES
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
 cdef uint64_t very_old_age = VERY_OLD_AGE
 cdef uint32_t large_envelope = LARGE_ENVELOPE
@@ -332,6 +334,9 @@ cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end) except
         if status != RLP_OK:
             with gil:
                 raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
+        if batch.count == max_envelopes:
+            with gil:
+                raise RlpError(f"more than {MAX_ENVELOPES} envelopes")
         append(batch, &fields)
     if batch.count:
         resize(batch, batch.count)
@@ -385,7 +390,7 @@ def judge(bytes packet not None, Rules rules not None, uint64_t now):
     """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
 
     now: Unix seconds. RlpError when the packet or any envelope in it is malformed: it is to be
-    ignored whole. ValueError for a packet of 2^32 bytes or more.
+    ignored whole, or when there are more than MAX_ENVELOPES. ValueError for a packet of 2^32 bytes or more.
     """
     return read_packet(packet, rules, now)
 
