@@ -3,6 +3,7 @@
 import asyncio
 import os
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from tests.envelopes import make
 from tests.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.test_server import TOPICS, FullDisk, build, messages, post, works
 from wakumail import rlp, waku
+from wakumail.archive import Appended, Archive
 from wakumail.connection import Established
 from wakumail.enode import Enode
+from wakumail.envelope import Batch
 from wakumail.errors import DisconnectReason
 from wakumail.handshake import Initiator
 from wakumail.keys import generate, public_key
@@ -330,28 +333,61 @@ async def test_a_flood_of_one_peer_does_not_hold_up_another(tmp_path: Path) -> N
 
 
 @asynchronous
-async def test_while_the_store_is_full_nobody_is_read(
+async def test_a_slow_disk_holds_those_who_feed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk refuses; what all peers together may queue is bounded, and nothing is lost."""
-    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
+    """What all peers together may queue is bounded, nothing is lost, and requests are answered."""
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 200_000)
     async with mailserver(tmp_path) as (server, enode):
         archive = server.store.archive
-        server.store.archive = FullDisk(archive)  # type: ignore[assignment]
+        server.store.archive = SlowDisk(archive)  # type: ignore[assignment]
         puppets = [await Puppet.ready(enode) for _ in range(8)]
         for number, puppet in enumerate(puppets):
             for part in range(10):
-                batch = make(40, TOPICS, seed=10 * number + part)
-                puppet.send(Code.MESSAGES, messages(batch))
-        await eventually(lambda: server.node.holding)
-        late = await Puppet.ready(enode)
-        late.send(Code.MESSAGES, messages(make(40, TOPICS, seed=1000)))
-        assert server.store._queued_bytes < 250_000
+                puppet.send(Code.MESSAGES, messages(make(40, TOPICS, seed=10 * number + part)))
+        await eventually(lambda: server.store.full)
+        await works(enode)
+        assert server.store._queued_bytes < 400_000
+        server.store.archive.writes.set()  # type: ignore[attr-defined]
+        await eventually(lambda: server.counters["envelopes_archived"] == 80 * 40)
+        assert server.counters["envelopes_shed"] == 0
+
+
+class SlowDisk:
+    """An archive whose first write takes until it is told otherwise."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.writes = threading.Event()
+        self.page, self.close = archive.page, archive.close
+        self._archive = archive
+
+    def append(self, batches: list[Batch]) -> Appended:
+        self.writes.wait()
+        return self._archive.append(batches)
+
+
+@asynchronous
+async def test_a_full_disk_sheds_and_goes_on_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 100_000)
+    async with mailserver(tmp_path) as (server, enode):
+        archive = server.store.archive
+        server.store.archive = FullDisk(archive)  # type: ignore[assignment]
+        puppet = await Puppet.ready(enode)
+        for part in range(30):
+            puppet.send(Code.MESSAGES, messages(make(40, TOPICS, seed=part)))
+        await eventually(lambda: server.counters["envelopes_received"] == 30 * 40)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        await puppet.packet(Code.P2P_REQUEST_COMPLETE)
+        await works(enode)
+        shed = server.counters["envelopes_shed"]
+        assert 0 < shed < 30 * 40
+        assert server.store._queued_bytes < 200_000
         server.store.archive = archive
-        await eventually(lambda: server.counters["envelopes_archived"] == 81 * 40)
-        await late.packet(Code.BATCH_ACK)
-        assert not server.node.holding
+        await eventually(lambda: server.counters["envelopes_archived"] == 30 * 40 - shed)
+        assert await post(puppet, make(40, TOPICS, seed=99)) == []
 
 
 @asynchronous

@@ -20,6 +20,7 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_received": "envelopes in Messages packets, before any judgement",
     "envelopes_archived": "envelopes committed to the archive",
     "envelopes_duplicate": "envelopes that the archive had already",
+    "envelopes_shed": "good envelopes dropped, unconfirmed: too many wait for the disk",
     "messages_confirmed": "Messages packets confirmed after their commit",
     **{f"envelopes_{v.name.lower()}": f"envelopes dropped: {v.name.lower().replace('_', ' ')}"
        for v in Verdict if v is not Verdict.ACCEPTED},

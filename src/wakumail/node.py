@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -271,8 +272,6 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_ready(self) -> None:
         self.ready = True
-        if self._node.holding:
-            self._node.hold_link(self)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
@@ -323,8 +322,6 @@ class Node:
         self.counters = counters
         self.links: dict[bytes, Link] = {}
         """The links whose peers have shown who they are, by node id (64 bytes)."""
-        self.holding = False
-        """Whether nothing is read from peers at the moment."""
         self._own_id = node_id(config.connection.node_key.public_key)
         self._sockets: set[Link] = set()
         self._shaking: dict[Link, None] = {}
@@ -351,7 +348,8 @@ class Node:
         """Take no more connections and no more packets."""
         if self._server is not None:
             self._server.close()
-        self.hold()
+        for link in self._sockets:
+            link.pause()
 
     async def close(self) -> None:
         """Say goodbye to every peer and wait until the sockets are closed."""
@@ -366,31 +364,20 @@ class Node:
 
     # -- back-pressure ------------------------------------------------------------------------
 
-    def hold(self) -> None:
-        """Read from no peer that is ready, nor from one that will be, until `release`."""
-        self.holding = True
-        for link in self.links.values():
-            if link.ready:
-                self.hold_link(link)
+    def hold(self, link: Link) -> None:
+        """Stop reading from a peer until `release`."""
+        self._held[link] = None
+        link.pause()
 
-    def release(self) -> None:
-        """Read again, one peer after the other: each may be the one that brings it to a hold."""
-        self.holding = False
-        asyncio.get_running_loop().call_soon(self._release_next)
-
-    def _release_next(self) -> None:
-        if self._held and not self.holding:
+    def release(self, wanted: Callable[[], bool]) -> None:
+        """Read again from the held peers, one a turn, while more is wanted."""
+        if self._held and wanted():
             link = next(iter(self._held))
             del self._held[link]
             link.resume()
-            asyncio.get_running_loop().call_soon(self._release_next)
+            asyncio.get_running_loop().call_soon(self.release, wanted)
 
     # -- for the links ------------------------------------------------------------------------
-
-    def hold_link(self, link: Link) -> None:
-        """Stop reading from one link."""
-        self._held[link] = None
-        link.pause()
 
     def admit_socket(self, link: Link) -> None:
         """Take a new socket; the oldest of the address with the most gives up its slot for it."""

@@ -74,7 +74,7 @@ class Mailserver:
         self.config = config
         self.counters = counters
         self.store = store
-        self.store.on_room = self.node.release
+        self.store.on_room = self._resume
         self._limiter = RateLimiter(config.requests_per_second)
         self._waiting: dict[Link, deque[bytes]] = {}
         self._answering: set[asyncio.Task[None]] = set()
@@ -114,12 +114,15 @@ class Mailserver:
         self.counters.add("envelopes_received", len(batch))
         for verdict, count in batch.rejections.items():
             self.counters.add(f"envelopes_{verdict.name.lower()}", count)
-        if batch.accepted:
-            self.store.put(batch, lambda: self._confirm(link, batch, batch_hash))
-            if self.store.full:
-                self.node.hold()
-        else:
+        if not batch.accepted:
             self._confirm(link, batch, batch_hash)
+        elif self.store.overfull or (self.store.full and self.store.degraded):
+            # Not confirmed, so the sender knows; to wait would keep requests from being read.
+            self.counters.add("envelopes_shed", batch.accepted)
+        else:
+            self.store.put(batch, lambda: self._confirm(link, batch, batch_hash))
+            if self.store.full and not self.store.degraded:
+                self.node.hold(link)
 
     def _confirm(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
         """Tell the peer: what was good of this batch is on disk."""
@@ -132,6 +135,10 @@ class Mailserver:
         link.peer.confirm(batch_hash, errors)
         link.flush()
         self.counters.add("messages_confirmed")
+
+    def _resume(self) -> None:
+        """The store has room, or none for long: whoever was held is read again."""
+        self.node.release(lambda: not self.store.full or bool(self.store.degraded))
 
     # -- answering ----------------------------------------------------------------------------
 

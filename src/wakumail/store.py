@@ -97,7 +97,7 @@ class Store:
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
         self.on_room: Callable[[], None] | None = None
-        """Called on the loop when a full queue has room again."""
+        """Called on the loop when a full queue has room again, or the disk refuses writes."""
         self.on_broken: Callable[[], None] | None = None
         """Called on the loop when the writer has died of an error of ours."""
         self._counters = counters
@@ -122,6 +122,11 @@ class Store:
     def full(self) -> bool:
         """Whether the queue is over its bound; whoever feeds it should pause until `on_room`."""
         return self._queued_bytes >= MAX_QUEUED_BYTES
+
+    @property
+    def overfull(self) -> bool:
+        """Whether peers that were not paused yet have filled the queue twice over."""
+        return self._queued_bytes >= 2 * MAX_QUEUED_BYTES
 
     def put(self, batch: Batch, done: Done) -> None:
         """Queue the accepted envelopes of `batch`; `done` runs on the loop once they are on disk.
@@ -257,7 +262,9 @@ class Store:
     def _failed(self, reason: str) -> None:
         if not self.degraded:
             log.error("the archive takes no writes, envelopes wait: %s", reason)
-        self.degraded = reason
+            self.degraded = reason
+            if self.on_room is not None:
+                self.on_room()
         self._counters.add("commits_failed")
 
 
