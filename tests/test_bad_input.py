@@ -387,7 +387,7 @@ async def test_a_full_disk_sheds_and_goes_on_reading(
         assert server.store._queued_bytes < 200_000
         server.store.archive = archive
         await eventually(lambda: server.counters["envelopes_archived"] == 30 * 40 - shed)
-        assert await post(puppet, make(40, TOPICS, seed=99)) == []
+        assert await post(await Puppet.ready(enode), make(40, TOPICS, seed=99)) == []
 
 
 @asynchronous

@@ -12,8 +12,8 @@ SOURCES = Path(wakumail.__file__).parent
 KERNELS = Path(__file__).parent.parent / "ext" / "wakumail"
 
 FLOORS = [
-    ["errors", "version"],
-    ["rlp", "bloom", "keccak"],
+    ["errors", "text", "version"],
+    ["rlp", "bloom", "keccak", "archive_results", "page_check"],
     ["envelope", "frame", "keys"],
     ["enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits", "statusgo"],

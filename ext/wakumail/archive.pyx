@@ -2,35 +2,41 @@
 """The archive: envelopes on disk, in the order (creation time, hash) and in the order of arrival.
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
-environment for all threads), writer.pxd (a commit), planner.pxd, merger.pxd and scanner.pxd (a
-slice of a query), follower.pxd (the order of arrival) and totals.pxd.
+environment for all threads), datafile.pxd, writer.pxd, pruner.pxd, planner.pxd, merger.pxd,
+scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd, rowcheck.pxd
+and problem.pxd, and failure.pxd.
 All methods may be called from several threads at once; none holds the GIL while it waits, reads or
-writes, and no read transaction outlives the call that began it.
+writes. Of all read transactions only that of a Verification outlives the call that began it.
 """
 
 import os
-from enum import IntEnum
-from typing import NamedTuple
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.errno cimport EDQUOT, EFBIG, EIO, ENOSPC
+from libc.errno cimport EIO
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from wakumail.archive_results import Appended, Day, Page, PageState, Pruned, Stat
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM
 from wakumail.errors import ArchiveError, ArchiveFull
 
+from wakumail.datafile cimport (
+    cannot_grow, check_length, copy_file, is_full, reserve_lock, sync_names)
 from wakumail.envelope cimport Batch
 from wakumail.environment cimport *
+from wakumail.failure cimport explain
 from wakumail.follower cimport arrivals_run, run_arrivals
-from wakumail.keccak cimport keccak256
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
+from wakumail.page cimport page_of
 from wakumail.planner cimport run_scan
+from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
-from wakumail.scanner cimport BLOOM, PAUSED, TOPICS, close_cursors, join_hits, query_terms, scan
+from wakumail.rowcheck cimport verifier
+from wakumail.scanner cimport BLOOM, TOPICS, close_cursors, join_hits, query_terms, scan
 from wakumail.totals cimport archive_totals, read_totals
+from wakumail.verifier cimport begin_verifying, end_verifying, verify_step
 from wakumail.writer cimport batch_part, commit, entry, gather, sort_entries, write_commit
 
 MAP_SIZE = 256 << 20
@@ -44,80 +50,18 @@ POSITION_SIZE = 36
 
 MAX_UINT32 = 2**32 - 1
 
-PROBE_SIZE = 65536
-"""Bytes asked of the file system to learn whether it is full."""
-
-MAX_UNWRITTEN = 16 << 20
-"""Bytes that an intact file may lack at its end: free pages that no commit has written yet."""
-
-_FULL = (ENOSPC, EDQUOT, EFBIG)
 _open_directories = set()
 
 
-class Appended(NamedTuple):
-    """What one commit did."""
-
-    stored: int
-    duplicates: int
-    bytes: int
-    next_sequence: int
-
-
-class Pruned(NamedTuple):
-    """What one slice of a retention did.
-
-    envelopes: that are gone; bytes: of chunks that are gone; more: whether there is more to prune.
-    """
-
-    envelopes: int
-    bytes: int
-    more: bool
-
-
-class PageState(IntEnum):
-    """Why a page ends: nothing remains, a further hit is certain, or the budget ran out."""
-
-    EXHAUSTED = 0
-    MORE = 1
-    PAUSED = 2
-
-
-class Page(NamedTuple):
-    """One slice of an answer.
-
-    packet: an RLP list of the envelopes; count: how many; last_hash: of the last one, 32 bytes,
-    empty without any; position: where to go on, 36 bytes, or what was given if nothing was passed.
-    """
-
-    packet: bytes
-    count: int
-    last_hash: bytes
-    position: bytes
-    state: PageState
-
-
-class Stat(NamedTuple):
-    """The archive as a whole.
-
-    bytes: of the envelopes' RLP; file_bytes: of the pages in use; oldest and newest: creation
-    times in Unix seconds, None when there are no envelopes.
-    """
-
-    envelopes: int
-    bytes: int
-    file_bytes: int
-    oldest: int | None
-    newest: int | None
-    next_sequence: int
-
-
-class Day(NamedTuple):
-    """One day of creation times that has envelopes; start: Unix seconds; topics: distinct ones."""
-
-    start: int
-    envelopes: int
-    bytes: int
-    topics: int
+cdef tuple identify_directory(path, bint make):
+    """What tells a directory from all others in this process, after making it if it is to be."""
+    try:
+        if make:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        status = os.stat(path)
+    except OSError as error:
+        raise ArchiveError(f"{os.fsdecode(path)}: {error.strerror}") from error
+    return os.getpid(), status.st_dev, status.st_ino
 
 
 cdef class Query:
@@ -160,26 +104,6 @@ cdef class Query:
         return 0
 
 
-cdef object make_page(const scan *s, bytes position):
-    """The page of a slice that began at `position`, while its transaction is open."""
-    cdef uint8_t place[36]
-    cdef uint8_t digest[32]
-    cdef bytes last_hash = b""
-    cdef bytes packet = join_hits(s.hits, s.count, s.payload, True)
-    if s.count:
-        with nogil:
-            keccak256(s.hits[s.count - 1].data, s.hits[s.count - 1].size, digest)
-        last_hash = digest[:32]
-    if s.count and (s.at_hit or s.state != PAUSED):
-        put32(place, s.last_created)
-        position = place[:4] + last_hash
-    elif s.moved:
-        memcpy(place, s.bound, TIME_KEY)
-        memset(place + TIME_KEY, 0, sizeof(place) - TIME_KEY)
-        position = place[:36]
-    return Page(packet, s.count, last_hash, position, PageState(s.state))
-
-
 cdef class Archive:
     """An archive directory with data.mdb and lock.mdb, mode 0600, created if need be.
 
@@ -201,13 +125,7 @@ cdef class Archive:
         if self.env.env != NULL:
             raise ArchiveError(f"{self.path} is open")
         self.path = os.fsdecode(path)
-        try:
-            if not readonly:
-                os.makedirs(self.path, mode=0o700, exist_ok=True)
-            status = os.stat(self.path)
-        except OSError as error:
-            raise ArchiveError(f"{self.path}: {error.strerror}") from error
-        identity = (os.getpid(), status.st_dev, status.st_ino)
+        identity = identify_directory(self.path, not readonly)
         if identity in _open_directories:
             raise ArchiveError(f"{self.path} is open in this process already")
         _open_directories.add(identity)
@@ -323,7 +241,8 @@ cdef class Archive:
                 rc = run_scan(&s, start)
             if rc:
                 raise self._failure(rc)
-            return make_page(&s, position)
+            packet, last_hash, position = page_of(&s, position)
+            return Page(packet, s.count, last_hash, position, PageState(s.state))
         finally:
             close_cursors(&s)
             free(s.hits)
@@ -406,6 +325,31 @@ cdef class Archive:
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
         return Stat(t.envelopes, t.bytes, t.file_bytes, *ends, t.next)
 
+    def verify(self):
+        """Begin to look at everything that is committed now: see Verification."""
+        return Verification(self)
+
+    def copy(self, directory):
+        """Copy what is committed now to data.mdb in `directory`; on disk when it returns.
+
+        An archive without free pages, mode 0600; the directory is made if need be, mode 0700, and
+        refused if it has a data.mdb. ArchiveFull and ArchiveError leave nothing behind there, only
+        a killed process leaves a file `unfinished.*`.
+        Writers go on. But in this process a map that has to grow waits for the copy, and all else
+        for the map: an archive that takes in much is better copied from another process.
+        """
+        cdef bytes path = os.fsencode(directory)
+        cdef const char *c_path = path
+        cdef int rc
+        identify_directory(path, True)
+        with nogil:
+            rc = copy_file(&self.env, c_path)
+        if rc > 0:
+            error = ArchiveFull if is_full(rc) else ArchiveError
+            raise error(f"{os.fsdecode(path)}/data.mdb: {os.strerror(rc)}")
+        if rc:
+            raise self._failure(rc)
+
     def close(self):
         """Wait for the calls that other threads have running, then close; twice is fine."""
         cdef int rc = 0
@@ -428,61 +372,18 @@ cdef class Archive:
         if self.unsynced:
             flags |= MDB_NOSYNC
         with nogil:
-            rc = open_environment(&self.env, c_path, flags, map_size)
-        if not rc:
-            self._check_length()
-            with nogil:
+            rc = 0 if readonly else reserve_lock(c_path)
+            if not rc:
+                rc = open_environment(&self.env, c_path, flags, map_size)
+            if not rc:
+                rc = check_length(&self.env, c_path)
+            if not rc:
                 rc = open_tables(&self.env, readonly)
+            if not rc and flags == 0:
+                rc = sync_names(c_path)
         if rc:
             raise self._failure(rc)
-        if not readonly and not self.unsynced:
-            self._sync_directory()
         return 0
-
-    cdef int _sync_directory(self) except -1:
-        """Make the names of new files durable: LMDB syncs only what is in them."""
-        try:
-            for directory in (self.path, os.path.dirname(os.path.abspath(self.path))):
-                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-        except OSError as error:
-            raise ArchiveError(f"{self.path}: {error.strerror}") from error
-        return 0
-
-    cdef int _check_length(self) except -1:
-        """Refuse a file without the pages that are in use: to read there would end the process.
-
-        LMDB does not write a page that it frees in the commit that took it, so an intact file may
-        lack some at its end, all of them free. To find out they must be there.
-        """
-        cdef MDB_envinfo info
-        cdef MDB_stat stat
-        cdef size_t first, free_pages
-        cdef int rc = mdb_env_info(self.env.env, &info)
-        if not rc:
-            rc = mdb_env_stat(self.env.env, &stat)
-        if rc:
-            raise self._failure(rc)
-        file = os.path.join(self.path, "data.mdb")
-        try:
-            size = os.stat(file).st_size
-            missing = (info.me_last_pgno + 1) * stat.ms_psize - size
-            if missing <= 0:
-                return 0
-            if missing <= MAX_UNWRITTEN:
-                with open(file, "r+b") as data:
-                    os.posix_fallocate(data.fileno(), size, missing)
-                first = size // stat.ms_psize
-                rc = count_free_pages(&self.env, first, info.me_last_pgno, &free_pages)
-                if rc == 0 and free_pages == info.me_last_pgno + 1 - first:
-                    return 0
-                os.truncate(file, size)
-        except OSError as error:
-            raise ArchiveError(f"{file}: {error.strerror}") from error
-        raise ArchiveError(f"{file} is torn: {missing} bytes are missing; restore a backup")
 
     cdef MDB_txn *_begin_read(self) except NULL:
         cdef MDB_txn *txn
@@ -500,36 +401,87 @@ cdef class Archive:
         self.identity = None
         return 0
 
-    cdef bint _disk_is_full(self) except -1:
-        """Whether the file cannot grow: LMDB reports a write that came out short as EIO."""
-        cdef int fd, rc
-        with nogil:
-            rc = enter(&self.env)
-        if rc:
-            return False
-        try:
-            mdb_env_get_fd(self.env.env, &fd)
-            os.posix_fallocate(fd, os.fstat(fd).st_size, PROBE_SIZE)
-        except OSError as error:
-            return error.errno in _FULL
-        finally:
-            leave(&self.env)
-        return False
-
     cdef object _failure(self, int rc):
         """The exception for a code as in environment.pxd."""
-        if rc in _FULL or rc == EIO and self._disk_is_full():
+        if is_full(rc) or rc == EIO and cannot_grow(&self.env):
             return ArchiveFull(f"{self.path}: the disk is full")
-        if rc == CLOSED:
-            return ArchiveError(f"{self.path} is closed")
-        if rc == FORKED:
-            return ArchiveError(f"{self.path} was opened before a fork; open it in each process")
-        if rc in (FOREIGN, MDB_INVALID, MDB_VERSION_MISMATCH):
-            return ArchiveError(f"{self.path}/data.mdb is not an archive of wakumail")
-        if rc == UNKNOWN_FORMAT:
-            return ArchiveError(f"{self.path} has a format that this version does not know")
-        if rc in (MDB_CORRUPTED, MDB_PAGE_NOTFOUND):
-            return ArchiveError(f"{self.path} is damaged; restore a backup")
-        if rc == MDB_PANIC:
-            return ArchiveError(f"{self.path}: a write failed half-way; start again")
-        return ArchiveError(f"{self.path}: {mdb_strerror(rc).decode()}")
+        return ArchiveError(explain(rc, self.path))
+
+
+cdef class Verification:
+    """Everything in an archive looked at, in one state of it, to find what is damaged.
+
+    Iterate it to the end: each step looks at some rows, for milliseconds, and says how many bytes
+    they had; all together about `total`, or more where something is wrong. Each envelope is read
+    and hashed, and found in the indexes; indexes and totals hold nothing else. ArchiveError when
+    the archive is closed meanwhile.
+    A damaged page inside LMDB ends it early, and may even end the process: run it in one of its
+    own, after page_check.check_pages where damage is likely.
+    It keeps one state of the archive until it is closed: meanwhile nothing that is pruned or
+    rewritten gives its pages back, and the file of a busy server grows.
+    """
+
+    cdef Archive archive
+    cdef verifier v
+
+    def __cinit__(self, Archive archive not None):
+        cdef int rc
+        self.archive = archive
+        self.v.env = &archive.env
+        if pthread_mutex_init(&self.v.lock, NULL):
+            raise MemoryError
+        with nogil:
+            rc = begin_verifying(&self.v)
+        if rc:
+            raise archive._failure(rc)
+
+    def __dealloc__(self):
+        if self.v.env != NULL:
+            with nogil:
+                end_verifying(&self.v)
+                pthread_mutex_destroy(&self.v.lock)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef bint finished
+        cdef uint64_t looked_at
+        cdef int rc
+        with nogil:
+            rc = verify_step(&self.v, &finished, &looked_at)
+        if rc:
+            raise self.archive._failure(rc)
+        if finished:
+            raise StopIteration
+        return looked_at
+
+    @property
+    def total(self):
+        """Bytes of all rows, by the archive's own totals."""
+        return self.v.total
+
+    @property
+    def envelopes(self):
+        """How many were found so far, in their chunks and in the indexes."""
+        return self.v.envelopes
+
+    @property
+    def problems(self):
+        """How many were found so far."""
+        return self.v.problems.count
+
+    def describe(self):
+        """The first hundred problems so far, one text each: what is wrong, and where."""
+        return [describe(&self.v.problems.kept[i]) for i in range(min(self.problems, MAX_KEPT))]
+
+    def close(self):
+        """Let go of the state of the archive; twice is fine."""
+        with nogil:
+            end_verifying(&self.v)

@@ -33,7 +33,6 @@ MAX_ENVELOPES = 1 << 16         # of a packet; judging so many takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
 MAX_ERRORS = 1000               # that a batch lists: a packet may hold a million bad envelopes
 
-cdef Py_ssize_t max_envelopes = MAX_ENVELOPES
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
 cdef uint64_t very_old_age = VERY_OLD_AGE
 cdef uint32_t large_envelope = LARGE_ENVELOPE
@@ -334,9 +333,6 @@ cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end) except
         if status != RLP_OK:
             with gil:
                 raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
-        if batch.count == max_envelopes:
-            with gil:
-                raise RlpError(f"more than {MAX_ENVELOPES} envelopes")
         append(batch, &fields)
     if batch.count:
         resize(batch, batch.count)
@@ -382,6 +378,9 @@ cdef Batch read_packet(bytes packet, Rules rules, uint64_t now):
         raise RlpError(f"packet of envelopes: {rlp_reason(status)}")
     with nogil:
         read_records(batch, whole.data, end)
+    if rules is not None and batch.count > MAX_ENVELOPES:
+        raise RlpError(f"more than {MAX_ENVELOPES} envelopes")
+    with nogil:
         judge_all(batch, rules, now)
     return batch
 

@@ -49,10 +49,16 @@ cdef enum:
     FORKED = -2
     FOREIGN = -3
     UNKNOWN_FORMAT = -4
+    TORN = -5
 
     MAX_READERS = 512       # transactions of all processes at once
     MAX_IDLE = 32           # read transactions that are kept for the next reader
     MODE = 0o600            # of data.mdb and lock.mdb
+
+
+cdef struct pin:            # a read transaction that outlives the call that began it
+    MDB_txn *txn            # NULL when there is none, or none any more
+    pin *next
 
 
 cdef struct environment:
@@ -70,6 +76,7 @@ cdef struct environment:
     pthread_mutex_t idle_lock
     MDB_txn *idle[MAX_IDLE]
     int idle_count
+    pin *pins
 
 
 cdef inline int open_environment(environment *e, const char *path, unsigned int flags,
@@ -171,6 +178,10 @@ cdef inline void close_environment(environment *e) noexcept nogil:
         while e.idle_count:
             e.idle_count -= 1
             mdb_txn_abort(e.idle[e.idle_count])
+        while e.pins != NULL:
+            mdb_txn_abort(e.pins.txn)
+            e.pins.txn = NULL
+            e.pins = e.pins.next
         mdb_env_close(e.env)
         e.env = NULL
     pthread_rwlock_unlock(&e.gate)
@@ -263,6 +274,41 @@ cdef inline void end_read(environment *e, MDB_txn *txn) noexcept nogil:
     pthread_mutex_unlock(&e.idle_lock)
     mdb_txn_abort(txn)                  # nothing when it rests
     leave(e)
+
+
+cdef inline int pin_read(environment *e, pin *p) noexcept nogil:
+    """Begin a read transaction that holds the gate only while someone is between enter and leave.
+
+    Then alone may it have cursors, for they point into the map; the transaction itself does not,
+    so the map can be made again beneath it. Closing the environment ends it.
+    """
+    cdef int rc = begin(e, False, &p.txn)
+    if rc:
+        p.txn = NULL
+        return rc
+    pthread_mutex_lock(&e.idle_lock)
+    p.next = e.pins
+    e.pins = p
+    pthread_mutex_unlock(&e.idle_lock)
+    leave(e)
+    return 0
+
+
+cdef inline void unpin(environment *e, pin *p) noexcept nogil:
+    """End a pinned transaction; a second time does nothing."""
+    cdef pin **at = &e.pins
+    if getpid() != e.pid:
+        return
+    pthread_rwlock_rdlock(&e.gate)
+    pthread_mutex_lock(&e.idle_lock)
+    if p.txn != NULL:
+        while at[0] != p:
+            at = &at[0].next
+        at[0] = p.next
+        mdb_txn_abort(p.txn)
+        p.txn = NULL
+    pthread_mutex_unlock(&e.idle_lock)
+    pthread_rwlock_unlock(&e.gate)
 
 
 cdef inline int end_write(environment *e, MDB_txn *txn, bint commit) noexcept nogil:

@@ -40,6 +40,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_RDONLY
         MDB_NOTLS
         MDB_NORDAHEAD
+        MDB_CP_COMPACT      # copy flag
         MDB_CREATE          # database flags
         MDB_NOOVERWRITE     # write flags
         MDB_CURRENT
@@ -55,6 +56,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_READERS_FULL
         MDB_MAP_RESIZED
         MDB_INCOMPATIBLE
+        MDB_BAD_TXN
 
     char *mdb_strerror(int code)
 
@@ -64,6 +66,7 @@ cdef extern from "lmdb.h" nogil:
     int mdb_env_info(MDB_env *env, MDB_envinfo *info)
     int mdb_env_sync(MDB_env *env, int force)
     void mdb_env_close(MDB_env *env)
+    int mdb_env_copyfd2(MDB_env *env, int fd, unsigned int flags)
     int mdb_env_get_fd(MDB_env *env, int *fd)
     int mdb_env_set_mapsize(MDB_env *env, size_t size)
     int mdb_env_set_maxreaders(MDB_env *env, unsigned int readers)

@@ -1,51 +1,19 @@
 import os
-from collections.abc import Collection, Sequence
-from enum import IntEnum
+from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self, final
+from typing import Self, final
 
+from wakumail.archive_results import Appended as Appended
+from wakumail.archive_results import Day as Day
+from wakumail.archive_results import Page as Page
+from wakumail.archive_results import PageState as PageState
+from wakumail.archive_results import Pruned as Pruned
+from wakumail.archive_results import Stat as Stat
 from wakumail.envelope import Batch
 
 MAP_SIZE: int
 BUDGET: int
 POSITION_SIZE: int
-
-class Appended(NamedTuple):
-    stored: int
-    duplicates: int
-    bytes: int
-    next_sequence: int
-
-class Pruned(NamedTuple):
-    envelopes: int
-    bytes: int
-    more: bool
-
-class PageState(IntEnum):
-    EXHAUSTED = 0
-    MORE = 1
-    PAUSED = 2
-
-class Page(NamedTuple):
-    packet: bytes
-    count: int  # type: ignore[assignment]  # a field, where tuple has a method
-    last_hash: bytes
-    position: bytes
-    state: PageState
-
-class Stat(NamedTuple):
-    envelopes: int
-    bytes: int
-    file_bytes: int
-    oldest: int | None
-    newest: int | None
-    next_sequence: int
-
-class Day(NamedTuple):
-    start: int
-    envelopes: int
-    bytes: int
-    topics: int
 
 @final
 class Query:
@@ -85,6 +53,27 @@ class Archive:
     def contains(self, created: int, hash: bytes) -> bool: ...
     def days(self) -> list[Day]: ...
     def stat(self) -> Stat: ...
+    def verify(self) -> Verification: ...
+    def copy(self, directory: str | os.PathLike[str]) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
+
+class Verification(Iterator[int]):
+    def __init__(self, archive: Archive) -> None: ...
+    def __next__(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def envelopes(self) -> int: ...
+    @property
+    def problems(self) -> int: ...
+    def describe(self) -> list[str]: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(

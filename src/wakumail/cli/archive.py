@@ -2,8 +2,6 @@
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,13 +19,10 @@ from wakumail.cli.options import (
     progress,
 )
 from wakumail.datadir import Datadir
-from wakumail.errors import ArchiveError
+from wakumail.page_check import check_pages
 
 PRUNE_ENVELOPES = 2000
 """Envelopes that one commit of a prune deletes."""
-
-VERIFY_ENVELOPES = 10_000
-"""Envelopes that are verified between two moves of the progress bar."""
 
 BAR_INTERVAL = 0.1
 """Seconds between two moves of the progress bar of a copy."""
@@ -142,26 +137,28 @@ def add_verify(actions: Subparsers) -> None:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Walk everything; 1 when anything is wrong."""
+    count = 0
     problems: list[str] = []
     if arguments.pages:
         with arguments.datadir.alone():
-            problems += verify_pages(arguments.datadir.archive)
+            count, problems = check_pages(arguments.datadir.archive)
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        progress("envelope", archive.stat().envelopes) as bar,
         archive.verify() as verification,
+        progress("B", verification.total) as bar,
     ):
-        while (checked := verification.step(VERIFY_ENVELOPES)) > 0:
-            bar.update(checked)
-        problems += verification.problems
+        for done in verification:
+            bar.update(done)
+        count += verification.problems
+        problems += verification.describe()
     if arguments.json:
-        print_json({"envelopes": verification.envelopes, "problems": problems})
+        print_json({"envelopes": verification.envelopes, "count": count, "problems": problems})
     else:
         for problem in problems:
             print(problem)
-        found = counted(verification.count, "problem")
-        print(f"{counted(verification.envelopes, 'envelope')} verified, {found}")
-    return 1 if problems else 0
+        envelopes = counted(verification.envelopes, "envelope")
+        print(f"{envelopes} verified, {counted(count, 'problem')}")
+    return 1 if count else 0
 
 
 def add_backup(actions: Subparsers) -> None:
@@ -206,7 +203,6 @@ def compact(arguments: argparse.Namespace) -> int:
 
 def copy(source: Path, target: Path) -> None:
     """Copy an archive, with a bar that follows the size of the copy."""
-    made = target / "data.mdb"
     with (
         Archive(source, readonly=True) as archive,
         progress("B", archive.stat().file_bytes) as bar,
@@ -214,9 +210,9 @@ def copy(source: Path, target: Path) -> None:
     ):
         copying = worker.submit(archive.copy, target)
         while wait([copying], BAR_INTERVAL).not_done:
-            bar.update((made.stat().st_size if made.exists() else 0) - bar.n)
+            bar.update(sum(file.stat().st_size for file in target.glob("*")) - bar.n)
         copying.result()
-    size, old = made.stat().st_size, (source / "data.mdb").stat().st_size
+    size, old = ((path / "data.mdb").stat().st_size for path in (target, source))
     print(f"{size:,} bytes, where the file had {old:,}")
 
 
@@ -227,15 +223,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def verify_pages(directory: Path) -> list[str]:
-    """What the page checker of the lmdb package finds; it runs in a process of its own."""
-    command = [sys.executable, "-m", "lmdb", "verify", str(directory / "data.mdb")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "No module named" in done.stderr:
-        raise ArchiveError("checking pages needs the lmdb package: pip install lmdb")
-    return [] if done.returncode == 0 else (done.stdout + done.stderr).splitlines()
 
 
 def utc(seconds: int | None) -> str:

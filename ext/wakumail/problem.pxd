@@ -1,0 +1,71 @@
+"""What is wrong with an archive, and where; the first of them are kept, all are counted."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy
+
+cdef enum:
+    MAX_KEPT = 100
+    KEY_SHOWN = 32          # bytes
+    NOWHERE = -1            # for a day or a sequence that is not known
+
+
+ctypedef const char *text    # a literal
+
+
+cdef struct problem:
+    text what
+    int64_t day
+    int64_t sequence
+    text label              # what the key is; NULL without one
+    uint8_t[KEY_SHOWN] key
+    size_t key_size
+    bint counted            # whether the two numbers say something
+    uint64_t stored
+    uint64_t found
+
+
+cdef struct problem_list:
+    uint64_t count
+    problem[MAX_KEPT + 1] kept      # the last one is overwritten by all that are not kept
+
+
+cdef inline problem *note(problem_list *problems, text what, int64_t day,
+                          int64_t sequence) noexcept nogil:
+    """Count a problem; whoever knows more of it writes that into the answer."""
+    cdef uint64_t place = problems.count if problems.count < MAX_KEPT else MAX_KEPT
+    cdef problem *p = &problems.kept[place]
+    problems.count += 1
+    p.what, p.day, p.sequence = what, day, sequence
+    p.label, p.key_size, p.counted = NULL, 0, False
+    return p
+
+
+cdef inline void name_key(problem *p, text label, const void *key,
+                          size_t size) noexcept nogil:
+    p.label = label
+    p.key_size = size if size < KEY_SHOWN else KEY_SHOWN
+    memcpy(p.key, key, p.key_size)
+
+
+cdef inline void compare(problem_list *problems, text what, int64_t day, uint64_t stored,
+                         uint64_t found) noexcept nogil:
+    """Note a problem when a number that is stored is not the one that was found."""
+    cdef problem *p
+    if stored != found:
+        p = note(problems, what, day, NOWHERE)
+        p.counted, p.stored, p.found = True, stored, found
+
+
+cdef inline str describe(const problem *p):
+    """A problem and its place in plain words."""
+    cdef str words = p.what.decode()
+    cdef list places = []
+    if p.counted:
+        words = f"{words}: {p.stored} stored, {p.found} found"
+    if p.day != NOWHERE:
+        places.append(f"day {p.day}")
+    if p.sequence != NOWHERE:
+        places.append(f"sequence {p.sequence}")
+    if p.label != NULL:
+        places.append(f"{p.label.decode()} {p.key[:p.key_size].hex()}")
+    return f"{words} ({', '.join(places)})" if places else words
