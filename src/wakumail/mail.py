@@ -107,7 +107,7 @@ class _Opened(NamedTuple):
     form: Form
     fields: Mapping[str, Item]
     envelope: Envelope | None
-    signed: bool
+    message: Message | None
 
 
 def identify(packet: bytes) -> bytes:
@@ -203,11 +203,11 @@ def _open(packet: bytes, keys: RequestKeys) -> _Opened:
     items = as_list(decode(packet), at_least=1)
     if _is_id(items[0]):
         form = Form.R2 if len(items) == len(FIELDS[Form.R2]) else Form.R1
-        return _Opened(form, _named(form, items), None, signed=False)
+        return _Opened(form, _named(form, items), None, None)
     envelope = Envelope.decode(packet)
     message = _decrypt(envelope.data, keys)
     form, fields = _recognise(message.payload)
-    return _Opened(form, fields, envelope, message.signer is not None)
+    return _Opened(form, fields, envelope, message)
 
 
 def _decrypt(data: bytes, keys: RequestKeys) -> Message:
@@ -270,13 +270,20 @@ def _join_fields(form: Form, fields: Mapping[str, Any]) -> bytes:
 
 
 def _check_sender(opened: _Opened, policy: RequestPolicy) -> None:
-    if policy.require_signature and not opened.signed:
+    if policy.require_signature and not _is_signed(opened.message):
         raise RequestSignatureError("the request is not signed")
     if policy.min_pow > 0:
         envelope = opened.envelope
         # Without a ttl the PoW would be infinite: a division by zero, not work.
         if envelope is None or envelope.ttl == 0 or envelope.pow < policy.min_pow:
             raise RequestPowError(f"the request shows less PoW than {policy.min_pow}")
+
+
+def _is_signed(message: Message | None) -> bool:
+    try:
+        return message is not None and message.signer is not None
+    except MessageError:
+        return False
 
 
 def _read_fields(opened: _Opened, request_id: bytes, policy: RequestPolicy) -> Request:

@@ -47,9 +47,24 @@ class Message:
     """What was in the data field."""
 
     payload: bytes
-    signer: PublicKey | None
-    """Whoever signed it; None when nobody did."""
     padding: bytes
+    signed: bytes
+    """What the signature is over: all before it."""
+    signature: bytes
+    """SIGNATURE_SIZE bytes, or none."""
+
+    @property
+    def signer(self) -> PublicKey | None:
+        """Whoever signed it; None when nobody did. MessageError when the signature is none.
+
+        Found when it is asked for: that takes as long as all the rest of a small message.
+        """
+        if not self.signature:
+            return None
+        try:
+            return recover(self.signature, keccak256(self.signed))
+        except ValueError as error:
+            raise MessageError(f"no valid signature: {error}") from error
 
 
 def symmetric_key(password: str) -> bytes:
@@ -125,12 +140,4 @@ def _parse(plain: bytes) -> Message:
     stop = start + int.from_bytes(plain[1:start], "little")
     if stop > end:
         raise MessageError("a message shorter than it says")
-    signer = _signer(plain[:end], plain[end:]) if plain[0] & SIGNED else None
-    return Message(plain[start:stop], signer, plain[stop:end])
-
-
-def _signer(signed: bytes, signature: bytes) -> PublicKey:
-    try:
-        return recover(signature, keccak256(signed))
-    except ValueError as error:
-        raise MessageError(f"no valid signature: {error}") from error
+    return Message(plain[start:stop], plain[stop:end], plain[:end], plain[end:])

@@ -162,6 +162,7 @@ class Mailserver:
         try:
             while waiting := self._waiting.get(link):
                 await self._answer(link, waiting.popleft())
+                await link.drain()
         except PeerGone:
             self.counters.add("requests_abandoned")
         finally:
@@ -212,11 +213,11 @@ class Mailserver:
                 self.counters.add("bytes_delivered", len(page.packet))
                 remaining -= page.count
                 last_hash = page.last_hash
-            await link.drain()
             if page.state is PageState.EXHAUSTED:
                 return Completion(request.request_id, last_hash)
             if page.state is PageState.MORE and not remaining:
                 return Completion(request.request_id, last_hash, position)
+            await link.drain()
 
     def _refuse(self, link: Link, error: RequestError) -> None:
         """Answer a request with an error."""

@@ -57,8 +57,9 @@ Done = Callable[[], None]
 Entry = tuple[Batch, Done]
 
 
-PRUNE_ENVELOPES = 2000
-"""Envelopes that one slice of retention deletes: some milliseconds between two commits."""
+PRUNE_ENVELOPES = 500
+"""Envelopes that one slice of retention deletes: a millisecond between two commits, or a quarter
+of a second where none of the pages is in memory."""
 
 RETENTION_INTERVAL = 10.0
 """Seconds between two looks for what is to be pruned, while nothing is."""
