@@ -46,8 +46,9 @@ wheel: $(VENV)/tested ## build sdist and wheel, install the wheel into a clean e
 
 check: lint types test wheel
 
-bench: $(VENV)/tested
+bench: $(VENV)/tested ## BENCHFLAGS="--large --keep" adds 10 M envelopes and writes bench/RESULTS.md
 	$(BIN)/python -m pytest bench --benchmark-only
+	$(BIN)/python -m bench.archive $(BENCHFLAGS)
 
 demo: build ## a server, a client that posts, a client that asks back
 	$(BIN)/python bench/demo.py

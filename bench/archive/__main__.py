@@ -1,0 +1,176 @@
+"""Print the tables; with --keep write them to bench/RESULTS.md, and the plot beside it."""
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from . import report
+from .plot import Line, plot
+from .requests import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
+from .served import Bench, Result, Site
+from .server import Server
+from .stored import (
+    IMPORT_BATCH,
+    Imported,
+    import_dump,
+    measure_appends,
+    measure_disk,
+    measure_hits,
+    measure_parsing,
+    measure_pruning,
+    measure_start,
+)
+from .traffic import Traffic
+
+SIZES = (10_000, 100_000, 1_000_000)
+LARGE = 10_000_000
+TABLED = 1_000_000
+"""Archives from this size on are in the table of requests; all are in the plot."""
+
+ENVELOPES_PER_TOPIC = 1000
+"""Of all 30 days, whatever the size: so the same request has the same answer everywhere."""
+
+NOTES = """\
+Envelopes of 538 bytes (512 of data), 30 days, 1000 envelopes to a topic whatever the size of the
+archive: so an archive of ten times the envelopes has ten times the topics, and a request the same
+answer. Server and clients are processes of their own on loopback; a client checks sizes only, to
+leave the cores to the server, and its time runs from sending a request to its completion. CPU is
+the server process's own. "Plain scan" is a Python loop over the same archive's rows in order of
+time through the `lmdb` package, in its own process, run in turn with the requests: what a server
+does that has no other index, without its network; only its CPU counts, for the machine takes memory
+back from the page cache. The archive's time is the CPU of `Archive.page` alone.
+Three rounds: the median, and the least and the greatest of their medians.
+"""
+
+
+class Run:
+    """One run of everything: what it has measured so far."""
+
+    def __init__(self, directory: Path, sizes: tuple[int, ...]) -> None:
+        self.directory = directory
+        self.sizes = sizes
+        self.imports: list[tuple[Imported, tuple[float, float]]] = []
+        self.rows: list[tuple[Row, int, Result]] = []
+
+    def measure(self) -> str:
+        """All tables."""
+        sections = ["# Archive benches\n", report.machine(), NOTES]
+        with ExitStack() as stack:
+            sites = [self._build(size, stack) for size in self.sizes]
+            self._ask(sites)
+        large = [site for site in sites if site.traffic.envelopes >= TABLED]
+        sections += ["## Requests\n", report.requests_table(self._tabled())]
+        if self.sizes[-1] == LARGE:
+            sections += ["## Growth: 10 M against 1 M\n", report.growth_table(self._pairs())]
+        sections += [
+            "![latency against archive size](latency.svg)\n",
+            "## Import and start-up\n",
+            report.import_table(self.imports),
+            "## Appending to an archive\n",
+            self._appends(large),
+            "## Retention: the oldest day\n",
+            self._prunings(large),
+            "## Disk\n",
+            self._disk(),
+        ]
+        return "\n".join(sections)
+
+    def plot(self) -> str:
+        """Latency against archive size."""
+        lines = []
+        for row, color in ((ONE_TOPIC, "#0072b2"), (LONG_ABSENCE, "#d55e00")):
+            found = [(size, result) for name, size, result in self.rows if name == row]
+            scans = [(size, median(result.scans) * 1e3) for size, result in found]
+            served = [(size, result.percentile(50) * 1e3) for size, result in found]
+            lines.append(Line(f"scan: {row.name}", color, scans, dashed=True))
+            lines.append(Line(row.name, color, served))
+        title = "The same request on a growing archive: served, and a plain scan (its CPU)"
+        return plot(lines, title, "envelopes in the archive", "latency (p50), milliseconds")
+
+    def _build(self, size: int, stack: ExitStack) -> Site:
+        say(f"an archive of {size:,} envelopes")
+        traffic = Traffic(size, size // ENVELOPES_PER_TOPIC)
+        datadir = self.directory / str(size)
+        imported = import_dump(datadir, traffic)
+        self.imports.append((imported, measure_start(datadir)))
+        return Site(traffic, datadir, stack.enter_context(Server(datadir)))
+
+    def _ask(self, sites: list[Site]) -> None:
+        with Bench() as bench:
+            for row in ROWS:
+                say(f"{row.name}, clients: {row.clients}")
+                plotted = row in (ONE_TOPIC, LONG_ABSENCE)
+                asked = [s for s in sites if plotted or s.traffic.envelopes >= TABLED]
+                for site, result in zip(asked, bench.run(row, asked), strict=True):
+                    self.rows.append((row, site.traffic.envelopes, result))
+
+    def _tabled(self) -> list[tuple[Row, int, Result]]:
+        return [row for row in self.rows if row[1] >= TABLED]
+
+    def _pairs(self) -> list[tuple[Row, Result, Result]]:
+        tabled = self._tabled()
+        return [
+            (row, small, large)
+            for (row, _, small), (_, _, large) in zip(tabled[::2], tabled[1::2], strict=True)
+        ]
+
+    def _appends(self, sites: list[Site]) -> str:
+        say("appending")
+        appends = [
+            (site.traffic.envelopes, measure_appends(site.archive, site.traffic.topic_count))
+            for site in sites
+        ]
+        by_topic, by_time = measure_hits(self.directory)
+        return (
+            f"{report.appends_table(appends)}\n"
+            f"Before that, {measure_parsing():.2f} us of CPU to read and hash an envelope.\n\n"
+            f"An index hit, with a nearly empty envelope copied out: {by_topic:.0f} ns by topic, "
+            f"{by_time:.0f} ns by time.\n"
+        )
+
+    def _prunings(self, sites: list[Site]) -> str:
+        say("pruning")
+        return report.pruning_table(
+            [
+                (site.traffic.envelopes, measure_pruning(site.archive, site.traffic))
+                for site in sites
+            ]
+        )
+
+    def _disk(self) -> str:
+        say("disk")
+        return report.disk_table(
+            [
+                (name, batch, *measure_disk(self.directory, zipf=zipf, batch=batch))
+                for name, zipf in (("uniform", False), ("zipf", True))
+                for batch in (1, 10, 100, IMPORT_BATCH)
+            ]
+        )
+
+
+def say(what: str) -> None:
+    """Progress, on stderr."""
+    print(f"bench: {what}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="10 M envelopes too: 15 GB of disk")
+    parser.add_argument("--dir", help="where to make the archives; the system's temporary one")
+    parser.add_argument("--keep", action="store_true", help="write bench/RESULTS.md and the plot")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory:
+        run = Run(Path(directory), (*SIZES, LARGE) if arguments.large else SIZES)
+        tables = run.measure()
+    print(tables)
+    if arguments.keep:
+        bench = Path(__file__).parent.parent
+        (bench / "RESULTS.md").write_text(tables)
+        (bench / "latency.svg").write_text(run.plot())
+
+
+main()

@@ -1,0 +1,179 @@
+"""What it costs to store: time and CPU per envelope, bytes on disk, the rate of an import."""
+
+import resource
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from wakumail.archive import Archive, Query, Stat
+from wakumail.envelope import Batch, parse_stream
+from wakumail.store import PRUNE_ENVELOPES
+
+from .server import WAKUMAIL, Server
+from .traffic import DAY, END, Traffic
+
+ROUNDS = 3
+EVERYTHING = 1 << 30
+
+IMPORT_BATCH = 7800
+"""Envelopes of 538 bytes in a commit of an import: as many as it reads at a time."""
+
+SAMPLE = 33_334 * 3
+"""Envelopes of three days, as dense as a million in thirty."""
+
+HIT_TRAFFIC = Traffic(100_000, 10, days=0.5, data_size=1)
+"""Nearly empty envelopes, so that what is measured is the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How `wakumail archive import` filled a new archive; seconds of wall time and CPU."""
+
+    seconds: float
+    cpu: float
+    stat: Stat
+    file_size: int
+    """Bytes of data.mdb."""
+
+
+def import_dump(datadir: Path, traffic: Traffic) -> Imported:
+    """Write the traffic into a dump and import it."""
+    dump = datadir.with_suffix(".dump")
+    with dump.open("wb") as file:
+        file.writelines(traffic.dump())
+    began, cpu = time.perf_counter(), children_cpu()
+    command = (*WAKUMAIL, "archive", "import", "--datadir", str(datadir), str(dump))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds, cpu = time.perf_counter() - began, children_cpu() - cpu
+    dump.unlink()
+    with Archive(datadir / "archive", readonly=True) as archive:
+        stat = archive.stat()
+    return Imported(seconds, cpu, stat, (datadir / "archive" / "data.mdb").stat().st_size)
+
+
+def children_cpu() -> float:
+    """Seconds of CPU of the processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+@dataclass(slots=True)
+class Appends:
+    """Microseconds per envelope of one kind of commit, a round each."""
+
+    batch: int
+    sync: bool
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+def measure_appends(path: Path, topic_count: int) -> list[Appends]:
+    """Append to an archive, near its end, in commits of several sizes, synced and not, in turn."""
+    kinds = [Appends(batch, sync) for batch in (1, 100, 1000) for sync in (True, False)]
+    for number in range(ROUNDS):
+        for kind in kinds:
+            seed = 1000 + 100 * number + kinds.index(kind)
+            count = 20_000 if kind.batch > 1 else 300 if kind.sync else 5000
+            traffic = Traffic(count, topic_count, days=count * 30 / 1e6, seed=seed)
+            with Archive(path, sync=kind.sync) as archive:
+                wall, cpu = append(archive, list(traffic.batches(kind.batch)))
+            kind.wall.append(wall / count * 1e6)
+            kind.cpu.append(cpu / count * 1e6)
+    return kinds
+
+
+def append(archive: Archive, batches: Iterable[Batch]) -> tuple[float, float]:
+    """One commit for each batch; seconds of wall time and CPU."""
+    began, cpu = time.perf_counter(), time.process_time()
+    for batch in batches:
+        archive.append([batch])
+    return time.perf_counter() - began, time.process_time() - cpu
+
+
+def measure_parsing() -> float:
+    """Microseconds of CPU per envelope to read and hash a dump."""
+    dump = b"".join(Traffic(10_000, 1000).dump())
+    taken = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        batch, _ = parse_stream(dump, final=True)
+        taken.append((time.process_time() - began) / len(batch) * 1e6)
+    return median(taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """Deleting the oldest day of an archive as a server does, in synced slices."""
+
+    envelopes: int
+    wall: float
+    """Microseconds per envelope."""
+    cpu: float
+    slowest: float
+    """Milliseconds of one slice."""
+
+
+def measure_pruning(path: Path, traffic: Traffic) -> Pruning:
+    """Prune a day."""
+    before = END - traffic.span + DAY
+    envelopes, cpu, more = 0, time.process_time(), True
+    slices = []
+    with Archive(path) as archive:
+        while more:
+            began = time.perf_counter()
+            pruned = archive.prune(before, limit=PRUNE_ENVELOPES)
+            slices.append(time.perf_counter() - began)
+            envelopes, more = envelopes + pruned.envelopes, pruned.more
+    cpu = time.process_time() - cpu
+    return Pruning(
+        envelopes, sum(slices) / envelopes * 1e6, cpu / envelopes * 1e6, max(slices) * 1e3
+    )
+
+
+def measure_disk(directory: Path, *, zipf: bool, batch: int) -> tuple[float, float]:
+    """Bytes per envelope of a new archive: of its pages in use, and of its file."""
+    path = directory / f"disk-{zipf}-{batch}"
+    traffic = Traffic(SAMPLE, 1000, days=3, zipf=zipf)
+    with Archive(path, sync=False) as archive:
+        append(archive, traffic.batches(batch))
+        stat = archive.stat()
+    size = (path / "data.mdb").stat().st_blocks * 512
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+    return stat.file_bytes / stat.envelopes, size / stat.envelopes
+
+
+def measure_hits(directory: Path) -> tuple[float, float]:
+    """Nanoseconds of CPU per hit, by topic and by time, of nearly empty envelopes."""
+    path = directory / "hits"
+    with Archive(path, sync=False) as archive:
+        append(archive, HIT_TRAFFIC.batches(1000))
+        by_topic = Query(0, END, topics=HIT_TRAFFIC.topics[:1])
+        return time_hits(archive, by_topic), time_hits(archive, Query(0, END))
+
+
+def time_hits(archive: Archive, query: Query) -> float:
+    """Nanoseconds of CPU per envelope of one large page."""
+    taken = []
+    for _ in range(20):
+        began = time.process_time()
+        page = archive.page(query, limit=EVERYTHING, max_bytes=EVERYTHING, budget=EVERYTHING)
+        taken.append((time.process_time() - began) / page.count * 1e9)
+    return median(taken)
+
+
+def measure_start(datadir: Path) -> tuple[float, float]:
+    """Seconds until `wakumail serve` accepts connections, and until the archive alone is open."""
+    starts, opens = [], []
+    for _ in range(ROUNDS):
+        with Server(datadir) as server:
+            starts.append(server.started)
+        began = time.perf_counter()
+        with Archive(datadir / "archive") as archive:
+            archive.stat()
+            opens.append(time.perf_counter() - began)
+    return median(starts), median(opens)
