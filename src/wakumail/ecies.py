@@ -11,7 +11,7 @@ A message is, with the size of each part in bytes:
 import hashlib
 import hmac
 
-from Crypto.Cipher import AES
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from wakumail.errors import EciesError
 from wakumail.keys import PrivateKey, PublicKey, Random, generate, shared_x
@@ -64,8 +64,7 @@ def _derive(secret: bytes) -> tuple[bytes, bytes]:
 
 
 def _crypt(key: bytes, iv: bytes, data: bytes) -> bytes:
-    cipher = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=iv)
-    return cipher.encrypt(data)
+    return Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor().update(data)
 
 
 def _tag(key: bytes, data: bytes) -> bytes:

@@ -13,7 +13,8 @@ ECIES for the receiver's public key.
 import hashlib
 from dataclasses import dataclass
 
-from Crypto.Cipher import AES
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wakumail import ecies
 from wakumail.errors import EciesError, MessageError
@@ -115,19 +116,15 @@ def _checked(key: bytes) -> bytes:
 
 
 def _encrypt(key: bytes, plain: bytes, nonce: bytes) -> bytes:
-    cipher = AES.new(key, AES.MODE_GCM, nonce=nonce, mac_len=TAG_SIZE)
-    ciphertext, tag = cipher.encrypt_and_digest(plain)
-    return ciphertext + tag + nonce
+    return AESGCM(key).encrypt(nonce, plain, None) + nonce
 
 
 def _decrypt(key: bytes, data: bytes) -> bytes:
-    end = len(data) - NONCE_SIZE - TAG_SIZE
-    if end < 0:
+    if len(data) < TAG_SIZE + NONCE_SIZE:
         raise MessageError(f"{len(data)} bytes are too few")
-    cipher = AES.new(key, AES.MODE_GCM, nonce=data[-NONCE_SIZE:], mac_len=TAG_SIZE)
     try:
-        return cipher.decrypt_and_verify(data[:end], data[end:-NONCE_SIZE])
-    except ValueError:
+        return AESGCM(key).decrypt(data[-NONCE_SIZE:], data[:-NONCE_SIZE], None)
+    except InvalidTag:
         raise MessageError("the tag does not fit the message") from None
 
 
