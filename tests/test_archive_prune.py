@@ -66,6 +66,45 @@ def test_prune_leaves_what_the_model_leaves(
         assert len(envelopes_of(archive)) == len(every)
 
 
+@given(
+    numbers=st.lists(st.integers(0, 400), min_size=5, max_size=100, unique=True),
+    cuts=st.lists(st.integers(0, 3 * DAY), min_size=1, max_size=4),
+    limit=st.integers(1, 10),
+    newest_first=st.booleans(),
+    topics=st.sampled_from([None, TOPICS[:1], TOPICS]),
+)
+@settings(max_examples=60, deadline=None)
+def test_pages_go_on_while_envelopes_are_deleted(
+    tmp_path_factory: pytest.TempPathFactory,
+    numbers: list[int],
+    cuts: list[int],
+    limit: int,
+    newest_first: bool,
+    topics: list[bytes] | None,
+) -> None:
+    """Each page is the next of what is left behind the cursor, also where its envelope is gone."""
+    left = [envelope(START + n * 653 % (3 * DAY), TOPICS[n % 3], n) for n in numbers]
+    query = Query(0, 2**32 - 1, topics=topics, newest_first=newest_first)
+    with Archive(tmp_path_factory.mktemp("pages") / "archive", sync=False) as archive:
+        archive.append([batch_of(left)])
+        left = [e for e in left if topics is None or e.topic in topics]
+        left.sort(key=order, reverse=newest_first)
+        position, state = b"", PageState.MORE
+        while state is not PageState.EXHAUSTED:
+            page = archive.page(query, position, limit=limit, max_bytes=1 << 20)
+            got = list(parse(page.packet))
+            assert got == left[: len(got)]
+            assert len(got) == min(limit, len(left))
+            left = left[len(got) :]
+            position, state = page.position, page.state
+            if cuts:
+                before = START + cuts.pop()
+                archive.prune(before, limit=1000)
+                left = [e for e in left if e.created >= before]
+                state = PageState.MORE
+        assert not left
+
+
 def test_nothing_is_left_of_an_archive_that_is_pruned_whole(tmp_path: Path) -> None:
     with Archive(tmp_path / "archive", sync=False) as archive:
         archive.append([batch_of(some(5000))])
