@@ -1,4 +1,4 @@
-# wakumail: make serve | test | check | bench | demo. Everything lives in .venv; nothing else is touched.
+# wakumail: make serve | test | check | bench | demo. All goes into .venv and, compiled, beside the sources.
 
 PYTHON ?= python3
 VENV := .venv

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 WAKUMAIL = (sys.executable, "-m", "wakumail")
-START_TIMEOUT = 30
 END_TIMEOUT = 30
 
 

@@ -171,7 +171,7 @@ def test_a_slice_reads_as_much_as_it_plans(crowd: tuple[Archive, Model]) -> None
     """Testing a day's topics costs more than this budget, yet the slice is worth it."""
     archive, _ = crowd
     page = archive.page(
-        Query(0, LAST, bloom=bloom_of(MANY[:9])), limit=500, max_bytes=1 << 20, budget=1
+        Query(0, LAST, bloom=bloom_of(MANY[:30])), limit=500, max_bytes=1 << 20, budget=1
     )
     assert page.state is PageState.PAUSED
     assert 50 < page.count < 400
@@ -378,3 +378,20 @@ def test_pages_that_are_refused(
 
 def test_limits_beyond_32_bits_are_no_limit(small: tuple[Archive, list[Envelope]]) -> None:
     assert small[0].page(EVERYTHING, limit=10**30, max_bytes=10**30).count == 9
+
+
+def test_blooms_over_topics_of_every_first_byte(tmp_path: Path) -> None:
+    """Topics are passed over by their first byte, also the last of a day: even and odd days."""
+    topics = [bytes([first, 7 * first % 256, 3, first % 8]) for first in range(256)]
+    stored = [
+        envelope(START + day * DAY + first, topic, 1000 * day + first)
+        for day in range(3)
+        for first, topic in enumerate(topics)
+    ]
+    model = Model()
+    model.append(stored)
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(stored)])
+        for first in range(0, 256, 5):
+            for wanted in (topics[first : first + 1], topics[first : first + 3]):
+                check_answer(archive, model, Terms(bloom=bloom_of(wanted)))

@@ -367,6 +367,26 @@ class SlowDisk:
 
 
 @asynchronous
+async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sent and nobody looked at is dropped, for it would bring the queue over its bound."""
+    monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 50_000)
+    monkeypatch.setattr("wakumail.node.TURN", 0.0)
+    async with mailserver(tmp_path) as (server, enode):
+        archive = server.store.archive
+        server.store.archive = SlowDisk(archive)  # type: ignore[assignment]
+        puppet = await Puppet.ready(enode)
+        for part in range(30):
+            puppet.send(Code.MESSAGES, messages(make(40, TOPICS, seed=part)))
+        await eventually(lambda: server.counters["envelopes_received"] > 0)
+        puppet.hang_up()
+        await eventually(lambda: not server.node.links)
+        server.store.archive.writes.set()  # type: ignore[attr-defined]
+        await works(enode)
+
+
+@asynchronous
 async def test_a_full_disk_sheds_and_goes_on_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

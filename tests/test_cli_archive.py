@@ -1,5 +1,6 @@
 """The archive commands in processes of their own, some beside a server."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -75,31 +76,44 @@ def test_what_is_no_envelope_is_left_out_and_counted(
     run("archive", "import", "--datadir", tmp_path / "data", file, check=1)
 
 
-def test_an_interrupted_import_and_export_go_on(
-    tmp_path: Path, filled: Path, envelopes: list[Envelope]
-) -> None:
-    """What they print when they are cut off is where --after begins."""
-    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stderr is not None
-        process.stdin.write(dump(envelopes[:600]) + b"\xf8\xff")
-        process.stdin.close()
-        said = process.stderr.read().decode()
-        assert process.wait() == 1
-    assert "an envelope cut short" in said
-    exported = run("archive", "export", "--datadir", filled)
-    half, _ = parse_stream(exported, final=True)
-    place = (700).to_bytes(8, "big").hex()
-    rest = run("archive", "export", "--datadir", filled, "--after", place)
-    assert rest == b"".join(envelope.rlp for envelope in half)[-len(rest) :]
-    assert len(parse_stream(rest, final=True)[0]) == 500
-    offset = len(dump(envelopes[:1000]))
+def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
+    """What it says when it is cut off is where --after begins."""
+    envelopes = make(12_000, TOPICS, spread=DAY, size=500)
+    whole = dump(envelopes)
     file = tmp_path / "dump"
-    file.write_bytes(dump(envelopes))
-    place = offset.to_bytes(8, "big").hex()
-    result = run_json("archive", "import", "--datadir", tmp_path / "other", file, "--after", place)
-    assert result["stored"] == 200
+    half = len(dump(envelopes[:9000]))
+    file.write_bytes(whole[:half] + b"\xbf" + b"\xff" * 8 + whole[half:])
+    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data"), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "an envelope cut short" in done.stderr
+    (place,) = re.findall(r"go on with --after (\w+)", done.stderr)
+    stored = run_json("archive", "stat", "--datadir", tmp_path / "data")["envelopes"]
+    assert stored == 9000
+    file.write_bytes(whole)
+    flags = ["--datadir", tmp_path / "data", file, "--after", place]
+    assert run_json("archive", "import", *flags)["stored"] == len(envelopes) - stored
+
+
+def test_an_interrupted_export_goes_on(filled: Path, tmp_path: Path) -> None:
+    """What it says when nobody reads on is where --after begins; a file is not written over."""
+    exported = run("archive", "export", "--datadir", filled)
+    place = (700).to_bytes(8, "big").hex()
+    file = tmp_path / "dump"
+    run("archive", "export", "--datadir", filled, file, "--after", place)
+    rest = file.read_bytes()
+    assert exported.endswith(rest)
+    assert len(parse_stream(rest, final=True)[0]) == 500
+    run("archive", "export", "--datadir", filled, file, "--after", place, check=1)
+    assert file.read_bytes() == rest
+
+
+def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:
+    for action in ("stat", "export", "verify", "compact"):
+        run("archive", action, "--datadir", tmp_path / "typo", check=1)
+    run("archive", "prune", "--datadir", tmp_path / "typo", "--before", "1d", check=1)
+    run("archive", "verify", "--datadir", tmp_path / "typo", "--pages", check=1)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_prune_by_age(own: Path) -> None:

@@ -204,3 +204,14 @@ async def test_no_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     async with mailserver(on_batch=lambda link, batch_hash: None) as (peer, _):
         with pytest.raises(AnswerTimeout, match="no confirmation"):
             await peer.post([e.rlp for e in make(3, [TOPIC])])
+
+
+@asynchronous
+async def test_posts_take_turns() -> None:
+    batch = [e.rlp for e in make(3, [TOPIC])]
+    async with mailserver(on_batch=lambda link, batch_hash: link.peer.confirm(batch_hash, ())) as (
+        peer,
+        _,
+    ):
+        first, second = await asyncio.gather(peer.post(batch), peer.post(batch))
+        assert first.confirmed == second.confirmed == 3

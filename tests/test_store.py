@@ -14,9 +14,10 @@ from tests.archive_model import batch_of
 from tests.envelopes import make
 from tests.puppet import asynchronous, eventually
 from wakumail import store as store_module
-from wakumail.archive import Archive, Query
+from wakumail.archive import Appended, Archive, Query
 from wakumail.counters import Counters
-from wakumail.envelope import Envelope
+from wakumail.envelope import Batch, Envelope
+from wakumail.errors import ArchiveFull
 from wakumail.store import Durability, Retention, Store
 
 TOPICS = [b"aaaa", b"bbbb"]
@@ -136,3 +137,38 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         store.put(batch_of(make(1, TOPICS)), lambda: pytest.fail("it is not on disk"))
         await asyncio.wait_for(broken.wait(), 10)
         assert store.degraded == "the writer has died"
+
+
+@asynchronous
+async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the retention frees may be the room that a commit needs."""
+    monkeypatch.setattr(store_module, "RETENTION_INTERVAL", 0.001)
+    monkeypatch.setattr(store_module, "RETRY_INTERVAL", 0.001)
+    async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
+        archive = store.archive
+        old = make(100, TOPICS, created=int(time.time()) - 11 * DAY)
+        archive.append([batch_of(old)])
+
+        class FullUntilPruned:
+            prune, close, stat = archive.prune, archive.close, archive.stat
+
+            def append(self, batches: list[Batch]) -> Appended:
+                if archive.stat().envelopes:
+                    raise ArchiveFull("no room")
+                return archive.append(batches)
+
+        monkeypatch.setattr(store, "_next_prune", time.monotonic() + 0.01)
+        store.archive = FullUntilPruned()  # type: ignore[assignment]
+        await put(store, make(3, TOPICS))
+        assert counters["envelopes_pruned"] == 100
+
+
+@asynchronous
+async def test_a_report_that_fails_stops_nothing(tmp_path: Path) -> None:
+
+    def fail() -> None:
+        raise RuntimeError("no peer")
+
+    async with store_in(tmp_path) as (store, _):
+        store.put(batch_of(make(1, TOPICS)), fail)
+        await put(store, make(2, TOPICS, seed=2))

@@ -31,7 +31,7 @@ VERY_OLD_AGE = 20               # seconds after the expiry from which the sender
 LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
 MAX_ENVELOPES = 1 << 16         # of a packet; judging so many takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
-MAX_ERRORS = 1000               # that a batch lists: a packet may hold a million bad envelopes
+MAX_ERRORS = 1000               # that a batch lists, of up to MAX_ENVELOPES bad ones
 
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
 cdef uint64_t very_old_age = VERY_OLD_AGE

@@ -51,7 +51,7 @@ cdef inline int skip_topics(scan *s, MDB_val *key, MDB_val *value) noexcept nogi
     first = (first | 7) + 1
     while first < 256 and not may_match(s, <uint8_t> first):
         first += 8
-    put48(bound, <uint64_t> s.day << 32 | <uint64_t> first << 24)
+    put48(bound, (<uint64_t> s.day << 32) + (<uint64_t> first << 24))
     return seek(s.topics, key, value, bound, TOPIC_KEY, False, False)
 
 

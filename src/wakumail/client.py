@@ -2,7 +2,7 @@
 
     async with connect(enode) as peer:
         async for page in peer.history(topics=[topic], lower=since):
-            for envelope in page.envelopes():
+            for envelope in page.envelopes:
                 ...
 
 A mailserver may send expired envelopes, so what it sends is bounded and checked: only while a
@@ -49,7 +49,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds from the first SYN to the peer's status."""
 
 ANSWER_TIMEOUT = 30.0
-"""Seconds without an envelope after which a request is given up (Status clients use 30)."""
+"""Seconds without an envelope after which a request is given up (Status clients use 30), or for
+the confirmations of what was posted."""
 
 MAX_EMPTY_PAGES = 100
 """Pages in a row without an envelope that was asked for, but with a cursor."""
@@ -72,7 +73,7 @@ class Overdelivery(ProtocolError):
 
 
 class AnswerTimeout(WakumailError):
-    """The mailserver fell silent before the request was complete."""
+    """The mailserver fell silent before a request was complete, or envelopes confirmed."""
 
     counter = "requests_timed_out"
 
@@ -182,6 +183,7 @@ class MailPeer:
         self._node = Node(NodeConfig(connection, options), self, self.counters)
         self._link: Link
         self._turn = asyncio.Lock()
+        self._posting = asyncio.Lock()
         self._answer: Answer | None = None
         self._unconfirmed: dict[bytes, asyncio.Future[Errors]] = {}
 
@@ -251,9 +253,13 @@ class MailPeer:
                 async with answer.timeout:
                     await self._link.drain()
                     completion = await answer.completed
+            except asyncio.CancelledError:
+                # What still comes would be taken for the answer to the next request.
+                self._link.disconnect(DisconnectReason.REQUESTED)
+                raise
             except TimeoutError:
                 self._link.disconnect(DisconnectReason.USELESS_PEER)
-                raise AnswerTimeout(f"no packet for {ANSWER_TIMEOUT:.0f} s") from None
+                raise AnswerTimeout(f"no envelope for {ANSWER_TIMEOUT:.0f} s") from None
             finally:
                 self._answer = None
                 self._link.peer.expects_history = False
@@ -265,6 +271,10 @@ class MailPeer:
 
     async def post(self, envelopes: Sequence[bytes]) -> Posted:
         """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any."""
+        async with self._posting:
+            return await self._post(envelopes)
+
+    async def _post(self, envelopes: Sequence[bytes]) -> Posted:
         self._link.peer.expects_confirmations = self._link.peer.settings.confirmations
         groups: dict[bytes, list[bytes]] = {}
         try:

@@ -2,7 +2,8 @@
 
 nodekey     64 hex digits, mode 0600
 archive/    the archive's data.mdb and lock.mdb
-lock        held by whoever needs the directory for himself: the server, a compaction
+lock        held by the one server
+writers     held together by all who write to the archive, alone by who compacts it
 """
 
 import fcntl
@@ -21,7 +22,7 @@ class DatadirInUse(WakumailError):
 
 
 class Datadir:
-    """A data directory; made, mode 0700, by whoever writes to it."""
+    """A data directory; made, mode 0700, by who fills it: the server, an import, a backup."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,7 +54,6 @@ class Datadir:
     @contextmanager
     def _lock(self, name: str, kind: int) -> Iterator[None]:
         """Hold a lock file; DatadirInUse when that cannot be. The system lets go for us."""
-        self.make()
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:

@@ -21,7 +21,8 @@
     │   └── ArchiveFull          the disk is full: nothing was stored, try again when there is room
     └── PeerGone                 the client's view: the connection ended, with the reason
 
-Every error that a peer can cause carries `.counter`, the name under which it is counted.
+The modules add their own below these. An error that ends a connection or refuses a request is
+counted under its `.counter`.
 Raise deep, catch once at the packet boundary, map once to a reason on the wire.
 """
 

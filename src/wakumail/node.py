@@ -138,7 +138,7 @@ class Link(asyncio.BufferedProtocol):
         """Read again, beginning with what is buffered."""
         self._paused = False
         self.peer.connection.touch(self._loop.time())
-        self._read(True)
+        self._read(not self._resting)
         self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
@@ -195,14 +195,12 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed: take what came before, or drop it if there is no room for it."""
-        if self._paused:
-            self.peer.connection.abandon()
-        else:
-            self.peer.connection.eof(self._loop.time())
-        self._paused = self._resting = False
+        self.peer.connection.eof(self._loop.time())
         while self.closed is None:
+            if self._paused:
+                self.peer.connection.abandon()
+            self._paused = self._resting = False
             self._pump()
-            self._resting = False
         if self._timer is not None:
             self._timer.cancel()
         self._room.set()
@@ -348,6 +346,7 @@ class Node:
         """Take no more connections and no more packets."""
         if self._server is not None:
             self._server.close()
+        self._held.clear()
         for link in self._sockets:
             link.pause()
 

@@ -19,6 +19,9 @@ UPPER_MARGIN = 60
 MAX_TIME = 0xFFFFFFFF
 """The last Unix second that an envelope can name."""
 
+AFTER_ALL = MAX_TIME + 1
+"""Unix seconds behind all creation times."""
+
 
 class Form(Enum):
     """The forms of a request, by who speaks them."""

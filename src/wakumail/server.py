@@ -22,7 +22,7 @@ from wakumail.store import Store
 log = logging.getLogger(__name__)
 
 MAX_PACKET = 1 << 20
-"""Bytes of one P2P Messages packet: what every known client takes (DIALECTS: 1 MiB in Go)."""
+"""Bytes of one P2P Messages packet: what every known client takes (1 MiB in Go)."""
 
 VERDICT_TEXTS = {
     Verdict.VERY_OLD: "very old envelope",
@@ -150,12 +150,17 @@ class Mailserver:
             self._waiting[link] = deque((packet,))
             task = asyncio.get_running_loop().create_task(self._answer_all(link))
             self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            task.add_done_callback(self._answered)
         elif len(waiting) < self.config.max_waiting:
             waiting.append(packet)
         else:
             refusal = TooManyRequests("too many requests are waiting", mail.identify(packet))
             self._refuse(link, refusal)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("answering a peer failed", exc_info=error)
 
     async def _answer_all(self, link: Link) -> None:
         """Answer the requests of one peer in the order in which they came."""

@@ -2,7 +2,8 @@
 
 The writer takes everything that is queued, commits it in one synced transaction and only then
 reports it done, so a confirmation always means: on disk. While the disk refuses (full, failing)
-nothing is dropped: the queue waits, the store says it is degraded, and reading goes on.
+the queue waits and the store says that it is degraded; whoever feeds it sheds what it has no room
+for, and reading goes on.
 
 To sync less often, commits are made less often, and never left unsynced: an LMDB file whose
 commits were not synced in their order may be lost whole in a power cut, with what was confirmed.
@@ -23,6 +24,7 @@ from wakumail.archive import Appended, Archive, Page, Query
 from wakumail.counters import Counters
 from wakumail.envelope import Batch
 from wakumail.errors import ArchiveError
+from wakumail.request import AFTER_ALL
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,6 @@ READERS = 4
 
 INTERVAL = 0.3
 """Seconds between two commits with Durability.INTERVAL."""
-
-EVERYTHING = 1 << 32
-"""Unix seconds behind all creation times."""
 
 Done = Callable[[], None]
 Entry = tuple[Batch, Done]
@@ -164,9 +163,7 @@ class Store:
     def _write(self) -> None:
         try:
             while not self._closing or self._queue:
-                # A slice between two commits, however busy the queue is: else it would grow old.
-                if time.monotonic() >= self._next_prune and not self._prune():
-                    self._next_prune = time.monotonic() + RETENTION_INTERVAL
+                self._prune_if_due()
                 entries = self._take()
                 if entries and not self._commit(entries):
                     return
@@ -188,17 +185,23 @@ class Store:
                 size += cost(entries[-1][0])
             return entries
 
+    def _prune_if_due(self) -> None:
+        """A slice between two commits, however busy the queue is: else it would grow old."""
+        if time.monotonic() >= self._next_prune and not self._prune():
+            self._next_prune = time.monotonic() + RETENTION_INTERVAL
+
     def _prune(self) -> bool:
         """Delete a slice of what is too old or too much; whether there may be more."""
         before = int(time.time()) - self._retention.seconds if self._retention.seconds else 0
-        if self._retention.bytes and self.archive.stat().file_bytes > self._retention.bytes:
-            before = EVERYTHING
-        if not before:
-            return False
         try:
+            if self._retention.bytes and self.archive.stat().file_bytes > self._retention.bytes:
+                before = AFTER_ALL
+            if not before:
+                return False
             pruned = self.archive.prune(before, limit=PRUNE_ENVELOPES)
         except ArchiveError as error:
             log.error("pruning failed: %s", error)
+            self._loop.call_soon_threadsafe(self._counters.add, "prunes_failed")
             return False
         if pruned.envelopes:
             self._loop.call_soon_threadsafe(
@@ -222,6 +225,7 @@ class Store:
                 if self._changed.wait_for(lambda: self._closing, timeout=RETRY_INTERVAL):
                     log.error("closing with envelopes that the disk refused; none was confirmed")
                     return False
+            self._prune_if_due()  # it may make the room that is missing
 
     # -- on the loop --------------------------------------------------------------------------
 
@@ -240,7 +244,10 @@ class Store:
         """Say what is done, some at a time; what is said no longer takes memory."""
         some = list(islice(entries, REPORTS))
         for _, done in some:
-            done()
+            try:
+                done()
+            except Exception:
+                log.exception("a batch is on disk, but could not be confirmed")
         with self._changed:
             self._queued_bytes -= sum(cost(batch) for batch, _ in some)
             has_room = self._was_full and not self.full

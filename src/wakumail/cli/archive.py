@@ -1,6 +1,7 @@
 """`wakumail archive`: look after an archive, fill it, empty it into a dump."""
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
@@ -20,6 +21,7 @@ from wakumail.cli.options import (
 )
 from wakumail.datadir import Datadir
 from wakumail.page_check import check_pages
+from wakumail.request import AFTER_ALL
 
 PRUNE_ENVELOPES = 2000
 """Envelopes that one commit of a prune deletes."""
@@ -106,7 +108,7 @@ def prune(arguments: argparse.Namespace) -> int:
         Archive(arguments.datadir.archive) as archive,
         progress("envelope") as bar,
     ):
-        before = 1 << 32 if arguments.before is None else arguments.before
+        before = AFTER_ALL if arguments.before is None else arguments.before
         more = True
         while more and (
             arguments.max_size is None or archive.stat().file_bytes > arguments.max_size
@@ -210,7 +212,8 @@ def copy(source: Path, target: Path) -> None:
     ):
         copying = worker.submit(archive.copy, target)
         while wait([copying], BAR_INTERVAL).not_done:
-            bar.update(sum(file.stat().st_size for file in target.glob("*")) - bar.n)
+            with contextlib.suppress(FileNotFoundError):  # the copy gets its name meanwhile
+                bar.update(sum(file.stat().st_size for file in target.glob("*")) - bar.n)
         copying.result()
     size, old = ((path / "data.mdb").stat().st_size for path in (target, source))
     print(f"{size:,} bytes, where the file had {old:,}")

@@ -15,7 +15,9 @@ def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser("canary", help="check a mailserver", description=__doc__)
     add_enode(parser)
-    parser.add_argument("--password", default=DEFAULT_PASSWORD, metavar="TEXT")
+    parser.add_argument(
+        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailserver's"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 

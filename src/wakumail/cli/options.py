@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tqdm import tqdm
 
-from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM
+from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 from wakumail.datadir import Datadir
 from wakumail.enode import Enode
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 else:
     Subparsers = object
 
-TOPIC_SIZE = 4
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -60,9 +59,36 @@ def parse_time(text: str) -> int:
 
 def parse_port(text: str) -> int:
     """A TCP port, or 0."""
-    if not text.isascii() or not text.isdigit() or int(text) > 0xFFFF:
+    port = parse_whole(text)
+    if port > 0xFFFF:
         raise argparse.ArgumentTypeError(f"{text!r} is no TCP port")
+    return port
+
+
+def parse_whole(text: str) -> int:
+    """An integer of 0 at least."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def parse_count(text: str) -> int:
+    """An integer of 1 at least."""
+    count = parse_whole(text)
+    if not count:
+        raise argparse.ArgumentTypeError("it has to be 1 at least")
+    return count
+
+
+def parse_amount(text: str) -> float:
+    """A number of 0 at least."""
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return amount
 
 
 def parse_enode(text: str) -> Enode:

@@ -91,6 +91,9 @@ def groups(arguments: argparse.Namespace) -> Iterator[list[bytes]]:
     else:
         with open_dump(arguments.dump, "rb") as file:
             for chunk in read_dump(file):
+                if chunk.malformed:
+                    text = f"left out: {counted(chunk.malformed, 'item')} of the dump"
+                    print(f"{text}, no envelopes", file=sys.stderr)
                 yield [envelope.rlp for envelope in chunk.batch]
 
 

@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_flags(arguments)
     logging.getLogger().setLevel(settings.log_level.upper())
     datadir = Datadir(settings.datadir)
+    datadir.make()
     with datadir.serving():
         return uvloop.run(serve(settings, datadir))
 
@@ -68,13 +69,13 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     try:
         host, port = await server.node.listen(settings.host, settings.port)
         log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
-        public_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        print(Enode(node_id(key.public_key), public_host, port, port), flush=True)
+        own_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        print(Enode(node_id(key.public_key), own_host, port, port), flush=True)
         await stopped.wait()
         log.info("stopping")
     finally:
         await server.close()
-    for name, count in counters.items():
+    for name, count in sorted(counters.items()):
         log.info("%s: %d", name, count)
     return 1 if store.degraded else 0
 

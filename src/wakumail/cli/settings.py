@@ -8,9 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from wakumail.cli.options import parse_port, parse_topic
+from wakumail.cli.options import (
+    parse_amount,
+    parse_count,
+    parse_port,
+    parse_topic,
+    parse_whole,
+)
 from wakumail.mail import MAX_LIMIT, Dialect
 from wakumail.store import Durability
+
+PARSERS: dict[type, Callable[[str], Any]] = {int: parse_count, float: parse_amount}
+"""How numbers are read, unless their setting says otherwise."""
 
 
 def setting(
@@ -65,7 +74,7 @@ class Settings:
         Durability.COMMIT, "commit: sync at once; interval: every 0.3 s, and confirm later", "WHEN"
     )
     retention: float = setting(30.0, "keep envelopes for so long; 0 keeps them for ever", "DAYS")
-    max_size: int = setting(0, "keep the archive below this; 0 sets no bound", "BYTES")
+    max_size: int = setting(0, "keep the archive below this; 0 sets no bound", "BYTES", parse_whole)
     max_peers: int = setting(5000, "connections at most", "N")
     max_handshakes: int = setting(1024, "handshakes in progress at most", "N")
     max_waiting: int = setting(16, "requests of one peer that may wait for their turn", "N")
@@ -89,7 +98,8 @@ class Settings:
         for item in fields(cls):
             assert item.default is not MISSING
             explanation = item.metadata["help"]
-            if item.default not in (None, (), False, True) and "default" not in explanation:
+            shown = not isinstance(item.default, bool) and item.default not in (None, ())
+            if shown and "default" not in explanation:
                 explanation += f" (default: {item.default})"
             options: dict[str, Any] = {"default": item.default, "help": explanation}
             kind = hints[item.name]
@@ -97,7 +107,8 @@ class Settings:
                 options["action"] = BooleanOptionalAction
             else:
                 options["metavar"] = item.metadata["metavar"]
-                options["type"] = item.metadata["parse"] or getattr(kind, "__args__", (kind,))[0]
+                single = getattr(kind, "__args__", (kind,))[0]
+                options["type"] = item.metadata["parse"] or PARSERS.get(single, single)
                 if kind == tuple[bytes, ...]:
                     options["nargs"] = "+"
             parser.add_argument(f"--{item.name.replace('_', '-')}", **options)

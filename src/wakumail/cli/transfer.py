@@ -20,6 +20,7 @@ from wakumail.cli.options import (
     progress,
 )
 from wakumail.dump import Source, read_dump
+from wakumail.request import MAX_TIME
 from wakumail.rlp import split_list
 from wakumail.statusgo import open_leveldb, open_postgres
 
@@ -31,8 +32,6 @@ EXPORT_ENVELOPES = 50_000
 
 SEQUENCE_SIZE = 8
 """Bytes of a place in the order of arrival, big-endian, as --after takes it."""
-
-MAX_TIME = (1 << 32) - 1
 
 
 def add_import(actions: Subparsers) -> None:
@@ -83,6 +82,7 @@ def import_(arguments: argparse.Namespace) -> int:
     """Append what the source has."""
     stored = duplicates = malformed = misplaced = 0
     position = arguments.after
+    arguments.datadir.make()
     with (
         open_source(arguments) as source,
         arguments.datadir.writing(),
@@ -140,7 +140,7 @@ def export(arguments: argparse.Namespace) -> int:
     position = arguments.after
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        open_dump(arguments.file, "wb") as file,
+        open_dump(arguments.file, "xb" if arguments.after else "wb") as file,
         progress("B", None if chosen else archive.stat().bytes) as bar,
         telling_where(lambda: position),
     ):
