@@ -16,7 +16,7 @@ from wakumail.connection import (
     Event,
     Packet,
 )
-from wakumail.devp2p import Capability, Hello, Shared, decode_disconnect
+from wakumail.devp2p import WAKU, Capability, Hello, Shared, decode_disconnect
 from wakumail.errors import ProtocolError
 from wakumail.frame import FrameCodec
 from wakumail.handshake import Initiator
@@ -25,7 +25,6 @@ from wakumail.keys import PublicKey, node_id, private_key
 ALICE = private_key(b"\x01" * 32)
 BOB = private_key(b"\x02" * 32)
 ALICE_ID, BOB_ID = node_id(ALICE.public_key), node_id(BOB.public_key)
-WAKU = (Capability("waku", 0), Capability("waku", 1))
 SHARED = Shared("waku", 1, 0x10, 128)
 NOW = 1000.0
 MAX_PACKET = 1 << 20

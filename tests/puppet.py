@@ -23,7 +23,7 @@ from wakumail.connection import (
     Packet,
 )
 from wakumail.counters import Counters
-from wakumail.devp2p import Capability, Shared
+from wakumail.devp2p import WAKU, Shared
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
 from wakumail.keys import PrivateKey, generate, node_id, public_key
@@ -39,7 +39,6 @@ TIMEOUT = 10
 PASSWORD_KEY = symmetric_key("test")
 dialed: list["Puppet"] = []
 """Every puppet that has a socket: the mailserver's end is theirs."""
-WAKU = (Capability("waku", 0), Capability("waku", 1))
 
 
 def connection_config(key: PrivateKey, **changes: Any) -> ConnectionConfig:

@@ -16,7 +16,6 @@ from tests.connections import (
     MAX_PACKET,
     NOW,
     SHARED,
-    WAKU,
     RawPeer,
     Side,
     both_versions,
@@ -35,7 +34,7 @@ from wakumail.connection import (
     Established,
     Packet,
 )
-from wakumail.devp2p import CAPABILITY_LENGTHS, MAX_P2P_PACKET, Capability, Hello, Shared
+from wakumail.devp2p import CAPABILITY_LENGTHS, MAX_P2P_PACKET, WAKU, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, HandshakeTimeout, PingTimeout, UselessPeer
 from wakumail.handshake import Response, Secrets
 from wakumail.keys import PublicKey, private_key

@@ -17,7 +17,6 @@ from tests.connections import (
     MAX_PACKET,
     NOW,
     SHARED,
-    WAKU,
     RawPeer,
     Side,
     both_versions,
@@ -25,7 +24,7 @@ from tests.connections import (
 )
 from wakumail import rlp
 from wakumail.connection import Closed, Established, Packet
-from wakumail.devp2p import MAX_P2P_PACKET, Hello
+from wakumail.devp2p import MAX_P2P_PACKET, WAKU, Hello
 from wakumail.errors import (
     DisconnectReason,
     FrameError,

@@ -166,3 +166,14 @@ def test_a_port_in_use_and_one_that_is_none(server: Server, tmp_path: Path) -> N
     flags = ["--datadir", tmp_path / "data", "--host", "127.0.0.1"]
     run("serve", *flags, "--port", port, check=1)
     run("serve", *flags, "--port", 99999, check=2)
+
+
+def test_keys(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    made = run_json("key", "new", file)
+    assert run_json("key", "show", file) == made
+    assert run("key", "show", file).decode().strip() == made["node_id"]
+    run("key", "new", file, check=1)
+    run("key", "show", tmp_path / "nowhere", check=1)
+    with Server(tmp_path / "data", "--nodekey", file) as server:
+        assert server.enode.startswith(f"enode://{made['node_id']}@127.0.0.1:")

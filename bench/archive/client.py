@@ -15,13 +15,12 @@ from Crypto.Cipher import AES
 
 from wakumail import keys, mail, rlp, waku
 from wakumail.bloom import BLOOM_SIZE
-from wakumail.client import DEFAULT_PASSWORD
 from wakumail.devp2p import P2P_MESSAGE_IDS, P2P_VERSION, Capability, Hello
 from wakumail.devp2p import Code as P2PCode
 from wakumail.enode import Enode
 from wakumail.frame import FrameCodec
 from wakumail.handshake import PREFIX_SIZE, Initiator, packet_size
-from wakumail.message import symmetric_key
+from wakumail.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku import Code, StatusOptions
 
 from .requests import LIMIT, Ask

@@ -21,14 +21,14 @@ from wakumail import keys, mail, waku
 from wakumail.bloom import BLOOM_SIZE, covers
 from wakumail.connection import ConnectionConfig
 from wakumail.counters import Counters
-from wakumail.devp2p import Capability, Hello
+from wakumail.devp2p import WAKU, Hello
 from wakumail.enode import Enode
 from wakumail.envelope import Batch, Envelope
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError, WakumailError
 from wakumail.keccak import keccak256, keccak256_many
 from wakumail.keys import PrivateKey, public_key
 from wakumail.mail import Completion, Form
-from wakumail.message import symmetric_key
+from wakumail.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.node import Link, Node, NodeConfig, describe
 from wakumail.peer import (
     Confirmed,
@@ -41,9 +41,6 @@ from wakumail.peer import (
 from wakumail.rlp import join_list
 from wakumail.version import CLIENT_ID
 from wakumail.waku import StatusOptions
-
-DEFAULT_PASSWORD = "status-offline-inbox"
-"""What the Status fleet's mailservers used; a mailserver is free to choose another."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds from the first SYN to the peer's status."""
@@ -176,7 +173,7 @@ class MailPeer:
             node_key=node_key,
             client_id=CLIENT_ID,
             listen_port=0,
-            capabilities=(Capability("waku", 0), Capability("waku", 1)),
+            capabilities=WAKU,
         )
         # A light node with an empty bloom: it wants history, and no live envelopes.
         options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=True, confirmations=False)

@@ -64,6 +64,9 @@ CAPABILITY_LENGTHS: dict[Capability, int] = {
 }
 """Message ids that each capability needs, fixed by its specification."""
 
+WAKU = tuple(CAPABILITY_LENGTHS)
+"""Both versions that are deployed; the highest common one is spoken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:

@@ -23,6 +23,7 @@ __all__ = [
     "PublicKey",
     "Random",
     "generate",
+    "load_node_key",
     "load_or_create_node_key",
     "node_id",
     "parse_node_key",
@@ -129,21 +130,29 @@ def parse_node_key(text: str) -> PrivateKey:
         raise ValueError("these 64 hexadecimal digits are no private key") from None
 
 
-def load_or_create_node_key(path: str | os.PathLike[str], random: Random) -> PrivateKey:
-    """The node key in the file at `path`, made at the first call: 64 hexadecimal digits, mode 0600.
+def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
+    """The node key in the file at `path`: 64 hexadecimal digits.
 
-    A file with any other content is refused with a ValueError and left alone. OSError when the
-    file cannot be read or made.
+    A file with any other content is refused with a ValueError. OSError when it cannot be read.
     """
     path = Path(path)
-    if not path.exists():
-        _create_node_key(path, generate(random))
     try:
         with path.open("rb") as file:
             text = file.read(MAX_NODE_KEY_FILE + 1).decode("ascii", "replace")
         return parse_node_key(text.removesuffix("\n").removesuffix("\r"))
     except ValueError as error:
         raise ValueError(f"{path} holds no node key: {error}") from None
+
+
+def load_or_create_node_key(path: str | os.PathLike[str], random: Random) -> PrivateKey:
+    """The node key in the file at `path`, made at the first call, mode 0600.
+
+    ValueError as load_node_key; OSError when the file cannot be read or made.
+    """
+    path = Path(path)
+    if not path.exists():
+        _create_node_key(path, generate(random))
+    return load_node_key(path)
 
 
 def _create_node_key(path: Path, key: PrivateKey) -> None:

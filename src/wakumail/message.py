@@ -27,6 +27,9 @@ KEY_SIZE = 32
 KEY_ROUNDS = 65356
 """Rounds of PBKDF2; not a power of two, but what every implementation has."""
 
+DEFAULT_PASSWORD = "status-offline-inbox"
+"""What the Status fleet's mailservers used; a mailserver is free to choose another."""
+
 NONCE_SIZE = 12
 """Bytes of the AES-GCM nonce at the end of the data."""
 

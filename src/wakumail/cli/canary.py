@@ -6,9 +6,10 @@ import time
 import uvloop
 
 from wakumail.cli.options import Subparsers, add_enode, add_json, print_json
-from wakumail.client import DEFAULT_PASSWORD, Wanted, connect
+from wakumail.client import Wanted, connect
 from wakumail.errors import WakumailError
 from wakumail.mail import Form
+from wakumail.message import DEFAULT_PASSWORD
 
 
 def add(commands: Subparsers) -> None:

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from wakumail.cli.options import Subparsers, add_json, print_json
-from wakumail.keys import load_or_create_node_key, node_id
+from wakumail.keys import load_node_key, load_or_create_node_key, node_id
 
 
 def add(commands: Subparsers) -> None:
@@ -23,12 +23,13 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make or show."""
-    exists = os.path.lexists(arguments.file)
-    if arguments.action == "new" and exists:
+    if arguments.action == "show":
+        key = load_node_key(arguments.file)
+    elif os.path.lexists(arguments.file):
         raise FileExistsError(f"{arguments.file} is there already")
-    if arguments.action == "show" and not exists:
-        raise FileNotFoundError(f"{arguments.file} is not there")
-    identity = node_id(load_or_create_node_key(arguments.file, os.urandom).public_key)
+    else:
+        key = load_or_create_node_key(arguments.file, os.urandom)
+    identity = node_id(key.public_key)
     if arguments.json:
         print_json({"file": arguments.file, "node_id": identity})
     else:

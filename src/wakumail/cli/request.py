@@ -21,9 +21,10 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.client import DEFAULT_PASSWORD, connect
+from wakumail.client import connect
 from wakumail.envelope import Envelope
 from wakumail.mail import MAX_LIMIT, Form
+from wakumail.message import DEFAULT_PASSWORD
 
 
 def add(commands: Subparsers) -> None:

@@ -13,16 +13,21 @@ from wakumail.archive import Archive
 from wakumail.bloom import bloom_of
 from wakumail.cli.options import Subparsers
 from wakumail.cli.settings import Settings
-from wakumail.client import DEFAULT_PASSWORD
 from wakumail.connection import ConnectionConfig
 from wakumail.counters import Counters
 from wakumail.datadir import Datadir
-from wakumail.devp2p import Capability
+from wakumail.devp2p import WAKU
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
-from wakumail.keys import PrivateKey, load_or_create_node_key, node_id, parse_node_key
+from wakumail.keys import (
+    PrivateKey,
+    load_node_key,
+    load_or_create_node_key,
+    node_id,
+    parse_node_key,
+)
 from wakumail.mail import RequestKeys, RequestPolicy
-from wakumail.message import symmetric_key
+from wakumail.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.node import NodeConfig
 from wakumail.server import MailConfig, Mailserver
 from wakumail.store import Retention, Store
@@ -95,7 +100,7 @@ def node_config(settings: Settings, key: PrivateKey) -> NodeConfig:
             node_key=key,
             client_id=CLIENT_ID,
             listen_port=settings.port,
-            capabilities=(Capability("waku", 0), Capability("waku", 1)),
+            capabilities=WAKU,
             max_packet=settings.max_packet,
         ),
         # A subset of topics is advertised as their bloom: a nim node that sends topic interest
@@ -121,7 +126,7 @@ def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
     """How requests are opened, limited and answered."""
     private = [key]
     if settings.asymkey_file is not None:
-        private.append(parse_node_key(first_line(settings.asymkey_file)))
+        private.append(load_node_key(settings.asymkey_file))
     password = settings.password
     if password is None:
         file = settings.password_file
