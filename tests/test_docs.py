@@ -39,10 +39,13 @@ def test_every_setting_is_in_the_readme() -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
+    """In the first column of a table, and so are its actions."""
+    rows = [line.replace("\\|", "/") for line in README.splitlines() if line.startswith("| `")]
+    columns = "\n".join(row.split("|")[1] for row in rows)
     for name, command in subcommands(parser()).items():
-        assert f"`wakumail {name}" in README
+        assert f"`wakumail {name}" in columns
         for action in subcommands(command):
-            assert re.search(rf"`{action}\b|\|{action}`|{action}\\\|", README), action
+            assert re.search(rf"(`|/|{name} ){action}\b", columns), action
 
 
 def test_every_counter_has_a_line_and_is_counted() -> None:
