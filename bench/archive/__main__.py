@@ -58,13 +58,21 @@ class Run:
     def measure(self) -> str:
         """All tables."""
         sections = ["# Archive benches\n", report.machine(), NOTES]
+        longer = ""
         with ExitStack() as stack:
             sites = [self._build(size, stack) for size in self.sizes]
             self._ask(sites)
+            if self.sizes[-1] == LARGE:
+                longer = self._longer(sites[-2], stack)
         large = [site for site in sites if site.traffic.envelopes >= TABLED]
         sections += ["## Requests\n", report.requests_table(self._tabled())]
         if self.sizes[-1] == LARGE:
-            sections += ["## Growth: 10 M against 1 M\n", report.growth_table(self._pairs())]
+            sections += [
+                "## Growth in traffic: 10 M against 1 M, ten times the topics\n",
+                report.growth_table(self._pairs()),
+                "## Growth in time: 10 M of 300 days against 1 M of 30, the same topics\n",
+                longer,
+            ]
         sections += [
             "![latency against archive size](latency.svg)\n",
             "## Import and start-up\n",
@@ -106,6 +114,18 @@ class Run:
                 asked = [s for s in sites if plotted or s.traffic.envelopes >= TABLED]
                 for site, result in zip(asked, bench.run(row, asked), strict=True):
                     self.rows.append((row, site.traffic.envelopes, result))
+
+    def _longer(self, site: Site, stack: ExitStack) -> str:
+        """The same traffic for ten times as long: the same requests have the same answers."""
+        say("an archive of ten times the days")
+        traffic = Traffic(LARGE, site.traffic.topic_count, days=10 * site.traffic.days)
+        datadir = self.directory / "longer"
+        import_dump(datadir, traffic)
+        longer = Site(traffic, datadir, stack.enter_context(Server(datadir)))
+        with Bench() as bench:
+            results = [bench.run(row, [site, longer]) for row in ROWS]
+        pairs = [(row, small, large) for row, (small, large) in zip(ROWS, results, strict=True)]
+        return report.growth_table(pairs)
 
     def _tabled(self) -> list[tuple[Row, int, Result]]:
         return [row for row in self.rows if row[1] >= TABLED]
