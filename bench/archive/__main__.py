@@ -154,10 +154,7 @@ class Run:
     def _prunings(self, sites: list[Site]) -> str:
         say("pruning")
         return report.pruning_table(
-            [
-                (site.traffic.envelopes, measure_pruning(site.archive, site.traffic))
-                for site in sites
-            ]
+            [(site.traffic.envelopes, measure_pruning(site.archive)) for site in sites]
         )
 
     def _disk(self) -> str:

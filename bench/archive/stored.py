@@ -10,7 +10,6 @@ from statistics import median
 
 from wakumail.archive import Archive, Query, Stat
 from wakumail.envelope import Batch, parse_stream
-from wakumail.store import PRUNE_ENVELOPES
 
 from .server import WAKUMAIL, Server
 from .traffic import DAY, END, Traffic
@@ -116,15 +115,17 @@ class Pruning:
     """Milliseconds of one slice."""
 
 
-def measure_pruning(path: Path, traffic: Traffic) -> Pruning:
-    """Prune a day."""
-    before = END - traffic.span + DAY
-    envelopes, cpu, more = 0, time.process_time(), True
+def measure_pruning(path: Path) -> Pruning:
+    """Prune the oldest whole day, and the piece of one before it, as the store does."""
+    envelopes, more = 0, True
     slices = []
     with Archive(path) as archive:
+        days = archive.days()[:2]
+        limit = max(day.envelopes for day in days)
+        cpu = time.process_time()
         while more:
             began = time.perf_counter()
-            pruned = archive.prune(before, limit=PRUNE_ENVELOPES)
+            pruned = archive.prune(days[-1].start + DAY, limit=limit)
             slices.append(time.perf_counter() - began)
             envelopes, more = envelopes + pruned.envelopes, pruned.more
     cpu = time.process_time() - cpu
