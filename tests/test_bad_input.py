@@ -11,7 +11,7 @@ import cramjam
 import pytest
 
 from tests.envelopes import make
-from tests.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.puppet import TIMEOUT, Puppet, asynchronous, eventually, mailserver
 from tests.test_server import TOPICS, FullDisk, build, messages, post, works
 from wakumail import rlp, waku
 from wakumail.archive import Appended, Archive
@@ -362,7 +362,7 @@ class SlowDisk:
         self._archive = archive
 
     def append(self, batches: list[Batch]) -> Appended:
-        self.writes.wait()
+        self.writes.wait(TIMEOUT / 2)
         return self._archive.append(batches)
 
 
@@ -381,8 +381,8 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
             puppet.send(Code.MESSAGES, messages(make(40, TOPICS, seed=part)))
         await eventually(lambda: server.counters["envelopes_received"] > 0)
         puppet.hang_up()
-        await eventually(lambda: not server.node.links)
         server.store.archive.writes.set()  # type: ignore[attr-defined]
+        await eventually(lambda: not server.node.links)
         await works(enode)
 
 
