@@ -15,7 +15,7 @@ from wakumail.lmdb cimport *
 from wakumail.rlp cimport RLP_OK
 
 cdef enum:
-    CHUNKS_PER_SLICE = 64       # some 4 MiB
+    CHUNKS_PER_SLICE = 64       # some 500 KiB
     NO_DAY = 1 << 16            # behind the last
     LAST_DAY = 49710            # of 32 bits of seconds: its end is none, so it goes row by row
 

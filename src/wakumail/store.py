@@ -52,10 +52,6 @@ READERS = 4
 INTERVAL = 0.3
 """Seconds between two commits with Durability.INTERVAL."""
 
-Done = Callable[[], None]
-Entry = tuple[Batch, Done]
-
-
 PRUNE_ENVELOPES = 500
 """Envelopes that one slice of retention deletes where it cannot delete a whole day: a millisecond
 between two commits, or a quarter of a second where none of the pages is in memory."""
@@ -67,6 +63,9 @@ DAY = 86400
 
 RETENTION_INTERVAL = 10.0
 """Seconds between two looks for what is to be pruned, while nothing is."""
+
+Done = Callable[[], None]
+Entry = tuple[Batch, Done]
 
 
 @dataclass(frozen=True, slots=True)
