@@ -41,7 +41,7 @@ def auth(enode: Enode) -> bytes:
 
 
 GARBLED_AUTH: dict[str, Callable[[bytes], bytes]] = {
-    "random bytes": lambda packet: os.urandom(len(packet)),
+    "random bytes": lambda packet: packet[:2] + os.urandom(len(packet) - 2),
     "http": lambda packet: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     "another size": lambda packet: (len(packet) - 3).to_bytes(2, "big") + packet[2:],
     "a size over the limit": lambda packet: b"\xff\xff" + packet[2:],
