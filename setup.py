@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 LIBLMDB = Path("ext/liblmdb")
 LIBLMDB_FILES = ("lib/lmdb.h", "lib/mdb.c", "lib/midl.c", "lib/midl.h", "LICENSE")
 CFLAGS = ["-O3", "-g0", "-Wall", "-Wno-unused-function"]
-if os.environ.get("WAKUMAIL_SANITIZE"):
+if os.environ.get("SANITIZE"):
     CFLAGS += ["-g", "-O1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
 
 
@@ -52,7 +52,10 @@ setup(
         kernel("keccak"),
         kernel("rlp"),
         kernel("bloom"),
+        kernel("interest"),
+        kernel("pow"),
         kernel("envelope"),
+        kernel("pool"),
         kernel("frame"),
         kernel("archive", str(LIBLMDB / "mdb.c"), str(LIBLMDB / "midl.c")),
     ],

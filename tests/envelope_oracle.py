@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from wakumail import bloom, envelope, rlp
 from wakumail.envelope import Batch, Envelope, Rules, Verdict, judge
+from wakumail.interest import Interest
 
 NOW = 1_700_000_000
 TOPIC = bytes.fromhex("deadbeef")
@@ -18,6 +19,12 @@ FREE = Rules(min_pow=0, min_pow_large=0)
 
 def keccak256(data: bytes) -> bytes:
     return bytes(keccak.new(digest_bits=256, data=data).digest())
+
+
+def is_wanted(topic: bytes, interest: Interest) -> bool:
+    if interest.topics is not None:
+        return topic in interest.topics
+    return interest.bloom is None or bloom.covers(interest.bloom, topic)
 
 
 class Fields(NamedTuple):
@@ -50,11 +57,7 @@ class Fields(NamedTuple):
 
     def verdict(self, rules: Rules, now: int) -> Verdict:
         size = len(self.rlp)
-        wanted = True
-        if rules.topics is not None:
-            wanted = self.topic in rules.topics
-        elif rules.bloom is not None:
-            wanted = bloom.covers(rules.bloom, self.topic)
+        wanted = is_wanted(self.topic, rules.interest)
         least = rules.min_pow if size < envelope.LARGE_ENVELOPE else rules.min_pow_large
         faults = [
             (self.ttl == 0, Verdict.TTL_ZERO),

@@ -21,12 +21,14 @@ from tests.envelope_oracle import (
     of_size,
     packet_of,
     topics,
-    u32,
     verdict_of,
 )
 from tests.vectors import VECTORS
 from wakumail import bloom, envelope
 from wakumail.envelope import Envelope, Rules, Verdict, judge, parse, parse_stream
+from wakumail.interest import EVERYTHING, Interest
+
+NOTHING = Interest(topics=[])
 
 
 def vector_fields(case: dict[str, Any]) -> Fields:
@@ -114,7 +116,8 @@ def test_judge_agrees_with_the_oracle(
     if data.draw(st.booleans()):
         least = math.nextafter(least, math.inf)
     size = data.draw(st.sampled_from([1 << 20, 100, *(len(f.rlp) for f in envelopes)]))
-    rules = Rules(min_pow=least, max_envelope_size=size, topics=wanted, bloom=filter_bloom)
+    interest = Interest(topics=wanted, bloom=filter_bloom)
+    rules = Rules(min_pow=least, max_envelope_size=size, interest=interest)
     assert_judged(judge(packet_of(envelopes), rules, NOW), envelopes, rules, NOW)
 
 
@@ -140,7 +143,7 @@ def test_batches_of_every_size(count: int) -> None:
         Fields(kinds[i % 5], 50, bytes([0, 0, 0, i % 3]), bytes(sizes[i % 11]), i)
         for i in range(count)
     ]
-    rules = Rules(min_pow=0.0005, topics=[bytes(4), b"\0\0\0\1"])
+    rules = Rules(min_pow=0.0005, interest=Interest(topics=[bytes(4), b"\0\0\0\1"]))
     batch = judge(packet_of(envelopes), rules, NOW)
     assert_judged(batch, envelopes, rules, NOW)
     if count >= 63:
@@ -149,6 +152,7 @@ def test_batches_of_every_size(count: int) -> None:
             Verdict.EXPIRED,
             Verdict.TOO_LARGE,
             Verdict.TTL_ZERO,
+            Verdict.DUPLICATE,
         }
 
 
@@ -225,46 +229,33 @@ def test_the_largest_envelope() -> None:
 
 def test_the_first_fault_counts() -> None:
     faults = [
-        (Rules(max_envelope_size=9, topics=[], min_pow=99), Fields(NOW - 99, 0), Verdict.TTL_ZERO),
-        (Rules(max_envelope_size=9, topics=[], min_pow=99), Fields(9, 99), Verdict.TOO_LARGE),
-        (Rules(topics=[], min_pow=99), Fields(9, 99), Verdict.FROM_FUTURE),
-        (Rules(topics=[], min_pow=99), Fields(NOW - 21, 9), Verdict.VERY_OLD),
-        (Rules(topics=[], min_pow=99), Fields(NOW - 20, 9), Verdict.EXPIRED),
-        (Rules(topics=[], min_pow=99), Fields(NOW, 9), Verdict.UNWANTED_TOPIC),
+        (
+            Rules(max_envelope_size=9, interest=NOTHING, min_pow=99),
+            Fields(NOW - 99, 0),
+            Verdict.TTL_ZERO,
+        ),
+        (
+            Rules(max_envelope_size=9, interest=NOTHING, min_pow=99),
+            Fields(9, 99),
+            Verdict.TOO_LARGE,
+        ),
+        (Rules(interest=NOTHING, min_pow=99), Fields(9, 99), Verdict.FROM_FUTURE),
+        (Rules(interest=NOTHING, min_pow=99), Fields(NOW - 21, 9), Verdict.VERY_OLD),
+        (Rules(interest=NOTHING, min_pow=99), Fields(NOW - 20, 9), Verdict.EXPIRED),
+        (Rules(interest=NOTHING, min_pow=99), Fields(NOW, 9), Verdict.UNWANTED_TOPIC),
         (Rules(min_pow=99), Fields(NOW, 9), Verdict.LOW_POW),
     ]
     for rules, fields, verdict in faults:
         assert verdict_of(fields, rules) == verdict
-    assert {verdict for _, _, verdict in faults} == set(Verdict) - {Verdict.ACCEPTED}
-
-
-@given(st.lists(u32, max_size=200), st.lists(u32, max_size=20))
-@settings(max_examples=50, deadline=None)
-def test_topics_are_found(wanted: list[int], others: list[int]) -> None:
-    known = [topic.to_bytes(4, "big") for topic in wanted]
-    sample = [*known, *(topic.to_bytes(4, "big") for topic in others)]
-    batch = judge(
-        packet_of([Fields(NOW, 9, t) for t in sample]), Rules(min_pow=0, topics=known), NOW
-    )
-    assert [batch.verdict(i) == Verdict.ACCEPTED for i in range(len(sample))] == [
-        topic in known for topic in sample
-    ]
-
-
-def test_topics_win_over_the_bloom() -> None:
-    fields = Fields(NOW, 9)
-    nothing = bytes(bloom.BLOOM_SIZE)
-    assert verdict_of(fields, Rules(min_pow=0, topics=[TOPIC], bloom=nothing)) == Verdict.ACCEPTED
-    assert verdict_of(fields, Rules(min_pow=0, bloom=nothing)) == Verdict.UNWANTED_TOPIC
-    full = bloom.FULL_BLOOM
-    assert verdict_of(fields, Rules(min_pow=0, topics=[], bloom=full)) == Verdict.UNWANTED_TOPIC
-    assert verdict_of(fields, Rules(min_pow=0, bloom=full)) == Verdict.ACCEPTED
+    judged_alone = set(Verdict) - {Verdict.ACCEPTED, Verdict.DUPLICATE}
+    assert {verdict for _, _, verdict in faults} == judged_alone
 
 
 def test_rules_are_checked_and_frozen() -> None:
-    rules = Rules(topics=[TOPIC, TOPIC], bloom=bloom.FULL_BLOOM)
+    rules = Rules(interest=NOTHING)
     assert (rules.min_pow, rules.min_pow_large, rules.max_envelope_size) == (0.002, 2e-6, 1 << 20)
-    assert (rules.topics, rules.bloom) == (frozenset([TOPIC]), bloom.FULL_BLOOM)
+    assert rules.interest == NOTHING
+    assert Rules().interest is EVERYTHING
     with pytest.raises(AttributeError):
         rules.min_pow = 1.0  # type: ignore[misc]
     for wrong in (-0.1, math.inf, math.nan):
@@ -272,13 +263,7 @@ def test_rules_are_checked_and_frozen() -> None:
             Rules(min_pow=wrong)
         with pytest.raises(ValueError, match="minimum PoW"):
             Rules(min_pow_large=wrong)
-    for topic in (b"", b"abc", b"abcde"):
-        with pytest.raises(ValueError, match="4 bytes"):
-            Rules(topics=[TOPIC, topic])
     with pytest.raises(TypeError):
-        Rules(topics=["text"])  # type: ignore[list-item]
-    for size in (0, 63, 65):
-        with pytest.raises(ValueError, match="64 bytes"):
-            Rules(bloom=bytes(size))
+        Rules(interest=None)  # type: ignore[arg-type]
     with pytest.raises(OverflowError):
         Rules(max_envelope_size=-1)

@@ -1,8 +1,6 @@
-"""Envelopes and batches as values, what they cost, and the mining of their proof of work."""
+"""Envelopes and batches as values, and what they cost."""
 
-import math
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,22 +8,14 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
-import rlp as oracle_rlp
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.envelope_oracle import (
-    FREE,
-    GOOD,
-    NOW,
-    TOPIC,
-    Fields,
-    packet_of,
-    verdict_of,
-)
+from tests.envelope_oracle import FREE, GOOD, NOW, TOPIC, Fields, packet_of
 from wakumail import envelope, rlp
-from wakumail.envelope import Batch, Envelope, Rules, Verdict, judge, parse
+from wakumail.bloom import topic_bloom
+from wakumail.envelope import Batch, Envelope, Verdict, judge, parse
 from wakumail.errors import RlpError
+from wakumail.interest import EVERYTHING, Interest
+from wakumail.pow import mine
 
 
 def test_an_envelope_is_a_value() -> None:
@@ -75,6 +65,44 @@ def test_errors_are_listed_up_to_a_limit() -> None:
     assert batch.rejections == {Verdict.VERY_OLD: count}
 
 
+def mixed_batch() -> Batch:
+    """Five that are accepted, and one that is not."""
+    envelopes = [Fields(NOW + 9, 9, TOPIC, bytes(size)) for size in (0, 10, 10, 300)]
+    return judge(packet_of([*envelopes, Fields(NOW + 9, 9, bytes(4)), Fields(9, 9)]), FREE, NOW)
+
+
+def test_a_batch_is_selected_from_by_topic() -> None:
+    batch = mixed_batch()
+    assert batch.select(EVERYTHING) == [0, 1, 2, 3, 4]
+    assert batch.select(Interest(topics=[TOPIC])) == [0, 1, 2, 3]
+    assert batch.select(Interest(bloom=topic_bloom(bytes(4)))) == [4]
+    assert batch.select(Interest(topics=[])) == []
+    with pytest.raises(TypeError):
+        batch.select(None)  # type: ignore[arg-type]
+
+
+def test_sizes_are_counted_up_to_their_bounds() -> None:
+    batch = mixed_batch()
+    sizes = sorted(len(batch[i].rlp) for i in range(5))
+    assert batch.sizes(()) == [5]
+    assert batch.sizes((0, sizes[0], 2**40)) == [0, 2, 3, 0]
+    for bounds in ((sizes[2],), (sizes[2] - 1, sizes[2], sizes[4]), (1, sizes[4] - 1)):
+        expected = [sum(low < s <= high for s in sizes) for low, high in pairwise((-1, *bounds))]
+        assert batch.sizes(bounds) == [*expected, sum(size > bounds[-1] for size in sizes)]
+    assert parse(b"\xc0").sizes((1, 2)) == [0, 0, 0]
+
+
+def test_topics_are_added_up_whatever_the_verdicts() -> None:
+    batch = mixed_batch()
+    sizes = [len(made.rlp) for made in batch]
+    assert batch.verdict(5) == Verdict.VERY_OLD
+    assert batch.topic_sizes() == {
+        TOPIC: (5, sum(sizes) - sizes[4]),
+        bytes(4): (1, sizes[4]),
+    }
+    assert parse(b"\xc0").topic_sizes() == {}
+
+
 MINIMAL = Fields(0, 0, TOPIC).rlp
 MANY = envelope.MAX_ENVELOPES
 
@@ -121,7 +149,7 @@ def test_other_threads_run_meanwhile(work: str) -> None:
         if work == "judge":
             judge(packet, FREE, NOW)
         else:
-            assert envelope.mine(NOW, 9, TOPIC, b"", target=1e60, max_nonces=MANY) is None
+            assert mine(NOW, 9, TOPIC, b"", target=1e60, max_nonces=MANY) is None
         done.set()
 
     with no_forced_switch():
@@ -131,85 +159,3 @@ def test_other_threads_run_meanwhile(work: str) -> None:
         finished = done.is_set()
         thread.join()
     assert not finished
-
-
-@pytest.mark.parametrize("size", [0, 1, 56, 130, 300, 2000])
-@pytest.mark.parametrize("target", [0.0, 0.002, 0.2])
-def test_mined_nonces_are_accepted(size: int, target: float) -> None:
-    nonce = envelope.mine(NOW + 5, 5, TOPIC, bytes(size), target=target)
-    assert nonce is not None
-    fields = Fields(NOW + 5, 5, TOPIC, bytes(size), nonce)
-    assert verdict_of(fields, Rules(min_pow=target)) == Verdict.ACCEPTED
-    assert fields.pow(5) >= target
-    # It is the first one: none below shows as much.
-    assert envelope.mine(NOW + 5, 5, TOPIC, bytes(size), target=target, max_nonces=nonce) is None
-    if nonce < 300:
-        assert all(fields._replace(nonce=n).pow(5) < target for n in range(nonce))
-
-
-@given(st.integers(1, 100), st.integers(0, 140), st.integers(0, 4), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_the_target_is_met_exactly(ttl: int, size: int, zeros: int, above: bool) -> None:
-    fields = Fields(NOW, ttl, TOPIC, bytes(size))
-    proven = len(oracle_rlp.encode([*fields][:4]))
-    target = 2.0**zeros / proven / ttl
-    if above:
-        target = math.nextafter(target, math.inf)
-    nonce = envelope.mine(NOW, ttl, TOPIC, bytes(size), target=target)
-    first = next(n for n in range(10_000) if fields._replace(nonce=n).pow(ttl) >= target)
-    assert nonce == first
-
-
-def test_mining_goes_on_where_it_stopped() -> None:
-    def mine(**limits: int) -> int | None:
-        return envelope.mine(NOW, 50, TOPIC, b"data", target=1.0, **limits)
-
-    found: list[int] = []
-    start = 0
-    while len(found) < 3:
-        nonce = mine(start=start, max_nonces=1000)
-        if nonce is None:
-            start += 1000
-        else:
-            found.append(nonce)
-            start = nonce + 1
-    assert found[0] == mine()
-    for earlier, later in pairwise(found):
-        assert mine(start=earlier) == earlier
-        assert mine(start=earlier + 1) == later
-        assert mine(start=earlier + 1, max_nonces=later - earlier - 1) is None
-        assert mine(start=earlier + 1, max_nonces=later - earlier) == later
-    assert mine(max_nonces=0) is None
-    assert mine(max_nonces=-1) is None
-
-
-def test_mining_ends_with_the_last_nonce() -> None:
-    start = 2**64 - 100
-    assert envelope.mine(NOW, 50, TOPIC, b"", target=1e9, start=start) is None
-    assert envelope.mine(NOW, 50, TOPIC, b"", target=1e9, start=start, max_nonces=2**70) is None
-    with pytest.raises(OverflowError):
-        envelope.mine(NOW, 50, TOPIC, b"", target=1.0, start=2**64)
-
-
-def test_mining_is_cancelled_by_a_signal() -> None:
-    def stop(*_: object) -> None:
-        raise InterruptedError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        with pytest.raises(InterruptedError):
-            envelope.mine(NOW, 50, TOPIC, b"", target=1e60)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def test_what_cannot_be_mined() -> None:
-    for target in (math.inf, math.nan, 2.0**257):
-        with pytest.raises(ValueError, match="no nonce"):
-            envelope.mine(NOW, 50, TOPIC, b"", target=target)
-    with pytest.raises(ValueError, match="ttl"):
-        envelope.mine(NOW, 0, TOPIC, b"", target=1.0)
-    with pytest.raises(ValueError, match="4 bytes"):
-        envelope.mine(NOW, 50, b"abc", b"", target=1.0)

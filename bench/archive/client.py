@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cramjam import snappy
 from Crypto.Cipher import AES
 
-from wakumail import keys, mail, rlp, waku
+from wakumail import keys, mail, rlp
 from wakumail.bloom import BLOOM_SIZE
 from wakumail.devp2p import P2P_MESSAGE_IDS, P2P_VERSION, Capability, Hello
 from wakumail.devp2p import Code as P2PCode
@@ -21,7 +21,7 @@ from wakumail.enode import Enode
 from wakumail.frame import FrameCodec
 from wakumail.handshake import PREFIX_SIZE, Initiator, packet_size
 from wakumail.message import DEFAULT_PASSWORD, symmetric_key
-from wakumail.waku import Code, StatusOptions
+from wakumail.waku import Code, StatusOptions, WakuDialect
 
 from .requests import LIMIT, Ask
 from .server import ServerProcess
@@ -115,7 +115,7 @@ class Client:
         hello = Hello(P2P_VERSION, "bench", (Capability("waku", 1),), 0, own_id)
         self._socket.sendall(self._codec.encode(hello.encode(), rlp.encode(P2PCode.HELLO)))
         options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=True, confirmations=False)
-        self._send(Code.STATUS, waku.encode_status(options, 1))
+        self._send(Code.STATUS, WakuDialect(1).encode_status(options))
 
     def _send(self, code: Code, payload: bytes) -> None:
         message_id = rlp.encode(P2P_MESSAGE_IDS + code)

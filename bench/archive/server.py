@@ -35,7 +35,7 @@ class Server:
         command = (*WAKUMAIL, "serve", "--datadir", str(datadir), "--host", "127.0.0.1")
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            (*command, "--port", "0", "--retention", "0", "--log-level", "error"),
+            (*command, "--port", "0", "--retention", "0", "--verbosity", "error"),
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -1,17 +1,17 @@
 """Envelopes for the other kernels: what one walk over a packet makes of it, and how one is read."""
 
-cimport cython
-from libc.math cimport ldexp
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from wakumail.keccak cimport keccak_message
+from wakumail.pow cimport write_nonce
 from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next, rlp_status,
                            rlp_uint, rlp_write_header)
 
 
 cdef enum:
-    ACCEPTED = 0            # the other verdicts stand in envelope.pyx
+    ACCEPTED = 0
+    DUPLICATE = 8           # the other verdicts stand in envelope.pyx
     HASH_BLOCK = 64         # messages hashed together: enough to fill all lanes
 
 
@@ -35,6 +35,10 @@ cdef class Batch:
     cdef Py_ssize_t room                    # records that fit into the memory at hand
     cdef readonly Py_ssize_t accepted       # of records with verdict ACCEPTED
     cdef readonly Py_ssize_t accepted_size  # bytes of the RLP of those
+
+
+cdef class KnownHashes:
+    cdef bint has(self, const uint8_t *hash) noexcept nogil
 
 
 cdef struct envelope_fields:
@@ -92,35 +96,6 @@ cdef inline rlp_status read_envelope(const uint8_t **cursor, const uint8_t *end,
     if status == RLP_OK and (at != stop or fields.topic.size != 4):
         status = RLP_WRONG_SIZE
     return status
-
-
-cdef inline uint32_t topic_value(const uint8_t *at) noexcept nogil:
-    return <uint32_t> at[0] << 24 | <uint32_t> at[1] << 16 | <uint32_t> at[2] << 8 | at[3]
-
-
-cdef inline void write_nonce(uint8_t *out, uint64_t nonce) noexcept nogil:
-    """As the proof of work takes it: eight bytes, big-endian."""
-    cdef int i
-    for i in range(8):
-        out[i] = <uint8_t> (nonce >> (56 - 8 * i))
-
-
-cdef inline int leading_zeros(const uint8_t *digest) noexcept nogil:
-    cdef int zeros = 0
-    while zeros < 256 and not digest[zeros >> 3] >> (7 - (zeros & 7)) & 1:
-        zeros += 1
-    return zeros
-
-
-@cython.cdivision(True)
-cdef inline double pow_of(int zeros, size_t proven_size, uint64_t ttl) noexcept nogil:
-    """The proof of work (6/WAKU1, "PoW Requirement Field"); infinite for a ttl of 0.
-
-    zeros: leading zero bits of the Keccak-256 of the RLP list [expiry, ttl, topic, data] and the
-    nonce as eight bytes; proven_size: bytes of that list. Two divisions, not one by a product,
-    give the very doubles of the deployed code.
-    """
-    return ldexp(1.0, zeros) / <double> proven_size / <double> ttl
 
 
 cdef struct pending_hash:

@@ -1,30 +1,30 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Envelopes (6/WAKU1, "Messages"): read, judged and hashed by the packet, and mined.
+"""Envelopes (6/WAKU1, "Messages"): read, judged and hashed by the packet.
 
 An envelope is the RLP list [expiry u32, ttl u32, topic 4 bytes, data, nonce u64]; anything else
 in its place makes the packet malformed. Its hash is the Keccak-256 of that RLP, its creation time
-expiry - ttl modulo 2^32. For its proof of work see envelope.pxd.
+expiry - ttl modulo 2^32. For its proof of work see pow.pxd.
 """
 
 from enum import IntEnum
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-from wakumail.bloom cimport bloom_covers
-from wakumail.keccak cimport (keccak256, keccak256_many, keccak_digest, keccak_init,
-                              keccak_sponge, keccak_update)
+from wakumail.interest cimport Interest, topic_value
+from wakumail.keccak cimport keccak256, keccak256_many
+from wakumail.pow cimport leading_zeros, pow_of
 from wakumail.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_SIZE, RLP_WRONG_TYPE,
                            rlp_item, rlp_next, rlp_reason, rlp_status)
 
+from wakumail.bloom import TOPIC_SIZE
 from wakumail.errors import RlpError
+from wakumail.interest import EVERYTHING
 from wakumail.rlp import encode
 
-TOPIC_SIZE = 4                  # bytes
 FUTURE_TOLERANCE = 10           # seconds that a creation time may lie ahead
 EXPIRY_GRACE = 10               # seconds after the expiry in which an envelope is still taken
 VERY_OLD_AGE = 20               # seconds after the expiry from which the sender is told
@@ -38,10 +38,9 @@ cdef uint64_t very_old_age = VERY_OLD_AGE
 cdef uint32_t large_envelope = LARGE_ENVELOPE
 
 cdef enum:
-    EXPIRED = 1, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC, VERDICTS
+    EXPIRED = 1, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC
+    VERDICTS = DUPLICATE + 1
     FIRST_ROOM = 16             # records of a new batch
-    FEW = 4                     # envelopes whose two hashes fit into eight lanes together
-    MINE_SLICE = 16384          # nonces between two looks at pending signals: about 5 ms
 
 
 class Verdict(IntEnum):
@@ -55,6 +54,7 @@ class Verdict(IntEnum):
     TTL_ZERO = 5            # its proof of work would be infinite
     LOW_POW = 6
     UNWANTED_TOPIC = 7
+    DUPLICATE = 8           # received again while it is live: good, but not to be stored again
 
 
 cdef class Rules:
@@ -62,57 +62,23 @@ cdef class Rules:
 
     min_pow, min_pow_large: the proof of work below and from LARGE_ENVELOPE bytes on.
     max_envelope_size: bytes of RLP.
-    topics, bloom: those wanted. `topics` wins over `bloom` (6/WAKU1, "Bloom Filter Field"); no
-    topics at all want nothing; with neither, every topic is wanted.
-    ValueError for a PoW that is negative or not finite, a topic that has not 4 bytes, a bloom
-    that has not 64.
+    interest: the topics wanted.
+    ValueError for a PoW that is negative or not finite.
     """
 
     cdef readonly double min_pow
     cdef readonly double min_pow_large
     cdef readonly uint32_t max_envelope_size
-    cdef readonly object topics     # frozenset of bytes, or None
-    cdef readonly bytes bloom
-    cdef const uint8_t *bloom_bits  # of bloom; NULL: none was given
-    cdef bytes packed               # the topics in ascending order
-    cdef const uint8_t *topics_at   # of packed; NULL: none were given
-    cdef Py_ssize_t topic_count
+    cdef readonly Interest interest
 
     def __cinit__(self, *, double min_pow=0.002, double min_pow_large=0.000002,
-                  uint32_t max_envelope_size=1 << 20, object topics=None, bytes bloom=None):
+                  uint32_t max_envelope_size=1 << 20, Interest interest not None=EVERYTHING):
         if not (0 <= min_pow < INFINITY and 0 <= min_pow_large < INFINITY):
             raise ValueError("a minimum PoW is finite and not negative")
-        if bloom is not None:
-            if len(bloom) != 64:
-                raise ValueError(f"a bloom has 64 bytes, not {len(bloom)}")
-            self.bloom_bits = <const uint8_t *> PyBytes_AS_STRING(bloom)
         self.min_pow = min_pow
         self.min_pow_large = min_pow_large
         self.max_envelope_size = max_envelope_size
-        self.bloom = bloom
-        if topics is not None:
-            self.topics = frozenset(topics)
-            if any(len(topic) != TOPIC_SIZE for topic in self.topics):
-                raise ValueError("a topic has 4 bytes")
-            self.packed = b"".join(sorted(self.topics))
-            self.topics_at = <const uint8_t *> PyBytes_AS_STRING(self.packed)
-            self.topic_count = len(self.topics)
-
-    cdef bint wants(self, uint32_t topic) noexcept nogil:
-        cdef Py_ssize_t low = 0, high = self.topic_count, middle
-        cdef uint32_t found
-        if not self.topics_at:
-            return not self.bloom_bits or bloom_covers(self.bloom_bits, topic)
-        while low < high:
-            middle = (low + high) // 2
-            found = topic_value(self.topics_at + 4 * middle)
-            if found == topic:
-                return True
-            if found < topic:
-                low = middle + 1
-            else:
-                high = middle
-        return False
+        self.interest = interest
 
     cdef uint32_t verdict_unhashed(self, const envelope_record *record,
                                    uint64_t now) noexcept nogil:
@@ -127,37 +93,17 @@ cdef class Rules:
             return VERY_OLD
         if record.expiry + expiry_grace < now:
             return EXPIRED
-        return ACCEPTED if self.wants(record.topic) else UNWANTED_TOPIC
+        return ACCEPTED if self.interest.wants_topic(record.topic) else UNWANTED_TOPIC
 
     cdef bint enough(self, const envelope_record *record) noexcept nogil:
         return record.pow >= (self.min_pow if record.size < large_envelope else self.min_pow_large)
 
 
-cdef void settle(hash_queue *queue, Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """Hash all that was asked for; of many envelopes, those with enough work are hashed in turn.
+cdef class KnownHashes:
+    """Which envelopes are live already, for `judge`. This one knows of none."""
 
-    The new questions take the places of old ones that were answered: never more than there were.
-    """
-    cdef size_t asked = queue.count, i
-    cdef uint64_t ttl
-    cdef envelope_record *record
-    keccak256_many(queue.messages, asked, queue.digests)
-    queue.count = 0
-    for i in range(asked):
-        record = queue.pending[i].record
-        if not queue.pending[i].proven_size:
-            memcpy(record.hash, queue.digests + 32 * i, 32)
-            continue
-        ttl = record.ttl
-        if rules is not None and record.created > now:
-            # The deployed code lets the work of an envelope from the future count for less.
-            ttl += record.created - now + 1
-        record.pow = pow_of(leading_zeros(queue.digests + 32 * i),
-                            queue.pending[i].proven_size, ttl)
-        if rules is not None and not rules.enough(record):
-            record.verdict = LOW_POW
-        elif batch.count > FEW:
-            ask_hash(queue, batch.data, record)
+    cdef bint has(self, const uint8_t *hash) noexcept nogil:
+        return False
 
 
 cdef class Envelope:
@@ -255,6 +201,51 @@ cdef class Batch:
                 found.append((digest_bytes(self.records[index].hash), self.verdict(index)))
         return found
 
+    def select(self, Interest interest not None):
+        """The indices of the accepted envelopes whose topic is wanted, ascending."""
+        cdef Py_ssize_t index
+        cdef list found = []
+        for index in range(self.count):
+            if (self.records[index].verdict == ACCEPTED
+                    and interest.wants_topic(self.records[index].topic)):
+                found.append(index)
+        return found
+
+    def sizes(self, tuple bounds not None):
+        """How many accepted envelopes have each size: one count more than `bounds`.
+
+        bounds: ascending, in bytes of RLP. A count is of the sizes up to its bound and over the
+        one before; the last is of those over all.
+        """
+        cdef list counts = []
+        cdef Py_ssize_t below = 0, reached
+        for bound in bounds:
+            reached = accepted_up_to(self, bound)
+            counts.append(reached - below)
+            below = reached
+        return [*counts, self.accepted - below]
+
+    def topic_sizes(self):
+        """The (envelopes, bytes of their RLP) of each topic, whatever was judged of them."""
+        cdef Py_ssize_t index
+        cdef dict totals = {}
+        for index in range(self.count):
+            topic = self.records[index].topic
+            envelopes, size = totals.get(topic, (0, 0))
+            totals[topic] = envelopes + 1, size + self.records[index].size
+        return {topic.to_bytes(TOPIC_SIZE, "big"): total for topic, total in totals.items()}
+
+
+cdef Py_ssize_t accepted_up_to(Batch batch, uint64_t size) noexcept nogil:
+    cdef Py_ssize_t index, count = 0
+    for index in range(batch.count):
+        count += batch.records[index].verdict == ACCEPTED and batch.records[index].size <= size
+    return count
+
+
+cdef bint is_hashed(uint32_t verdict) noexcept nogil:
+    return verdict not in (EXPIRED, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC)
+
 
 cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
     if index < 0:
@@ -281,7 +272,7 @@ cdef Envelope make_from(Batch batch, const envelope_record *record):
     envelope.ttl = record.ttl
     envelope.created = record.created
     envelope.nonce = fields.nonce
-    if record.verdict in (ACCEPTED, VERY_OLD, FROM_FUTURE):
+    if is_hashed(record.verdict):
         envelope.hash = digest_bytes(record.hash)
     else:
         envelope.hash = PyBytes_FromStringAndSize(NULL, 32)
@@ -339,8 +330,33 @@ cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end) except
     return 0
 
 
-cdef void judge_all(Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """Fill in verdicts, hashes and proofs of work; without rules all are accepted."""
+cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
+    """Hash all that was asked for, and empty the queue."""
+    cdef size_t i
+    cdef uint64_t ttl
+    cdef envelope_record *record
+    keccak256_many(queue.messages, queue.count, queue.digests)
+    for i in range(queue.count):
+        record = queue.pending[i].record
+        if not queue.pending[i].proven_size:
+            memcpy(record.hash, queue.digests + 32 * i, 32)
+            continue
+        ttl = record.ttl
+        if rules is not None and record.created > now:
+            # The deployed code lets the work of an envelope from the future count for less.
+            ttl += record.created - now + 1
+        record.pow = pow_of(leading_zeros(queue.digests + 32 * i),
+                            queue.pending[i].proven_size, ttl)
+        if rules is not None and not rules.enough(record):
+            record.verdict = LOW_POW
+    queue.count = 0
+
+
+cdef void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogil:
+    """All verdicts but the last two, and the hashes of what is told or looked at further.
+
+    Without rules everything is accepted.
+    """
     cdef hash_queue queue
     cdef envelope_record *record
     cdef Py_ssize_t i
@@ -349,22 +365,43 @@ cdef void judge_all(Batch batch, Rules rules, uint64_t now) noexcept nogil:
         record = &batch.records[i]
         if rules is not None:
             record.verdict = rules.verdict_unhashed(record, now)
+        if is_hashed(record.verdict):
+            ask_hash(&queue, batch.data, record)
+        if queue.count == HASH_BLOCK:
+            settle(&queue, rules, now)
+    settle(&queue, rules, now)
+
+
+cdef void drop_known(Batch batch, KnownHashes known) noexcept:
+    """With the GIL: while this thread has it, no other changes `known`."""
+    cdef envelope_record *record
+    cdef Py_ssize_t i
+    for i in range(batch.count):
+        record = &batch.records[i]
+        if record.verdict == ACCEPTED and known.has(record.hash):
+            record.verdict = DUPLICATE
+
+
+cdef void prove(Batch batch, Rules rules, uint64_t now) noexcept nogil:
+    """The proofs of work of what is still accepted, and how much that is after them."""
+    cdef hash_queue queue
+    cdef envelope_record *record
+    cdef Py_ssize_t i
+    queue.count = 0
+    for i in range(batch.count):
+        record = &batch.records[i]
         if record.verdict == ACCEPTED:
             ask_pow(&queue, batch.data, record)
-        if (record.verdict == VERY_OLD or record.verdict == FROM_FUTURE
-                or record.verdict == ACCEPTED and batch.count <= FEW):
-            ask_hash(&queue, batch.data, record)
-        while queue.count == HASH_BLOCK:
-            settle(&queue, batch, rules, now)
-    while queue.count:
-        settle(&queue, batch, rules, now)
+        if queue.count == HASH_BLOCK:
+            settle(&queue, rules, now)
+    settle(&queue, rules, now)
     for i in range(batch.count):
         if batch.records[i].verdict == ACCEPTED:
             batch.accepted += 1
             batch.accepted_size += batch.records[i].size
 
 
-cdef Batch read_packet(bytes packet, Rules rules, uint64_t now):
+cdef Batch read_packet(bytes packet, Rules rules, uint64_t now, KnownHashes known):
     cdef Batch batch = new_batch(packet)
     cdef const uint8_t *at = batch.data
     cdef const uint8_t *end = at + len(packet)
@@ -381,22 +418,28 @@ cdef Batch read_packet(bytes packet, Rules rules, uint64_t now):
     if rules is not None and batch.count > MAX_ENVELOPES:
         raise RlpError(f"more than {MAX_ENVELOPES} envelopes")
     with nogil:
-        judge_all(batch, rules, now)
+        look_over(batch, rules, now)
+    if known is not None:
+        drop_known(batch, known)
+    with nogil:
+        prove(batch, rules, now)
     return batch
 
 
-def judge(bytes packet not None, Rules rules not None, uint64_t now):
+def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes known=None):
     """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
 
-    now: Unix seconds. RlpError when the packet or any envelope in it is malformed: it is to be
-    ignored whole, or when there are more than MAX_ENVELOPES. ValueError for a packet of 2^32 bytes or more.
+    now: Unix seconds. known: what has these envelopes already; of those that it has, the proof of
+    work is not looked at again. RlpError when there are more than MAX_ENVELOPES, or when the
+    packet or any envelope in it is malformed: it is to be ignored whole. ValueError for a packet
+    of 2^32 bytes or more.
     """
-    return read_packet(packet, rules, now)
+    return read_packet(packet, rules, now, known)
 
 
 def parse(bytes packet not None):
     """As `judge`, but every envelope is accepted, whatever its age, size and proof of work."""
-    return read_packet(packet, None, 0)
+    return read_packet(packet, None, 0, None)
 
 
 def parse_stream(bytes data not None, *, bint final):
@@ -425,7 +468,8 @@ def parse_stream(bytes data not None, *, bint final):
         raise RlpError(f"envelope at byte {start - batch.data}: {rlp_reason(status)}")
     with nogil:
         read_records(batch, batch.data, end)
-        judge_all(batch, None, 0)
+        look_over(batch, None, 0)
+        prove(batch, None, 0)
     return batch, end - batch.data
 
 
@@ -435,62 +479,3 @@ def make_envelope(uint32_t expiry, uint32_t ttl, bytes topic not None, bytes dat
     if len(topic) != TOPIC_SIZE:
         raise ValueError(f"a topic has 4 bytes, not {len(topic)}")
     return Envelope.decode(encode([expiry, ttl, topic, data, nonce]))
-
-
-cdef int zeros_for(double target, size_t proven_size, uint32_t ttl) except -1:
-    cdef int zeros
-    for zeros in range(256 + 1):    # the bits of a digest may all be zero
-        if pow_of(zeros, proven_size, ttl) >= target:
-            return zeros
-    raise ValueError(f"no nonce shows a PoW of {target}")
-
-
-cdef bint search(const keccak_sponge *proven, int zeros, uint64_t count,
-                 uint64_t *nonce) noexcept nogil:
-    """Try `count` nonces from `nonce[0]` on; it is the one found, or the next one to try."""
-    cdef keccak_sponge sponge
-    cdef uint8_t[8] tail
-    cdef uint8_t[32] digest
-    while count:
-        write_nonce(tail, nonce[0])
-        sponge = proven[0]
-        keccak_update(&sponge, tail, sizeof(tail))
-        keccak_digest(&sponge, digest)
-        if leading_zeros(digest) >= zeros:
-            return True
-        nonce[0] += 1
-        count -= 1
-    return False
-
-
-def mine(uint32_t expiry, uint32_t ttl, bytes topic not None, bytes data not None, *,
-         double target, object max_nonces=None, uint64_t start=0):
-    """The first nonce from `start` on that shows a PoW of at least `target`.
-
-    None when `max_nonces` were tried, or all that are left: to stop in between, call it for some
-    at a time and go on from `start + max_nonces`. Signals are looked at every few milliseconds.
-    ValueError when the topic has not 4 bytes, the ttl is 0 or no nonce can do.
-    """
-    cdef keccak_sponge proven
-    cdef bytes encoded
-    cdef uint64_t nonce = start, count
-    cdef int zeros
-    cdef bint found
-    if len(topic) != TOPIC_SIZE:
-        raise ValueError(f"a topic has 4 bytes, not {len(topic)}")
-    if ttl == 0:
-        raise ValueError("an envelope with a ttl of 0 is refused")
-    encoded = encode([expiry, ttl, topic, data])
-    zeros = zeros_for(target, len(encoded), ttl)
-    keccak_init(&proven)
-    keccak_update(&proven, <const uint8_t *> PyBytes_AS_STRING(encoded), len(encoded))
-    left = 2**64 - start if max_nonces is None else min(max_nonces, 2**64 - start)
-    while left > 0:
-        count = min(left, MINE_SLICE)
-        with nogil:
-            found = search(&proven, zeros, count, &nonce)
-        if found:
-            return nonce
-        PyErr_CheckSignals()
-        left -= count
-    return None

@@ -1,7 +1,9 @@
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from enum import IntEnum
 
-TOPIC_SIZE: int
+from wakumail.bloom import TOPIC_SIZE as TOPIC_SIZE
+from wakumail.interest import Interest
+
 FUTURE_TOLERANCE: int
 EXPIRY_GRACE: int
 VERY_OLD_AGE: int
@@ -19,6 +21,7 @@ class Verdict(IntEnum):
     TTL_ZERO = 5
     LOW_POW = 6
     UNWANTED_TOPIC = 7
+    DUPLICATE = 8
 
 class Rules:
     @property
@@ -28,18 +31,17 @@ class Rules:
     @property
     def max_envelope_size(self) -> int: ...
     @property
-    def topics(self) -> frozenset[bytes] | None: ...
-    @property
-    def bloom(self) -> bytes | None: ...
+    def interest(self) -> Interest: ...
     def __init__(
         self,
         *,
         min_pow: float = 0.002,
         min_pow_large: float = 0.000002,
         max_envelope_size: int = 1048576,
-        topics: Collection[bytes] | None = None,
-        bloom: bytes | None = None,
+        interest: Interest = ...,
     ) -> None: ...
+
+class KnownHashes: ...
 
 class Envelope:
     @property
@@ -77,21 +79,14 @@ class Batch:
     @property
     def errors(self) -> list[tuple[bytes, Verdict]]: ...
     def verdict(self, index: int) -> Verdict: ...
+    def select(self, interest: Interest) -> list[int]: ...
+    def sizes(self, bounds: tuple[int, ...]) -> list[int]: ...
+    def topic_sizes(self) -> dict[bytes, tuple[int, int]]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Envelope: ...
     def __iter__(self) -> Iterator[Envelope]: ...
 
-def judge(packet: bytes, rules: Rules, now: int) -> Batch: ...
+def judge(packet: bytes, rules: Rules, now: int, known: KnownHashes | None = None) -> Batch: ...
 def parse(packet: bytes) -> Batch: ...
 def parse_stream(data: bytes, *, final: bool) -> tuple[Batch, int]: ...
 def make_envelope(expiry: int, ttl: int, topic: bytes, data: bytes, nonce: int) -> Envelope: ...
-def mine(
-    expiry: int,
-    ttl: int,
-    topic: bytes,
-    data: bytes,
-    *,
-    target: float,
-    max_nonces: int | None = None,
-    start: int = 0,
-) -> int | None: ...

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, bloom_of
 from wakumail.completion import CURSOR_SIZE, Completion, Dialect, pack_cursor
-from wakumail.envelope import Envelope, make_envelope, mine
+from wakumail.envelope import Envelope, make_envelope
 from wakumail.errors import MessageError, RlpError
 from wakumail.keccak import keccak256
 from wakumail.keys import PrivateKey, PublicKey, Random
 from wakumail.message import Message, open_message, seal
+from wakumail.pow import mine
 from wakumail.request import (
     FIELDS,
     MAX_LIMIT,

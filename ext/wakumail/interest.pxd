@@ -1,0 +1,23 @@
+"""Which topics are wanted, for the other kernels.
+
+A topic travels here as the big-endian value of its four bytes.
+"""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t
+
+
+cdef inline uint32_t topic_value(const uint8_t *at) noexcept nogil:
+    return <uint32_t> at[0] << 24 | <uint32_t> at[1] << 16 | <uint32_t> at[2] << 8 | at[3]
+
+
+@cython.final
+cdef class Interest:
+    cdef readonly bytes bloom
+    cdef const uint8_t *bloom_bits  # of bloom; NULL: there is none
+    cdef bytes packed               # the topics, ascending; None: there are none
+    cdef const uint8_t *topics_at   # of packed
+    cdef Py_ssize_t topic_count
+    cdef bint wants_topic(self, uint32_t topic) noexcept nogil
+    cdef bint wants_everything(self)
+    cdef bytes as_bloom(self)

@@ -1,0 +1,95 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Which topics a node wants (6/WAKU1, "Bloom Filter Field" and "Topic Interest Field")."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint8_t, uint32_t
+
+from wakumail.bloom cimport bloom_covers
+
+from wakumail.bloom import BLOOM_SIZE, TOPIC_SIZE, bloom_of
+
+
+@cython.final
+cdef class Interest:
+    """Some topics, all that a bloom covers, or everything. Immutable; equal when made alike.
+
+    topics: of 4 bytes each; they win over `bloom`, and none at all want nothing.
+    bloom: 64 bytes, wants the topics whose Go form it covers (see bloom.pxd); None beside topics.
+    With neither, every topic is wanted. ValueError for topics or a bloom of another size.
+    """
+
+    def __cinit__(self, *, object topics=None, bytes bloom=None):
+        if bloom is not None and len(bloom) != BLOOM_SIZE:
+            raise ValueError(f"a bloom has {BLOOM_SIZE} bytes, not {len(bloom)}")
+        if topics is not None:
+            distinct = set(topics)
+            if any(len(topic) != TOPIC_SIZE for topic in distinct):
+                raise ValueError(f"a topic has {TOPIC_SIZE} bytes")
+            self.packed = b"".join(sorted(distinct))
+            self.topics_at = <const uint8_t *> PyBytes_AS_STRING(self.packed)
+            self.topic_count = len(distinct)
+        elif bloom is not None:
+            self.bloom = bloom
+            self.bloom_bits = <const uint8_t *> PyBytes_AS_STRING(bloom)
+
+    @property
+    def topics(self):
+        """The topics in ascending order; None when a bloom or nothing stands in their place."""
+        if self.packed is None:
+            return None
+        return tuple([self.packed[i:i + 4] for i in range(0, len(self.packed), 4)])
+
+    def wants(self, bytes topic not None):
+        """Whether a topic of 4 bytes is wanted; ValueError for another size."""
+        if len(topic) != TOPIC_SIZE:
+            raise ValueError(f"a topic has {TOPIC_SIZE} bytes, not {len(topic)}")
+        return bool(self.wants_topic(topic_value(<const uint8_t *> PyBytes_AS_STRING(topic))))
+
+    def union(self, Interest other not None):
+        """An interest in all that either wants; in more, where a bloom has to stand for topics."""
+        if self.wants_everything() or other.wants_everything():
+            return EVERYTHING
+        if self.packed is not None and other.packed is not None:
+            return Interest(topics=self.topics + other.topics)
+        return Interest(bloom=bytes(a | b for a, b in zip(self.as_bloom(), other.as_bloom())))
+
+    cdef bint wants_topic(self, uint32_t topic) noexcept nogil:
+        cdef Py_ssize_t low = 0, high = self.topic_count, middle
+        cdef uint32_t found
+        if not self.topics_at:
+            return not self.bloom_bits or bloom_covers(self.bloom_bits, topic)
+        while low < high:
+            middle = (low + high) // 2
+            found = topic_value(self.topics_at + 4 * middle)
+            if found == topic:
+                return True
+            if found < topic:
+                low = middle + 1
+            else:
+                high = middle
+        return False
+
+    cdef bint wants_everything(self):
+        return self.packed is None and self.bloom is None
+
+    cdef bytes as_bloom(self):
+        return bloom_of(self.topics) if self.bloom is None else self.bloom
+
+    def __eq__(self, other):
+        if not isinstance(other, Interest):
+            return NotImplemented
+        return (self.packed == (<Interest> other).packed
+                and self.bloom == (<Interest> other).bloom)
+
+    def __hash__(self):
+        return hash((self.packed, self.bloom))
+
+    def __repr__(self):
+        if self.packed is not None:
+            return f"<Interest in {self.topic_count} topics>"
+        what = "everything" if self.bloom is None else f"bloom {self.bloom.hex()}"
+        return f"<Interest in {what}>"
+
+
+EVERYTHING = Interest()

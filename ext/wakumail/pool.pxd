@@ -1,0 +1,116 @@
+"""What the pool is made of, and how much of a topic a peer may be sent in a second."""
+
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+cdef enum:
+    FIRST_USES = 16             # topics of a peer's first table of a second; a power of two
+
+
+cdef struct live:               # an envelope of the pool; its RLP stands behind it
+    live *next                  # in its bucket
+    live *next_due              # in its second of the wheel
+    live **due_link             # what points to it there
+    uint32_t place              # in the order of arrival
+    uint32_t size               # bytes of the RLP
+    uint8_t hash[32]
+
+
+cdef inline uint8_t *rlp_of(live *envelope) noexcept nogil:
+    return <uint8_t *> (envelope + 1)
+
+
+cdef struct arrival:            # a place in the order of arrival
+    uint64_t sequence           # ascending, never used again
+    live *envelope              # NULL: it is gone
+    double pow
+    uint32_t topic
+    uint32_t expiry             # Unix seconds
+
+
+cdef struct topic_use:          # what a peer was sent of a topic in this second
+    uint64_t envelopes          # 0: a free place
+    uint64_t size               # bytes
+    uint32_t topic
+
+
+cdef struct listener:           # the peer of a slot
+    bint joined
+    double min_pow
+    uint64_t cursor             # sequence of the first arrival that was not looked at for it
+    uint64_t held               # of the first that a topic's limit held back, or UINT64_MAX
+    uint64_t max_envelopes      # of a topic in a second; 0: no limit
+    uint64_t max_size           # bytes, the same
+    uint64_t second             # of which the uses are
+    topic_use *uses             # open addressing
+    size_t room                 # a power of two, or 0
+    size_t topics               # that have their place
+
+
+cdef inline void forget_uses(listener *peer) noexcept nogil:
+    free(peer.uses)
+    peer.uses = NULL
+    peer.room = peer.topics = 0
+
+
+cdef inline void begin_second(listener *peer, uint64_t now) noexcept nogil:
+    """All topics may be sent again, and what they held back is looked at again."""
+    if peer.second != now:
+        peer.second = now
+        forget_uses(peer)
+        peer.cursor = min(peer.cursor, peer.held)
+        peer.held = UINT64_MAX
+
+
+cdef inline topic_use *find_use(topic_use *uses, size_t room, uint32_t topic,
+                                uint64_t seed) noexcept nogil:
+    """The place of a topic, or the free one where it belongs."""
+    cdef size_t place = topic * seed >> 32 & (room - 1)
+    while uses[place].envelopes and uses[place].topic != topic:
+        place = place + 1 & (room - 1)
+    return &uses[place]
+
+
+cdef inline bint make_room(listener *peer, uint64_t seed) noexcept nogil:
+    """Have room for one more topic; False when there is no memory."""
+    cdef size_t room = 2 * peer.room if peer.room else FIRST_USES
+    cdef size_t i
+    cdef topic_use *uses
+    if 2 * (peer.topics + 1) <= peer.room:
+        return True
+    uses = <topic_use *> calloc(room, sizeof(topic_use))
+    if uses == NULL:
+        return False
+    for i in range(peer.room):
+        if peer.uses[i].envelopes:
+            find_use(uses, room, peer.uses[i].topic, seed)[0] = peer.uses[i]
+    free(peer.uses)
+    peer.uses, peer.room = uses, room
+    return True
+
+
+cdef inline bint spend(listener *peer, uint32_t topic, uint32_t size,
+                       uint64_t seed) noexcept nogil:
+    """Count one more envelope of a topic, if there is room in its second; the first always has.
+
+    There is place for the topic: see make_room.
+    """
+    cdef topic_use *use = find_use(peer.uses, peer.room, topic, seed)
+    if use.envelopes == 0:
+        use.topic = topic
+        peer.topics += 1
+    elif (peer.max_envelopes and use.envelopes >= peer.max_envelopes
+          or peer.max_size and use.size + size > peer.max_size):
+        return False
+    use.envelopes += 1
+    use.size += size
+    return True
+
+
+cdef struct packet_plan:        # a packet to be sent
+    size_t max_bytes
+    size_t max_envelopes
+    uint64_t now
+    size_t count                # of the envelopes that go, in Pool.picked
+    size_t size                 # bytes of their RLP
+    uint64_t reached            # sequence of the first arrival that was not looked at
