@@ -14,6 +14,8 @@ from wakumail.devp2p import (
     MAX_P2P_PACKET,
     MIN_P2P_VERSION,
     P2P_VERSION,
+    SHH6,
+    WAKU,
     Capability,
     Hello,
     Shared,
@@ -31,7 +33,6 @@ from wakumail.errors import (
 )
 
 ID = bytes(range(64))
-WAKU = (Capability("waku", 0), Capability("waku", 1))
 HELLO = Hello(P2P_VERSION, "wakumail/test", WAKU, 30303, ID)
 FRAMES = VECTORS["rlpx"]["frames"]
 
@@ -209,6 +210,14 @@ def test_verify_refuses_another_identity(identity: bytes) -> None:
 )
 def test_the_highest_common_version_wins(theirs: list[str], version: int) -> None:
     assert negotiate(WAKU, map(capability, theirs)) == (Shared("waku", version, 0x10, 128),)
+
+
+def test_whisper_stands_before_waku() -> None:
+    assert negotiate((*WAKU, SHH6), map(capability, ["waku/1", "shh/5", "shh/6"])) == (
+        Shared("shh", 6, 0x10, 128),
+        Shared("waku", 1, 0x90, 128),
+    )
+    assert negotiate((*WAKU, SHH6), [SHH6]) == (Shared("shh", 6, 0x10, 128),)
 
 
 def test_shared_names_take_their_ids_in_alphabetical_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,109 +1,48 @@
 """The peer, sans-IO: what packets become, and that no packet does any harm."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.connections import ALICE_CONFIG, BOB, BOB_CONFIG, NOW, Side
 from tests.envelopes import make
+from tests.peers import (
+    ANY_POW,
+    CAPABILITIES,
+    COMPLETION,
+    ENVELOPES,
+    MESSAGES,
+    OPTIONS,
+    PACKETS,
+    UNIX_TIME,
+    WAKU_0,
+    carry,
+    ended,
+    pair,
+    say,
+    the,
+)
 from wakumail import rlp, waku
 from wakumail.completion import Completion, Dialect
-from wakumail.connection import Authenticated, Closed
-from wakumail.counters import Counters
-from wakumail.envelope import Rules
-from wakumail.errors import DisconnectReason
+from wakumail.connection import Closed
+from wakumail.devp2p import SHH6, Capability
+from wakumail.envelope import Rules, Verdict
+from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.keccak import keccak256
-from wakumail.keys import PublicKey
 from wakumail.peer import (
-    STATUS_TIMEOUT,
+    UNASKED_BYTES,
+    UNASKED_ENVELOPES,
     Confirmed,
     EnvelopesReceived,
-    Event,
     HistoryCompleted,
     HistoryDelivered,
     HistoryRequested,
-    Peer,
-    Ready,
 )
-from wakumail.waku import Code, StatusOptions
+from wakumail.pool import Pool
+from wakumail.waku import Code
 
-UNIX_TIME = 1_700_000_000
-OPTIONS = StatusOptions(pow=0.5, confirmations=True)
-ENVELOPES = make(3, [b"topi"], created=UNIX_TIME)
-MESSAGES = rlp.join_list([envelope.rlp for envelope in ENVELOPES])
-PACKETS: dict[int, bytes] = {
-    Code.STATUS: waku.encode_status(OPTIONS, 1),
-    Code.MESSAGES: MESSAGES,
-    Code.BATCH_ACK: waku.encode_batch_ack(bytes(32)),
-    Code.MESSAGE_RESPONSE: waku.encode_message_response(
-        bytes(32), [waku.EnvelopeError(bytes(32), 1, "very old envelope")]
-    ),
-    Code.STATUS_UPDATE: waku.encode_status_update(OPTIONS, 1),
-    Code.P2P_REQUEST_COMPLETE: Completion(bytes(32)).encode(Dialect.LIST),
-    Code.P2P_REQUEST: ENVELOPES[0].rlp,
-    Code.P2P_MESSAGE: MESSAGES,
-}
-
-
-class PeerSide(Side):
-    """A peer over one end of a connection, and what came out of it."""
-
-    def __init__(self, remote: PublicKey | None = None) -> None:
-        super().__init__(BOB_CONFIG if remote is None else ALICE_CONFIG, remote)
-        self.counters = Counters()
-        rules = Rules(min_pow=0.0, min_pow_large=0.0)
-        self.peer = Peer(self.connection, OPTIONS, rules, self.counters.add)
-        self.happened: list[Event] = []
-
-    def pull(self) -> None:
-        while (event := self.peer.next_event(NOW, UNIX_TIME)) is not None:
-            self.happened.append(event)
-            if isinstance(event, Authenticated):
-                self.connection.accept()
-
-
-E = TypeVar("E", bound=Event)
-
-
-def the(kind: type[E], event: Event) -> E:
-    """`event`, which has to be of a kind."""
-    assert isinstance(event, kind), event
-    return event
-
-
-def pair() -> tuple[PeerSide, PeerSide]:
-    """Two peers that are ready."""
-    alice, bob = PeerSide(BOB.public_key), PeerSide()
-    carry(alice, bob)
-    the(Ready, alice.happened[-1])
-    the(Ready, bob.happened[-1])
-    return alice, bob
-
-
-def carry(alice: PeerSide, bob: PeerSide) -> None:
-    while alice.connection.pending_size or bob.connection.pending_size:
-        to_bob, to_alice = alice.take(), bob.take()
-        bob.receive(to_bob)
-        alice.receive(to_alice)
-
-
-def say(alice: PeerSide, bob: PeerSide, code: int, payload: bytes) -> Sequence[Event]:
-    """Send a packet from Alice; answers what happens at Bob's."""
-    before = len(bob.happened)
-    alice.peer._send(code, payload)
-    carry(alice, bob)
-    return bob.happened[before:]
-
-
-def test_both_learn_what_the_other_wants() -> None:
-    alice, bob = pair()
-    assert alice.peer.settings.pow == bob.peer.settings.pow == 0.5
-    assert alice.peer.settings.confirmations
-    ready = the(Ready, bob.happened[-1])
-    assert (ready.hello.client_id, ready.version) == ("wakumail/alice", 1)
+# -- messages ----------------------------------------------------------------------------------
 
 
 def test_messages_are_judged_and_hashed() -> None:
@@ -126,6 +65,69 @@ def test_a_confirmation_is_response_then_ack() -> None:
     assert alice.happened[-2:] == [Confirmed(b"h" * 32, errors), Confirmed(b"h" * 32, ())]
 
 
+def test_what_is_known_comes_in_as_a_duplicate() -> None:
+    alice, bob = pair()
+    pool = Pool(max_bytes=1 << 20)
+    bob.own.known = pool
+    (first,) = say(alice, bob, Code.MESSAGES, MESSAGES)
+    pool.add(the(EnvelopesReceived, first).batch, None, UNIX_TIME)
+    (again,) = say(alice, bob, Code.MESSAGES, MESSAGES)
+    received = the(EnvelopesReceived, again)
+    assert received.batch.rejections == {Verdict.DUPLICATE: len(ENVELOPES)}
+    assert received.batch_hash == keccak256(MESSAGES), "it is confirmed all the same"
+
+
+def test_messages_are_judged_by_the_rules_of_the_moment() -> None:
+    alice, bob = pair()
+    strict = Rules(min_pow=1e9, min_pow_large=1e9)
+    bob.own.change(replace(OPTIONS, pow=1e9), strict)
+    (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
+    assert the(EnvelopesReceived, event).batch.accepted == len(ENVELOPES)
+    bob.own.settle()
+    (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
+    assert the(EnvelopesReceived, event).batch.rejections == {Verdict.LOW_POW: len(ENVELOPES)}
+
+
+def test_nothing_is_hashed_where_nobody_confirms() -> None:
+    alice, bob = pair()
+    bob.own.change(replace(OPTIONS, confirmations=False), ANY_POW)
+    (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
+    assert the(EnvelopesReceived, event).batch_hash == b""
+
+
+def test_malformed_messages_are_ignored_whole() -> None:
+    alice, bob = pair()
+    assert say(alice, bob, Code.MESSAGES, rlp.join_list([ENVELOPES[0].rlp, b"\x80"])) == []
+    assert bob.counters["packets_messages_malformed"] == 1
+
+
+@pytest.mark.parametrize("code", [10, 99, 123, 124])
+@CAPABILITIES
+def test_unknown_codes_are_ignored(code: int, spoken: Capability) -> None:
+    alice, bob = pair(spoken)
+    assert say(alice, bob, code, b"of the future") == []
+    assert bob.counters["packets_unknown"] == 1
+    assert say(alice, bob, Code.MESSAGES, MESSAGES)
+
+
+def test_the_gate_sees_every_packet_before_it_is_decoded() -> None:
+    alice, bob = pair()
+    (status,) = bob.gated
+    assert status[0] == Code.STATUS
+    say(alice, bob, 99, b"x" * 7)
+    assert bob.gated[1:] == [(99, 7)]
+    bob.refusal = ProtocolError("too much")
+    before = len(bob.happened)
+    say(alice, bob, Code.MESSAGES, b"garbage")
+    assert bob.gated[2:] == [(Code.MESSAGES, 7)]
+    assert bob.counters["packets_messages_malformed"] == 0
+    (closed,) = bob.happened[before:]
+    assert the(Closed, closed).error is bob.refusal
+
+
+# -- history -----------------------------------------------------------------------------------
+
+
 def test_history_is_taken_only_while_it_is_expected() -> None:
     alice, bob = pair()
     assert say(bob, alice, Code.P2P_MESSAGE, MESSAGES) == []
@@ -144,31 +146,95 @@ def test_history_is_taken_only_while_it_is_expected() -> None:
 def test_garbage_in_place_of_history_ends_it() -> None:
     alice, bob = pair()
     alice.peer.expects_history = True
-    (event,) = say(bob, alice, Code.P2P_MESSAGE, b"garbage")
-    closed = the(Closed, event)
-    assert closed.error is not None
-    assert closed.error.counter == "history_malformed"
-    assert closed.reason == DisconnectReason.SUBPROTOCOL_ERROR
+    say(bob, alice, Code.P2P_MESSAGE, b"garbage")
+    assert ended(alice, "history_malformed").reason == DisconnectReason.SUBPROTOCOL_ERROR
 
 
-def test_a_status_has_to_come_in_time() -> None:
-    bob = PeerSide()
-    alice = Side(ALICE_CONFIG, BOB.public_key)
-    while alice.connection.pending_size or bob.connection.pending_size:
-        bob.receive(alice.take())
-        alice.receive(bob.take())
-    due = bob.peer.next_timer()
-    assert due == NOW + STATUS_TIMEOUT
-    bob.peer.handle_timer(due - 0.1)
-    bob.pull()
-    assert not isinstance(bob.happened[-1], Closed)
-    bob.peer.handle_timer(due)
-    bob.pull()
-    closed = the(Closed, bob.happened[-1])
-    assert closed.error is not None
-    assert closed.error.counter == "packets_before_status"
+def test_a_trusted_peer_may_send_history_unasked() -> None:
+    alice, bob = pair()
+    alice.peer.trusted = True
+    delivered, completed = (
+        *say(bob, alice, Code.P2P_MESSAGE, MESSAGES),
+        *say(bob, alice, Code.P2P_REQUEST_COMPLETE, COMPLETION),
+    )
+    assert len(the(HistoryDelivered, delivered).batch) == len(ENVELOPES)
+    assert completed == HistoryCompleted(Completion(bytes(32)))
+    alice.peer.trusted = False
+    assert say(bob, alice, Code.P2P_MESSAGE, MESSAGES) == []
+    assert alice.counters["packets_unasked"] == 1
 
 
+def test_expired_envelopes_are_history() -> None:
+    """P2P messages are not judged: they may be expired (6/WAKU1, "P2P Message")."""
+    alice, bob = pair()
+    alice.peer.trusted = True
+    old = rlp.join_list([envelope.rlp for envelope in make(2, [b"topi"], created=1_000)])
+    (event,) = say(bob, alice, Code.P2P_MESSAGE, old)
+    assert the(HistoryDelivered, event).batch.accepted == 2
+
+
+def test_unasked_envelopes_are_bounded_and_asked_ones_are_not() -> None:
+    alice, bob = pair()
+    alice.peer.trusted = True
+    count = UNASKED_ENVELOPES // 4
+    packet = rlp.join_list([envelope.rlp for envelope in make(count, [b"topi"], size=1)])
+    assert 5 * len(packet) < UNASKED_BYTES
+    assert len([say(bob, alice, Code.P2P_MESSAGE, packet) for _ in range(4)]) == 4
+    assert alice.counters["history_unasked_excess"] == 0
+    assert say(bob, alice, Code.P2P_REQUEST_COMPLETE, COMPLETION) == []
+    assert say(bob, alice, Code.P2P_MESSAGE, MESSAGES) == []
+    assert alice.counters["history_unasked_excess"] == 2
+    alice.peer.expects_history = True
+    assert len(say(bob, alice, Code.P2P_MESSAGE, packet)) == 1
+    alice.peer.expects_history = False
+    alice.now += 15.0
+    assert len(say(bob, alice, Code.P2P_MESSAGE, packet)) == 1
+
+
+def test_unasked_bytes_are_bounded() -> None:
+    alice, bob = pair()
+    alice.peer.trusted = True
+    large = make(1, [b"topi"], size=500_000, seed=3)[0]
+    packet = rlp.join_list([large.rlp])
+    allowed = UNASKED_BYTES // len(packet)
+    assert 1 < allowed < 1_000
+    for _ in range(allowed):
+        assert len(say(bob, alice, Code.P2P_MESSAGE, packet)) == 1
+    assert say(bob, alice, Code.P2P_MESSAGE, packet) == []
+    assert alice.counters["history_unasked_excess"] == 1
+    alice.now += 60.0
+    assert len(say(bob, alice, Code.P2P_MESSAGE, packet)) == 1
+
+
+def test_a_whisper_mailserver_may_send_one_envelope_as_such() -> None:
+    alice, bob = pair(SHH6)
+    alice.peer.trusted = True
+    (event,) = say(bob, alice, Code.P2P_MESSAGE, ENVELOPES[0].rlp)
+    assert list(the(HistoryDelivered, event).batch) == [ENVELOPES[0]]
+    alice, bob = pair(WAKU_0)
+    alice.peer.trusted = True
+    say(bob, alice, Code.P2P_MESSAGE, ENVELOPES[0].rlp)
+    ended(alice, "history_malformed")
+
+
+@CAPABILITIES
+def test_history_is_asked_for_and_answered_in_every_dialect(spoken: Capability) -> None:
+    alice, bob = pair(spoken)
+    alice.peer.request_history(b"request")
+    carry(alice, bob)
+    assert bob.happened[-1] == HistoryRequested(b"request")
+    bob.peer.deliver_history(MESSAGES)
+    bob.peer.complete_history(COMPLETION)
+    carry(alice, bob)
+    delivered, completed = alice.happened[-2:]
+    assert list(the(HistoryDelivered, delivered).batch) == ENVELOPES
+    assert completed == HistoryCompleted(Completion(bytes(32)))
+
+
+# -- anything ----------------------------------------------------------------------------------
+
+
+@CAPABILITIES
 @pytest.mark.parametrize("expecting", [False, True])
 @given(
     code=st.sampled_from(sorted(PACKETS)),
@@ -176,11 +242,11 @@ def test_a_status_has_to_come_in_time() -> None:
     change=st.binary(min_size=0, max_size=8),
     cut=st.integers(0, 8),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_mutated_packets_do_no_harm(
-    expecting: bool, code: int, at: int, change: bytes, cut: int
+    expecting: bool, spoken: Capability, code: int, at: int, change: bytes, cut: int
 ) -> None:
-    alice, bob = pair()
+    alice, bob = pair(spoken)
     bob.peer.expects_history = expecting
     payload = PACKETS[code]
     at %= len(payload) + 1
@@ -197,8 +263,5 @@ def test_mutated_packets_do_no_harm(
 def test_any_packet_is_an_event_or_counted(code: int, payload: bytes) -> None:
     alice, bob = pair()
     counted = sum(bob.counters.values())
-    assert (
-        say(alice, bob, code, payload)
-        or sum(bob.counters.values()) > counted
-        or (code == Code.STATUS_UPDATE)
-    )
+    events = say(alice, bob, code, payload)
+    assert events or sum(bob.counters.values()) > counted or code == Code.STATUS_UPDATE

@@ -14,12 +14,15 @@ from tests.vectors import VECTORS
 from wakumail import waku
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, bloom_of
 from wakumail.errors import DisconnectReason, ProtocolError
+from wakumail.interest import EVERYTHING, Interest
 from wakumail.keccak import keccak256
 from wakumail.rlp import encode
 from wakumail.waku import (
     DEFAULT_POW,
     MAX_STATUS_SIZE,
     MAX_TOPIC_INTEREST,
+    NO_LIMITS,
+    ONE_OPTION,
     TIME_SYNC_ERROR,
     Code,
     ConfirmationError,
@@ -31,10 +34,8 @@ from wakumail.waku import (
     StatusOptions,
     StatusPowError,
     StatusTopicsError,
-    decode_status,
-    decode_status_update,
-    encode_status,
-    encode_status_update,
+    WakuDialect,
+    decode_one_option,
 )
 
 Case = dict[str, Any]
@@ -42,6 +43,7 @@ Case = dict[str, Any]
 POW, BLOOM, LIGHT, CONFIRMATIONS, PACKET_LIMITS, TOPICS, BYTES_LIMITS = range(7)
 TOPIC, OTHER_TOPIC = b"\x01\x02\x03\x04", b"\x09\x09\x09\x09"
 VERSIONS = pytest.mark.parametrize("version", [0, 1])
+WAKU_0, WAKU_1 = WakuDialect(0), WakuDialect(1)
 
 limits = st.builds(RateLimits, *[st.integers(0, 2**64 - 1)] * 3)
 options = st.builds(
@@ -82,6 +84,23 @@ def pow_bits(value: float) -> bytes:
     return struct.pack(">d", value).lstrip(b"\0")
 
 
+def encode_update(options: StatusOptions, dialect: WakuDialect) -> bytes:
+    """The payload of the one Status Update packet; no packet is sent for no option."""
+    packets = dialect.encode_update(options)
+    assert [code for code, _ in packets] in ([], [Code.STATUS_UPDATE])
+    return packets[0][1] if packets else encode([])
+
+
+def decode_update(payload: bytes, version: int) -> StatusOptions:
+    """What a Status Update packet says."""
+    return WakuDialect(version).decode_update(Code.STATUS_UPDATE, payload)
+
+
+def decode_status(payload: bytes, version: int) -> StatusOptions:
+    """What a status says."""
+    return WakuDialect(version).decode_status(payload)
+
+
 def without_bytes_limits(options: StatusOptions) -> StatusOptions:
     """What a waku/0 status can say."""
     named = {field.name: getattr(options, field.name) for field in fields(options)}
@@ -98,10 +117,10 @@ def test_vectors_of_version_1(case: Case) -> None:
     if case["name"] == "decode-only: unknown key 99 first":  # where status-go loses the rest
         expected = StatusOptions(pow=2.05)
     assert decode_status(payload, 1) == expected
-    assert decode_status_update(payload, 1) == expected
+    assert decode_update(payload, 1) == expected
     if not case.get("decode_only"):
-        assert encode_status(expected, 1) == payload
-        assert encode_status_update(expected, 1) == payload
+        assert WAKU_1.encode_status(expected) == payload
+        assert encode_update(expected, WAKU_1) == payload
 
 
 @pytest.mark.parametrize("case", VECTORS["status_v0"]["cases"], ids=lambda case: case["name"])
@@ -109,9 +128,9 @@ def test_vectors_of_version_0(case: Case) -> None:
     expected = vector_options(case["options"])
     status, update = bytes.fromhex(case["rlp"]), bytes.fromhex(case["status_update_rlp"])
     assert decode_status(status, 0) == expected
-    assert decode_status_update(update, 0) == expected
-    assert encode_status(expected, 0) == status
-    assert encode_status_update(expected, 0) == update
+    assert decode_update(update, 0) == expected
+    assert WAKU_0.encode_status(expected) == status
+    assert encode_update(expected, WAKU_0) == update
 
 
 def test_packet_codes() -> None:
@@ -128,22 +147,22 @@ def test_packet_codes() -> None:
 @settings(max_examples=150, deadline=None)
 @given(options=options)
 def test_round_trip(options: StatusOptions) -> None:
-    assert decode_status(encode_status(options, 1), 1) == options
-    assert decode_status_update(encode_status_update(options, 1), 1) == options
+    assert decode_status(WAKU_1.encode_status(options), 1) == options
+    assert decode_update(encode_update(options, WAKU_1), 1) == options
     options_0 = without_bytes_limits(options)
-    assert decode_status(encode_status(options, 0), 0) == options_0
-    assert decode_status_update(encode_status_update(options, 0), 0) == options_0
+    assert decode_status(WAKU_0.encode_status(options), 0) == options_0
+    assert decode_update(encode_update(options, WAKU_0), 0) == options_0
 
 
 @settings(max_examples=60, deadline=None)
 @given(options=options)
 def test_encode_oracle(options: StatusOptions) -> None:
     """Read with another RLP decoder and without our tables."""
-    entries = oracle.decode(encode_status(options, 1))
+    entries = oracle.decode(WAKU_1.encode_status(options))
     assert [int.from_bytes(key, "big") for key, _ in entries] == [
         key for key, field in enumerate(fields(options)) if getattr(options, field.name) is not None
     ]
-    version, entries = oracle.decode(encode_status(options, 0))
+    version, entries = oracle.decode(WAKU_0.encode_status(options))
     assert version == b""
     assert {key for key, _ in entries} <= {b"0", b"1", b"2", b"3", b"4", b"5"}
 
@@ -151,8 +170,8 @@ def test_encode_oracle(options: StatusOptions) -> None:
 @settings(max_examples=60, deadline=None)
 @given(options=options, data=st.data())
 def test_order_of_options_does_not_matter(options: StatusOptions, data: st.DataObject) -> None:
-    entries = data.draw(st.permutations(oracle.decode(encode_status_update(options, 1))))
-    assert decode_status_update(oracle.encode(entries), 1) == options
+    entries = data.draw(st.permutations(oracle.decode(encode_update(options, WAKU_1))))
+    assert decode_update(oracle.encode(entries), 1) == options
 
 
 def test_integer_keys_of_nim_in_version_0() -> None:
@@ -164,7 +183,7 @@ def test_integer_keys_of_nim_in_version_0() -> None:
     ]
     expected = StatusOptions(pow=0.2, bloom=FULL_BLOOM, light=True, topic_interest=(TOPIC,))
     assert decode_status(encode([0, entries]), 0) == expected
-    assert decode_status_update(encode(entries), 0) == expected
+    assert decode_update(encode(entries), 0) == expected
 
 
 @VERSIONS
@@ -188,12 +207,12 @@ def test_integer_keys_of_nim_in_version_0() -> None:
 def test_unknown_options_are_ignored(version: int, entry: list[Any], first: bool) -> None:
     known = [LIGHT, True]
     payload = encode([entry, known] if first else [known, entry])
-    assert decode_status_update(payload, version) == StatusOptions(light=True)
+    assert decode_update(payload, version) == StatusOptions(light=True)
 
 
 def test_keys_of_one_version_are_unknown_to_the_other() -> None:
-    assert decode_status_update(encode([[b"2", True]]), 1) == StatusOptions()
-    assert decode_status_update(encode([[BYTES_LIMITS, [1, 2, 3]]]), 0) == StatusOptions()
+    assert decode_update(encode([[b"2", True]]), 1) == StatusOptions()
+    assert decode_update(encode([[BYTES_LIMITS, [1, 2, 3]]]), 0) == StatusOptions()
 
 
 @VERSIONS
@@ -207,11 +226,11 @@ def test_what_follows_is_ignored(version: int) -> None:
 
 @VERSIONS
 def test_a_zero_key_may_be_one_zero_byte(version: int) -> None:
-    assert decode_status_update(encode([[b"\0", b""]]), version) == StatusOptions(pow=0.0)
+    assert decode_update(encode([[b"\0", b""]]), version) == StatusOptions(pow=0.0)
 
 
 def test_the_last_of_repeated_options_counts() -> None:
-    assert decode_status_update(encode([[LIGHT, True], [LIGHT, False]]), 1).light is False
+    assert decode_update(encode([[LIGHT, True], [LIGHT, False]]), 1).light is False
 
 
 @VERSIONS
@@ -246,7 +265,7 @@ def test_the_last_of_repeated_options_counts() -> None:
 def test_refused_options(version: int, key: int, value: Any, error: type[StatusError]) -> None:
     entries = [[key, value]]
     status = encode(entries if version else [0, entries])
-    for decoder, payload in ((decode_status, status), (decode_status_update, encode(entries))):
+    for decoder, payload in ((decode_status, status), (decode_update, encode(entries))):
         with pytest.raises(StatusError) as caught:
             decoder(payload, version)
         assert type(caught.value) is error
@@ -260,7 +279,7 @@ def test_refused_options(version: int, key: int, value: Any, error: type[StatusE
     ids=["nothing", "no list", "cut", "no pair", "no value", "bytes behind", "not canonical"],
 )
 def test_malformed_statuses(version: int, payload: bytes) -> None:
-    for decoder in (decode_status, decode_status_update):
+    for decoder in (decode_status, decode_update):
         with pytest.raises(StatusError) as caught:
             decoder(payload, version)
         assert type(caught.value) is StatusError
@@ -283,7 +302,7 @@ def test_limits_of_a_status(version: int) -> None:
         packet_rate_limits=RateLimits(*[2**64 - 1] * 3),
         topic_interest=topics,
     )
-    assert decode_status(encode_status(largest, version), version) == largest
+    assert decode_status(WakuDialect(version).encode_status(largest), version) == largest
     overhead = len(encode([0, [[99, bytes(70_000)]]])) - 70_000
     payload = encode([0, [[99, bytes(MAX_STATUS_SIZE - overhead)]]])
     assert len(payload) == MAX_STATUS_SIZE
@@ -308,7 +327,7 @@ def test_counters_differ() -> None:
 def test_any_bytes_decode_or_are_refused(payload: bytes, version: int) -> None:
     decoders: list[tuple[Callable[[], object], type[ProtocolError]]] = [
         (lambda: decode_status(payload, version), StatusError),
-        (lambda: decode_status_update(payload, version), StatusError),
+        (lambda: decode_update(payload, version), StatusError),
         (lambda: waku.decode_batch_ack(payload), ConfirmationError),
         (lambda: waku.decode_message_response(payload), ConfirmationError),
     ]
@@ -324,13 +343,82 @@ def test_any_bytes_decode_or_are_refused(payload: bytes, version: int) -> None:
 def test_changed_statuses_decode_or_are_refused(
     options: StatusOptions, place: int, flip: int, version: int
 ) -> None:
-    payload = bytearray(encode_status(options, version))
+    payload = bytearray(WakuDialect(version).encode_status(options))
     payload[place % len(payload)] ^= flip
     try:
         decoded = decode_status(bytes(payload), version)
     except StatusError:
         return
-    assert decode_status(encode_status(decoded, 1), 1) == decoded
+    assert decode_status(WAKU_1.encode_status(decoded), 1) == decoded
+
+
+@pytest.mark.parametrize("dialect", [WAKU_0, WAKU_1], ids=["waku/0", "waku/1"])
+def test_no_update_is_sent_for_nothing(dialect: WakuDialect) -> None:
+    assert dialect.encode_update(StatusOptions()) == []
+    ((code, payload),) = dialect.encode_update(StatusOptions(pow=0.5))
+    assert (code, decode_update(payload, dialect.version)) == (22, StatusOptions(pow=0.5))
+
+
+def test_an_update_of_what_the_version_does_not_have_is_not_sent() -> None:
+    assert WAKU_0.encode_update(StatusOptions(bytes_rate_limits=RateLimits(1, 2, 3))) == []
+
+
+# -- updates of one option, from before there were status updates ------------------------------
+
+OLD_UPDATES: dict[int, tuple[Any, StatusOptions]] = {
+    2: (pow_bits(0.5), StatusOptions(pow=0.5)),
+    3: (FULL_BLOOM, StatusOptions(bloom=FULL_BLOOM)),
+    20: ([1, 2, 3], StatusOptions(packet_rate_limits=RateLimits(1, 2, 3))),
+    21: ([TOPIC, OTHER_TOPIC], StatusOptions(topic_interest=(TOPIC, OTHER_TOPIC))),
+}
+
+
+def test_version_0_has_updates_of_one_option() -> None:
+    assert set(OLD_UPDATES) == set(ONE_OPTION)
+    assert WAKU_0.update_codes == {*OLD_UPDATES, Code.STATUS_UPDATE}
+    assert WAKU_1.update_codes == {Code.STATUS_UPDATE}
+
+
+@pytest.mark.parametrize("code", OLD_UPDATES)
+def test_an_update_of_one_option(code: int) -> None:
+    value, expected = OLD_UPDATES[code]
+    assert WAKU_0.decode_update(code, encode(value)) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "error"),
+    [
+        (2, pow_bits(float("nan")), StatusPowError),
+        (2, pow_bits(-1.0), StatusPowError),
+        (2, [pow_bits(1.0)], StatusError),
+        (3, bytes(63), StatusBloomError),
+        (3, [FULL_BLOOM], StatusError),
+        (20, [1, 2], StatusError),
+        (20, b"", StatusError),
+        (21, [TOPIC] * (MAX_TOPIC_INTEREST + 1), StatusTopicsError),
+        (21, [b"123"], StatusError),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_refused_updates_of_one_option(code: int, value: Any, error: type[StatusError]) -> None:
+    with pytest.raises(StatusError) as caught:
+        WAKU_0.decode_update(code, encode(value))
+    assert type(caught.value) is error
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    code=st.sampled_from(sorted(ONE_OPTION)),
+    payload=st.binary(max_size=80) | items.map(oracle.encode),
+)
+def test_any_update_of_one_option_decodes_or_is_refused(code: int, payload: bytes) -> None:
+    try:
+        options = decode_one_option(code, payload)
+    except StatusError:
+        return
+    assert [f.name for f in fields(options) if getattr(options, f.name) is not None] == [
+        ONE_OPTION[code]
+    ]
 
 
 # -- settings of a peer ------------------------------------------------------------------------
@@ -339,8 +427,8 @@ def test_changed_statuses_decode_or_are_refused(
 def test_settings_without_options() -> None:
     settings = PeerSettings()
     assert settings.pow == DEFAULT_POW == 0.001
-    assert settings.bloom == FULL_BLOOM
-    assert settings.topics is None
+    assert settings.interest == EVERYTHING
+    assert settings.packet_rate_limits == settings.bytes_rate_limits == NO_LIMITS
     assert settings.updated(StatusOptions()) == settings
 
 
@@ -353,29 +441,30 @@ def test_what_an_update_does_not_name_stays(options: StatusOptions, later: Statu
         named = getattr(later, name)
         assert getattr(after, name) == (getattr(before, name) if named is None else named)
     if later.bloom is None and later.topic_interest is None:
-        assert (after.bloom, after.topics) == (before.bloom, before.topics)
+        assert after.interest == before.interest
 
 
 def test_a_bloom_discards_the_topic_interest() -> None:
     settings = PeerSettings().updated(StatusOptions(topic_interest=(TOPIC,)))
     settings = settings.updated(StatusOptions(bloom=bloom_of([OTHER_TOPIC])))
-    assert not settings.wants(TOPIC, 1.0)
-    assert settings.wants(OTHER_TOPIC, 1.0)
+    assert settings.interest == Interest(bloom=bloom_of([OTHER_TOPIC]))
+    assert not settings.interest.wants(TOPIC)
+    assert settings.interest.wants(OTHER_TOPIC)
 
 
 def test_a_topic_interest_discards_the_bloom() -> None:
     settings = PeerSettings().updated(StatusOptions(bloom=bloom_of([OTHER_TOPIC])))
     settings = settings.updated(StatusOptions(topic_interest=(TOPIC,)))
-    assert settings.bloom == FULL_BLOOM
-    assert settings.wants(TOPIC, 1.0)
-    assert not settings.wants(OTHER_TOPIC, 1.0)
+    assert settings.interest == Interest(topics=(TOPIC,))
+    assert settings.interest.wants(TOPIC)
+    assert not settings.interest.wants(OTHER_TOPIC)
 
 
 def test_a_topic_interest_wins_over_a_bloom_beside_it() -> None:
     options = StatusOptions(bloom=bloom_of([OTHER_TOPIC]), topic_interest=(TOPIC,))
-    settings = PeerSettings().updated(options)
-    assert settings.wants(TOPIC, 1.0)
-    assert not settings.wants(OTHER_TOPIC, 1.0)
+    interest = PeerSettings().updated(options).interest
+    assert interest.wants(TOPIC)
+    assert not interest.wants(OTHER_TOPIC)
 
 
 @pytest.mark.parametrize(
@@ -391,14 +480,9 @@ def test_a_topic_interest_wins_over_a_bloom_beside_it() -> None:
     ids=["nothing", "no topics", "no bloom", "full bloom", "bloom of zeros", "full, no topics"],
 )
 def test_wants_everything_or_nothing(options: StatusOptions, wanted: bool) -> None:
-    assert PeerSettings().updated(options).wants(TOPIC, 1.0) is wanted
-
-
-def test_wants_enough_pow() -> None:
-    settings = PeerSettings().updated(StatusOptions(pow=0.5))
-    assert settings.wants(TOPIC, 0.5)
-    assert not settings.wants(TOPIC, 0.4999)
-    assert not PeerSettings().wants(TOPIC, 0.0009)
+    interest = PeerSettings().updated(options).interest
+    assert interest.wants(TOPIC) is wanted
+    assert (interest == EVERYTHING) is wanted
 
 
 # -- confirmations -----------------------------------------------------------------------------

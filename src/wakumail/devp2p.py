@@ -58,14 +58,14 @@ class Capability(NamedTuple):
     version: int
 
 
-CAPABILITY_LENGTHS: dict[Capability, int] = {
-    Capability("waku", 0): 128,
-    Capability("waku", 1): 128,
-}
-"""Message ids that each capability needs, fixed by its specification."""
-
-WAKU = tuple(CAPABILITY_LENGTHS)
+WAKU = (Capability("waku", 0), Capability("waku", 1))
 """Both versions that are deployed; the highest common one is spoken."""
+
+SHH6 = Capability("shh", 6)
+"""Whisper, of which Waku is a fork."""
+
+CAPABILITY_LENGTHS: dict[Capability, int] = dict.fromkeys((*WAKU, SHH6), 128)
+"""Message ids that each capability needs, fixed by its specification."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,55 @@
-"""A Waku peer: the `waku` capability over one RLPx connection, sans-IO (6/WAKU1).
+"""A peer: the `waku` or `shh` capability over one RLPx connection, sans-IO (6/WAKU1, EIP-627).
 
 A Peer turns packets into events. It awaits the status of the other side before anything else,
-judges Messages packets in one pass, and lets p2p packets through only where they were asked for.
+judges Messages packets in one pass, and lets p2p packets through only where they were asked for
+or from whom is trusted. What differs between the capabilities is in their dialects.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wakumail import waku
 from wakumail.completion import Completion
 from wakumail.connection import Authenticated, Closed, Connection, Established, Packet
-from wakumail.devp2p import Hello, Shared
-from wakumail.envelope import Batch, Rules, judge, parse
+from wakumail.devp2p import SHH6, Capability, Hello, Shared
+from wakumail.envelope import Batch, judge
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.keccak import keccak256
-from wakumail.waku import Code, PeerSettings, StatusOptions
+from wakumail.limits import TokenBucket
+from wakumail.status import OwnStatus
+from wakumail.waku import Code, PeerSettings, StatusError, StatusOptions, WakuDialect
+from wakumail.whisper import WhisperDialect
 
 STATUS_TIMEOUT = 10.0
 """Seconds that a peer has for its status after the hello."""
+
+UPDATE_OVERHEAD = 500
+"""Bytes that a status update counts for beside its own: it may change what the peer is sent."""
+
+UPDATE_RATE = 5_000
+"""Bytes of status updates that a peer may send each second for long."""
+
+UPDATE_BURST = 1 << 20
+"""Bytes of status updates at once: 2,000 small ones, or 20 with MAX_TOPIC_INTEREST topics."""
+
+UNASKED_ENVELOPES = 10_000
+"""Envelopes and completions in a minute that a trusted peer may send when no request is open."""
+
+UNASKED_BYTES = 10 << 20
+"""Bytes of the same."""
+
+NOTHING = StatusOptions(topic_interest=())
+"""Our status for a capability that we share but do not speak: send us no envelope there."""
+
+
+Dialect = WakuDialect | WhisperDialect
+
+DIALECTS: Mapping[Capability, Dialect] = {
+    Capability("waku", 1): WakuDialect(1),
+    Capability("waku", 0): WakuDialect(0),
+    SHH6: WhisperDialect(),
+}
+"""What we speak: with each peer the first that it shares."""
 
 
 class StatusMissing(ProtocolError):
@@ -25,6 +57,19 @@ class StatusMissing(ProtocolError):
 
     counter = "packets_before_status"
     reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+class StatusUpdateFlood(ProtocolError):
+    """More status updates than UPDATE_RATE and UPDATE_BURST allow."""
+
+    counter = "status_update_flood"
+
+
+class LightNodesMet(ProtocolError):
+    """Neither side would relay anything to the other (6/WAKU1, "Light node")."""
+
+    counter = "light_nodes_parted"
+    reason = DisconnectReason.USELESS_PEER
 
 
 class HistoryMalformed(ProtocolError):
@@ -36,10 +81,15 @@ class HistoryMalformed(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Both statuses are exchanged: the peer may send and receive Waku packets."""
+    """Both statuses are exchanged: the peer may send and receive packets in the dialect `name`."""
 
     hello: Hello
-    version: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """A status update has changed the peer's settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +132,7 @@ class Confirmed:
 Event = (
     Authenticated
     | Ready
+    | SettingsChanged
     | EnvelopesReceived
     | HistoryRequested
     | HistoryDelivered
@@ -94,31 +145,40 @@ Event = (
 class Peer:
     """One peer from its hello to its end.
 
-    `options` is our own status; `rules` judge what the peer sends in Messages packets. Drops that
-    end nothing are counted through `count`. The connection below is public: its owner feeds it,
-    writes what it has to send and keeps its timers.
+    `own` is our status, which may change meanwhile. Drops that end nothing are counted through
+    `count`. `gate` is called with code and size of every packet before it is decoded, and may
+    raise a ProtocolError. The connection below is public: its owner feeds it, writes what it has
+    to send and keeps its timers.
     """
 
     def __init__(
         self,
         connection: Connection,
-        options: StatusOptions,
-        rules: Rules,
+        own: OwnStatus,
         count: Callable[[str], None],
+        gate: Callable[[int, int], None],
     ) -> None:
         self.connection = connection
         self.settings = PeerSettings()
+        self.hello: Hello | None = None
+        self.name = ""
+        """The capability that is spoken, as in `waku/1`; empty before the hello."""
+        self.trusted = False
+        """Whether p2p messages are taken also when no request of ours is open."""
         self.expects_history = False
         """Whether a request of ours is open."""
         self.expects_confirmations = False
         """Whether we have sent envelopes and want to know what became of them."""
-        self._options = options
-        self._rules = rules
+        self._own = own
         self._count = count
-        self._hello: Hello | None = None
-        self._waku: Shared | None = None
+        self._gate = gate
+        self._shared: Shared | None = None
+        self._dialect: Dialect
         self._status_deadline: float | None = None
         self._ready = False
+        self._updates: TokenBucket
+        self._unasked_envelopes: TokenBucket
+        self._unasked_bytes: TokenBucket
 
     # -- what the owner asks ------------------------------------------------------------------
 
@@ -152,6 +212,18 @@ class Peer:
 
     # -- what the owner sends -----------------------------------------------------------------
 
+    def update_status(self, changed: StatusOptions) -> None:
+        """Tell the peer what OwnStatus.change has answered, if it heard our status already.
+
+        When we have become a light node as the peer is, this is the end of the connection.
+        """
+        if self._shared is None:
+            return
+        for code, payload in self._dialect.encode_update(changed):
+            self._send(code, payload)
+        if self._are_both_light():
+            self.connection.fail(LightNodesMet("both are light nodes"))
+
     def send_messages(self, packet: bytes) -> None:
         """Send a Messages packet: an RLP list of envelopes."""
         self._send(Code.MESSAGES, packet)
@@ -174,12 +246,19 @@ class Peer:
         """Send a Request Complete packet made by mail.Completion."""
         self._send(Code.P2P_REQUEST_COMPLETE, payload)
 
+    def _send(self, code: int, payload: bytes) -> None:
+        assert self._shared is not None
+        self.connection.send(self._shared, code, payload)
+
     # -- what the peer sends ------------------------------------------------------------------
 
     def _on_event(self, event: object, now: float, unix_time: int) -> Event | None:
         match event:
-            case Packet(capability, code, payload) if capability == self._waku:
-                return self._on_packet(code, payload, unix_time)
+            case Packet(capability, code, payload):
+                self._gate(code, len(payload))
+                if capability == self._shared:
+                    return self._on_packet(code, payload, now, unix_time)
+                self._count("packets_unasked")
             case Established(hello, capabilities):
                 self._on_established(hello, capabilities, now)
             case Authenticated():
@@ -190,59 +269,78 @@ class Peer:
         return None
 
     def _on_established(self, hello: Hello, capabilities: tuple[Shared, ...], now: float) -> None:
-        self._hello = hello
-        self._waku = next(shared for shared in capabilities if shared.name == "waku")
+        shared = {Capability(each.name, each.version): each for each in capabilities}
+        spoken, *unspoken = [capability for capability in DIALECTS if capability in shared]
+        self.hello = hello
+        self.name = f"{spoken.name}/{spoken.version}"
+        self._shared = shared[spoken]
+        self._dialect = DIALECTS[spoken]
+        self._updates = TokenBucket(UPDATE_RATE, UPDATE_BURST, now)
+        self._unasked_envelopes = TokenBucket(UNASKED_ENVELOPES / 60, UNASKED_ENVELOPES, now)
+        self._unasked_bytes = TokenBucket(UNASKED_BYTES / 60, UNASKED_BYTES, now)
         self._status_deadline = now + STATUS_TIMEOUT
-        self._send(Code.STATUS, waku.encode_status(self._options, self._waku.version))
+        self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
+        for capability in unspoken:
+            # A bridge waits for our status in all that it speaks, and parts when none comes.
+            status = DIALECTS[capability].encode_status(NOTHING)
+            self.connection.send(shared[capability], Code.STATUS, status)
 
-    def _on_packet(self, code: int, payload: bytes, unix_time: int) -> Event | None:
+    def _on_packet(self, code: int, payload: bytes, now: float, unix_time: int) -> Event | None:
         if code == Code.STATUS:
             return self._on_status(payload)
         if not self._ready:
             raise StatusMissing(f"packet {code} came before the status")
+        if code in self._dialect.update_codes:
+            return self._on_status_update(code, payload, now)
         match code:
             case Code.MESSAGES:
                 return self._on_messages(payload, unix_time)
             case Code.P2P_REQUEST:
                 return HistoryRequested(payload)
             case Code.P2P_MESSAGE | Code.P2P_REQUEST_COMPLETE:
-                return self._on_history(code, payload)
+                return self._on_history(code, payload, now)
             case Code.BATCH_ACK | Code.MESSAGE_RESPONSE:
                 return self._on_confirmation(code, payload)
-            case Code.STATUS_UPDATE:
-                self._on_status_update(payload)
             case _:
                 self._count("packets_unknown")
         return None
 
     def _on_status(self, payload: bytes) -> Event | None:
-        assert self._hello is not None
-        assert self._waku is not None
+        assert self.hello is not None
         if self._ready:
             self._count("packets_status_repeated")
             return None
-        options = waku.decode_status(payload, self._waku.version)
-        self.settings = self.settings.updated(options)
+        self.settings = self.settings.updated(self._dialect.decode_status(payload))
         self._status_deadline = None
+        if self._are_both_light():
+            raise LightNodesMet("both are light nodes")
         self._ready = True
-        return Ready(self._hello, self._waku.version)
+        return Ready(self.hello, self.name)
 
-    def _on_status_update(self, payload: bytes) -> None:
-        assert self._waku is not None
+    def _on_status_update(self, code: int, payload: bytes, now: float) -> Event | None:
+        if not self._updates.take(UPDATE_OVERHEAD + len(payload), now):
+            raise StatusUpdateFlood("too many status updates")
         try:
-            options = waku.decode_status_update(payload, self._waku.version)
-        except ProtocolError:
+            options = self._dialect.decode_update(code, payload)
+        except StatusError:
             self._count("packets_status_update_malformed")
-        else:
-            self.settings = self.settings.updated(options)
+            return None
+        before, self.settings = self.settings, self.settings.updated(options)
+        if self._are_both_light():
+            raise LightNodesMet("both are light nodes")
+        return SettingsChanged() if self.settings != before else None
+
+    def _are_both_light(self) -> bool:
+        return self.settings.light and bool(self._own.options.light)
 
     def _on_messages(self, payload: bytes, unix_time: int) -> Event | None:
+        own = self._own
         try:
-            batch = judge(payload, self._rules, unix_time)
+            batch = judge(payload, own.rules, unix_time, own.known)
         except RlpError:
             self._count("packets_messages_malformed")
             return None
-        return EnvelopesReceived(batch, keccak256(payload) if self._options.confirmations else b"")
+        return EnvelopesReceived(batch, keccak256(payload) if own.options.confirmations else b"")
 
     def _on_confirmation(self, code: int, payload: bytes) -> Event | None:
         if not self.expects_confirmations:
@@ -252,17 +350,24 @@ class Peer:
             return Confirmed(waku.decode_batch_ack(payload), ())
         return Confirmed(*waku.decode_message_response(payload))
 
-    def _on_history(self, code: int, payload: bytes) -> Event | None:
-        if not self.expects_history:
+    def _on_history(self, code: int, payload: bytes, now: float) -> Event | None:
+        if self.expects_history:
+            return self._read_history(code, payload)
+        if not self.trusted:
             self._count("packets_unasked")
             return None
+        if self._unasked_bytes.take(len(payload), now):
+            event = self._read_history(code, payload)
+            weight = len(event.batch) if isinstance(event, HistoryDelivered) else 1
+            if self._unasked_envelopes.take(weight, now):
+                return event
+        self._count("history_unasked_excess")
+        return None
+
+    def _read_history(self, code: int, payload: bytes) -> HistoryDelivered | HistoryCompleted:
         if code == Code.P2P_REQUEST_COMPLETE:
             return HistoryCompleted(Completion.decode(payload))
         try:
-            return HistoryDelivered(parse(payload))
+            return HistoryDelivered(self._dialect.decode_history(payload))
         except RlpError as error:
             raise HistoryMalformed(f"malformed p2p messages: {error}") from error
-
-    def _send(self, code: int, payload: bytes) -> None:
-        assert self._waku is not None
-        self.connection.send(self._waku, code, payload)

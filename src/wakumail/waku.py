@@ -2,16 +2,19 @@
 
 Two versions are deployed. waku/1 sends its status as a list of `[key, value]`; waku/0 as
 `[0, [[key, value], ...]]` with the ASCII digits of the keys, in nim with the keys as integers.
+Before there were Status Update packets waku/0 had one packet for each option, as Whisper has.
 """
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
 
-from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, covers
+from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
+from wakumail.envelope import Batch, parse
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
+from wakumail.interest import EVERYTHING, Interest
 from wakumail.rlp import Item, as_bytes, as_int, as_list, decode, encode, split_list
 from wakumail.text import printable
 
@@ -38,16 +41,32 @@ TIME_SYNC_ERROR = 1
 
 
 class Code(IntEnum):
-    """Packet codes (6/WAKU1, "Packet Codes")."""
+    """Packet codes (6/WAKU1, "Packet Codes"), and those of the updates of one option.
+
+    What 6/WAKU1 writes as 0x20 to 0x22 is decimal on the wire.
+    """
 
     STATUS = 0
     MESSAGES = 1
+    POW = 2
+    BLOOM = 3
     BATCH_ACK = 11
     MESSAGE_RESPONSE = 12
+    RATE_LIMITS = 20
+    TOPIC_INTEREST = 21
     STATUS_UPDATE = 22
     P2P_REQUEST_COMPLETE = 125
     P2P_REQUEST = 126
     P2P_MESSAGE = 127
+
+
+ONE_OPTION: Mapping[int, str] = {
+    Code.POW: "pow",
+    Code.BLOOM: "bloom",
+    Code.RATE_LIMITS: "packet_rate_limits",
+    Code.TOPIC_INTEREST: "topic_interest",
+}
+"""The packets that update one option, whose value is all of their payload."""
 
 
 class StatusError(ProtocolError):
@@ -90,6 +109,9 @@ class RateLimits(NamedTuple):
     topic: int
 
 
+NO_LIMITS = RateLimits(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class StatusOptions:
     """The options of a status or status update, in the order of their keys; None: not named."""
@@ -109,41 +131,35 @@ class StatusOptions:
     bytes_rate_limits: RateLimits | None = None
     """Bytes per second."""
 
+    @property
+    def interest(self) -> Interest | None:
+        """What bloom and topic interest say together; None when neither is named.
+
+        The topic interest wins, and either discards whatever was before (6/WAKU1, "Bloom Filter
+        Field" and "Topic Interest Field").
+        """
+        if self.topic_interest is not None:
+            return Interest(topics=self.topic_interest)
+        if self.bloom is None:
+            return None
+        return Interest(bloom=self.bloom) if self.bloom not in (b"", FULL_BLOOM) else EVERYTHING
+
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
     """What a peer wants to be sent, and says of itself, after its status and status updates."""
 
     pow: float = DEFAULT_POW
-    bloom: bytes = FULL_BLOOM
-    topics: frozenset[bytes] | None = None
-    """The topic interest; the bloom counts only where this is None."""
+    interest: Interest = EVERYTHING
     light: bool = False
     confirmations: bool = False
-    packet_rate_limits: RateLimits | None = None
-    bytes_rate_limits: RateLimits | None = None
+    packet_rate_limits: RateLimits = NO_LIMITS
+    bytes_rate_limits: RateLimits = NO_LIMITS
 
     def updated(self, options: StatusOptions) -> Self:
-        """The settings after `options`; what they do not name stays (6/WAKU1, "Status Update").
-
-        A bloom alone discards the topic interest, a topic interest discards every bloom.
-        """
-        topics, bloom = self.topics, self.bloom
-        if options.topic_interest is not None:
-            topics, bloom = frozenset(options.topic_interest), FULL_BLOOM
-        elif options.bloom is not None:
-            topics, bloom = None, options.bloom or FULL_BLOOM
-        names = ("pow", "light", "confirmations", "packet_rate_limits", "bytes_rate_limits")
-        named = {name: value for name in names if (value := getattr(options, name)) is not None}
-        return replace(self, topics=topics, bloom=bloom, **named)
-
-    def wants(self, topic: bytes, pow: float) -> bool:  # noqa: A002
-        """Whether the peer is to be sent an envelope of this topic and PoW."""
-        if pow < self.pow:
-            return False
-        if self.topics is not None:
-            return topic in self.topics
-        return covers(self.bloom, topic)
+        """The settings after `options`; what they do not name stays (6/WAKU1, "Status Update")."""
+        named = ((field.name, getattr(options, field.name)) for field in fields(self))
+        return replace(self, **{name: value for name, value in named if value is not None})
 
 
 class EnvelopeError(NamedTuple):
@@ -161,29 +177,90 @@ class MessageResponse(NamedTuple):
     errors: tuple[EnvelopeError, ...]
 
 
-def decode_status(payload: bytes, version: int) -> StatusOptions:
-    """The options of a status packet of waku/`version`; StatusError or one of its kinds.
+class WakuDialect:
+    """How waku/`version`, 0 or 1, writes and reads statuses and history.
 
     Unknown keys are ignored wherever they stand, and so is whatever follows in a list that this
     version knows less of (6/WAKU1, "Upgradability").
     """
-    return _decode_options(payload, version, wrapped=version == 0)
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.update_codes = frozenset({Code.STATUS_UPDATE, *(() if version else ONE_OPTION)})
+        """The codes of packets that `decode_update` reads."""
+
+    def encode_status(self, options: StatusOptions) -> bytes:
+        """The payload of a status packet."""
+        entries = self._entries(options)
+        return encode(entries if self.version else [self.version, entries])
+
+    def decode_status(self, payload: bytes) -> StatusOptions:
+        """The options of a status packet; StatusError or one of its kinds."""
+        return self._read(payload, wrapped=self.version == 0)
+
+    def encode_update(self, options: StatusOptions) -> list[tuple[int, bytes]]:
+        """The packets, each its code and payload, that tell a peer of changed options."""
+        entries = self._entries(options)
+        return [(Code.STATUS_UPDATE, encode(entries))] if entries else []
+
+    def decode_update(self, code: int, payload: bytes) -> StatusOptions:
+        """The options of an update packet; errors as in decode_status."""
+        if code == Code.STATUS_UPDATE:
+            return self._read(payload, wrapped=False)
+        return decode_one_option(code, payload)
+
+    def decode_history(self, payload: bytes) -> Batch:
+        """The envelopes of a P2P Messages packet: always a list. RlpError when it is none."""
+        return parse(payload)
+
+    def _entries(self, options: StatusOptions) -> list[tuple[bytes, Any]]:
+        """The named options as `(key, value)`, without those that this version does not have."""
+        values = ((key, name, getattr(options, name)) for name, key in _KEYS[self.version].items())
+        return [
+            (key, pow_bits(value) if name == "pow" else value)
+            for key, name, value in values
+            if value is not None
+        ]
+
+    def _read(self, payload: bytes, *, wrapped: bool) -> StatusOptions:
+        check_status_size(payload)
+        names = _NAMES[self.version]
+        options: dict[str, Any] = {}
+        try:
+            entries = _unwrap(payload) if wrapped else payload
+            for entry in split_list(entries, max_items=MAX_STATUS_OPTIONS + 1):
+                # Only what is known gets decoded: an unknown option may have any form.
+                key, *values = split_list(entry) or [b""]
+                if (name := names.get(key)) is not None:
+                    options[name] = read_option(name, values[0] if values else b"")
+        except RlpError as error:
+            raise StatusError(f"a malformed status: {error}") from error
+        return StatusOptions(**options)
 
 
-def decode_status_update(payload: bytes, version: int) -> StatusOptions:
-    """The options of a status update packet; errors as in decode_status."""
-    return _decode_options(payload, version, wrapped=False)
+def decode_one_option(code: int, payload: bytes) -> StatusOptions:
+    """The option of an update packet with a code of ONE_OPTION; StatusError or one of its kinds."""
+    check_status_size(payload)
+    try:
+        return StatusOptions(**{ONE_OPTION[code]: read_option(ONE_OPTION[code], payload)})
+    except RlpError as error:
+        raise StatusError(f"a malformed status update: {error}") from error
 
 
-def encode_status(options: StatusOptions, version: int) -> bytes:
-    """The payload of a status packet of waku/`version`, 0 or 1."""
-    entries = _entries(options, version)
-    return encode(entries if version else [version, entries])
+def check_status_size(payload: bytes) -> None:
+    """StatusError when a status or status update is over MAX_STATUS_SIZE."""
+    if len(payload) > MAX_STATUS_SIZE:
+        raise StatusError(f"a status of more than {MAX_STATUS_SIZE} bytes")
 
 
-def encode_status_update(options: StatusOptions, version: int) -> bytes:
-    """The payload of a status update packet."""
-    return encode(_entries(options, version))
+def read_option(name: str, data: bytes) -> Any:
+    """The value of a field of StatusOptions from its RLP; RlpError, or a kind of StatusError."""
+    return _READERS[name](decode(data, max_depth=1))
+
+
+def pow_bits(value: float) -> int:
+    """A PoW as it travels: the IEEE 754 bits of a double (6/WAKU1, "ABNF specification")."""
+    return int.from_bytes(struct.pack(">d", value), "big")
 
 
 def encode_batch_ack(batch_hash: bytes) -> bytes:
@@ -218,43 +295,12 @@ def decode_message_response(payload: bytes) -> MessageResponse:
         raise ConfirmationError(f"a malformed message response: {error}") from error
 
 
-def _decode_options(payload: bytes, version: int, *, wrapped: bool) -> StatusOptions:
-    if len(payload) > MAX_STATUS_SIZE:
-        raise StatusError(f"a status of more than {MAX_STATUS_SIZE} bytes")
-    names = _NAMES[version]
-    options: dict[str, Any] = {}
-    try:
-        entries = _unwrap(payload) if wrapped else payload
-        for entry in split_list(entries, max_items=MAX_STATUS_OPTIONS + 1):
-            # Only what is known gets decoded: an unknown option may have any form.
-            key, *values = split_list(entry) or [b""]
-            if (name := names.get(key)) is not None:
-                options[name] = _READERS[name](decode(values[0] if values else b"", max_depth=1))
-    except RlpError as error:
-        raise StatusError(f"a malformed status: {error}") from error
-    return StatusOptions(**options)
-
-
 def _unwrap(payload: bytes) -> bytes:
     """The options of a waku/0 status, still encoded."""
     version, *rest = split_list(payload) or [b""]
     if not rest or as_int(decode(version)) != 0:
         raise RlpError("not of version 0")
     return rest[0]
-
-
-def _entries(options: StatusOptions, version: int) -> list[tuple[bytes, Any]]:
-    """The named options as `(key, value)`, without those that this version does not have."""
-    values = ((key, name, getattr(options, name)) for name, key in _KEYS[version].items())
-    return [
-        (key, _pow_bits(value) if name == "pow" else value)
-        for key, name, value in values
-        if value is not None
-    ]
-
-
-def _pow_bits(value: float) -> int:
-    return int.from_bytes(struct.pack(">d", value), "big")
 
 
 def _read_pow(item: Item) -> float:
