@@ -37,6 +37,11 @@ class TokenBucket:
         self._tokens -= amount
         return True
 
+    def owe(self, amount: float, now: float) -> None:
+        """Take `amount` tokens, also those that are not there yet."""
+        self.holds(amount, now)
+        self._tokens -= amount
+
 
 class RateLimiter:
     """A token bucket for each key: a peer id, an address.
