@@ -93,23 +93,31 @@ def test_vectors_open(case: Case, key: Any) -> None:
     assert (signer.hex() if signer else None) == case.get("signer_pub")
 
 
-SEALED_CASES = [  # the padding of "explicit-padding" is its sender's own
-    case
-    for case in WHOLE_CASES
-    if "key" in vector(case) and vector(case)["name"] != "explicit-padding"
-]
-
-
-@pytest.mark.parametrize(("case", "key"), SEALED_CASES)
+@pytest.mark.parametrize(("case", "key"), [c for c in WHOLE_CASES if "key" in vector(c)])
 def test_vectors_seal_to_the_same_bytes(case: Case, key: Any) -> None:
     signer = keys.private_key(bytes.fromhex(VECTORS["messages_symmetric"]["signer_priv"]))
+    padding = bytes.fromhex(case["padding"])
+    own = case["name"] == "explicit-padding"
     data = seal(
         bytes.fromhex(case["payload"]),
         key=key,
         sign_with=signer if "signature" in case else None,
-        random=scripted(bytes.fromhex(case["padding"]), bytes.fromhex(case["aesgcm_nonce"])),
+        padding=padding if own else None,
+        random=scripted(*[] if own else [padding], bytes.fromhex(case["aesgcm_nonce"])),
     )
     assert data == Envelope.decode(bytes.fromhex(case["rlp"])).data
+
+
+@pytest.mark.parametrize("size", [0, 1, PADDING_BLOCK, 1000])
+@pytest.mark.parametrize("signer", [None, SIGNER])
+@pytest.mark.parametrize("key", [KEY, RECEIVER])
+def test_padding_of_the_sender(size: int, signer: Any, key: Any) -> None:
+    padding = filler(size)
+    public = key if key is KEY else key.public_key
+    data = seal(b"payload", key=public, sign_with=signer, padding=padding, random=filler)
+    message = open_message(data, key)
+    assert (message.payload, message.padding) == (b"payload", padding)
+    assert public_bytes(message.signer) == public_bytes(signer and signer.public_key)
 
 
 @pytest.mark.parametrize("case", VECTORS["pbkdf2"]["cases"], ids=lambda case: case["password"])

@@ -81,10 +81,12 @@ def seal(
     *,
     key: bytes | PublicKey,
     sign_with: PrivateKey | None = None,
+    padding: bytes | None = None,
     random: Random,
 ) -> bytes:
     """The data field that holds `payload`, for the holders of a symmetric key or of one key pair.
 
+    Padded at random up to a multiple of PADDING_BLOCK, or with `padding` as it is, of any size.
     ValueError for a payload over MAX_PAYLOAD_SIZE or a symmetric key of another size than KEY_SIZE.
     """
     if len(payload) > MAX_PAYLOAD_SIZE:
@@ -92,8 +94,10 @@ def seal(
     width = max(1, (len(payload).bit_length() + 7) // 8)
     flags = width | (SIGNED if sign_with else 0)
     plain = bytes([flags]) + len(payload).to_bytes(width, "little") + payload
-    taken = len(plain) + (SIGNATURE_SIZE if sign_with else 0)
-    plain += random(PADDING_BLOCK - taken % PADDING_BLOCK)
+    if padding is None:
+        taken = len(plain) + (SIGNATURE_SIZE if sign_with else 0)
+        padding = random(PADDING_BLOCK - taken % PADDING_BLOCK)
+    plain += padding
     if sign_with is not None:
         plain += sign(sign_with, keccak256(plain))
     if isinstance(key, PublicKey):
