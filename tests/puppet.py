@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
-from wakumail import waku
 from wakumail.archive import Archive
 from wakumail.connection import (
     Authenticated,
@@ -23,14 +22,16 @@ from wakumail.connection import (
     Packet,
 )
 from wakumail.counters import Counters
-from wakumail.devp2p import WAKU, Shared
+from wakumail.devp2p import WAKU, Capability, Shared
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
-from wakumail.keys import PrivateKey, generate, node_id, public_key
+from wakumail.history import MailConfig
+from wakumail.keys import PrivateKey, generate, public_key
 from wakumail.mail import RequestKeys
 from wakumail.message import symmetric_key
 from wakumail.node import NodeConfig
-from wakumail.server import MailConfig, Mailserver
+from wakumail.peer import DIALECTS, Dialect
+from wakumail.server import Server, ServerConfig
 from wakumail.store import Store
 from wakumail.waku import Code, StatusOptions
 
@@ -46,6 +47,12 @@ def connection_config(key: PrivateKey, **changes: Any) -> ConnectionConfig:
     return replace(config, **changes)
 
 
+class Mailserver(Server):
+    """A server that has an archive, for certain."""
+
+    store: Store
+
+
 @asynccontextmanager
 async def mailserver(
     datadir: Path,
@@ -53,6 +60,8 @@ async def mailserver(
     node: dict[str, Any] | None = None,
     mail: dict[str, Any] | None = None,
     connection: dict[str, Any] | None = None,
+    port: int = 0,
+    relay_memory: int = 64 << 20,
 ) -> AsyncIterator[tuple[Mailserver, Enode]]:
     """A mailserver on loopback that takes every PoW, and its enode."""
     key = generate(os.urandom)
@@ -63,12 +72,16 @@ async def mailserver(
         "rules": Rules(min_pow=0.0, min_pow_large=0.0),
     }
     node_config = NodeConfig(**choices | (node or {}))
-    config = MailConfig(RequestKeys(PASSWORD_KEY, (key,)), **mail or {})
-    store = Store(Archive(datadir / "archive"), counters)
-    server = Mailserver(node_config, config, store, counters)
+    config = ServerConfig(
+        node_config,
+        MailConfig(RequestKeys(PASSWORD_KEY, (key,)), **mail or {}),
+        relay_memory=relay_memory,
+        max_packet=1 << 20,
+    )
+    server = Mailserver(config, Store(Archive(datadir / "archive"), counters), counters)
     try:
-        host, port = await server.node.listen("127.0.0.1", 0)
-        yield server, Enode(node_id(key.public_key), host, port, port)
+        await server.node.listen("127.0.0.1", port)
+        yield server, server.enode
     finally:
         await asyncio.wait_for(server.close(), TIMEOUT)
         while dialed:
@@ -98,6 +111,8 @@ class Puppet:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.waku: Shared
+        """The capability that is spoken: waku, or shh."""
+        self.dialect: Dialect
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
@@ -112,12 +127,20 @@ class Puppet:
         return puppet
 
     @classmethod
-    async def ready(cls, enode: Enode, *, key: PrivateKey | None = None, **changes: Any) -> Self:
+    async def ready(
+        cls,
+        enode: Enode,
+        *,
+        key: PrivateKey | None = None,
+        options: StatusOptions = StatusOptions(),
+        **changes: Any,
+    ) -> Self:
         """Dial, and exchange hello and status."""
         puppet = await cls.dial(enode, key=key, **changes)
         established = await puppet.until(Established)
-        puppet.waku = established.capabilities[0]
-        puppet.send(Code.STATUS, waku.encode_status(StatusOptions(), puppet.waku.version))
+        puppet.waku = established.capabilities[-1]
+        puppet.dialect = DIALECTS[Capability(puppet.waku.name, puppet.waku.version)]
+        puppet.send(Code.STATUS, puppet.dialect.encode_status(options))
         await puppet.packet(Code.STATUS)
         return puppet
 
@@ -159,6 +182,11 @@ class Puppet:
         self.connection.send(self.waku, code, payload)
         self.flush()
 
+    def update(self, options: StatusOptions) -> None:
+        """Send the Status Updates that tell of options."""
+        for code, payload in self.dialect.encode_update(options):
+            self.send(code, payload)
+
     def write(self, data: bytes) -> None:
         """Send raw bytes."""
         self._writer.write(data)
@@ -175,6 +203,12 @@ class Puppet:
     def flush(self) -> None:
         """Write what the connection has to send."""
         self._writer.writelines(self.connection.data_to_send())
+
+    @property
+    def port(self) -> int:
+        """Of our end of the socket."""
+        port: int = self._writer.get_extra_info("sockname")[1]
+        return port
 
     def hang_up(self) -> None:
         """Close the socket without a word."""

@@ -13,13 +13,14 @@ import pytest
 from tests.envelopes import make
 from tests.puppet import TIMEOUT, Puppet, asynchronous, eventually, mailserver
 from tests.test_server import TOPICS, FullDisk, build, messages, post, works
-from wakumail import rlp, waku
+from wakumail import rlp
 from wakumail.archive import Appended, Archive
 from wakumail.connection import Established
 from wakumail.enode import Enode
 from wakumail.envelope import Batch
 from wakumail.errors import DisconnectReason
 from wakumail.handshake import Initiator
+from wakumail.interest import Interest
 from wakumail.keys import generate, public_key
 from wakumail.waku import Code, StatusOptions
 
@@ -211,12 +212,11 @@ async def test_a_status_update_is_applied(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
         options = StatusOptions(pow=0.5, topic_interest=(TOPICS[0],))
-        puppet.send(Code.STATUS_UPDATE, waku.encode_status_update(options, 1))
+        puppet.update(options)
         await post(puppet, [])
         (link,) = server.node.links.values()
-        assert link.peer.settings.wants(TOPICS[0], 0.5)
-        assert not link.peer.settings.wants(TOPICS[0], 0.4)
-        assert not link.peer.settings.wants(TOPICS[1], 0.5)
+        assert link.peer.settings.pow == 0.5
+        assert link.peer.settings.interest == Interest(topics=TOPICS[:1])
 
 
 def inflating_to(size: int) -> bytes:
@@ -293,7 +293,7 @@ async def test_a_garbled_frame_closes_at_once(
 async def test_a_peer_that_never_reads_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr("wakumail.link.WRITE_TIMEOUT", 0.2)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
         await post(puppet, make(40, TOPICS, size=200_000))
@@ -372,7 +372,7 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
 ) -> None:
     """What it sent and nobody looked at is dropped, for it would bring the queue over its bound."""
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 50_000)
-    monkeypatch.setattr("wakumail.node.TURN", 0.0)
+    monkeypatch.setattr("wakumail.link.TURN", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         archive = server.store.archive
         server.store.archive = SlowDisk(archive)  # type: ignore[assignment]

@@ -19,8 +19,8 @@ from tests.processes import Server, run, run_json
 from tests.puppet import eventually
 from wakumail.archive import Archive
 from wakumail.cli.serve import serve
-from wakumail.cli.settings import Settings
 from wakumail.client import connect
+from wakumail.config import Settings
 from wakumail.datadir import Datadir
 from wakumail.envelope import Envelope
 from wakumail.errors import PeerGone

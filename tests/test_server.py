@@ -82,6 +82,7 @@ async def test_confirms_what_is_archived(tmp_path: Path) -> None:
         assert await post(puppet, []) == []
         assert server.counters["envelopes_archived"] == 100
         assert server.counters["envelopes_duplicate"] == 10
+        assert server.counters["envelopes_archived_before"] == 0
 
 
 @asynchronous

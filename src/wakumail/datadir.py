@@ -3,6 +3,8 @@
 nodekey     64 hex digits, mode 0600
 archive/    the archive's data.mdb and lock.mdb
 lock        held by the one server
+static-nodes.json, trusted-nodes.json    JSON lists of enode URLs, if they are there
+wakumail.ipc    the socket of the RPC API
 writers     held together by all who write to the archive, alone by who compacts it
 """
 
@@ -28,6 +30,9 @@ class Datadir:
         self.path = path
         self.archive = path / "archive"
         self.nodekey = path / "nodekey"
+        self.static_nodes = path / "static-nodes.json"
+        self.trusted_nodes = path / "trusted-nodes.json"
+        self.ipc = path / "wakumail.ipc"
 
     def make(self) -> None:
         """Create the directory if need be."""

@@ -1,8 +1,10 @@
 """Enode URLs: where a node listens and who it is (devp2p, "enode URL format")."""
 
 import ipaddress
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from wakumail.keys import public_key
 
@@ -53,6 +55,17 @@ class Enode:
         host = f"[{self.host}]" if ":" in self.host else self.host
         query = "" if self.discport == self.port else f"?discport={self.discport}"
         return f"enode://{self.node_id.hex()}@{host}:{self.port}{query}"
+
+
+def read_enodes(path: Path) -> list[Enode]:
+    """The nodes of a file: a JSON list of enode URLs. OSError, or ValueError with the reason."""
+    try:
+        urls = json.loads(path.read_bytes())
+        if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+            raise ValueError("it is no JSON list of enode:// URLs")
+        return [Enode.parse(url) for url in urls]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _check_host(host: str) -> None:

@@ -19,7 +19,8 @@
     ├── MessageError             an envelope's data that does not open (7/WAKU-DATA)
     ├── ArchiveError             the archive refuses: a foreign file, an unknown format
     │   └── ArchiveFull          the disk is full: nothing was stored, try again when there is room
-    └── PeerGone                 the client's view: the connection ended, with the reason
+    ├── PeerGone                 the client's view: the connection ended, with the reason
+    └── AnswerTimeout            the client's view: the mailserver fell silent
 
 The modules add their own below these. An error that ends a connection or refuses a request is
 counted under its `.counter`.
@@ -166,3 +167,9 @@ class PeerGone(WakumailError):
     """The peer is no longer connected; the text holds the reason that it gave or that we found."""
 
     counter = "peer_gone"
+
+
+class AnswerTimeout(WakumailError):
+    """The mailserver fell silent: not reached, a request not complete, envelopes unconfirmed."""
+
+    counter = "requests_timed_out"

@@ -1,28 +1,49 @@
-"""The mailserver: archives what peers send, confirms what is on disk, answers for history."""
+"""The server: a whole Waku node, with an archive behind it or without.
+
+What comes in Messages packets is judged by the peer, then goes the same way whoever sent it: to
+the relay, to the filters, to the archive, whose commit is what a confirmation waits for. Requests
+for history are answered from the archive; history that trusted mailservers send goes to the
+filters alone.
+"""
 
 import asyncio
 import logging
+import os
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from wakumail import mail, waku
-from wakumail.archive import PageState, Query
-from wakumail.completion import ZERO_HASH
+from wakumail import waku
 from wakumail.counters import Counters
-from wakumail.envelope import Batch, Verdict
-from wakumail.errors import ArchiveError, PeerGone
-from wakumail.limits import RateLimiter
-from wakumail.mail import Completion, Dialect, Request, RequestKeys, RequestPolicy
-from wakumail.node import Link, Node, NodeConfig
-from wakumail.peer import EnvelopesReceived, Event, HistoryRequested, Ready
-from wakumail.request import RequestError
+from wakumail.dialer import Dialer
+from wakumail.enode import Enode
+from wakumail.envelope import Batch, Rules, Verdict, judge
+from wakumail.errors import PeerGone, WakumailError
+from wakumail.filters import Filters
+from wakumail.histograms import ENVELOPE_BYTES, Histogram
+from wakumail.history import History, MailConfig
+from wakumail.keys import node_id
+from wakumail.keystore import KeyStore
+from wakumail.link import Link
+from wakumail.node import Node, NodeConfig
+from wakumail.peer import (
+    Confirmed,
+    EnvelopesReceived,
+    Event,
+    HistoryCompleted,
+    HistoryDelivered,
+    HistoryRequested,
+    Ready,
+    SettingsChanged,
+)
+from wakumail.relay import Relay
+from wakumail.requester import Requester
+from wakumail.rlp import join_list
 from wakumail.store import Store
 
 log = logging.getLogger(__name__)
 
-MAX_PACKET = 1 << 20
-"""Bytes of one P2P Messages packet: what every known client takes (1 MiB in Go)."""
+LARGE_POW_RATIO = 1000
+"""Envelopes of 50,000 bytes and more need 0.000002 where others need 0.002 (WAKU-USAGE)."""
 
 VERDICT_TEXTS = {
     Verdict.VERY_OLD: "very old envelope",
@@ -31,97 +52,205 @@ VERDICT_TEXTS = {
 """The texts of status-go, for the errors of a Message Response."""
 
 
-class TooManyRequests(RequestError):
-    """More requests of one peer are waiting than the server keeps."""
+class PublishRefused(WakumailError):
+    """An envelope of our own that no node would take; the text says why."""
 
-    counter = "requests_too_many_waiting"
-
-
-class RateLimited(RequestError):
-    """The peer, or its address, asks more often than the operator allows."""
-
-    counter = "requests_rate_limited"
-
-
-class HistoryUnavailable(RequestError):
-    """The archive could not be read."""
-
-    counter = "requests_archive_failed"
+    counter = "publish_refused"
 
 
 @dataclass(frozen=True, slots=True)
-class MailConfig:
-    """How requests are opened, limited and answered."""
+class ServerConfig:
+    """What a server is to its peers; sizes in bytes."""
 
-    keys: RequestKeys
-    policy: RequestPolicy = field(default_factory=RequestPolicy)
-    dialect: Dialect | None = None
-    """Force the form of every completion; None answers in the dialect of the request."""
-    max_waiting: int = 16
-    """Requests of one peer that may wait for their turn."""
-    requests_per_second: float = 0.0
-    """Requests per second of one peer, and of one address; 0 sets no limit."""
-    max_packet: int = MAX_PACKET
+    node: NodeConfig
+    mail: MailConfig | None
+    """How requests are answered; None for a node without an archive."""
+    relay_memory: int
+    """Live envelopes that are kept for the relay."""
+    max_packet: int
+    """Envelopes of one packet that is sent; every known node takes 1 MiB."""
+    external_host: str = ""
+    """Where others reach us, if that is not where we listen."""
 
 
-class Mailserver:
-    """A node with an archive behind it."""
+class Server:
+    """A node, its relay, its filters, and its archive if it has one."""
 
-    def __init__(
-        self, node: NodeConfig, config: MailConfig, store: Store, counters: Counters
-    ) -> None:
-        self.node = Node(node, self, counters)
+    def __init__(self, config: ServerConfig, store: Store | None, counters: Counters) -> None:
         self.config = config
         self.counters = counters
         self.store = store
-        self.store.on_room = self._resume
-        self._limiter = RateLimiter(config.requests_per_second)
-        self._waiting: dict[Link, deque[bytes]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        self.node = Node(config.node, self, counters)
+        self.relay = Relay(
+            counters,
+            light=bool(config.node.options.light),
+            max_bytes=config.relay_memory,
+            max_packet=config.max_packet,
+        )
+        self.filters = Filters(counters)
+        self.keys = KeyStore(os.urandom)
+        self.dialer = Dialer(self.node, counters)
+        self.envelope_bytes = Histogram(ENVELOPE_BYTES)
+        """Sizes of the envelopes that were good and new."""
+        self.requester = Requester(config.node.connection.node_key, counters)
+        self.history: History | None = None
+        self.rules = config.node.rules
+        """What we take; the peers' envelopes are judged by `node.status.rules`, which is slower."""
+        self.node.on_writable = self.relay.on_writable
+        self.node.status.known = self.relay.pool
+        if store is not None:
+            assert config.mail is not None
+            self.history = History(config.mail, store, counters, max_packet=config.max_packet)
+            store.on_room = self._resume
 
     async def close(self) -> None:
         """Take nothing more, finish the commit, confirm it, say goodbye to the peers."""
-        self.store.on_room = None
+        await self.dialer.close()
         self.node.quiesce()
-        for task in tuple(self._answering):
-            task.cancel()
-        await asyncio.gather(*self._answering, return_exceptions=True)
-        await self.store.close()
+        self.relay.close()
+        if self.history is not None:
+            await self.history.close()
+        await self.filters.close()
+        if self.store is not None:
+            self.store.on_room = None
+            await self.store.close()
         await self.node.close()
+
+    @property
+    def enode(self) -> Enode:
+        """Where others reach us, or as seen from this machine; the server has to listen."""
+        own = self.own_enode
+        return replace(own, host=self.config.external_host or own.host)
+
+    @property
+    def own_enode(self) -> Enode:
+        """Where the server listens, as seen from this machine."""
+        assert self.node.listening is not None
+        host, port = self.node.listening
+        own_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        identity = node_id(self.config.node.connection.node_key.public_key)
+        return Enode(identity, own_host, port, port)
+
+    # -- what an operator and the RPC API do --------------------------------------------------
+
+    def set_min_pow(self, min_pow: float) -> None:
+        """Take only envelopes of this PoW from now on; ValueError for less than 0."""
+        rules = Rules(
+            min_pow=min_pow,
+            min_pow_large=min_pow / LARGE_POW_RATIO,
+            max_envelope_size=self.rules.max_envelope_size,
+            interest=self.rules.interest,
+        )
+        self._change(replace(self.node.status.options, pow=min_pow), rules)
+
+    def set_max_envelope_size(self, size: int) -> None:
+        """Take and publish only envelopes of so many bytes from now on."""
+        rules = Rules(
+            min_pow=self.rules.min_pow,
+            min_pow_large=self.rules.min_pow_large,
+            max_envelope_size=size,
+            interest=self.rules.interest,
+        )
+        self._change(self.node.status.options, rules)
+
+    def _change(self, options: waku.StatusOptions, rules: Rules) -> None:
+        self.rules = rules
+        self.node.change_status(options, rules)
+
+    async def publish(self, envelope: bytes) -> None:
+        """Send an envelope of our own (its RLP) to the network.
+
+        Returns when it is in the archive too, if there is one that takes writes. PublishRefused
+        when our own rules, but for the topics that we want, refuse it.
+        """
+        rules = Rules(
+            min_pow=self.rules.min_pow,
+            min_pow_large=self.rules.min_pow_large,
+            max_envelope_size=self.rules.max_envelope_size,
+        )
+        batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
+        if batch.verdict(0) is Verdict.DUPLICATE:
+            return
+        if not batch.accepted:
+            raise PublishRefused(batch.verdict(0).name.lower().replace("_", " "))
+        self.relay.take(batch, None)
+        self.filters.offer(batch, p2p=False)
+        self.counters.add("envelopes_published")
+        if self.store is not None and not self.store.full:
+            archived = asyncio.Event()
+            self.store.put(batch, archived.set)
+            await archived.wait()
+
+    def send_direct(self, identity: bytes, envelope: bytes) -> None:
+        """Send an envelope (its RLP) to one connected peer, as a P2P Message; else PeerGone."""
+        link = self.connected(identity)
+        link.peer.deliver_history(join_list([envelope]))
+        link.flush()
+
+    def connected(self, identity: bytes) -> Link:
+        """The link to a peer (64 bytes of node id); PeerGone when it is not connected."""
+        link = self.node.links.get(identity)
+        if link is None or not link.ready:
+            raise PeerGone("the peer is not connected")
+        return link
 
     # -- node.Handler -------------------------------------------------------------------------
 
     def on_event(self, link: Link, event: Event) -> None:
         """Route what a ready peer did."""
         match event:
-            case Ready(hello, version):
-                self.counters.add("peers_connected")
-                log.debug("peer %s: %s, waku/%d", link.address, hello.client_id, version)
             case EnvelopesReceived(batch, batch_hash):
-                self._archive(link, batch, batch_hash)
-            case HistoryRequested(packet):
-                self._enqueue(link, packet)
+                self._receive(link, batch, batch_hash)
+            case HistoryRequested(packet) if self.history is not None:
+                self.history.request(link, packet)
+            case HistoryDelivered(batch):
+                self.counters.add("history_received", len(batch))
+                self.requester.heard(link)
+                self.filters.offer(batch, p2p=True)
+            case HistoryCompleted(completion):
+                self.requester.completed(link, completion)
+            case Ready(hello):
+                log.debug("peer %s: %s, %s", link.address, hello.client_id, link.peer.name)
+                link.peer.expects_confirmations = link.peer.settings.confirmations
+                self.relay.join(link)
+            case SettingsChanged():
+                self.relay.wishes_changed(link)
+            case Confirmed():
+                self.counters.add("confirmations_received")
             case _:
                 self.counters.add("packets_unasked")
 
     def on_gone(self, link: Link) -> None:
-        """Forget what the peer was waiting for."""
-        self.counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
+        """Forget the peer."""
+        self.relay.leave(link)
+        self.requester.leave(link)
+        if self.history is not None:
+            self.history.leave(link)
 
-    # -- archiving ----------------------------------------------------------------------------
+    # -- envelopes ----------------------------------------------------------------------------
 
-    def _archive(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
+    def _receive(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
+        traffic = self.config.node.traffic
+        if traffic is not None and traffic.by_topic:
+            sizes = batch.topic_sizes()
+            traffic.check_topics(link.node_id, link.address, sizes, time.monotonic())
+        store = self.store
+        shed = store is not None and (store.overfull or (store.full and bool(store.degraded)))
+        if not shed:
+            self.relay.take(batch, link)
         self.counters.add("envelopes_received", len(batch))
         for verdict, count in batch.rejections.items():
             self.counters.add(f"envelopes_{verdict.name.lower()}", count)
-        if not batch.accepted:
-            self._confirm(link, batch, batch_hash)
-        elif self.store.overfull or (self.store.full and self.store.degraded):
+        if shed:
             # Not confirmed, so the sender knows; to wait would keep requests from being read.
             self.counters.add("envelopes_shed", batch.accepted)
-        else:
-            self.store.put(batch, lambda: self._confirm(link, batch, batch_hash))
-            if self.store.full and not self.store.degraded:
+            return
+        if batch.accepted:
+            self.envelope_bytes.add_counts(batch.sizes(ENVELOPE_BYTES), batch.accepted_size)
+            self.filters.offer(batch, p2p=False)
+        if store is not None:
+            store.put(batch, lambda: self._confirm(link, batch, batch_hash))
+            if store.full and not store.degraded:
                 self.node.hold(link)
 
     def _confirm(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
@@ -138,100 +267,6 @@ class Mailserver:
 
     def _resume(self) -> None:
         """The store has room, or none for long: whoever was held is read again."""
-        self.node.release(lambda: not self.store.full or bool(self.store.degraded))
-
-    # -- answering ----------------------------------------------------------------------------
-
-    def _enqueue(self, link: Link, packet: bytes) -> None:
-        """Queue a request behind those of the same peer; one task at a time answers a peer."""
-        self.counters.add("requests_received")
-        waiting = self._waiting.get(link)
-        if waiting is None:
-            self._waiting[link] = deque((packet,))
-            task = asyncio.get_running_loop().create_task(self._answer_all(link))
-            self._answering.add(task)
-            task.add_done_callback(self._answered)
-        elif len(waiting) < self.config.max_waiting:
-            waiting.append(packet)
-        else:
-            refusal = TooManyRequests("too many requests are waiting", mail.identify(packet))
-            self._refuse(link, refusal)
-
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        self._answering.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("answering a peer failed", exc_info=error)
-
-    async def _answer_all(self, link: Link) -> None:
-        """Answer the requests of one peer in the order in which they came."""
-        try:
-            while waiting := self._waiting.get(link):
-                await self._answer(link, waiting.popleft())
-                await link.drain()
-        except PeerGone:
-            self.counters.add("requests_abandoned")
-        finally:
-            self.counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
-
-    async def _answer(self, link: Link, packet: bytes) -> None:
-        now = time.time()
-        try:
-            request = mail.read_request(packet, self.config.keys, self.config.policy, int(now))
-            if not self._limiter.take((link.node_id, link.address), now):
-                raise RateLimited(
-                    "request rate limit exceeded", request.request_id, request.dialect
-                )
-            completion = await self._deliver(link, request, int(now))
-        except RequestError as error:
-            self._refuse(link, error)
-        else:
-            self._complete(link, completion, request.dialect)
-            self.counters.add("requests_completed")
-
-    async def _deliver(self, link: Link, request: Request, now: int) -> Completion:
-        """Send page after page; answers what completes them."""
-        query = Query(
-            request.lower,
-            request.resolved_upper(now),
-            topics=request.topics or None,
-            bloom=request.bloom or None,
-        )
-        remaining = request.limit
-        position = request.cursor
-        last_hash = ZERO_HASH
-        while True:
-            try:
-                page = await self.store.page(
-                    query,
-                    position,
-                    limit=remaining if request.batch else min(remaining, 1),
-                    max_bytes=self.config.max_packet,
-                )
-            except ArchiveError as error:
-                log.error("a request failed: %s", error)
-                text = "the archive could not be read"
-                raise HistoryUnavailable(text, request.request_id, request.dialect) from error
-            position = page.position
-            if page.count:
-                link.peer.deliver_history(page.packet)
-                self.counters.add("envelopes_delivered", page.count)
-                self.counters.add("bytes_delivered", len(page.packet))
-                remaining -= page.count
-                last_hash = page.last_hash
-            if page.state is PageState.EXHAUSTED:
-                return Completion(request.request_id, last_hash)
-            if page.state is PageState.MORE and not remaining:
-                return Completion(request.request_id, last_hash, position)
-            await link.drain()
-
-    def _refuse(self, link: Link, error: RequestError) -> None:
-        """Answer a request with an error."""
-        self.counters.add("requests_failed")
-        self.counters.add(error.counter)
-        log.debug("peer %s: request refused: %s", link.address, error)
-        completion = Completion(error.request_id, error=str(error))
-        self._complete(link, completion, error.dialect or Dialect.BYTES)
-
-    def _complete(self, link: Link, completion: Completion, dialect: Dialect) -> None:
-        link.peer.complete_history(completion.encode(self.config.dialect or dialect))
-        link.flush()
+        store = self.store
+        assert store is not None
+        self.node.release(lambda: not store.full or bool(store.degraded))

@@ -24,6 +24,7 @@ from wakumail.archive import Appended, Archive, Page, Query
 from wakumail.counters import Counters
 from wakumail.envelope import Batch
 from wakumail.errors import ArchiveError
+from wakumail.histograms import SECONDS, Histogram
 from wakumail.request import AFTER_ALL
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ class Store:
         """Called on the loop when a full queue has room again, or the disk refuses writes."""
         self.on_broken: Callable[[], None] | None = None
         """Called on the loop when the writer has died of an error of ours."""
+        self.commit_seconds = Histogram(SECONDS)
+        """How long commits take."""
         self._counters = counters
         self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
         self._retention = retention
@@ -123,6 +126,11 @@ class Store:
         self._writer.start()
 
     @property
+    def queued_bytes(self) -> int:
+        """Bytes of memory that wait for their commit."""
+        return self._queued_bytes
+
+    @property
     def full(self) -> bool:
         """Whether the queue is over its bound; whoever feeds it should pause until `on_room`."""
         return self._queued_bytes >= MAX_QUEUED_BYTES
@@ -135,8 +143,12 @@ class Store:
     def put(self, batch: Batch, done: Done) -> None:
         """Queue the accepted envelopes of `batch`; `done` runs on the loop once they are on disk.
 
+        So is a batch that has none accepted: the duplicates in it may still wait for their commit.
         `done` never runs when the store is closed before the disk took the batch.
         """
+        if not batch.accepted and not self._queued_bytes:
+            done()
+            return
         with self._changed:
             self._queue.append((batch, done))
             self._queued_bytes += cost(batch)
@@ -228,7 +240,8 @@ class Store:
             except ArchiveError as error:
                 self._loop.call_soon_threadsafe(self._failed, str(error))
             else:
-                self._loop.call_soon_threadsafe(self._committed, entries, appended)
+                seconds = time.monotonic() - self._last_commit
+                self._loop.call_soon_threadsafe(self._committed, entries, appended, seconds)
                 return True
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, timeout=RETRY_INTERVAL):
@@ -238,13 +251,14 @@ class Store:
 
     # -- on the loop --------------------------------------------------------------------------
 
-    def _committed(self, entries: list[Entry], appended: Appended) -> None:
+    def _committed(self, entries: list[Entry], appended: Appended, seconds: float) -> None:
+        self.commit_seconds.add(seconds)
         if self.degraded:
             log.warning("the archive takes writes again")
             self.degraded = ""
         self._counters.add("commits")
         self._counters.add("envelopes_archived", appended.stored)
-        self._counters.add("envelopes_duplicate", appended.duplicates)
+        self._counters.add("envelopes_archived_before", appended.duplicates)
         self._reporting += 1
         self._reported.clear()
         self._report(iter(entries))

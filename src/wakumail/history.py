@@ -1,0 +1,200 @@
+"""History: answers the P2P Requests of peers from the archive, page after page."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from wakumail import mail
+from wakumail.archive import PageState, Query
+from wakumail.completion import ZERO_HASH, Completion
+from wakumail.counters import Counters
+from wakumail.errors import ArchiveError, PeerGone
+from wakumail.histograms import ANSWER_BYTES, SECONDS, Histogram
+from wakumail.limits import RateLimiter
+from wakumail.link import Link
+from wakumail.mail import Dialect, Request, RequestKeys, RequestPolicy
+from wakumail.request import RequestError
+from wakumail.store import Store
+from wakumail.traffic import host_of
+
+log = logging.getLogger(__name__)
+
+
+class TooManyRequests(RequestError):
+    """More requests of one peer are waiting than the server keeps."""
+
+    counter = "requests_too_many_waiting"
+
+
+class RateLimited(RequestError):
+    """The peer, or its address, asks more often than the operator allows."""
+
+    counter = "requests_rate_limited"
+
+
+class HistoryUnavailable(RequestError):
+    """The archive could not be read."""
+
+    counter = "requests_archive_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class MailConfig:
+    """How requests are opened, limited and answered."""
+
+    keys: RequestKeys
+    policy: RequestPolicy = field(default_factory=RequestPolicy)
+    dialect: Dialect | None = None
+    """Force the form of every completion; None answers in the dialect of the request."""
+    max_waiting: int = 16
+    """Requests of one peer that may wait for their turn."""
+    requests_per_second: float = 0.0
+    """Requests per second of one peer, and of one address; 0 sets no limit."""
+
+
+class History:
+    """Answers requests: those of one peer in their order, those of all peers side by side.
+
+    `max_packet`: bytes of a P2P Messages packet.
+    """
+
+    def __init__(
+        self, config: MailConfig, store: Store, counters: Counters, *, max_packet: int
+    ) -> None:
+        self.config = config
+        self.answer_seconds = Histogram(SECONDS)
+        """How long answers take, from the request's turn to its completion."""
+        self.answer_bytes = Histogram(ANSWER_BYTES)
+        """Sizes of all packets of an answer."""
+        self.read_seconds = Histogram(SECONDS)
+        """How long a page takes to read."""
+        self.send_seconds = Histogram(SECONDS)
+        """How long it takes until the peer wants the next page."""
+        self._max_packet = max_packet
+        self._store = store
+        self._counters = counters
+        self._limiter = RateLimiter(config.requests_per_second)
+        self._waiting: dict[Link, deque[bytes]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Break off what is being answered."""
+        for task in tuple(self._answering):
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+
+    def request(self, link: Link, packet: bytes) -> None:
+        """Queue a request behind those of the same peer; one task at a time answers a peer."""
+        self._counters.add("requests_received")
+        waiting = self._waiting.get(link)
+        if waiting is None:
+            self._waiting[link] = deque((packet,))
+            task = asyncio.get_running_loop().create_task(self._answer_all(link))
+            self._answering.add(task)
+            task.add_done_callback(self._answered)
+        elif len(waiting) < self.config.max_waiting:
+            waiting.append(packet)
+        else:
+            refusal = TooManyRequests("too many requests are waiting", mail.identify(packet))
+            self._refuse(link, refusal)
+
+    def leave(self, link: Link) -> None:
+        """Forget what a peer that is gone was waiting for."""
+        self._counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("answering a peer failed", exc_info=error)
+
+    async def _answer_all(self, link: Link) -> None:
+        """Answer the requests of one peer in the order in which they came."""
+        try:
+            while waiting := self._waiting.get(link):
+                await self._answer(link, waiting.popleft())
+                await link.drain()
+        except PeerGone:
+            self._counters.add("requests_abandoned")
+        finally:
+            self._counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
+
+    async def _answer(self, link: Link, packet: bytes) -> None:
+        now = time.time()
+        started = time.monotonic()
+        try:
+            request = mail.read_request(packet, self.config.keys, self.config.policy, int(now))
+            if not self._limiter.take((link.node_id, host_of(link.address)), now):
+                raise RateLimited(
+                    "request rate limit exceeded", request.request_id, request.dialect
+                )
+            completion = await self._deliver(link, request, int(now))
+        except RequestError as error:
+            self._refuse(link, error)
+        else:
+            self._complete(link, completion, request.dialect)
+            self._counters.add("requests_completed")
+            self.answer_seconds.add(time.monotonic() - started)
+
+    async def _deliver(self, link: Link, request: Request, now: int) -> Completion:
+        """Send page after page; answers what completes them."""
+        self._count_query(request)
+        query = Query(
+            request.lower,
+            request.resolved_upper(now),
+            topics=request.topics or None,
+            bloom=request.bloom or None,
+        )
+        remaining = request.limit
+        position = request.cursor
+        last_hash = ZERO_HASH
+        size = 0
+        while True:
+            began = time.monotonic()
+            try:
+                page = await self._store.page(
+                    query,
+                    position,
+                    limit=remaining if request.batch else min(remaining, 1),
+                    max_bytes=self._max_packet,
+                )
+            except ArchiveError as error:
+                log.error("a request failed: %s", error)
+                text = "the archive could not be read"
+                raise HistoryUnavailable(text, request.request_id, request.dialect) from error
+            self.read_seconds.add(time.monotonic() - began)
+            position = page.position
+            if page.count:
+                size += len(page.packet)
+                link.peer.deliver_history(page.packet)
+                self._counters.add("envelopes_delivered", page.count)
+                self._counters.add("bytes_delivered", len(page.packet))
+                remaining -= page.count
+                last_hash = page.last_hash
+            if page.state is PageState.EXHAUSTED or (
+                page.state is PageState.MORE and not remaining
+            ):
+                self.answer_bytes.add(size)
+                cursor = b"" if page.state is PageState.EXHAUSTED else position
+                return Completion(request.request_id, last_hash, cursor)
+            began = time.monotonic()
+            await link.drain()
+            self.send_seconds.add(time.monotonic() - began)
+
+    def _count_query(self, request: Request) -> None:
+        kind = "topics" if request.topics else "bloom"
+        self._counters.add(f"queries_{kind}_cursor" if request.cursor else f"queries_{kind}")
+        self._counters.add("requests_batched", request.batch)
+
+    def _refuse(self, link: Link, error: RequestError) -> None:
+        """Answer a request with an error."""
+        self._counters.add("requests_failed")
+        self._counters.add(error.counter)
+        log.debug("peer %s: request refused: %s", link.address, error)
+        completion = Completion(error.request_id, error=str(error))
+        self._complete(link, completion, error.dialect or Dialect.BYTES)
+
+    def _complete(self, link: Link, completion: Completion, dialect: Dialect) -> None:
+        link.peer.complete_history(completion.encode(self.config.dialect or dialect))
+        link.flush()

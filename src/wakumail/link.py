@@ -1,0 +1,335 @@
+"""A link: one transport and the Waku peer behind it. The one file that touches transports.
+
+Bytes come in through the buffer of the connection's frame codec, events go to whom the link
+belongs (the node, in node.py), and what the connection has to send goes out.
+"""
+
+import asyncio
+import time
+from typing import Protocol, cast
+
+from wakumail.connection import Authenticated, Closed
+from wakumail.enode import Enode
+from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
+from wakumail.peer import Event, Peer, Ready
+from wakumail.waku import StatusOptions
+
+WRITE_TIMEOUT = 20.0
+"""Seconds within which a peer has to read MIN_PROGRESS of a full write buffer (Go gives 20 s)."""
+
+MIN_PROGRESS = 64 << 10
+"""Bytes: a phone on a bad line reads so much in WRITE_TIMEOUT."""
+
+WRITE_HIGH_WATER = 256 << 10
+"""Bytes unread by a peer above which `drain` waits."""
+
+MAX_UNREAD = 8 << 20
+"""Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound."""
+
+TURN = 0.005
+"""Seconds of events that a link may take before the others get their turn."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
+
+
+class StalledPeer(ProtocolError):
+    """The peer does not read what it is sent."""
+
+    counter = "connections_stalled"
+    reason = DisconnectReason.TCP_ERROR
+
+
+class Owner(Protocol):
+    """Whom links belong to: the node."""
+
+    def make_peer(self, link: "Link", now: float) -> Peer:
+        """The peer for a new socket; `now` is the loop's clock."""
+
+    def admit_socket(self, link: "Link") -> None:
+        """A socket is open, and the handshake about to begin."""
+
+    def admit_peer(self, link: "Link") -> None:
+        """A peer has shown who it is: accept or disconnect it."""
+
+    def on_event(self, link: "Link", event: Event) -> None:
+        """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
+
+    def writable(self, link: "Link") -> None:
+        """A peer that had left too much unread has read most of it."""
+
+    def count_receiving(self, link: "Link", size: int) -> None:
+        """The link's buffer for frames has `size` bytes now."""
+
+    def count_end(self, closed: Closed) -> None:
+        """A connection has ended."""
+
+    def forget(self, link: "Link") -> None:
+        """A socket is closed."""
+
+
+class Link(asyncio.BufferedProtocol):
+    """One transport and the peer behind it."""
+
+    def __init__(self, owner: Owner, remote: Enode | None = None) -> None:
+        self.node_id = b""
+        self.remote = remote
+        """Whom we called; None for a peer that called us."""
+        self.address, self.port = "", 0
+        """Where the peer's socket is."""
+        self.local = ("", 0)
+        """Address and port of our end."""
+        self.opened_at = time.time()
+        """Unix seconds."""
+        self.ready = False
+        self.peer: Peer
+        self.closed: Closed | None = None
+        self.receiving = 0
+        """Bytes of its buffer for frames, as the node counts them."""
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._opened: asyncio.Future[None] | None = (
+            None if remote is None else self._loop.create_future()
+        )
+        self._gone = asyncio.Event()
+        self._paused = False
+        self._resting = False
+        self._room = asyncio.Event()
+        self._room.set()
+        self._stalled_until: float | None = None
+        self._unread = 0
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
+
+    # -- for the owner, and those above -----------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what the peer's connection has to send."""
+        data = self.peer.connection.data_to_send()
+        if data and not self._transport.is_closing():
+            self._transport.writelines(data)
+            if self._transport.get_write_buffer_size() > MAX_UNREAD:
+                self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
+
+    def update_status(self, changed: StatusOptions) -> None:
+        """Tell the peer how we have changed; the connection may end over it."""
+        self.peer.update_status(changed)
+        self._pump()
+
+    async def drain(self) -> None:
+        """Flush, and wait until the peer has read most of it; PeerGone when it never will."""
+        self.flush()
+        await self._room.wait()
+        if self.closed is not None:
+            raise PeerGone(describe(self.closed))
+
+    def pause(self) -> None:
+        """Stop reading from the peer; what it sent already stays where it is."""
+        self._paused = True
+        self._read(False)
+
+    def resume(self) -> None:
+        """Read again, beginning with what is buffered."""
+        self._paused = False
+        self.peer.connection.touch(self._loop.time())
+        self._read(not self._resting)
+        self._pump()
+
+    def disconnect(self, reason: DisconnectReason) -> None:
+        """Say goodbye and close; what came and was not looked at yet is dropped."""
+        self._paused = self._resting = False
+        self.peer.connection.disconnect(reason)
+        self._pump()
+
+    def drop(self, error: ProtocolError) -> None:
+        """Close at once: the peer does not read what we would say."""
+        self._paused = self._resting = False
+        self.peer.connection.fail(error)
+        self._pump()
+        self._transport.abort()
+
+    async def opened(self) -> None:
+        """Wait until an outgoing link is ready; PeerGone with the reason when it fails."""
+        assert self._opened is not None
+        await self._opened
+
+    async def gone(self) -> None:
+        """Wait until the socket is closed."""
+        await self._gone.wait()
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the peer called us."""
+        return self.remote is None
+
+    @property
+    def writable(self) -> bool:
+        """Whether the peer has read most of what it was sent, and will be sent more."""
+        return self._room.is_set() and self.closed is None
+
+    # -- asyncio.BufferedProtocol -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open: begin the handshake, if there is room for one more."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.address, self.port = endpoint(transport.get_extra_info("peername"))
+        self.local = endpoint(transport.get_extra_info("sockname"))
+        self.peer = self._owner.make_peer(self, self._loop.time())
+        self._owner.admit_socket(self)
+        self._pump()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go: the connection's own buffer, so nothing is copied."""
+        return self.peer.connection.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes came."""
+        self.peer.connection.buffer_updated(nbytes, self._loop.time())
+        self._pump()
+        self._owner.count_receiving(self, self.peer.connection.capacity)
+
+    def eof_received(self) -> bool:
+        """The peer sends no more."""
+        self.peer.connection.eof(self._loop.time())
+        self._pump()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed: take what came before, or drop it if there is no room for it."""
+        self.peer.connection.eof(self._loop.time())
+        while self.closed is None:
+            if self._paused:
+                self.peer.connection.abandon()
+            self._paused = self._resting = False
+            self._pump()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._room.set()
+        self._owner.forget(self)
+        self._gone.set()
+
+    def pause_writing(self) -> None:
+        """The peer reads more slowly than we write."""
+        self._room.clear()
+        self._unread = self._transport.get_write_buffer_size()
+        self._stalled_until = self._loop.time() + WRITE_TIMEOUT
+        self._arm_timer()
+
+    def resume_writing(self) -> None:
+        """The peer has read most of it."""
+        self._stalled_until = None
+        self._room.set()
+        self._owner.writable(self)
+
+    # -- the middle ---------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Take events until there are none, the handler pauses this link, or TURN is over."""
+        turn_ends = time.monotonic() + TURN
+        while not self._paused and not self._resting and self.closed is None:
+            event = self.peer.next_event(self._loop.time(), int(time.time()))
+            if event is None:
+                break
+            self._on_event(event)
+            if time.monotonic() > turn_ends:
+                self._rest()
+        self.flush()
+        self._arm_timer()
+
+    def _rest(self) -> None:
+        """Let the others have their turn, then go on."""
+        self._resting = True
+        self._read(False)
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._resting:
+            self._resting = False
+            self._read(not self._paused)
+            self._pump()
+
+    def _read(self, wanted: bool) -> None:
+        if self._transport.is_closing() or wanted == self._transport.is_reading():
+            return
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Authenticated(identity):
+                self.node_id = identity
+                self._owner.admit_peer(self)
+            case Closed():
+                self._on_closed(event)
+            case _:
+                if isinstance(event, Ready):
+                    self._on_ready()
+                try:
+                    self._owner.on_event(self, event)
+                except ProtocolError as error:
+                    self.peer.connection.fail(error)
+
+    def _on_ready(self) -> None:
+        self.ready = True
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+
+    def _on_closed(self, event: Closed) -> None:
+        self.closed = event
+        self._owner.count_end(event)
+        self.flush()
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(PeerGone(describe(event)))
+        self._room.set()
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def _arm_timer(self) -> None:
+        if self.closed is not None:
+            return
+        times = (self.peer.next_timer(), self._stalled_until)
+        due = min((t for t in times if t is not None), default=None)
+        if due is not None and (self._timer is None or due < self._due):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._due = due
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if self._stalled_until is not None and now >= self._stalled_until:
+            unread = self._transport.get_write_buffer_size()
+            if unread > self._unread - MIN_PROGRESS:
+                self.drop(StalledPeer(f"less than {MIN_PROGRESS} bytes read in {WRITE_TIMEOUT} s"))
+                return
+            self._unread, self._stalled_until = unread, now + WRITE_TIMEOUT
+        if self._paused or self._resting:
+            # It is we who do not read: the peer is not silent, and must not take us for it.
+            self.peer.connection.touch(now)
+        self.peer.handle_timer(now)
+        self._pump()
+
+
+def endpoint(name: tuple[object, ...] | None) -> tuple[str, int]:
+    """Address and port of a socket's name; an IPv4 address stays one on an IPv6 socket."""
+    host, port = (name or ("?", 0))[:2]
+    return str(host).removeprefix("::ffff:"), int(str(port))
+
+
+def describe(closed: Closed) -> str:
+    """Why a connection ended, for a person."""
+    if closed.error is not None:
+        return str(closed.error) or closed.error.counter
+    if closed.reason is None:
+        return "the connection was lost"
+    try:
+        text = DisconnectReason(closed.reason).name.lower().replace("_", " ")
+    except ValueError:
+        text = f"reason {closed.reason}"
+    return f"disconnected by {'the peer' if closed.by_peer else 'us'}: {text}"

@@ -1,0 +1,171 @@
+"""The relay: live envelopes go to every peer that wants them and does not have them (6/WAKU1).
+
+The pool (compiled) knows what is live and who has it. Here is when it is asked: at once when
+envelopes come after a rest, otherwise every INTERVAL, so that a busy node sends them in batches.
+A peer that reads slowly is passed over until it has caught up; what expires meanwhile it never
+sees, and what waits for it waits in the pool, which has a bound for all peers together.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wakumail.counters import Counters
+from wakumail.envelope import Batch
+from wakumail.link import Link
+from wakumail.pool import Pool
+from wakumail.traffic import Pace
+
+INTERVAL = 0.1
+"""Seconds between two rounds to the peers (status-go: 0.3)."""
+
+REOFFER_INTERVAL = 1.0
+"""Seconds between two changes of one peer's wishes that are acted on: each has it offered all that
+is live."""
+
+EXPIRY_INTERVAL = 1.0
+"""Seconds between two looks for what has expired."""
+
+TURN = 0.005
+"""Seconds of a round before others get their turn on the loop."""
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """A peer as the relay sees it."""
+
+    link: Link
+    slot: int
+    pace: Pace
+    wishes_changed: bool = True
+    """Whether the pool does not know yet what the peer wants now."""
+    next_offer: float = 0.0
+    has_topic_limits: bool = False
+
+
+class Relay:
+    """Sends live envelopes on; on one event loop.
+
+    A light node relays nothing but what it publishes itself (6/WAKU1, "Light Node Field").
+    """
+
+    def __init__(self, counters: Counters, *, light: bool, max_bytes: int, max_packet: int) -> None:
+        self.pool = Pool(max_bytes=max_bytes)
+        self._counters = counters
+        self._light = light
+        self._max_packet = max_packet
+        self._loop = asyncio.get_running_loop()
+        self._listeners: dict[Link, Listener] = {}
+        self._round: asyncio.Handle | None = None
+        self._last_round = 0.0
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Send nothing more."""
+        for timer in (self._round, self._expiry):
+            if timer is not None:
+                timer.cancel()
+        self._listeners.clear()
+
+    # -- peers --------------------------------------------------------------------------------
+
+    def join(self, link: Link) -> None:
+        """A peer is ready: offer it what is live."""
+        pace = Pace(link.peer.settings, self._loop.time())
+        self._listeners[link] = Listener(link, self.pool.join(), pace)
+        self._plan_round()
+
+    def leave(self, link: Link) -> None:
+        """A peer is gone."""
+        if (listener := self._listeners.pop(link, None)) is not None:
+            self.pool.leave(listener.slot)
+
+    def wishes_changed(self, link: Link) -> None:
+        """A peer has sent a Status Update."""
+        listener = self._listeners[link]
+        listener.pace = Pace(link.peer.settings, self._loop.time())
+        listener.wishes_changed = True
+        self._plan_round()
+
+    def on_writable(self, link: Link) -> None:
+        """A peer that was passed over has caught up."""
+        if link in self._listeners:
+            self._plan_round()
+
+    # -- envelopes ----------------------------------------------------------------------------
+
+    def take(self, batch: Batch, sender: Link | None) -> None:
+        """Relay what is new in a batch; None for our own. What is not becomes DUPLICATE in it."""
+        if self._light and sender is not None:
+            return
+        slot = None if sender is None else self._listeners[sender].slot
+        if self.pool.add(batch, slot, int(time.time())):
+            self._plan_round()
+            if self._expiry is None:
+                self._expiry = self._loop.call_later(EXPIRY_INTERVAL, self._expire)
+
+    def _expire(self) -> None:
+        self.pool.expire(int(time.time()))
+        self._expiry = None
+        if self.pool.envelopes:
+            self._expiry = self._loop.call_later(EXPIRY_INTERVAL, self._expire)
+
+    # -- rounds -------------------------------------------------------------------------------
+
+    def _plan_round(self) -> None:
+        if self._round is None:
+            due = self._last_round + INTERVAL
+            self._round = self._loop.call_at(max(due, self._loop.time()), self._begin_round)
+
+    def _begin_round(self) -> None:
+        self._last_round = self._loop.time()
+        self._go_round(iter(tuple(self._listeners.values())), False)
+
+    def _go_round(self, listeners: Iterator[Listener], waiting: bool) -> None:
+        """Serve the peers until the turn is over; `waiting`: some have to be asked again."""
+        turn_ends = time.monotonic() + TURN
+        for listener in listeners:
+            waiting |= not self._serve(listener)
+            if time.monotonic() > turn_ends:
+                self._round = self._loop.call_soon(self._go_round, listeners, waiting)
+                return
+        self._round = None
+        if waiting:
+            self._plan_round()
+
+    def _serve(self, listener: Listener) -> bool:
+        """Send a peer all that it wants; False when it has to be asked again, at the next round."""
+        link, now = listener.link, self._loop.time()
+        if link not in self._listeners:
+            return True
+        if listener.wishes_changed:
+            if now < listener.next_offer:
+                return False
+            self._tell_wishes(listener, now)
+        while link.writable:
+            if not listener.pace.allows(now):
+                return False
+            packet = self.pool.take(
+                listener.slot,
+                max_bytes=min(self._max_packet, listener.pace.burst or self._max_packet),
+                now=int(time.time()),
+            )
+            if packet is None:
+                # Of a topic of which the peer has had enough there may be more in a second.
+                return not (listener.has_topic_limits and self.pool.envelopes)
+            listener.pace.spend(len(packet), now)
+            self._counters.add("packets_relayed")
+            self._counters.add("bytes_relayed", len(packet))
+            link.peer.send_messages(packet)
+            link.flush()
+        return True
+
+    def _tell_wishes(self, listener: Listener, now: float) -> None:
+        settings = listener.link.peer.settings
+        self.pool.set_interest(listener.slot, settings.interest, settings.pow)
+        envelopes, size = settings.packet_rate_limits.topic, settings.bytes_rate_limits.topic
+        self.pool.set_topic_limits(listener.slot, envelopes, size)
+        listener.has_topic_limits = bool(envelopes or size)
+        listener.wishes_changed = False
+        listener.next_offer = now + REOFFER_INTERVAL
