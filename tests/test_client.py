@@ -3,77 +3,69 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from tests.envelopes import make
-from tests.puppet import asynchronous, connection_config
-from wakumail import client, mail, rlp, waku
-from wakumail.client import AnswerTimeout, MailPeer, RequestRefused, Wanted, connect
+from tests.puppet import asynchronous, eventually
+from tests.scripted import (
+    OnBatch,
+    OnRequest,
+    Scripted,
+    archive_of,
+    complete,
+    packet,
+    scripted,
+    silent,
+    stall,
+)
+from wakumail import answer, client, waku
+from wakumail.client import ANSWER_TIMEOUT, MailPeer, RequestRefused, Wanted, connect
 from wakumail.completion import Completion, Dialect
-from wakumail.counters import Counters
-from wakumail.enode import Enode
-from wakumail.envelope import Envelope, Rules
-from wakumail.errors import DisconnectReason, PeerGone
-from wakumail.keys import generate, node_id
-from wakumail.node import Link, Node, NodeConfig
-from wakumail.peer import EnvelopesReceived, Event, HistoryRequested
-from wakumail.waku import StatusOptions
+from wakumail.envelope import Envelope, make_envelope
+from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
+from wakumail.keys import generate
+from wakumail.link import Link
+from wakumail.mail import Request
+from wakumail.message import seal
 
 TOPIC = b"topi"
 NOW = int(time.time())
 WANTED = Wanted(NOW - 3600, NOW + 60, (TOPIC,), limit=100)
-Answer = Callable[[Link, bytes], None]
-
-
-class Handler:
-    """Does to each request, and each batch, what the test says."""
-
-    def __init__(self, on_request: Answer | None, on_batch: Answer | None) -> None:
-        self.on_request = on_request
-        self.on_batch = on_batch
-        self.requests = 0
-
-    def on_event(self, link: Link, event: Event) -> None:
-        match event:
-            case HistoryRequested(packet) if self.on_request is not None:
-                self.requests += 1
-                self.on_request(link, mail.identify(packet))
-            case EnvelopesReceived(_, batch_hash) if self.on_batch is not None:
-                self.on_batch(link, batch_hash)
-        link.flush()
-
-    def on_gone(self, link: Link) -> None:
-        pass
 
 
 @asynccontextmanager
 async def mailserver(
-    on_request: Answer | None = None, on_batch: Answer | None = None
-) -> AsyncIterator[tuple[MailPeer, Handler]]:
+    on_request: OnRequest | None = None,
+    on_batch: OnBatch | None = None,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> AsyncIterator[tuple[MailPeer, Scripted]]:
     """A client connected to a mailserver that behaves as told."""
-    key = generate(os.urandom)
-    handler = Handler(on_request, on_batch)
-    options = StatusOptions(pow=0.0, confirmations=True)
-    config = NodeConfig(connection_config(key), options, Rules(min_pow=0.0, min_pow_large=0.0))
-    node = Node(config, handler, Counters())
-    host, port = await node.listen("127.0.0.1", 0)
-    try:
-        async with connect(Enode(node_id(key.public_key), host, port, port)) as peer:
-            yield peer, handler
-    finally:
-        await node.close()
+    async with scripted(on_request, on_batch) as server, connect(server.enode) as peer:
+        peer.answer_timeout = answer_timeout
+        yield peer, server
 
 
-def packet(envelopes: list[Envelope]) -> bytes:
-    return rlp.join_list([envelope.rlp for envelope in envelopes])
+def trickle(packets: Sequence[Sequence[Envelope]]) -> OnRequest:
+    """Sends so many packets, one every 10 ms, and never completes."""
+
+    async def send(link: Link) -> None:
+        for envelopes in packets:
+            if link.closed is not None:
+                return
+            link.peer.deliver_history(packet(envelopes))
+            link.flush()
+            await asyncio.sleep(0.01)
+
+    tasks: list[asyncio.Task[None]] = []
+    return lambda link, request: tasks.append(asyncio.create_task(send(link)))
 
 
-def complete(link: Link, request_id: bytes, cursor: bytes = b"") -> None:
-    completion = Completion(request_id, cursor=cursor)
-    link.peer.complete_history(completion.encode(Dialect.LIST))
+def envelope_of(data: bytes) -> Envelope:
+    return make_envelope(NOW + 30, 50, TOPIC, data, 0)
 
 
 @asynchronous
@@ -81,10 +73,10 @@ async def test_what_was_not_asked_for_is_left_out() -> None:
     wanted, others = make(5, [TOPIC]), make(4, [b"else"])
     old = make(3, [TOPIC], created=NOW - 7200)
 
-    def answer(link: Link, request_id: bytes) -> None:
+    def answer(link: Link, request: Request) -> None:
         link.peer.deliver_history(packet(others + wanted))
         link.peer.deliver_history(packet(old))
-        complete(link, request_id)
+        complete(link, request)
 
     async with mailserver(answer) as (peer, _):
         page = await peer.request(WANTED)
@@ -94,7 +86,7 @@ async def test_what_was_not_asked_for_is_left_out() -> None:
 
 @asynchronous
 async def test_more_than_was_asked_for_ends_the_connection() -> None:
-    def answer(link: Link, request_id: bytes) -> None:
+    def answer(link: Link, request: Request) -> None:
         for seed in range(30):
             link.peer.deliver_history(packet(make(10, [TOPIC], seed=seed)))
 
@@ -105,43 +97,110 @@ async def test_more_than_was_asked_for_ends_the_connection() -> None:
 
 
 @asynchronous
-async def test_a_silent_mailserver_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.05)
-    async with mailserver(lambda link, request_id: None) as (peer, _):
+async def test_a_silent_mailserver_is_given_up() -> None:
+    async with mailserver(stall, answer_timeout=0.05) as (peer, _):
+        with pytest.raises(AnswerTimeout, match="stalled after 0 envelopes"):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_the_answer_to_a_cancelled_request_is_not_taken_for_the_next() -> None:
+    async with mailserver(stall) as (peer, server):
+        request = asyncio.create_task(peer.request(WANTED))
+        await eventually(lambda: len(server.requests) == 1)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        with pytest.raises(PeerGone):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_one_that_says_nothing_at_all() -> None:
+    with silent() as enode, pytest.raises(AnswerTimeout, match=r"not connected within 0\.05 s"):
+        async with connect(enode, answer_timeout=0.05):
+            pass
+
+
+@asynchronous
+async def test_empty_packets_are_no_progress() -> None:
+    async with mailserver(trickle([[]] * 1000), answer_timeout=0.1) as (peer, _):
         with pytest.raises(AnswerTimeout):
             await peer.request(WANTED)
 
 
 @asynchronous
-async def test_empty_packets_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.2)
-
-    def answer(link: Link, request_id: bytes) -> None:
-        if link.closed is None:
-            link.peer.deliver_history(rlp.join_list([]))
-            link.flush()
-            asyncio.get_running_loop().call_later(0.01, answer, link, request_id)
-
-    async with mailserver(answer) as (peer, _):
-        with pytest.raises(AnswerTimeout):
+async def test_a_trickle_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "PATIENCE", 2)
+    envelopes = make(200, [TOPIC])
+    async with mailserver(trickle([[e] for e in envelopes]), answer_timeout=0.2) as (peer, _):
+        with pytest.raises(AnswerTimeout, match=r"stalled after [1-9]\d* envelopes"):
             await peer.request(WANTED)
+
+
+@asynchronous
+async def test_nothing_unasked_is_taken() -> None:
+    envelopes = make(5, [TOPIC])
+
+    def push(link: Link) -> None:
+        for _ in range(20):
+            link.peer.deliver_history(packet(envelopes))
+        completion = Completion(bytes(32), cursor=b"c" * 36)
+        link.peer.complete_history(completion.encode(Dialect.BYTES))
+        link.peer.send_messages(packet(envelopes))
+
+    def answer(link: Link, request: Request) -> None:
+        archive_of([])(link, request)
+        push(link)
+
+    async with scripted(answer) as server:
+        server.on_ready = push
+        async with connect(server.enode) as peer:
+            for _ in range(2):
+                page = await peer.request(WANTED)
+                assert not page.envelopes
+                assert not page.foreign
+            await eventually(lambda: peer.counters["packets_unasked"] == 3 * 21)
+
+
+@asynchronous
+async def test_messages_are_opened() -> None:
+    password, private, author = bytes(32), generate(os.urandom), generate(os.urandom)
+    envelopes = [
+        envelope_of(seal(b"shared", key=password, sign_with=author, random=os.urandom)),
+        envelope_of(seal(b"private", key=private.public_key, random=os.urandom)),
+        envelope_of(seal(b"foreign", key=b"\1" * 32, random=os.urandom)),
+    ]
+    async with mailserver(archive_of(envelopes)) as (peer, _):
+        pages = peer.history(lower=NOW - 60, topics=[TOPIC], limit=2, keys=[password, private])
+        found = {
+            envelope: message
+            async for page in pages
+            for envelope, message in zip(page.envelopes, page.messages, strict=True)
+        }
+    shared, secret = found[envelopes[0]], found[envelopes[1]]
+    assert shared is not None
+    assert (shared.payload, shared.signer) == (b"shared", author.public_key)
+    assert secret is not None
+    assert (secret.payload, secret.recipient) == (b"private", private.public_key)
+    assert found[envelopes[2]] is None
 
 
 @asynchronous
 async def test_cursors_without_end() -> None:
-    def answer(link: Link, request_id: bytes) -> None:
-        complete(link, request_id, os.urandom(36))
+    def answer(link: Link, request: Request) -> None:
+        complete(link, request, os.urandom(36))
 
     async with mailserver(answer) as (peer, handler):
         with pytest.raises(RequestRefused, match="no end"):
             async for _page in peer.history(lower=NOW - 60, topics=[TOPIC]):
                 pass
-        assert handler.requests == client.MAX_EMPTY_PAGES
+        assert len(handler.requests) == client.MAX_EMPTY_PAGES
 
 
 @asynchronous
 async def test_a_cursor_that_stays_where_it_is() -> None:
-    async with mailserver(lambda link, request_id: complete(link, request_id, b"c" * 36)) as (
+    async with mailserver(lambda link, request: complete(link, request, b"c" * 36)) as (
         peer,
         _,
     ):
@@ -152,10 +211,10 @@ async def test_a_cursor_that_stays_where_it_is() -> None:
 
 @asynchronous
 async def test_completions_of_other_requests_are_not_ours() -> None:
-    def answer(link: Link, request_id: bytes) -> None:
-        complete(link, bytes(32))
+    def answer(link: Link, request: Request) -> None:
+        complete(link, replace(request, request_id=bytes(32)))
         link.peer.deliver_history(packet(make(2, [TOPIC])))
-        complete(link, request_id)
+        complete(link, request)
 
     async with mailserver(answer) as (peer, _):
         assert len((await peer.request(WANTED)).envelopes) == 2
@@ -164,8 +223,8 @@ async def test_completions_of_other_requests_are_not_ours() -> None:
 
 @asynchronous
 async def test_the_words_of_a_mailserver_do_not_steer_the_terminal() -> None:
-    def answer(link: Link, request_id: bytes) -> None:
-        completion = Completion(request_id, error="no\x1b[2J\nok: all is well")
+    def answer(link: Link, request: Request) -> None:
+        completion = Completion(request.request_id, error="no\x1b[2J\nok: all is well")
         link.peer.complete_history(completion.encode(Dialect.BYTES))
 
     async with mailserver(answer) as (peer, _):
@@ -199,9 +258,8 @@ async def test_a_mailserver_that_goes_away_while_we_post() -> None:
 
 
 @asynchronous
-async def test_no_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.05)
-    async with mailserver(on_batch=lambda link, batch_hash: None) as (peer, _):
+async def test_no_confirmation() -> None:
+    async with mailserver(None, lambda link, batch_hash: None, answer_timeout=0.05) as (peer, _):
         with pytest.raises(AnswerTimeout, match="no confirmation"):
             await peer.post([e.rlp for e in make(3, [TOPIC])])
 

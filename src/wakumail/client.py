@@ -1,8 +1,8 @@
 """The mail client: asks a mailserver for history, posts envelopes, trusts only whom it asked.
 
     async with connect(enode) as peer:
-        async for page in peer.history(topics=[topic], lower=since):
-            for envelope in page.envelopes:
+        async for page in peer.history(topics=[topic], lower=since, keys=[key]):
+            for envelope, message in zip(page.envelopes, page.messages):
                 ...
 
 A mailserver may send expired envelopes, so what it sends is bounded and checked: only while a
@@ -12,165 +12,81 @@ request is open, only what that request asked for, no more than it asked for.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
-from wakumail import keys, mail, waku
-from wakumail.bloom import BLOOM_SIZE, covers
+from wakumail import mail
+from wakumail.answer import (
+    Answer,
+    HistoryPage,
+    Overdelivery,
+    RequestRefused,
+    Wanted,
+)
+from wakumail.bloom import BLOOM_SIZE
 from wakumail.connection import ConnectionConfig
 from wakumail.counters import Counters
 from wakumail.devp2p import WAKU, Hello
 from wakumail.enode import Enode
-from wakumail.envelope import Batch, Envelope
-from wakumail.errors import DisconnectReason, PeerGone, ProtocolError, WakumailError
-from wakumail.keccak import keccak256, keccak256_many
-from wakumail.keys import PrivateKey, public_key
+from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
+from wakumail.keys import PrivateKey, generate, public_key
+from wakumail.link import Link, describe
 from wakumail.mail import Completion, Form
 from wakumail.message import DEFAULT_PASSWORD, symmetric_key
-from wakumail.node import Link, Node, NodeConfig, describe
+from wakumail.node import Node, NodeConfig
+from wakumail.opening import Key
 from wakumail.peer import (
     Confirmed,
-    EnvelopesReceived,
     Event,
     HistoryCompleted,
     HistoryDelivered,
     Ready,
 )
-from wakumail.rlp import join_list
+from wakumail.posting import Posted, Poster
 from wakumail.version import CLIENT_ID
 from wakumail.waku import StatusOptions
 
+__all__ = [
+    "ANSWER_TIMEOUT",
+    "CONNECT_TIMEOUT",
+    "MAX_EMPTY_PAGES",
+    "AnswerTimeout",
+    "HistoryPage",
+    "Key",
+    "MailPeer",
+    "Overdelivery",
+    "Posted",
+    "RequestRefused",
+    "Wanted",
+    "connect",
+]
+
 CONNECT_TIMEOUT = 10.0
-"""Seconds from the first SYN to the peer's status."""
+"""Seconds from the first SYN to the peer's status, or the client's timeout where that is less."""
 
 ANSWER_TIMEOUT = 30.0
 """Seconds without an envelope after which a request is given up (Status clients use 30), or for
-the confirmations of what was posted."""
+the confirmations of what was posted; unless the client is told otherwise."""
 
 MAX_EMPTY_PAGES = 100
 """Pages in a row without an envelope that was asked for, but with a cursor."""
-
-MAX_PAGE_BYTES = 256 << 20
-"""Envelope bytes that the answer to one request may have."""
-
-MAX_POST_PACKET = 1 << 20
-"""Bytes of one Messages packet that is posted."""
-
-
-Errors = tuple[waku.EnvelopeError, ...]
-
-
-class Overdelivery(ProtocolError):
-    """A mailserver sent more than it was asked for."""
-
-    counter = "history_over_limit"
-    reason = DisconnectReason.SUBPROTOCOL_ERROR
-
-
-class AnswerTimeout(WakumailError):
-    """The mailserver fell silent before a request was complete, or envelopes confirmed."""
-
-    counter = "requests_timed_out"
-
-
-class RequestRefused(WakumailError):
-    """The mailserver answered the request with an error; the text is its own."""
-
-    counter = "requests_refused"
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """The answer to one request."""
-
-    envelopes: tuple[Envelope, ...]
-    """What was asked for, in the order of the mailserver (newest first)."""
-    foreign: int
-    """How many envelopes were dropped because the request did not ask for them."""
-    request_id: bytes
-    last_hash: bytes
-    cursor: bytes
-    """Where the next page begins; empty when this was the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a request asks for: times inclusive, Unix seconds; topics win over the bloom."""
-
-    lower: int
-    upper: int
-    topics: tuple[bytes, ...] = ()
-    bloom: bytes = b""
-    limit: int = mail.MAX_LIMIT
-
-    def matches(self, envelope: Envelope) -> bool:
-        """Whether this envelope was asked for."""
-        if not self.lower <= envelope.created <= self.upper:
-            return False
-        if self.topics:
-            return envelope.topic in self.topics
-        return not self.bloom or covers(self.bloom, envelope.topic)
-
-
-class Answer:
-    """The answer to one request while it comes in, bounded by what was asked."""
-
-    def __init__(self, wanted: Wanted, request_id: bytes) -> None:
-        self.request_id = request_id
-        self.completed: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self.timeout = asyncio.timeout(ANSWER_TIMEOUT)
-        self._wanted = wanted
-        self._batches: list[Batch] = []
-        self._count = 0
-        self._size = 0
-
-    def add(self, batch: Batch) -> None:
-        """Take a packet of envelopes; Overdelivery when it is too much."""
-        self._count += len(batch)
-        self._size += len(batch.raw)
-        if self._count > self._wanted.limit:
-            raise Overdelivery(f"more than the {self._wanted.limit} envelopes asked for")
-        if self._size > MAX_PAGE_BYTES:
-            raise Overdelivery(f"more than {MAX_PAGE_BYTES} bytes in answer to one request")
-        if not len(batch):
-            return
-        self._batches.append(batch)
-        self.timeout.reschedule(asyncio.get_running_loop().time() + ANSWER_TIMEOUT)
-
-    def page(self, completion: Completion) -> HistoryPage:
-        """What came, less what was not asked for."""
-        wanted = tuple(e for batch in self._batches for e in batch if self._wanted.matches(e))
-        return HistoryPage(
-            wanted,
-            self._count - len(wanted),
-            completion.request_id,
-            completion.last_hash,
-            completion.cursor,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """What became of posted envelopes."""
-
-    sent: int
-    confirmed: int
-    """Of those sent: how many came in packets that the peer confirmed, less those refused."""
-    errors: Errors
 
 
 class MailPeer:
     """A connected mailserver; made by `connect`."""
 
-    def __init__(self, node_key: PrivateKey, password: str | None) -> None:
+    def __init__(
+        self, enode: Enode, node_key: PrivateKey | None, key: bytes | None, answer_timeout: float
+    ) -> None:
+        self.enode = enode
+        self.answer_timeout = answer_timeout
+        """Seconds of silence after which it is given up."""
         self.hello: Hello
         self.counters = Counters()
-        self._node_key = node_key
-        self._key = None if password is None else symmetric_key(password)
+        self._node_key = node_key or generate(os.urandom)
+        self._key = key
         connection = ConnectionConfig(
-            node_key=node_key,
+            node_key=self._node_key,
             client_id=CLIENT_ID,
             listen_port=0,
             capabilities=WAKU,
@@ -179,18 +95,27 @@ class MailPeer:
         options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=True, confirmations=False)
         self._node = Node(NodeConfig(connection, options), self, self.counters)
         self._link: Link
+        self._poster: Poster
         self._turn = asyncio.Lock()
-        self._posting = asyncio.Lock()
         self._answer: Answer | None = None
-        self._unconfirmed: dict[bytes, asyncio.Future[Errors]] = {}
 
-    async def open(self, enode: Enode) -> None:
+    async def open(self) -> None:
         """Connect, exchange hello and status."""
-        self._link = await self._node.dial(enode)
+        seconds = min(CONNECT_TIMEOUT, self.answer_timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._node.dial(self.enode)
+        except TimeoutError:
+            raise AnswerTimeout(f"not connected within {seconds:g} s") from None
 
     async def close(self) -> None:
         """Say goodbye."""
         await self._node.close()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection has ended."""
+        return self._link.closed is not None
 
     # -- history ------------------------------------------------------------------------------
 
@@ -204,18 +129,30 @@ class MailPeer:
         limit: int = mail.MAX_LIMIT,
         cursor: bytes = b"",
         form: Form = Form.R3,
+        keys: Sequence[Key] = (),
     ) -> AsyncIterator[HistoryPage]:
         """Pages of `limit` envelopes created from `lower` to `upper`, newest first.
 
-        Times are Unix seconds, inclusive; `upper` is now by default. Follows the cursor until the
-        mailserver has no more; stop iterating to stop asking. RequestRefused, AnswerTimeout and
-        PeerGone end it.
+        Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
+        them. Follows the cursor until the mailserver has no more; stop iterating to stop asking.
+        RequestRefused, AnswerTimeout and PeerGone end it.
         """
         upper = int(time.time()) + mail.UPPER_MARGIN if upper is None else upper
         wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
+        async for page in self.pages(wanted, cursor, form, keys):
+            yield page
+
+    async def pages(
+        self,
+        wanted: Wanted,
+        cursor: bytes = b"",
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
+    ) -> AsyncIterator[HistoryPage]:
+        """The same for a request that is put together already."""
         empty = 0
         while True:
-            page = await self.request(wanted, cursor, form)
+            page = await self.request(wanted, cursor, form, keys)
             yield page
             if not page.cursor:
                 return
@@ -227,7 +164,11 @@ class MailPeer:
             cursor = page.cursor
 
     async def request(
-        self, wanted: Wanted, cursor: bytes = b"", form: Form = Form.R3
+        self,
+        wanted: Wanted,
+        cursor: bytes = b"",
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
     ) -> HistoryPage:
         """Ask for one page. Requests of one peer take turns: p2p messages carry no request id."""
         async with self._turn:
@@ -244,68 +185,41 @@ class MailPeer:
                 random=os.urandom,
                 now=int(time.time()),
             )
-            answer = self._answer = Answer(wanted, request_id)
-            self._link.peer.request_history(packet)
-            try:
-                async with answer.timeout:
-                    await self._link.drain()
-                    completion = await answer.completed
-            except asyncio.CancelledError:
-                # What still comes would be taken for the answer to the next request.
-                self._link.disconnect(DisconnectReason.REQUESTED)
-                raise
-            except TimeoutError:
-                self._link.disconnect(DisconnectReason.USELESS_PEER)
-                raise AnswerTimeout(f"no envelope for {ANSWER_TIMEOUT:.0f} s") from None
-            finally:
-                self._answer = None
-                self._link.peer.expects_history = False
-            if completion.error is not None:
-                raise RequestRefused(completion.error)
-            return answer.page(completion)
+            answer = Answer(wanted, request_id, self.answer_timeout)
+            completion = await self._ask(packet, answer)
+        if completion.error is not None:
+            raise RequestRefused(completion.error)
+        return await answer.page(completion, keys)
+
+    async def _ask(self, packet: bytes, answer: Answer) -> Completion:
+        """Send the request and let `answer` come in."""
+        self._expect(answer)
+        self._link.peer.request_history(packet)
+        try:
+            async with answer.deadline:
+                _, completion = await asyncio.gather(self._link.drain(), answer.completed)
+                return completion
+        except asyncio.CancelledError:
+            # What still comes would be taken for the answer to the next request.
+            self._link.disconnect(DisconnectReason.REQUESTED)
+            raise
+        except TimeoutError:
+            self._link.disconnect(DisconnectReason.USELESS_PEER)
+            allowed = f"timeout {self.answer_timeout:g} s"
+            raise AnswerTimeout(
+                f"the answer stalled after {answer.count} envelopes ({allowed})"
+            ) from None
+        finally:
+            self._expect(None)
 
     # -- posting ------------------------------------------------------------------------------
 
     async def post(self, envelopes: Sequence[bytes]) -> Posted:
-        """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any."""
-        async with self._posting:
-            return await self._post(envelopes)
+        """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any.
 
-    async def _post(self, envelopes: Sequence[bytes]) -> Posted:
-        self._link.peer.expects_confirmations = self._link.peer.settings.confirmations
-        groups: dict[bytes, list[bytes]] = {}
-        try:
-            for group in packets(envelopes):
-                packet = join_list(group)
-                batch_hash = keccak256(packet)
-                if batch_hash in groups:
-                    continue  # the same envelopes once more
-                groups[batch_hash] = group
-                self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
-                self._link.peer.send_messages(packet)
-                await self._link.drain()
-            if not self._link.peer.expects_confirmations:
-                return Posted(len(envelopes), 0, ())
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                await asyncio.gather(*(self._unconfirmed[batch_hash] for batch_hash in groups))
-            errors = self._errors(groups)
-            return Posted(len(envelopes), len(envelopes) - len(errors), errors)
-        except TimeoutError:
-            raise AnswerTimeout(f"no confirmation for {ANSWER_TIMEOUT:.0f} s") from None
-        finally:
-            for batch_hash in groups:
-                waiter = self._unconfirmed.pop(batch_hash)
-                if not waiter.cancel() and not waiter.cancelled():
-                    waiter.exception()  # looked at, or asyncio complains
-
-    def _errors(self, groups: Mapping[bytes, Sequence[bytes]]) -> Errors:
-        """What the confirmations say of the envelopes that were sent, and of no others."""
-        errors: dict[bytes, waku.EnvelopeError] = {}
-        for batch_hash, group in groups.items():
-            sent = set(keccak256_many(group))
-            refused = self._unconfirmed[batch_hash].result()
-            errors |= {error.hash: error for error in refused if error.hash in sent}
-        return tuple(errors.values())
+        AnswerTimeout or PeerGone when they do not come.
+        """
+        return await self._poster.post(envelopes, self.answer_timeout)
 
     # -- node.Handler -------------------------------------------------------------------------
 
@@ -314,55 +228,36 @@ class MailPeer:
         match event:
             case Ready(hello):
                 self.hello = hello
+                self._link, self._poster = link, Poster(link)
             case HistoryDelivered(batch) if self._answer is not None:
                 self._answer.add(batch)
-            case HistoryCompleted(completion) if self._completes(completion):
+            case HistoryCompleted(completion) if self._is_awaited(completion):
                 assert self._answer is not None
                 self._answer.completed.set_result(completion)
+                self._expect(None)
             case Confirmed(batch_hash, errors):
-                self._on_confirmed(batch_hash, errors)
-            case EnvelopesReceived():
-                pass  # a light node with an empty bloom is sent none; whoever sends is ignored
-            case _:
+                self._poster.on_confirmed(batch_hash, errors)
+            case HistoryDelivered() | HistoryCompleted():
                 self.counters.add("packets_unasked")
 
     def on_gone(self, link: Link) -> None:
         """Whoever waits learns why it will not come."""
         assert link.closed is not None
-        waiters: list[asyncio.Future[Any]] = list(self._unconfirmed.values())
-        if self._answer is not None:
-            waiters.append(self._answer.completed)
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(PeerGone(describe(link.closed)))
+        error = PeerGone(describe(link.closed))
+        self._poster.on_gone(error)
+        if self._answer is not None and not self._answer.completed.done():
+            self._answer.completed.set_exception(error)
 
-    def _completes(self, completion: Completion) -> bool:
+    def _is_awaited(self, completion: Completion) -> bool:
         answer = self._answer
-        return (
-            answer is not None
-            and completion.request_id == answer.request_id
-            and not answer.completed.done()
-        )
+        if answer is None or answer.completed.done():
+            return False
+        return completion.request_id == answer.request_id
 
-    def _on_confirmed(self, batch_hash: bytes, errors: Errors) -> None:
-        """The Message Response comes first and carries the errors; the Batch Ack adds nothing."""
-        waiter = self._unconfirmed.get(batch_hash)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(errors)
-
-
-def packets(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Group envelopes into Messages packets of at most MAX_POST_PACKET bytes each."""
-    group: list[bytes] = []
-    size = 0
-    for envelope in envelopes:
-        if group and size + len(envelope) > MAX_POST_PACKET:
-            yield group
-            group, size = [], 0
-        group.append(envelope)
-        size += len(envelope)
-    if group:
-        yield group
+    def _expect(self, answer: Answer | None) -> None:
+        """Take p2p packets from now on for the answer to a request, or none."""
+        self._answer = answer
+        self._link.peer.expects_history = answer is not None
 
 
 @asynccontextmanager
@@ -371,18 +266,19 @@ async def connect(
     *,
     node_key: PrivateKey | None = None,
     password: str | None = DEFAULT_PASSWORD,
+    answer_timeout: float = ANSWER_TIMEOUT,
 ) -> AsyncIterator[MailPeer]:
     """Connect to a mailserver.
 
     Requests are sealed with `password`, or for the node's public key where it is None. Without
-    `node_key` the connection has an identity of its own. OSError, PeerGone or TimeoutError when
-    the mailserver is not reached within CONNECT_TIMEOUT.
+    `node_key` the connection has an identity of its own. The mailserver is given up after
+    `answer_timeout` seconds of silence. OSError, PeerGone or AnswerTimeout when it is not reached.
     """
     target = Enode.parse(enode) if isinstance(enode, str) else enode
-    peer = MailPeer(node_key or keys.generate(os.urandom), password)
+    key = None if password is None else symmetric_key(password)
+    peer = MailPeer(target, node_key, key, answer_timeout)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await peer.open(target)
+        await peer.open()
         yield peer
     finally:
         await peer.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wakumail.archive import Archive, Day
 from wakumail.cli import transfer
+from wakumail.cli.lines import utc
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
@@ -65,8 +66,8 @@ def stat(arguments: argparse.Namespace) -> int:
     print(f"envelopes   {result.envelopes:,}")
     print(f"bytes       {result.bytes:,}")
     print(f"on disk     {result.file_bytes:,}")
-    print(f"oldest      {utc(result.oldest)}")
-    print(f"newest      {utc(result.newest)}")
+    for name, created in (("oldest", result.oldest), ("newest", result.newest)):
+        print(f"{name:<12}{'-' if created is None else utc(created)}")
     print(f"topics      {max((day.topics for day in days), default=0):,} on the day that had most")
     for line in plot(days):
         print(line)
@@ -226,10 +227,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def utc(seconds: int | None) -> str:
-    """Unix seconds for a person."""
-    if seconds is None:
-        return "-"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

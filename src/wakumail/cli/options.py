@@ -6,13 +6,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from tqdm import tqdm
 
-from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
+from wakumail.config import values
 from wakumail.datadir import Datadir
 from wakumail.enode import Enode
 
@@ -21,31 +21,30 @@ if TYPE_CHECKING:
 else:
     Subparsers = object
 
+T = TypeVar("T")
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_hex(text: str) -> bytes:
-    """Bytes from hexadecimal digits, with or without 0x."""
-    try:
-        return bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal") from None
+def option(read: Callable[[str], T]) -> Callable[[str], T]:
+    """A type for argparse, which shows the text of no ValueError or OSError."""
+
+    def parse(text: str) -> T:
+        try:
+            return read(text)
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"{error.filename}: {error.strerror}") from None
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
 
 
-def parse_topic(text: str) -> bytes:
-    """A topic from its 8 hexadecimal digits."""
-    topic = parse_hex(text)
-    if len(topic) != TOPIC_SIZE:
-        raise argparse.ArgumentTypeError(f"a topic has 8 hexadecimal digits, not {text!r}")
-    return topic
-
-
-def parse_bloom(text: str) -> bytes:
-    """A bloom filter from its 128 hexadecimal digits, or `full`."""
-    bloom = FULL_BLOOM if text == "full" else parse_hex(text)
-    if len(bloom) != BLOOM_SIZE:
-        raise argparse.ArgumentTypeError("a bloom filter has 128 hexadecimal digits")
-    return bloom
+parse_hex = option(values.hexadecimal)
+parse_topic = option(values.topic)
+parse_bloom = option(values.bloom)
+parse_amount = option(values.amount(values.LARGEST))
+parse_enode = option(Enode.parse)
 
 
 def parse_time(text: str) -> int:
@@ -55,48 +54,6 @@ def parse_time(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) >= 1 << 32:
         raise argparse.ArgumentTypeError(f"{text!r} is neither Unix seconds nor an age like 24h")
     return int(text)
-
-
-def parse_port(text: str) -> int:
-    """A TCP port, or 0."""
-    port = parse_whole(text)
-    if port > 0xFFFF:
-        raise argparse.ArgumentTypeError(f"{text!r} is no TCP port")
-    return port
-
-
-def parse_whole(text: str) -> int:
-    """An integer of 0 at least."""
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
-    return int(text)
-
-
-def parse_count(text: str) -> int:
-    """An integer of 1 at least."""
-    count = parse_whole(text)
-    if not count:
-        raise argparse.ArgumentTypeError("it has to be 1 at least")
-    return count
-
-
-def parse_amount(text: str) -> float:
-    """A number of 0 at least."""
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
-    return amount
-
-
-def parse_enode(text: str) -> Enode:
-    """An enode URL."""
-    try:
-        return Enode.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_enode(parser: argparse.ArgumentParser) -> None:

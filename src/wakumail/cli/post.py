@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import uvloop
 
@@ -14,6 +14,7 @@ from wakumail.cli.options import (
     add_json,
     counted,
     open_dump,
+    parse_amount,
     parse_hex,
     parse_topic,
     print_json,
@@ -21,9 +22,10 @@ from wakumail.cli.options import (
 )
 from wakumail.client import connect
 from wakumail.dump import read_dump
-from wakumail.envelope import make_envelope, mine
-from wakumail.keys import PublicKey, public_key
-from wakumail.message import seal, symmetric_key
+from wakumail.keys import PublicKey, load_node_key, public_key
+from wakumail.message import symmetric_key
+from wakumail.mining import compose
+from wakumail.topics import public_chat
 
 MIN_TTL = 10
 """Seconds: clients live at least so long (WAKU-USAGE, "Waku node configuration")."""
@@ -43,11 +45,24 @@ def add(commands: Subparsers) -> None:
     recipient.add_argument(
         "--public-key", type=parse_hex, metavar="HEX", help="seal for a public key, 128 hex digits"
     )
+    recipient.add_argument(
+        "--chat", metavar="NAME", help="seal for a public chat, with its key and on its topic"
+    )
+    parser.add_argument(
+        "--sign-with", metavar="FILE", help="sign with the private key in a file, 64 hex digits"
+    )
     parser.add_argument(
         "--ttl", type=int, default=50, metavar="SECONDS", help="time to live (default: %(default)s)"
     )
     parser.add_argument(
-        "--pow", type=float, default=0.002, help="PoW to mine (default: %(default)s)"
+        "--pow", type=parse_amount, default=0.002, help="PoW to mine (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pow-time",
+        type=parse_amount,
+        default=30.0,
+        metavar="SECONDS",
+        help="give up mining after so long (default: %(default)g)",
     )
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
@@ -56,20 +71,30 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Seal or read, send, report; 1 when the server refused any envelope."""
     if arguments.dump is None:
-        if arguments.topic is None or not (arguments.password or arguments.public_key):
-            arguments.usage_error("a payload needs --topic, and --password or --public-key")
-        if not MIN_TTL <= arguments.ttl < 1 << 31:
-            arguments.usage_error(f"--ttl is at least {MIN_TTL}")
+        check(arguments)
     return uvloop.run(post(arguments))
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse a payload without a place to go to."""
+    if arguments.chat is not None and arguments.topic is not None:
+        arguments.usage_error("a --chat has a topic of its own: leave out --topic")
+    sealed = arguments.password is not None or arguments.public_key is not None
+    if arguments.chat is None and (arguments.topic is None or not sealed):
+        arguments.usage_error("a payload needs --chat, or --topic and --password or --public-key")
+    if not MIN_TTL <= arguments.ttl < 1 << 31:
+        arguments.usage_error(f"--ttl is at least {MIN_TTL}")
+
+
 async def post(arguments: argparse.Namespace) -> int:
-    """Send what there is, a window at a time."""
+    """Send what there is, a group at a time."""
     sent = confirmed = 0
     errors: list[dict[str, object]] = []
+    groups: Iterable[list[bytes]]
+    groups = [[await sealed(arguments)]] if arguments.dump is None else read(arguments.dump)
     async with connect(arguments.enode) as peer:
         with progress("envelope") as bar:
-            for group in groups(arguments):
+            for group in groups:
                 posted = await peer.post(group)
                 sent += posted.sent
                 confirmed += posted.confirmed
@@ -78,38 +103,46 @@ async def post(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"sent": sent, "confirmed": confirmed, "errors": errors})
     else:
-        print(f"{counted(sent, 'envelope')} sent, {confirmed} confirmed", file=sys.stderr)
+        print(f"{counted(sent, 'envelope')} sent, {confirmed} confirmed")
         for error in errors:
-            print(f"refused: {error['text']} ({error['code']})", file=sys.stderr)
+            print(f"refused: {error['text']} ({error['code']})")
     return 1 if errors else 0
 
 
-def groups(arguments: argparse.Namespace) -> Iterator[list[bytes]]:
-    """The envelopes to send, each its RLP, in groups of bounded size."""
-    if arguments.dump is None:
-        yield [sealed(arguments)]
-    else:
-        with open_dump(arguments.dump, "rb") as file:
-            for chunk in read_dump(file):
-                if chunk.malformed:
-                    text = f"left out: {counted(chunk.malformed, 'item')} of the dump"
-                    print(f"{text}, no envelopes", file=sys.stderr)
-                yield [envelope.rlp for envelope in chunk.batch]
+def read(dump: str) -> Iterator[list[bytes]]:
+    """The envelopes of a dump, each its RLP, in groups of bounded size."""
+    with open_dump(dump, "rb") as file:
+        for chunk in read_dump(file):
+            if chunk.malformed:
+                text = f"left out: {counted(chunk.malformed, 'item')} of the dump"
+                print(f"{text}, no envelopes", file=sys.stderr)
+            yield [envelope.rlp for envelope in chunk.batch]
 
 
-def sealed(arguments: argparse.Namespace) -> bytes:
-    """One envelope around the payload, with its PoW mined."""
+async def sealed(arguments: argparse.Namespace) -> bytes:
+    """One envelope around the payload, its RLP, with its PoW mined."""
     if arguments.payload is not None:
         payload = arguments.payload.encode()
     else:
         with open_dump(arguments.payload_file, "rb") as file:
             payload = file.read()
-    if arguments.public_key is None:
-        key: bytes | PublicKey = symmetric_key(arguments.password)
-    else:
-        key = public_key(arguments.public_key)
-    data = seal(payload, key=key, random=os.urandom)
-    expiry = int(time.time()) + arguments.ttl
-    nonce = mine(expiry, arguments.ttl, arguments.topic, data, target=arguments.pow)
-    assert nonce is not None, "mining without a bound ends with a nonce"
-    return make_envelope(expiry, arguments.ttl, arguments.topic, data, nonce).rlp
+    signer = arguments.sign_with
+    envelope = await compose(
+        payload,
+        topic=arguments.topic if arguments.chat is None else public_chat(arguments.chat),
+        key=receiver(arguments),
+        sign_with=None if signer is None else load_node_key(signer),
+        now=int(time.time()),
+        ttl=arguments.ttl,
+        target=arguments.pow,
+        seconds=arguments.pow_time,
+        random=os.urandom,
+    )
+    return envelope.rlp
+
+
+def receiver(arguments: argparse.Namespace) -> bytes | PublicKey:
+    """The key to seal with."""
+    if arguments.public_key is not None:
+        return public_key(arguments.public_key)
+    return symmetric_key(arguments.password if arguments.chat is None else arguments.chat)

@@ -1,36 +1,97 @@
-"""`wakumail request`: ask a mailserver for history."""
+"""`wakumail request`: ask a mailserver for history, and open the messages in it."""
 
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import uvloop
 
+from wakumail.cli.lines import entry, line, message_entry
+from wakumail.cli.message_keys import add_message_keys, load_message_keys
 from wakumail.cli.options import (
     Subparsers,
-    add_enode,
     add_json,
     add_topics,
     counted,
     open_dump,
+    option,
+    parse_amount,
     parse_bloom,
+    parse_enode,
     parse_hex,
     parse_time,
     print_json,
     progress,
 )
-from wakumail.client import connect
-from wakumail.envelope import Envelope
+from wakumail.client import ANSWER_TIMEOUT, HistoryPage
+from wakumail.enode import Enode, read_enodes
 from wakumail.mail import MAX_LIMIT, Form
+from wakumail.mailservers import WINDOW, mailservers
 from wakumail.message import DEFAULT_PASSWORD
+from wakumail.request import MAX_TIME
+from wakumail.topics import public_chat
+
+DEFAULT_AGE = 24 * 3600
+"""Seconds of history that are asked for when --from does not say."""
 
 
 def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser("request", help="ask for history", description=__doc__)
-    add_enode(parser)
+    add_mailservers(parser)
+    add_wanted(parser)
+    add_topics(parser)
+    add_message_keys(parser)
+    parser.add_argument("--out", metavar="FILE", help="write a dump of the envelopes; - is stdout")
+    add_json(parser)
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def add_mailservers(parser: argparse.ArgumentParser) -> None:
+    """Whom to ask, and how."""
+    parser.add_argument(
+        "enodes", type=parse_enode, nargs="*", metavar="ENODE", help="enode:// URL of a mailserver"
+    )
+    parser.add_argument(
+        "--mailservers",
+        type=option(lambda name: read_enodes(Path(name))),
+        default=[],
+        metavar="FILE",
+        help="more of them: a JSON list of enode:// URLs",
+    )
+    parser.add_argument(
+        "--fastest",
+        action="store_true",
+        help="ask the mailserver that answers first, not the one that stands first",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=parse_amount,
+        default=ANSWER_TIMEOUT,
+        metavar="SECONDS",
+        help="give up a mailserver that is silent for so long (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--form",
+        type=str.upper,
+        choices=[form.name for form in Form],
+        default=Form.R3.name,
+        help="dialect of the request (default: %(default)s, status-go's)",
+    )
+    parser.add_argument(
+        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailservers'"
+    )
+    parser.add_argument(
+        "--asymmetric", action="store_true", help="seal for the mailserver's node key instead"
+    )
+
+
+def add_wanted(parser: argparse.ArgumentParser) -> None:
+    """What to ask for."""
     when = "Unix seconds, or an age like 24h"
     parser.add_argument(
         "--from", dest="lower", type=parse_time, metavar="TIME", help=f"{when} (default: 24h)"
@@ -38,7 +99,6 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--to", dest="upper", type=parse_time, metavar="TIME", help=f"{when} (default: now)"
     )
-    add_topics(parser)
     parser.add_argument(
         "--bloom",
         type=parse_bloom,
@@ -56,71 +116,74 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--cursor", type=parse_hex, default=b"", metavar="HEX", help="go on from an earlier page"
     )
-    parser.add_argument("--all", action="store_true", help="follow the cursor to the end")
     parser.add_argument(
-        "--form",
-        type=str.upper,
-        choices=[form.name for form in Form],
-        default=Form.R3.name,
-        help="dialect of the request (default: %(default)s, status-go's)",
+        "--all", action="store_true", help="ask for every page, day after day, the newest first"
     )
-    parser.add_argument(
-        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailserver's"
-    )
-    parser.add_argument(
-        "--asymmetric", action="store_true", help="seal for the mailserver's node key instead"
-    )
-    parser.add_argument("--out", metavar="FILE", help="write a dump of the envelopes; - is stdout")
-    add_json(parser)
-    parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, write, report."""
-    if not 1 <= arguments.limit <= MAX_LIMIT:
-        arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
-    if arguments.json and arguments.out == "-":
-        arguments.usage_error("--json and --out - both want stdout")
-    if not arguments.topics and not arguments.bloom:
-        arguments.usage_error("give at least one --topic or a --bloom")
+    arguments.enodes = [*arguments.enodes, *arguments.mailservers]
+    arguments.topics = [*arguments.topics, *map(public_chat, arguments.chats)]
+    check(arguments)
     uvloop.run(request(arguments))
     return 0
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go together."""
+    if not arguments.enodes:
+        arguments.usage_error("give at least one ENODE, or --mailservers")
+    if not arguments.timeout:
+        arguments.usage_error("--timeout is more than 0")
+    if not 1 <= arguments.limit <= MAX_LIMIT:
+        arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
+    if arguments.cursor and len(arguments.enodes) > 1:
+        arguments.usage_error("--cursor is for one ENODE: the one that gave it")
+    if arguments.json and arguments.out == "-":
+        arguments.usage_error("--json and --out - both want stdout")
+    if not arguments.topics and not arguments.bloom:
+        arguments.usage_error("give at least one --topic or --chat, or a --bloom")
+
+
 async def request(arguments: argparse.Namespace) -> None:
     """Fetch the pages that were asked for."""
-    password = None if arguments.asymmetric else arguments.password
-    pages = count = foreign = 0
-    async with connect(arguments.enode, password=password) as peer:
-        history = peer.history(
-            lower=int(time.time()) - 86400 if arguments.lower is None else arguments.lower,
+    keys = load_message_keys(arguments)
+    lower = int(time.time()) - DEFAULT_AGE if arguments.lower is None else arguments.lower
+    report = Report(listing=arguments.json and bool(keys))
+    async with mailservers(
+        arguments.enodes,
+        fastest=arguments.fastest,
+        password=None if arguments.asymmetric else arguments.password,
+        answer_timeout=arguments.timeout,
+    ) as servers:
+        history = servers.history(
+            lower=lower,
             upper=arguments.upper,
             topics=arguments.topics,
             bloom=arguments.bloom,
             limit=arguments.limit,
             cursor=arguments.cursor,
             form=Form[arguments.form],
+            keys=keys,
+            window=WINDOW if arguments.all else MAX_TIME,
         )
         with open_output(arguments.out) as out, progress("envelope") as bar:
             async for page in history:
-                pages += 1
-                count += len(page.envelopes)
-                foreign += page.foreign
-                for envelope in page.envelopes:
-                    if out is not None:
-                        out.write(envelope.rlp)
-                    elif not arguments.json:
-                        bar.write(line(envelope))
+                report.add(page)
+                if out is not None:
+                    out.writelines(envelope.rlp for envelope in page.envelopes)
+                if not arguments.json and arguments.out != "-":
+                    for text in lines(page, unopened=out is None):
+                        bar.write(text)
                 bar.update(len(page.envelopes))
                 if not arguments.all:
                     break
+        answered = servers.connected[0] if len(arguments.enodes) > 1 else None
     if arguments.json:
-        result = {"envelopes": count, "foreign": foreign, "pages": pages}
-        print_json(result | {"last_hash": page.last_hash, "cursor": page.cursor})
+        print_json(report.result(answered))
     else:
-        more = f"; more with --cursor {page.cursor.hex()}" if page.cursor else ""
-        answered = f"{counted(count, 'envelope')} in {counted(pages, 'page')}"
-        print(answered + more, file=sys.stderr)
+        print(report.summary(), file=sys.stderr)
 
 
 def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
@@ -128,7 +191,55 @@ def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
     return nullcontext() if name is None else open_dump(name, "wb")
 
 
-def line(envelope: Envelope) -> str:
-    """One envelope for a person: creation time, topic, hash, size."""
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(envelope.created))
-    return f"{created} {envelope.topic.hex()} {envelope.hash.hex()} {len(envelope.rlp)}"
+def lines(page: HistoryPage, *, unopened: bool) -> Iterator[str]:
+    """A line for each message, and for each envelope that is not opened if they are wanted."""
+    for envelope, message in zip(page.envelopes, page.messages, strict=True):
+        if unopened or message is not None:
+            yield line(envelope, message)
+
+
+class Report:
+    """What came, page by page; with a list of all of it only if there is to be one."""
+
+    def __init__(self, *, listing: bool) -> None:
+        self._listing = listing
+        self._pages = self._envelopes = self._foreign = self._opened = 0
+        self._last: HistoryPage
+        self._messages: list[dict[str, Any]] = []
+        self._unopened: list[dict[str, Any]] = []
+
+    def add(self, page: HistoryPage) -> None:
+        """Count a page, and list what is in it."""
+        self._last = page
+        self._pages += 1
+        self._envelopes += len(page.envelopes)
+        self._foreign += page.foreign
+        self._opened += sum(message is not None for message in page.messages)
+        if self._listing:
+            for envelope, message in zip(page.envelopes, page.messages, strict=True):
+                if message is None:
+                    self._unopened.append(entry(envelope))
+                else:
+                    self._messages.append(message_entry(message))
+
+    def result(self, mailserver: Enode | None) -> dict[str, Any]:
+        """For a program; with the mailserver that answered when there were several."""
+        result: dict[str, Any] = {
+            "envelopes": self._envelopes,
+            "foreign": self._foreign,
+            "pages": self._pages,
+            "last_hash": self._last.last_hash,
+            "cursor": self._last.cursor,
+        }
+        if mailserver is not None:
+            result["mailserver"] = str(mailserver)
+        if self._listing:
+            result |= {"messages": self._messages, "unopened": self._unopened}
+        return result
+
+    def summary(self) -> str:
+        """For a person."""
+        answered = f"{counted(self._envelopes, 'envelope')} in {counted(self._pages, 'page')}"
+        opened = f", {self._opened} opened" if self._opened else ""
+        more = f"; more with --cursor {self._last.cursor.hex()}" if self._last.cursor else ""
+        return answered + opened + more

@@ -1,0 +1,109 @@
+"""The answer to one request for history, as the client takes it in: bounded by what was asked."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wakumail.bloom import covers
+from wakumail.completion import Completion
+from wakumail.envelope import Batch, Envelope
+from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
+from wakumail.filters import ReceivedMessage
+from wakumail.opening import Key, open_envelopes
+from wakumail.request import MAX_LIMIT
+
+MAX_PAGE_BYTES = 256 << 20
+"""Envelope bytes that the answer to one request may have."""
+
+PATIENCE = 10
+"""Times the timeout that an answer may take, however steadily its envelopes trickle in."""
+
+
+class Overdelivery(ProtocolError):
+    """A mailserver sent more than it was asked for."""
+
+    counter = "history_over_limit"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+class RequestRefused(WakumailError):
+    """The mailserver answered the request with an error; the text is its own."""
+
+    counter = "requests_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """The answer to one request."""
+
+    envelopes: tuple[Envelope, ...]
+    """What was asked for, in the order of the mailserver (newest first)."""
+    messages: tuple[ReceivedMessage | None, ...]
+    """What the given keys opened: one for each envelope, None where no key did."""
+    foreign: int
+    """How many envelopes were dropped because the request did not ask for them."""
+    request_id: bytes
+    last_hash: bytes
+    cursor: bytes
+    """Where the next page begins; empty when this was the last. Of use to this mailserver only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for: times inclusive, Unix seconds; topics win over the bloom."""
+
+    lower: int
+    upper: int
+    topics: tuple[bytes, ...] = ()
+    bloom: bytes = b""
+    limit: int = MAX_LIMIT
+
+    def matches(self, envelope: Envelope) -> bool:
+        """Whether this envelope was asked for."""
+        if not self.lower <= envelope.created <= self.upper:
+            return False
+        if self.topics:
+            return envelope.topic in self.topics
+        return not self.bloom or covers(self.bloom, envelope.topic)
+
+
+class Answer:
+    """The answer to one request while it comes in; `timeout` (seconds) is for each silence."""
+
+    def __init__(self, wanted: Wanted, request_id: bytes, timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.request_id = request_id
+        self.completed: asyncio.Future[Completion] = self._loop.create_future()
+        self.deadline = asyncio.timeout(timeout)
+        self._wanted = wanted
+        self._timeout = timeout
+        self._latest = self._loop.time() + PATIENCE * timeout
+        self._batches: list[Batch] = []
+        self.count = 0
+        """Envelopes that came."""
+        self._size = 0
+
+    def add(self, batch: Batch) -> None:
+        """Take a packet of envelopes; Overdelivery when it is too much."""
+        self.count += len(batch)
+        self._size += len(batch.raw)
+        if self.count > self._wanted.limit:
+            raise Overdelivery(f"more than the {self._wanted.limit} envelopes asked for")
+        if self._size > MAX_PAGE_BYTES:
+            raise Overdelivery(f"more than {MAX_PAGE_BYTES} bytes in answer to one request")
+        if not len(batch):
+            return
+        self._batches.append(batch)
+        self.deadline.reschedule(min(self._loop.time() + self._timeout, self._latest))
+
+    async def page(self, completion: Completion, keys: Sequence[Key]) -> HistoryPage:
+        """What came, less what was not asked for, opened with `keys`."""
+        wanted = tuple(e for batch in self._batches for e in batch if self._wanted.matches(e))
+        return HistoryPage(
+            wanted,
+            await open_envelopes(wanted, keys),
+            self.count - len(wanted),
+            completion.request_id,
+            completion.last_hash,
+            completion.cursor,
+        )

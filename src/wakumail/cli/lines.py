@@ -1,0 +1,63 @@
+"""How envelopes and messages are written: a line for a person, an object for a program."""
+
+import time
+from typing import Any
+
+from wakumail.envelope import Envelope
+from wakumail.filters import ReceivedMessage
+from wakumail.keys import node_id
+from wakumail.text import printable
+
+SIGNER_DIGITS = 16
+"""Hexadecimal digits of a signer's public key in a line."""
+
+MAX_BINARY = 64
+"""Bytes of a payload in a line when it is no text."""
+
+
+def utc(seconds: int) -> str:
+    """Unix seconds as ISO 8601 has them."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def line(envelope: Envelope, message: ReceivedMessage | None) -> str:
+    """Creation time, topic, hash, size; and of a message, who signed it and what it says."""
+    size = len(envelope.rlp)
+    words = [utc(envelope.created), envelope.topic.hex(), envelope.hash.hex(), str(size)]
+    if message is not None:
+        words += [_signer(message), _text(message.payload)]
+    return " ".join(words)
+
+
+def entry(envelope: Envelope) -> dict[str, Any]:
+    """An envelope that no key opened."""
+    return {
+        "created": envelope.created,
+        "topic": envelope.topic,
+        "hash": envelope.hash,
+        "size": len(envelope.rlp),
+    }
+
+
+def message_entry(message: ReceivedMessage) -> dict[str, Any]:
+    """A message, with its envelope; `text` is None when the payload is none."""
+    try:
+        text: str | None = message.payload.decode()
+    except UnicodeDecodeError:
+        text = None
+    signer = None if message.signer is None else node_id(message.signer)
+    return entry(message.envelope) | {"signer": signer, "payload": message.payload, "text": text}
+
+
+def _signer(message: ReceivedMessage) -> str:
+    if message.signer is None:
+        return "unsigned"
+    return node_id(message.signer).hex()[:SIGNER_DIGITS] + "…"
+
+
+def _text(payload: bytes) -> str:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return "0x" + payload[:MAX_BINARY].hex() + ("…" if len(payload) > MAX_BINARY else "")
+    return printable(payload)

@@ -1,0 +1,231 @@
+"""`wakumail post` and `wakumail request` against real servers: messages go in, and come out."""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.envelopes import dump, make
+from tests.processes import Server
+from tests.scripted import nobody
+from wakumail.cli import post, request
+from wakumail.cli.lines import entry, line, message_entry, utc
+from wakumail.envelope import parse_stream
+from wakumail.filters import ReceivedMessage
+from wakumail.keys import generate, load_or_create_node_key, node_id
+from wakumail.mailservers import NoMailserver
+from wakumail.message import symmetric_key
+from wakumail.mining import PowNotReached
+from wakumail.text import MAX_TEXT
+from wakumail.topics import public_chat
+
+Wakumail = Callable[..., str]
+ENVELOPE = make(1, [b"topi"], created=1_000_000_000)[0]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server") / "data", "--min-pow", "0") as server:
+        yield server
+
+
+@pytest.fixture
+def wakumail(capsys: pytest.CaptureFixture[str]) -> Wakumail:
+    """Runs a command in this process; answers its stdout."""
+
+    def run(*arguments: object, code: int = 0) -> str:
+        parser = argparse.ArgumentParser()
+        commands = parser.add_subparsers()
+        for command in (post, request):
+            command.add(commands)
+        parsed = parser.parse_args([str(argument) for argument in arguments])
+        assert parsed.run(parsed) == code
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def chat() -> str:
+    """The name of a chat that no other test uses."""
+    return f"chat {os.urandom(4).hex()}"
+
+
+def messages(output: str) -> list[Any]:
+    """The messages of a JSON result."""
+    return list(json.loads(output)["messages"])
+
+
+def test_a_public_chat(server: Server, wakumail: Wakumail, chat: str) -> None:
+    sent = wakumail("post", server.enode, "--chat", chat, "--payload", "good morning")
+    assert sent == "1 envelope sent, 1 confirmed\n"
+    got = wakumail("request", server.enode, "--chat", chat)
+    topic = public_chat(chat).hex()
+    assert re.fullmatch(
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ {topic} [0-9a-f]{{64}} \d+ unsigned good morning\n",
+        got,
+    )
+    [message] = messages(wakumail("request", server.enode, "--chat", chat, "--json"))
+    assert (message["text"], message["signer"], message["topic"]) == ("good morning", None, topic)
+    assert message["payload"] == b"good morning".hex()
+
+
+def test_signed_messages(server: Server, wakumail: Wakumail, chat: str, tmp_path: Path) -> None:
+    signer = load_or_create_node_key(tmp_path / "signer", os.urandom)
+    flags = ["--chat", chat, "--payload", "it is me", "--sign-with", tmp_path / "signer"]
+    wakumail("post", server.enode, *flags)
+    identity = node_id(signer.public_key).hex()
+    assert f" {identity[:16]}… it is me\n" in wakumail("request", server.enode, "--chat", chat)
+    [message] = messages(wakumail("request", server.enode, "--chat", chat, "--json"))
+    assert message["signer"] == identity
+
+
+def test_every_kind_of_key(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    topic = os.urandom(4).hex()
+    receiver = load_or_create_node_key(tmp_path / "receiver", os.urandom)
+    (tmp_path / "payload").write_bytes(b"\xff\0")
+    for recipient in (
+        ["--password", "one", "--payload", "first"],
+        ["--password", "two", "--payload", "second"],
+        ["--public-key", node_id(receiver.public_key).hex(), "--payload", "third"],
+        ["--password", "nobody's", "--payload-file", tmp_path / "payload"],
+    ):
+        wakumail("post", server.enode, "--topic", topic, *recipient)
+    (tmp_path / "two").write_text(symmetric_key("two").hex() + "\r\n")
+    opening = ["--message-password", "one", "--message-key-file", tmp_path / "two"]
+    opening += ["--private-key-file", tmp_path / "receiver"]
+
+    lines = wakumail("request", server.enode, "--topic", topic, *opening).splitlines()
+    assert sorted(line.split()[5:] for line in lines) == [[], ["first"], ["second"], ["third"]]
+
+    result = json.loads(wakumail("request", server.enode, "--topic", topic, *opening, "--json"))
+    assert {message["text"] for message in result["messages"]} == {"first", "second", "third"}
+    assert result["envelopes"] == 4
+    [unopened] = result["unopened"]
+    assert unopened.keys() == {"created", "topic", "hash", "size"}
+
+    out = tmp_path / "dump"
+    lines = wakumail("request", server.enode, "--topic", topic, *opening, "--out", out).splitlines()
+    assert sorted(line.split()[5] for line in lines) == ["first", "second", "third"]
+    assert len(parse_stream(out.read_bytes(), final=True)[0]) == 4
+
+    result = json.loads(wakumail("request", server.enode, "--topic", topic, "--json"))
+    assert result.keys() == {"envelopes", "foreign", "pages", "last_hash", "cursor"}
+
+
+def test_several_mailservers(server: Server, wakumail: Wakumail, chat: str, tmp_path: Path) -> None:
+    wakumail("post", server.enode, "--chat", chat, "--payload", "found")
+    (tmp_path / "more").write_text(json.dumps([server.enode]))
+    for flags in ([], ["--fastest"], ["--all", "--from", "3d"]):
+        both = [nobody(), "--mailservers", tmp_path / "more", "--chat", chat, *flags]
+        result = json.loads(wakumail("request", *both, "--json"))
+        assert [message["text"] for message in result["messages"]] == ["found"]
+        assert result["mailserver"] == server.enode
+
+
+def test_no_mailserver_answers(wakumail: Wakumail) -> None:
+    with pytest.raises(NoMailserver, match=r"127\.0\.0\.1:1: .*; 127\.0\.0\.1:1: "):
+        wakumail("request", nobody(), nobody(), "--chat", "any")
+
+
+def test_refused_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(dump([ENVELOPE]))
+    told = wakumail("post", server.enode, "--dump", tmp_path / "old", code=1)
+    assert told.startswith("1 envelope sent, 0 confirmed\nrefused: ")
+
+
+def test_the_work_is_given_up(wakumail: Wakumail) -> None:
+    flags = ["--chat", "any", "--payload", "x", "--pow", 1e12, "--pow-time", 0]
+    with pytest.raises(PowNotReached):
+        wakumail("post", nobody(), *flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("request --chat x", "give at least one ENODE"),
+        ("request ENODE", "--topic or --chat, or a --bloom"),
+        ("request ENODE --chat x --timeout 0", "more than 0"),
+        ("request ENODE --chat x --limit 1001", "from 1 to 1000"),
+        ("request ENODE ENODE --chat x --cursor 00", "for one ENODE"),
+        ("request ENODE --chat x --json --out -", "both want stdout"),
+        ("request --mailservers FILE --chat x", "FILE: "),
+        ("post ENODE --payload x", "needs --chat, or --topic and"),
+        ("post ENODE --payload x --topic 01020304", "needs --chat, or --topic and"),
+        ("post ENODE --payload x --password x", "needs --chat, or --topic and"),
+        ("post ENODE --payload x --chat x --topic 01020304", "leave out --topic"),
+        ("post ENODE --payload x --chat x --password x", "not allowed with"),
+        ("post ENODE --payload x --chat x --ttl 9", "at least 10"),
+    ],
+)
+def test_wrong_usage(
+    wakumail: Wakumail, capsys: pytest.CaptureFixture[str], arguments: str, text: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        wakumail(*arguments.replace("ENODE", str(nobody())).split())
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", '["enode://"]', "[1]", "[" * 100_000, "\xff", ""])
+def test_a_list_of_mailservers_that_is_none(
+    wakumail: Wakumail, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "list"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(SystemExit):
+        wakumail("request", "--mailservers", file, "--chat", "x")
+    assert f"{file}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--message-key-file", "--private-key-file"])
+@pytest.mark.parametrize("content", ["", "ab", "zz" * 32, "ab" * 33, "ab" * 10_000])
+def test_key_files_that_hold_none(
+    wakumail: Wakumail, tmp_path: Path, flag: str, content: str
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"{file} holds no ") as refused:
+        wakumail("request", nobody(), "--chat", "x", flag, file)
+    assert not content or content not in str(refused.value)
+    with pytest.raises(FileNotFoundError):
+        wakumail("request", nobody(), "--chat", "x", flag, tmp_path / "nowhere")
+
+
+def test_lines() -> None:
+    end = f"746f7069 {ENVELOPE.hash.hex()} {len(ENVELOPE.rlp)}"
+    assert line(ENVELOPE, None) == f"{utc(ENVELOPE.created)} {end}"
+    assert utc(1_000_000_000) == "2001-09-09T01:46:40Z"
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        (b"two\nlines\x1b[2J", "two?lines?[2J"),
+        ("grüß dich".encode(), "grüß dich"),
+        (b"x" * 5000, "x" * MAX_TEXT),
+        (b"\xff\0", "0xff00"),
+        (b"\xff" * 65, "0x" + "ff" * 64 + "…"),
+        (b"", ""),
+    ],
+)
+def test_what_a_message_says_does_not_steer_the_terminal(payload: bytes, shown: str) -> None:
+    message = ReceivedMessage(ENVELOPE, payload, b"", None, None)
+    assert line(ENVELOPE, message) == f"{line(ENVELOPE, None)} unsigned {shown}"
+
+
+def test_entries() -> None:
+    signer = generate(os.urandom).public_key
+    binary = message_entry(ReceivedMessage(ENVELOPE, b"\xff", b"", signer, None))
+    assert binary == entry(ENVELOPE) | {
+        "signer": node_id(signer),
+        "payload": b"\xff",
+        "text": None,
+    }
+    text = message_entry(ReceivedMessage(ENVELOPE, b"two\nlines", b"", None, None))
+    assert (text["signer"], text["text"]) == (None, "two\nlines")
