@@ -1,0 +1,178 @@
+"""`wakumail attach`: call the API of a running node.
+
+One call, or without METHOD a call for each line of standard input, `METHOD PARAM...` as well. A
+parameter that is JSON is taken as that, any other as a string. A subscription prints what comes
+until it is interrupted.
+"""
+
+import argparse
+import json
+import readline  # noqa: F401 - it gives input() line editing
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from wakumail.cli.options import Subparsers, add_json
+from wakumail.config import Settings
+from wakumail.datadir import Datadir
+from wakumail.rpc.access import load_token
+from wakumail.rpc.client import CallFailed, connect_ipc, connect_url
+from wakumail.rpc.jsonrpc import DECODER, encode, parse
+from wakumail.rpc.stream import Wire
+from wakumail.text import printable
+
+PROMPT = "> "
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "attach",
+        help="call the API of a running node",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--ipcpath", type=Path, metavar="PATH", help="the node's Unix socket")
+    where.add_argument(
+        "--datadir",
+        type=Path,
+        default=Settings().datadir,
+        metavar="DIR",
+        help="its data directory, which has the socket (default: %(default)s)",
+    )
+    where.add_argument("--url", metavar="URL", help="its address: http(s):// or ws(s)://")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the bearer token that the URL asks for"
+    )
+    add_json(parser)
+    parser.add_argument("method", nargs="?", metavar="METHOD", help="waku_info, for instance")
+    parser.add_argument("params", nargs="*", metavar="PARAM", help="JSON, or a string")
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when every call was answered with a result."""
+    if arguments.token_file is not None and arguments.url is None:
+        arguments.usage_error("--token-file goes with --url")
+    if arguments.method is not None:
+        return call(arguments, arguments.method, [read_param(text) for text in arguments.params])
+    failures = 0
+    for line in lines():
+        method, *params = read_line(line)
+        failures += call(arguments, method, params)
+    return min(failures, 1)
+
+
+def lines() -> Iterator[str]:
+    """The lines of standard input that are not empty, from a prompt when that is a terminal."""
+    if not sys.stdin.isatty():
+        yield from filter(str.strip, sys.stdin)
+        return
+    while True:
+        try:
+            line = input(PROMPT)
+        except EOFError:
+            return
+        if line.strip():
+            yield line
+
+
+def read_param(text: str) -> Any:
+    """The JSON value that the text is, or else the text."""
+    try:
+        return DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def read_line(line: str) -> list[Any]:
+    """The words of a line; a JSON value is one, with the spaces that are in it."""
+    method, *rest = line.split(None, 1)
+    words: list[Any] = [method]
+    text = "".join(rest)
+    while text := text.strip():
+        end = 0
+        with suppress(ValueError, RecursionError):
+            value, end = DECODER.raw_decode(text)
+        if not end or text[end : end + 1].strip():  # no JSON, or only its beginning: 0x12
+            value = text.split(None, 1)[0]
+            end = len(value)
+        words.append(value)
+        text = text[end:]
+    return words
+
+
+def call(arguments: argparse.Namespace, method: str, params: list[Any]) -> int:
+    """Make one call and print what comes of it."""
+    subscribing = method.endswith("_subscribe")
+    try:
+        return uvloop.run(exchange(arguments, method, params, subscribing))
+    except KeyboardInterrupt:
+        if subscribing:
+            return 0
+        raise
+
+
+async def exchange(
+    arguments: argparse.Namespace, method: str, params: list[Any], subscribing: bool
+) -> int:
+    """Send one call, print the answer, and what a subscription brings after it."""
+    async with connect(arguments) as wire:
+        await wire.send(encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+        failed = print_answer(await receive(wire), arguments.json)
+        while subscribing and not failed:
+            print_notification(await receive(wire), arguments.json)
+    return failed
+
+
+def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
+    """The wire to the node that was chosen."""
+    if arguments.url is not None:
+        token = None if arguments.token_file is None else load_token(arguments.token_file)
+        return connect_url(arguments.url, token)
+    return connect_ipc(arguments.ipcpath or Datadir(arguments.datadir).ipc)
+
+
+async def receive(wire: Wire) -> dict[str, Any]:
+    """The next object that comes."""
+    raw = await wire.receive()
+    if raw is None:
+        raise CallFailed("the node has closed the connection")
+    value = parse(raw)
+    if not isinstance(value, dict):
+        raise CallFailed("the answer is not one of JSON-RPC")
+    return value
+
+
+def print_answer(answer: dict[str, Any], as_json: bool) -> int:
+    """Print a result, or an error; answers the exit code."""
+    error = answer.get("error")
+    if as_json:
+        print(json.dumps(answer), flush=True)
+    elif error is None:
+        print(json.dumps(answer.get("result"), indent=2), flush=True)
+    else:
+        print(f"wakumail attach: {describe(error)}", file=sys.stderr)
+    return int(error is not None)
+
+
+def print_notification(notification: dict[str, Any], as_json: bool) -> None:
+    """Print what a subscription brings."""
+    params = notification.get("params")
+    result = params.get("result") if isinstance(params, dict) else params
+    shown = json.dumps(notification) if as_json else json.dumps(result, indent=2)
+    print(shown, flush=True)
+
+
+def describe(error: Any) -> str:
+    """An error object for a person: text, code, and further data."""
+    if not isinstance(error, dict):
+        return printable(json.dumps(error).encode())
+    text = printable(str(error.get("message")).encode("utf-8", "replace"))
+    data = f": {json.dumps(error['data'])}" if "data" in error else ""
+    return f"{text} ({error.get('code')}){data}"

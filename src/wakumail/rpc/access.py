@@ -1,0 +1,103 @@
+"""Who may call over TCP: the API holds private keys."""
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from wakumail.errors import WakumailError
+
+ANY = "*"
+"""Among the allowed hosts or origins: every one."""
+
+MIN_TOKEN = 16
+"""Characters of a bearer token: fewer can be guessed."""
+
+TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+"""How a bearer token is spelled (RFC 6750, section 2.1)."""
+
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
+"""A Host header (RFC 9110, section 7.2)."""
+
+
+class AccessError(WakumailError):
+    """The API would be open to strangers, or a token is of no use; the text says what to do."""
+
+    counter = "rpc_access_unsafe"
+
+
+class Access:
+    """What a request must bring along: a host, an origin and a token that are allowed."""
+
+    def __init__(
+        self,
+        *,
+        vhosts: Collection[str] = ("localhost",),
+        origins: Collection[str] = (),
+        token: str | None = None,
+    ) -> None:
+        self._vhosts = {name.lower() for name in vhosts}
+        self._origins = {origin.lower() for origin in origins}
+        self._credentials = None if token is None else token.encode()
+
+    def allows_host(self, host: str | None) -> bool:
+        """Whether the Host header names us.
+
+        A page can make its own name mean our address (DNS rebinding), but the browser still says
+        that name. An address cannot be rebound; no header at all comes from no browser.
+        """
+        if host is None or ANY in self._vhosts:
+            return True
+        name = host_name(host)
+        return name in self._vhosts or _address(name) is not None
+
+    def allows_origin(self, origin: str | None) -> bool:
+        """Whether the page that opens a WebSocket may; no browser leaves the Origin header out."""
+        return origin is None or ANY in self._origins or origin.lower() in self._origins
+
+    def allows_token(self, authorization: str | None) -> bool:
+        """Whether the Authorization header has our bearer token (RFC 6750), if we have one."""
+        if self._credentials is None:
+            return True
+        scheme, _, token = (authorization or "").partition(" ")
+        told = token.strip(" ").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(told, self._credentials) and scheme.lower() == "bearer"
+
+    def check_exposure(self, host: str) -> None:
+        """Refuse to listen where others can reach us while no token is asked of them."""
+        if self._credentials is None and not is_loopback(host):
+            raise AccessError(
+                f"the API would listen on {host or 'every address'}, open to all who can reach it:"
+                " give --rpc.token-file, or listen on 127.0.0.1"
+            )
+
+
+def load_token(path: Path) -> str:
+    """The bearer token in a file; AccessError when it cannot serve as one."""
+    token = path.read_text("utf-8", "replace").strip()
+    if len(token) < MIN_TOKEN or not TOKEN.fullmatch(token):
+        raise AccessError(
+            f"{path}: a token has at least {MIN_TOKEN} characters, all of them letters, digits "
+            "or -._~+/; `openssl rand -hex 32` makes one"
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without brackets and port; empty when malformed."""
+    found = HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

@@ -1,0 +1,114 @@
+"""admin_*: the node and its peers, in the shapes of geth."""
+
+from collections.abc import Callable
+from typing import Any
+
+from wakumail.keccak import keccak256
+from wakumail.link import Link
+from wakumail.rpc import params
+from wakumail.rpc.jsonrpc import Session
+from wakumail.server import Server
+from wakumail.version import CLIENT_ID
+
+MAX_PORT = 0xFFFF
+
+
+class Admin:
+    """What an operator asks and changes."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The methods by their names on the wire."""
+        return {
+            "admin_nodeInfo": self.node_info,
+            "admin_peers": self.peers,
+            "admin_addPeer": self.add_peer,
+            "admin_removePeer": self.remove_peer,
+            "admin_addTrustedPeer": self.add_trusted_peer,
+            "admin_removeTrustedPeer": self.remove_trusted_peer,
+        }
+
+    def node_info(self, _session: Session) -> dict[str, Any]:
+        """Who we are and where we listen."""
+        enode, rules = self._server.enode, self._server.rules
+        host, port = self._server.node.listening or ("", 0)
+        return {
+            "id": _short_id(enode.node_id),
+            "name": CLIENT_ID,
+            "enode": str(enode),
+            "ip": enode.host,
+            "ports": {"discovery": 0, "listener": enode.port},
+            "listenAddr": _endpoint(host, port),
+            "protocols": {
+                "waku": {
+                    "version": "1",
+                    "maxMessageSize": rules.max_envelope_size,
+                    "minimumPoW": rules.min_pow,
+                }
+            },
+        }
+
+    def peers(self, _session: Session) -> list[dict[str, Any]]:
+        """The peers that are connected, in the order of their ids."""
+        peers = [self._peer(link) for link in self._server.node.links.values() if link.ready]
+        return sorted(peers, key=lambda peer: str(peer["id"]))
+
+    def add_peer(self, _session: Session, enode: Any) -> bool:
+        """Connect to a node, and stay connected."""
+        self._server.dialer.add(params.enode(enode, "enode"))
+        return True
+
+    def remove_peer(self, _session: Session, enode: Any) -> bool:
+        """Part from a node, and connect to it no more."""
+        self._server.dialer.remove(params.enode(enode, "enode").node_id)
+        return True
+
+    def add_trusted_peer(self, _session: Session, enode: Any) -> bool:
+        """Let a peer in when the node is full, and let it send expired envelopes."""
+        self._server.node.trust(params.enode(enode, "enode").node_id)
+        return True
+
+    def remove_trusted_peer(self, _session: Session, enode: Any) -> bool:
+        """Trust a peer no longer; it stays connected."""
+        self._server.node.distrust(params.enode(enode, "enode").node_id)
+        return True
+
+    def _peer(self, link: Link) -> dict[str, Any]:
+        hello, settings = link.peer.hello, link.peer.settings
+        assert hello is not None, "a peer that is ready has said hello"
+        protocol, _, version = link.peer.name.partition("/")
+        listens = link.inbound and 0 < hello.listen_port <= MAX_PORT
+        port = hello.listen_port if listens else link.port
+        return {
+            "enode": f"enode://{link.node_id.hex()}@{_endpoint(link.address, port)}",
+            "id": _short_id(link.node_id),
+            "name": hello.client_id,
+            "caps": [f"{name}/{version}" for name, version in hello.capabilities],
+            "network": {
+                "localAddress": _endpoint(*link.local),
+                "remoteAddress": _endpoint(link.address, link.port),
+                "inbound": link.inbound,
+                "trusted": link.node_id in self._server.node.trusted,
+                "static": link.node_id in self._server.dialer.targets,
+            },
+            "protocols": {
+                protocol: {
+                    "version": int(version),
+                    "minimumPoW": settings.pow,
+                    "light": settings.light,
+                    "confirmations": settings.confirmations,
+                }
+            },
+        }
+
+
+def _short_id(node_id: bytes) -> str:
+    """The hash by which geth lists nodes."""
+    return keccak256(node_id).hex()
+
+
+def _endpoint(host: str, port: int) -> str:
+    """Host and port as Go writes them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,19 @@
+"""All methods of the API, as a table."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from wakumail.rpc.admin import Admin
+from wakumail.rpc.net import Net, Rpc, Web3
+from wakumail.rpc.waku import Waku
+from wakumail.rpc.wakuext import WakuExt
+from wakumail.server import Server
+
+NAMESPACES = ("admin", "net", "rpc", "waku", "wakuext", "web3")
+"""The namespaces that there are."""
+
+
+def all_methods(server: Server, namespaces: Collection[str]) -> dict[str, Callable[..., Any]]:
+    """Every method by its name; rpc_modules tells of the `namespaces` that a transport offers."""
+    apis = (Waku(server), WakuExt(server), Admin(server), Net(server), Web3(), Rpc(namespaces))
+    return {name: method for api in apis for name, method in api.methods().items()}

@@ -1,0 +1,82 @@
+"""The caller's end: wires to a server, over a Unix socket, a WebSocket or HTTP."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from wakumail.errors import WakumailError
+from wakumail.rpc.http import JSON, WebSocketWire
+from wakumail.rpc.ipc import IpcWire
+from wakumail.rpc.stream import Wire
+from wakumail.text import printable
+
+MAX_ANSWER = 64 << 20
+"""Bytes of one answer that are taken."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds in which a server takes our connection; its answer may take longer."""
+
+
+class CallFailed(WakumailError):
+    """The server cannot be called like this; the text says why."""
+
+    counter = "rpc_call_failed"
+
+
+class HttpWire:
+    """HTTP as a wire: each value that is sent is a request, whose answer is received next."""
+
+    def __init__(self, session: ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+        self._answers: deque[bytes] = deque()
+
+    async def send(self, value: bytes) -> None:
+        """Send a request and wait for the answer."""
+        headers = {"Content-Type": JSON}
+        # No redirects: the token is for this URL.
+        async with self._session.post(
+            self._url, data=value, headers=headers, allow_redirects=False
+        ) as response:
+            answer = await response.read()
+        if response.status != 200:
+            raise CallFailed(f"HTTP {response.status}: {printable(answer)}")
+        if answer:
+            self._answers.append(answer)
+
+    async def receive(self) -> bytes | None:
+        """The answer of the oldest request; None when none is left."""
+        return self._answers.popleft() if self._answers else None
+
+
+@asynccontextmanager
+async def connect_ipc(path: Path) -> AsyncIterator[Wire]:
+    """A wire to the Unix socket of a server; CallFailed when nobody listens there."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError as error:
+        raise CallFailed(f"{path}: {error.strerror or error}; does the node run?") from None
+    try:
+        yield IpcWire(reader, writer, MAX_ANSWER)
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]:
+    """A wire to an http://, https://, ws:// or wss:// URL; CallFailed when that cannot be."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+    try:
+        async with ClientSession(headers=headers, timeout=timeout) as session:
+            if url.startswith(("ws://", "wss://")):
+                async with session.ws_connect(url, max_msg_size=MAX_ANSWER) as socket:
+                    yield WebSocketWire(socket)
+            else:
+                yield HttpWire(session, url)
+    except ClientError as error:
+        raise CallFailed(f"{url}: {error}") from None

@@ -1,0 +1,247 @@
+"""JSON-RPC over HTTP and WebSocket, either or both on one TCP address.
+
+HTTP as geth has it: a POST to `/` with a body of application/json; every answer of JSON-RPC is a
+200, errors too, and so is an empty GET, which asks whether anybody is there. Pages of other origins
+cannot call: that would take a preflight, and OPTIONS is refused.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
+from aiohttp.http import HttpProcessingError
+
+from wakumail.counters import Counters
+from wakumail.rpc.access import Access
+from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher, Session
+from wakumail.rpc.stream import MAX_SESSIONS, WRITE_TIMEOUT, StreamSession
+
+JSON = "application/json"
+
+IDLE_TIMEOUT = 60.0
+"""Seconds that a connection waits for the head of its next request."""
+
+BODY_TIMEOUT = 30.0
+"""Seconds in which the body of a request has to come."""
+
+HEARTBEAT = 30.0
+"""Seconds between pings of a silent WebSocket; one that leaves a ping unanswered is closed."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds for the farewells of WebSockets, and for calls in progress when we close."""
+
+LINGERING_TIME = 2.0
+"""Seconds in which the rest of a refused body is read, so that the caller hears why."""
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+
+class WebSocketWire:
+    """A WebSocket as a wire, at either end of it; each message is one value, as text."""
+
+    def __init__(self, socket: web.WebSocketResponse | ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes:
+        """The next message; ConnectionResetError when the WebSocket has closed."""
+        message = await self._socket.receive()
+        if message.type == WSMsgType.TEXT:
+            return str(message.data).encode("utf-8", "surrogatepass")
+        if message.type == WSMsgType.BINARY:
+            return bytes(message.data)
+        raise ConnectionResetError("the WebSocket has closed")
+
+    async def send(self, value: bytes) -> None:
+        """Send one message."""
+        await self._socket.send_str(value.decode())
+
+
+class HttpEndpoint:
+    """One TCP address: calls over HTTP, sessions over WebSocket, as far as they are offered.
+
+    AccessError when others could reach the address and `access` asks no token of them.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        access: Access,
+        counters: Counters,
+        *,
+        http: Dispatcher | None = None,
+        websocket: Dispatcher | None = None,
+    ) -> None:
+        access.check_exposure(host)
+        self._host = host
+        self._port = port
+        self._access = access
+        self._counters = counters
+        self._http = http
+        self._websocket = websocket
+        self._sessions: dict[StreamSession, asyncio.Task[Any]] = {}
+        self._runner: web.ServerRunner
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on, once started."""
+        host, port, *_ = self._runner.addresses[0]
+        return host, port
+
+    async def start(self) -> None:
+        """Listen; OSError when the address cannot be had."""
+        server = BoundedServer(
+            self._handle,
+            self._counters,
+            handler_cancellation=True,  # who leaves has no calls in progress
+            keepalive_timeout=IDLE_TIMEOUT,
+            lingering_time=LINGERING_TIME,
+            auto_decompress=False,
+            access_log=None,
+            logger=log,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=CLOSE_TIMEOUT)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def close(self) -> None:
+        """Listen no longer, and end what is in progress."""
+        for site in self._runner.sites:
+            await site.stop()
+        ending = list(self._sessions.values())
+        for session in self._sessions:
+            session.close()
+        if ending:
+            await asyncio.wait(ending, timeout=2 * CLOSE_TIMEOUT)
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request of HTTP, which may turn into a WebSocket."""
+        self._check_access(request)
+        if request.path != "/":
+            raise web.HTTPNotFound
+        if self._websocket is not None and is_upgrade(request):
+            return await self._serve_websocket(request, self._websocket)
+        if self._http is None:
+            raise web.HTTPUpgradeRequired(headers={"Upgrade": "websocket"})
+        if request.method == "GET" and not request.body_exists:
+            return web.Response()
+        if request.method != "POST":
+            raise web.HTTPMethodNotAllowed(request.method, ["GET", "POST"])
+        session = Session()
+        try:
+            answer = await self._http.handle(session, await read_body(request))
+        finally:
+            session.end()
+        return await self._respond(request, answer)
+
+    def _check_access(self, request: web.BaseRequest) -> None:
+        """Refuse who may not call."""
+        headers = request.headers
+        if not self._access.allows_host(headers.get("Host")):
+            raise web.HTTPForbidden(text="the host is not one of --http.vhosts")
+        if not self._access.allows_token(headers.get("Authorization")):
+            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
+        if is_upgrade(request) and not self._access.allows_origin(headers.get("Origin")):
+            raise web.HTTPForbidden(text="the origin is not one of --ws.origins")
+
+    async def _respond(self, request: web.BaseRequest, answer: bytes | None) -> web.Response:
+        """Send an answer; a caller that does not take it in time is cut off."""
+        response = web.Response(body=answer or b"", content_type=JSON)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            self._counters.add("rpc_sessions_slow")
+            abort(request)
+        return response
+
+    async def _serve_websocket(
+        self, request: web.BaseRequest, dispatcher: Dispatcher
+    ) -> web.WebSocketResponse:
+        """Serve a session on a WebSocket to its end."""
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_TIMEOUT,
+            heartbeat=HEARTBEAT,
+            compress=False,
+            max_msg_size=MAX_MESSAGE + 1,  # the first size that is too large
+        )
+        await socket.prepare(request)
+        session = StreamSession(dispatcher, WebSocketWire(socket), self._counters)
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions[session] = task
+        try:
+            await session.serve()
+        finally:
+            del self._sessions[session]
+            if session.slow or socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+                abort(request)
+        await socket.close(code=WSCloseCode.GOING_AWAY)
+        return socket
+
+
+class BoundedServer(web.Server):
+    """Takes MAX_SESSIONS connections at a time."""
+
+    def __init__(self, handler: Handler, counters: Counters, **choices: Any) -> None:
+        super().__init__(handler, **choices)
+        self._counters = counters
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, or cut it off."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > MAX_SESSIONS:
+            self._counters.add("rpc_sessions_refused")
+            transport.abort()
+
+
+def is_upgrade(request: web.BaseRequest) -> bool:
+    """Whether a request asks for a WebSocket."""
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The body of a call; an error of HTTP for one that is too large, too slow, or not JSON."""
+    if request.content_type != JSON or "Content-Encoding" in request.headers:
+        raise web.HTTPUnsupportedMediaType(text=f"the body must be {JSON}, not compressed")
+    if (request.content_length or 0) > MAX_MESSAGE:
+        raise too_large(request.content_length)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for part in request.content.iter_any():
+                body += part
+                if len(body) > MAX_MESSAGE:
+                    raise too_large(len(body))
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest from None
+    return bytes(body)
+
+
+def too_large(size: int | None) -> web.HTTPRequestEntityTooLarge:
+    """The refusal of a body."""
+    return web.HTTPRequestEntityTooLarge(MAX_MESSAGE, size or 0)
+
+
+def abort(request: web.BaseRequest) -> None:
+    """Cut the connection of a request, with all that is still to be sent."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+@log.addFilter
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep what callers break out of the log: requests that are no HTTP, connections that end."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (HttpProcessingError, OSError))

@@ -1,0 +1,146 @@
+"""JSON-RPC over a Unix socket, as in geth: JSON values one after the other, answers on lines."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+from wakumail.counters import Counters
+from wakumail.errors import WakumailError
+from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher
+from wakumail.rpc.splitter import Splitter
+from wakumail.rpc.stream import MAX_SESSIONS, StreamSession
+
+MAX_PATH = 107
+"""Bytes of a Unix socket's path (unix(7): sun_path has 108, with a zero at its end)."""
+
+CHUNK = 1 << 16
+"""Bytes that are read at a time."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds in which a caller takes the last of its answers when its session ends."""
+
+
+class IpcError(WakumailError):
+    """There can be no socket at the path; the text says why."""
+
+    counter = "rpc_ipc_failed"
+
+
+class IpcWire:
+    """A Unix socket as a wire, at either end of it."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._splitter = Splitter(max_message)
+
+    async def receive(self) -> bytes | None:
+        """The next value, of at most `max_message` bytes; None at the end."""
+        while (value := self._splitter.next_value()) is None:
+            data = await self._reader.read(CHUNK)
+            if not data:
+                return self._splitter.rest()
+            self._splitter.feed(data)
+        return value
+
+    async def send(self, value: bytes) -> None:
+        """Send a value and a newline."""
+        self._writer.write(value + b"\n")
+        await self._writer.drain()
+
+
+class IpcEndpoint:
+    """A Unix socket that only its owner can open; who can, may call all that it offers."""
+
+    def __init__(self, path: Path, dispatcher: Dispatcher, counters: Counters) -> None:
+        self.path = path
+        self._dispatcher = dispatcher
+        self._counters = counters
+        self._sessions: dict[StreamSession, asyncio.Task[Any]] = {}
+        self._server: asyncio.Server
+        self._inode = 0
+
+    async def start(self) -> None:
+        """Listen; IpcError when that cannot be."""
+        listening = bind(self.path)
+        self._inode = self.path.lstat().st_ino
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening)
+
+    async def close(self) -> None:
+        """Listen no longer, end all sessions, and remove the socket."""
+        self._server.close()
+        ending = list(self._sessions.values())
+        for session in self._sessions:
+            session.close()
+        if ending:
+            await asyncio.wait(ending)
+        self._remove()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end."""
+        if len(self._sessions) >= MAX_SESSIONS:
+            self._counters.add("rpc_sessions_refused")
+            writer.transport.abort()
+            return
+        session = StreamSession(self._dispatcher, IpcWire(reader, writer), self._counters)
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions[session] = task
+        try:
+            await session.serve()
+            if not session.slow:
+                writer.close()
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await writer.wait_closed()
+        except OSError:
+            pass  # It does not take the rest, or is gone.
+        finally:
+            writer.transport.abort()
+            del self._sessions[session]
+
+    def _remove(self) -> None:
+        """Remove the socket, unless somebody put another one there."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.lstat().st_ino == self._inode:
+                self.path.unlink()
+
+
+def bind(path: Path) -> socket.socket:
+    """A socket at `path` that nobody else can open, not for an instant."""
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise IpcError(f"{path}: the path of a Unix socket has at most {MAX_PATH} bytes")
+    remove_stale(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Linux gives the file the mode that the socket has when it is bound.
+        os.fchmod(listening.fileno(), 0o600)
+        listening.bind(os.fspath(path))
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise IpcError(f"{path}: {error.strerror}") from None
+    return listening
+
+
+def remove_stale(path: Path) -> None:
+    """Remove the socket of a process that is gone; IpcError for one that answers."""
+    if not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise IpcError(f"{path} is there and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        refused = probe.connect_ex(os.fspath(path))
+    if refused != errno.ECONNREFUSED:
+        raise IpcError(f"{path} is in use by another process")
+    path.unlink()

@@ -1,0 +1,231 @@
+"""JSON-RPC 2.0: messages in, calls of methods, answers out; which transport carries them is not
+its concern (https://www.jsonrpc.org/specification).
+
+A method takes the session of its caller, then the positional parameters of the call. It may be a
+coroutine. What it returns goes into JSON; what it raises becomes an error object:
+
+    RpcError                 its own code, text and data
+    any other WakumailError  SERVER and its text
+    anything else            INTERNAL, with the details in the log only
+"""
+
+import asyncio
+import inspect
+import json
+import logging
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from wakumail.counters import Counters
+from wakumail.errors import WakumailError
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL = -32603
+SERVER = -32000
+RESPONSE_TOO_LARGE = -32003
+"""geth's code for the calls of a batch that are not made, for its answer is too large already."""
+
+MAX_MESSAGE = 5 << 20
+"""Bytes of one message, whatever carries it: a single call or a batch."""
+
+MAX_BATCH = 1000
+"""Calls in one batch."""
+
+MAX_BATCH_ANSWER = 25 << 20
+"""Bytes of answers after which the rest of a batch is refused."""
+
+MAX_NAME = 100
+"""Characters of an unknown method's name that the error repeats."""
+
+Id: TypeAlias = str | int | float | None
+"""What a caller may name a call by."""
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_finite)
+"""Reads JSON and nothing but; ValueError, or RecursionError for what is nested too deep."""
+
+log = logging.getLogger(__name__)
+
+
+class RpcError(WakumailError):
+    """A call that fails, as the caller is told."""
+
+    counter = "rpc_errors"
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Session:
+    """A caller, from its first call to its last; this one cannot be notified."""
+
+    can_notify = False
+
+    def __init__(self) -> None:
+        self.on_close: list[Callable[[], None]] = []
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send the caller a notification, behind the answers that are due before it."""
+        raise RpcError(METHOD_NOT_FOUND, "notifications not supported")
+
+    def end(self) -> None:
+        """Run what waits for the end, once."""
+        while self.on_close:
+            self.on_close.pop()()
+
+
+class Call(NamedTuple):
+    """A request object that is sound."""
+
+    method: str
+    params: Any
+    id: Id
+    notification: bool
+
+
+class Dispatcher:
+    """Answers messages with the methods of some namespaces, the part of a name before its `_`."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Callable[..., Any]],
+        namespaces: Collection[str],
+        counters: Counters,
+    ) -> None:
+        self._methods = {
+            name: (method, inspect.signature(method))
+            for name, method in methods.items()
+            if name.partition("_")[0] in namespaces
+        }
+        self._counters = counters
+
+    async def handle(self, session: Session, raw: bytes) -> bytes | None:
+        """The answer to one message of at most MAX_MESSAGE bytes, if it is to be answered."""
+        try:
+            message = parse(raw)
+        except RpcError as error:
+            return self.refusal(error)
+        del raw  # It may be large, and a call may take long.
+        if isinstance(message, list):
+            return await self._answer_batch(session, message)
+        return await self._answer(session, message)
+
+    def refusal(self, error: RpcError, call_id: Id = None) -> bytes:
+        """The answer that is an error."""
+        self._counters.add(error.counter)
+        told = {"code": error.code, "message": error.message}
+        if error.data is not None:
+            told["data"] = error.data
+        return encode({"jsonrpc": "2.0", "id": call_id, "error": told})
+
+    async def _answer_batch(self, session: Session, messages: list[Any]) -> bytes | None:
+        """One array of answers in the order of the calls, which are made one after the other."""
+        if not messages:
+            return self.refusal(RpcError(INVALID_REQUEST, "empty batch"))
+        if len(messages) > MAX_BATCH:
+            return self.refusal(RpcError(INVALID_REQUEST, f"batch of more than {MAX_BATCH} calls"))
+        answers: list[bytes] = []
+        size = 0
+        for message in messages:
+            await asyncio.sleep(0)  # Peers and other callers have their turn in between.
+            answer = await self._answer(session, message, full=size > MAX_BATCH_ANSWER)
+            if answer is not None:
+                answers.append(answer)
+                size += len(answer)
+        return b"[%b]" % b",".join(answers) if answers else None
+
+    async def _answer(self, session: Session, message: Any, full: bool = False) -> bytes | None:
+        """The answer to one request object; None for a notification, even one that fails."""
+        self._counters.add("rpc_requests")
+        try:
+            call = read_call(message)
+        except RpcError as error:
+            return self.refusal(error, read_id(message))
+        try:
+            if full:
+                raise RpcError(RESPONSE_TOO_LARGE, "response too large")
+            result = await self._result(session, call)
+            answer = encode({"jsonrpc": "2.0", "id": call.id, "result": result})
+        except RpcError as error:
+            answer = self.refusal(error, call.id)
+        except WakumailError as error:
+            answer = self.refusal(RpcError(SERVER, str(error)), call.id)
+        except Exception:
+            log.exception("%s failed", call.method)
+            answer = self.refusal(RpcError(INTERNAL, "internal error"), call.id)
+        return None if call.notification else answer
+
+    async def _result(self, session: Session, call: Call) -> Any:
+        """What the method returns."""
+        if call.method not in self._methods:
+            text = f"the method {call.method[:MAX_NAME]} does not exist/is not available"
+            raise RpcError(METHOD_NOT_FOUND, text)
+        method, signature = self._methods[call.method]
+        params = [] if call.params is None else call.params
+        if not isinstance(params, list):
+            raise RpcError(INVALID_PARAMS, "parameters are taken by position, in an array")
+        try:
+            signature.bind(session, *params)
+        except TypeError as error:
+            raise RpcError(INVALID_PARAMS, str(error)) from None
+        result = method(session, *params)
+        return await result if inspect.isawaitable(result) else result
+
+
+def parse(raw: bytes) -> Any:
+    """The JSON value that a message is; RpcError for all else, NaN and 1e999 too."""
+    try:
+        return json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_parse_finite)
+    except ValueError as error:
+        raise RpcError(PARSE_ERROR, f"parse error: {error}") from None
+    except RecursionError:
+        raise RpcError(PARSE_ERROR, "parse error: nested too deep") from None
+
+
+def encode(value: Any) -> bytes:
+    """A value as JSON on one line, in ASCII."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def read_call(message: Any) -> Call:
+    """The call that a value describes; INVALID_REQUEST when it describes none."""
+    if not isinstance(message, dict):
+        raise RpcError(INVALID_REQUEST, "a request is an object")
+    if message.get("jsonrpc") != "2.0":
+        raise RpcError(INVALID_REQUEST, 'a request says "jsonrpc": "2.0"')
+    if not _is_id(message.get("id")):
+        raise RpcError(INVALID_REQUEST, "an id is a string, a number or null")
+    method, params = message.get("method"), message.get("params")
+    if not isinstance(method, str):
+        raise RpcError(INVALID_REQUEST, "a method is a string")
+    if not isinstance(params, (list, dict, type(None))):
+        raise RpcError(INVALID_REQUEST, "parameters are an array")
+    return Call(method, params, message.get("id"), "id" not in message)
+
+
+def read_id(message: Any) -> Id:
+    """The id in a value that may be no call, as far as there is one."""
+    call_id = message.get("id") if isinstance(message, dict) else None
+    return call_id if _is_id(call_id) else None
+
+
+def _is_id(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool))

@@ -1,0 +1,71 @@
+"""The objects of 9/WAKU-RPC as they stand in JSON: the filter and the message."""
+
+import math
+from typing import Any, TypeVar
+
+from wakumail.filters import Filter, ReceivedMessage
+from wakumail.keys import PublicKey
+from wakumail.keystore import KeyStore
+from wakumail.rpc import params
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
+from wakumail.rpc.params import Fields, Reader
+
+K = TypeVar("K")
+
+
+def read_filter(value: Any, keys: KeyStore) -> Filter:
+    """The filter that an object describes; KeyUnknown when it names a key that is not held."""
+    fields = Fields(value, "filter")
+    key = read_key(fields, keys, "privateKeyID", lambda v, n: keys.private_key(params.text(v, n)))
+    topics = fields.optional("topics", params.partial_topics, ())
+    if isinstance(key, bytes) and not topics:
+        raise RpcError(INVALID_PARAMS, "missing topics")
+    return Filter(
+        topics=topics,
+        key=key,
+        signer=fields.optional("sig", params.public_key, None),
+        min_pow=fields.optional("minPow", params.number, 0.0),
+        allow_p2p=fields.optional("allowP2P", params.flag, False),
+    )
+
+
+def read_key(fields: Fields, keys: KeyStore, asymmetric: str, read: Reader[K]) -> bytes | K:
+    """The key that the fields symKeyID or `asymmetric` name: exactly one of both must be there."""
+    symmetric = fields.optional("symKeyID", params.text, None)
+    other = fields.optional(asymmetric, read, None)
+    if symmetric is not None and other is None:
+        return keys.symmetric_key(symmetric)
+    if symmetric is None and other is not None:
+        return other
+    raise RpcError(INVALID_PARAMS, f"specify either symKeyID or {asymmetric}")
+
+
+def write_message(message: ReceivedMessage) -> dict[str, Any]:
+    """A message as an object; what it does not have is null."""
+    envelope = message.envelope
+    return {
+        "sig": _write_key(message.signer),
+        "recipientPublicKey": _write_key(message.recipient),
+        "ttl": envelope.ttl,
+        "timestamp": envelope.created,
+        "topic": write_bytes(envelope.topic),
+        "payload": write_bytes(message.payload),
+        "padding": write_bytes(message.padding),
+        # An old envelope may have no ttl: its PoW is then a division by zero, and no number.
+        "pow": message.pow if math.isfinite(message.pow) else 0.0,
+        "hash": write_bytes(envelope.hash),
+    }
+
+
+def write_bytes(value: bytes) -> str:
+    """Bytes as 0x and hexadecimal digits."""
+    return f"0x{value.hex()}"
+
+
+def write_public_key(key: PublicKey) -> str:
+    """A public key as geth writes it: 04, X and Y."""
+    return write_bytes(key.format(compressed=False))
+
+
+def _write_key(key: PublicKey | None) -> str | None:
+    return None if key is None else write_public_key(key)

@@ -1,0 +1,274 @@
+"""waku_*: the node as a place to keep keys, post messages and receive them (9/WAKU-RPC)."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from wakumail import mining
+from wakumail.envelope import LARGE_ENVELOPE, TOPIC_SIZE
+from wakumail.filters import ReceivedMessage
+from wakumail.message import symmetric_key
+from wakumail.rpc import params
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER, RpcError, Session
+from wakumail.rpc.objects import (
+    read_filter,
+    read_key,
+    write_bytes,
+    write_message,
+    write_public_key,
+)
+from wakumail.rpc.params import Fields
+from wakumail.server import Server
+
+VERSION = "1"
+"""Of the Waku protocol, as status-go and nim-waku tell it."""
+
+MAX_ENVELOPE_SIZE = 10 << 20
+"""Bytes: no larger envelope can be allowed (9/WAKU-RPC, `waku_setMaxEnvelopeSize`)."""
+
+DEFAULT_TTL = 50
+"""Seconds that a message lives when its poster does not say (geth)."""
+
+MAX_TTL = 1 << 30
+"""Seconds: with more, the expiry would not fit into its 32 bits."""
+
+DEFAULT_POW_TIME = 5.0
+"""Seconds of mining when the poster does not say (status-go's for its own messages)."""
+
+MAX_POW_TIME = 600.0
+"""Seconds of mining that a poster may ask for."""
+
+NOTIFICATION = "waku_subscription"
+
+
+class Waku:
+    """The methods of 9/WAKU-RPC; a subscription belongs to the session that began it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._subscriptions: dict[Session, set[str]] = {}
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The methods by their names on the wire."""
+        return {
+            "waku_version": self.version,
+            "waku_info": self.info,
+            "waku_setMaxEnvelopeSize": self.set_max_envelope_size,
+            "waku_setMinPoW": self.set_min_pow,
+            "waku_markTrustedPeer": self.mark_trusted_peer,
+            "waku_newKeyPair": self.new_key_pair,
+            "waku_addPrivateKey": self.add_private_key,
+            "waku_deleteKeyPair": self.delete_key_pair,
+            "waku_hasKeyPair": self.has_key_pair,
+            "waku_getPublicKey": self.get_public_key,
+            "waku_getPrivateKey": self.get_private_key,
+            "waku_newSymKey": self.new_sym_key,
+            "waku_addSymKey": self.add_sym_key,
+            "waku_generateSymKeyFromPassword": self.generate_sym_key_from_password,
+            "waku_hasSymKey": self.has_sym_key,
+            "waku_getSymKey": self.get_sym_key,
+            "waku_deleteSymKey": self.delete_sym_key,
+            "waku_subscribe": self.subscribe,
+            "waku_unsubscribe": self.unsubscribe,
+            "waku_newMessageFilter": self.new_message_filter,
+            "waku_deleteMessageFilter": self.delete_message_filter,
+            "waku_getFilterMessages": self.get_filter_messages,
+            "waku_post": self.post,
+        }
+
+    # -- the node -----------------------------------------------------------------------------
+
+    def version(self, _session: Session) -> str:
+        """The version of the protocol."""
+        return VERSION
+
+    def info(self, _session: Session) -> dict[str, Any]:
+        """What the node asks of envelopes, and how many it relays."""
+        rules, pool = self._server.rules, self._server.relay.pool
+        return {
+            "minPow": rules.min_pow,
+            "maxEnvelopeSize": rules.max_envelope_size,
+            "memory": pool.size,
+            "envelopes": pool.envelopes,
+        }
+
+    def set_max_envelope_size(self, _session: Session, size: Any) -> bool:
+        """Take and send no larger envelopes than `size` bytes."""
+        self._server.set_max_envelope_size(params.integer(size, "size", 1, MAX_ENVELOPE_SIZE))
+        return True
+
+    def set_min_pow(self, _session: Session, min_pow: Any) -> bool:
+        """Take no envelopes of less PoW, once the peers had time to learn of it."""
+        self._server.set_min_pow(params.number(min_pow, "min_pow"))
+        return True
+
+    def mark_trusted_peer(self, _session: Session, enode: Any) -> bool:
+        """Let a peer send expired envelopes: a mailserver."""
+        self._server.node.trust(params.enode(enode, "enode").node_id)
+        return True
+
+    # -- key pairs ----------------------------------------------------------------------------
+
+    def new_key_pair(self, _session: Session) -> str:
+        """Make a key pair; its id."""
+        return self._server.keys.new_key_pair()
+
+    def add_private_key(self, _session: Session, key: Any) -> str:
+        """Keep a private key; its id."""
+        return self._server.keys.add_private_key(params.private_key(key, "key").secret)
+
+    def delete_key_pair(self, _session: Session, key_id: Any) -> bool:
+        """Forget a key pair, which must be there."""
+        if not self._server.keys.delete_key_pair(params.text(key_id, "id")):
+            raise RpcError(SERVER, f"key pair {key_id} not found")
+        return True
+
+    def has_key_pair(self, _session: Session, key_id: Any) -> bool:
+        """Whether a key pair has this id."""
+        return self._server.keys.has_key_pair(params.text(key_id, "id"))
+
+    def get_public_key(self, _session: Session, key_id: Any) -> str:
+        """The public key of a key pair."""
+        return write_public_key(self._server.keys.private_key(params.text(key_id, "id")).public_key)
+
+    def get_private_key(self, _session: Session, key_id: Any) -> str:
+        """The private key of a key pair."""
+        return write_bytes(self._server.keys.private_key(params.text(key_id, "id")).secret)
+
+    # -- symmetric keys -----------------------------------------------------------------------
+
+    def new_sym_key(self, _session: Session) -> str:
+        """Make a symmetric key; its id."""
+        return self._server.keys.new_symmetric_key()
+
+    def add_sym_key(self, _session: Session, key: Any) -> str:
+        """Keep a symmetric key; its id."""
+        return self._server.keys.add_symmetric_key(params.symmetric_key(key, "key"))
+
+    async def generate_sym_key_from_password(self, _session: Session, password: Any) -> str:
+        """Keep the key that a password stands for; its id."""
+        key = await asyncio.to_thread(symmetric_key, params.text(password, "password"))
+        return self._server.keys.add_symmetric_key(key)
+
+    def has_sym_key(self, _session: Session, key_id: Any) -> bool:
+        """Whether a symmetric key has this id."""
+        return self._server.keys.has_symmetric_key(params.text(key_id, "id"))
+
+    def get_sym_key(self, _session: Session, key_id: Any) -> str:
+        """A symmetric key."""
+        return write_bytes(self._server.keys.symmetric_key(params.text(key_id, "id")))
+
+    def delete_sym_key(self, _session: Session, key_id: Any) -> bool:
+        """Forget a symmetric key; whether there was one."""
+        return self._server.keys.delete_symmetric_key(params.text(key_id, "id"))
+
+    # -- receiving ----------------------------------------------------------------------------
+
+    def subscribe(self, session: Session, kind: Any, criteria: Any) -> str:
+        """Send the session each message that a filter lets through, until it ends; an id."""
+        if not session.can_notify:
+            raise RpcError(METHOD_NOT_FOUND, "notifications not supported")
+        if params.text(kind, "subscription") != "messages":
+            raise RpcError(METHOD_NOT_FOUND, f'no "{kind}" subscription in waku namespace')
+
+        def notify(message: ReceivedMessage) -> None:
+            result = write_message(message)
+            session.notify(NOTIFICATION, {"subscription": subscription, "result": result})
+
+        subscription = self._server.filters.install(
+            read_filter(criteria, self._server.keys), notify
+        )
+        if session not in self._subscriptions:
+            self._subscriptions[session] = set()
+            session.on_close.append(partial(self._end_all, session))
+        self._subscriptions[session].add(subscription)
+        return subscription
+
+    def unsubscribe(self, session: Session, subscription: Any) -> bool:
+        """End a subscription of this session; whether there was one."""
+        own = self._subscriptions.get(session, set())
+        if params.text(subscription, "subscription") not in own:
+            return False
+        own.remove(subscription)
+        return self._server.filters.uninstall(subscription)
+
+    def _end_all(self, session: Session) -> None:
+        for subscription in self._subscriptions.pop(session):
+            self._server.filters.uninstall(subscription)
+
+    def new_message_filter(self, _session: Session, criteria: Any) -> str:
+        """Keep the messages that a filter lets through until they are asked for; its id."""
+        return self._server.filters.install(read_filter(criteria, self._server.keys))
+
+    def delete_message_filter(self, _session: Session, filter_id: Any) -> bool:
+        """Forget a filter, which must be there."""
+        if not self._server.filters.uninstall(params.text(filter_id, "id")):
+            raise RpcError(SERVER, "filter not found")
+        return True
+
+    def get_filter_messages(self, _session: Session, filter_id: Any) -> list[dict[str, Any]]:
+        """What came since this was asked last."""
+        messages = self._server.filters.poll(params.text(filter_id, "id"))
+        return [write_message(message) for message in messages]
+
+    # -- posting ------------------------------------------------------------------------------
+
+    async def post(self, _session: Session, message: Any) -> bool:
+        """Seal, mine and send a message: to everybody, or to one peer and nobody else."""
+        fields = Fields(message, "message")
+        keys = self._server.keys
+        key = read_key(fields, keys, "pubKey", params.public_key)
+        topic = fields.optional("topic", params.topic, None)
+        if isinstance(key, bytes) and topic is None:
+            raise RpcError(INVALID_PARAMS, "missing topic")
+        signer = fields.optional("sig", params.text, None)
+        payload = fields.required("payload", params.data)
+        padding = fields.optional("padding", params.data, None)
+        self._check_size(len(payload) + len(padding or b""))
+        peer = fields.optional("targetPeer", params.peer_id, None)
+        least = 0.0 if peer else self._least_pow(len(payload))
+        target = fields.optional("powTarget", params.number, least)
+        if target < least:
+            raise RpcError(SERVER, f"message rejected, PoW too low: this node asks for {least}")
+        envelope = await mining.compose(
+            payload,
+            key=key,
+            topic=topic or bytes(TOPIC_SIZE),
+            sign_with=None if signer is None else keys.private_key(signer),
+            padding=padding,
+            ttl=fields.optional("ttl", _ttl, 0) or DEFAULT_TTL,
+            target=target,
+            seconds=fields.optional("powTime", _pow_time, DEFAULT_POW_TIME),
+            now=int(time.time()),
+            random=os.urandom,
+        )
+        if peer:
+            self._server.send_direct(peer, envelope.rlp)
+        else:
+            await self._server.publish(envelope.rlp)
+        return True
+
+    def _check_size(self, size: int) -> None:
+        """Refuse what cannot fit into an envelope before any work is spent on it."""
+        limit = self._server.rules.max_envelope_size
+        if size > limit:
+            raise RpcError(SERVER, f"message too large: {size} bytes, of {limit} in an envelope")
+
+    def _least_pow(self, size: int) -> float:
+        """The PoW that the node asks of a message of `size` bytes."""
+        rules = self._server.rules
+        return rules.min_pow_large if size >= LARGE_ENVELOPE else rules.min_pow
+
+
+def _ttl(value: Any, name: str) -> int:
+    return params.integer(value, name, 0, MAX_TTL)
+
+
+def _pow_time(value: Any, name: str) -> float:
+    seconds = params.number(value, name)
+    if seconds > MAX_POW_TIME:
+        raise RpcError(INVALID_PARAMS, f"{name} must be at most {MAX_POW_TIME:.0f} seconds")
+    return seconds

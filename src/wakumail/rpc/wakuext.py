@@ -1,0 +1,48 @@
+"""wakuext_*: history from a mailserver, into the filters (WAKU-USAGE, "Waku V1 extensions")."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wakumail.rpc import params
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError, Session
+from wakumail.rpc.params import Fields
+from wakumail.server import Server
+
+DEFAULT_RANGE = 24 * 3600
+"""Seconds back from `to` where a request does not say from when on it wants messages."""
+
+
+class WakuExt:
+    """What status-go adds to the methods of 9/WAKU-RPC."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The methods by their names on the wire."""
+        return {"wakuext_requestMessages": self.request_messages}
+
+    def request_messages(self, _session: Session, request: Any) -> bool:
+        """Send a mailserver a request; what it answers goes to the filters that allow p2p."""
+        fields = Fields(request, "request")
+        mailserver = fields.required("mailServerPeer", params.enode).node_id
+        upper = fields.optional("to", params.integer, 0) or int(time.time())
+        lower = fields.optional("from", params.integer, 0) or max(0, upper - DEFAULT_RANGE)
+        if lower > upper:
+            raise RpcError(INVALID_PARAMS, f"from must not be after to ({lower} > {upper})")
+        key_id = fields.optional("symKeyID", params.text, None)
+        topics = fields.required("topics", params.topics)
+        limit = fields.optional("limit", params.integer, 0)
+        cursor = fields.optional("cursor", params.cursor, b"")
+        key = None if key_id is None else self._server.keys.symmetric_key(key_id)
+        self._server.requester.request(
+            self._server.connected(mailserver),
+            lower=lower,
+            upper=upper,
+            topics=topics,
+            limit=limit,
+            cursor=cursor,
+            key=key,
+        )
+        return True

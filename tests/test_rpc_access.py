@@ -1,0 +1,137 @@
+"""Who may call over TCP: hosts, origins, tokens, and where we dare to listen."""
+
+from pathlib import Path
+
+import pytest
+
+from wakumail.rpc.access import ANY, MIN_TOKEN, Access, AccessError, is_loopback, load_token
+
+TOKEN = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "localhost",
+        "LocalHost:8545",
+        "127.0.0.1",
+        "127.0.0.1:8545",
+        "192.168.1.1:80",
+        "[::1]",
+        "[::1]:8545",
+        "[2001:db8::1]:1",
+    ],
+)
+def test_hosts_that_cannot_be_rebound(host: str | None) -> None:
+    assert Access().allows_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ":8545",
+        "evil.example",
+        "evil.example:8545",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.example:localhost",
+        "[localhost].evil.example",
+        "[evil.example]",
+        "localhost@evil.example",
+        "evil.example@localhost",
+        "127.0.0.1@evil.example",
+        "1.2.3",
+        "2130706433",
+    ],
+)
+def test_hosts_that_could_be(host: str) -> None:
+    assert not Access().allows_host(host)
+    assert Access(vhosts=[ANY]).allows_host(host)
+
+
+def test_hosts_are_a_choice() -> None:
+    access = Access(vhosts=["Node.Example"])
+    assert access.allows_host("node.example:443")
+    assert not access.allows_host("localhost")
+    assert access.allows_host("127.0.0.1")
+
+
+def test_origins() -> None:
+    page = "http://localhost:3000"
+    assert Access().allows_origin(None)
+    assert not Access().allows_origin(page)
+    assert not Access().allows_origin("null")
+    assert Access(origins=[page]).allows_origin("HTTP://LocalHost:3000")
+    assert not Access(origins=[page]).allows_origin("http://localhost:3001")
+    assert not Access(origins=[page]).allows_origin("https://localhost:3000")
+    assert Access(origins=[ANY]).allows_origin("https://evil.example")
+
+
+def test_tokens() -> None:
+    access = Access(token=TOKEN)
+    assert access.allows_token(f"Bearer {TOKEN}")
+    assert access.allows_token(f"bearer  {TOKEN} ")
+    for wrong in (
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        TOKEN,
+        f"Basic {TOKEN}",
+        f"Bearer {TOKEN[:-1]}",
+        f"Bearer {TOKEN}0",
+        f"Bearer {TOKEN.upper()}",
+        "Bearer \udcff\u2603",
+    ):
+        assert not access.allows_token(wrong), wrong
+
+
+def test_without_a_token_none_is_asked() -> None:
+    assert Access().allows_token(None)
+    assert Access().allows_token("Basic whatever")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_needs_no_token(host: str) -> None:
+    assert is_loopback(host)
+    Access().check_exposure(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.1", "node.example", "fe80::1"])
+def test_elsewhere_a_token_is_needed(host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(AccessError, match=r"open to all.*--rpc\.token-file"):
+        Access().check_exposure(host)
+    Access(token=TOKEN).check_exposure(host)
+
+
+def test_a_token_comes_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f" {TOKEN}\n")
+    assert load_token(file) == TOKEN
+    with pytest.raises(FileNotFoundError):
+        load_token(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"x" * (MIN_TOKEN - 1),
+        b"=" * MIN_TOKEN,
+        b"two words that are long",
+        TOKEN.encode() + b"\n" + TOKEN.encode(),
+        "\u00e9".encode() * MIN_TOKEN,
+        b"\xff" * MIN_TOKEN,
+    ],
+)
+def test_a_token_that_is_none(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(AccessError, match="openssl"):
+        load_token(file)
+    file.write_bytes(b"x" * MIN_TOKEN)
+    assert load_token(file) == "x" * MIN_TOKEN
