@@ -5,20 +5,21 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
-from wakumail.cli import archive, canary, key, post, request, serve
+from wakumail.cli import archive, attach, canary, config, key, logs, post, request, serve
 from wakumail.errors import WakumailError
 from wakumail.version import VERSION
 
-COMMANDS = (serve, request, post, canary, archive, key)
+COMMANDS = (serve, attach, config, request, post, canary, archive, key)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; each command adds its own."""
-    top = argparse.ArgumentParser(prog="wakumail", description="A Waku v1 mailserver and client.")
+    top = argparse.ArgumentParser(
+        prog="wakumail", description="A Waku v1 node, mailserver and client."
+    )
     top.add_argument("--version", action="version", version=f"wakumail {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -29,11 +30,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers its exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-    )
+    logs.start()
     try:
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:

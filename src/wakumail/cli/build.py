@@ -1,0 +1,176 @@
+"""From settings to the parts that `wakumail serve` runs."""
+
+import os
+from pathlib import Path
+
+from wakumail.bloom import bloom_of
+from wakumail.config import Advertised, Namespace, Settings
+from wakumail.connection import ConnectionConfig
+from wakumail.counters import Counters
+from wakumail.datadir import Datadir
+from wakumail.devp2p import SHH6, WAKU
+from wakumail.enode import Enode, read_enodes
+from wakumail.envelope import Rules
+from wakumail.history import MailConfig
+from wakumail.interest import EVERYTHING, Interest
+from wakumail.keys import PrivateKey, load_node_key, load_or_create_node_key, parse_node_key
+from wakumail.mail import RequestKeys, RequestPolicy
+from wakumail.message import DEFAULT_PASSWORD, symmetric_key
+from wakumail.node import NodeConfig
+from wakumail.rpc.access import Access, load_token
+from wakumail.rpc.api import all_methods
+from wakumail.rpc.http import HttpEndpoint
+from wakumail.rpc.ipc import IpcEndpoint
+from wakumail.rpc.jsonrpc import Dispatcher
+from wakumail.server import LARGE_POW_RATIO, Server, ServerConfig
+from wakumail.traffic import Traffic, Whitelist
+from wakumail.version import CLIENT_ID
+from wakumail.waku import RateLimits, StatusOptions
+
+
+def node_key(settings: Settings, datadir: Datadir) -> PrivateKey:
+    """The node key: given, or kept in a file that is made at the first start."""
+    if settings.nodekeyhex is not None:
+        return parse_node_key(settings.nodekeyhex)
+    return load_or_create_node_key(settings.nodekey or datadir.nodekey, os.urandom)
+
+
+def server_config(settings: Settings, key: PrivateKey, counters: Counters) -> ServerConfig:
+    """What the server is to its peers."""
+    return ServerConfig(
+        node_config(settings, key, counters),
+        mail_config(settings, key) if settings.mailserver else None,
+        relay_memory=settings.relay_memory,
+        max_packet=settings.max_reply,
+        external_host=settings.nat.partition(":")[2],
+    )
+
+
+def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> NodeConfig:
+    """What the node is to its peers."""
+    connection = ConnectionConfig(
+        node_key=key,
+        client_id=CLIENT_ID,
+        listen_port=settings.port,
+        capabilities=(*WAKU, SHH6) if settings.shh else WAKU,
+        max_packet=settings.max_packet,
+    )
+    rules = Rules(
+        min_pow=settings.min_pow,
+        min_pow_large=settings.min_pow / LARGE_POW_RATIO,
+        max_envelope_size=settings.max_envelope,
+        interest=Interest(topics=settings.topics) if settings.topics else EVERYTHING,
+    )
+    return NodeConfig(
+        connection,
+        status_options(settings),
+        rules,
+        max_peers=settings.maxpeers,
+        max_handshakes=settings.max_handshakes,
+        networks=settings.netrestrict,
+        traffic=traffic(settings, counters),
+    )
+
+
+def status_options(settings: Settings) -> StatusOptions:
+    """Our status. By default topics are told as a bloom: a nim node that sends topic interest of
+    its own drops a peer that does so too.
+    """
+    packets, sizes = rate_limits(settings)
+    by_topic = settings.interest is Advertised.TOPICS
+    topics = settings.topics or None
+    return StatusOptions(
+        pow=settings.min_pow,
+        bloom=None if topics is None or by_topic else bloom_of(topics),
+        light=settings.light,
+        # What is confirmed is on disk: without an archive there is nothing to confirm.
+        confirmations=settings.confirmations and settings.mailserver,
+        packet_rate_limits=packets if any(packets) else None,
+        topic_interest=topics if by_topic else None,
+        bytes_rate_limits=sizes if any(sizes) else None,
+    )
+
+
+def rate_limits(settings: Settings) -> tuple[RateLimits, RateLimits]:
+    """What peers may send in a second: packets, and bytes."""
+    packets = settings.rate_packets_ip, settings.rate_packets_peer, settings.rate_packets_topic
+    sizes = settings.rate_bytes_ip, settings.rate_bytes_peer, settings.rate_bytes_topic
+    return RateLimits(*packets), RateLimits(*sizes)
+
+
+def traffic(settings: Settings, counters: Counters) -> Traffic | None:
+    """How rate limits are enforced; None where there are none."""
+    packets, sizes = rate_limits(settings)
+    if not any((*packets, *sizes)):
+        return None
+    exempt = settings.rate_whitelist
+    return Traffic(
+        packets,
+        sizes,
+        tolerance=settings.rate_tolerance,
+        max_packet=settings.max_packet,
+        whitelist=Whitelist(
+            [entry for entry in exempt if isinstance(entry, bytes)],
+            [entry for entry in exempt if not isinstance(entry, bytes)],
+        ),
+        count=counters.add,
+    )
+
+
+def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
+    """How requests are opened, limited and answered."""
+    private = [key]
+    if settings.asymkey_file is not None:
+        private.append(load_node_key(settings.asymkey_file))
+    password = settings.password
+    if password is None:
+        file = settings.password_file
+        password = DEFAULT_PASSWORD if file is None else first_line(file)
+    return MailConfig(
+        keys=RequestKeys(symmetric_key(password), tuple(private)),
+        policy=RequestPolicy(
+            require_signature=settings.require_signature,
+            min_pow=settings.request_min_pow,
+            max_limit=settings.max_limit,
+        ),
+        dialect=settings.completion,
+        max_waiting=settings.max_waiting,
+        requests_per_second=settings.request_rate,
+    )
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file that holds a secret."""
+    with path.open() as file:
+        return file.readline().rstrip("\r\n")
+
+
+def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
+    """The nodes of a setting, and those of a file that may be there."""
+    return [*chosen, *read_enodes(path)] if path.exists() else list(chosen)
+
+
+def rpc_endpoints(
+    settings: Settings, datadir: Datadir, server: Server
+) -> list[IpcEndpoint | HttpEndpoint]:
+    """Where the RPC API is offered: the socket always, HTTP and WebSocket when they are on."""
+
+    def offer(namespaces: tuple[Namespace, ...]) -> Dispatcher:
+        return Dispatcher(all_methods(server, namespaces), namespaces, server.counters)
+
+    token = None if settings.rpc_token_file is None else load_token(settings.rpc_token_file)
+    access = Access(vhosts=settings.http_vhosts, origins=settings.ws_origins, token=token)
+    socket = settings.ipcpath or datadir.ipc
+    endpoints: list[IpcEndpoint | HttpEndpoint] = [
+        IpcEndpoint(socket, offer(settings.ipc_api), server.counters)
+    ]
+    offered: dict[tuple[str, int], dict[str, Dispatcher]] = {}
+    if settings.http:
+        place = settings.http_addr, settings.http_port
+        offered.setdefault(place, {})["http"] = offer(settings.http_api)
+    if settings.ws:
+        place = settings.ws_addr, settings.ws_port
+        offered.setdefault(place, {})["websocket"] = offer(settings.ws_api)
+    for (host, port), dispatchers in offered.items():
+        endpoints.append(HttpEndpoint(host, port, access, server.counters, **dispatchers))
+    return endpoints

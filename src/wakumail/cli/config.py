@@ -1,0 +1,140 @@
+"""`wakumail config`: show what the settings are and where they come from, or import them."""
+
+import argparse
+import os
+import sys
+from argparse import BooleanOptionalAction
+from collections.abc import Iterator
+
+from wakumail.cli.options import Subparsers, add_json, open_dump, print_json
+from wakumail.config import SETTINGS, ConfigError, Loaded, load
+from wakumail.config.layers import FILE_VARIABLE
+from wakumail.config.setting import Setting, plain
+from wakumail.config.statusgo import Translation
+from wakumail.config.toml import Line, document
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser("config", help="show or import settings", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|import")
+    add_show(actions)
+    add_import(actions)
+
+
+def add_show(actions: Subparsers) -> None:
+    """Add `config show`."""
+    explanation = "print every setting as TOML, and where its value comes from"
+    parser = actions.add_parser("show", help=explanation, description=explanation)
+    add_flags(parser)
+    add_json(parser)
+    parser.add_argument("--secrets", action="store_true", help="print passwords and keys too")
+    parser.set_defaults(run=show)
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print what `wakumail serve` would run with."""
+    loaded = load_settings(arguments)
+    if arguments.json:
+        print_json({s.name: entry(s, loaded, arguments.secrets) for s in SETTINGS})
+    else:
+        print(document(lines(loaded, arguments.secrets)), end="")
+    return 0
+
+
+def entry(setting: Setting, loaded: Loaded, secrets: bool) -> dict[str, object]:
+    """A setting in JSON; of a secret only whether it is set."""
+    value = plain(getattr(loaded.settings, setting.field))
+    source = loaded.sources[setting.field]
+    if setting.secret and not secrets:
+        return {"is_set": value is not None, "source": source}
+    return {"value": value, "source": source}
+
+
+def lines(loaded: Loaded, secrets: bool) -> Iterator[Line]:
+    """Each setting in TOML; of a secret only whether it is set."""
+    for setting in SETTINGS:
+        value = plain(getattr(loaded.settings, setting.field))
+        source = loaded.sources[setting.field]
+        if value is None:
+            yield Line(setting.key, None, f"not set ({source})")
+        elif setting.secret and not secrets:
+            yield Line(setting.key, None, f"set ({source}), --secrets shows it")
+        else:
+            yield Line(setting.key, value, source)
+
+
+def add_import(actions: Subparsers) -> None:
+    """Add `config import`."""
+    explanation = "turn the JSON configuration of a status-go node into TOML"
+    parser = actions.add_parser("import", help=explanation, description=explanation)
+    parser.add_argument("file", metavar="FILE", help="the JSON file; - is stdin")
+    parser.add_argument("--out", metavar="FILE", help="write a new file, mode 0600, not to stdout")
+    parser.set_defaults(run=import_)
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Translate; what is left out is said in the file and on stderr."""
+    with open_dump(arguments.file, "rb") as file:
+        try:
+            translation = Translation(file.read())
+        except ValueError as error:
+            raise ValueError(f"{arguments.file}: {error}") from None
+    for remark in translation.remarks:
+        print(f"wakumail config: {remark}", file=sys.stderr)
+    if arguments.out is None:
+        print(translation, end="")
+    else:
+        # It may hold a password and a node key.
+        descriptor = os.open(arguments.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as target:
+            target.write(str(translation))
+    return 0
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag for each setting, and `--config`."""
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"TOML file with settings (default: ${FILE_VARIABLE})"
+    )
+    for setting in SETTINGS:
+        if isinstance(setting.default, bool):
+            parser.add_argument(
+                setting.flag,
+                dest=setting.field,
+                action=BooleanOptionalAction,
+                default=None,
+                help=explain(setting),
+            )
+        else:
+            parser.add_argument(
+                setting.flag, dest=setting.field, metavar=metavar(setting), help=explain(setting)
+            )
+
+
+def load_settings(arguments: argparse.Namespace) -> Loaded:
+    """The settings; ends the process with exit code 2, as argparse does, when one is wrong."""
+    try:
+        return load(vars(arguments), os.environ, arguments.config)
+    except ConfigError as error:
+        print(f"wakumail {arguments.command}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def metavar(setting: Setting) -> str:
+    """What the value of a flag is called; a list is separated by commas."""
+    return f"{setting.metavar}[,...]" if setting.is_list else setting.metavar
+
+
+def explain(setting: Setting) -> str:
+    """The help of a flag, with its default."""
+    if setting.default is None or "(default:" in setting.explanation:
+        return setting.explanation
+    match plain(setting.default):
+        case bool(value):
+            default = "on" if value else "off"
+        case list(items):
+            default = ",".join(map(str, items)) or "none"
+        case value:
+            default = str(value)
+    return f"{setting.explanation} (default: {default})"

@@ -1,0 +1,23 @@
+"""The configuration of `wakumail serve`.
+
+values      reading one value from a text
+setting     one setting: its names, its kind
+settings    Settings, the dataclass; what contradicts itself
+layers      a TOML file, the environment, flags; where each value comes from
+toml        writing settings as TOML
+statusgo    reading the configuration of a status-go node
+"""
+
+from wakumail.config.layers import ConfigError, Loaded, load
+from wakumail.config.settings import SETTINGS, Advertised, Contradiction, Namespace, Settings
+
+__all__ = [
+    "SETTINGS",
+    "Advertised",
+    "ConfigError",
+    "Contradiction",
+    "Loaded",
+    "Namespace",
+    "Settings",
+    "load",
+]

@@ -1,0 +1,146 @@
+"""One setting: what it is called in each place, how its value is read, and how it is shown."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import Field, dataclass, field
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Plain: TypeAlias = bool | int | float | str | list["Plain"]
+"""What TOML and JSON can hold."""
+
+SECTIONS = ("rate", "http", "ws", "ipc", "rpc", "metrics", "log")
+"""The tables of the file; a field `http_addr` is `http.addr`."""
+
+TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "a table",
+}
+
+
+class Kind(NamedTuple):
+    """How values are written."""
+
+    metavar: str
+    parse: Callable[[str], Any]
+    """Reads the value from a text; ValueError says what is wrong with it."""
+    types: tuple[type, ...] = (str,)
+    """What it may be in TOML."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting; `field` is its name in Settings."""
+
+    field: str
+    default: Any
+    explanation: str
+    kind: Kind
+    metavar: str
+    secret: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called: `http.addr`."""
+        section, _, rest = self.field.partition("_")
+        return f"{section}.{rest}" if section in SECTIONS and rest else self.field
+
+    @property
+    def key(self) -> str:
+        """Its key in a TOML file, with the table: `http.addr`, and `http.enabled` for `http`."""
+        return f"{self.field}.enabled" if self.field in SECTIONS else self.name
+
+    @property
+    def flag(self) -> str:
+        """Its flag: `--http.addr`."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def negated_flag(self) -> str:
+        """The flag that turns it off: `--no-http`."""
+        return f"--no-{self.flag.removeprefix('--')}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable: `WAKUMAIL_HTTP_ADDR`."""
+        return f"WAKUMAIL_{self.field.upper()}"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it has any number of values."""
+        return isinstance(self.default, tuple)
+
+    def read_text(self, text: str) -> Any:
+        """The value of a flag or variable; lists are separated by commas. ValueError."""
+        if not self.is_list:
+            return self.kind.parse(text)
+        items = text.split(",") if text.strip() else ()
+        return _read_each((item.strip() for item in items), self.kind.parse)
+
+    def read_toml(self, value: object) -> Any:
+        """The value that a TOML file holds; ValueError when it is of another type, or wrong."""
+        if not self.is_list:
+            return self._read_item(value)
+        if not isinstance(value, list):
+            raise ValueError(f"a list is expected, not {type_name(value)}")
+        return _read_each(value, self._read_item)
+
+    def _read_item(self, item: object) -> Any:
+        """Every type takes the way through the text, so that there is one check of each value."""
+        if type(item) not in self.kind.types:
+            expected = TYPE_NAMES[self.kind.types[0]]
+            raise ValueError(f"{expected} is expected, not {type_name(item)}")
+        return self.kind.parse(str(item).lower() if isinstance(item, bool) else str(item))
+
+
+def setting(
+    default: T, explanation: str, kind: Kind, metavar: str | None = None, *, secret: bool = False
+) -> T:
+    """A field of Settings: its default, what it means, how it is read, what its value is called.
+
+    A secret one is shown on demand only.
+    """
+    metadata = {
+        "explanation": explanation,
+        "kind": kind,
+        "metavar": metavar or kind.metavar,
+        "secret": secret,
+    }
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+def describe(item: "Field[Any]") -> Setting:
+    """The setting that a field of Settings is."""
+    return Setting(item.name, item.default, **item.metadata)
+
+
+def plain(value: Any) -> Plain | None:
+    """A value as TOML and JSON can hold it, and `read_toml` reads it back."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case tuple():
+            return [item for entry in value if (item := plain(entry)) is not None]
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
+
+
+def _read_each(items: Iterable[Any], read: Callable[[Any], T]) -> tuple[T, ...]:
+    result = []
+    for number, item in enumerate(items, 1):
+        try:
+            result.append(read(item))
+        except ValueError as error:
+            raise ValueError(f"item {number}: {error}") from None
+    return tuple(result)
+
+
+def type_name(value: object) -> str:
+    """What a value of a file is, for a person."""
+    return TYPE_NAMES.get(type(value), type(value).__name__)
