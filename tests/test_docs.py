@@ -2,14 +2,13 @@
 
 import argparse
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import wakumail
 from wakumail.cli import parser
-from wakumail.cli.settings import Settings
+from wakumail.config import SETTINGS
 from wakumail.counters import COUNTERS
 from wakumail.envelope import Verdict
 from wakumail.errors import WakumailError
@@ -34,8 +33,9 @@ def errors(root: type[WakumailError] = WakumailError) -> set[type[WakumailError]
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    documented = set(re.findall(r"^\| `--(?:no-)?([\w-]+)` \|", README, re.MULTILINE))
-    assert documented == {setting.name.replace("_", "-") for setting in fields(Settings)}
+    documented = set(re.findall(r"^\| `(--[\w.-]+)` \|", README, re.MULTILINE))
+    on = {setting.negated_flag for setting in SETTINGS if setting.default is True}
+    assert documented == on | {s.flag for s in SETTINGS if s.default is not True}
 
 
 def test_every_command_is_in_the_readme() -> None:
