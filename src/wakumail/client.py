@@ -91,8 +91,9 @@ class MailPeer:
             listen_port=0,
             capabilities=WAKU,
         )
-        # A light node with an empty bloom: it wants history, and no live envelopes.
-        options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=True, confirmations=False)
+        # An empty bloom: it wants history, and no live envelopes. There is none that it would not
+        # relay then; as a light node it could not ask a mailserver that is one.
+        options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
         self._node = Node(NodeConfig(connection, options), self, self.counters)
         self._link: Link
         self._poster: Poster

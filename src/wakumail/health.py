@@ -79,12 +79,13 @@ class Canary:
                     step = "a request"
                     now = int(time.time())
                     await peer.request(Wanted(now - 60, now, (CANARY_TOPIC,), limit=1))
+                answered = time.monotonic()
         except Exception as error:  # whatever it is, it is why no answer came
             server.counters.add("canaries_failed")
             self._failure = f"{step} failed: {str(error) or type(error).__name__}"
         else:
-            self._answered = time.monotonic()
-            self.seconds.add(self._answered - started)
+            self._answered = answered
+            self.seconds.add(answered - started)
 
     def failure(self, now: float) -> str:
         """Why there is no answer of late at `now` (of time.monotonic()); empty when there is."""

@@ -114,7 +114,7 @@ class History:
         try:
             while waiting := self._waiting.get(link):
                 await self._answer(link, waiting.popleft())
-                await link.drain()
+                await self._drain(link)
         except PeerGone:
             self._counters.add("requests_abandoned")
         finally:
@@ -165,22 +165,26 @@ class History:
                 raise HistoryUnavailable(text, request.request_id, request.dialect) from error
             self.read_seconds.add(time.monotonic() - began)
             position = page.position
+            remaining -= page.count
             if page.count:
                 size += len(page.packet)
+                last_hash = page.last_hash
                 link.peer.deliver_history(page.packet)
                 self._counters.add("envelopes_delivered", page.count)
                 self._counters.add("bytes_delivered", len(page.packet))
-                remaining -= page.count
-                last_hash = page.last_hash
-            if page.state is PageState.EXHAUSTED or (
-                page.state is PageState.MORE and not remaining
-            ):
-                self.answer_bytes.add(size)
-                cursor = b"" if page.state is PageState.EXHAUSTED else position
-                return Completion(request.request_id, last_hash, cursor)
-            began = time.monotonic()
-            await link.drain()
-            self.send_seconds.add(time.monotonic() - began)
+            if page.state is PageState.EXHAUSTED:
+                position = b""
+            elif page.state is PageState.PAUSED or remaining:
+                await self._drain(link)
+                continue
+            self.answer_bytes.add(size)
+            return Completion(request.request_id, last_hash, position)
+
+    async def _drain(self, link: Link) -> None:
+        """Wait until the peer wants more."""
+        began = time.monotonic()
+        await link.drain()
+        self.send_seconds.add(time.monotonic() - began)
 
     def _count_query(self, request: Request) -> None:
         kind = "topics" if request.topics else "bloom"

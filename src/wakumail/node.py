@@ -44,7 +44,7 @@ class NodeConfig:
     """Peers that called us; those that we call, and trusted ones, come in beside them."""
     max_handshakes: int = 1024
     networks: tuple[Network, ...] = ()
-    """Where peers may be; none: anywhere."""
+    """Where peers may be, beside this machine; none: anywhere."""
     traffic: Traffic | None = None
     """What peers may send; None: any amount."""
 
@@ -126,6 +126,7 @@ class Node:
 
     def quiesce(self) -> None:
         """Take no more connections and no more packets."""
+        self.listening = None
         if self._server is not None:
             self._server.close()
         if self._settling is not None:
@@ -175,10 +176,10 @@ class Node:
             link.peer.trusted = True
 
     def distrust(self, identity: bytes) -> None:
-        """Take the trust back; a connection stays."""
+        """Take the trust back; a connection stays, and what was asked of it is not taken either."""
         self.trusted.discard(identity)
         if (link := self.links.get(identity)) is not None:
-            link.peer.trusted = False
+            link.peer.trusted = link.peer.expects_history = False
 
     # -- back-pressure ------------------------------------------------------------------------
 
@@ -221,7 +222,7 @@ class Node:
             oldest = next(other for other in self._shaking if other.address == crowded)
             oldest.drop(CrowdedOut("too many handshakes in progress"))
         self._shaking[link] = None
-        if self.config.networks:
+        if self.config.networks and link.address != link.local[0]:
             address = ipaddress.ip_address(link.address)
             if not any(address in network for network in self.config.networks):
                 link.drop(Restricted(f"{address} is in no network that may connect"))

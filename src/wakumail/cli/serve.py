@@ -64,8 +64,8 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
         await server.node.listen(settings.host, settings.port)
         if settings.metrics:
             monitor = Monitor(server)
-            await monitor.start(settings.metrics_addr, settings.metrics_port)
             running.push_async_callback(monitor.close)
+            await monitor.start(settings.metrics_addr, settings.metrics_port)
         for enode in trusted:
             server.node.trust(enode.node_id)
         for enode in (*static, *trusted):
