@@ -47,11 +47,14 @@ class Listener:
 class Relay:
     """Sends live envelopes on; on one event loop.
 
-    A light node relays nothing but what it publishes itself (6/WAKU1, "Light Node Field").
+    A light node sends on nothing but what it publishes itself (6/WAKU1, "Light Node Field").
     """
 
     def __init__(self, counters: Counters, *, light: bool, max_bytes: int, max_packet: int) -> None:
         self.pool = Pool(max_bytes=max_bytes)
+        """All live envelopes: what comes again is known."""
+        self._outgoing = Pool(max_bytes=max_bytes) if light else self.pool
+        """What peers are sent, each in its slot."""
         self._counters = counters
         self._light = light
         self._max_packet = max_packet
@@ -73,13 +76,13 @@ class Relay:
     def join(self, link: Link) -> None:
         """A peer is ready: offer it what is live."""
         pace = Pace(link.peer.settings, self._loop.time())
-        self._listeners[link] = Listener(link, self.pool.join(), pace)
+        self._listeners[link] = Listener(link, self._outgoing.join(), pace)
         self._plan_round()
 
     def leave(self, link: Link) -> None:
         """A peer is gone."""
         if (listener := self._listeners.pop(link, None)) is not None:
-            self.pool.leave(listener.slot)
+            self._outgoing.leave(listener.slot)
 
     def wishes_changed(self, link: Link) -> None:
         """A peer has sent a Status Update."""
@@ -97,16 +100,21 @@ class Relay:
 
     def take(self, batch: Batch, sender: Link | None) -> None:
         """Relay what is new in a batch; None for our own. What is not becomes DUPLICATE in it."""
-        if self._light and sender is not None:
+        now = int(time.time())
+        slot = None if sender is None or self._light else self._listeners[sender].slot
+        if not self.pool.add(batch, slot, now):
             return
-        slot = None if sender is None else self._listeners[sender].slot
-        if self.pool.add(batch, slot, int(time.time())):
+        if self._expiry is None:
+            self._expiry = self._loop.call_later(EXPIRY_INTERVAL, self._expire)
+        if self._light and sender is None:
+            self._outgoing.add(batch, None, now)
+        if sender is None or not self._light:
             self._plan_round()
-            if self._expiry is None:
-                self._expiry = self._loop.call_later(EXPIRY_INTERVAL, self._expire)
 
     def _expire(self) -> None:
-        self.pool.expire(int(time.time()))
+        now = int(time.time())
+        self.pool.expire(now)
+        self._outgoing.expire(now)
         self._expiry = None
         if self.pool.envelopes:
             self._expiry = self._loop.call_later(EXPIRY_INTERVAL, self._expire)
@@ -146,14 +154,14 @@ class Relay:
         while link.writable:
             if not listener.pace.allows(now):
                 return False
-            packet = self.pool.take(
+            packet = self._outgoing.take(
                 listener.slot,
                 max_bytes=min(self._max_packet, listener.pace.burst or self._max_packet),
                 now=int(time.time()),
             )
             if packet is None:
                 # Of a topic of which the peer has had enough there may be more in a second.
-                return not (listener.has_topic_limits and self.pool.envelopes)
+                return not (listener.has_topic_limits and self._outgoing.envelopes)
             listener.pace.spend(len(packet), now)
             self._counters.add("packets_relayed")
             self._counters.add("bytes_relayed", len(packet))
@@ -163,9 +171,9 @@ class Relay:
 
     def _tell_wishes(self, listener: Listener, now: float) -> None:
         settings = listener.link.peer.settings
-        self.pool.set_interest(listener.slot, settings.interest, settings.pow)
+        self._outgoing.set_interest(listener.slot, settings.interest, settings.pow)
         envelopes, size = settings.packet_rate_limits.topic, settings.bytes_rate_limits.topic
-        self.pool.set_topic_limits(listener.slot, envelopes, size)
+        self._outgoing.set_topic_limits(listener.slot, envelopes, size)
         listener.has_topic_limits = bool(envelopes or size)
         listener.wishes_changed = False
         listener.next_offer = now + REOFFER_INTERVAL

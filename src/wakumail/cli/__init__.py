@@ -7,29 +7,33 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from wakumail.cli import archive, attach, canary, config, key, logs, post, request, serve
+from wakumail.cli import logs
 from wakumail.errors import WakumailError
 from wakumail.version import VERSION
 
-COMMANDS = (serve, attach, config, request, post, canary, archive, key)
+COMMANDS = ("serve", "attach", "config", "request", "post", "canary", "archive", "key")
+"""Each in a module of its name here; what one needs takes a while to import for the others."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; each command adds its own."""
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of the command line, or of a part of its commands; each adds its own."""
     top = argparse.ArgumentParser(
         prog="wakumail", description="A Waku v1 node, mailserver and client."
     )
     top.add_argument("--version", action="version", version=f"wakumail {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    for name in names:
+        import_module(f"wakumail.cli.{name}").add(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers its exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    wanted = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    arguments = parser(wanted).parse_args(words)
     logs.start()
     try:
         return int(arguments.run(arguments))

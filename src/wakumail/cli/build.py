@@ -17,9 +17,7 @@ from wakumail.keys import PrivateKey, load_node_key, load_or_create_node_key, pa
 from wakumail.mail import RequestKeys, RequestPolicy
 from wakumail.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.node import NodeConfig
-from wakumail.rpc.access import Access, load_token
 from wakumail.rpc.api import all_methods
-from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
 from wakumail.server import LARGE_POW_RATIO, Server, ServerConfig
@@ -150,27 +148,13 @@ def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
     return [*chosen, *read_enodes(path)] if path.exists() else list(chosen)
 
 
-def rpc_endpoints(
-    settings: Settings, datadir: Datadir, server: Server
-) -> list[IpcEndpoint | HttpEndpoint]:
-    """Where the RPC API is offered: the socket always, HTTP and WebSocket when they are on."""
+def ipc_endpoint(settings: Settings, datadir: Datadir, server: Server) -> IpcEndpoint:
+    """The RPC API on a Unix socket."""
+    return IpcEndpoint(
+        settings.ipcpath or datadir.ipc, dispatcher(server, settings.ipc_api), server.counters
+    )
 
-    def offer(namespaces: tuple[Namespace, ...]) -> Dispatcher:
-        return Dispatcher(all_methods(server, namespaces), namespaces, server.counters)
 
-    token = None if settings.rpc_token_file is None else load_token(settings.rpc_token_file)
-    access = Access(vhosts=settings.http_vhosts, origins=settings.ws_origins, token=token)
-    socket = settings.ipcpath or datadir.ipc
-    endpoints: list[IpcEndpoint | HttpEndpoint] = [
-        IpcEndpoint(socket, offer(settings.ipc_api), server.counters)
-    ]
-    offered: dict[tuple[str, int], dict[str, Dispatcher]] = {}
-    if settings.http:
-        place = settings.http_addr, settings.http_port
-        offered.setdefault(place, {})["http"] = offer(settings.http_api)
-    if settings.ws:
-        place = settings.ws_addr, settings.ws_port
-        offered.setdefault(place, {})["websocket"] = offer(settings.ws_api)
-    for (host, port), dispatchers in offered.items():
-        endpoints.append(HttpEndpoint(host, port, access, server.counters, **dispatchers))
-    return endpoints
+def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:
+    """The methods of some namespaces."""
+    return Dispatcher(all_methods(server, namespaces), namespaces, server.counters)

@@ -15,7 +15,6 @@ from wakumail.cli.options import Subparsers
 from wakumail.config import Settings
 from wakumail.counters import Counters
 from wakumail.datadir import Datadir
-from wakumail.monitor import Monitor
 from wakumail.server import Server
 from wakumail.store import Retention, Store
 
@@ -58,14 +57,14 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
         running.push_async_callback(server.close)
         if store is not None:
             store.on_broken = stopped.set
-        for endpoint in build.rpc_endpoints(settings, datadir, server):
-            await endpoint.start()
-            running.push_async_callback(endpoint.close)
         await server.node.listen(settings.host, settings.port)
-        if settings.metrics:
-            monitor = Monitor(server)
-            running.push_async_callback(monitor.close)
-            await monitor.start(settings.metrics_addr, settings.metrics_port)
+        endpoint = build.ipc_endpoint(settings, datadir, server)
+        await endpoint.start()
+        running.push_async_callback(endpoint.close)
+        if settings.http or settings.ws or settings.metrics:
+            from wakumail.cli import web  # takes long to import
+
+            await web.start(settings, server, running)
         for enode in trusted:
             server.node.trust(enode.node_id)
         for enode in (*static, *trusted):
