@@ -56,15 +56,26 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it accepts connections."""
+        self.launch()
+        self.await_enode()
+
+    def launch(self) -> None:
+        """Start; others may be started before this one is waited for."""
         with self.log.open("ab") as stderr:
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=stderr, text=True
             )
+
+    def await_enode(self) -> None:
+        """Wait until it accepts connections; it does not stay behind when it never will."""
         assert self.process.stdout is not None
-        self.enode = self.process.stdout.readline().strip()
-        if not self.enode.startswith("enode://"):
+        try:
+            self.enode = self.process.stdout.readline().strip()
+            if not self.enode.startswith("enode://"):
+                raise AssertionError(f"the server did not start: {self.log.read_text()}")
+        except BaseException:
             self.kill()
-            raise AssertionError(f"the server did not start: {self.log.read_text()}")
+            raise
 
     def stop(self) -> int:
         """SIGTERM; answers the exit code."""
