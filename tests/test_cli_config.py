@@ -203,8 +203,8 @@ FLEET = {
         "EnableRateLimiter": True,
         "PacketRateLimitIP": 5,
         "PacketRateLimitPeerID": 6,
-        "BytesRateLimitIP": 7,
-        "BytesRateLimitPeerID": 8,
+        "BytesRateLimitIP": 7_000_000,
+        "BytesRateLimitPeerID": 8_000_000,
         "RateLimitTolerance": 3,
         "SoftBlacklistedPeerIDs": ["x"],
         "DatabaseConfig": {"PGConfig": {"Enabled": True, "URI": "postgres://u:hidden@h"}},
@@ -238,8 +238,8 @@ def test_a_status_go_configuration() -> None:
         "rate": {
             "packets_ip": 5,
             "packets_peer": 6,
-            "bytes_ip": 7,
-            "bytes_peer": 8,
+            "bytes_ip": 7_000_000,
+            "bytes_peer": 8_000_000,
             "tolerance": 3,
             "whitelist": [ENODE.node_id.hex(), "10.1.2.3/32", OTHER.node_id.hex(), "::1/128"],
         },
@@ -290,6 +290,10 @@ def test_each_line_says_what_it_comes_from() -> None:
         ({"WakuConfig": {"EnableRateLimiter": False, "BytesRateLimitIP": 5}}, {}),
         ({"WakuConfig": {"EnableRateLimiter": True, "RateLimitTolerance": 0}},
          {"rate": {"tolerance": NEVER}}),
+        ({"WakuConfig": {"EnableRateLimiter": True, "BytesRateLimitIP": 1 << 20}},
+         {"max_packet": 1 << 20, "rate": {"bytes_ip": 1 << 20}}),
+        ({"WakuConfig": {"EnableRateLimiter": True, "BytesRateLimitIP": 0}},
+         {"rate": {"bytes_ip": 0}}),
         ({"ClusterConfig": {"Enabled": False, "StaticNodes": [str(ENODE)]}}, {}),
         ({"BridgeConfig": {"Enabled": True}}, {"shh": True}),
         ({"LogLevel": "TRACE"}, {"verbosity": LogLevel.DEBUG}),
@@ -328,9 +332,12 @@ def test_what_single_keys_mean(document: dict[str, Any], settings: dict[str, Any
          " WakuConfig.DatabaseConfig.PGConfig.Enabled"),
         ({"ClusterConfig": {"StaticNodes": [str(ENODE), f"enode://{'ab' * 64}:pw@h:1"]}},
          "ClusterConfig.StaticNodes: item 2: the node id of an enode is 128 hexadecimal digits"),
+        ({"WakuConfig": {"EnableRateLimiter": True, "BytesRateLimitPeerID": 1000}},
+         "`wakumail serve` does not start like this: rate.bytes_peer is less than max_packet,"
+         " so none of them would fit"),
         ({"HTTPEnabled": True, "HTTPHost": "0.0.0.0"},
-         "`wakumail serve` does not start like this: http.addr is not of this machine alone,"
-         " so it needs rpc.token_file"),
+         "`wakumail serve` does not start like this: the API would listen on 0.0.0.0, open to"
+         " all who can reach it: give rpc.token_file, or listen on 127.0.0.1"),
     ],
 )  # fmt: skip
 def test_what_is_left_out_is_said(document: dict[str, Any], remark: str | None) -> None:

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from wakumail.config import SETTINGS, ConfigError, Contradiction, Settings, load
+from wakumail.config import SETTINGS, ConfigError, Contradiction, Namespace, Settings, load
 from wakumail.config.layers import DEFAULT
 from wakumail.config.setting import SECTIONS, Setting, plain
-from wakumail.config.settings import MAX_DAYS, MAX_PACKET, MAX_REPLY, Namespace
+from wakumail.config.settings import MAX_DAYS, MAX_PACKET, MAX_REPLY
 from wakumail.config.toml import LINE, Line, comment, document, literal
 from wakumail.config.values import LARGEST, LogLevel
 from wakumail.enode import Enode
@@ -36,6 +36,7 @@ CHOSEN: Mapping[str, str] = {
     "nodekeyhex": KEY,
     "nat": "extip:203.0.113.7",
     "netrestrict": "10.0.0.0/8,fd00::/8",
+    "workers": "2",
     "maxpeers": "7",
     "max_handshakes": "8",
     "static_nodes": f"{ENODE},{OTHER}",
@@ -68,9 +69,9 @@ CHOSEN: Mapping[str, str] = {
     "rate_packets_ip": "1",
     "rate_packets_peer": "2",
     "rate_packets_topic": "3",
-    "rate_bytes_ip": "4",
-    "rate_bytes_peer": "5",
-    "rate_bytes_topic": "6",
+    "rate_bytes_ip": "14000000",
+    "rate_bytes_peer": "15000000",
+    "rate_bytes_topic": "16000000",
     "rate_tolerance": "9",
     "rate_whitelist": f"{'ab' * 64},192.0.2.1,2001:db8::/32",
     "http": "true",
@@ -92,7 +93,7 @@ CHOSEN: Mapping[str, str] = {
 }
 """A value of every setting, none of them its default, as it is written in the environment."""
 
-EXCLUSIVE = {"nodekey", "password_file"}
+EXCLUSIVE = {"nodekey", "password_file", "workers"}
 """Those that cannot be given beside others."""
 
 
@@ -357,14 +358,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ({"password": "x", "password_file": "f"}, "password and password_file are both given"),
         ({"max_envelope": "2048", "max_packet": "2047"}, "max_envelope is more than max_packet"),
         ({"max_envelope": "11", "relay_memory": "10"}, "max_envelope is more than relay_memory"),
+        *(
+            ({f"rate_bytes_{of}": "2047", "max_packet": "2048", "max_envelope": "2048"}, text)
+            for of in ("ip", "peer", "topic")
+            for text in [f"rate.bytes_{of} is less than max_packet"]
+        ),
         ({"port": "8545", "http": "true"}, "port and http.port are both 8545"),
         ({"metrics_port": "8546", "metrics": "true", "ws": "true"}, "ws.port and metrics.port"),
         (
             {"http": "true", "ws": "true", "ws_port": "8545", "ws_addr": "::1"},
             "http.port and ws.port are both 8545",
         ),
-        ({"http": "true", "http_addr": "0.0.0.0"}, "http.addr is not of this machine alone"),
-        ({"ws": "true", "ws_addr": "example.org"}, "ws.addr is not of this machine alone"),
+        ({"light": "true", "workers": "2"}, "a light node has one worker"),
+        ({"http": "true", "http_addr": "0.0.0.0"}, "the API would listen on 0.0.0.0, open to all"),
+        ({"ws": "true", "ws_addr": "example.org"}, "the API would listen on example.org, open"),
         (
             {"interest": "topics", "topics": ",".join(["cafebabe"] * (MAX_TOPIC_INTEREST + 1))},
             f"peers take {MAX_TOPIC_INTEREST} topics at most",
@@ -393,6 +400,7 @@ def test_contradictions_name_each_place(tmp_path: Path) -> None:
     [
         {"port": "0", "http": "true", "http_port": "0", "ws": "true", "ws_port": "0"},
         {"port": "8545", "http": "false"},
+        {"rate_bytes_ip": "2048", "max_packet": "2048", "max_envelope": "2048"},
         {"http": "true", "ws": "true", "ws_port": "8545"},
         {"http": "true", "http_addr": "0.0.0.0", "rpc_token_file": "t"},
         {"http": "false", "http_addr": "0.0.0.0"},

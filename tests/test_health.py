@@ -19,6 +19,7 @@ from wakumail.errors import ArchiveError
 from wakumail.health import CANARY_MEMORY, Canary, Health
 from wakumail.mail import RequestPolicy
 from wakumail.monitor import Monitor
+from wakumail.reporter import Reporter
 from wakumail.server import Server
 
 
@@ -26,7 +27,7 @@ class Pages(NamedTuple):
     """A server with its pages, and a client that reads them."""
 
     server: Server
-    monitor: Monitor
+    reporter: Reporter
     http: aiohttp.ClientSession
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
@@ -50,13 +51,16 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def pages(tmp_path: Path, **choices: Any) -> AsyncIterator[Pages]:
     async with mailserver(tmp_path, **choices) as (server, _):
-        monitor = Monitor(server)
+        reporter = Reporter(server)
+        reporter.start()
+        monitor = Monitor(reporter)
         try:
             host, port = await monitor.start("127.0.0.1", 0)
             async with aiohttp.ClientSession(f"http://{host}:{port}") as http:
-                yield Pages(server, monitor, http)
+                yield Pages(server, reporter, http)
         finally:
             await monitor.close()
+            await reporter.close()
 
 
 async def until_answered(server: Server, health: Health) -> None:
@@ -87,8 +91,8 @@ async def test_an_answer_counts_for_a_while_only(tmp_path: Path) -> None:
         canary = Canary(server)
         await canary.sing()
         answered = time.monotonic()
-        assert server.node._server is not None
-        server.node._server.close()
+        assert server.node._servers
+        server.node._servers[0].close()
         await canary.sing()
         assert server.counters["canaries_failed"] == 1
         assert canary.failure(answered + CANARY_MEMORY - 5) == ""
@@ -171,7 +175,7 @@ async def test_trust_and_tasks_end_with_the_health(tmp_path: Path) -> None:
 @asynchronous
 async def test_all_is_well(tmp_path: Path) -> None:
     async with pages(tmp_path) as here:
-        await until_answered(here.server, here.monitor.health)
+        await until_answered(here.server, here.reporter.health)
         for path in ("/live", "/ready", "/health"):
             assert await here.get(path) == (200, {"ok": True, "failing": []})
 
@@ -179,7 +183,7 @@ async def test_all_is_well(tmp_path: Path) -> None:
 @asynchronous
 async def test_health_follows_the_archive(tmp_path: Path) -> None:
     async with pages(tmp_path) as here:
-        await until_answered(here.server, here.monitor.health)
+        await until_answered(here.server, here.reporter.health)
         assert here.server.store is not None
         here.server.store.degraded = "the disk is full"
         status, body = await here.get("/health")
@@ -218,9 +222,9 @@ async def test_health_is_red_when_no_canary_gets_through(
     monkeypatch.setattr(health_module, "CANARY_INTERVAL", 0.01)
     monkeypatch.setattr(health_module, "CANARY_MEMORY", 0.0)
     async with pages(tmp_path) as here:
-        await until_answered(here.server, here.monitor.health)
-        assert here.server.node._server is not None
-        here.server.node._server.close()
+        await until_answered(here.server, here.reporter.health)
+        assert here.server.node._servers
+        here.server.node._servers[0].close()
         await eventually(lambda: here.server.counters["canaries_failed"] > 0)
         assert "connecting failed" in (await here.failing())["canary"]
 
@@ -240,10 +244,10 @@ async def test_ready_when_connections_are_taken(tmp_path: Path) -> None:
 async def test_a_loop_that_was_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "WATCH_INTERVAL", 0.01)
     async with pages(tmp_path) as here:
-        await until_answered(here.server, here.monitor.health)
+        await until_answered(here.server, here.reporter.health)
         monkeypatch.setattr(health_module, "MAX_LAG", -1.0)
-        waited = sum(here.monitor.health.lag.counts)
-        await eventually(lambda: sum(here.monitor.health.lag.counts) > waited + 1)
+        waited = sum(here.reporter.health.lag.counts)
+        await eventually(lambda: sum(here.reporter.health.lag.counts) > waited + 1)
         assert (await here.failing())["event loop"].startswith("event loop blocked for ")
         monkeypatch.setattr(health_module, "LAG_MEMORY", -1.0)
         assert await here.failing() == {}

@@ -19,7 +19,7 @@ from tests.archive_model import batch_of
 from tests.envelopes import make
 from tests.puppet import Puppet, asynchronous, eventually, mailserver
 from wakumail import health as health_module
-from wakumail import monitor as monitor_module
+from wakumail import reporter as reporter_module
 from wakumail.archive import Stat
 from wakumail.client import connect
 from wakumail.counters import COUNTERS
@@ -35,6 +35,7 @@ from wakumail.metrics import (
     histogram,
 )
 from wakumail.monitor import Monitor
+from wakumail.reporter import Reporter
 from wakumail.request import RequestError
 from wakumail.server import Server
 
@@ -106,15 +107,18 @@ def one_canary(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def scraped(
     tmp_path: Path, **choices: Any
-) -> AsyncIterator[tuple[Server, Monitor, aiohttp.ClientSession]]:
+) -> AsyncIterator[tuple[Server, Reporter, aiohttp.ClientSession]]:
     async with mailserver(tmp_path, **choices) as (server, _):
-        monitor = Monitor(server)
+        reporter = Reporter(server)
+        reporter.start()
+        monitor = Monitor(reporter)
         try:
             host, port = await monitor.start("127.0.0.1", 0)
             async with aiohttp.ClientSession(f"http://{host}:{port}") as http:
-                yield server, monitor, http
+                yield server, reporter, http
         finally:
             await monitor.close()
+            await reporter.close()
 
 
 async def scrape(http: aiohttp.ClientSession) -> Exposition:
@@ -198,8 +202,8 @@ def test_every_verdict_is_told_once() -> None:
 
 @asynchronous
 async def test_counters_are_translated(tmp_path: Path) -> None:
-    async with scraped(tmp_path) as (server, monitor, http):
-        await eventually(lambda: sum(monitor.health.canary.seconds.counts) > 0)
+    async with scraped(tmp_path) as (server, reporter, http):
+        await eventually(lambda: sum(reporter.health.canary.seconds.counts) > 0)
         before = await scrape(http)
         counts = {
             "envelopes_received": 100,
@@ -240,8 +244,8 @@ async def test_counters_are_translated(tmp_path: Path) -> None:
 async def test_what_a_request_leaves_behind(tmp_path: Path) -> None:
     now = int(time.time())
     envelopes = make(10, TOPICS[:1], created=now - 60)
-    async with scraped(tmp_path) as (server, monitor, http):
-        await eventually(lambda: sum(monitor.health.canary.seconds.counts) > 0)
+    async with scraped(tmp_path) as (server, reporter, http):
+        await eventually(lambda: sum(reporter.health.canary.seconds.counts) > 0)
         before = await scrape(http)
         assert server.store is not None
         put = asyncio.Event()
@@ -322,16 +326,15 @@ def test_a_batch_s_sizes_fit_the_histogram() -> None:
 def fake_server(client_ids: list[str]) -> tuple[Server, list[bytes]]:
     """As much of a server as the gauges of peers look at."""
     identities = [os.urandom(64) for _ in client_ids]
-    links = {
-        identity: SimpleNamespace(
+    links = [
+        SimpleNamespace(
             node_id=identity,
-            ready=client_id != "not ready",
             inbound=number % 2 == 0,
             peer=SimpleNamespace(name="waku/1", hello=SimpleNamespace(client_id=client_id)),
         )
         for number, (identity, client_id) in enumerate(zip(identities, client_ids, strict=True))
-    }
-    node = SimpleNamespace(links=links, config=SimpleNamespace(max_peers=50))
+    ]
+    node = SimpleNamespace(peers=links, config=SimpleNamespace(max_peers=50))
     return cast(Server, SimpleNamespace(node=node)), identities
 
 
@@ -341,7 +344,6 @@ def test_peers_by_what_they_are() -> None:
             "StatusIM/v1.2.3/linux-amd64/go1.13",
             "StatusIM/v1.2.3-beta/linux-amd64/go1.14",
             "something/else",
-            "not ready",
             "wakumail/v0.1.0/linux-x86_64/python3.11",
         ]
     )
@@ -362,8 +364,8 @@ def test_peers_by_what_they_are() -> None:
 
 @asynchronous
 async def test_the_archive_s_trouble_is_seen(tmp_path: Path) -> None:
-    async with scraped(tmp_path) as (server, monitor, http):
-        await eventually(lambda: sum(monitor.health.canary.seconds.counts) > 0)
+    async with scraped(tmp_path) as (server, reporter, http):
+        await eventually(lambda: sum(reporter.health.canary.seconds.counts) > 0)
         exposition = await scrape(http)
         assert set(exposition.rows("wakumail_check_failing").values()) == {0}
         assert exposition.value("wakumail_archive_degraded") == 0
@@ -379,7 +381,7 @@ async def test_the_archive_s_trouble_is_seen(tmp_path: Path) -> None:
 async def test_an_archive_that_hangs_costs_its_gauges_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_module, "STAT_TIMEOUT", 0)
+    monkeypatch.setattr(reporter_module, "STAT_TIMEOUT", 0)
     released = threading.Event()
     calls: list[int] = []
 
@@ -399,7 +401,7 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
                 assert "wakumail_queue_bytes" in exposition.types
             assert len(calls) == 1
             released.set()
-            monkeypatch.setattr(monitor_module, "STAT_TIMEOUT", 10)
+            monkeypatch.setattr(reporter_module, "STAT_TIMEOUT", 10)
             assert (await scrape(http)).value("wakumail_archive_envelopes") == 7
         finally:
             released.set()
@@ -417,10 +419,10 @@ async def test_an_empty_archive_has_no_oldest_envelope(tmp_path: Path) -> None:
 @asynchronous
 async def test_a_node_without_an_archive(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, _):
-        monitor = Monitor(server)
+        reporter = Reporter(server)
         bare = SimpleNamespace(**vars(server) | {"store": None, "history": None})
         families = {
-            family.name for family in Scrape(cast(Server, bare), monitor.health, None).collect()
+            family.name for family in Scrape(cast(Server, bare), reporter.health, None).collect()
         }
     assert {"waku_envelopes_received", "p2p_peers_absolute", "wakumail_commits"} <= families
     assert not {"mailserver_archived_envelopes_total", "wakumail_queue_bytes"} & families

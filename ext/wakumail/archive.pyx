@@ -49,6 +49,7 @@ POSITION_SIZE = 36
 """Bytes of a position: creation time u32 big-endian, then the hash."""
 
 MAX_UINT32 = 2**32 - 1
+MAX_SEQUENCE = 2**48
 
 _open_directories = set()
 
@@ -248,18 +249,18 @@ cdef class Archive:
             free(s.hits)
             end_read(s.env, s.txn)
 
-    def follow(self, sequence, *, size_t max_bytes):
+    def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence to go on with).
 
-        From `sequence` on, or from the next one that is still there; about max_bytes, at least
-        one envelope. Nothing and `sequence` itself when no more has arrived.
+        From `sequence` on, or from the next one that is still there, to before `until`; about
+        max_bytes, at least one envelope. Nothing and `sequence` itself when no more has arrived.
         """
         cdef arrivals_run run
         cdef int rc
-        if not 0 <= sequence < 2**48:
+        if not (0 <= sequence < MAX_SEQUENCE and 0 <= until <= MAX_SEQUENCE):
             raise ValueError("a sequence has 48 bits")
         memset(&run, 0, sizeof(run))
-        run.next, run.max_bytes = sequence, max_bytes
+        run.next, run.until, run.max_bytes = sequence, until, max_bytes
         cdef MDB_txn *txn = self._begin_read()
         try:
             with nogil:

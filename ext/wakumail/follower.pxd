@@ -11,6 +11,7 @@ from wakumail.scanner cimport hit, make_room
 
 cdef struct arrivals_run:
     uint64_t next               # sequence
+    uint64_t until              # sequence to stop before
     size_t max_bytes
     hit *pieces
     size_t count
@@ -27,9 +28,9 @@ cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
     cdef int rc = chunk_envelopes(source, first, last, &piece.data, &piece.size)
     if rc:
         return rc
-    if run.count and run.size + piece.size > run.max_bytes:
+    if first >= run.until or run.count and run.size + piece.size > run.max_bytes:
         return MDB_NOTFOUND
-    while last < source.last:
+    while last < source.last and last + 1 < run.until:
         rc = chunk_envelopes(source, first, last + 1, &longer.data, &longer.size)
         if rc:
             return rc
@@ -77,7 +78,7 @@ cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
 
 
 cdef inline int run_arrivals(arrivals_run *run, environment *e, MDB_txn *txn) noexcept nogil:
-    """Fill a run that says where to begin and how much; its pieces are the caller's to free."""
+    """Fill a run that says from where to where, and how much; its pieces are the caller's to free."""
     cdef MDB_cursor *arrivals
     cdef MDB_cursor *chunks
     cdef int rc = mdb_cursor_open(txn, e.arrivals, &arrivals)

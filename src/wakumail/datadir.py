@@ -4,6 +4,7 @@ nodekey     64 hex digits, mode 0600
 archive/    the archive's data.mdb and lock.mdb
 lock        held by the one server
 static-nodes.json, trusted-nodes.json    JSON lists of enode URLs, if they are there
+relay/      what workers without an archive tell each other, only while they run
 wakumail.ipc    the socket of the RPC API
 writers     held together by all who write to the archive, alone by who compacts it
 """
@@ -29,6 +30,7 @@ class Datadir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.archive = path / "archive"
+        self.relay = path / "relay"
         self.nodekey = path / "nodekey"
         self.static_nodes = path / "static-nodes.json"
         self.trusted_nodes = path / "trusted-nodes.json"

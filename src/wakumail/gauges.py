@@ -28,7 +28,7 @@ def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric
 
 def peers(server: Server, canary: bytes) -> Iterator[Metric]:
     """Who is connected; the canary is not counted."""
-    links = [link for link in server.node.links.values() if link.ready and link.node_id != canary]
+    links = [link for link in server.node.peers if link.node_id != canary]
     hellos = [hello for link in links if (hello := link.peer.hello) is not None]
     ways = Counter((link.peer.name, "inbound" if link.inbound else "outbound") for link in links)
     yield labelled(

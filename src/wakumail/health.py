@@ -12,11 +12,12 @@ counter `canaries` says how many there were, and its link is known by `Canary.no
 import asyncio
 import os
 import time
-from typing import NamedTuple
 
 from wakumail.client import Wanted, connect
+from wakumail.enode import Enode
 from wakumail.histograms import SECONDS, Histogram
 from wakumail.keys import generate, node_id
+from wakumail.report import Problem
 from wakumail.server import Server
 
 CANARY_INTERVAL = 15.0
@@ -44,19 +45,12 @@ CHECKS = ("listening", "archive", "canary", "event loop")
 """What is checked, in the order in which it is told."""
 
 
-class Problem(NamedTuple):
-    """A check that fails; seconds: since it was first seen failing."""
-
-    check: str
-    reason: str
-    seconds: float
-
-
 class Canary:
-    """The server's own client."""
+    """The server's own client; it dials `enode`, or where the server listens."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, enode: Enode | None = None) -> None:
         self._server = server
+        self._enode = enode
         self._key = generate(os.urandom)
         self.node_id = node_id(self._key.public_key)
         self.seconds = Histogram(SECONDS)
@@ -73,7 +67,7 @@ class Canary:
         try:
             async with (
                 asyncio.timeout(CANARY_TIMEOUT),
-                connect(server.own_enode, node_key=self._key, password=None) as peer,
+                connect(self._enode or server.own_enode, node_key=self._key, password=None) as peer,
             ):
                 if server.store is not None:
                     step = "a request"
@@ -96,10 +90,10 @@ class Canary:
 
 
 class Health:
-    """The checks, and since when each fails."""
+    """The checks, and since when each fails; a canary dials `enode`, as Canary says."""
 
-    def __init__(self, server: Server) -> None:
-        self.canary = Canary(server)
+    def __init__(self, server: Server, enode: Enode | None = None) -> None:
+        self.canary = Canary(server, enode)
         self.lag = Histogram(SECONDS)
         """Seconds that the event loop was late."""
         self._server = server

@@ -7,19 +7,16 @@
 The three answer with JSON: whether all is well, and which checks fail, why and for how long.
 """
 
-import asyncio
+from collections.abc import Iterator
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from wakumail.archive_results import Stat
-from wakumail.health import Health, Problem
-from wakumail.metrics import Scrape
-from wakumail.server import Server
-
-STAT_TIMEOUT = 2.0
-"""Seconds that a scrape waits for the archive; a disk that hangs costs its gauges alone."""
+from wakumail.report import Problem, Report
+from wakumail.reporter import Reporter
 
 KEEPALIVE = 30.0
 """Seconds that a connection may be idle between two requests."""
@@ -28,14 +25,37 @@ CLOSE_TIMEOUT = 2.0
 """Seconds that requests in progress have to end when the pages close."""
 
 
-class Monitor:
-    """The pages, and the health that they tell of; on one event loop."""
+class Colleagues(Protocol):
+    """The other processes of a server that has several."""
 
-    def __init__(self, server: Server) -> None:
-        self.health = Health(server)
-        self._server = server
-        self._process = ProcessCollector(registry=None)
-        self._stat: asyncio.Future[Stat] | None = None
+    async def report(self, own: Report) -> Report:
+        """Our report and theirs, together."""
+
+    async def problems(self, own: list[Problem]) -> list[Problem]:
+        """What fails here and there."""
+
+
+class Pages(Collector):
+    """The metrics of a report, as the client library writes them."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        for family in self._report.families:
+            metric = Metric(family.name, family.text, family.kind)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, dict(labels), value)
+            yield metric
+
+
+class Monitor:
+    """The pages of what a reporter says, and those of its colleagues if there are any."""
+
+    def __init__(self, reporter: Reporter, colleagues: Colleagues | None = None) -> None:
+        self._reporter = reporter
+        self._colleagues = colleagues
         application = web.Application()
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/live", self._live)
@@ -49,24 +69,24 @@ class Monitor:
         )
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Begin to watch the server, which has to listen, and answer; the address in use."""
+        """Answer; the address in use."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
-        self.health.start()
         address = self._runner.addresses[0]
         return address[0], address[1]
 
     async def close(self) -> None:
         """Answer no more; before the server closes, so that it is not seen to fail."""
-        await self.health.close()
         await self._runner.cleanup()
 
     # -- pages --------------------------------------------------------------------------------
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        report = await self._reporter.report()
+        if self._colleagues is not None:
+            report = await self._colleagues.report(report)
         registry = CollectorRegistry()
-        registry.register(Scrape(self._server, self.health, await self._read_stat()))
-        registry.register(self._process)
+        registry.register(Pages(report))
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         return web.Response(body=generate_latest(registry), headers=headers)
 
@@ -74,28 +94,13 @@ class Monitor:
         return page([])
 
     async def _ready(self, request: web.Request) -> web.Response:
-        return page([p for p in self.health.problems() if p.check == "listening"])
+        return page([p for p in self._reporter.health.problems() if p.check == "listening"])
 
     async def _health(self, request: web.Request) -> web.Response:
-        return page(self.health.problems())
-
-    async def _read_stat(self) -> Stat | None:
-        """What the archive holds; None without one, or when it cannot be read in time.
-
-        One thread reads at a time: while it is stuck, other scrapes wait for the same.
-        """
-        store = self._server.store
-        if store is None:
-            return None
-        if self._stat is None:
-            loop = asyncio.get_running_loop()
-            self._stat = loop.run_in_executor(None, store.archive.stat)
-        stat = self._stat
-        await asyncio.wait((stat,), timeout=STAT_TIMEOUT)
-        if not stat.done():
-            return None
-        self._stat = None
-        return None if stat.exception() is not None else stat.result()
+        problems = self._reporter.health.problems()
+        if self._colleagues is not None:
+            problems = await self._colleagues.problems(problems)
+        return page(problems)
 
 
 def page(failing: list[Problem]) -> web.Response:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Protocol
 
 from wakumail.connection import Closed, Connection, ConnectionConfig
@@ -17,8 +18,9 @@ from wakumail.enode import Enode
 from wakumail.envelope import Rules
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.keys import node_id, public_key
-from wakumail.link import Link
+from wakumail.link import Link, StalledPeer
 from wakumail.peer import Event, Peer, Ready
+from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.status import TOLERANCE, OwnStatus
 from wakumail.traffic import Network, Traffic
 from wakumail.waku import StatusOptions
@@ -28,6 +30,16 @@ MAX_RECEIVING = 256 << 20
 
 COMMON_BUFFER = 128 << 10
 """Bytes of a buffer that every busy peer may have; MAX_RECEIVING is about larger ones."""
+
+MAX_SENDING = 256 << 20
+"""Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
+written; then those with the most are dropped until the next quarter has room."""
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
+DIAL_TIMEOUT = 10.0
+"""Seconds from the first SYN to the peer's status, for those who dial."""
 
 UPDATES = 100
 """Status updates that are sent before the loop turns to others."""
@@ -47,6 +59,32 @@ class NodeConfig:
     """Where peers may be, beside this machine; none: anywhere."""
     traffic: Traffic | None = None
     """What peers may send; None: any amount."""
+    roster: Roster | None = None
+    """Who is connected to all processes of the server; None: there is this one only."""
+
+
+def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
+    """Sockets that share one port (SO_REUSEPORT), and what comes for it; they listen already.
+
+    OSError when another process has the port, though it should share it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = host == "::" and socket.has_dualstack_ipv6()
+    if port:
+        socket.create_server((host, port), family=family, dualstack_ipv6=dual).close()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            own = socket.create_server(
+                (host, port), family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=dual
+            )
+            sockets.append(own)
+            port = own.getsockname()[1]
+    except OSError:
+        for own in sockets:
+            own.close()
+        raise
+    return sockets
 
 
 class Handler(Protocol):
@@ -60,7 +98,7 @@ class Handler(Protocol):
 
 
 class CrowdedOut(ProtocolError):
-    """The peer holds the most of what has run short: handshake slots, or memory for frames."""
+    """The peer holds the most of what has run short: handshake slots, memory for frames, peers."""
 
     counter = "connections_crowded_out"
     reason = DisconnectReason.TOO_MANY_PEERS
@@ -89,27 +127,44 @@ class Node:
         self.on_writable: Callable[[Link], None] | None = None
         """Called when a peer that read too slowly can be sent more."""
         self._own_id = node_id(config.connection.node_key.public_key)
+        self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
         self._shaking: dict[Link, None] = {}
         self._held: dict[Link, None] = {}
         self._receiving = 0
-        self._server: asyncio.Server | None = None
+        self._written = 0
+        """Bytes, since it was last looked at what is unread."""
+        self._servers: list[asyncio.Server] = []
         self._settling: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
+
+    @property
+    def peers(self) -> list[Link]:
+        """The links that are ready."""
+        return [link for link in self.links.values() if link.ready]
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections; answers the address in use (port 0 lets the system choose).
 
         The host `::` takes IPv4 too, where the system has it.
         """
-        loop = asyncio.get_running_loop()
         if host == "::" and socket.has_dualstack_ipv6():
             family = socket.AF_INET6
             own = socket.create_server((host, port), family=family, dualstack_ipv6=True)
-            self._server = await loop.create_server(lambda: Link(self), sock=own, backlog=1024)
-        else:
-            self._server = await loop.create_server(lambda: Link(self), host, port, backlog=1024)
-        address = self._server.sockets[0].getsockname()
+            return await self.listen_on(own)
+        loop = asyncio.get_running_loop()
+        return self._listen(
+            await loop.create_server(lambda: Link(self), host, port, backlog=BACKLOG)
+        )
+
+    async def listen_on(self, own: socket.socket) -> tuple[str, int]:
+        """Accept connections from a socket that is bound already, and closed with the node."""
+        loop = asyncio.get_running_loop()
+        return self._listen(await loop.create_server(lambda: Link(self), sock=own, backlog=BACKLOG))
+
+    def _listen(self, server: asyncio.Server) -> tuple[str, int]:
+        self._servers.append(server)
+        address = server.sockets[0].getsockname()
         self.listening = address[0], address[1]
         return self.listening
 
@@ -127,8 +182,8 @@ class Node:
     def quiesce(self) -> None:
         """Take no more connections and no more packets."""
         self.listening = None
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         if self._settling is not None:
             self._settling.cancel()
         self._held.clear()
@@ -143,8 +198,8 @@ class Node:
         while self._sockets:
             self._emptied.clear()
             await self._emptied.wait()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -174,12 +229,20 @@ class Node:
         self.trusted.add(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = True
+            self._roster.set_guest(identity, False)
 
     def distrust(self, identity: bytes) -> None:
         """Take the trust back; a connection stays, and what was asked of it is not taken either."""
         self.trusted.discard(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = link.peer.expects_history = False
+            self._roster.set_guest(identity, link.inbound)
+
+    def probe(self, identity: bytes) -> None:
+        """Ask whether a peer is still there; it may have come back by another way."""
+        if (link := self.links.get(identity)) is not None:
+            link.peer.connection.probe(asyncio.get_running_loop().time())
+            link.flush()
 
     # -- back-pressure ------------------------------------------------------------------------
 
@@ -214,12 +277,12 @@ class Node:
         return gate
 
     def admit_socket(self, link: Link) -> None:
-        """Take a new socket; the oldest of the address with the most gives up its slot for it."""
+        """Take a new socket; the oldest of the host with the most gives up its slot for it."""
         self._sockets.add(link)
         self.counters.add("connections_accepted")
         if len(self._shaking) >= self.config.max_handshakes:
-            crowded, _ = Counter(other.address for other in self._shaking).most_common(1)[0]
-            oldest = next(other for other in self._shaking if other.address == crowded)
+            crowded, _ = Counter(other.host for other in self._shaking).most_common(1)[0]
+            oldest = next(other for other in self._shaking if other.host == crowded)
             oldest.drop(CrowdedOut("too many handshakes in progress"))
         self._shaking[link] = None
         if self.config.networks and link.address != link.local[0]:
@@ -234,27 +297,50 @@ class Node:
         if link.node_id == self._own_id:
             self.counters.add("connections_refused_self")
             connection.disconnect(DisconnectReason.SELF_CONNECTION)
-        elif (known := self.links.get(link.node_id)) is not None:
-            # A phone that lost its network comes back before its old connection timed out.
-            known.peer.connection.probe(asyncio.get_running_loop().time())
-            known.flush()
-            self.counters.add("connections_refused_duplicate")
-            connection.disconnect(DisconnectReason.ALREADY_CONNECTED)
-        elif self._is_one_too_many(link):
-            self.counters.add("connections_refused_full")
-            connection.disconnect(DisconnectReason.TOO_MANY_PEERS)
-        else:
-            self.links[link.node_id] = link
-            link.peer.trusted = link.node_id in self.trusted
-            connection.accept()
+            return
+        match self._enter(link):
+            case Entry.DUPLICATE:
+                self.counters.add("connections_refused_duplicate")
+                connection.disconnect(DisconnectReason.ALREADY_CONNECTED)
+            case Entry.FULL:
+                self.counters.add("connections_refused_full")
+                connection.disconnect(DisconnectReason.TOO_MANY_PEERS)
+            case Entry.DONE:
+                self.links[link.node_id] = link
+                link.peer.trusted = link.node_id in self.trusted
+                connection.accept()
 
-    def _is_one_too_many(self, link: Link) -> bool:
-        if not link.inbound or link.node_id in self.trusted:
-            return False
-        if len(self.links) < self.config.max_peers:
-            return False
-        callers = (other for other in self.links.values() if other.inbound)
-        return sum(c.node_id not in self.trusted for c in callers) >= self.config.max_peers
+    def _enter(self, link: Link) -> Entry:
+        """Take in a peer that has shown who it is, if it is not here yet and there is room."""
+        if link.node_id in self.links:
+            # A phone that lost its network comes back before its old connection timed out.
+            self.probe(link.node_id)
+            return Entry.DUPLICATE
+        limit = self.config.max_peers if self._is_guest(link) else None
+        entry = self._roster.enter(link.node_id, limit)
+        if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
+            self._leave(other)
+            other.fail(CrowdedOut("the last of the most peers of one host"))
+            entry = self._roster.enter(link.node_id, limit)
+        return entry
+
+    def _is_guest(self, link: Link) -> bool:
+        return link.inbound and link.node_id not in self.trusted
+
+    def _one_too_many(self, host: str) -> Link | None:
+        """The last guest of the host with the most, if that has more than `host` with one more."""
+        guests = [link for link in self.links.values() if self._is_guest(link)]
+        counts = Counter(link.host for link in guests)
+        crowded, most = max(counts.items(), key=itemgetter(1), default=("", 0))
+        if most <= counts[host] + 1:
+            return None
+        return next(link for link in reversed(guests) if link.host == crowded)
+
+    def _leave(self, link: Link) -> None:
+        """Take a peer off the table, if it is there."""
+        if self.links.get(link.node_id) is link:
+            del self.links[link.node_id]
+            self._roster.leave(link.node_id)
 
     def on_event(self, link: Link, event: Event) -> None:
         """Pass on what a ready peer did."""
@@ -276,6 +362,28 @@ class Node:
             greediest = max(self._sockets, key=lambda other: other.receiving)
             greediest.drop(CrowdedOut("the most of too many bytes of unfinished frames"))
 
+    def count_written(self, size: int) -> None:
+        """`size` bytes more were written to some peer; what all leave unread is bounded."""
+        self._written += size
+        if self._written > MAX_SENDING // 4:
+            self._written = 0
+            self._drop_unread()
+
+    def _drop_unread(self) -> None:
+        """Drop those who leave the most unread, beginning with the host that does, if need be."""
+        unread = {link: link.unread for link in self._sockets}
+        excess = sum(unread.values()) - MAX_SENDING * 3 // 4
+        if excess <= 0:
+            return
+        hosts: Counter[str] = Counter()
+        for link, size in unread.items():
+            hosts[link.host] += size
+        for link in sorted(unread, key=lambda each: (-hosts[each.host], -unread[each])):
+            link.drop(StalledPeer("the most of too many bytes unread by all peers"))
+            excess -= unread[link]
+            if excess <= 0:
+                return
+
     def count_end(self, closed: Closed) -> None:
         """Count why a connection ended."""
         if closed.error is not None:
@@ -294,8 +402,7 @@ class Node:
         self._held.pop(link, None)
         self._receiving -= link.receiving
         link.receiving = 0
-        if self.links.get(link.node_id) is link:
-            del self.links[link.node_id]
+        self._leave(link)
         if link.ready:
             self.handler.on_gone(link)
         if not self._sockets:

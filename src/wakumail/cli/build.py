@@ -1,8 +1,11 @@
 """From settings to the parts that `wakumail serve` runs."""
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from wakumail.archive import Archive
 from wakumail.bloom import bloom_of
 from wakumail.config import Advertised, Namespace, Settings
 from wakumail.connection import ConnectionConfig
@@ -21,9 +24,17 @@ from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
 from wakumail.server import LARGE_POW_RATIO, Server, ServerConfig
+from wakumail.store import Retention, Store, Turn
 from wakumail.traffic import Traffic, Whitelist
 from wakumail.version import CLIENT_ID
 from wakumail.waku import RateLimits, StatusOptions
+
+log = logging.getLogger(__name__)
+
+DAY = 86400
+
+Offer = Callable[[tuple[Namespace, ...]], Dispatcher]
+"""Makes what answers calls to the methods of some namespaces."""
 
 
 def node_key(settings: Settings, datadir: Datadir) -> PrivateKey:
@@ -148,13 +159,33 @@ def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
     return [*chosen, *read_enodes(path)] if path.exists() else list(chosen)
 
 
-def ipc_endpoint(settings: Settings, datadir: Datadir, server: Server) -> IpcEndpoint:
+def open_store(
+    settings: Settings, datadir: Datadir, counters: Counters, turn: Turn | None = None
+) -> Store:
+    """The archive, and what writes to it when it is its turn."""
+    archive = Archive(datadir.archive)
+    log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
+    return Store(archive, counters, settings.durability, retention(settings), turn)
+
+
+def retention(settings: Settings) -> Retention:
+    """What the archive keeps."""
+    return Retention(int(settings.retention * DAY), settings.max_size)
+
+
+def ipc_endpoint(
+    settings: Settings, datadir: Datadir, offer: Offer, counters: Counters
+) -> IpcEndpoint:
     """The RPC API on a Unix socket."""
-    return IpcEndpoint(
-        settings.ipcpath or datadir.ipc, dispatcher(server, settings.ipc_api), server.counters
-    )
+    return IpcEndpoint(settings.ipcpath or datadir.ipc, offer(settings.ipc_api), counters)
 
 
 def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:
     """The methods of some namespaces."""
     return Dispatcher(all_methods(server, namespaces), namespaces, server.counters)
+
+
+def log_counts(counters: Counters) -> None:
+    """Log what was counted."""
+    for name, count in sorted(counters.items()):
+        log.info("%s: %d", name, count)

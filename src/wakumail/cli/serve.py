@@ -5,28 +5,27 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 
 import uvloop
 
-from wakumail.archive import Archive
-from wakumail.cli import build, logs
+from wakumail.cli import build, logs, worker
 from wakumail.cli.config import add_flags, load_settings
+from wakumail.cli.file_limit import raise_file_limit
 from wakumail.cli.options import Subparsers
 from wakumail.config import Settings
 from wakumail.counters import Counters
 from wakumail.datadir import Datadir
 from wakumail.server import Server
-from wakumail.store import Retention, Store
 
 log = logging.getLogger(__name__)
-
-DAY = 86400
 
 
 def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser("serve", help="run a server", description=__doc__)
     add_flags(parser)
+    parser.add_argument("--as-worker", type=int, help=argparse.SUPPRESS)  # a descriptor
     parser.set_defaults(run=run)
 
 
@@ -34,9 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the server; 0 when it was stopped by a signal and the archive has all it was sent."""
     settings = load_settings(arguments).settings
     logs.start(settings.verbosity, as_json=settings.log_json)
+    raise_file_limit()
     datadir = Datadir(settings.datadir)
+    if arguments.as_worker is not None:
+        with datadir.writing():
+            return uvloop.run(worker.work(settings, datadir, arguments.as_worker))
     datadir.make()
     with datadir.serving():
+        if settings.workers > 1:
+            return uvloop.run(worker.supervise(settings, datadir))
         return uvloop.run(serve(settings, datadir))
 
 
@@ -51,20 +56,21 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     config = build.server_config(settings, key, counters)
     static = build.enodes(settings.static_nodes, datadir.static_nodes)
     trusted = build.enodes(settings.trusted_nodes, datadir.trusted_nodes)
-    store = open_store(settings, datadir, counters) if settings.mailserver else None
+    store = build.open_store(settings, datadir, counters) if settings.mailserver else None
     server = Server(config, store, counters)
     async with AsyncExitStack() as running:
         running.push_async_callback(server.close)
         if store is not None:
             store.on_broken = stopped.set
         await server.node.listen(settings.host, settings.port)
-        endpoint = build.ipc_endpoint(settings, datadir, server)
+        offer = partial(build.dispatcher, server)
+        endpoint = build.ipc_endpoint(settings, datadir, offer, counters)
         await endpoint.start()
         running.push_async_callback(endpoint.close)
         if settings.http or settings.ws or settings.metrics:
             from wakumail.cli import web  # takes long to import
 
-            await web.start(settings, server, running)
+            await web.start(settings, server, offer, running)
         for enode in trusted:
             server.node.trust(enode.node_id)
         for enode in (*static, *trusted):
@@ -72,19 +78,5 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
         print(server.enode, flush=True)
         await stopped.wait()
         log.info("stopping")
-    report(server)
+    build.log_counts(counters)
     return 1 if store is not None and store.degraded else 0
-
-
-def open_store(settings: Settings, datadir: Datadir, counters: Counters) -> Store:
-    """The archive, and what writes to it."""
-    archive = Archive(datadir.archive)
-    log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
-    retention = Retention(int(settings.retention * DAY), settings.max_size)
-    return Store(archive, counters, settings.durability, retention)
-
-
-def report(server: Server) -> None:
-    """Log what was counted."""
-    for name, count in sorted(server.counters.items()):
-        log.info("%s: %d", name, count)

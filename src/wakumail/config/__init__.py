@@ -9,7 +9,8 @@ statusgo    reading the configuration of a status-go node
 """
 
 from wakumail.config.layers import ConfigError, Loaded, load
-from wakumail.config.settings import SETTINGS, Advertised, Contradiction, Namespace, Settings
+from wakumail.config.settings import SETTINGS, Advertised, Contradiction, Settings
+from wakumail.rpc.namespaces import Namespace
 
 __all__ = [
     "SETTINGS",

@@ -8,10 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wakumail.config.setting import SECTIONS, Setting
+from wakumail.config.setting import PREFIX, SECTIONS, Setting
 from wakumail.config.settings import SETTINGS, Contradiction, Settings
-
-PREFIX = "WAKUMAIL_"
 
 FILE_VARIABLE = f"{PREFIX}CONFIG"
 """Names the file where no flag does."""

@@ -9,6 +9,9 @@ T = TypeVar("T")
 Plain: TypeAlias = bool | int | float | str | list["Plain"]
 """What TOML and JSON can hold."""
 
+PREFIX = "WAKUMAIL_"
+"""With this begins the environment variable of every setting."""
+
 SECTIONS = ("rate", "http", "ws", "ipc", "rpc", "metrics", "log")
 """The tables of the file; a field `http_addr` is `http.addr`."""
 
@@ -67,7 +70,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """Its environment variable: `WAKUMAIL_HTTP_ADDR`."""
-        return f"WAKUMAIL_{self.field.upper()}"
+        return f"{PREFIX}{self.field.upper()}"
 
     @property
     def is_list(self) -> bool:

@@ -9,9 +9,10 @@ from pathlib import Path
 from wakumail.config import values
 from wakumail.config.setting import Kind, describe, setting
 from wakumail.config.values import LogLevel
-from wakumail.enode import Enode
+from wakumail.enode import MAX_PORT, Enode
 from wakumail.mail import MAX_LIMIT, Dialect
-from wakumail.rpc.access import is_loopback
+from wakumail.rpc.access import exposure
+from wakumail.rpc.namespaces import Namespace
 from wakumail.store import Durability
 from wakumail.traffic import Network
 from wakumail.waku import MAX_TOPIC_INTEREST
@@ -26,22 +27,18 @@ MAX_REPLY = 10 << 20
 """Bytes of a packet that is sent: one frame takes it even where snappy makes it longer."""
 
 
+MAX_WORKERS = 64
+"""Each may read the archive with a few threads, and all of them share LMDB's table of readers."""
+
+
+RATES_OF_BYTES = ("rate_bytes_ip", "rate_bytes_peer", "rate_bytes_topic")
+
+
 class Advertised(StrEnum):
     """How the topics that are wanted are said to peers."""
 
     BLOOM = "bloom"
     TOPICS = "topics"
-
-
-class Namespace(StrEnum):
-    """Groups of RPC methods, by the first part of their names."""
-
-    WAKU = "waku"
-    WAKUEXT = "wakuext"
-    ADMIN = "admin"
-    NET = "net"
-    WEB3 = "web3"
-    RPC = "rpc"
 
 
 HARMLESS = tuple(namespace for namespace in Namespace if namespace is not Namespace.ADMIN)
@@ -50,7 +47,8 @@ HARMLESS = tuple(namespace for namespace in Namespace if namespace is not Namesp
 FLAG = Kind("", values.flag, (bool,))
 COUNT = Kind("N", values.whole(1, (1 << 31) - 1), (int,))
 WHOLE = Kind("N", values.whole(0, (1 << 31) - 1), (int,))
-PORT = Kind("PORT", values.whole(0, 0xFFFF), (int,))
+WORKERS = Kind("N", values.whole(1, MAX_WORKERS), (int,))
+PORT = Kind("PORT", values.whole(0, MAX_PORT), (int,))
 BYTES = Kind("BYTES", values.whole(1), (int,))
 PACKET = Kind("BYTES", values.whole(1024, MAX_PACKET), (int,))
 REPLY = Kind("BYTES", values.whole(1024, MAX_REPLY), (int,))
@@ -86,6 +84,7 @@ class Settings:
     netrestrict: tuple[Network, ...] = setting(
         (), "have peers in these networks only (CIDR)", NETWORK
     )
+    workers: int = setting(1, "processes that share the port and the archive", WORKERS)
     maxpeers: int = setting(5000, "peers that may connect; trusted and dialed ones beside", COUNT)
     max_handshakes: int = setting(1024, "handshakes in progress at most", COUNT)
     static_nodes: tuple[Enode, ...] = setting(
@@ -160,10 +159,16 @@ class Settings:
     rate_packets_topic: int = setting(
         0, "envelopes per second of one topic of one peer; 0: any number", WHOLE
     )
-    rate_bytes_ip: int = setting(0, "bytes per second of one address; 0: any number", WHOLE)
-    rate_bytes_peer: int = setting(0, "bytes per second of one peer; 0: any number", WHOLE)
+    rate_bytes_ip: int = setting(
+        0, "bytes per second of one address, max_packet at least; 0: any number", WHOLE
+    )
+    rate_bytes_peer: int = setting(
+        0, "bytes per second of one peer, max_packet at least; 0: any number", WHOLE
+    )
     rate_bytes_topic: int = setting(
-        0, "envelope bytes per second of one topic of one peer; 0: any number", WHOLE
+        0,
+        "envelope bytes per second of one topic of one peer, as many at least; 0: any number",
+        WHOLE,
     )
     rate_tolerance: int = setting(3, "how often in a row a peer may go over a rate limit", WHOLE)
     rate_whitelist: tuple[bytes | Network, ...] = setting(
@@ -218,14 +223,22 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     for small, large in (("max_envelope", "max_packet"), ("max_envelope", "relay_memory")):
         if getattr(settings, small) > getattr(settings, large):
             yield Contradiction(f"{small} is more than {large}", small, large)
+    for name in RATES_OF_BYTES:
+        if 0 < getattr(settings, name) < settings.max_packet:
+            # 6/WAKU1, "Rate Limits Field"
+            text = f"{name.replace('_', '.', 1)} is less than max_packet, so none of them would fit"
+            yield Contradiction(text, name, "max_packet")
     if settings.interest is Advertised.TOPICS and len(settings.topics) > MAX_TOPIC_INTEREST:
         text = f"peers take {MAX_TOPIC_INTEREST} topics at most, but a bloom of any number"
         yield Contradiction(text, "topics", "interest")
+    if settings.light and settings.workers > 1:
+        # In the archive all envelopes look alike, posted here or not.
+        yield Contradiction("a light node has one worker", "light", "workers")
     yield from _port_clashes(settings)
     for name in ("http", "ws"):
-        exposed = getattr(settings, name) and not is_loopback(getattr(settings, f"{name}_addr"))
-        if exposed and settings.rpc_token_file is None:
-            text = f"{name}.addr is not of this machine alone, so it needs rpc.token_file"
+        address = getattr(settings, f"{name}_addr")
+        text = exposure(address, has_token=settings.rpc_token_file is not None)
+        if getattr(settings, name) and text:
             yield Contradiction(text, name, f"{name}_addr")
 
 

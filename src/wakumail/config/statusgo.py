@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from wakumail.config.setting import plain, type_name
-from wakumail.config.settings import SETTINGS, Contradiction, Namespace, Settings
+from wakumail.config.settings import RATES_OF_BYTES, SETTINGS, Contradiction, Settings
 from wakumail.config.toml import Line, comment, document
 from wakumail.enode import Enode
+from wakumail.rpc.namespaces import Namespace
 
 Choices: TypeAlias = Mapping[str, Any]
 """Values as TOML has them, by field of Settings."""
@@ -28,6 +29,9 @@ OBJECTS = (
 
 NEVER = (1 << 31) - 1
 """A tolerance that no peer uses up."""
+
+MAX_MESSAGE_SIZE = 1 << 20
+"""Bytes of a packet that it takes when nothing is said."""
 
 LEVELS = {"ERROR": "error", "WARN": "warning", "INFO": "info", "DEBUG": "debug", "TRACE": "debug"}
 
@@ -175,6 +179,7 @@ class Translation:
             self._translate(key, given)
         if given[RATE_LIMITER]:
             self._exempt_nodes()
+            self._fit_packets()
         try:
             Settings(**self._values)
         except Contradiction as error:
@@ -221,6 +226,12 @@ class Translation:
         if nodes:
             self._values["rate_whitelist"] = tuple(_exemptions(nodes))
             self._origins["rate_whitelist"] = "the nodes above"
+
+    def _fit_packets(self) -> None:
+        """Where bytes are limited, packets are no larger than there: ours would not fit."""
+        if "max_packet" not in self._values and any(map(self._values.get, RATES_OF_BYTES)):
+            self._values["max_packet"] = MAX_MESSAGE_SIZE
+            self._origins["max_packet"] = "the default of WakuConfig.MaxMessageSize"
 
 
 def _read(text: str | bytes) -> dict[str, Any]:

@@ -39,9 +39,8 @@ def literal(value: Plain) -> str:
         case list():
             items = [literal(item) for item in value]
             row = f"[{', '.join(items)}]"
-            return (
-                row if len(row) <= LINE else "".join(["[\n", *(f"    {i},\n" for i in items), "]"])
-            )
+            rows = "".join(f"    {item},\n" for item in items)
+            return row if len(row) <= LINE else f"[\n{rows}]"
         case _:
             return str(value)
 

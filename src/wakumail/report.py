@@ -1,0 +1,125 @@
+"""A report: what one worker measures and what fails in it, as values that travel and add up.
+
+The metrics are those of metrics.py, for Prometheus; here they are plain values, so that whoever
+passes them on needs no client library.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, Self
+
+SUMMED_ALWAYS = ("counter", "histogram")
+
+SHARED = ("wakumail_archive_", "wakumail_check_failing", "wakumail_build", "p2p_peers_max",
+          "mailserver_archived_envelopes_total", "process_start_time_", "process_max_fds",
+          "python_")  # fmt: skip
+"""Gauges, by how their names begin, that do not add up: all workers say the same, or the largest
+counts."""
+
+
+class Sample(NamedTuple):
+    """One number."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
+class Measured(Protocol):
+    """A metric of the client library, as far as it is read here."""
+
+    name: str
+    documentation: str
+    type: str
+    samples: list[Any]
+
+
+class Family(NamedTuple):
+    """A metric: all the samples of one name."""
+
+    name: str
+    text: str
+    kind: str
+    samples: list[Sample]
+
+    @classmethod
+    def of(cls, metric: Measured) -> Self:
+        """The values of a metric."""
+        samples = [
+            Sample(sample.name, tuple(sample.labels.items()), sample.value)
+            for sample in metric.samples
+        ]
+        return cls(metric.name, metric.documentation, metric.type, samples)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether its samples are those of one process, and not of what all share."""
+        return self.kind in SUMMED_ALWAYS or not self.name.startswith(SHARED)
+
+
+class Problem(NamedTuple):
+    """A check that fails; seconds: since it was first seen failing."""
+
+    check: str
+    reason: str
+    seconds: float
+
+
+class Report(NamedTuple):
+    """What a worker says of itself."""
+
+    families: list[Family]
+    problems: list[Problem]
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """A report that went through JSON."""
+        families, problems = value
+        return cls(
+            [
+                Family(name, text, kind, [_read_sample(*sample) for sample in samples])
+                for name, text, kind, samples in families
+            ],
+            [Problem(*problem) for problem in problems],
+        )
+
+    def last_words(self) -> "Report":
+        """What still counts of a process that has ended: what happened in it."""
+        return Report([family for family in self.families if family.kind in SUMMED_ALWAYS], [])
+
+
+def together(reports: Iterable[Report]) -> Report:
+    """The report of all."""
+    families: dict[str, Family] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    problems: list[Problem] = []
+    for report in reports:
+        problems += report.problems
+        for family in report.families:
+            families.setdefault(family.name, family)
+            found = values.setdefault(family.name, {})
+            for name, labels, value in family.samples:
+                before = found.get((name, labels))
+                if before is None:
+                    found[name, labels] = value
+                elif family.adds_up:
+                    found[name, labels] = before + value
+                else:
+                    found[name, labels] = max(before, value)
+    return Report(
+        [
+            family._replace(samples=list(_samples(values[name])))
+            for name, family in families.items()
+        ],
+        problems,
+    )
+
+
+def _samples(
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], float],
+) -> Iterator[Sample]:
+    for (name, labels), value in values.items():
+        yield Sample(name, labels, value)
+
+
+def _read_sample(name: str, labels: list[list[str]], value: float) -> Sample:
+    return Sample(name, tuple((label, text) for label, text in labels), value)
