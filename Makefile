@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 KERNELS := $(wildcard ext/wakumail/*.p[yx]* ext/wakumail/*.h) ext/liblmdb.txt
 DATADIR ?= data
 
-.PHONY: build serve test check lint types wheel bench demo clean
+.PHONY: build serve test check lint types kernels wheel bench demo clean
 
 build: $(VENV)/built
 
@@ -44,11 +44,14 @@ wheel: $(VENV)/tested ## build sdist and wheel, install the wheel into a clean e
 	build/wheel/env/bin/pip install --quiet build/wheel/*.whl
 	cd build/wheel && env/bin/python ../../tests/wheel_smoke.py
 
-check: lint types test wheel
+kernels: $(VENV)/tested ## the micro benches, once, for life
+	$(BIN)/python -m pytest bench --benchmark-disable
 
-bench: $(VENV)/tested ## BENCHFLAGS="--large --keep" adds 10 M envelopes and writes bench/RESULTS.md
+check: lint types test kernels wheel
+
+bench: $(VENV)/tested ## kernels, then the load bench; BENCHFLAGS="--html FILE", "--serve='--workers 2'"
 	$(BIN)/python -m pytest bench --benchmark-only
-	$(BIN)/python -m bench.archive $(BENCHFLAGS)
+	$(BIN)/wakumail bench --targets $(BENCHFLAGS)
 
 demo: build ## a server, a client that posts, a client that asks back
 	$(BIN)/python bench/demo.py

@@ -1,27 +1,25 @@
 """Micro benches: each kernel beside its plain Python or library counterpart, in the same run.
 
-`make bench` prints the tables; compare within a group, for the machine's speed drifts. Each bench
-checks that both sides give the same result.
+`make bench` prints the tables: in brackets stands how many times as long as the best of its group
+each takes; compare within a group, for the machine's speed drifts. Each bench checks that both
+sides give the same result.
 """
 
 import random
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import lmdb
 import pytest
 import rlp as library_rlp
 from Crypto.Hash import keccak as library_keccak
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from wakumail import rlp
-from wakumail.archive import Archive, PageState, Query
 from wakumail.bloom import bloom_of, covered, topic_bloom
 from wakumail.envelope import Rules, judge, make_envelope, parse
+from wakumail.interest import Interest
 from wakumail.keccak import keccak256, keccak256_many
+from wakumail.pow import mine
 
 NOW = 1_700_000_000
 TTL = 60
@@ -104,51 +102,36 @@ def test_bloom(benchmark: BenchmarkFixture, find: Callable[[bytes, bytes], bytes
     assert len(benchmark(find, bloom, packed)) >= 40
 
 
-ARCHIVED = 20_000
-QUERY = {"topic": TOPICS[:1], "ten topics": TOPICS[:10]}
+@pytest.mark.benchmark(group="interest in 500 topics over 100 envelopes")
+@pytest.mark.parametrize("side", ["ours", "python"])
+def test_interest(benchmark: BenchmarkFixture, side: str) -> None:
+    batch, wanted = parse(PACKET), TOPICS[:500]
+    topics = [envelope.topic for envelope in batch]
+    expected = [number for number, topic in enumerate(topics) if topic in set(wanted)]
+    interest, known = Interest(topics=wanted), frozenset(wanted)
+
+    def select_in_python() -> list[int]:
+        return [number for number, envelope in enumerate(batch) if envelope.topic in known]
+
+    select = (lambda: batch.select(interest)) if side == "ours" else select_in_python
+    assert benchmark(select) == expected
 
 
-@pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
-    """An archive of envelopes of one day on 1000 topics, and a copy of its file."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        with Archive(directory / "archive", sync=False) as archive:
-            for start in range(0, ARCHIVED, 1000):
-                group = [one_of_the_day(number) for number in range(start, start + 1000)]
-                archive.append([parse(rlp.join_list(group))])
-        shutil.copytree(directory / "archive", directory / "copy")
-        yield directory
+def mine_in_python(proven: bytes, divisor: int, nonces: int) -> float:
+    best = 0
+    for nonce in range(nonces):
+        work = library_keccak256(proven + nonce.to_bytes(8, "big"))
+        best = max(best, 256 - int.from_bytes(work, "big").bit_length())
+    return float(2**best / divisor)
 
 
-def one_of_the_day(number: int) -> bytes:
-    expiry = NOW - SOURCE.randrange(86400) + TTL
-    topic = TOPICS[number % len(TOPICS)]
-    return make_envelope(expiry, TTL, topic, SOURCE.randbytes(DATA_SIZE), number).rlp
-
-
-def scan_in_python(env: lmdb.Environment, topics: set[bytes]) -> int:
-    """What a plain scan of the time range costs: every entry is looked at."""
-    found = 0
-    times = env.open_db(b"times", create=False)
-    with env.begin(times) as txn:
-        for _key, value in txn.cursor().iterprev():
-            found += value[:4] in topics
-    return found
-
-
-@pytest.mark.parametrize("topics", QUERY.values(), ids=list(QUERY))
-@pytest.mark.parametrize("side", ["ours", "py-lmdb scan"])
-def test_query(
-    benchmark: BenchmarkFixture, directory: Path, side: str, topics: list[bytes]
-) -> None:
-    benchmark.group = f"{len(topics)} of 1000 topics, {ARCHIVED} envelopes"
-    expected = len(topics) * ARCHIVED // len(TOPICS)
+@pytest.mark.benchmark(group="PoW: 1000 nonces")
+@pytest.mark.parametrize("side", ["ours", "python"])
+def test_pow(benchmark: BenchmarkFixture, side: str) -> None:
+    one = ENVELOPES[0]
+    fields = one.expiry, one.ttl, one.topic, one.data
     if side == "ours":
-        query = Query(NOW - 86400, NOW, topics=topics)
-        with Archive(directory / "archive", readonly=True) as archive:
-            page = benchmark(archive.page, query, limit=1000, max_bytes=1 << 20)
-        assert (page.count, page.state) == (expected, PageState.EXHAUSTED)
+        assert benchmark(mine, *fields, target=1e9, max_nonces=1000) is None
     else:
-        with lmdb.open(str(directory / "copy"), max_dbs=16, readonly=True) as env:
-            assert benchmark(scan_in_python, env, set(topics)) == expected
+        proven = rlp.encode(fields)
+        assert 0 < benchmark(mine_in_python, proven, len(proven) * TTL, 1000) < 1e9

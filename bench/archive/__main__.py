@@ -7,11 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from wakumail.load.requests import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
+from wakumail.load.server import Server
+from wakumail.load.traffic import Traffic
+
 from . import report
 from .plot import Line, plot
-from .requests import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
 from .served import Bench, Result, Site
-from .server import Server
 from .stored import (
     IMPORT_BATCH,
     Imported,
@@ -23,15 +25,11 @@ from .stored import (
     measure_pruning,
     measure_start,
 )
-from .traffic import Traffic
 
 SIZES = (10_000, 100_000, 1_000_000)
 LARGE = 10_000_000
 TABLED = 1_000_000
 """Archives from this size on are in the table of requests; all are in the plot."""
-
-ENVELOPES_PER_TOPIC = 1000
-"""Of all 30 days, whatever the size: so the same request has the same answer everywhere."""
 
 NOTES = """\
 Envelopes of 538 bytes (512 of data), 30 days, 1000 envelopes to a topic whatever the size of the
@@ -100,7 +98,7 @@ class Run:
 
     def _build(self, size: int, stack: ExitStack) -> Site:
         say(f"an archive of {size:,} envelopes")
-        traffic = Traffic(size, size // ENVELOPES_PER_TOPIC)
+        traffic = Traffic.of(size)
         datadir = self.directory / str(size)
         imported = import_dump(datadir, traffic)
         self.imports.append((imported, measure_start(datadir)))

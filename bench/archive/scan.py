@@ -11,9 +11,8 @@ from pathlib import Path
 import lmdb
 
 from wakumail.bloom import covers
-
-from .requests import LIMIT, Ask
-from .traffic import DAY
+from wakumail.load.requests import LIMIT, Ask
+from wakumail.load.traffic import DAY
 
 
 def scan(env: lmdb.Environment, ask: Ask, start: bytes = b"") -> tuple[list[bytes], bytes]:

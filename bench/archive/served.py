@@ -11,23 +11,21 @@ from types import TracebackType
 from typing import Self
 
 from wakumail.archive import Archive, PageState
+from wakumail.load.asking import Asking
+from wakumail.load.crew import Crew
+from wakumail.load.requests import LIMIT, Ask, Row
+from wakumail.load.server import Server
+from wakumail.load.traffic import Traffic
+from wakumail.load.watch import Watch, throughput
 
-from .client import send_asks
-from .requests import LIMIT, Ask, Row
 from .scan import measure_scan
-from .server import Server
-from .traffic import Traffic
 
 ROUNDS = 3
-MAX_CLIENTS = 8
 SECONDS = 1.5
 """How long the clients of one round send."""
 
 COUNT = 2000
 """Requests of one client in one round, at most."""
-
-LEAD = 0.8
-"""Seconds that a client has to connect and to warm the caches before the round begins."""
 
 PACKET = 1 << 20
 
@@ -55,7 +53,7 @@ class Result:
     cpu: list[float] = field(default_factory=list)
     """Of the server, per request."""
     rates: list[float] = field(default_factory=list)
-    """Bytes of envelopes per second."""
+    """Megabytes of envelopes per second."""
     hits: list[float] = field(default_factory=list)
     """Envelopes per request."""
     archive: list[float] = field(default_factory=list)
@@ -72,11 +70,8 @@ class Bench:
     """The processes that ask: clients, and one that scans."""
 
     def __init__(self) -> None:
-        spawn = get_context("spawn")
-        self._clients = ProcessPoolExecutor(MAX_CLIENTS, spawn)
-        self._scanner = ProcessPoolExecutor(1, spawn)
-        for future in [self._clients.submit(time.sleep, 1) for _ in range(MAX_CLIENTS)]:
-            future.result()
+        self._crew = Crew()
+        self._scanner = ProcessPoolExecutor(1, get_context("spawn"))
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +82,7 @@ class Bench:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._clients.shutdown()
+        self._crew.__exit__(kind, error, at)
         self._scanner.shutdown()
 
     def run(self, row: Row, sites: Sequence[Site]) -> list[Result]:
@@ -103,22 +98,18 @@ class Bench:
         return results
 
     def _ask(self, site: Site, clients: int, asks: Sequence[Ask], result: Result) -> None:
-        start = time.monotonic() + LEAD * (1 if clients == 1 else 3)
-        jobs = [
-            self._clients.submit(
-                send_asks, site.server.process, asks, start=start, seconds=SECONDS, count=COUNT
-            )
-            for _ in range(clients)
-        ]
-        served = [job.result() for job in jobs]
-        seconds = [taken for one in served for taken in one.seconds]
-        wall = max(one.ended for one in served) - min(one.began for one in served)
-        cpu = max(one.cpu_after for one in served) - min(one.cpu_before for one in served)
+        served = site.server.served
+        loads = [Asking(asks, SECONDS, COUNT)] * clients
+        with self._crew.open(loads, served.enode) as gang:
+            gang.prepare()
+            watch = Watch(served, [])
+            (outcomes,) = watch.run([gang])
+        seconds = watch.seconds
         result.latencies += seconds
         result.p50.append(median(seconds))
-        result.cpu.append(cpu / len(seconds))
-        result.rates.append(sum(one.bytes for one in served) / wall)
-        result.hits.append(sum(one.envelopes for one in served) / len(seconds))
+        result.cpu.append(watch.cpu / len(seconds))
+        result.rates.append(throughput(outcomes))
+        result.hits.append(watch.envelopes / len(seconds))
 
     def _scan(self, site: Site, ask: Ask, result: Result) -> None:
         cpu, count = self._scanner.submit(measure_scan, site.archive, ask).result()

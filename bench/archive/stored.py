@@ -1,7 +1,6 @@
 """What it costs to store: time and CPU per envelope, bytes on disk, the rate of an import."""
 
 import resource
-import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,9 +9,9 @@ from statistics import median
 
 from wakumail.archive import Archive, Query, Stat
 from wakumail.envelope import Batch, parse_stream
-
-from .server import WAKUMAIL, Server
-from .traffic import DAY, END, Traffic
+from wakumail.load import server
+from wakumail.load.server import Server, write_dump
+from wakumail.load.traffic import DAY, END, Traffic
 
 ROUNDS = 3
 EVERYTHING = 1 << 30
@@ -41,11 +40,9 @@ class Imported:
 def import_dump(datadir: Path, traffic: Traffic) -> Imported:
     """Write the traffic into a dump and import it."""
     dump = datadir.with_suffix(".dump")
-    with dump.open("wb") as file:
-        file.writelines(traffic.dump())
+    write_dump(traffic, dump)
     began, cpu = time.perf_counter(), children_cpu()
-    command = (*WAKUMAIL, "archive", "import", "--datadir", str(datadir), str(dump))
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    server.import_dump(datadir, dump)
     seconds, cpu = time.perf_counter() - began, children_cpu() - cpu
     dump.unlink()
     with Archive(datadir / "archive", readonly=True) as archive:
@@ -171,8 +168,8 @@ def measure_start(datadir: Path) -> tuple[float, float]:
     """Seconds until `wakumail serve` accepts connections, and until the archive alone is open."""
     starts, opens = [], []
     for _ in range(ROUNDS):
-        with Server(datadir) as server:
-            starts.append(server.started)
+        with Server(datadir) as running:
+            starts.append(running.served.started)
         began = time.perf_counter()
         with Archive(datadir / "archive") as archive:
             archive.stat()

@@ -13,7 +13,7 @@ from wakumail.cli import logs
 from wakumail.errors import WakumailError
 from wakumail.version import VERSION
 
-COMMANDS = ("serve", "attach", "config", "request", "post", "canary", "archive", "key")
+COMMANDS = ("serve", "attach", "config", "request", "post", "canary", "archive", "key", "bench")
 """Each in a module of its name here; what one needs takes a while to import for the others."""
 
 

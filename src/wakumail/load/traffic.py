@@ -1,4 +1,4 @@
-"""The traffic that archives are made of: envelopes in the order in which a server gets them."""
+"""The traffic that archives are filled with, and live envelopes for senders."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ from random import Random
 from wakumail.envelope import Batch, make_envelope, parse_stream
 
 END = 1_700_000_000
-"""Unix seconds at which all traffic ends: in the middle of a day, as it is mostly."""
+"""Unix seconds at which all archived traffic ends: in the middle of a day, as it is mostly."""
 
 DAY = 86_400
 TTL = 50
+DATA_SIZE = 512
 ENVELOPE_SIZE = 538
-"""Bytes of the RLP of an envelope with 512 bytes of data."""
+"""Bytes of the RLP of an envelope with DATA_SIZE bytes of data."""
 
 NONCE = 1 << 63
-"""Of the first envelope; all have eight bytes."""
+"""Of the first envelope; all have eight bytes, so envelopes of one data size have one size."""
 
 MAX_DELAY = 20
 """Seconds that an envelope may be under way: the disorder of arrival."""
@@ -24,21 +25,29 @@ MAX_DELAY = 20
 GROUP = 5000
 """Envelopes of one piece of a dump."""
 
+ENVELOPES_PER_TOPIC = 1000
+"""Of all days, whatever the size: so the same request has the same answer everywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """So many envelopes on so many topics, evenly over the days before END.
 
     zipf: the topic of rank n has traffic in proportion to 1 / n; otherwise all have the same.
-    512 bytes of data make an envelope of 538 bytes.
+    The data is random, as encrypted data is: it does not compress.
     """
 
     envelopes: int
     topic_count: int
     days: float = 30
     zipf: bool = False
-    data_size: int = 512
+    data_size: int = DATA_SIZE
     seed: int = 7
+
+    @classmethod
+    def of(cls, envelopes: int) -> "Traffic":
+        """The traffic of an archive of so many envelopes: with it grows the number of topics."""
+        return cls(envelopes, max(1, envelopes // ENVELOPES_PER_TOPIC))
 
     @property
     def span(self) -> int:
@@ -48,8 +57,7 @@ class Traffic:
     @property
     def topics(self) -> list[bytes]:
         """All topics; the first has most traffic where they differ."""
-        source = Random(self.seed)
-        return [source.randbytes(4) for _ in range(self.topic_count)]
+        return make_topics(self.topic_count, self.seed)
 
     def stream(self) -> Iterator[bytes]:
         """The RLP of each envelope; the same ones every time."""
@@ -58,14 +66,15 @@ class Traffic:
         weights = list(
             accumulate(1 / (rank if self.zipf else 1) for rank in range(1, 1 + len(topics)))
         )
-        filler = source.randbytes(self.data_size + GROUP)
         first = END - self.span + TTL
         for number in range(self.envelopes):
-            if number % GROUP == 0:
+            place = number % GROUP
+            if not place:
                 chosen = source.choices(topics, cum_weights=weights, k=GROUP)
+                data = source.randbytes(GROUP * self.data_size)
             expiry = first + number * self.span // self.envelopes - int(MAX_DELAY * source.random())
-            data = filler[number % GROUP :][: self.data_size]
-            yield make_envelope(expiry, TTL, chosen[number % GROUP], data, NONCE + number).rlp
+            own = data[place * self.data_size : (place + 1) * self.data_size]
+            yield make_envelope(expiry, TTL, chosen[place], own, NONCE + number).rlp
 
     def dump(self) -> Iterator[bytes]:
         """The same as pieces of a dump."""
@@ -78,3 +87,9 @@ class Traffic:
         stream = self.stream()
         while piece := b"".join(islice(stream, size)):
             yield parse_stream(piece, final=True)[0]
+
+
+def make_topics(count: int, seed: int = 7) -> list[bytes]:
+    """Random topics; the same ones every time."""
+    source = Random(seed)
+    return [source.randbytes(4) for _ in range(count)]

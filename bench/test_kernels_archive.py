@@ -1,0 +1,107 @@
+"""Micro benches of the archive, beside the same through py-lmdb."""
+
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import lmdb
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from wakumail.archive import Archive, PageState, Query
+from wakumail.envelope import Batch
+from wakumail.load.traffic import DAY, END, Traffic
+
+ARCHIVED = 20_000
+ONE_DAY = Traffic(ARCHIVED, 1000, days=1)
+TOPICS = Random(1).sample(ONE_DAY.topics, 10)
+QUERY = {"topic": TOPICS[:1], "ten topics": TOPICS}
+COMMIT = 1000
+MAP_SIZE = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    """An archive of envelopes of one day on 1000 topics, and a copy of its file."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with Archive(directory / "archive", sync=False) as archive:
+            for batch in ONE_DAY.batches(COMMIT):
+                archive.append([batch])
+        shutil.copytree(directory / "archive", directory / "copy")
+        yield directory
+
+
+def scan_in_python(env: lmdb.Environment, topics: set[bytes]) -> int:
+    """What a plain scan of the time range costs: every entry is looked at."""
+    found = 0
+    times = env.open_db(b"times", create=False)
+    with env.begin(times) as txn:
+        for _key, value in txn.cursor().iterprev():
+            found += value[:4] in topics
+    return found
+
+
+@pytest.mark.parametrize("topics", QUERY.values(), ids=list(QUERY))
+@pytest.mark.parametrize("side", ["ours", "py-lmdb scan"])
+def test_page(benchmark: BenchmarkFixture, directory: Path, side: str, topics: list[bytes]) -> None:
+    benchmark.group = f"{len(topics)} of 1000 topics, {ARCHIVED} envelopes"
+    expected = sum(
+        topic in topics for batch in ONE_DAY.batches(COMMIT) for topic in topic_of(batch)
+    )
+    if side == "ours":
+        query = Query(END - 2 * DAY, END, topics=topics)
+        with Archive(directory / "archive", readonly=True) as archive:
+            page = benchmark(archive.page, query, limit=1000, max_bytes=1 << 20)
+        assert (page.count, page.state) == (expected, PageState.EXHAUSTED)
+    else:
+        with lmdb.open(str(directory / "copy"), max_dbs=16, readonly=True) as env:
+            assert benchmark(scan_in_python, env, set(topics)) == expected
+
+
+def topic_of(batch: Batch) -> list[bytes]:
+    return [envelope.topic for envelope in batch]
+
+
+def append_in_python(env: lmdb.Environment, batch: Batch) -> int:
+    """Envelopes under a number, and of each a row by time and one by topic."""
+    names = (b"envelopes", b"times", b"topics")
+    data, times, topics = (env.open_db(name) for name in names)
+    with env.begin(write=True) as txn:
+        number = txn.stat(data)["entries"]
+        for envelope in batch:
+            row = struct.pack(">Q", number)
+            when = struct.pack(">I", envelope.created)
+            txn.put(row, envelope.rlp, append=True, db=data)
+            txn.put(when + envelope.hash, envelope.topic + row, db=times)
+            txn.put(envelope.topic + when + envelope.hash, row, db=topics)
+            number += 1
+    return number
+
+
+@pytest.mark.benchmark(group=f"a commit of {COMMIT} envelopes, not synced")
+@pytest.mark.parametrize("side", ["ours", "py-lmdb"])
+def test_append(benchmark: Any, tmp_path: Path, side: str) -> None:
+    """Each round appends other envelopes; reading and hashing them is not measured."""
+    rounds = 15
+    batches = list(islice(Traffic(COMMIT * rounds, 1000).batches(COMMIT), rounds))
+    left = iter(batches)
+
+    def setup() -> tuple[tuple[Batch], dict[str, object]]:
+        return (next(left),), {}
+
+    if side == "ours":
+        with Archive(tmp_path / "archive", sync=False) as archive:
+            benchmark.pedantic(lambda b: archive.append([b]), setup=setup, rounds=rounds)
+            stored = archive.stat().envelopes
+    else:
+        with lmdb.open(str(tmp_path), max_dbs=3, map_size=MAP_SIZE, sync=False) as env:
+            benchmark.pedantic(lambda b: append_in_python(env, b), setup=setup, rounds=rounds)
+            with env.begin() as txn:
+                stored = txn.stat(env.open_db(b"envelopes", txn))["entries"]
+    assert stored == COMMIT * (rounds if benchmark.enabled else 1)

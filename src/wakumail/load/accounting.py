@@ -1,0 +1,89 @@
+"""What a server costs, by the system's accounting: its processes' CPU time and memory."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+RESET_PEAK = "5"
+"""What makes /proc/PID/clear_refs forget the peak (proc(5))."""
+
+
+class Account:
+    """A process, and those that descend from it: a server may have workers."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.cpu()
+
+    def cpu(self) -> float:
+        """Seconds of CPU of all their threads, as in /proc/PID/stat but not rounded to ticks.
+
+        ProcessLookupError when the process is gone.
+        """
+        total = process_cpu(self.pid)
+        for pid in self._descendants():
+            # One that has ended meanwhile would be missed: a server does not end its workers.
+            with contextlib.suppress(ProcessLookupError):
+                total += process_cpu(pid)
+        return total
+
+    def peak(self) -> int:
+        """Bytes of memory at most, files that are mapped among them, since `reset_peak`."""
+        return self._memory("VmHWM")
+
+    def resident(self) -> int:
+        """Bytes of memory now, without files that are mapped: an archive is one."""
+        return self._memory("RssAnon")
+
+    def reset_peak(self) -> None:
+        """Begin the peak anew, where the system lets us."""
+        for pid in self._all():
+            with contextlib.suppress(OSError):
+                (PROC / str(pid) / "clear_refs").write_text(RESET_PEAK)
+
+    def _memory(self, name: str) -> int:
+        return sum(memory(pid, name) for pid in self._all())
+
+    def _all(self) -> list[int]:
+        return [self.pid, *self._descendants()]
+
+    def _descendants(self) -> list[int]:
+        children: dict[int, list[int]] = {}
+        for pid, parent in processes():
+            children.setdefault(parent, []).append(pid)
+        found = list(children.get(self.pid, ()))
+        for pid in found:  # grows as it goes
+            found += children.get(pid, ())
+        return found
+
+
+def process_cpu(pid: int) -> float:
+    """Seconds of CPU of one process; ProcessLookupError when there is none."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED of a process
+    except OSError:
+        raise ProcessLookupError(f"no process {pid}") from None
+
+
+def memory(pid: int, name: str) -> int:
+    """Bytes that a line of /proc/PID/status tells; 0 when it is not there."""
+    try:
+        status = (PROC / str(pid) / "status").read_text()
+    except OSError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def processes() -> Iterator[tuple[int, int]]:
+    """All processes with their parents."""
+    for path in PROC.iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError):
+                # The name, in brackets, may hold anything; state and parent follow it.
+                fields = (path / "stat").read_text().rpartition(")")[2].split()
+                yield int(path.name), int(fields[1])

@@ -1,0 +1,82 @@
+"""Several runs of every case against every target, in turn."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from wakumail.load.channel import LoadFailed
+from wakumail.load.crew import Crew
+from wakumail.load.metrics import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
+from wakumail.load.presets import Entry
+from wakumail.load.server import Target
+
+
+@dataclass(slots=True)
+class Result:
+    """What one case came to with one target."""
+
+    entry: Entry
+    target: str
+    runs: list[Measures] = field(default_factory=list)
+    failure: str = ""
+    """Why there are not more runs."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The metrics that every run has, in the order of METRICS."""
+        return [key for key in METRICS if self.runs and all(key in run for run in self.runs)]
+
+    def spread(self, key: str) -> Spread | None:
+        """A metric over all runs; None where it was not measured."""
+        return Spread.of([run[key] for run in self.runs]) if key in self.keys else None
+
+    def median(self, key: str) -> float:
+        """The median of a metric, 0 where it was not measured."""
+        spread = self.spread(key)
+        return 0.0 if spread is None else spread.median
+
+    def notes(self) -> Iterator[str]:
+        """What has to be known of the numbers."""
+        if self.failure:
+            yield f"failed: {self.failure}"
+        if self.median("client") > CLIENT_LIMIT:
+            share = self.median("client")
+            yield f"the client took {share:.0f} % of a core: it may be what was measured"
+        if self.median("cores") > CORES_LIMIT:
+            yield "all cores were busy: what the clients took, the server could have used"
+        if "envelopes" in self.keys and not self.median("envelopes"):
+            yield "no envelope came: the archive does not hold the traffic of --write-dump"
+
+
+def measure(
+    entries: Sequence[Entry],
+    targets: Sequence[Target],
+    runs: int,
+    crew: Crew,
+    say: Callable[[str], None],
+) -> list[Result]:
+    """All results: case by case, and in it target by target.
+
+    A case that fails once is not tried again; the others go on.
+    """
+    results = []
+    for entry in entries:
+        case = entry.case
+        these = [Result(entry, target.name) for target in targets]
+        for number in range(runs):
+            for target, result in zip(targets, these, strict=True):
+                if result.failure:
+                    continue
+                say(f"{case.scenario}: {case.title} ({target.name}, run {number + 1} of {runs})")
+                try:
+                    result.runs.append(case.measure(target, crew))
+                except (LoadFailed, OSError) as error:
+                    result.failure = str(error)
+                    crew.give_up()
+        results += these
+    return results
+
+
+def compare(one: Result, other: Result) -> dict[str, float]:
+    """The ratio of the medians of each metric that both have."""
+    common = [key for key in one.keys if key in other.keys]
+    return {key: ratio(other.median(key), one.median(key)) for key in common}

@@ -1,0 +1,189 @@
+"""A client that sends envelopes, over one connection or several, as fast as they are taken.
+
+All is made before the clock starts: envelopes, packets and frames, encrypted and authenticated.
+What is left to do is to write them, and to read the confirmations.
+"""
+
+import time
+from dataclasses import dataclass
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from socket import MSG_DONTWAIT
+
+import cramjam
+from cramjam import snappy
+
+from wakumail import rlp, waku
+from wakumail.devp2p import Code as P2PCode
+from wakumail.enode import Enode
+from wakumail.keccak import keccak256
+from wakumail.load.channel import SENDER, TIMEOUT, Channel, LoadFailed, connect
+from wakumail.load.crew import Running, Tally
+from wakumail.load.live import Live
+from wakumail.waku import Code
+
+WRITE_SIZE = 256 << 10
+"""Bytes of frames that are handed to the system at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """`count` envelopes a run, spread over `connections`, in packets of `batch`.
+
+    confirmed: the run is over when all are confirmed; otherwise when the server has read them.
+    `warm_up` envelopes go before the first run.
+    """
+
+    live: Live
+    count: int
+    connections: int = 1
+    batch: int = 100
+    confirmed: bool = True
+    warm_up: int = 0
+
+    def open(self, enode: Enode) -> "Sender":
+        """Connect."""
+        return Sender(self, enode)
+
+
+class Sender:
+    """The client."""
+
+    def __init__(self, load: Sending, enode: Enode) -> None:
+        self._load = load
+        self._lanes = [Lane(connect(enode, SENDER)) for _ in range(load.connections)]
+        if load.confirmed and not all(lane.channel.server.confirmations for lane in self._lanes):
+            raise LoadFailed("the server does not confirm")
+        if load.warm_up:
+            self._prepare(load.warm_up)
+            self.run(lambda: True)
+            self.tally()
+
+    def prepare(self) -> None:
+        """Make what is to be sent."""
+        self._prepare(self._load.count)
+
+    def _prepare(self, count: int) -> None:
+        share, rest = divmod(count, len(self._lanes))
+        for number, lane in enumerate(self._lanes):
+            lane.prepare(self._load, share + (number < rest))
+
+    def run(self, running: Running) -> None:
+        """Write and read until all is confirmed, or read."""
+        deadline = time.monotonic() + TIMEOUT
+        with DefaultSelector() as selector:
+            for lane in self._lanes:
+                selector.register(lane.channel.socket, EVENT_READ | EVENT_WRITE, lane)
+            while selector.get_map():
+                if time.monotonic() > deadline:
+                    raise LoadFailed(f"not all envelopes were taken within {TIMEOUT:g} s")
+                for key, events in selector.select(1.0):
+                    lane = key.data
+                    if events & EVENT_WRITE and not lane.push():
+                        selector.modify(key.fileobj, EVENT_READ, lane)
+                    if events & EVENT_READ:
+                        lane.pull()
+                    if lane.done:
+                        selector.unregister(key.fileobj)
+
+    def tally(self) -> Tally:
+        """What was sent; LoadFailed unless the confirmations say so too."""
+        if self._load.confirmed:
+            for lane in self._lanes:
+                lane.check()
+        return Tally(
+            sum(lane.envelopes for lane in self._lanes), sum(lane.size for lane in self._lanes)
+        )
+
+    def close(self) -> None:
+        """Hang up."""
+        for lane in self._lanes:
+            lane.channel.close()
+
+
+class Lane:
+    """One connection, and what goes over it in a run."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.envelopes = 0
+        self.size = 0
+        """Bytes of all envelopes."""
+        self.done = False
+        """Whether the run is over for this connection."""
+        self._unsent: list[memoryview] = []
+        self._answers: list[bytes] = []
+        self._awaited = 0
+        self._final = b""
+        self._sent: set[bytes] = set()
+        self._response = channel.message_id(Code.MESSAGE_RESPONSE)
+        self._goodbye = rlp.encode(P2PCode.DISCONNECT)
+
+    def prepare(self, load: Sending, count: int) -> None:
+        """Make the frames of a run."""
+        self.envelopes, self.size, self.done = count, 0, not count
+        self._sent.clear()
+        self._answers.clear()
+        self._awaited = 0
+        writes = [bytearray()]
+        for batch in load.live.batches(count, load.batch, self.channel.server.pow or 0.0):
+            packet = rlp.join_list(batch)
+            self.size += sum(map(len, batch))
+            if load.confirmed:
+                self._sent.add(keccak256(packet))
+                self._awaited += 1
+            writes[-1] += self.channel.encode(Code.MESSAGES, packet)
+            if len(writes[-1]) >= WRITE_SIZE:
+                writes.append(bytearray())
+        if load.confirmed:
+            self._final = self.channel.message_id(Code.BATCH_ACK)
+        else:
+            # What follows them has been read when it is answered.
+            self._final, self._awaited = rlp.encode(P2PCode.PONG), 1
+            writes[-1] += self.channel.encode_p2p(P2PCode.PING)
+        self._unsent = [memoryview(write) for write in reversed(writes) if write]
+
+    def push(self) -> bool:
+        """Write what the system takes; whether anything is left."""
+        while self._unsent:
+            write = self._unsent.pop()
+            try:
+                count = self.channel.socket.send(write, MSG_DONTWAIT)
+            except BlockingIOError:
+                count = 0
+            if count < len(write):
+                self._unsent.append(write[count:])
+                return True
+        return False
+
+    def pull(self) -> None:
+        """Read what came."""
+        for frame in self.channel.frames():
+            answer = bytes(frame)
+            if answer.startswith(self._final):
+                self._awaited -= 1
+            elif answer.startswith(self._goodbye):
+                raise LoadFailed("the server said goodbye")
+            self._answers.append(answer)
+        self.done = not self._awaited and not self._unsent
+
+    def check(self) -> None:
+        """Whether just what was sent is confirmed, and nothing was refused."""
+        acked = {waku.decode_batch_ack(payload) for payload in self._payloads(self._final)}
+        if acked != self._sent:
+            raise LoadFailed(
+                f"{len(self._sent - acked)} of {len(self._sent)} packets not confirmed"
+            )
+        for payload in self._payloads(self._response):
+            if errors := waku.decode_message_response(payload).errors:
+                raise LoadFailed(f"the server refused {len(errors)} envelopes: {errors[0].text}")
+
+    def _payloads(self, message_id: bytes) -> list[bytes]:
+        """The payloads of the packets of a kind that came."""
+        try:
+            return [
+                bytes(snappy.decompress_raw(answer[len(message_id) :]))
+                for answer in self._answers
+                if answer.startswith(message_id)
+            ]
+        except cramjam.DecompressionError as error:
+            raise LoadFailed(str(error)) from None

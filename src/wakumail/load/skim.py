@@ -1,0 +1,87 @@
+"""Reading what a server sends without decrypting it: the cores belong to the server.
+
+Of each frame the header is decrypted, which tells its size, and the first block, which tells what
+packet it is and how many bytes it inflates to. Nothing is authenticated.
+"""
+
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
+BLOCK = 16
+HEADER = 2 * BLOCK
+"""Bytes of a frame's header and its MAC."""
+
+ROOM = 4096
+"""Bytes of a buffer to begin with."""
+
+
+class Frame(NamedTuple):
+    """A frame as it came; `raw` is valid until the skimmer is used again."""
+
+    first: bytes
+    """The first 16 bytes of its data in plain, or all where there are less."""
+    size: int
+    """Bytes of its data."""
+    raw: memoryview
+    """Header and data, encrypted, with padding and both MACs."""
+    block: int
+    """Of the data, in the stream of AES blocks."""
+
+
+class Skimmer:
+    """One direction of a connection, from its first frame on: fill `room` and tell `filled`.
+
+    `aes` is the key of the connection (handshake.Secrets).
+    """
+
+    def __init__(self, aes: bytes) -> None:
+        self._cipher = Cipher(AES256(aes), ECB()).encryptor()
+        self._buffer = memoryview(bytearray(ROOM))
+        self._filled = 0
+        self._wanted = HEADER
+        self._size = 0
+        self._blocks = 0
+
+    def room(self) -> memoryview:
+        """Where the next bytes go: never behind the end of a frame."""
+        return self._buffer[self._filled : self._wanted]
+
+    def filled(self, count: int) -> Frame | None:
+        """So many bytes came; the frame that they complete. ConnectionError for none."""
+        if not count:
+            raise ConnectionError("the server hung up")
+        self._filled += count
+        if self._filled < self._wanted:
+            return None
+        if self._wanted == HEADER:
+            self._read_header()
+            return None
+        raw, block = self._buffer[: self._filled], self._blocks + 1
+        self._blocks = block + (self._wanted - HEADER) // BLOCK - 1
+        first = self._decrypt(raw[HEADER : HEADER + BLOCK], block)[: self._size]
+        self._filled, self._wanted = 0, HEADER
+        return Frame(first, self._size, raw, block)
+
+    def data(self, frame: Frame) -> bytes:
+        """All data of the frame that came last, decrypted."""
+        padded = -(-frame.size // BLOCK) * BLOCK
+        return self._decrypt(frame.raw[HEADER : HEADER + padded], frame.block)[: frame.size]
+
+    def _read_header(self) -> None:
+        header = self._decrypt(self._buffer[:BLOCK], self._blocks)
+        self._size = int.from_bytes(header[:3], "big")
+        self._wanted = HEADER + -(-self._size // BLOCK) * BLOCK + BLOCK
+        if self._wanted > len(self._buffer):
+            room = memoryview(bytearray(2 * self._wanted))
+            room[:HEADER] = self._buffer[:HEADER]
+            self._buffer = room
+
+    def _decrypt(self, data: memoryview, block: int) -> bytes:
+        """AES in counter mode, from any block of the stream on."""
+        counters = range(block, block + len(data) // BLOCK)
+        stream = self._cipher.update(b"".join(n.to_bytes(BLOCK, "big") for n in counters))
+        plain = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
+        return plain.to_bytes(len(data), "big")

@@ -1,0 +1,124 @@
+"""One run of the clients against one server, with what it cost both."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wakumail.load.crew import Gang, Outcome
+from wakumail.load.metrics import percentile, ratio
+from wakumail.load.server import Served
+
+CORES = len(os.sched_getaffinity(0))
+MIB = 1 << 20
+
+SETTLE_INTERVAL = 0.1
+"""Seconds in which a server that has settled takes less than SETTLED seconds of CPU."""
+SETTLED = 0.005
+SETTLE_LIMIT = 5.0
+
+
+@dataclass(slots=True)
+class Watch:
+    """What clients did and what the server took for it; several runs add up."""
+
+    served: Served
+    outcomes: list[Outcome]
+    wall: float = 0.0
+    """Seconds from the first client's beginning to the last one's end."""
+    cpu: float = 0.0
+    """Seconds of the server's."""
+
+    def run(self, gangs: Sequence[Gang], aside: Sequence[Gang] = ()) -> list[list[Outcome]]:
+        """Run until all of `gangs` have finished; those `aside` go on until then.
+
+        Answers the outcomes of each gang; those of `gangs` count as this run's.
+        """
+        cpu = self._cpu()
+        for gang in (*aside, *gangs):
+            gang.start()
+        finished = [gang.finish() for gang in gangs]
+        cpu = self._cpu() - cpu
+        for gang in aside:
+            gang.stop()
+        counted = [outcome for outcomes in finished for outcome in outcomes]
+        self.outcomes += counted
+        self.wall += span(counted)
+        self.cpu += cpu
+        return [*finished, *(gang.finish() for gang in aside)]
+
+    def settle(self) -> None:
+        """Wait until the server has done what it put off, and count that too."""
+        account = self.served.account
+        if account is None:
+            return
+        before, limit = account.cpu(), time.monotonic() + SETTLE_LIMIT
+        while time.monotonic() < limit:
+            time.sleep(SETTLE_INTERVAL)
+            now = account.cpu()
+            self.cpu += now - before
+            if now - before < SETTLED:
+                return
+            before = now
+
+    @property
+    def envelopes(self) -> int:
+        """What all clients sent or had."""
+        return sum(outcome.tally.envelopes for outcome in self.outcomes)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of all requests."""
+        return all_seconds(self.outcomes)
+
+    def per(self, count: int, unit: float) -> float:
+        """The server's CPU for each of `count` things, in units of so many seconds."""
+        return ratio(self.cpu, count) / unit
+
+    def server(self) -> dict[str, float]:
+        """The metrics of the server's memory, where it is known which process it is."""
+        account = self.served.account
+        if account is None:
+            return {}
+        return {"peak": account.peak() / MIB, "resident": account.resident() / MIB}
+
+    def costs(self, **metrics: float) -> dict[str, float]:
+        """Those metrics of the server's CPU, if it is known."""
+        return {} if self.served.account is None else metrics
+
+    def load(self, others: Sequence[Outcome] = ()) -> dict[str, float]:
+        """The metrics that tell who was the bottleneck; `others` were clients too."""
+        clients = [*self.outcomes, *others]
+        shares = [ratio(client.cpu, client.ended - client.began) for client in clients]
+        cores = 100 * ratio(self.cpu / self.wall + sum(shares), CORES)
+        return {"client": 100 * max(shares)} | self.costs(cores=cores)
+
+    def _cpu(self) -> float:
+        account = self.served.account
+        return 0.0 if account is None else account.cpu()
+
+
+def span(outcomes: Sequence[Outcome]) -> float:
+    """Seconds from the first one's beginning to the last one's end."""
+    return max(o.ended for o in outcomes) - min(o.began for o in outcomes)
+
+
+def rate(outcomes: Sequence[Outcome]) -> float:
+    """Envelopes per second."""
+    return ratio(sum(outcome.tally.envelopes for outcome in outcomes), span(outcomes))
+
+
+def throughput(outcomes: Sequence[Outcome]) -> float:
+    """Megabytes of envelopes per second."""
+    return ratio(sum(outcome.tally.bytes for outcome in outcomes), span(outcomes)) / 1e6
+
+
+def all_seconds(outcomes: Sequence[Outcome]) -> list[float]:
+    """Of all requests, or connections."""
+    return [taken for outcome in outcomes for taken in outcome.tally.seconds]
+
+
+def latencies(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """The metrics of how long requests took."""
+    seconds = all_seconds(outcomes)
+    return {"p50": percentile(seconds, 50) * 1e3, "p99": percentile(seconds, 99) * 1e3}

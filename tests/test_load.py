@@ -1,0 +1,145 @@
+"""The load bench against real servers: every scenario once, with as little as makes it run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import run, run_json
+from wakumail.load.beside import Beside, Bulk, Posting, Slow, Storm
+from wakumail.load.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
+from wakumail.load.channel import LoadFailed
+from wakumail.load.crew import Crew
+from wakumail.load.live import Live
+from wakumail.load.metrics import METRICS
+from wakumail.load.presets import SCENARIOS, SOAK, Choice, Entry, targets
+from wakumail.load.requests import FOLLOWING, ONE_TOPIC
+from wakumail.load.run import measure
+from wakumail.load.sending import Sending
+from wakumail.load.server import Foreign, Own
+from wakumail.load.soak import Soak
+from wakumail.load.traffic import ENVELOPES_PER_TOPIC, Traffic
+
+LIVE = Live(topics=5)
+TRAFFIC = Traffic(3000, 3)
+SECONDS = 0.05
+
+CASES: list[tuple[Case, set[str]]] = [
+    (Ingest(Sending(LIVE, 300, batch=7)), {"ingested", "envelope_cpu", "peak", "disk", "client"}),
+    (Ingest(Sending(LIVE, 301, connections=3, batch=10, confirmed=False)), {"ingested"}),
+    (Ingest(Sending(Live(duplicates=0.5), 300, batch=1)), {"ingested"}),
+    (Ingest(Sending(Live(data_size=5000, topics=1), 50)), {"ingested"}),
+    (Requests(ONE_TOPIC, TRAFFIC, SECONDS), {"p50", "p99", "request_cpu", "throughput"}),
+    (Requests(FOLLOWING, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
+    (Growth(TRAFFIC, SECONDS), {"growth"}),
+    (StartUp(TRAFFIC), {"start"}),
+    (Relay(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
+    (Idle(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
+    (Beside(Posting(Sending(LIVE, 200)), TRAFFIC, SECONDS), {"ingested", "slowdown", "p99_alone"}),
+    (Beside(Bulk(), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
+    (Beside(Slow(3), TRAFFIC, SECONDS), {"p99", "peak"}),
+    (Beside(Storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
+]
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    with Crew() as crew:
+        yield crew
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
+    return Own(tmp_path_factory.mktemp("load"))
+
+
+@pytest.mark.parametrize(("case", "keys"), CASES, ids=lambda v: getattr(v, "scenario", ""))
+def test_every_scenario_runs(case: Case, keys: set[str], own: Own, crew: Crew) -> None:
+    measures = case.measure(own, crew)
+    assert keys <= set(measures) <= set(METRICS)
+    assert all(measures[key] > 0 for key in keys - {"cpu_share", "connection_memory"})
+
+
+def test_requests_have_the_envelopes_of_the_traffic(own: Own, crew: Crew) -> None:
+    measures = Requests(FOLLOWING, TRAFFIC, SECONDS).measure(own, crew)
+    assert measures["envelopes"] == pytest.approx(TRAFFIC.envelopes / 30, abs=1)
+
+
+def test_long_runs_are_sent_in_heats(own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakumail.load.cases.HEAT", 100)
+    assert Ingest(Sending(LIVE, 300)).measure(own, crew)["ingested"] > 0
+
+
+def test_soak_tells_drift(own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakumail.load.soak.HEAT_SECONDS", SECONDS)
+    measures = Soak(Sending(LIVE, 100), TRAFFIC, 0.0).measure(own, crew)
+    assert measures["p99_drift"] > 0
+    assert measures["memory_drift"] > 0
+
+
+def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, crew: Crew) -> None:
+    strict = Own(tmp_path, ["--min-pow", "0.002"])
+    assert Ingest(Sending(LIVE, 20)).measure(strict, crew)["ingested"] > 0
+
+
+def test_a_case_that_fails_leaves_the_others(tmp_path: Path, crew: Crew) -> None:
+    target = Own(tmp_path, ["--no-confirmations"])
+    cases = Ingest(Sending(LIVE, 20)), Ingest(Sending(LIVE, 20, confirmed=False))
+    said: list[str] = []
+    failed, done = measure([Entry(case) for case in cases], [target], 2, crew, said.append)
+    assert (failed.runs, failed.failure) == ([], "the server does not confirm")
+    assert (len(done.runs), done.failure, len(said)) == (2, "", 3)
+
+
+def test_a_refusing_server_is_told(tmp_path: Path, crew: Crew) -> None:
+    with pytest.raises(LoadFailed, match="did not start"), Own(tmp_path, ["--nonsense"]).serving():
+        pass
+
+
+def test_servers_that_run_already_are_compared(own: Own, crew: Crew) -> None:
+    with own.serving() as one, own.serving() as other:
+        assert one.account is not None
+        servers = Foreign(one.enode, one.account.pid), Foreign(other.enode, None)
+        known, unknown = measure([Entry(Ingest(Sending(LIVE, 100)))], servers, 1, crew, print)
+        assert Growth(TRAFFIC, SECONDS).measure(servers[0], crew) == {}
+        assert StartUp(TRAFFIC).measure(servers[0], crew) == {}
+    assert {"ingested", "envelope_cpu", "peak"} <= set(known.keys)
+    assert set(unknown.keys) == {"ingested", "client"}
+
+
+def test_the_command_reports(tmp_path: Path) -> None:
+    html = tmp_path / "report.html"
+    flags = ("--count", "50,60", "--connections", "2", "--runs", "2", "--html", html)
+    result = run_json("bench", "ingest", *flags)
+    assert [len(case["runs"]) for case in result["results"]] == [2] * 2
+    assert "60 envelopes in packets of 100, 2 connections" in html.read_text()
+    assert result["machine"]["command"].startswith("wakumail bench ingest --count 50,60")
+
+
+def test_the_command_writes_the_archive_as_a_dump(tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    run("bench", "--write-dump", dump, "--archive", "2000")
+    assert dump.read_bytes() == b"".join(Traffic(2000, 2000 // ENVELOPES_PER_TOPIC).dump())
+
+
+@pytest.mark.parametrize("wrong", [["cook"], ["--pid", "1"], ["--count", "1,x"], ["--runs", "0"]])
+def test_wrong_usage(wrong: list[str]) -> None:
+    run("bench", *wrong, check=2)
+
+
+def test_choices_make_a_case_of_each_number() -> None:
+    choice = Choice(["ingest", "idle"], connections=(1, 4), counts=(10, 20, 30))
+    assert [entry.case.scenario for entry in choice.entries()] == ["ingest"] * 6 + ["idle"] * 6
+
+
+def test_all_scenarios_are_chosen_but_the_soak() -> None:
+    assert {entry.case.scenario for entry in Choice().entries()} == set(SCENARIOS)
+    assert [entry.case.scenario for entry in Choice([SOAK]).entries()] == [SOAK]
+
+
+def test_every_goal_is_a_metric_of_its_case() -> None:
+    measured = {case.scenario: set[str]() for case, _ in CASES}
+    for case, keys in CASES:
+        measured[case.scenario] |= keys
+    for entry in targets():
+        assert {goal.metric for goal in entry.goals} <= measured[entry.case.scenario]
