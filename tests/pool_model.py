@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tests.envelope_oracle import is_wanted
 from wakumail.envelope import EXPIRY_GRACE, Envelope, Verdict
 from wakumail.interest import Interest
-from wakumail.pool import ENVELOPE_OVERHEAD
+from wakumail.pool import ENVELOPE_OVERHEAD, MOST_TOPICS, WORD_OVERHEAD
 from wakumail.rlp import join_list
 
 
@@ -32,6 +32,8 @@ class Peer:
         if not any(self.limits):
             return True
         size = len(envelope.rlp)
+        if envelope.topic not in self.uses and len(self.uses) == MOST_TOPICS:
+            return False
         count, total = self.uses.get(envelope.topic, (0, 0))
         within = (
             not limit or reached <= limit
@@ -49,14 +51,21 @@ class PoolModel:
         self.live: dict[bytes, Live] = {}
         self.peers: dict[int, Peer] = {}
         self.next_sequence = self.evicted = self.expired = 0
+        self.words = 1
 
     @property
     def size(self) -> int:
         return sum(len(each.envelope.rlp) for each in self.live.values())
 
+    @property
+    def overhead(self) -> int:
+        return ENVELOPE_OVERHEAD + self.words * WORD_OVERHEAD
+
     def join(self, slot: int) -> None:
         assert slot not in self.peers
         self.peers[slot] = Peer()
+        self.words = max(self.words, slot // 64 + 1)
+        self._evict()
 
     def leave(self, slot: int) -> None:
         del self.peers[slot]
@@ -65,7 +74,8 @@ class PoolModel:
 
     def set_interest(self, slot: int, interest: Interest, min_pow: float) -> None:
         peer = self.peers[slot]
-        peer.interest, peer.min_pow, peer.cursor, peer.held = interest, min_pow, 0, math.inf
+        if (interest, min_pow) != (peer.interest, peer.min_pow):
+            peer.interest, peer.min_pow, peer.cursor, peer.held = interest, min_pow, 0, math.inf
 
     def add(
         self, envelopes: list[Envelope], slot: int | None, now: int
@@ -86,7 +96,7 @@ class PoolModel:
     def _evict(self) -> None:
         while (
             len(self.live) > self.max_envelopes
-            or self.size + ENVELOPE_OVERHEAD * len(self.live) > self.max_bytes
+            or self.size + self.overhead * len(self.live) > self.max_bytes
         ):
             del self.live[next(iter(self.live))]
             self.evicted += 1

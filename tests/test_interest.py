@@ -104,3 +104,11 @@ def test_what_is_no_interest() -> None:
             Interest(topics=[TOPIC], bloom=bytes(size))
     with pytest.raises(TypeError):
         EVERYTHING.union(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 1000, 10_000])
+def test_many_topics_are_found(count: int) -> None:
+    wanted = [(3 * number).to_bytes(4) for number in range(count)]
+    interest = Interest(topics=wanted)
+    found = [number for number in range(3 * count + 9) if interest.wants(number.to_bytes(4))]
+    assert found == list(range(0, 3 * count, 3))

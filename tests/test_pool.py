@@ -22,7 +22,13 @@ from wakumail.envelope import (
     parse,
 )
 from wakumail.interest import EVERYTHING, Interest
-from wakumail.pool import ENVELOPE_OVERHEAD, MOST_ENVELOPES, Pool
+from wakumail.pool import (
+    ENVELOPE_OVERHEAD,
+    MOST_ENVELOPES,
+    MOST_TOPICS,
+    WORD_OVERHEAD,
+    Pool,
+)
 from wakumail.rlp import split_list
 
 MANY = 1 << 20
@@ -164,7 +170,7 @@ def test_only_good_envelopes_enter() -> None:
 
 def test_over_the_bounds_the_oldest_go() -> None:
     envelopes = numbered(100, size=100)
-    each = len(envelopes[0].rlp) + ENVELOPE_OVERHEAD
+    each = len(envelopes[0].rlp) + ENVELOPE_OVERHEAD + WORD_OVERHEAD
     for pool in (Pool(max_bytes=each * 11 - 1), Pool(max_bytes=MANY, max_envelopes=10)):
         for start in range(0, 100, 7):
             pool.add(batch_of(*envelopes[start : start + 7]), None, NOW)
@@ -203,9 +209,14 @@ def test_topics_are_limited_by_the_second() -> None:
     assert list(taken(pool, slot, now=NOW + 4)) == [packet_of(large[1:])]
 
 
+def of_topics(count: int, nonce: int) -> list[Fields]:
+    """One envelope of each of so many topics."""
+    topics = [number.to_bytes(4, "big") for number in range(count)]
+    return [Fields(NOW + 60, 60, topic, b"", nonce) for topic in topics]
+
+
 def test_any_number_of_topics_is_limited() -> None:
-    topics = [number.to_bytes(4, "big") for number in range(2000)]
-    envelopes = [Fields(NOW + 60, 60, topic, b"", nonce) for nonce in (1, 2) for topic in topics]
+    envelopes = [*of_topics(2000, 1), *of_topics(2000, 2)]
     pool = Pool(max_bytes=MANY)
     pool.add(batch_of(*envelopes), None, NOW)
     slot = wanting(pool)
@@ -217,6 +228,18 @@ def test_any_number_of_topics_is_limited() -> None:
     before = pool.memory
     assert list(taken(pool, slot, now=NOW + 2)) == []
     assert pool.memory < before
+
+
+def test_the_topics_of_a_second_are_limited_too() -> None:
+    envelopes = of_topics(MOST_TOPICS + 10, 1)
+    pool = Pool(max_bytes=4 * MANY)
+    pool.add(batch_of(*envelopes), None, NOW)
+    slot = wanting(pool)
+    before = pool.memory
+    pool.set_topic_limits(slot, 2, 0)
+    assert list(taken(pool, slot)) == [packet_of(envelopes[:MOST_TOPICS])]
+    assert pool.memory < before + MANY
+    assert list(taken(pool, slot, now=NOW + 1)) == [packet_of(envelopes[MOST_TOPICS:])]
 
 
 @pytest.mark.parametrize("peers", [1, 64, 65, 300])
@@ -255,13 +278,51 @@ def test_memory_follows_what_is_held() -> None:
     assert pool.evicted == 0
 
 
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("peers", [1, 65, 2000])
 @pytest.mark.parametrize("size", [0, 500])
-def test_memory_stays_near_its_bound(size: int) -> None:
+def test_memory_stays_near_its_bound(size: int, peers: int, late: bool) -> None:
+    """However small the envelopes are, and however many may have them."""
     pool = Pool(max_bytes=2 * MANY)
+    for _ in range(0 if late else peers):
+        pool.join()
     for start in range(0, 20_000, 1000):
         pool.add(batch_of(*numbered(1000, start=start, size=size)), None, NOW)
+    for _ in range(peers if late else 0):
+        pool.join()
     assert pool.evicted > 0
     assert MANY < pool.memory < 3 * MANY
+
+
+def test_late_peers_take_the_room_of_the_oldest() -> None:
+    envelopes = numbered(100)
+    size, before = len(envelopes[0].rlp), ENVELOPE_OVERHEAD + WORD_OVERHEAD
+    pool = Pool(max_bytes=100 * (size + before))
+    assert pool.add(batch_of(*envelopes), None, NOW) == 100
+    slots = [wanting(pool) for _ in range(64)]
+    assert (pool.overhead, pool.evicted) == (before, 0)
+    slots.append(wanting(pool))
+    assert pool.overhead == before + WORD_OVERHEAD
+    assert pool.envelopes == pool.max_bytes // (size + pool.overhead) == 100 - pool.evicted
+    for slot in slots:
+        assert list(taken(pool, slot)) == [packet_of(envelopes[pool.evicted :])]
+        pool.leave(slot)
+    assert wanting(pool) in slots
+
+
+def test_wishes_that_stay_the_same_offer_nothing_again() -> None:
+    pool, (first, other) = Pool(max_bytes=MANY), numbered(2)
+    pool.add(batch_of(first), None, NOW)
+    slot = wanting(pool)
+    pool.set_topic_limits(slot, 1, 0)
+    assert list(taken(pool, slot)) == [packet_of([first])]
+    pool.add(batch_of(other), None, NOW)
+    assert list(taken(pool, slot)) == []
+    pool.set_topic_limits(slot, 0, 0)
+    pool.set_interest(slot, Interest(), 0.0)
+    assert list(taken(pool, slot)) == []
+    pool.set_interest(slot, EVERYTHING, 1e-9)
+    assert list(taken(pool, slot)) == [packet_of([other])]
 
 
 def resident() -> int:

@@ -144,7 +144,7 @@ class PoolMachine(RuleBasedStateMachine):
             return
         pool, model = self.pool, self.model
         assert pool.envelopes == len(model.live)
-        assert pool.size == model.size
+        assert (pool.size, pool.overhead) == (model.size, model.overhead)
         assert (pool.evicted, pool.expired) == (model.evicted, model.expired)
         peers = list(model.peers)
         some = {*peers[:2], *peers[-2:]}

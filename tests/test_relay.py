@@ -1,48 +1,38 @@
 """The relay between peers under a test's control: who gets what, once, and who does not."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.envelopes import TTL, make
 from tests.puppet import Puppet, asynchronous, eventually, mailserver
-from tests.test_server import messages
+from tests.relaying import (
+    ALL,
+    MARK,
+    Clock,
+    by_hash,
+    change,
+    link_of,
+    mark,
+    received,
+    send,
+    wanting,
+)
 from wakumail.bloom import bloom_of
 from wakumail.envelope import Envelope, make_envelope, parse
 from wakumail.waku import Code, RateLimits, StatusOptions
 
 TOPICS = [b"aaaa", b"bbbb", b"cccc"]
-ALL = StatusOptions(pow=0.0)
-MARK = b"mark"
-"""The topic of what is sent last: once it is there, all before it would be."""
 
 
-def mark() -> Envelope:
-    now = int(time.time())
-    return make_envelope(now + TTL, TTL, MARK, b"", 0)
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Act on every change of a peer's wishes at the next round."""
+    monkeypatch.setattr("wakumail.relay.REOFFER_INTERVAL", 0.0)
 
 
-def wanting(*topics: bytes, bloom: bytes | None = None) -> StatusOptions:
-    return StatusOptions(pow=0.0, topic_interest=(*topics, MARK), bloom=bloom)
-
-
-async def received(puppet: Puppet) -> list[Envelope]:
-    """All that comes up to the mark."""
-    envelopes: list[Envelope] = []
-    while not any(envelope.topic == MARK for envelope in envelopes):
-        envelopes += parse(await puppet.packet(Code.MESSAGES))
-    assert len({envelope.hash for envelope in envelopes}) == len(envelopes), "something came twice"
-    return [envelope for envelope in envelopes if envelope.topic != MARK]
-
-
-def send(puppet: Puppet, *envelopes: Envelope) -> None:
-    puppet.send(Code.MESSAGES, messages(envelopes))
-
-
-def by_hash(envelopes: Sequence[Envelope]) -> set[bytes]:
-    return {envelope.hash for envelope in envelopes}
+at_once = pytest.mark.usefixtures("_at_once")
 
 
 @asynchronous
@@ -196,3 +186,132 @@ async def test_the_pool_has_a_bound(tmp_path: Path) -> None:
         await eventually(lambda: server.counters["envelopes_archived"] == 50)
         assert server.relay.pool.size <= 100_000
         assert server.relay.pool.evicted >= 40
+
+
+# -- what is sent no more, or not yet -----------------------------------------------------------
+
+
+@at_once
+@asynchronous
+async def test_what_expires_in_the_pool_is_sent_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to who comes late, not to who wants it now, not to who had to wait for it."""
+    clock = Clock(monkeypatch)
+    created = clock.now
+    async with mailserver(tmp_path) as (server, enode):
+        sender = await Puppet.ready(enode, options=ALL)
+        listener = await Puppet.ready(enode, options=wanting())
+        limits = RateLimits(0, 0, 3)
+        paced = await Puppet.ready(enode, options=StatusOptions(pow=0.0, packet_rate_limits=limits))
+        await eventually(lambda: all(link.ready for link in server.node.links.values()))
+        expiring = make(10, TOPICS[:1], created=created, spread=1)
+        send(sender, *expiring, mark(ttl=3 * TTL))
+        assert await received(listener) == []
+        assert len(await received(paced)) == 3
+        clock.now = created + TTL
+        assert len(await received_count(paced, 3)) == 3, "in its last second it is live"
+        clock.now = created + TTL + 1
+        late = await Puppet.ready(enode, options=ALL)
+        listener.update(StatusOptions(topic_interest=(*TOPICS, MARK)))
+        send(sender, mark(b"the last", ttl=3 * TTL))
+        assert await received(late) == []
+        assert await received(listener) == []
+        assert await received(paced) == []
+        assert server.relay.pool.envelopes == 12, "the relay still knows all of them"
+
+
+@at_once
+@asynchronous
+async def test_no_envelope_goes_to_a_peer_twice(tmp_path: Path) -> None:
+    """However often the peer changes its mind, and whoever else sends the same."""
+    async with mailserver(tmp_path) as (server, enode):
+        sender, other = [await Puppet.ready(enode, options=ALL) for _ in range(2)]
+        listener = await Puppet.ready(enode, options=wanting(TOPICS[0]))
+        link = link_of(server, listener)
+        envelopes = make(30, TOPICS)
+        send(sender, *envelopes, mark())
+        assert {envelope.topic for envelope in await received(listener)} == {TOPICS[0]}
+        changes = [([], 0), (TOPICS[:2], 10), (TOPICS[1:], 10), (TOPICS[:1], 0), (TOPICS, 0)]
+        for number, (topics, new) in enumerate(changes):
+            await change(listener, link, StatusOptions(topic_interest=(*topics, MARK)))
+            send(other, *envelopes, mark(b"%d" % number))
+            assert len(await received(listener)) == new
+
+
+BLOOM = bloom_of([TOPICS[1], MARK])
+NARROWER: dict[str, tuple[StatusOptions, StatusOptions, list[bytes]]] = {
+    "fewer topics": (ALL, StatusOptions(topic_interest=(TOPICS[0], MARK)), TOPICS[:1]),
+    "a bloom in place of topics": (wanting(TOPICS[0]), StatusOptions(bloom=BLOOM), TOPICS[1:2]),
+    "topics in place of a bloom": (
+        StatusOptions(pow=0.0, bloom=BLOOM),
+        StatusOptions(topic_interest=(TOPICS[0], MARK)),
+        TOPICS[:1],
+    ),
+    "both": (ALL, wanting(TOPICS[2], bloom=BLOOM), TOPICS[2:]),
+    "nothing": (ALL, wanting(), []),
+}
+
+
+@at_once
+@pytest.mark.parametrize(("before", "update", "wanted"), NARROWER.values(), ids=list(NARROWER))
+@asynchronous
+async def test_what_a_peer_wants_no_longer_is_not_sent(
+    tmp_path: Path, before: StatusOptions, update: StatusOptions, wanted: list[bytes]
+) -> None:
+    """Whether we forward it or post it ourselves."""
+    async with mailserver(tmp_path) as (server, enode):
+        sender = await Puppet.ready(enode, options=ALL)
+        listener = await Puppet.ready(enode, options=before)
+        send(sender, mark())
+        await received(listener)
+        await change(listener, link_of(server, listener), update)
+        envelopes = make(30, TOPICS)
+        for envelope in envelopes[:15]:
+            await server.publish(envelope.rlp)
+        send(sender, *envelopes[15:], mark(b"the last"))
+        assert by_hash(await received(listener)) == by_hash(
+            [envelope for envelope in envelopes if envelope.topic in wanted]
+        )
+
+
+@at_once
+@pytest.mark.parametrize(
+    "options", [StatusOptions(topic_interest=()), StatusOptions(bloom=bytes(64))]
+)
+@asynchronous
+async def test_who_wants_nothing_gets_nothing(tmp_path: Path, options: StatusOptions) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        sender = await Puppet.ready(enode, options=ALL)
+        nobody = await Puppet.ready(enode, options=options)
+        other = await Puppet.ready(enode, options=ALL)
+        send(sender, *make(10, TOPICS), mark())
+        await received(other)
+        packets = server.counters["packets_relayed"]
+        nobody.update(wanting())
+        assert await received(nobody) == []
+        assert server.counters["packets_relayed"] == packets + 1
+
+
+@at_once
+@asynchronous
+async def test_a_raised_pow_of_a_peer_holds_from_its_update_on(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        sender = await Puppet.ready(enode, options=ALL)
+        picky = await Puppet.ready(enode, options=ALL)
+        send(sender, mark())
+        await received(picky)
+        envelopes = sorted(make(40, TOPICS), key=lambda envelope: envelope.pow)
+        last = envelopes.pop()
+        least = envelopes[20].pow
+        await change(picky, link_of(server, picky), StatusOptions(pow=least))
+        for envelope in envelopes[::2]:
+            await server.publish(envelope.rlp)
+        send(sender, *envelopes[1::2])
+        await eventually(lambda: server.relay.pool.envelopes == 40)
+        send(sender, last)
+        got: list[Envelope] = []
+        while last not in got:
+            got += parse(await picky.packet(Code.MESSAGES))
+        enough = [envelope for envelope in envelopes if envelope.pow >= least]
+        assert by_hash(got) == by_hash([*enough, last])

@@ -18,6 +18,9 @@ cdef class Interest:
     cdef bytes packed               # the topics, ascending; None: there are none
     cdef const uint8_t *topics_at   # of packed
     cdef Py_ssize_t topic_count
+    cdef bytes marks                # a bit for each topic, where its hash says
+    cdef const uint8_t *marks_at    # of marks
+    cdef int mark_shift             # of the hash
     cdef bint wants_topic(self, uint32_t topic) noexcept nogil
     cdef bint wants_everything(self)
     cdef bytes as_bloom(self)

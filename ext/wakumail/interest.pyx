@@ -9,6 +9,11 @@ from wakumail.bloom cimport bloom_covers
 
 from wakumail.bloom import BLOOM_SIZE, TOPIC_SIZE, bloom_of
 
+cdef enum:
+    MARKS = 8                   # bits for each topic at least, of which it sets one
+    FIRST_MARK_BITS = 6         # the logarithm of how many there are at least
+    MOST_MARK_BITS = 24         # and at most
+
 
 @cython.final
 cdef class Interest:
@@ -29,6 +34,7 @@ cdef class Interest:
             self.packed = b"".join(sorted(distinct))
             self.topics_at = <const uint8_t *> PyBytes_AS_STRING(self.packed)
             self.topic_count = len(distinct)
+            set_marks(self)
         elif bloom is not None:
             self.bloom = bloom
             self.bloom_bits = <const uint8_t *> PyBytes_AS_STRING(bloom)
@@ -59,6 +65,8 @@ cdef class Interest:
         cdef uint32_t found
         if not self.topics_at:
             return not self.bloom_bits or bloom_covers(self.bloom_bits, topic)
+        if not has_mark(self, topic):
+            return False
         while low < high:
             middle = (low + high) // 2
             found = topic_value(self.topics_at + 4 * middle)
@@ -90,6 +98,32 @@ cdef class Interest:
             return f"<Interest in {self.topic_count} topics>"
         what = "everything" if self.bloom is None else f"bloom {self.bloom.hex()}"
         return f"<Interest in {what}>"
+
+
+cdef inline uint32_t mark_of(Interest interest, uint32_t topic) noexcept nogil:
+    return topic * <uint32_t> 0x9E3779B1 >> interest.mark_shift
+
+
+cdef inline bint has_mark(Interest interest, uint32_t topic) noexcept nogil:
+    """Whether the topic may be one of them: of most others it says at once that they are not."""
+    cdef uint32_t mark = mark_of(interest, topic)
+    return interest.marks_at[mark // 8] >> mark % 8 & 1
+
+
+cdef int set_marks(Interest interest) except -1:
+    cdef int bits = FIRST_MARK_BITS
+    cdef Py_ssize_t i
+    cdef uint32_t mark
+    cdef uint8_t *marks
+    while bits < MOST_MARK_BITS and (1 << bits) < MARKS * interest.topic_count:
+        bits += 1
+    interest.marks = bytes(1 << (bits - 3))
+    interest.marks_at = marks = <uint8_t *> PyBytes_AS_STRING(interest.marks)
+    interest.mark_shift = 32 - bits
+    for i in range(interest.topic_count):
+        mark = mark_of(interest, topic_value(interest.topics_at + 4 * i))
+        marks[mark // 8] |= 1 << mark % 8
+    return 0
 
 
 EVERYTHING = Interest()

@@ -4,7 +4,8 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 cdef enum:
-    FIRST_USES = 16             # topics of a peer's first table of a second; a power of two
+    FIRST_USES = 16             # places of a peer's first table of a second; a power of two
+    MOST_USES = 8192            # topics of its last; half of a power of two
 
 
 cdef struct live:               # an envelope of the pool; its RLP stands behind it
@@ -72,11 +73,11 @@ cdef inline topic_use *find_use(topic_use *uses, size_t room, uint32_t topic,
 
 
 cdef inline bint make_room(listener *peer, uint64_t seed) noexcept nogil:
-    """Have room for one more topic; False when there is no memory."""
+    """Have room for one more topic, unless there are too many; False when there is no memory."""
     cdef size_t room = 2 * peer.room if peer.room else FIRST_USES
     cdef size_t i
     cdef topic_use *uses
-    if 2 * (peer.topics + 1) <= peer.room:
+    if 2 * (peer.topics + 1) <= peer.room or peer.topics == MOST_USES:
         return True
     uses = <topic_use *> calloc(room, sizeof(topic_use))
     if uses == NULL:
@@ -93,10 +94,12 @@ cdef inline bint spend(listener *peer, uint32_t topic, uint32_t size,
                        uint64_t seed) noexcept nogil:
     """Count one more envelope of a topic, if there is room in its second; the first always has.
 
-    There is place for the topic: see make_room.
+    There is place for the topic, unless there are too many: see make_room.
     """
     cdef topic_use *use = find_use(peer.uses, peer.room, topic, seed)
     if use.envelopes == 0:
+        if peer.topics == MOST_USES:
+            return False
         use.topic = topic
         peer.topics += 1
     elif (peer.max_envelopes and use.envelopes >= peer.max_envelopes

@@ -20,13 +20,20 @@ from wakumail.rlp cimport rlp_header_size, rlp_write_header
 
 from wakumail.envelope import EXPIRY_GRACE
 
-ENVELOPE_OVERHEAD = 192
-"""Bytes that an envelope counts for beside those of its RLP."""
+ENVELOPE_OVERHEAD = 168
+"""Bytes that an envelope counts for beside those of its RLP, and of who has it."""
+
+WORD_OVERHEAD = 24
+"""Bytes that it counts for with each 64 slots begun: a word of bits, with room to grow."""
 
 MOST_ENVELOPES = 1 << 30
 """No pool holds more."""
 
-cdef uint64_t expiry_grace = EXPIRY_GRACE, envelope_overhead = ENVELOPE_OVERHEAD
+MOST_TOPICS = MOST_USES
+"""Topics that a peer with topic limits is sent in a second; what is of others comes later."""
+
+cdef uint64_t expiry_grace = EXPIRY_GRACE
+cdef uint64_t envelope_overhead = ENVELOPE_OVERHEAD, word_overhead = WORD_OVERHEAD
 
 cdef enum:
     WHEEL = 4096                # seconds that one turn of the wheel takes
@@ -39,8 +46,8 @@ cdef enum:
 cdef class Pool(KnownHashes):
     """The live envelopes, and which peer has which. A peer is a slot: a small number.
 
-    max_bytes: of the envelopes' RLP, and ENVELOPE_OVERHEAD for each; about what they take of
-    memory. Over it and over `max_envelopes` those that came first go (`evicted` counts them).
+    max_bytes: of the envelopes' RLP, and `overhead` for each; about what they take of memory.
+    Over it and over `max_envelopes` those that came first go (`evicted` counts them).
     An envelope is known until `judge` would not accept it any more: EXPIRY_GRACE seconds after
     its expiry, so that none that comes late is taken for a new one. `expired` counts those.
     envelopes, size: how many there are, and the bytes of their RLP.
@@ -129,8 +136,16 @@ cdef class Pool(KnownHashes):
             total += self.slots[i].room * sizeof(topic_use)
         return total
 
+    @property
+    def overhead(self):
+        """Bytes that each envelope counts for beside those of its RLP; more with more slots."""
+        return overhead_of(self.words)
+
     def join(self):
-        """The slot of a new peer, which knows nothing and wants nothing yet."""
+        """The slot of a new peer, which knows nothing and wants nothing yet.
+
+        It takes memory of every envelope, for which the oldest may have to go.
+        """
         cdef size_t slot
         if not self.clean and len(self.left) >= SWEEP:
             clear_left(self)
@@ -151,10 +166,14 @@ cdef class Pool(KnownHashes):
     def set_interest(self, size_t slot, Interest interest not None, double min_pow):
         """What the peer wants: these topics, with at least that PoW.
 
-        What is live and it has not is offered again from the oldest on.
+        What is live and it has not is offered again from the oldest on, if that is a change.
         """
         cdef listener *peer = peer_of(self, slot)
-        self.interests[slot] = interest
+        cdef bint wants_any = interest.topics_at == NULL or interest.topic_count
+        wanted = interest if wants_any else None    # then nothing is looked at for the peer
+        if self.interests[slot] == wanted and peer.min_pow == min_pow:
+            return
+        self.interests[slot] = wanted
         peer.min_pow = min_pow
         peer.cursor = 0
         peer.held = UINT64_MAX
@@ -198,7 +217,7 @@ cdef class Pool(KnownHashes):
                 added += 1
             if envelope != NULL and was_sent:
                 set_known(self, envelope.place, sender)
-            evict(self)
+            evict(self, self.words)
         return added
 
     def take(self, size_t slot, *, size_t max_bytes, size_t max_envelopes=1 << 16, uint64_t now):
@@ -349,10 +368,14 @@ cdef void remove(Pool pool, live *envelope) noexcept nogil:
     free(envelope)
 
 
-cdef void evict(Pool pool) noexcept nogil:
-    """Drop those that came first until the rest is within the bounds."""
+cdef inline uint64_t overhead_of(size_t words) noexcept nogil:
+    return envelope_overhead + words * word_overhead
+
+
+cdef void evict(Pool pool, size_t words) noexcept nogil:
+    """Drop those that came first until the rest is within the bounds with `words` for each."""
     while (pool.envelopes > pool.max_envelopes
-           or pool.size + pool.envelopes * envelope_overhead > pool.max_bytes):
+           or pool.size + pool.envelopes * overhead_of(words) > pool.max_bytes):
         remove(pool, pool.arrivals[pool.head].envelope)
         pool.evicted += 1
 
@@ -378,6 +401,7 @@ cdef size_t new_slot(Pool pool) except? 0:
             raise MemoryError
         pool.slots, pool.slot_room = <listener *> slots, room
     if pool.slot_count == 64 * pool.words:
+        evict(pool, pool.words + 1)
         rearrange(pool, pool.words + 1)
     pool.interests.append(None)
     pool.slot_count += 1
@@ -386,15 +410,18 @@ cdef size_t new_slot(Pool pool) except? 0:
 
 cdef int clear_left(Pool pool) except -1:
     """Take what the peers of the left slots knew off all envelopes, in one sweep."""
-    cdef size_t word, place
-    cdef uint64_t gone
-    for word in range(pool.words):
-        gone = 0
-        for slot in pool.left:
-            if slot // 64 == word:
-                gone |= <uint64_t> 1 << <int> (slot % 64)
-        for place in range(pool.head, pool.tail):
-            pool.known[place * pool.words + word] &= ~gone
+    cdef size_t place, word, slot
+    cdef uint64_t *bits
+    cdef uint64_t *gone = <uint64_t *> calloc(pool.words, sizeof(uint64_t))
+    if gone == NULL:
+        raise MemoryError
+    for slot in pool.left:
+        gone[slot // 64] |= <uint64_t> 1 << slot % 64
+    for place in range(pool.head, pool.tail):
+        bits = pool.known + place * pool.words
+        for word in range(pool.words):
+            bits[word] &= ~gone[word]
+    free(gone)
     pool.clean, pool.left = pool.left, []
     return 0
 

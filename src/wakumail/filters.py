@@ -17,18 +17,20 @@ from dataclasses import dataclass, field
 
 from wakumail.counters import Counters
 from wakumail.envelope import TOPIC_SIZE, Batch, Envelope
-from wakumail.errors import MessageError, WakumailError
+from wakumail.errors import WakumailError
 from wakumail.interest import EVERYTHING, Interest
 from wakumail.keys import PrivateKey, PublicKey
-from wakumail.message import KEY_SIZE, open_message
+from wakumail.message import checked_key
+from wakumail.opening import ReceivedMessage, open_envelope
+from wakumail.waku import MAX_TOPIC_INTEREST
 
 log = logging.getLogger(__name__)
 
 MAX_FILTERS = 1000
 """Filters at the same time."""
 
-MAX_FILTER_TOPICS = 10_000
-"""Topics of all filters together: as many as a topic interest may have (6/WAKU1)."""
+MAX_FILTER_TOPICS = MAX_TOPIC_INTEREST
+"""Topics of all filters together: a topic interest can name them all."""
 
 MAX_QUEUED_BYTES = 32 << 20
 """Bytes of memory of batches that wait to be opened; what comes beyond it is dropped."""
@@ -39,15 +41,15 @@ BATCH_COST, ENVELOPE_COST = 1024, 80
 SLICE = 16
 """Envelopes that are opened before the loop hands out what was in them."""
 
+SLICE_BYTES = 512 << 10
+"""Bytes of their data, after which a slice ends too: who reads what is handed out keeps up."""
+
 MAX_POLLED_BYTES = 8 << 20
 """Bytes of memory of messages that wait for the poll of one filter; later ones are dropped, and
 may come again from history."""
 
 MAX_WAITING_BYTES = 128 << 20
 """Bytes of memory of messages that wait for the polls of all filters."""
-
-MESSAGE_COST = 1024
-"""Bytes of memory that a message takes beside three times its envelope: RLP, data, plain text."""
 
 POLL_TIMEOUT = 300.0
 """Seconds without a poll after which a polled filter is forgotten, as in geth."""
@@ -93,8 +95,7 @@ class Filter:
         if not all(1 <= len(topic) <= TOPIC_SIZE for topic in self.topics):
             raise ValueError(f"a topic of a filter has 1 to {TOPIC_SIZE} bytes")
         if isinstance(self.key, bytes):
-            if len(self.key) != KEY_SIZE:
-                raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(self.key)}")
+            checked_key(self.key)
             if not self.topics:
                 raise ValueError("a filter with a symmetric key needs topics")
         if not 0 <= self.min_pow < math.inf:
@@ -112,39 +113,6 @@ class Filter:
     def key_name(self) -> tuple[type, bytes]:
         """Tells the key from any other, also from one of the other kind with the same bytes."""
         return type(self.key), self.key if isinstance(self.key, bytes) else self.key.secret
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class ReceivedMessage:
-    """A message that a filter was installed for, with the envelope that it came in."""
-
-    envelope: Envelope
-    payload: bytes
-    padding: bytes
-    signer: PublicKey | None
-    recipient: PublicKey | None
-    """Whose private key opened it; None where a symmetric one did."""
-
-    @property
-    def pow(self) -> float:
-        """The proof of work of the envelope."""
-        return self.envelope.pow
-
-    @property
-    def cost(self) -> int:
-        """Bytes of memory that it takes."""
-        return MESSAGE_COST + 3 * len(self.envelope.rlp)
-
-
-def open_envelope(envelope: Envelope, key: bytes | PrivateKey) -> ReceivedMessage | None:
-    """The message in an envelope; None where it is not for `key`, or its signature is nobody's."""
-    try:
-        message = open_message(envelope.data, key)
-        signer = message.signer
-    except MessageError:
-        return None
-    recipient = key.public_key if isinstance(key, PrivateKey) else None
-    return ReceivedMessage(envelope, message.payload, message.padding, signer, recipient)
 
 
 OnMessage = Callable[[ReceivedMessage], None]
@@ -293,15 +261,11 @@ class Filters:
     async def _work(self) -> None:
         while self._queue:
             batch, chosen, p2p = self._queue[0]
-            for start in range(0, len(chosen), SLICE):
-                part = chosen[start : start + SLICE]
-                try:
-                    found = await self._loop.run_in_executor(
-                        self._thread, _open_all, self._current(), batch, part, p2p
-                    )
-                except Exception:
-                    log.exception("envelopes could not be matched with the filters")
-                    continue
+            left = deque(chosen)
+            while left:
+                found = await self._loop.run_in_executor(
+                    self._thread, _open_some, self._current(), batch, left, p2p
+                )
                 for installed, message in found:
                     self._deliver(installed, message)
             self._queue.popleft()
@@ -353,10 +317,21 @@ class Filters:
         return self._table
 
 
-def _open_all(
-    table: _Table, batch: Batch, chosen: list[int], p2p: bool
+def _open_some(
+    table: _Table, batch: Batch, left: deque[int], p2p: bool
 ) -> list[tuple[_Installed, ReceivedMessage]]:
-    return [found for index in chosen for found in table.open(batch[index], p2p)]
+    """Open the first of those that are left, as many as a slice holds."""
+    found: list[tuple[_Installed, ReceivedMessage]] = []
+    count = size = 0
+    while left and count < SLICE and size < SLICE_BYTES:
+        envelope = batch[left.popleft()]
+        count += 1
+        size += len(envelope.data)
+        try:
+            found += table.open(envelope, p2p)
+        except Exception:
+            log.exception("an envelope could not be matched with the filters")
+    return found
 
 
 def _cost(batch: Batch) -> int:

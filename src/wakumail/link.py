@@ -6,12 +6,14 @@ belongs (the node, in node.py), and what the connection has to send goes out.
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Protocol, cast
 
 from wakumail.connection import Authenticated, Closed
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
-from wakumail.peer import Event, Peer, Ready
+from wakumail.peer import Event, Peer, Ready, SettingsChanged
+from wakumail.traffic import Pace, host_of
 from wakumail.waku import StatusOptions
 
 WRITE_TIMEOUT = 20.0
@@ -24,7 +26,8 @@ WRITE_HIGH_WATER = 256 << 10
 """Bytes unread by a peer above which `drain` waits."""
 
 MAX_UNREAD = 8 << 20
-"""Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound."""
+"""Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
+Those of all peers together have a bound of their own (see node.py)."""
 
 TURN = 0.005
 """Seconds of events that a link may take before the others get their turn."""
@@ -61,6 +64,9 @@ class Owner(Protocol):
     def count_receiving(self, link: "Link", size: int) -> None:
         """The link's buffer for frames has `size` bytes now."""
 
+    def count_written(self, size: int) -> None:
+        """So many bytes more were written to a peer."""
+
     def count_end(self, closed: Closed) -> None:
         """A connection has ended."""
 
@@ -77,13 +83,15 @@ class Link(asyncio.BufferedProtocol):
         """Whom we called; None for a peer that called us."""
         self.address, self.port = "", 0
         """Where the peer's socket is."""
+        self.host = ""
+        """The address, or the network that it stands for (see traffic.py)."""
         self.local = ("", 0)
         """Address and port of our end."""
-        self.opened_at = time.time()
-        """Unix seconds."""
         self.ready = False
         self.peer: Peer
         self.closed: Closed | None = None
+        self.pace: Pace
+        """How fast the peer may be sent envelopes, once it is ready."""
         self.receiving = 0
         """Bytes of its buffer for frames, as the node counts them."""
         self._owner = owner
@@ -95,22 +103,34 @@ class Link(asyncio.BufferedProtocol):
         self._gone = asyncio.Event()
         self._paused = False
         self._resting = False
+        self._flushing = False
         self._room = asyncio.Event()
         self._room.set()
+        self._written = 0
+        self._read_before = 0
         self._stalled_until: float | None = None
-        self._unread = 0
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
 
     # -- for the owner, and those above -----------------------------------------------------------
 
+    def flush_soon(self) -> None:
+        """Flush in the loop's next turn: all that is sent until then leaves in one write."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
     def flush(self) -> None:
         """Write what the peer's connection has to send."""
+        self._flushing = False
         data = self.peer.connection.data_to_send()
         if data and not self._transport.is_closing():
+            size = sum(map(len, data))
+            self._written += size
             self._transport.writelines(data)
-            if self._transport.get_write_buffer_size() > MAX_UNREAD:
+            if self.unread > MAX_UNREAD:
                 self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
+            self._owner.count_written(size)
 
     def update_status(self, changed: StatusOptions) -> None:
         """Tell the peer how we have changed; the connection may end over it."""
@@ -123,6 +143,17 @@ class Link(asyncio.BufferedProtocol):
         await self._room.wait()
         if self.closed is not None:
             raise PeerGone(describe(self.closed))
+
+    async def turn(self) -> None:
+        """Flush, and wait until the peer takes one more packet of envelopes; PeerGone.
+
+        It has read most of what it was sent then, and is sent no more than it takes in a second.
+        """
+        await self.drain()
+        while delay := self.pace.delay(self._loop.time()):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.gone(), delay)
+            await self.drain()
 
     def pause(self) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
@@ -142,11 +173,15 @@ class Link(asyncio.BufferedProtocol):
         self.peer.connection.disconnect(reason)
         self._pump()
 
-    def drop(self, error: ProtocolError) -> None:
-        """Close at once: the peer does not read what we would say."""
+    def fail(self, error: ProtocolError) -> None:
+        """Say why and close, as `disconnect`, for what the peer has done."""
         self._paused = self._resting = False
         self.peer.connection.fail(error)
         self._pump()
+
+    def drop(self, error: ProtocolError) -> None:
+        """Close at once: the peer does not read what we would say."""
+        self.fail(error)
         self._transport.abort()
 
     async def opened(self) -> None:
@@ -164,6 +199,11 @@ class Link(asyncio.BufferedProtocol):
         return self.remote is None
 
     @property
+    def unread(self) -> int:
+        """Bytes that are written and wait in our buffer for the peer to read."""
+        return self._transport.get_write_buffer_size()
+
+    @property
     def writable(self) -> bool:
         """Whether the peer has read most of what it was sent, and will be sent more."""
         return self._room.is_set() and self.closed is None
@@ -175,6 +215,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.address, self.port = endpoint(transport.get_extra_info("peername"))
+        self.host = host_of(self.address)
         self.local = endpoint(transport.get_extra_info("sockname"))
         self.peer = self._owner.make_peer(self, self._loop.time())
         self._owner.admit_socket(self)
@@ -213,7 +254,7 @@ class Link(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""
         self._room.clear()
-        self._unread = self._transport.get_write_buffer_size()
+        self._read_before = self._read_by_peer()
         self._stalled_until = self._loop.time() + WRITE_TIMEOUT
         self._arm_timer()
 
@@ -228,8 +269,9 @@ class Link(asyncio.BufferedProtocol):
     def _pump(self) -> None:
         """Take events until there are none, the handler pauses this link, or TURN is over."""
         turn_ends = time.monotonic() + TURN
+        now, unix_time = self._loop.time(), int(time.time())
         while not self._paused and not self._resting and self.closed is None:
-            event = self.peer.next_event(self._loop.time(), int(time.time()))
+            event = self.peer.next_event(now, unix_time)
             if event is None:
                 break
             self._on_event(event)
@@ -237,6 +279,10 @@ class Link(asyncio.BufferedProtocol):
                 self._rest()
         self.flush()
         self._arm_timer()
+
+    def _read_by_peer(self) -> int:
+        """Bytes that are written and no longer wait in our buffer."""
+        return self._written - self.unread
 
     def _rest(self) -> None:
         """Let the others have their turn, then go on."""
@@ -266,6 +312,8 @@ class Link(asyncio.BufferedProtocol):
             case Closed():
                 self._on_closed(event)
             case _:
+                if isinstance(event, (Ready, SettingsChanged)):
+                    self.pace = Pace(self.peer.settings, self._loop.time())
                 if isinstance(event, Ready):
                     self._on_ready()
                 try:
@@ -304,11 +352,11 @@ class Link(asyncio.BufferedProtocol):
         self._timer = None
         now = self._loop.time()
         if self._stalled_until is not None and now >= self._stalled_until:
-            unread = self._transport.get_write_buffer_size()
-            if unread > self._unread - MIN_PROGRESS:
+            read = self._read_by_peer()
+            if read < self._read_before + MIN_PROGRESS:
                 self.drop(StalledPeer(f"less than {MIN_PROGRESS} bytes read in {WRITE_TIMEOUT} s"))
                 return
-            self._unread, self._stalled_until = unread, now + WRITE_TIMEOUT
+            self._read_before, self._stalled_until = read, now + WRITE_TIMEOUT
         if self._paused or self._resting:
             # It is we who do not read: the peer is not silent, and must not take us for it.
             self.peer.connection.touch(now)
@@ -317,8 +365,11 @@ class Link(asyncio.BufferedProtocol):
 
 
 def endpoint(name: tuple[object, ...] | None) -> tuple[str, int]:
-    """Address and port of a socket's name; an IPv4 address stays one on an IPv6 socket."""
-    host, port = (name or ("?", 0))[:2]
+    """Address and port of a socket's name; an IPv4 address stays one on an IPv6 socket.
+
+    A socket whose peer has gone again already has none: then it is no address of anybody.
+    """
+    host, port = (name or ("0.0.0.0", 0))[:2]
     return str(host).removeprefix("::ffff:"), int(str(port))
 
 

@@ -2,7 +2,9 @@ from wakumail.envelope import Batch, KnownHashes
 from wakumail.interest import Interest
 
 ENVELOPE_OVERHEAD: int
+WORD_OVERHEAD: int
 MOST_ENVELOPES: int
+MOST_TOPICS: int
 
 class Pool(KnownHashes):
     @property
@@ -15,6 +17,8 @@ class Pool(KnownHashes):
     def size(self) -> int: ...
     @property
     def memory(self) -> int: ...
+    @property
+    def overhead(self) -> int: ...
     @property
     def evicted(self) -> int: ...
     @property

@@ -7,6 +7,7 @@ sees, and what waits for it waits in the pool, which has a bound for all peers t
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +16,22 @@ from wakumail.counters import Counters
 from wakumail.envelope import Batch
 from wakumail.link import Link
 from wakumail.pool import Pool
-from wakumail.traffic import Pace
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 0.1
 """Seconds between two rounds to the peers (status-go: 0.3)."""
 
+MAX_PACKET = 256 << 10
+"""Bytes of a packet, unless it is of one larger envelope: what a peer that does not read costs."""
+
 REOFFER_INTERVAL = 1.0
 """Seconds between two changes of one peer's wishes that are acted on: each has it offered all that
 is live."""
+
+LAST_REOFFER_INTERVAL = 60.0
+"""The same for a peer that keeps changing them: it doubles up to this with each change, until none
+has come for as long."""
 
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for what has expired."""
@@ -37,10 +46,10 @@ class Listener:
 
     link: Link
     slot: int
-    pace: Pace
     wishes_changed: bool = True
     """Whether the pool does not know yet what the peer wants now."""
     next_offer: float = 0.0
+    reoffer_interval: float = 0.0
     has_topic_limits: bool = False
 
 
@@ -57,11 +66,17 @@ class Relay:
         """What peers are sent, each in its slot."""
         self._counters = counters
         self._light = light
-        self._max_packet = max_packet
+        self._max_packet = min(max_packet, MAX_PACKET)
         self._loop = asyncio.get_running_loop()
         self._listeners: dict[Link, Listener] = {}
         self._round: asyncio.Handle | None = None
+        """Begins the next round, or goes on with this one."""
+        self._going = False
+        self._again = False
+        """Whether a round has to follow the one that goes on."""
         self._last_round = 0.0
+        self._unsent = 0
+        """Bytes, as the pool counts them, that came since the last round began."""
         self._expiry: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -75,8 +90,7 @@ class Relay:
 
     def join(self, link: Link) -> None:
         """A peer is ready: offer it what is live."""
-        pace = Pace(link.peer.settings, self._loop.time())
-        self._listeners[link] = Listener(link, self._outgoing.join(), pace)
+        self._listeners[link] = Listener(link, self._outgoing.join())
         self._plan_round()
 
     def leave(self, link: Link) -> None:
@@ -86,9 +100,7 @@ class Relay:
 
     def wishes_changed(self, link: Link) -> None:
         """A peer has sent a Status Update."""
-        listener = self._listeners[link]
-        listener.pace = Pace(link.peer.settings, self._loop.time())
-        listener.wishes_changed = True
+        self._listeners[link].wishes_changed = True
         self._plan_round()
 
     def on_writable(self, link: Link) -> None:
@@ -109,6 +121,7 @@ class Relay:
         if self._light and sender is None:
             self._outgoing.add(batch, None, now)
         if sender is None or not self._light:
+            self._unsent += batch.accepted_size + batch.accepted * self._outgoing.overhead
             self._plan_round()
 
     def _expire(self) -> None:
@@ -122,28 +135,48 @@ class Relay:
     # -- rounds -------------------------------------------------------------------------------
 
     def _plan_round(self) -> None:
-        if self._round is None:
+        """Begin a round INTERVAL after the last; now when so much has come that it could be evicted
+        before anybody is sent it. While a round goes on, some were served already.
+        """
+        if self._going:
+            self._again = True
+            return
+        if 2 * self._unsent > self._outgoing.max_bytes:
+            if self._round is not None:
+                self._round.cancel()
+            self._begin_round()
+        elif self._round is None:
             due = self._last_round + INTERVAL
             self._round = self._loop.call_at(max(due, self._loop.time()), self._begin_round)
 
     def _begin_round(self) -> None:
         self._last_round = self._loop.time()
-        self._go_round(iter(tuple(self._listeners.values())), False)
+        self._going, self._again, self._unsent = True, False, 0
+        self._go_round(iter(tuple(self._listeners.values())))
 
-    def _go_round(self, listeners: Iterator[Listener], waiting: bool) -> None:
-        """Serve the peers until the turn is over; `waiting`: some have to be asked again."""
+    def _go_round(self, listeners: Iterator[Listener]) -> None:
+        """Serve the peers until the turn is over."""
         turn_ends = time.monotonic() + TURN
         for listener in listeners:
-            waiting |= not self._serve(listener)
+            try:
+                served = self._serve(listener, turn_ends)
+            except Exception:
+                log.exception("peer %s could not be sent envelopes", listener.link.address)
+                served = True
+            if not served:
+                self._again = True
             if time.monotonic() > turn_ends:
-                self._round = self._loop.call_soon(self._go_round, listeners, waiting)
+                self._round = self._loop.call_soon(self._go_round, listeners)
                 return
-        self._round = None
-        if waiting:
+        self._going, self._round = False, None
+        if self._again:
             self._plan_round()
 
-    def _serve(self, listener: Listener) -> bool:
-        """Send a peer all that it wants; False when it has to be asked again, at the next round."""
+    def _serve(self, listener: Listener, turn_ends: float) -> bool:
+        """Send a peer all that it wants; False when it has to be asked again, at the next round.
+
+        So it has when it takes packets for longer than the turn.
+        """
         link, now = listener.link, self._loop.time()
         if link not in self._listeners:
             return True
@@ -152,21 +185,23 @@ class Relay:
                 return False
             self._tell_wishes(listener, now)
         while link.writable:
-            if not listener.pace.allows(now):
+            if link.pace.delay(now):
                 return False
             packet = self._outgoing.take(
                 listener.slot,
-                max_bytes=min(self._max_packet, listener.pace.burst or self._max_packet),
+                max_bytes=min(self._max_packet, link.pace.burst or self._max_packet),
                 now=int(time.time()),
             )
             if packet is None:
                 # Of a topic of which the peer has had enough there may be more in a second.
                 return not (listener.has_topic_limits and self._outgoing.envelopes)
-            listener.pace.spend(len(packet), now)
+            link.pace.spend(len(packet), now)
             self._counters.add("packets_relayed")
             self._counters.add("bytes_relayed", len(packet))
             link.peer.send_messages(packet)
             link.flush()
+            if time.monotonic() > turn_ends:
+                return False
         return True
 
     def _tell_wishes(self, listener: Listener, now: float) -> None:
@@ -176,4 +211,8 @@ class Relay:
         self._outgoing.set_topic_limits(listener.slot, envelopes, size)
         listener.has_topic_limits = bool(envelopes or size)
         listener.wishes_changed = False
-        listener.next_offer = now + REOFFER_INTERVAL
+        quiet = now > listener.next_offer + listener.reoffer_interval
+        listener.reoffer_interval = (
+            REOFFER_INTERVAL if quiet else min(2 * listener.reoffer_interval, LAST_REOFFER_INTERVAL)
+        )
+        listener.next_offer = now + listener.reoffer_interval

@@ -66,11 +66,18 @@ class Access:
 
     def check_exposure(self, host: str) -> None:
         """Refuse to listen where others can reach us while no token is asked of them."""
-        if self._credentials is None and not is_loopback(host):
-            raise AccessError(
-                f"the API would listen on {host or 'every address'}, open to all who can reach it:"
-                " give --rpc.token-file, or listen on 127.0.0.1"
-            )
+        if text := exposure(host, has_token=self._credentials is not None):
+            raise AccessError(text)
+
+
+def exposure(host: str, *, has_token: bool) -> str:
+    """What is wrong with listening on `host`; empty when nothing is."""
+    if has_token or is_loopback(host):
+        return ""
+    return (
+        f"the API would listen on {host or 'every address'}, open to all who can reach it:"
+        " give rpc.token_file, or listen on 127.0.0.1"
+    )
 
 
 def load_token(path: Path) -> str:

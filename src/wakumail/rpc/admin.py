@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from wakumail.enode import MAX_PORT
 from wakumail.keccak import keccak256
 from wakumail.link import Link
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import Session
+from wakumail.rpc.objects import WAKU_VERSION
 from wakumail.server import Server
 from wakumail.version import CLIENT_ID
-
-MAX_PORT = 0xFFFF
 
 
 class Admin:
@@ -43,7 +43,7 @@ class Admin:
             "listenAddr": _endpoint(host, port),
             "protocols": {
                 "waku": {
-                    "version": "1",
+                    "version": WAKU_VERSION,
                     "maxMessageSize": rules.max_envelope_size,
                     "minimumPoW": rules.min_pow,
                 }
@@ -52,8 +52,7 @@ class Admin:
 
     def peers(self, _session: Session) -> list[dict[str, Any]]:
         """The peers that are connected, in the order of their ids."""
-        peers = [self._peer(link) for link in self._server.node.links.values() if link.ready]
-        return sorted(peers, key=lambda peer: str(peer["id"]))
+        return sorted(map(self._peer, self._server.node.peers), key=lambda peer: str(peer["id"]))
 
     def add_peer(self, _session: Session, enode: Any) -> bool:
         """Connect to a node, and stay connected."""

@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from wakumail.rpc.admin import Admin
+from wakumail.rpc.namespaces import Namespace
 from wakumail.rpc.net import Net, Rpc, Web3
 from wakumail.rpc.waku import Waku
 from wakumail.rpc.wakuext import WakuExt
 from wakumail.server import Server
 
-NAMESPACES = ("admin", "net", "rpc", "waku", "wakuext", "web3")
-"""The namespaces that there are."""
+NAMESPACES = tuple(Namespace)
+"""All that a transport can offer."""
 
 
 def all_methods(server: Server, namespaces: Collection[str]) -> dict[str, Callable[..., Any]]:

@@ -106,7 +106,11 @@ class HttpEndpoint:
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=CLOSE_TIMEOUT)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
 
     async def close(self) -> None:
         """Listen no longer, and end what is in progress."""

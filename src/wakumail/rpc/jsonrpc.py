@@ -167,6 +167,7 @@ class Dispatcher:
         except RpcError as error:
             answer = self.refusal(error, call.id)
         except WakumailError as error:
+            self._counters.add(error.counter)
             answer = self.refusal(RpcError(SERVER, str(error)), call.id)
         except Exception:
             log.exception("%s failed", call.method)
@@ -193,7 +194,7 @@ class Dispatcher:
 def parse(raw: bytes) -> Any:
     """The JSON value that a message is; RpcError for all else, NaN and 1e999 too."""
     try:
-        return json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_parse_finite)
+        return DECODER.decode(raw.decode())
     except ValueError as error:
         raise RpcError(PARSE_ERROR, f"parse error: {error}") from None
     except RecursionError:

@@ -30,7 +30,7 @@ class Net:
 
     def peer_count(self, _session: Session) -> str:
         """How many peers are connected, in hexadecimal."""
-        return hex(sum(link.ready for link in self._server.node.links.values()))
+        return hex(len(self._server.node.peers))
 
 
 class Web3:

@@ -3,14 +3,19 @@
 import math
 from typing import Any, TypeVar
 
-from wakumail.filters import Filter, ReceivedMessage
+from wakumail.devp2p import WAKU
+from wakumail.filters import Filter
 from wakumail.keys import PublicKey
 from wakumail.keystore import KeyStore
+from wakumail.opening import ReceivedMessage
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 from wakumail.rpc.params import Fields, Reader
 
 K = TypeVar("K")
+
+WAKU_VERSION = str(max(WAKU).version)
+"""Of the protocol, as status-go and nim-waku tell it."""
 
 
 def read_filter(value: Any, keys: KeyStore) -> Filter:

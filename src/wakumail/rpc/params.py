@@ -13,6 +13,7 @@ from wakumail import keys
 from wakumail.bloom import TOPIC_SIZE
 from wakumail.completion import MAX_FOREIGN_CURSOR
 from wakumail.enode import Enode
+from wakumail.envelope import MAX_TIME
 from wakumail.filters import MAX_FILTER_TOPICS
 from wakumail.keys import NODE_ID_SIZE, SECRET_SIZE, PrivateKey, PublicKey
 from wakumail.message import KEY_SIZE
@@ -22,9 +23,6 @@ from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 T = TypeVar("T")
 D = TypeVar("D")
 Reader: TypeAlias = Callable[[Any, str], T]
-
-MAX_UINT32 = (1 << 32) - 1
-"""The largest time, ttl or limit that fits into a packet."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can write and UTF-8 cannot."""
@@ -68,7 +66,7 @@ def flag(value: Any, name: str) -> bool:
     return value
 
 
-def integer(value: Any, name: str, low: int = 0, high: int = MAX_UINT32) -> int:
+def integer(value: Any, name: str, low: int = 0, high: int = MAX_TIME) -> int:
     """An integer from `low` to `high`."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise unfit(name, f"an integer from {low} to {high}")

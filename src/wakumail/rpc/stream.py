@@ -16,11 +16,12 @@ MAX_SESSIONS = 128
 MAX_CALLS = 16
 """Messages of one session in progress or with their answers unsent; more are not read."""
 
-MAX_UNREAD = 8 << 20
-"""Bytes of notifications that a session leaves waiting before it is ended."""
+MAX_UNREAD = 16 << 20
+"""Bytes of notifications that may wait for a caller to read them; what comes beyond is dropped.
+In hexadecimal one packet from a peer may bring 20 MiB, but not all at once."""
 
 WRITE_TIMEOUT = 30.0
-"""Seconds in which a caller takes one answer or notification."""
+"""Seconds in which a caller takes one answer or notification; then its session is ended."""
 
 BATCH = re.compile(rb"[ \t\r\n]*\[")
 
@@ -80,15 +81,15 @@ class StreamSession(Session):
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification; a caller that leaves too many unread is ended instead."""
+        """Send a notification; it is dropped where the caller leaves too many unread."""
         if self._closing:
             return
         notification = encode({"jsonrpc": "2.0", "method": method, "params": params})
+        if self._unread and self._unread + len(notification) > MAX_UNREAD:
+            self._counters.add("rpc_notifications_dropped")
+            return
         self._unread += len(notification)
-        if self._unread > MAX_UNREAD:
-            self._mark_slow()
-            self.close()
-        elif self._batches:
+        if self._batches:
             # The caller has not heard yet of a subscription that the batch has begun.
             self._held.append(notification)
         else:

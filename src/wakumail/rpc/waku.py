@@ -9,11 +9,12 @@ from typing import Any
 
 from wakumail import mining
 from wakumail.envelope import LARGE_ENVELOPE, TOPIC_SIZE
-from wakumail.filters import ReceivedMessage
 from wakumail.message import symmetric_key
+from wakumail.opening import ReceivedMessage
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER, RpcError, Session
 from wakumail.rpc.objects import (
+    WAKU_VERSION,
     read_filter,
     read_key,
     write_bytes,
@@ -23,17 +24,11 @@ from wakumail.rpc.objects import (
 from wakumail.rpc.params import Fields
 from wakumail.server import Server
 
-VERSION = "1"
-"""Of the Waku protocol, as status-go and nim-waku tell it."""
-
 MAX_ENVELOPE_SIZE = 10 << 20
 """Bytes: no larger envelope can be allowed (9/WAKU-RPC, `waku_setMaxEnvelopeSize`)."""
 
-DEFAULT_TTL = 50
-"""Seconds that a message lives when its poster does not say (geth)."""
-
 MAX_TTL = 1 << 30
-"""Seconds: with more, the expiry would not fit into its 32 bits."""
+"""Seconds that a message may live; until 2072 its expiry fits into 32 bits."""
 
 DEFAULT_POW_TIME = 5.0
 """Seconds of mining when the poster does not say (status-go's for its own messages)."""
@@ -83,7 +78,7 @@ class Waku:
 
     def version(self, _session: Session) -> str:
         """The version of the protocol."""
-        return VERSION
+        return WAKU_VERSION
 
     def info(self, _session: Session) -> dict[str, Any]:
         """What the node asks of envelopes, and how many it relays."""
@@ -118,7 +113,7 @@ class Waku:
 
     def add_private_key(self, _session: Session, key: Any) -> str:
         """Keep a private key; its id."""
-        return self._server.keys.add_private_key(params.private_key(key, "key").secret)
+        return self._server.keys.add_private_key(params.private_key(key, "key"))
 
     def delete_key_pair(self, _session: Session, key_id: Any) -> bool:
         """Forget a key pair, which must be there."""
@@ -239,7 +234,7 @@ class Waku:
             topic=topic or bytes(TOPIC_SIZE),
             sign_with=None if signer is None else keys.private_key(signer),
             padding=padding,
-            ttl=fields.optional("ttl", _ttl, 0) or DEFAULT_TTL,
+            ttl=fields.optional("ttl", _ttl, 0) or mining.DEFAULT_TTL,
             target=target,
             seconds=fields.optional("powTime", _pow_time, DEFAULT_POW_TIME),
             now=int(time.time()),
