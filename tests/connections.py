@@ -61,6 +61,11 @@ class Side:
     def take(self) -> bytes:
         return b"".join(self.connection.data_to_send())
 
+    @property
+    def pending(self) -> int:
+        """Bytes that `take` would give."""
+        return sum(map(len, self.connection._outbox))
+
     def at(self, now: float) -> None:
         self.connection.handle_timer(now)
         self.pull()
@@ -79,7 +84,7 @@ def transfer(alice: Side, bob: Side, now: float = NOW) -> None:
     """Carry bytes both ways until it is quiet."""
     alice.pull()
     bob.pull()
-    while any(sizes := (alice.connection.pending_size, bob.connection.pending_size)):
+    while any(sizes := (alice.pending, bob.pending)):
         to_bob, to_alice = alice.take(), bob.take()
         assert (len(to_bob), len(to_alice)) == sizes
         bob.receive(to_bob, now)

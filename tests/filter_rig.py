@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.archive_model import batch_of
-from wakumail import filters as filters_module
+from wakumail import opening
 from wakumail.counters import Counters
 from wakumail.envelope import Envelope, make_envelope
-from wakumail.filters import Filter, Filters, ReceivedMessage
+from wakumail.filters import Filter, Filters
 from wakumail.keccak import keccak256
 from wakumail.keys import PrivateKey, PublicKey, private_key
 from wakumail.message import open_message, seal
+from wakumail.opening import ReceivedMessage
 
 NOW = 1_600_000_000
 TOPIC, OTHER = b"abcd", b"wxyz"
@@ -85,7 +86,7 @@ class Gate:
         self.threads: set[int] = set()
         self.free = threading.Event()
         self.free.set()
-        monkeypatch.setattr(filters_module, "open_message", self)
+        monkeypatch.setattr(opening, "open_message", self)
 
     def __call__(self, data: bytes, key: bytes | PrivateKey) -> Any:
         self.calls.append((data, key))

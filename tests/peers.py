@@ -100,7 +100,7 @@ def pair(spoken: Capability = WAKU_1) -> tuple[PeerSide, PeerSide]:
 
 
 def carry(alice: PeerSide, bob: PeerSide) -> None:
-    while alice.connection.pending_size or bob.connection.pending_size:
+    while alice.pending or bob.pending:
         to_bob, to_alice = alice.take(), bob.take()
         bob.receive(to_bob)
         alice.receive(to_alice)
@@ -126,7 +126,7 @@ def greeted(capabilities: tuple[Capability, ...] = WAKU) -> tuple[Side, PeerSide
     """A connection that has not said its status to Bob, and the capabilities that both share."""
     alice = Side(replace(ALICE_CONFIG, capabilities=capabilities), BOB.public_key)
     bob = PeerSide(capabilities=EVERY)
-    while alice.connection.pending_size or bob.connection.pending_size:
+    while alice.pending or bob.pending:
         bob.receive(alice.take())
         alice.receive(bob.take())
     (established,) = [event for event in alice.events if isinstance(event, Established)]

@@ -117,11 +117,15 @@ class Puppet:
         self._writer: asyncio.StreamWriter
 
     @classmethod
-    async def dial(cls, enode: Enode, *, key: PrivateKey | None = None, **changes: Any) -> Self:
-        """Open the socket and send auth."""
+    async def dial(
+        cls, enode: Enode, *, key: PrivateKey | None = None, source: str = "", **changes: Any
+    ) -> Self:
+        """Open the socket, from the address `source` of this machine, and send auth."""
         config = connection_config(key or generate(os.urandom), **changes)
         puppet = cls(Connection(config, os.urandom, 0.0, public_key(enode.node_id)))
-        puppet._reader, puppet._writer = await asyncio.open_connection(enode.host, enode.port)
+        puppet._reader, puppet._writer = await asyncio.open_connection(
+            enode.host, enode.port, local_addr=(source, 0) if source else None
+        )
         dialed.append(puppet)
         puppet.flush()
         return puppet

@@ -9,7 +9,7 @@ from typing import Any
 import uvloop
 
 from wakumail.counters import Counters
-from wakumail.errors import WakumailError
+from wakumail.keystore import KeysFull
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session
 
@@ -103,7 +103,7 @@ class Methods:
         raise RpcError(INVALID_PARAMS, "not like this", {"like": "that"})
 
     def reject(self, _session: Session) -> None:
-        raise WakumailError("no room")
+        raise KeysFull("no room")
 
     async def break_down(self, _session: Session) -> None:
         raise KeyError("secret")

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from tests.scripted import nobody
 from wakumail.cli import post, request
 from wakumail.cli.lines import entry, line, message_entry, utc
 from wakumail.envelope import parse_stream
-from wakumail.filters import ReceivedMessage
 from wakumail.keys import generate, load_or_create_node_key, node_id
 from wakumail.mailservers import NoMailserver
 from wakumail.message import symmetric_key
 from wakumail.mining import PowNotReached
+from wakumail.opening import ReceivedMessage
 from wakumail.text import MAX_TEXT
 from wakumail.topics import public_chat
 
@@ -93,6 +94,7 @@ def test_every_kind_of_key(server: Server, wakumail: Wakumail, tmp_path: Path) -
         ["--password", "one", "--payload", "first"],
         ["--password", "two", "--payload", "second"],
         ["--public-key", node_id(receiver.public_key).hex(), "--payload", "third"],
+        ["--public-key", f"0x04{node_id(receiver.public_key).hex()}", "--payload", "fourth"],
         ["--password", "nobody's", "--payload-file", tmp_path / "payload"],
     ):
         wakumail("post", server.enode, "--topic", topic, *recipient)
@@ -101,18 +103,22 @@ def test_every_kind_of_key(server: Server, wakumail: Wakumail, tmp_path: Path) -
     opening += ["--private-key-file", tmp_path / "receiver"]
 
     lines = wakumail("request", server.enode, "--topic", topic, *opening).splitlines()
-    assert sorted(line.split()[5:] for line in lines) == [[], ["first"], ["second"], ["third"]]
+    assert sorted(line.split()[5:] for line in lines) == [
+        [],
+        *(["first"], ["fourth"], ["second"], ["third"]),
+    ]
 
     result = json.loads(wakumail("request", server.enode, "--topic", topic, *opening, "--json"))
-    assert {message["text"] for message in result["messages"]} == {"first", "second", "third"}
-    assert result["envelopes"] == 4
+    texts = {message["text"] for message in result["messages"]}
+    assert texts == {"first", "second", "third", "fourth"}
+    assert result["envelopes"] == 5
     [unopened] = result["unopened"]
     assert unopened.keys() == {"created", "topic", "hash", "size"}
 
     out = tmp_path / "dump"
     lines = wakumail("request", server.enode, "--topic", topic, *opening, "--out", out).splitlines()
-    assert sorted(line.split()[5] for line in lines) == ["first", "second", "third"]
-    assert len(parse_stream(out.read_bytes(), final=True)[0]) == 4
+    assert sorted(line.split()[5] for line in lines) == ["first", "fourth", "second", "third"]
+    assert len(parse_stream(out.read_bytes(), final=True)[0]) == 5
 
     result = json.loads(wakumail("request", server.enode, "--topic", topic, "--json"))
     assert result.keys() == {"envelopes", "foreign", "pages", "last_hash", "cursor"}
@@ -134,9 +140,18 @@ def test_no_mailserver_answers(wakumail: Wakumail) -> None:
 
 
 def test_refused_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
-    (tmp_path / "old").write_bytes(dump([ENVELOPE]))
-    told = wakumail("post", server.enode, "--dump", tmp_path / "old", code=1)
+    early = make(1, [b"topi"], created=int(time.time()) + 600)
+    (tmp_path / "early").write_bytes(dump(early))
+    told = wakumail("post", server.enode, "--dump", tmp_path / "early", code=1)
     assert told.startswith("1 envelope sent, 0 confirmed\nrefused: ")
+
+
+def test_withheld_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(dump([ENVELOPE]))
+    command = ["post", server.enode, "--dump", tmp_path / "old"]
+    assert wakumail(*command, code=1) == "0 envelopes sent, 0 confirmed\nwithheld: expired\n"
+    result = json.loads(wakumail(*command, "--json", code=1))
+    assert result["withheld"] == [{"hash": ENVELOPE.hash.hex(), "reason": "expired"}]
 
 
 def test_the_work_is_given_up(wakumail: Wakumail) -> None:
@@ -161,13 +176,23 @@ def test_the_work_is_given_up(wakumail: Wakumail) -> None:
         ("post ENODE --payload x --chat x --topic 01020304", "leave out --topic"),
         ("post ENODE --payload x --chat x --password x", "not allowed with"),
         ("post ENODE --payload x --chat x --ttl 9", "at least 10"),
+        ("post ENODE --payload x --topic 01020304 --public-key 0x05", "a public key is 128"),
+        (f"post ENODE --payload x --topic 01020304 --public-key {'ff' * 64}", "a public key is"),
+        (f"post ENODE --payload x --topic 01020304 --public-key 05{'01' * 64}", "that begin with"),
+        ("post ENODE --dump x --topic 01020304", "--topic is for a payload"),
+        ("post ENODE --dump x --chat x", "--chat is for a payload"),
+        ("post ENODE --dump x --password x", "--password is for a payload"),
+        ("post ENODE --dump x --public-key KEY", "--public-key is for a payload"),
+        ("post ENODE --dump x --sign-with x", "--sign-with is for a payload"),
+        ("post ENODE --dump x --ttl 50", "--ttl is for a payload"),
     ],
 )
 def test_wrong_usage(
     wakumail: Wakumail, capsys: pytest.CaptureFixture[str], arguments: str, text: str
 ) -> None:
+    written = arguments.replace("ENODE", str(nobody())).replace("KEY", nobody().node_id.hex())
     with pytest.raises(SystemExit) as ended:
-        wakumail(*arguments.replace("ENODE", str(nobody())).split())
+        wakumail(*written.split())
     assert ended.value.code == 2
     assert text in capsys.readouterr().err
 

@@ -25,7 +25,7 @@ from tests.scripted import (
 from wakumail import answer, client, waku
 from wakumail.client import ANSWER_TIMEOUT, MailPeer, RequestRefused, Wanted, connect
 from wakumail.completion import Completion, Dialect
-from wakumail.envelope import Envelope, make_envelope
+from wakumail.envelope import Envelope, Rules, make_envelope
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
 from wakumail.keys import generate
 from wakumail.link import Link
@@ -82,6 +82,19 @@ async def test_what_was_not_asked_for_is_left_out() -> None:
         page = await peer.request(WANTED)
         assert list(page.envelopes) == wanted
         assert page.foreign == 7
+
+
+@asynchronous
+async def test_what_no_node_takes_is_left_out() -> None:
+    """The largest envelope that is taken, and one that is larger."""
+    size = Rules().max_envelope_size
+    rest = size - len(envelope_of(bytes(size // 2)).rlp) + size // 2
+    largest, larger = envelope_of(bytes(rest)), envelope_of(bytes(rest + 1))
+    assert len(largest.rlp) == size
+    async with mailserver(archive_of([larger, largest])) as (peer, _):
+        page = await peer.request(WANTED)
+        assert page.envelopes == (largest,)
+        assert page.foreign == 1
 
 
 @asynchronous

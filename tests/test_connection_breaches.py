@@ -57,7 +57,7 @@ def test_a_garbage_handshake_closes_without_a_word(garbage: bytes) -> None:
         assert isinstance(side.closed.error, HandshakeError)
         assert side.closed == Closed(None, by_peer=False, error=side.closed.error)
         side.receive(garbage)
-        assert side.connection.pending_size == 0
+        assert side.pending == 0
         assert len(side.events) == 1
 
 
@@ -155,7 +155,7 @@ def test_unknown_p2p_messages_are_ignored(version: int) -> None:
         peer.say(message_id, os.urandom(10), compress=False)
     peer.say(0x10, b"\xc0")
     assert peer.bob.events[2:] == [Packet(SHARED, 0, b"\xc0")]
-    assert peer.bob.connection.pending_size == 0
+    assert peer.bob.pending == 0
 
 
 @both_versions
@@ -213,7 +213,7 @@ def test_a_frame_over_the_limit_closes_without_a_word(greets: bool) -> None:
     peer.say_frame(bytes(BOB_CONFIG.max_frame + 1))
     assert isinstance(peer.bob.closed.error, FrameError)
     assert peer.bob.closed == Closed(None, by_peer=False, error=peer.bob.closed.error)
-    assert peer.bob.connection.pending_size == 0
+    assert peer.bob.pending == 0
 
 
 @pytest.mark.parametrize("at", [0, 16, 32, -1])
@@ -230,7 +230,7 @@ def test_a_failed_mac_closes_without_a_word(at: int) -> None:
     peer.bob.connection.disconnect(DisconnectReason.QUITTING)
     peer.bob.connection.accept()
     peer.bob.at(NOW + 1000)
-    assert peer.bob.connection.pending_size == 0
+    assert peer.bob.pending == 0
     assert len(peer.bob.events) == count
     assert peer.bob.connection.next_timer() is None
 
@@ -246,7 +246,7 @@ def assert_sound(side: Side) -> None:
         error = side.events[-1].error
         assert error is None or error.counter != WakumailError.counter
     assert 0 < len(side.connection.get_buffer(1 << 16)) <= 1 << 18
-    assert side.connection.pending_size < 1 << 16
+    assert side.pending < 1 << 16
 
 
 mutations = st.tuples(

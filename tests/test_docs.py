@@ -16,6 +16,12 @@ from wakumail.errors import WakumailError
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COUNTERS_PAGE = (ROOT / "docs" / "counters.md").read_text()
+LINKS = [
+    (page, link)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    if "://" not in link
+]
 SOURCES = list(Path(wakumail.__file__).parent.rglob("*.py"))
 
 
@@ -65,3 +71,19 @@ def test_every_error_a_peer_can_cause_has_a_counter_of_its_own(error: type[Wakum
     assert error.__doc__
     sharing = {e for e in errors() if e.counter == error.counter and e is not error}
     assert not {e for e in sharing if not issubclass(e, error) and not issubclass(error, e)}
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: str(value).split("/")[-1])
+def test_links_lead_somewhere(page: Path, link: str) -> None:
+    """A file of the repository, and a heading in it if the link names one."""
+    file, _, heading = link.partition("#")
+    target = page.parent / file if file else page
+    assert target.exists(), target
+    if heading:
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+        assert heading in map(anchor, headings), f"{target.name} has no {heading}"
+
+
+def anchor(heading: str) -> str:
+    """How GitHub names a heading in links."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

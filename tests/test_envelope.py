@@ -84,6 +84,19 @@ def test_packet_vectors(name: str) -> None:
     assert [made.rlp for made in batch] == [oracle_rlp.encode(item) for item in items]
 
 
+def test_parsed_envelopes_may_be_measured() -> None:
+    packet = packet_of([vector_fields(case) for case in VECTOR_CASES])
+    sizes = [len(made.rlp) for made in parse(packet)]
+    limit = sorted(sizes)[len(sizes) // 2]
+    batch = parse(packet, max_envelope_size=limit)
+    small = [size for size in sizes if size <= limit]
+    verdicts = [Verdict.ACCEPTED if size <= limit else Verdict.TOO_LARGE for size in sizes]
+    assert [batch.verdict(index) for index in range(len(batch))] == verdicts
+    assert 0 < batch.accepted == len(small) < len(batch)
+    assert batch.accepted_size == sum(small)
+    assert [made.hash.hex() for made in batch] == [case["hash"] for case in VECTOR_CASES]
+
+
 @pytest.mark.parametrize("case", VECTORS["pow_time_adjusted"]["cases"], ids=lambda c: c["diff"])
 def test_pow_of_the_future_is_adjusted(case: dict[str, Any]) -> None:
     made = Envelope.decode(bytes.fromhex(VECTORS["pow_time_adjusted"]["envelope_rlp"]))
@@ -267,3 +280,21 @@ def test_rules_are_checked_and_frozen() -> None:
         Rules(interest=None)  # type: ignore[arg-type]
     with pytest.raises(OverflowError):
         Rules(max_envelope_size=-1)
+
+
+def test_rules_but_for_some() -> None:
+    rules = Rules(min_pow=1, min_pow_large=2, max_envelope_size=3, interest=NOTHING)
+    changes: dict[str, Any] = {
+        "min_pow": 4,
+        "min_pow_large": 5,
+        "max_envelope_size": 6,
+        "interest": EVERYTHING,
+    }
+    for name, value in changes.items():
+        changed = rules.replace(**{name: value})
+        for each in changes:
+            assert getattr(changed, each) == (value if each == name else getattr(rules, each))
+    with pytest.raises(ValueError, match="finite"):
+        rules.replace(min_pow=-1)
+    with pytest.raises(TypeError):
+        rules.replace(min_pew=1)  # type: ignore[call-arg]

@@ -128,6 +128,12 @@ def test_memory_follows_the_packet() -> None:
     assert resident() - before < 150 * MANY
 
 
+def test_too_many_are_refused_before_the_rest_is_read() -> None:
+    with pytest.raises(RlpError, match=f"more than {MANY}"):
+        judge(rlp.join_list([*[MINIMAL] * (MANY + 1), b"\xc0"]), FREE, NOW)
+    assert len(parse(rlp.join_list([MINIMAL] * (MANY + 1)))) == MANY + 1
+
+
 @contextmanager
 def no_forced_switch() -> Iterator[None]:
     """Another thread runs only when this one lets go of the GIL of its own will."""

@@ -1,6 +1,7 @@
 """Filters come and go, and what waits for them is bounded."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -11,17 +12,23 @@ from tests.filter_rig import KEY, OTHER, RECEIVER, TOPIC, Gate, payloads, rig, s
 from tests.puppet import asynchronous, eventually
 from wakumail import filters as filters_module
 from wakumail.counters import Counters
+from wakumail.envelope import make_envelope, parse
 from wakumail.filters import (
     MAX_FILTER_TOPICS,
     MAX_FILTERS,
     POLL_TIMEOUT,
+    SLICE,
+    SLICE_BYTES,
     Filter,
     Filters,
     FiltersFull,
     FilterUnknown,
-    ReceivedMessage,
+    _open_some,
+    _Table,
 )
 from wakumail.interest import EVERYTHING, Interest
+from wakumail.opening import ReceivedMessage
+from wakumail.rlp import join_list
 
 # -- coming and going -----------------------------------------------------------------------------
 
@@ -250,3 +257,15 @@ def test_who_does_not_poll_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     timer = clock.due[0][3]
     filters.uninstall(leaving)
     timer.cancel.assert_called_once()
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [(0, SLICE), (SLICE_BYTES // 3, 3), (SLICE_BYTES // 2, 2), (SLICE_BYTES, 1)]
+)
+def test_a_slice_has_a_bound_in_envelopes_and_in_bytes(size: int, count: int) -> None:
+    """One at least is opened, however large."""
+    envelope = make_envelope(2**32 - 1, 60, TOPIC, bytes(size + 1), 0)
+    batch = parse(join_list([envelope.rlp] * 40))
+    left = deque(range(40))
+    assert _open_some(_Table([]), batch, left, False) == []
+    assert left == deque(range(count, 40))

@@ -28,15 +28,16 @@ from tests.filter_rig import (
 )
 from tests.puppet import asynchronous, eventually
 from wakumail import filters as filters_module
+from wakumail import opening
 from wakumail.envelope import Rules, judge, make_envelope
 from wakumail.filters import (
     TOLD,
     Filter,
-    ReceivedMessage,
 )
 from wakumail.keccak import keccak256
 from wakumail.keys import PrivateKey, PublicKey
 from wakumail.message import open_message, seal
+from wakumail.opening import ReceivedMessage
 from wakumail.pow import mine
 from wakumail.rlp import join_list
 
@@ -383,7 +384,7 @@ async def test_an_error_of_ours_does_not_stop_the_others(
             assert data != broken.data, "stumbled"
             return open_message(data, key)
 
-        monkeypatch.setattr(filters_module, "open_message", stumble)
+        monkeypatch.setattr(opening, "open_message", stumble)
         it.offer(broken)
         it.offer(sealed(b"whole"))
         assert await it.poll(filter_id) == [b"whole"]

@@ -13,24 +13,27 @@ KERNELS = Path(__file__).parent.parent / "ext" / "wakumail"
 
 FLOORS = [
     ["errors", "text", "version"],
-    ["rlp", "bloom", "keccak", "archive_results", "histograms"],
+    ["rlp", "snappy", "bloom", "keccak", "archive_results", "histograms", "report"],
     ["interest", "pow"],
     ["envelope", "frame", "keys"],
     ["pool", "enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits", "statusgo", "topics"],
-    ["completion", "connection", "whisper", "status", "traffic", "keystore"],
+    ["completion", "connection", "whisper", "status", "traffic", "keystore", "roster"],
     ["request"],
     ["mail"],
     ["peer"],
-    ["link", "store", "page_check", "filters", "mining"],
-    ["node", "opening"],
+    ["link", "store", "page_check", "opening", "mining"],
+    ["node", "filters"],
     ["answer", "posting"],
     ["relay", "dialer", "history", "requester"],
     ["server", "client"],
     ["mailservers", "rpc", "health", "client_names"],
     ["gauges", "config"],
     ["metrics"],
+    ["reporter"],
     ["monitor"],
+    ["load"],
+    ["workers"],
     ["cli"],
 ]
 ARCHIVE_PARTS = {p.stem for p in KERNELS.glob("*.pxd") if not p.with_suffix(".pyx").exists()}
@@ -115,4 +118,4 @@ def test_the_core_is_sans_io(module: str) -> None:
 
 def test_one_file_touches_transports() -> None:
     touching = {module_of(path) for path in python_files() if TRANSPORTS.search(path.read_text())}
-    assert touching == {"link", "node"}
+    assert touching == {"link", "node", "load"}

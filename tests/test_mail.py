@@ -31,7 +31,7 @@ from tests.mail_packets import (
 from tests.vectors import VECTORS
 from wakumail import keys
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, bloom_of
-from wakumail.envelope import Envelope
+from wakumail.envelope import MAX_TIME, Envelope
 from wakumail.keccak import keccak256
 from wakumail.mail import (
     CURSOR_SIZE,
@@ -51,7 +51,6 @@ from wakumail.mail import (
 from wakumail.message import open_message
 from wakumail.request import (
     FIELDS,
-    MAX_TIME,
     RequestError,
     RequestFilterError,
     RequestFormError,

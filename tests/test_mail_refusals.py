@@ -27,7 +27,7 @@ from tests.mail_packets import (
     sealed,
 )
 from wakumail.bloom import BLOOM_SIZE
-from wakumail.envelope import make_envelope
+from wakumail.envelope import MAX_TIME, make_envelope
 from wakumail.keccak import keccak256
 from wakumail.mail import (
     CURSOR_SIZE,
@@ -45,7 +45,6 @@ from wakumail.mail import (
 )
 from wakumail.request import (
     FIELDS,
-    MAX_TIME,
     RequestBloomError,
     RequestCursorError,
     RequestError,

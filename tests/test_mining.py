@@ -9,11 +9,11 @@ import pytest
 
 from tests.puppet import asynchronous, eventually
 from wakumail import mining
-from wakumail.envelope import Envelope, make_envelope
+from wakumail.envelope import MAX_TIME, Envelope, make_envelope
 from wakumail.keccak import keccak256
 from wakumail.keys import private_key
 from wakumail.message import KEY_SIZE, open_message
-from wakumail.mining import MAX_EXPIRY, MINERS, PowNotReached, compose, mine
+from wakumail.mining import MINERS, PowNotReached, compose, mine
 from wakumail.pow import mine as pow_mine
 
 NOW = 1_600_000_000
@@ -165,11 +165,11 @@ async def test_composes_for_a_public_key() -> None:
 
 @asynchronous
 async def test_the_longest_ttl() -> None:
-    made = await composed(ttl=MAX_EXPIRY - NOW, target=0.0)
-    assert (made.expiry, made.created) == (MAX_EXPIRY, NOW)
+    made = await composed(ttl=MAX_TIME - NOW, target=0.0)
+    assert (made.expiry, made.created) == (MAX_TIME, NOW)
 
 
-@pytest.mark.parametrize("ttl", [-1, 0, MAX_EXPIRY - NOW + 1, 1 << 70])
+@pytest.mark.parametrize("ttl", [-1, 0, MAX_TIME - NOW + 1, 1 << 70])
 @asynchronous
 async def test_ttl_out_of_range(ttl: int) -> None:
     with pytest.raises(ValueError, match="a ttl is from 1 to"):

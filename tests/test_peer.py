@@ -59,10 +59,33 @@ def test_a_confirmation_is_response_then_ack() -> None:
     bob.peer.confirm(b"h" * 32, errors)
     carry(alice, bob)
     assert alice.counters["packets_unasked"] == 2
-    alice.peer.expects_confirmations = True
+    alice.peer.send_messages(MESSAGES)
     bob.peer.confirm(b"h" * 32, errors)
     carry(alice, bob)
     assert alice.happened[-2:] == [Confirmed(b"h" * 32, errors), Confirmed(b"h" * 32, ())]
+
+
+def test_confirmations_of_more_than_was_sent_are_not_taken() -> None:
+    alice, bob = pair()
+    for _ in range(3):
+        alice.peer.send_messages(MESSAGES)
+    for number in range(5):
+        bob.peer.confirm(bytes([number]) * 32, ())
+    carry(alice, bob)
+    taken = [event.batch_hash[0] for event in alice.happened if isinstance(event, Confirmed)]
+    assert taken == [0, 0, 1, 1, 2, 2]
+    assert alice.counters["packets_unasked"] == 4
+
+
+def test_confirmations_may_be_turned_on_and_off() -> None:
+    alice, bob = pair()
+    alice.peer.send_messages(MESSAGES)
+    for confirming in (False, True):
+        bob.peer.update_status(waku.StatusOptions(confirmations=confirming))
+        bob.peer.confirm(bytes(32), ())
+        carry(alice, bob)
+        assert isinstance(alice.happened[-1], Confirmed) == confirming
+    assert alice.counters["packets_unasked"] == 2
 
 
 def test_what_is_known_comes_in_as_a_duplicate() -> None:

@@ -231,6 +231,24 @@ def test_the_rate_limits_of_a_peer_are_kept() -> None:
     assert bob.peer.settings.bytes_rate_limits == sizes
 
 
+def test_no_update_goes_out_before_the_status_of_the_peer() -> None:
+    """What changes meanwhile it is told as soon as its status is there."""
+    alice, bob, (shared,) = greeted()
+    for pow_ in (0.25, 0.125):
+        changed = bob.own.change(replace(OPTIONS, pow=pow_), ANY_POW)
+        assert changed == StatusOptions(pow=pow_)
+        bob.peer.update_status(changed)
+    assert bob.take() == b""
+    alice.connection.send(shared, Code.STATUS, PACKETS[Code.STATUS])
+    bob.receive(alice.take())
+    before = len(alice.events)
+    alice.receive(bob.take())
+    packets = [event for event in alice.events[before:] if isinstance(event, Packet)]
+    assert [packet.code for packet in packets] == [Code.STATUS_UPDATE] * 2
+    told = WakuDialect(1).decode_update(Code.STATUS_UPDATE, packets[1].payload)
+    assert told == StatusOptions(pow=0.125)
+
+
 def test_no_update_goes_out_before_our_status() -> None:
     alice = PeerSide(BOB.public_key)
     alice.take()

@@ -387,3 +387,4 @@ async def test_an_address_that_is_taken() -> None:
         second = HttpEndpoint(host, port, Access(), methods.counters, http=methods.dispatcher)
         with pytest.raises(OSError, match="address already in use"):
             await second.start()
+        assert second._runner.server is None, "it is cleaned up"

@@ -167,7 +167,10 @@ async def test_a_subscription_notifies_until_the_caller_leaves(tmp_path: Path) -
 
 
 @asynchronous
-async def test_a_caller_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
+async def test_a_caller_that_does_not_read_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.rpc.stream.WRITE_TIMEOUT", 0.1)
     async with listening(tmp_path) as fixture:
         reader, writer = await fixture.connect()
         pause(reader)

@@ -335,6 +335,8 @@ def test_calls_and_errors_are_counted() -> None:
     handle("{", methods)
     handle(f"[{request('test_echo', 1).decode()},1]", methods)
     assert methods.counters == {"rpc_requests": 4, "rpc_errors": 3}
+    handle(request("test_reject"), methods)
+    assert methods.counters == {"rpc_requests": 5, "rpc_errors": 4, "keys_full": 1}
 
 
 # Properties.

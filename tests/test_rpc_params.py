@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from wakumail.completion import MAX_FOREIGN_CURSOR
 from wakumail.enode import Enode
+from wakumail.envelope import MAX_TIME
 from wakumail.filters import MAX_FILTER_TOPICS
 from wakumail.keys import generate, node_id
 from wakumail.request import MAX_REQUEST_TOPICS
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
-from wakumail.rpc.params import MAX_UINT32, Fields
+from wakumail.rpc.params import Fields
 
 KEY = generate(os.urandom)
 POINT = KEY.public_key.format(compressed=False)
@@ -52,7 +53,7 @@ READERS = [
         (params.text, "päss\U0001f511", "päss\U0001f511"),
         (params.flag, False, False),
         (params.integer, 0, 0),
-        (params.integer, MAX_UINT32, MAX_UINT32),
+        (params.integer, MAX_TIME, MAX_TIME),
         (params.number, 0, 0.0),
         (params.number, 0.002, 0.002),
         (params.number, 10**300, 1e300),
@@ -90,11 +91,11 @@ def test_keys_are_read() -> None:
         (params.text, "\ud800", "field must be a string"),
         (params.flag, 1, "field must be true or false"),
         (params.flag, "true", "field must be true or false"),
-        (params.integer, -1, f"field must be an integer from 0 to {MAX_UINT32}"),
-        (params.integer, MAX_UINT32 + 1, f"field must be an integer from 0 to {MAX_UINT32}"),
-        (params.integer, 1.0, f"field must be an integer from 0 to {MAX_UINT32}"),
-        (params.integer, True, f"field must be an integer from 0 to {MAX_UINT32}"),
-        (params.integer, "1", f"field must be an integer from 0 to {MAX_UINT32}"),
+        (params.integer, -1, f"field must be an integer from 0 to {MAX_TIME}"),
+        (params.integer, MAX_TIME + 1, f"field must be an integer from 0 to {MAX_TIME}"),
+        (params.integer, 1.0, f"field must be an integer from 0 to {MAX_TIME}"),
+        (params.integer, True, f"field must be an integer from 0 to {MAX_TIME}"),
+        (params.integer, "1", f"field must be an integer from 0 to {MAX_TIME}"),
         (params.number, -0.1, "field must be a finite number, 0 or more"),
         (params.number, float("nan"), "field must be a finite number, 0 or more"),
         (params.number, float("inf"), "field must be a finite number, 0 or more"),

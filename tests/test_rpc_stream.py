@@ -198,21 +198,34 @@ async def test_what_cannot_be_understood_is_the_last() -> None:
 
 
 @asynchronous
-async def test_a_session_that_leaves_notifications_unread_is_ended() -> None:
+async def test_what_too_many_unread_notifications_leave_no_room_for_is_dropped() -> None:
     fixture = Fixture()
     fixture.wire.reading.clear()
     fixture.wire.put(request("test_subscribe"))
     await eventually(lambda: len(fixture.methods.sessions) == 1)
     message = "x" * (MAX_UNREAD // 10)
-    for _ in range(9):
+    for _ in range(9 + 4):
         notify(fixture.session, message)
-    await asyncio.sleep(0)
-    assert fixture.methods.counters["rpc_sessions_slow"] == 0
+    assert fixture.methods.counters["rpc_notifications_dropped"] == 4
+    fixture.wire.reading.set()
+    await eventually(lambda: len(fixture.wire.sent) == 1 + 9)
     notify(fixture.session, message)
-    await fixture.serving
-    assert fixture.session.slow
-    assert fixture.methods.counters["rpc_sessions_slow"] == 1
-    assert fixture.methods.ended == [fixture.session]
+    await eventually(lambda: len(fixture.wire.sent) == 1 + 10)
+    assert fixture.methods.counters["rpc_sessions_slow"] == 0
+    assert not fixture.session.slow
+
+
+@asynchronous
+async def test_a_notification_that_is_over_the_bound_alone_is_sent() -> None:
+    fixture = Fixture()
+    fixture.wire.reading.clear()
+    fixture.wire.put(request("test_subscribe"))
+    await eventually(lambda: len(fixture.methods.sessions) == 1)
+    for _ in range(2):
+        notify(fixture.session, "x" * MAX_UNREAD)
+    fixture.wire.reading.set()
+    await eventually(lambda: len(fixture.wire.sent) == 1 + 1)
+    assert fixture.methods.counters["rpc_notifications_dropped"] == 1
 
 
 @asynchronous
@@ -232,9 +245,10 @@ async def test_notifications_held_by_a_batch_have_the_same_bound() -> None:
     fixture.wire.put(b"[%b]" % request("test_wait"))
     await eventually(lambda: fixture.methods.waiting == 1)
     for _ in range(3):
-        notify(fixture.session, "x" * (MAX_UNREAD // 2))
-    await fixture.serving
-    assert fixture.session.slow
+        notify(fixture.session, "x" * (MAX_UNREAD // 3))
+    assert fixture.methods.counters["rpc_notifications_dropped"] == 1
+    fixture.methods.gate.set()
+    await eventually(lambda: len(fixture.wire.sent) == 1 + 2)
 
 
 @asynchronous

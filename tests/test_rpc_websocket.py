@@ -112,7 +112,8 @@ async def test_a_caller_that_vanishes() -> None:
 
 
 @asynchronous
-async def test_a_caller_that_does_not_read_is_cut_off() -> None:
+async def test_a_caller_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakumail.rpc.stream.WRITE_TIMEOUT", 0.1)
     async with listening() as fixture, fixture.connect() as socket:
         await exchange(socket, request("test_subscribe"))
         socket.transport.pause_reading()

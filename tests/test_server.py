@@ -1,5 +1,7 @@
 """The mailserver over real sockets, with peers under the test's control."""
 
+import asyncio
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +12,22 @@ import pytest
 from tests.envelopes import TTL, make, newest_first
 from tests.puppet import PASSWORD_KEY, Puppet, asynchronous, eventually, mailserver
 from wakumail import mail, rlp, waku
+from wakumail.bloom import bloom_of
+from wakumail.cli.build import node_config
 from wakumail.completion import ZERO_HASH, Completion
-from wakumail.connection import Packet
-from wakumail.devp2p import Capability
+from wakumail.config import Settings
+from wakumail.connection import Established, Packet
+from wakumail.counters import Counters
+from wakumail.devp2p import SHH6, Capability
 from wakumail.enode import Enode
-from wakumail.envelope import Envelope, make_envelope, parse
+from wakumail.envelope import Envelope, Rules, make_envelope, parse
 from wakumail.errors import ArchiveError
+from wakumail.history import MAX_WAITING_BYTES
+from wakumail.interest import EVERYTHING
 from wakumail.keccak import keccak256
+from wakumail.keys import generate
 from wakumail.mail import Form
-from wakumail.waku import Code
+from wakumail.waku import Code, StatusOptions, WakuDialect
 
 TOPICS = [b"abc" + bytes([number]) for number in range(4)]
 
@@ -63,12 +72,25 @@ async def answer(puppet: Puppet) -> tuple[list[Envelope], list[int], Completion,
 
 async def works(enode: Enode) -> None:
     """The server serves others."""
-    puppet = await Puppet.ready(enode)
+    puppet = await Puppet.ready(enode, options=StatusOptions(topic_interest=()))
     packet, request_id = build(topics=[b"none"])
     puppet.send(Code.P2P_REQUEST, packet)
     envelopes, _, completion, _ = await answer(puppet)
     assert (envelopes, completion) == ([], Completion(request_id))
     puppet.hang_up()
+
+
+def test_a_node_nobody_configured() -> None:
+    """As WAKU-USAGE has it ("Waku node configuration"), for all topics, in both versions."""
+    config = node_config(Settings(), generate(os.urandom), Counters())
+    assert config.connection.capabilities == (Capability("waku", 0), Capability("waku", 1))
+    assert config.options.pow == config.rules.min_pow <= 0.002
+    assert config.rules.min_pow_large <= 0.000002
+    assert config.rules.interest == EVERYTHING
+    assert config.options.interest is None
+    assert (config.options.light, config.options.confirmations) == (False, True)
+    bridge = node_config(Settings(shh=True), generate(os.urandom), Counters())
+    assert {*bridge.connection.capabilities} == {*config.connection.capabilities, SHH6}
 
 
 @asynchronous
@@ -114,6 +136,54 @@ async def test_confirmations_can_be_off(tmp_path: Path) -> None:
         await eventually(lambda: server.counters["envelopes_archived"] == 3)
         await works(enode)
         assert server.counters["messages_confirmed"] == 0
+
+
+@asynchronous
+async def test_an_envelope_over_its_limit_is_dropped_alone(tmp_path: Path) -> None:
+    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=1000)
+    async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        good = make(10, TOPICS, size=50)
+        assert await post(puppet, [*good[:5], *make(3, TOPICS, size=50_000), *good[5:]]) == []
+        assert server.counters["envelopes_too_large"] == 3
+        assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == 10
+
+
+@asynchronous
+async def test_a_raised_pow_is_told_and_demanded_a_little_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = sorted(make(40, TOPICS), key=lambda envelope: envelope.pow)
+        least = envelopes[30].pow
+        server.set_min_pow(least)
+        update = await puppet.packet(Code.STATUS_UPDATE)
+        told = WakuDialect(1).decode_update(Code.STATUS_UPDATE, update)
+        assert told == StatusOptions(pow=least)
+        assert await post(puppet, envelopes[:10]) == []
+        assert server.counters["envelopes_low_pow"] == 0
+        monkeypatch.setattr("wakumail.node.TOLERANCE", 0.0)
+        server.set_min_pow(least)
+        await eventually(lambda: server.node.status.rules.min_pow == least)
+        assert await post(puppet, envelopes[10:]) == []
+        good = 10 + sum(envelope.pow >= least for envelope in envelopes[10:])
+        assert server.counters["envelopes_low_pow"] == 40 - good
+        assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == good
+
+
+@asynchronous
+async def test_nothing_live_goes_to_a_peer_before_its_status(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        await post(await Puppet.ready(enode), make(5, TOPICS))
+        silent = await Puppet.dial(enode)
+        silent.waku = (await silent.until(Established)).capabilities[0]
+        assert (await silent.until(Packet)).code == Code.STATUS
+        options = StatusOptions(pow=0.0)
+        await (await Puppet.ready(enode, options=options)).packet(Code.MESSAGES)
+        assert server.counters["packets_relayed"] == 1
+        silent.send(Code.STATUS, WakuDialect(1).encode_status(options))
+        assert len(parse(await silent.packet(Code.MESSAGES))) == 5
 
 
 @pytest.mark.parametrize("form", Form)
@@ -166,6 +236,55 @@ async def test_packets_stay_below_their_limit(tmp_path: Path) -> None:
         assert sum(sizes) > sum(len(e.rlp) for e in envelopes)
 
 
+@pytest.mark.parametrize("form", [Form.R3, Form.R6])
+@asynchronous
+async def test_topics_win_over_the_bloom_and_no_topics_leave_it(tmp_path: Path, form: Form) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        all_topics = [bytes([number, 50 + number, 100 + number, 0]) for number in range(4)]
+        envelopes = make(40, all_topics)
+        await post(puppet, envelopes)
+        bloom = bloom_of(all_topics[3:])
+        for topics, wanted in ((all_topics[:2], all_topics[:2]), ([], all_topics[3:])):
+            puppet.send(Code.P2P_REQUEST, build(form, topics=topics, bloom=bloom)[0])
+            expected = newest_first([e for e in envelopes if e.topic in wanted])
+            assert (await answer(puppet))[0] == expected
+
+
+@pytest.mark.parametrize("form", [Form.R5, Form.R6])
+@asynchronous
+async def test_a_completion_is_the_list_of_the_specification(tmp_path: Path, form: Form) -> None:
+    """Request id, last hash and cursor; this is empty when there is no more."""
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = newest_first(make(10, TOPICS))
+        await post(puppet, envelopes)
+        request, cursor = build(form, topics=TOPICS, limit=6)[0], b""
+        for page in (envelopes[:6], envelopes[6:]):
+            puppet.send(Code.P2P_REQUEST, request)
+            got, _, completion, payload = await answer(puppet)
+            assert got == page
+            cursor = completion.cursor
+            assert rlp.decode(payload) == [keccak256(request), page[-1].hash, cursor]
+            assert bool(cursor) == (page[-1] is not envelopes[-1])
+            request = build(form, topics=TOPICS, cursor=cursor, limit=6)[0]
+
+
+@asynchronous
+async def test_requests_are_of_direct_peers_and_go_no_further(tmp_path: Path) -> None:
+    """One that was relayed is an envelope as any other, and a request is never relayed."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppet, other = await Puppet.ready(enode), await Puppet.ready(enode)
+        await post(puppet, make(3, TOPICS))
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert len((await answer(puppet))[0]) == 3
+        assert server.relay.pool.envelopes == server.counters["envelopes_received"] == 3
+        request = Envelope.decode(build(topics=TOPICS)[0])
+        assert await post(other, [request]) == []
+        assert server.counters["requests_received"] == 1
+        assert server.store.archive.contains(request.created, request.hash)
+
+
 @asynchronous
 async def test_only_the_requester_is_answered(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (_, enode):
@@ -193,6 +312,24 @@ async def test_requests_of_a_peer_run_in_order_and_some_wait(tmp_path: Path) -> 
         assert served == [request_id for _, request_id in requests[: len(served)]]
         assert {c.error for c in refused} == {"too many requests are waiting"}
         assert server.counters["requests_too_many_waiting"] == len(refused) >= 1
+
+
+@asynchronous
+async def test_large_requests_that_wait_are_few(tmp_path: Path) -> None:
+    """Whoever asks and does not read keeps no more of them here than one of the largest."""
+    async with mailserver(tmp_path) as (server, enode):
+        await Puppet.ready(enode)
+        (link,) = server.node.links.values()
+        await eventually(lambda: link.ready)
+        link.pause_writing()
+        assert server.history is not None
+        for size, waiting in ((100, 0), (MAX_WAITING_BYTES - 50, 1), (51, 1), (50, 2)):
+            server.history.request(link, bytes(size))
+            await asyncio.sleep(0)
+            assert len(server.history._waiting[link]) == waiting
+        assert server.counters["requests_too_many_waiting"] == 1
+        link.resume_writing()
+        await eventually(lambda: not server.history._waiting)  # type: ignore[union-attr]
 
 
 @asynchronous
@@ -295,6 +432,21 @@ async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
         assert (await answer(puppet))[0] == newest_first(first + second)
 
 
+@asynchronous
+async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        first, second = make(2, TOPICS)
+        refusing = FullDisk(server.store.archive)
+        server.store.archive = refusing  # type: ignore[assignment]
+        publishing = asyncio.ensure_future(server.publish(first.rlp))
+        await eventually(lambda: bool(server.store.degraded))
+        await server.publish(second.rlp)
+        assert not publishing.done()
+        server.store.archive = refusing.archive
+        await publishing
+        await eventually(lambda: server.counters["envelopes_archived"] == 2)
+
+
 class FullDisk:
     """An archive whose disk has no room: it reads, and refuses to write."""
 
@@ -305,3 +457,12 @@ class FullDisk:
 
     def append(self, batches: object) -> None:
         raise ArchiveError("no room")
+
+
+@asynchronous
+async def test_who_has_not_told_its_status_is_no_peer_yet(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        await Puppet.ready(enode)
+        await (await Puppet.dial(enode)).until(Established)
+        assert len(server.node.links) == 2
+        await eventually(lambda: len(server.node.peers) == 1)

@@ -128,7 +128,7 @@ def settings(packets: RateLimits = NO_LIMITS, sizes: RateLimits = NO_LIMITS) -> 
 def test_who_advertises_no_limits_is_sent_any_amount() -> None:
     pace = Pace(settings(), 0.0)
     for _ in range(100):
-        assert pace.allows(0.0)
+        assert pace.delay(0.0) == 0
         pace.spend(1 << 20, 0.0)
     assert pace.burst is None
 
@@ -137,16 +137,25 @@ def test_who_advertises_no_limits_is_sent_any_amount() -> None:
 def test_the_lower_limit_of_packets_is_kept(limits: RateLimits) -> None:
     pace = Pace(settings(packets=limits), 0.0)
     for _ in range(2):
-        assert pace.allows(0.0)
+        assert pace.delay(0.0) == 0
         pace.spend(1, 0.0)
-    assert not pace.allows(0.4)
-    assert pace.allows(0.5)
+    assert pace.delay(0.25) == 0.25
+    assert pace.delay(0.5) == 0
 
 
 def test_a_packet_over_the_limit_of_bytes_is_paid_for_later() -> None:
     pace = Pace(settings(sizes=RateLimits(0, 100, 0)), 0.0)
     assert pace.burst == 100
-    assert pace.allows(0.0)
+    assert pace.delay(0.0) == 0
     pace.spend(300, 0.0)
-    assert not pace.allows(1.9)
-    assert pace.allows(2.0)
+    assert pace.delay(0.5) == 1.5
+    assert pace.delay(2.0) == 0
+
+
+def test_both_limits_are_waited_for() -> None:
+    pace = Pace(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
+    pace.spend(300, 0.0)
+    assert pace.delay(0.0) == 2
+    pace = Pace(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
+    pace.spend(50, 0.0)
+    assert pace.delay(0.0) == 1

@@ -1,6 +1,7 @@
 """Whisper 6 against the text of EIP-627 and WHISPER-USAGE, and what Go and nim clients send."""
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.envelopes import make
 from tests.test_waku import items, options, pow_bits
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, bloom_of, covers
+from wakumail.envelope import Verdict
 from wakumail.errors import RlpError
 from wakumail.rlp import encode, join_list
 from wakumail.waku import (
@@ -185,12 +187,19 @@ ENVELOPES = make(3, [b"topi"])
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_history_may_be_a_list(count: int) -> None:
     sent = [envelope.rlp for envelope in ENVELOPES[:count]]
-    assert [envelope.rlp for envelope in SHH.decode_history(join_list(sent))] == sent
+    assert [envelope.rlp for envelope in SHH.decode_history(join_list(sent), 1000)] == sent
 
 
 def test_history_may_be_one_envelope() -> None:
-    (envelope,) = SHH.decode_history(ENVELOPES[0].rlp)
+    (envelope,) = SHH.decode_history(ENVELOPES[0].rlp, 1000)
     assert envelope == ENVELOPES[0]
+
+
+@pytest.mark.parametrize("pack", [lambda rlp: rlp, lambda rlp: join_list([rlp])])
+def test_history_is_measured(pack: Callable[[bytes], bytes]) -> None:
+    rlp = ENVELOPES[0].rlp
+    assert SHH.decode_history(pack(rlp), len(rlp)).accepted == 1
+    assert SHH.decode_history(pack(rlp), len(rlp) - 1).rejections == {Verdict.TOO_LARGE: 1}
 
 
 @pytest.mark.parametrize(
@@ -206,4 +215,4 @@ def test_history_may_be_one_envelope() -> None:
 )
 def test_malformed_history(payload: bytes) -> None:
     with pytest.raises(RlpError):
-        SHH.decode_history(payload)
+        SHH.decode_history(payload, 1000)
