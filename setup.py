@@ -51,6 +51,7 @@ setup(
     ext_modules=[
         kernel("keccak"),
         kernel("rlp"),
+        kernel("snappy"),
         kernel("bloom"),
         kernel("interest"),
         kernel("pow"),

@@ -49,11 +49,6 @@ def topic_bloom(bytes topic not None):
     return PyBytes_FromStringAndSize(<const char *> bits, sizeof(bits))
 
 
-def topic_bloom_spec(bytes topic not None):
-    """The 64-byte bloom of a 4-byte topic as 6/WAKU1 defines it; ValueError for other sizes."""
-    return bloom_of((topic,))
-
-
 def bloom_of(object topics):
     """The 64-byte bloom that asks for all of the 4-byte `topics`, whichever form the server tests.
 

@@ -12,7 +12,7 @@ from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp
 cdef enum:
     ACCEPTED = 0
     DUPLICATE = 8           # the other verdicts stand in envelope.pyx
-    HASH_BLOCK = 64         # messages hashed together: enough to fill all lanes
+    HASH_BLOCK = 256        # messages hashed together: a packet beside its first 127 envelopes
 
 
 cdef struct envelope_record:
@@ -29,7 +29,9 @@ cdef struct envelope_record:
 
 cdef class Batch:
     cdef readonly bytes raw                 # the bytes that the records point into
+    cdef readonly bytes hash                # Keccak-256 of those, or empty: nobody asked for it
     cdef const uint8_t *data                # of raw; lives as long as this object
+    cdef size_t size                        # bytes of raw
     cdef envelope_record *records           # in the order of the packet, dropped ones too
     cdef Py_ssize_t count                   # of records
     cdef Py_ssize_t room                    # records that fit into the memory at hand
@@ -99,8 +101,9 @@ cdef inline rlp_status read_envelope(const uint8_t **cursor, const uint8_t *end,
 
 
 cdef struct pending_hash:
-    envelope_record *record
-    size_t proven_size      # bytes of the list that is proven; 0: the envelope's hash is asked for
+    uint8_t *hash           # where it goes; NULL: it is a proof of work
+    envelope_record *record # whose proof
+    size_t proven_size      # bytes of the list that is proven
     uint8_t[5] header       # of that list
     uint8_t[8] nonce
 
@@ -112,14 +115,13 @@ cdef struct hash_queue:
     uint8_t[HASH_BLOCK * 32] digests
 
 
-cdef inline void ask_hash(hash_queue *queue, const uint8_t *data,
-                          envelope_record *record) noexcept nogil:
+cdef inline void ask_hash(hash_queue *queue, const uint8_t *data, size_t size,
+                          uint8_t *hash) noexcept nogil:
     cdef keccak_message *message = &queue.messages[queue.count]
     memset(message, 0, sizeof(message[0]))
-    message.part[0] = data + record.offset
-    message.size[0] = record.size
-    queue.pending[queue.count].record = record
-    queue.pending[queue.count].proven_size = 0
+    message.part[0] = data
+    message.size[0] = size
+    queue.pending[queue.count].hash = hash
     queue.count += 1
 
 
@@ -141,6 +143,7 @@ cdef inline void ask_pow(hash_queue *queue, const uint8_t *data,
     message.size[1] = fields.proven_size
     message.part[2] = pending.nonce
     message.size[2] = sizeof(pending.nonce)
+    pending.hash = NULL
     pending.record = record
     pending.proven_size = message.size[0] + message.size[1]
     queue.count += 1

@@ -9,6 +9,7 @@ expiry - ttl modulo 2^32. For its proof of work see pow.pxd.
 from enum import IntEnum
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -25,6 +26,7 @@ from wakumail.errors import RlpError
 from wakumail.interest import EVERYTHING
 from wakumail.rlp import encode
 
+MAX_TIME = 0xFFFFFFFF           # the last Unix second that an envelope can name
 FUTURE_TOLERANCE = 10           # seconds that a creation time may lie ahead
 EXPIRY_GRACE = 10               # seconds after the expiry in which an envelope is still taken
 VERY_OLD_AGE = 20               # seconds after the expiry from which the sender is told
@@ -41,6 +43,7 @@ cdef enum:
     EXPIRED = 1, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC
     VERDICTS = DUPLICATE + 1
     FIRST_ROOM = 16             # records of a new batch
+    MAX_BOUNDS = 64             # of sizes that are counted apart
 
 
 class Verdict(IntEnum):
@@ -79,6 +82,11 @@ cdef class Rules:
         self.min_pow_large = min_pow_large
         self.max_envelope_size = max_envelope_size
         self.interest = interest
+
+    def replace(self, **changes):
+        """The same rules, but for the named ones."""
+        names = ("min_pow", "min_pow_large", "max_envelope_size", "interest")
+        return Rules(**({name: getattr(self, name) for name in names} | changes))
 
     cdef uint32_t verdict_unhashed(self, const envelope_record *record,
                                    uint64_t now) noexcept nogil:
@@ -157,11 +165,12 @@ cdef class Envelope:
 cdef class Batch:
     """The envelopes of one packet, in its order, with what was judged of each.
 
-    raw: the packet; accepted: how many were; accepted_size: the bytes of their RLP.
+    raw: the packet; hash: its Keccak-256, empty unless `judge` was asked for it; accepted: how many
+    were; accepted_size: the bytes of their RLP.
     """
 
     def __cinit__(self):
-        self.raw = b""
+        self.raw = self.hash = b""
 
     def __dealloc__(self):
         free(self.records)
@@ -214,16 +223,24 @@ cdef class Batch:
     def sizes(self, tuple bounds not None):
         """How many accepted envelopes have each size: one count more than `bounds`.
 
-        bounds: ascending, in bytes of RLP. A count is of the sizes up to its bound and over the
-        one before; the last is of those over all.
+        bounds: ascending, in bytes of RLP, MAX_BOUNDS at most. A count is of the sizes up to its
+        bound and over the one before; the last is of those over all.
         """
-        cdef list counts = []
-        cdef Py_ssize_t below = 0, reached
-        for bound in bounds:
-            reached = accepted_up_to(self, bound)
-            counts.append(reached - below)
-            below = reached
-        return [*counts, self.accepted - below]
+        cdef uint64_t[MAX_BOUNDS] limits
+        cdef Py_ssize_t[MAX_BOUNDS + 1] counts
+        cdef Py_ssize_t index, i, count = len(bounds)
+        if count > MAX_BOUNDS:
+            raise ValueError(f"more than {MAX_BOUNDS} bounds")
+        for i in range(count):
+            limits[i] = bounds[i]
+        memset(counts, 0, sizeof(counts))
+        for index in range(self.count):
+            if self.records[index].verdict == ACCEPTED:
+                i = 0
+                while i < count and self.records[index].size > limits[i]:
+                    i += 1
+                counts[i] += 1
+        return [counts[i] for i in range(count + 1)]
 
     def topic_sizes(self):
         """The (envelopes, bytes of their RLP) of each topic, whatever was judged of them."""
@@ -234,13 +251,6 @@ cdef class Batch:
             envelopes, size = totals.get(topic, (0, 0))
             totals[topic] = envelopes + 1, size + self.records[index].size
         return {topic.to_bytes(TOPIC_SIZE, "big"): total for topic, total in totals.items()}
-
-
-cdef Py_ssize_t accepted_up_to(Batch batch, uint64_t size) noexcept nogil:
-    cdef Py_ssize_t index, count = 0
-    for index in range(batch.count):
-        count += batch.records[index].verdict == ACCEPTED and batch.records[index].size <= size
-    return count
 
 
 cdef bint is_hashed(uint32_t verdict) noexcept nogil:
@@ -285,6 +295,7 @@ cdef Batch new_batch(bytes raw):
     if len(raw) > UINT32_MAX:
         raise ValueError("a batch is at most 2^32 - 1 bytes")
     batch.raw = raw
+    batch.size = len(raw)
     batch.data = <const uint8_t *> PyBytes_AS_STRING(raw)
     return batch
 
@@ -315,8 +326,9 @@ cdef int append(Batch batch, const envelope_fields *fields) except -1 nogil:
     return 0
 
 
-cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end) except -1 nogil:
-    """A record for each of the envelopes that stand one after another up to `end`."""
+cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
+                      Py_ssize_t most=PY_SSIZE_T_MAX) except -1 nogil:
+    """A record for each of the envelopes up to `end`, one after another; there may be `most`."""
     cdef envelope_fields fields
     cdef rlp_status status
     while at < end:
@@ -324,6 +336,9 @@ cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end) except
         if status != RLP_OK:
             with gil:
                 raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
+        if batch.count == most:
+            with gil:
+                raise RlpError(f"more than {most} envelopes")
         append(batch, &fields)
     if batch.count:
         resize(batch, batch.count)
@@ -332,79 +347,83 @@ cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end) except
 
 cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
     """Hash all that was asked for, and empty the queue."""
-    cdef size_t i
-    cdef uint64_t ttl
+    cdef pending_hash *pending
     cdef envelope_record *record
+    cdef uint64_t ttl
+    cdef size_t i
     keccak256_many(queue.messages, queue.count, queue.digests)
     for i in range(queue.count):
-        record = queue.pending[i].record
-        if not queue.pending[i].proven_size:
-            memcpy(record.hash, queue.digests + 32 * i, 32)
+        pending = &queue.pending[i]
+        if pending.hash != NULL:
+            memcpy(pending.hash, queue.digests + 32 * i, 32)
             continue
+        record = pending.record
         ttl = record.ttl
         if rules is not None and record.created > now:
             # The deployed code lets the work of an envelope from the future count for less.
             ttl += record.created - now + 1
-        record.pow = pow_of(leading_zeros(queue.digests + 32 * i),
-                            queue.pending[i].proven_size, ttl)
-        if rules is not None and not rules.enough(record):
-            record.verdict = LOW_POW
+        record.pow = pow_of(leading_zeros(queue.digests + 32 * i), pending.proven_size, ttl)
     queue.count = 0
 
 
-cdef void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """All verdicts but the last two, and the hashes of what is told or looked at further.
+cdef void look_over(Batch batch, Rules rules, uint64_t now, uint8_t *packet_hash) noexcept nogil:
+    """All verdicts but the last two, and all hashes; without rules everything is accepted.
 
-    Without rules everything is accepted.
+    They are asked for together, the proofs of work of what is known too: while one lane is busy
+    with the packet, the others are done with all that is short.
     """
     cdef hash_queue queue
     cdef envelope_record *record
     cdef Py_ssize_t i
     queue.count = 0
+    if packet_hash != NULL:
+        ask_hash(&queue, batch.data, batch.size, packet_hash)
     for i in range(batch.count):
         record = &batch.records[i]
         if rules is not None:
             record.verdict = rules.verdict_unhashed(record, now)
-        if is_hashed(record.verdict):
-            ask_hash(&queue, batch.data, record)
-        if queue.count == HASH_BLOCK:
+        if queue.count + 2 > HASH_BLOCK:
             settle(&queue, rules, now)
-    settle(&queue, rules, now)
-
-
-cdef void drop_known(Batch batch, KnownHashes known) noexcept:
-    """With the GIL: while this thread has it, no other changes `known`."""
-    cdef envelope_record *record
-    cdef Py_ssize_t i
-    for i in range(batch.count):
-        record = &batch.records[i]
-        if record.verdict == ACCEPTED and known.has(record.hash):
-            record.verdict = DUPLICATE
-
-
-cdef void prove(Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """The proofs of work of what is still accepted, and how much that is after them."""
-    cdef hash_queue queue
-    cdef envelope_record *record
-    cdef Py_ssize_t i
-    queue.count = 0
-    for i in range(batch.count):
-        record = &batch.records[i]
+        if is_hashed(record.verdict):
+            ask_hash(&queue, batch.data + record.offset, record.size, record.hash)
         if record.verdict == ACCEPTED:
             ask_pow(&queue, batch.data, record)
-        if queue.count == HASH_BLOCK:
-            settle(&queue, rules, now)
     settle(&queue, rules, now)
+
+
+cdef void conclude(Batch batch, Rules rules, KnownHashes known) noexcept:
+    """The last two verdicts, and what is accepted then. With the GIL: so nobody changes `known`."""
+    cdef envelope_record *record
+    cdef Py_ssize_t i
     for i in range(batch.count):
-        if batch.records[i].verdict == ACCEPTED:
+        record = &batch.records[i]
+        if record.verdict != ACCEPTED:
+            continue
+        if known is not None and known.has(record.hash):
+            record.verdict = DUPLICATE
+        elif rules is not None and not rules.enough(record):
+            record.verdict = LOW_POW
+        else:
             batch.accepted += 1
-            batch.accepted_size += batch.records[i].size
+            batch.accepted_size += record.size
 
 
-cdef Batch read_packet(bytes packet, Rules rules, uint64_t now, KnownHashes known):
+cdef void drop_larger(Batch batch, uint32_t size) noexcept nogil:
+    """Of a batch of which all is accepted."""
+    cdef Py_ssize_t i
+    for i in range(batch.count):
+        if batch.records[i].size > size:
+            batch.records[i].verdict = TOO_LARGE
+            batch.accepted -= 1
+            batch.accepted_size -= batch.records[i].size
+
+
+cdef Batch read_packet(bytes packet, Rules rules, uint64_t now, KnownHashes known, bint hashed):
     cdef Batch batch = new_batch(packet)
     cdef const uint8_t *at = batch.data
     cdef const uint8_t *end = at + len(packet)
+    cdef uint8_t *packet_hash = NULL
+    cdef Py_ssize_t most = PY_SSIZE_T_MAX if rules is None else MAX_ENVELOPES
     cdef rlp_item whole
     cdef rlp_status status = rlp_next(&at, end, &whole)
     if status == RLP_OK and not whole.is_list:
@@ -413,33 +432,33 @@ cdef Batch read_packet(bytes packet, Rules rules, uint64_t now, KnownHashes know
         status = RLP_WRONG_SIZE
     if status != RLP_OK:
         raise RlpError(f"packet of envelopes: {rlp_reason(status)}")
+    if hashed:
+        batch.hash = PyBytes_FromStringAndSize(NULL, 32)
+        packet_hash = <uint8_t *> PyBytes_AS_STRING(batch.hash)
     with nogil:
-        read_records(batch, whole.data, end)
-    if rules is not None and batch.count > MAX_ENVELOPES:
-        raise RlpError(f"more than {MAX_ENVELOPES} envelopes")
-    with nogil:
-        look_over(batch, rules, now)
-    if known is not None:
-        drop_known(batch, known)
-    with nogil:
-        prove(batch, rules, now)
+        read_records(batch, whole.data, end, most)
+        look_over(batch, rules, now, packet_hash)
+    conclude(batch, rules, known)
     return batch
 
 
-def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes known=None):
+def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes known=None, *,
+          bint hashed=False):
     """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
 
     now: Unix seconds. known: what has these envelopes already; of those that it has, the proof of
-    work is not looked at again. RlpError when there are more than MAX_ENVELOPES, or when the
-    packet or any envelope in it is malformed: it is to be ignored whole. ValueError for a packet
-    of 2^32 bytes or more.
+    work is not looked at again. hashed: whether Batch.hash is wanted. RlpError when there are more
+    than MAX_ENVELOPES, or when the packet or any envelope in it is malformed: it is to be ignored
+    whole. ValueError for a packet of 2^32 bytes or more.
     """
-    return read_packet(packet, rules, now, known)
+    return read_packet(packet, rules, now, known, hashed)
 
 
-def parse(bytes packet not None):
-    """As `judge`, but every envelope is accepted, whatever its age, size and proof of work."""
-    return read_packet(packet, None, 0, None)
+def parse(bytes packet not None, *, uint32_t max_envelope_size=UINT32_MAX):
+    """As `judge`, but all is accepted that is not over `max_envelope_size`, in bytes of RLP."""
+    cdef Batch batch = read_packet(packet, None, 0, None, False)
+    drop_larger(batch, max_envelope_size)
+    return batch
 
 
 def parse_stream(bytes data not None, *, bint final):
@@ -468,8 +487,8 @@ def parse_stream(bytes data not None, *, bint final):
         raise RlpError(f"envelope at byte {start - batch.data}: {rlp_reason(status)}")
     with nogil:
         read_records(batch, batch.data, end)
-        look_over(batch, None, 0)
-        prove(batch, None, 0)
+        look_over(batch, None, 0, NULL)
+    conclude(batch, None, None)
     return batch, end - batch.data
 
 

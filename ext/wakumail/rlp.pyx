@@ -139,6 +139,8 @@ cdef bytes encode_string(object data):
 
 
 cdef bytes encode_item(object item, Py_ssize_t depth):
+    if isinstance(item, (list, tuple)):
+        return encode_list(item, depth)
     if isinstance(item, int):
         if item < 0:
             raise ValueError("RLP has no negative integers")
@@ -147,9 +149,13 @@ cdef bytes encode_item(object item, Py_ssize_t depth):
         return encode_string(item)
     if isinstance(item, str) or not isinstance(item, Sequence):
         raise TypeError(f"no RLP form for {type(item).__name__}")
+    return encode_list(item, depth)
+
+
+cdef bytes encode_list(object items, Py_ssize_t depth):
     if depth <= 0:
         raise ValueError(f"lists are nested deeper than {depth_limit}")
-    return join_list([encode_item(child, depth - 1) for child in item])
+    return join_list([encode_item(child, depth - 1) for child in items])
 
 
 def encode(object item):

@@ -1,16 +1,19 @@
 """The answer to one request for history, as the client takes it in: bounded by what was asked."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wakumail.bloom import covers
 from wakumail.completion import Completion
 from wakumail.envelope import Batch, Envelope
 from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
-from wakumail.filters import ReceivedMessage
-from wakumail.opening import Key, open_envelopes
+from wakumail.interest import Interest
+from wakumail.opening import Key, ReceivedMessage, open_envelopes
 from wakumail.request import MAX_LIMIT
+
+ANSWER_TIMEOUT = 30.0
+"""Seconds without a packet of the answer after which a request is given up, unless told otherwise
+(Status clients use 30)."""
 
 MAX_PAGE_BYTES = 256 << 20
 """Envelope bytes that the answer to one request may have."""
@@ -41,7 +44,8 @@ class HistoryPage:
     messages: tuple[ReceivedMessage | None, ...]
     """What the given keys opened: one for each envelope, None where no key did."""
     foreign: int
-    """How many envelopes were dropped because the request did not ask for them."""
+    """How many envelopes were dropped because the request did not ask for them, or they are
+    larger than any node takes."""
     request_id: bytes
     last_hash: bytes
     cursor: bytes
@@ -58,13 +62,12 @@ class Wanted:
     bloom: bytes = b""
     limit: int = MAX_LIMIT
 
-    def matches(self, envelope: Envelope) -> bool:
-        """Whether this envelope was asked for."""
-        if not self.lower <= envelope.created <= self.upper:
-            return False
-        if self.topics:
-            return envelope.topic in self.topics
-        return not self.bloom or covers(self.bloom, envelope.topic)
+    def select(self, batch: Batch) -> Iterator[Envelope]:
+        """The envelopes in a batch that were asked for."""
+        interest = Interest(topics=self.topics or None, bloom=self.bloom or None)
+        for envelope in map(batch.__getitem__, batch.select(interest)):
+            if self.lower <= envelope.created <= self.upper:
+                yield envelope
 
 
 class Answer:
@@ -98,7 +101,7 @@ class Answer:
 
     async def page(self, completion: Completion, keys: Sequence[Key]) -> HistoryPage:
         """What came, less what was not asked for, opened with `keys`."""
-        wanted = tuple(e for batch in self._batches for e in batch if self._wanted.matches(e))
+        wanted = tuple(e for batch in self._batches for e in self._wanted.select(batch))
         return HistoryPage(
             wanted,
             await open_envelopes(wanted, keys),

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 
 from wakumail import mail
 from wakumail.answer import (
+    ANSWER_TIMEOUT,
     Answer,
     HistoryPage,
     Overdelivery,
@@ -33,7 +34,7 @@ from wakumail.keys import PrivateKey, generate, public_key
 from wakumail.link import Link, describe
 from wakumail.mail import Completion, Form
 from wakumail.message import DEFAULT_PASSWORD, symmetric_key
-from wakumail.node import Node, NodeConfig
+from wakumail.node import DIAL_TIMEOUT, Node, NodeConfig
 from wakumail.opening import Key
 from wakumail.peer import (
     Confirmed,
@@ -42,13 +43,12 @@ from wakumail.peer import (
     HistoryDelivered,
     Ready,
 )
-from wakumail.posting import Posted, Poster
+from wakumail.posting import Posted, Poster, Withheld
 from wakumail.version import CLIENT_ID
 from wakumail.waku import StatusOptions
 
 __all__ = [
     "ANSWER_TIMEOUT",
-    "CONNECT_TIMEOUT",
     "MAX_EMPTY_PAGES",
     "AnswerTimeout",
     "HistoryPage",
@@ -58,15 +58,9 @@ __all__ = [
     "Posted",
     "RequestRefused",
     "Wanted",
+    "Withheld",
     "connect",
 ]
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds from the first SYN to the peer's status, or the client's timeout where that is less."""
-
-ANSWER_TIMEOUT = 30.0
-"""Seconds without an envelope after which a request is given up (Status clients use 30), or for
-the confirmations of what was posted; unless the client is told otherwise."""
 
 MAX_EMPTY_PAGES = 100
 """Pages in a row without an envelope that was asked for, but with a cursor."""
@@ -102,7 +96,7 @@ class MailPeer:
 
     async def open(self) -> None:
         """Connect, exchange hello and status."""
-        seconds = min(CONNECT_TIMEOUT, self.answer_timeout)
+        seconds = min(DIAL_TIMEOUT, self.answer_timeout)
         try:
             async with asyncio.timeout(seconds):
                 await self._node.dial(self.enode)
@@ -218,7 +212,9 @@ class MailPeer:
     async def post(self, envelopes: Sequence[bytes]) -> Posted:
         """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any.
 
-        AnswerTimeout or PeerGone when they do not come.
+        What the peer must not be sent is withheld: what has expired, has less PoW or another topic
+        than it asks for. RlpError for what is no envelope, AnswerTimeout or PeerGone when the
+        confirmations do not come.
         """
         return await self._poster.post(envelopes, self.answer_timeout)
 

@@ -15,9 +15,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-
-import cramjam
-from cramjam import snappy
+from typing import NamedTuple
 
 from wakumail import rlp
 from wakumail.devp2p import (
@@ -50,6 +48,7 @@ from wakumail.errors import (
 from wakumail.frame import MAX_FRAME, FrameCodec
 from wakumail.handshake import MAX_HANDSHAKE_PACKET, Initiator, packet_size, respond
 from wakumail.keys import PrivateKey, PublicKey, Random, node_id
+from wakumail.snappy import inflate, store_prefix
 
 MAX_MESSAGE_ID_SIZE = 5
 """Bytes of an RLP integer of 32 bits."""
@@ -119,8 +118,7 @@ class Established:
     capabilities: tuple[Shared, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A packet of a shared capability: `code` counts from its offset, `payload` is inflated."""
 
     capability: Shared
@@ -152,6 +150,10 @@ class State(Enum):
     GREETING = auto()
     ESTABLISHED = auto()
     CLOSED = auto()
+
+
+READING = (State.GREETING, State.ESTABLISHED)
+"""Where frames are taken as they come."""
 
 
 class Connection:
@@ -237,7 +239,7 @@ class Connection:
         should neither pull nor read while its own queues, or what it has to write, are too long.
         """
         try:
-            while not self._events and self._state in (State.GREETING, State.ESTABLISHED):
+            while not self._events and self._state in READING:
                 frame = self._codec.next_frame()
                 if frame is None:
                     self._check_greeting()
@@ -265,9 +267,9 @@ class Connection:
         ValueError for a code that the capability has not, or a payload that fits in no frame;
         RuntimeError before Established.
         """
-        if self._state is State.CLOSED:
-            return
         if self._state is not State.ESTABLISHED:
+            if self._state is State.CLOSED:
+                return
             raise RuntimeError("no packet may be sent before Established")
         if not 0 <= code < capability.length:
             raise ValueError(f"{capability.name} has no code {code}")
@@ -285,11 +287,6 @@ class Connection:
         """What is to be written now; asking takes it out."""
         data, self._outbox = self._outbox, []
         return data
-
-    @property
-    def pending_size(self) -> int:
-        """Bytes that data_to_send would give."""
-        return sum(map(len, self._outbox))
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -359,11 +356,7 @@ class Connection:
 
     def _on_frame(self, frame: memoryview) -> None:
         """`frame` is a message id and the data that belongs to it."""
-        try:
-            item, size = rlp.decode_prefix(frame[:MAX_MESSAGE_ID_SIZE])
-            message_id = rlp.as_int(item)
-        except RlpError as error:
-            raise PacketError(f"a packet without a message id: {error}") from error
+        message_id, size = read_message_id(frame)
         data = frame[size:]
         if message_id == Code.DISCONNECT:
             self._close(Closed(self._read_reason(data), by_peer=True))
@@ -399,8 +392,10 @@ class Connection:
             self._write(Code.PONG, EMPTY_LIST)
 
     def _on_packet(self, message_id: int, data: memoryview) -> None:
-        shared = next((one for one in self._shared if message_id in one.message_ids), None)
-        if shared is None:
+        for shared in self._shared:
+            if shared.offset <= message_id < shared.offset + shared.length:
+                break
+        else:
             raise ProtocolError(f"message {message_id} belongs to no shared capability")
         payload = self._inflate(data, self._config.max_packet)
         self._events.append(Packet(shared, message_id - shared.offset, payload))
@@ -413,23 +408,19 @@ class Connection:
 
     def _inflate(self, data: memoryview, limit: int) -> bytes:
         """The data of a packet, copied out; its size is checked before anything is made."""
-        if not self._snappy:
-            if len(data) > limit:
-                raise PacketTooLarge(f"a packet of {len(data)} bytes")
-            return bytes(data)
-        try:
-            size = snappy.decompress_raw_len(data)
-            if size > limit:
-                raise PacketTooLarge(f"a packet of {size} bytes")
-            return bytes(snappy.decompress_raw(data))
-        except cramjam.DecompressionError as error:
-            raise PacketError(f"a packet that does not inflate: {error}") from error
+        if self._snappy:
+            return inflate(data, limit)
+        if len(data) > limit:
+            raise PacketTooLarge(f"a packet of {len(data)} bytes")
+        return bytes(data)
 
     # -- the end of it ----------------------------------------------------------------------------
 
     def _write(self, message_id: int, data: bytes) -> None:
-        packed = snappy.compress_raw(data) if self._snappy else data
-        self._outbox.append(self._codec.encode(packed, rlp.encode(message_id)))
+        prefix = rlp.encode(message_id)
+        if self._snappy:
+            prefix += store_prefix(len(data))
+        self._outbox.append(self._codec.encode(data, prefix))
 
     def _end(self, reason: DisconnectReason, error: ProtocolError | None) -> None:
         if self._state is State.CLOSED:
@@ -441,3 +432,14 @@ class Connection:
     def _close(self, closed: Closed) -> None:
         self._state = State.CLOSED
         self._events.append(closed)
+
+
+def read_message_id(frame: memoryview) -> tuple[int, int]:
+    """The message id that a frame begins with, and the bytes it takes; PacketError."""
+    if 0 < frame[0] < 0x80:  # its own RLP, and what everybody sends
+        return frame[0], 1
+    try:
+        item, size = rlp.decode_prefix(frame[:MAX_MESSAGE_ID_SIZE])
+        return rlp.as_int(item), size
+    except RlpError as error:
+        raise PacketError(f"a packet without a message id: {error}") from error

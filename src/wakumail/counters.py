@@ -8,7 +8,7 @@ from wakumail.envelope import Verdict
 COUNTERS: Mapping[str, str] = {
     # connections
     "connections_accepted": "TCP connections taken",
-    "connections_crowded_out": "closed: had the most handshakes in progress, or unfinished frames",
+    "connections_crowded_out": "closed: had the most handshakes, unfinished frames or peers",
     "connections_refused_self": "refused: the peer has our own node key",
     "connections_refused_duplicate": "refused: a peer of that identity is connected already",
     "connections_refused_full": "refused: as many peers as allowed",
@@ -28,11 +28,13 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_received": "envelopes in Messages packets, before any judgement",
     "envelopes_archived": "envelopes committed to the archive",
     "envelopes_archived_before": "envelopes that the archive had already",
+    "envelopes_followed": "envelopes that another worker has taken, relayed here too",
     "envelopes_published": "envelopes of our own, posted through the RPC API",
     "packets_relayed": "Messages packets sent to peers",
     "bytes_relayed": "bytes of those, before compression",
     "confirmations_received": "Batch Acks and Message Responses for what was relayed",
     "history_received": "envelopes in P2P Messages packets of trusted peers",
+    "history_too_large": "of those: over --max-envelope, dropped",
     "history_unasked_excess": "of those: more than may come unasked, dropped",
     "history_answered": "requests to trusted mailservers that were answered",
     "history_refused": "requests to trusted mailservers that were answered with an error",
@@ -52,8 +54,10 @@ COUNTERS: Mapping[str, str] = {
     "filters_overflowed": "messages dropped: too many wait for a filter's polls",
     "messages_opened": "messages handed to a filter",
     "rpc_requests": "calls of the RPC API",
+    "rpc_errors": "answers of the RPC API that are errors",
     "rpc_sessions_refused": "RPC connections closed at once: too many are open",
     "rpc_sessions_slow": "RPC connections closed: the caller does not read",
+    "rpc_notifications_dropped": "notifications dropped: the caller has left too many unread",
     "canaries": "requests of the server to itself, for /health",
     "canaries_failed": "of those: not answered",
     # requests

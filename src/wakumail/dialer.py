@@ -9,12 +9,9 @@ from wakumail.counters import Counters
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone
 from wakumail.link import Link
-from wakumail.node import Node
+from wakumail.node import DIAL_TIMEOUT, Node
 
 log = logging.getLogger(__name__)
-
-DIAL_TIMEOUT = 10.0
-"""Seconds from the first SYN to the peer's status."""
 
 MAX_DIALS = 16
 """Dials in progress at most, however many peers are named."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from wakumail.keys import public_key
 
+MAX_PORT = 0xFFFF
+
 _URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?discport=([0-9]{1,5}))?")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
@@ -30,9 +32,9 @@ class Enode:
     def __post_init__(self) -> None:
         public_key(self.node_id)
         _check_host(self.host)
-        if not 1 <= self.port <= 0xFFFF:
+        if not 1 <= self.port <= MAX_PORT:
             raise ValueError(f"{self.port} is no TCP port")
-        if not 0 <= self.discport <= 0xFFFF:
+        if not 0 <= self.discport <= MAX_PORT:
             raise ValueError(f"{self.discport} is no UDP port")
 
     @classmethod

@@ -6,6 +6,7 @@ these.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import add
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """From half a millisecond, where an archive answers from memory, to when Status clients give up."""
@@ -38,6 +39,5 @@ class Histogram:
         """Add many values at once: how many fell to each bound, and the sum of all."""
         if len(counts) != len(self.counts):
             raise ValueError(f"{len(counts)} counts for {len(self.counts)} buckets")
-        for bucket, count in enumerate(counts):
-            self.counts[bucket] += count
+        self.counts[:] = map(add, self.counts, counts)
         self.sum += total

@@ -15,11 +15,14 @@ from wakumail.histograms import ANSWER_BYTES, SECONDS, Histogram
 from wakumail.limits import RateLimiter
 from wakumail.link import Link
 from wakumail.mail import Dialect, Request, RequestKeys, RequestPolicy
-from wakumail.request import RequestError
+from wakumail.request import RequestError, RequestFormError
 from wakumail.store import Store
 from wakumail.traffic import host_of
 
 log = logging.getLogger(__name__)
+
+MAX_WAITING_BYTES = mail.MAX_REQUEST_SIZE
+"""Bytes of requests of one peer that may wait for their turn: usual ones have some hundred."""
 
 
 class TooManyRequests(RequestError):
@@ -71,7 +74,7 @@ class History:
         self.read_seconds = Histogram(SECONDS)
         """How long a page takes to read."""
         self.send_seconds = Histogram(SECONDS)
-        """How long it takes until the peer wants the next page."""
+        """How long it takes until the peer takes the next page."""
         self._max_packet = max_packet
         self._store = store
         self._counters = counters
@@ -89,16 +92,24 @@ class History:
         """Queue a request behind those of the same peer; one task at a time answers a peer."""
         self._counters.add("requests_received")
         waiting = self._waiting.get(link)
-        if waiting is None:
+        if len(packet) > mail.MAX_REQUEST_SIZE:
+            # At once: in the queue it would take its memory for as long as the peer reads slowly.
+            text = f"a request of more than {mail.MAX_REQUEST_SIZE} bytes"
+            self._refuse(link, RequestFormError(text, mail.identify(packet)))
+        elif waiting is None:
             self._waiting[link] = deque((packet,))
             task = asyncio.get_running_loop().create_task(self._answer_all(link))
             self._answering.add(task)
             task.add_done_callback(self._answered)
-        elif len(waiting) < self.config.max_waiting:
+        elif self._has_room(waiting, packet):
             waiting.append(packet)
         else:
             refusal = TooManyRequests("too many requests are waiting", mail.identify(packet))
             self._refuse(link, refusal)
+
+    def _has_room(self, waiting: deque[bytes], packet: bytes) -> bool:
+        size = sum(map(len, waiting)) + len(packet)
+        return len(waiting) < self.config.max_waiting and size <= MAX_WAITING_BYTES
 
     def leave(self, link: Link) -> None:
         """Forget what a peer that is gone was waiting for."""
@@ -113,8 +124,9 @@ class History:
         """Answer the requests of one peer in the order in which they came."""
         try:
             while waiting := self._waiting.get(link):
-                await self._answer(link, waiting.popleft())
-                await self._drain(link)
+                packet = waiting.popleft()
+                await link.turn()
+                await self._answer(link, packet)
         except PeerGone:
             self._counters.add("requests_abandoned")
         finally:
@@ -157,7 +169,7 @@ class History:
                     query,
                     position,
                     limit=remaining if request.batch else min(remaining, 1),
-                    max_bytes=self._max_packet,
+                    max_bytes=min(self._max_packet, link.pace.burst or self._max_packet),
                 )
             except ArchiveError as error:
                 log.error("a request failed: %s", error)
@@ -169,22 +181,19 @@ class History:
             if page.count:
                 size += len(page.packet)
                 last_hash = page.last_hash
+                link.pace.spend(len(page.packet), asyncio.get_running_loop().time())
                 link.peer.deliver_history(page.packet)
                 self._counters.add("envelopes_delivered", page.count)
                 self._counters.add("bytes_delivered", len(page.packet))
             if page.state is PageState.EXHAUSTED:
                 position = b""
             elif page.state is PageState.PAUSED or remaining:
-                await self._drain(link)
+                began = time.monotonic()
+                await link.turn()
+                self.send_seconds.add(time.monotonic() - began)
                 continue
             self.answer_bytes.add(size)
             return Completion(request.request_id, last_hash, position)
-
-    async def _drain(self, link: Link) -> None:
-        """Wait until the peer wants more."""
-        began = time.monotonic()
-        await link.drain()
-        self.send_seconds.add(time.monotonic() - began)
 
     def _count_query(self, request: Request) -> None:
         kind = "topics" if request.topics else "bloom"

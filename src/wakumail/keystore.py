@@ -1,8 +1,8 @@
 """The keys that a node holds for those who use it, in memory only (9/WAKU-RPC, "Methods")."""
 
 from wakumail.errors import WakumailError
-from wakumail.keys import PrivateKey, Random, generate, private_key
-from wakumail.message import KEY_SIZE
+from wakumail.keys import PrivateKey, Random, generate
+from wakumail.message import KEY_SIZE, checked_key
 
 ID_SIZE = 32
 """Bytes of a key's id, which is written as twice as many hexadecimal digits."""
@@ -38,11 +38,13 @@ class KeyStore:
 
     def new_key_pair(self) -> str:
         """Make a key pair; its id. KeysFull."""
-        return self._keep_private(generate(self._random))
+        return self.add_private_key(generate(self._random))
 
-    def add_private_key(self, secret: bytes) -> str:
-        """Keep the key pair of 32 bytes; its id. ValueError when they are no key, KeysFull."""
-        return self._keep_private(private_key(secret))
+    def add_private_key(self, key: PrivateKey) -> str:
+        """Keep a key pair; its id. KeysFull."""
+        key_id = self._new_id()
+        self._private[key_id] = key
+        return key_id
 
     def has_key_pair(self, key_id: str) -> bool:
         """Whether a key pair has this id."""
@@ -63,13 +65,14 @@ class KeyStore:
 
     def new_symmetric_key(self) -> str:
         """Make a symmetric key; its id. KeysFull."""
-        return self._keep_symmetric(self._random(KEY_SIZE))
+        return self.add_symmetric_key(self._random(KEY_SIZE))
 
     def add_symmetric_key(self, key: bytes) -> str:
         """Keep a key of KEY_SIZE bytes; its id. ValueError for another size, KeysFull."""
-        if len(key) != KEY_SIZE:
-            raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(key)}")
-        return self._keep_symmetric(key)
+        checked_key(key)
+        key_id = self._new_id()
+        self._symmetric[key_id] = key
+        return key_id
 
     def has_symmetric_key(self, key_id: str) -> bool:
         """Whether a symmetric key has this id."""
@@ -87,16 +90,6 @@ class KeyStore:
         return self._symmetric.pop(key_id, None) is not None
 
     # -- both ---------------------------------------------------------------------------------
-
-    def _keep_private(self, key: PrivateKey) -> str:
-        key_id = self._new_id()
-        self._private[key_id] = key
-        return key_id
-
-    def _keep_symmetric(self, key: bytes) -> str:
-        key_id = self._new_id()
-        self._symmetric[key_id] = key
-        return key_id
 
     def _new_id(self) -> str:
         if len(self._private) + len(self._symmetric) >= MAX_KEYS:

@@ -30,6 +30,10 @@ class TokenBucket:
         self._time = now
         return self._tokens >= amount
 
+    def delay(self, amount: float, now: float) -> float:
+        """Seconds from `now` until `amount` tokens are there."""
+        return 0.0 if self.holds(amount, now) else (amount - self._tokens) / self._rate
+
     def take(self, amount: float, now: float) -> bool:
         """Take `amount` tokens, or none when there are fewer."""
         if not self.holds(amount, now):
@@ -46,20 +50,14 @@ class TokenBucket:
 class RateLimiter:
     """A token bucket for each key: a peer id, an address.
 
-    A `rate` of 0 sets no limit. `burst` is `rate` unless given, and 1 at least. At most `max_keys`
+    A `rate` of 0 sets no limit. `burst` is `rate` unless given, and 1 at least. At most MAX_KEYS
     are remembered: the one that was idle longest makes room, and begins anew when it comes back.
     """
 
-    def __init__(
-        self, rate: float, burst: float | None = None, *, max_keys: int = MAX_KEYS
-    ) -> None:
+    def __init__(self, rate: float, burst: float | None = None) -> None:
         self._rate = rate
         self._burst = max(1.0, rate) if burst is None else burst
-        self._max_keys = max_keys
         self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
 
     def take(self, keys: Iterable[Hashable], now: float, amount: float = 1.0) -> bool:
         """Take `amount` from the buckets of all `keys`, or from none when one has too little."""
@@ -73,7 +71,7 @@ class RateLimiter:
     def _bucket(self, key: Hashable, now: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            if len(self._buckets) >= self._max_keys:
+            if len(self._buckets) >= MAX_KEYS:
                 self._buckets.popitem(last=False)
             bucket = self._buckets[key] = TokenBucket(self._rate, self._burst, now)
         self._buckets.move_to_end(key)

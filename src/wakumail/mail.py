@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from wakumail.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, bloom_of
 from wakumail.completion import CURSOR_SIZE, Completion, Dialect, pack_cursor
-from wakumail.envelope import Envelope, make_envelope
+from wakumail.envelope import MAX_TIME, Envelope, make_envelope
 from wakumail.errors import MessageError, RlpError
 from wakumail.keccak import keccak256
 from wakumail.keys import PrivateKey, PublicKey, Random
@@ -25,7 +25,6 @@ from wakumail.request import (
     FIELDS,
     MAX_LIMIT,
     MAX_REQUEST_TOPICS,
-    MAX_TIME,
     UPPER_MARGIN,
     Form,
     Request,

@@ -76,6 +76,16 @@ def symmetric_key(password: str) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password.encode(), b"", KEY_ROUNDS, KEY_SIZE)
 
 
+def checked_key(key: bytes) -> bytes:
+    """`key`, a symmetric one; ValueError when it has not KEY_SIZE bytes.
+
+    The cipher would take shorter ones, for lesser kinds of AES.
+    """
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(key)}")
+    return key
+
+
 def seal(
     payload: bytes,
     *,
@@ -102,7 +112,7 @@ def seal(
         plain += sign(sign_with, keccak256(plain))
     if isinstance(key, PublicKey):
         return ecies.encrypt(key, plain, random)
-    return _encrypt(_checked(key), plain, random(NONCE_SIZE))
+    return _encrypt(checked_key(key), plain, random(NONCE_SIZE))
 
 
 def open_message(data: bytes, key: bytes | PrivateKey) -> Message:
@@ -112,14 +122,7 @@ def open_message(data: bytes, key: bytes | PrivateKey) -> Message:
             return _parse(ecies.decrypt(key, data))
         except EciesError as error:
             raise MessageError(str(error)) from error
-    return _parse(_decrypt(_checked(key), data))
-
-
-def _checked(key: bytes) -> bytes:
-    """`key`, which must be one of AES-256: the cipher would take shorter ones for lesser AES."""
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(key)}")
-    return key
+    return _parse(_decrypt(checked_key(key), data))
 
 
 def _encrypt(key: bytes, plain: bytes, nonce: bytes) -> bytes:

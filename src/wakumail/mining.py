@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from wakumail.envelope import Envelope, make_envelope
+from wakumail.envelope import MAX_TIME, Envelope, make_envelope
 from wakumail.errors import WakumailError
 from wakumail.keys import PrivateKey, PublicKey, Random
 from wakumail.message import seal
@@ -15,14 +15,14 @@ from wakumail.pow import mine as mine_slice
 
 T = TypeVar("T")
 
+DEFAULT_TTL = 50
+"""Seconds that a message lives when its poster does not say (geth)."""
+
 SLICE = 1 << 17
 """Nonces that a search tries, some 40 ms, before it lets others use its thread."""
 
 MINERS = 2
 """Threads that all searches share."""
-
-MAX_EXPIRY = 0xFFFFFFFF
-"""The last Unix second that an envelope can name."""
 
 _miners = ThreadPoolExecutor(MINERS, "miner")
 
@@ -69,10 +69,10 @@ async def compose(
     """An envelope around `payload`, created `now` (Unix seconds), sealed and mined as asked.
 
     ValueError as message.seal and pow.mine and for a `ttl` (seconds) that ends after
-    MAX_EXPIRY, PowNotReached as `mine`.
+    MAX_TIME, PowNotReached as `mine`.
     """
-    if not 0 < ttl <= MAX_EXPIRY - now:
-        raise ValueError(f"a ttl is from 1 to {MAX_EXPIRY - now} seconds, not {ttl}")
+    if not 0 < ttl <= MAX_TIME - now:
+        raise ValueError(f"a ttl is from 1 to {MAX_TIME - now} seconds, not {ttl}")
     expiry = now + ttl
     data = await _in_thread(
         partial(seal, payload, key=key, sign_with=sign_with, padding=padding, random=random)

@@ -7,6 +7,7 @@ or from whom is trusted. What differs between the capabilities is in their diale
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wakumail import waku
 from wakumail.completion import Completion
@@ -14,7 +15,6 @@ from wakumail.connection import Authenticated, Closed, Connection, Established, 
 from wakumail.devp2p import SHH6, Capability, Hello, Shared
 from wakumail.envelope import Batch, judge
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
-from wakumail.keccak import keccak256
 from wakumail.limits import TokenBucket
 from wakumail.status import OwnStatus
 from wakumail.waku import Code, PeerSettings, StatusError, StatusOptions, WakuDialect
@@ -92,8 +92,7 @@ class SettingsChanged:
     """A status update has changed the peer's settings."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnvelopesReceived:
+class EnvelopesReceived(NamedTuple):
     """A Messages packet, judged; `batch_hash` is of its raw payload, empty if nobody confirms."""
 
     batch: Batch
@@ -109,7 +108,7 @@ class HistoryRequested:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDelivered:
-    """A P2P Messages packet of a peer that we trust."""
+    """A P2P Messages packet of a peer that we trust; only the sizes of envelopes are judged."""
 
     batch: Batch
 
@@ -167,8 +166,6 @@ class Peer:
         """Whether p2p messages are taken also when no request of ours is open."""
         self.expects_history = False
         """Whether a request of ours is open."""
-        self.expects_confirmations = False
-        """Whether we have sent envelopes and want to know what became of them."""
         self._own = own
         self._count = count
         self._gate = gate
@@ -176,6 +173,10 @@ class Peer:
         self._dialect: Dialect
         self._status_deadline: float | None = None
         self._ready = False
+        self._unconfirmed = {Code.BATCH_ACK: 0, Code.MESSAGE_RESPONSE: 0}
+        """How many of each may still come for what we have sent."""
+        self._untold: list[StatusOptions] = []
+        """Changes of our status since we told it, while we wait for the peer's."""
         self._updates: TokenBucket
         self._unasked_envelopes: TokenBucket
         self._unasked_bytes: TokenBucket
@@ -215,9 +216,13 @@ class Peer:
     def update_status(self, changed: StatusOptions) -> None:
         """Tell the peer what OwnStatus.change has answered, if it heard our status already.
 
-        When we have become a light node as the peer is, this is the end of the connection.
+        Before its own status comes we say nothing else (6/WAKU1, "Status"): it is told then. When
+        we have become a light node as the peer is, this is the end of the connection.
         """
         if self._shared is None:
+            return
+        if not self._ready:
+            self._untold.append(changed)
             return
         for code, payload in self._dialect.encode_update(changed):
             self._send(code, payload)
@@ -226,6 +231,8 @@ class Peer:
 
     def send_messages(self, packet: bytes) -> None:
         """Send a Messages packet: an RLP list of envelopes."""
+        for code in self._unconfirmed:
+            self._unconfirmed[code] += 1
         self._send(Code.MESSAGES, packet)
 
     def confirm(self, batch_hash: bytes, errors: tuple[waku.EnvelopeError, ...]) -> None:
@@ -256,7 +263,7 @@ class Peer:
         match event:
             case Packet(capability, code, payload):
                 self._gate(code, len(payload))
-                if capability == self._shared:
+                if capability is self._shared:
                     return self._on_packet(code, payload, now, unix_time)
                 self._count("packets_unasked")
             case Established(hello, capabilities):
@@ -300,7 +307,7 @@ class Peer:
             case Code.P2P_MESSAGE | Code.P2P_REQUEST_COMPLETE:
                 return self._on_history(code, payload, now)
             case Code.BATCH_ACK | Code.MESSAGE_RESPONSE:
-                return self._on_confirmation(code, payload)
+                return self._on_confirmation(Code(code), payload)
             case _:
                 self._count("packets_unknown")
         return None
@@ -315,6 +322,9 @@ class Peer:
         if self._are_both_light():
             raise LightNodesMet("both are light nodes")
         self._ready = True
+        for changed in self._untold:
+            self.update_status(changed)
+        self._untold.clear()
         return Ready(self.hello, self.name)
 
     def _on_status_update(self, code: int, payload: bytes, now: float) -> Event | None:
@@ -336,16 +346,18 @@ class Peer:
     def _on_messages(self, payload: bytes, unix_time: int) -> Event | None:
         own = self._own
         try:
-            batch = judge(payload, own.rules, unix_time, own.known)
+            hashed = bool(own.options.confirmations)
+            batch = judge(payload, own.rules, unix_time, own.known, hashed=hashed)
         except RlpError:
             self._count("packets_messages_malformed")
             return None
-        return EnvelopesReceived(batch, keccak256(payload) if own.options.confirmations else b"")
+        return EnvelopesReceived(batch, batch.hash)
 
-    def _on_confirmation(self, code: int, payload: bytes) -> Event | None:
-        if not self.expects_confirmations:
+    def _on_confirmation(self, code: Code, payload: bytes) -> Event | None:
+        if not (self._unconfirmed[code] and self.settings.confirmations):
             self._count("packets_unasked")
             return None
+        self._unconfirmed[code] -= 1
         if code == Code.BATCH_ACK:
             return Confirmed(waku.decode_batch_ack(payload), ())
         return Confirmed(*waku.decode_message_response(payload))
@@ -368,6 +380,7 @@ class Peer:
         if code == Code.P2P_REQUEST_COMPLETE:
             return HistoryCompleted(Completion.decode(payload))
         try:
-            return HistoryDelivered(self._dialect.decode_history(payload))
+            limit = self._own.rules.max_envelope_size
+            return HistoryDelivered(self._dialect.decode_history(payload, limit))
         except RlpError as error:
             raise HistoryMalformed(f"malformed p2p messages: {error}") from error

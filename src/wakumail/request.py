@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from wakumail.completion import Dialect
+from wakumail.envelope import MAX_TIME
 from wakumail.errors import WakumailError
 
 MAX_LIMIT = 1000
@@ -15,9 +16,6 @@ MAX_REQUEST_TOPICS = 1000
 
 UPPER_MARGIN = 60
 """Seconds from now to the upper end of a request that names none."""
-
-MAX_TIME = 0xFFFFFFFF
-"""The last Unix second that an envelope can name."""
 
 AFTER_ALL = MAX_TIME + 1
 """Unix seconds behind all creation times."""

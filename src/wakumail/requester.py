@@ -12,15 +12,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from wakumail import mail
+from wakumail.answer import ANSWER_TIMEOUT
 from wakumail.completion import Completion
 from wakumail.counters import Counters
 from wakumail.errors import WakumailError
 from wakumail.keys import PrivateKey, public_key
 from wakumail.link import Link
 from wakumail.request import Form
-
-ANSWER_TIMEOUT = 30.0
-"""Seconds without a packet of the answer after which a request is given up."""
 
 MAX_OPEN = 100
 """Requests to one mailserver that may be open."""

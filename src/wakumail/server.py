@@ -10,7 +10,9 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from wakumail import waku
 from wakumail.counters import Counters
@@ -21,6 +23,7 @@ from wakumail.errors import PeerGone, WakumailError
 from wakumail.filters import Filters
 from wakumail.histograms import ENVELOPE_BYTES, Histogram
 from wakumail.history import History, MailConfig
+from wakumail.interest import EVERYTHING
 from wakumail.keys import node_id
 from wakumail.keystore import KeyStore
 from wakumail.link import Link
@@ -50,6 +53,10 @@ VERDICT_TEXTS = {
     Verdict.FROM_FUTURE: "envelope from future",
 }
 """The texts of status-go, for the errors of a Message Response."""
+
+
+LIVE = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=(1 << 32) - 1)
+"""Nothing but the time counts against what has been judged before."""
 
 
 class PublishRefused(WakumailError):
@@ -93,6 +100,8 @@ class Server:
         self.envelope_bytes = Histogram(ENVELOPE_BYTES)
         """Sizes of the envelopes that were good and new."""
         self.requester = Requester(config.node.connection.node_key, counters)
+        self.on_unarchived: Callable[[Batch], None] | None = None
+        """Called with what is good and new, where there is no archive to find it in."""
         self.history: History | None = None
         self.rules = config.node.rules
         """What we take; the peers' envelopes are judged by `node.status.rules`, which is slower."""
@@ -135,23 +144,12 @@ class Server:
 
     def set_min_pow(self, min_pow: float) -> None:
         """Take only envelopes of this PoW from now on; ValueError for less than 0."""
-        rules = Rules(
-            min_pow=min_pow,
-            min_pow_large=min_pow / LARGE_POW_RATIO,
-            max_envelope_size=self.rules.max_envelope_size,
-            interest=self.rules.interest,
-        )
+        rules = self.rules.replace(min_pow=min_pow, min_pow_large=min_pow / LARGE_POW_RATIO)
         self._change(replace(self.node.status.options, pow=min_pow), rules)
 
     def set_max_envelope_size(self, size: int) -> None:
         """Take and publish only envelopes of so many bytes from now on."""
-        rules = Rules(
-            min_pow=self.rules.min_pow,
-            min_pow_large=self.rules.min_pow_large,
-            max_envelope_size=size,
-            interest=self.rules.interest,
-        )
-        self._change(self.node.status.options, rules)
+        self._change(self.node.status.options, self.rules.replace(max_envelope_size=size))
 
     def _change(self, options: waku.StatusOptions, rules: Rules) -> None:
         self.rules = rules
@@ -163,11 +161,7 @@ class Server:
         Returns when it is in the archive too, if there is one that takes writes. PublishRefused
         when our own rules, but for the topics that we want, refuse it.
         """
-        rules = Rules(
-            min_pow=self.rules.min_pow,
-            min_pow_large=self.rules.min_pow_large,
-            max_envelope_size=self.rules.max_envelope_size,
-        )
+        rules = self.rules.replace(interest=EVERYTHING)
         batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
         if batch.verdict(0) is Verdict.DUPLICATE:
             return
@@ -176,10 +170,20 @@ class Server:
         self.relay.take(batch, None)
         self.filters.offer(batch, p2p=False)
         self.counters.add("envelopes_published")
+        if self.on_unarchived is not None:
+            self.on_unarchived(batch)
         if self.store is not None and not self.store.full:
             archived = asyncio.Event()
             self.store.put(batch, archived.set)
-            await archived.wait()
+            if not self.store.degraded:
+                await archived.wait()
+
+    def relay_committed(self, packet: bytes) -> None:
+        """Relay an RLP list of what another process of this server has taken; RlpError."""
+        batch = judge(packet, LIVE, int(time.time()), self.relay.pool)
+        self.relay.take(batch, None)
+        self.counters.add("envelopes_followed", batch.accepted)
+        self.filters.offer(batch, p2p=False)
 
     def send_direct(self, identity: bytes, envelope: bytes) -> None:
         """Send an envelope (its RLP) to one connected peer, as a P2P Message; else PeerGone."""
@@ -205,13 +209,13 @@ class Server:
                 self.history.request(link, packet)
             case HistoryDelivered(batch):
                 self.counters.add("history_received", len(batch))
+                self.counters.add("history_too_large", len(batch) - batch.accepted)
                 self.requester.heard(link)
                 self.filters.offer(batch, p2p=True)
             case HistoryCompleted(completion):
                 self.requester.completed(link, completion)
             case Ready(hello):
                 log.debug("peer %s: %s, %s", link.address, hello.client_id, link.peer.name)
-                link.peer.expects_confirmations = link.peer.settings.confirmations
                 self.relay.join(link)
             case SettingsChanged():
                 self.relay.wishes_changed(link)
@@ -239,8 +243,9 @@ class Server:
         if not shed:
             self.relay.take(batch, link)
         self.counters.add("envelopes_received", len(batch))
-        for verdict, count in batch.rejections.items():
-            self.counters.add(f"envelopes_{verdict.name.lower()}", count)
+        if batch.accepted < len(batch):
+            for verdict, count in batch.rejections.items():
+                self.counters.add(f"envelopes_{verdict.name.lower()}", count)
         if shed:
             # Not confirmed, so the sender knows; to wait would keep requests from being read.
             self.counters.add("envelopes_shed", batch.accepted)
@@ -249,9 +254,11 @@ class Server:
             self.envelope_bytes.add_counts(batch.sizes(ENVELOPE_BYTES), batch.accepted_size)
             self.filters.offer(batch, p2p=False)
         if store is not None:
-            store.put(batch, lambda: self._confirm(link, batch, batch_hash))
+            store.put(batch, partial(self._confirm, link, batch, batch_hash))
             if store.full and not store.degraded:
                 self.node.hold(link)
+        elif self.on_unarchived is not None:
+            self.on_unarchived(batch)
 
     def _confirm(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
         """Tell the peer: what was good of this batch is on disk."""
@@ -262,7 +269,7 @@ class Server:
             for envelope_hash, verdict in batch.errors
         )
         link.peer.confirm(batch_hash, errors)
-        link.flush()
+        link.flush_soon()
         self.counters.add("messages_confirmed")
 
     def _resume(self) -> None:

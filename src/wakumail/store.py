@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -29,7 +30,7 @@ from wakumail.request import AFTER_ALL
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_BYTES = 64 << 20
+MAX_QUEUED_BYTES = 32 << 20
 """Bytes of memory that may wait for their commit; above it the store asks for a pause."""
 
 BATCH_COST, ENVELOPE_COST = 1024, 80
@@ -66,7 +67,9 @@ RETENTION_INTERVAL = 10.0
 """Seconds between two looks for what is to be pruned, while nothing is."""
 
 Done = Callable[[], None]
-Entry = tuple[Batch, Done]
+Turn = AbstractContextManager[object]
+Entry = tuple[Batch, int, Done]
+"""What waits for its commit, and the bytes of memory that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,16 @@ class Store:
         counters: Counters,
         durability: Durability = Durability.COMMIT,
         retention: Retention = Retention(),
+        turn: Turn | None = None,
     ) -> None:
+        """`turn` is held for each commit, where several processes commit to the archive."""
         self.archive = archive
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
         self.on_room: Callable[[], None] | None = None
         """Called on the loop when a full queue has room again, or the disk refuses writes."""
+        self.on_commit: Callable[[Appended], None] | None = None
+        """Called on the loop after each commit, before it is reported to those who wait for it."""
         self.on_broken: Callable[[], None] | None = None
         """Called on the loop when the writer has died of an error of ours."""
         self.commit_seconds = Histogram(SECONDS)
@@ -110,6 +117,7 @@ class Store:
         self._counters = counters
         self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
         self._retention = retention
+        self._turn: Turn = turn or nullcontext()
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(READERS, "archive-reader")
@@ -149,11 +157,13 @@ class Store:
         if not batch.accepted and not self._queued_bytes:
             done()
             return
-        with self._changed:
-            self._queue.append((batch, done))
-            self._queued_bytes += cost(batch)
-            self._was_full |= self.full
-            self._changed.notify()
+        size = cost(batch)
+        self._queue.append((batch, size, done))
+        self._queued_bytes += size
+        self._was_full |= self.full
+        if len(self._queue) == 1 or self.full:  # else the writer was told before
+            with self._changed:
+                self._changed.notify()
 
     async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
         """The next slice of an answer, read in another thread (see Archive.page)."""
@@ -163,6 +173,10 @@ class Store:
                 query, position, limit=limit, max_bytes=max_bytes, budget=SLICE_ENTRIES
             ),
         )
+
+    def retain(self, retention: Retention) -> None:
+        """Keep so much from now on: one of those who share an archive deletes for all."""
+        self._retention = retention
 
     async def close(self) -> None:
         """Commit what is queued, end the threads and close the archive."""
@@ -180,25 +194,32 @@ class Store:
         try:
             while not self._closing or self._queue:
                 self._prune_if_due()
-                entries = self._take()
-                if entries and not self._commit(entries):
+                self._wait()
+                with self._turn:
+                    entries = self._take()
+                    done = not entries or self._commit(entries)
+                if not done and not self._retry(entries):
                     return
         except Exception:
             self._loop.call_soon_threadsafe(self._broke)
             raise
 
-    def _take(self) -> list[Entry]:
-        """Take as many entries as one commit holds; none when it is time to close or to prune."""
+    def _wait(self) -> None:
+        """Wait for what is to be committed, or until it is time to close or to prune."""
         with self._changed:
             idle = self._next_prune - time.monotonic()
             if self._changed.wait_for(lambda: self._queue or self._closing, max(0.0, idle)):
                 due = self._last_commit + self._interval
                 self._changed.wait_for(lambda: self.full or self._closing, due - time.monotonic())
+
+    def _take(self) -> list[Entry]:
+        """Take as many entries as one commit holds."""
+        with self._changed:
             entries: list[Entry] = []
             size = 0
             while self._queue and size < MAX_COMMIT_BYTES:
                 entries.append(self._queue.popleft())
-                size += cost(entries[-1][0])
+                size += entries[-1][1]
             return entries
 
     def _prune_if_due(self) -> None:
@@ -231,23 +252,28 @@ class Store:
         return pruned.more
 
     def _commit(self, entries: list[Entry]) -> bool:
+        """Append; whether the disk took it."""
+        self._last_commit = time.monotonic()
+        try:
+            appended = self.archive.append([batch for batch, _, _ in entries])
+        except ArchiveError as error:
+            self._loop.call_soon_threadsafe(self._failed, str(error))
+            return False
+        seconds = time.monotonic() - self._last_commit
+        self._loop.call_soon_threadsafe(self._committed, entries, appended, seconds)
+        return True
+
+    def _retry(self, entries: list[Entry]) -> bool:
         """Append until the disk takes it; False when the store closes before it does."""
-        batches = [batch for batch, _ in entries]
         while True:
-            self._last_commit = time.monotonic()
-            try:
-                appended = self.archive.append(batches)
-            except ArchiveError as error:
-                self._loop.call_soon_threadsafe(self._failed, str(error))
-            else:
-                seconds = time.monotonic() - self._last_commit
-                self._loop.call_soon_threadsafe(self._committed, entries, appended, seconds)
-                return True
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, timeout=RETRY_INTERVAL):
                     log.error("closing with envelopes that the disk refused; none was confirmed")
                     return False
             self._prune_if_due()  # it may make the room that is missing
+            with self._turn:
+                if self._commit(entries):
+                    return True
 
     # -- on the loop --------------------------------------------------------------------------
 
@@ -259,6 +285,8 @@ class Store:
         self._counters.add("commits")
         self._counters.add("envelopes_archived", appended.stored)
         self._counters.add("envelopes_archived_before", appended.duplicates)
+        if self.on_commit is not None:
+            self.on_commit(appended)
         self._reporting += 1
         self._reported.clear()
         self._report(iter(entries))
@@ -266,15 +294,14 @@ class Store:
     def _report(self, entries: Iterator[Entry]) -> None:
         """Say what is done, some at a time; what is said no longer takes memory."""
         some = list(islice(entries, REPORTS))
-        for _, done in some:
+        for _, _, done in some:
             try:
                 done()
             except Exception:
                 log.exception("a batch is on disk, but could not be confirmed")
-        with self._changed:
-            self._queued_bytes -= sum(cost(batch) for batch, _ in some)
-            has_room = self._was_full and not self.full
-            self._was_full &= not has_room
+        self._queued_bytes -= sum(size for _, size, _ in some)
+        has_room = self._was_full and not self.full
+        self._was_full &= not has_room
         if has_room and self.on_room is not None:
             self.on_room()
         if some:

@@ -137,10 +137,12 @@ class Pace:
         self.burst = sizes or None
         """Bytes that one packet should not exceed; None for any number."""
 
-    def allows(self, now: float) -> bool:
-        """Whether the peer takes one more packet."""
-        enough = self._packets is None or self._packets.holds(1, now)
-        return enough and (self._sizes is None or self._sizes.holds(0, now))
+    def delay(self, now: float) -> float:
+        """Seconds until the peer takes one more packet; 0 when it does now."""
+        return max(
+            0.0 if self._packets is None else self._packets.delay(1, now),
+            0.0 if self._sizes is None else self._sizes.delay(0, now),
+        )
 
     def spend(self, size: int, now: float) -> None:
         """A packet of `size` bytes is sent; a larger one than allowed is paid for later."""

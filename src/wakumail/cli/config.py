@@ -6,7 +6,7 @@ import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Iterator
 
-from wakumail.cli.options import Subparsers, add_json, open_dump, print_json
+from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
 from wakumail.config import SETTINGS, ConfigError, Loaded, load
 from wakumail.config.layers import FILE_VARIABLE
 from wakumail.config.setting import Setting, plain
@@ -75,7 +75,7 @@ def add_import(actions: Subparsers) -> None:
 
 def import_(arguments: argparse.Namespace) -> int:
     """Translate; what is left out is said in the file and on stderr."""
-    with open_dump(arguments.file, "rb") as file:
+    with open_binary(arguments.file, "rb") as file:
         try:
             translation = Translation(file.read())
         except ValueError as error:

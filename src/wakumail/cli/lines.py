@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from wakumail.envelope import Envelope
-from wakumail.filters import ReceivedMessage
 from wakumail.keys import node_id
+from wakumail.opening import ReceivedMessage
 from wakumail.text import printable
 
 SIGNER_DIGITS = 16
@@ -25,7 +25,7 @@ def line(envelope: Envelope, message: ReceivedMessage | None) -> str:
     size = len(envelope.rlp)
     words = [utc(envelope.created), envelope.topic.hex(), envelope.hash.hex(), str(size)]
     if message is not None:
-        words += [_signer(message), _text(message.payload)]
+        words += [_signer(message), _shown(message.payload)]
     return " ".join(words)
 
 
@@ -41,12 +41,9 @@ def entry(envelope: Envelope) -> dict[str, Any]:
 
 def message_entry(message: ReceivedMessage) -> dict[str, Any]:
     """A message, with its envelope; `text` is None when the payload is none."""
-    try:
-        text: str | None = message.payload.decode()
-    except UnicodeDecodeError:
-        text = None
     signer = None if message.signer is None else node_id(message.signer)
-    return entry(message.envelope) | {"signer": signer, "payload": message.payload, "text": text}
+    payload = message.payload
+    return entry(message.envelope) | {"signer": signer, "payload": payload, "text": _text(payload)}
 
 
 def _signer(message: ReceivedMessage) -> str:
@@ -55,9 +52,14 @@ def _signer(message: ReceivedMessage) -> str:
     return node_id(message.signer).hex()[:SIGNER_DIGITS] + "…"
 
 
-def _text(payload: bytes) -> str:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
+def _shown(payload: bytes) -> str:
+    if _text(payload) is None:
         return "0x" + payload[:MAX_BINARY].hex() + ("…" if len(payload) > MAX_BINARY else "")
     return printable(payload)
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None

@@ -15,38 +15,14 @@ MAX_KEY_FILE = 2 * KEY_SIZE + 2
 def add_message_keys(parser: argparse.ArgumentParser) -> None:
     """What opens the messages in envelopes."""
     group = parser.add_argument_group("messages", "what opens them; each may be given again")
-    group.add_argument(
-        "--chat",
-        dest="chats",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a public chat: asks for its topic and opens with its key",
-    )
-    group.add_argument(
-        "--message-password",
-        dest="message_passwords",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="open with the key of a password",
-    )
-    group.add_argument(
-        "--message-key-file",
-        dest="message_key_files",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="open with the symmetric key in a file, 64 hex digits",
-    )
-    group.add_argument(
-        "--private-key-file",
-        dest="private_key_files",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="open with the private key in a file, 64 hex digits",
-    )
+    for flag, metavar, text in (
+        ("--chat", "NAME", "a public chat: asks for its topic and opens with its key"),
+        ("--message-password", "TEXT", "open with the key of a password"),
+        ("--message-key-file", "FILE", "open with the symmetric key in a file, 64 hex digits"),
+        ("--private-key-file", "FILE", "open with the private key in a file, 64 hex digits"),
+    ):
+        dest = f"{flag.removeprefix('--').replace('-', '_')}s"
+        group.add_argument(flag, dest=dest, action="append", default=[], metavar=metavar, help=text)
 
 
 def load_message_keys(arguments: argparse.Namespace) -> list[Key]:

@@ -102,7 +102,7 @@ def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
 
 
 @contextlib.contextmanager
-def open_dump(name: str, mode: str) -> Iterator[BinaryIO]:
+def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
     """The file of that name, or standard input or output for `-`."""
     if name == "-":
         yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer

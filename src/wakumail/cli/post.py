@@ -13,22 +13,27 @@ from wakumail.cli.options import (
     add_enode,
     add_json,
     counted,
-    open_dump,
+    open_binary,
+    option,
     parse_amount,
-    parse_hex,
     parse_topic,
     print_json,
     progress,
 )
 from wakumail.client import connect
+from wakumail.config.values import hexadecimal
 from wakumail.dump import read_dump
-from wakumail.keys import PublicKey, load_node_key, public_key
+from wakumail.envelope import Verdict
+from wakumail.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_key
 from wakumail.message import symmetric_key
-from wakumail.mining import compose
+from wakumail.mining import DEFAULT_TTL, compose
 from wakumail.topics import public_chat
 
 MIN_TTL = 10
 """Seconds: clients live at least so long (WAKU-USAGE, "Waku node configuration")."""
+
+SEALING = ("topic", "chat", "password", "public_key", "sign_with", "ttl")
+"""What says how a payload is sealed, and means nothing for a dump."""
 
 
 def add(commands: Subparsers) -> None:
@@ -43,7 +48,10 @@ def add(commands: Subparsers) -> None:
     recipient = parser.add_mutually_exclusive_group()
     recipient.add_argument("--password", metavar="TEXT", help="seal with a password")
     recipient.add_argument(
-        "--public-key", type=parse_hex, metavar="HEX", help="seal for a public key, 128 hex digits"
+        "--public-key",
+        type=option(read_public_key),
+        metavar="HEX",
+        help="seal for a public key, 128 hex digits, or 130 with its 04",
     )
     recipient.add_argument(
         "--chat", metavar="NAME", help="seal for a public chat, with its key and on its topic"
@@ -52,7 +60,10 @@ def add(commands: Subparsers) -> None:
         "--sign-with", metavar="FILE", help="sign with the private key in a file, 64 hex digits"
     )
     parser.add_argument(
-        "--ttl", type=int, default=50, metavar="SECONDS", help="time to live (default: %(default)s)"
+        "--ttl",
+        type=int,
+        metavar="SECONDS",
+        help=f"time to live (default: {DEFAULT_TTL})",
     )
     parser.add_argument(
         "--pow", type=parse_amount, default=0.002, help="PoW to mine (default: %(default)s)"
@@ -69,20 +80,32 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Seal or read, send, report; 1 when the server refused any envelope."""
+    """Seal or read, send, report; 1 when any envelope was refused, or not sent at all."""
     if arguments.dump is None:
-        check(arguments)
+        check_payload(arguments)
+    else:
+        check_dump(arguments)
     return uvloop.run(post(arguments))
 
 
-def check(arguments: argparse.Namespace) -> None:
+def check_dump(arguments: argparse.Namespace) -> None:
+    """Refuse to seal what is sealed already."""
+    for name in SEALING:
+        if getattr(arguments, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            arguments.usage_error(f"{flag} is for a payload: the envelopes of a --dump are made")
+
+
+def check_payload(arguments: argparse.Namespace) -> None:
     """Refuse a payload without a place to go to."""
     if arguments.chat is not None and arguments.topic is not None:
         arguments.usage_error("a --chat has a topic of its own: leave out --topic")
     sealed = arguments.password is not None or arguments.public_key is not None
     if arguments.chat is None and (arguments.topic is None or not sealed):
         arguments.usage_error("a payload needs --chat, or --topic and --password or --public-key")
-    if not MIN_TTL <= arguments.ttl < 1 << 31:
+    if arguments.ttl is None:
+        arguments.ttl = DEFAULT_TTL
+    if arguments.ttl < MIN_TTL:
         arguments.usage_error(f"--ttl is at least {MIN_TTL}")
 
 
@@ -90,6 +113,7 @@ async def post(arguments: argparse.Namespace) -> int:
     """Send what there is, a group at a time."""
     sent = confirmed = 0
     errors: list[dict[str, object]] = []
+    withheld: list[dict[str, object]] = []
     groups: Iterable[list[bytes]]
     groups = [[await sealed(arguments)]] if arguments.dump is None else read(arguments.dump)
     async with connect(arguments.enode) as peer:
@@ -99,19 +123,28 @@ async def post(arguments: argparse.Namespace) -> int:
                 sent += posted.sent
                 confirmed += posted.confirmed
                 errors += [{"hash": e.hash, "code": e.code, "text": e.text} for e in posted.errors]
-                bar.update(posted.sent)
+                withheld += [{"hash": w.hash, "reason": told(w.reason)} for w in posted.withheld]
+                bar.update(len(group))
     if arguments.json:
-        print_json({"sent": sent, "confirmed": confirmed, "errors": errors})
+        result = {"sent": sent, "confirmed": confirmed, "errors": errors, "withheld": withheld}
+        print_json(result)
     else:
         print(f"{counted(sent, 'envelope')} sent, {confirmed} confirmed")
         for error in errors:
             print(f"refused: {error['text']} ({error['code']})")
-    return 1 if errors else 0
+        for each in withheld:
+            print(f"withheld: {each['reason']}")
+    return 1 if errors or withheld else 0
+
+
+def told(reason: Verdict) -> str:
+    """Why an envelope was withheld, for a person."""
+    return reason.name.lower().replace("_", " ")
 
 
 def read(dump: str) -> Iterator[list[bytes]]:
     """The envelopes of a dump, each its RLP, in groups of bounded size."""
-    with open_dump(dump, "rb") as file:
+    with open_binary(dump, "rb") as file:
         for chunk in read_dump(file):
             if chunk.malformed:
                 text = f"left out: {counted(chunk.malformed, 'item')} of the dump"
@@ -124,7 +157,7 @@ async def sealed(arguments: argparse.Namespace) -> bytes:
     if arguments.payload is not None:
         payload = arguments.payload.encode()
     else:
-        with open_dump(arguments.payload_file, "rb") as file:
+        with open_binary(arguments.payload_file, "rb") as file:
             payload = file.read()
     signer = arguments.sign_with
     envelope = await compose(
@@ -144,5 +177,15 @@ async def sealed(arguments: argparse.Namespace) -> bytes:
 def receiver(arguments: argparse.Namespace) -> bytes | PublicKey:
     """The key to seal with."""
     if arguments.public_key is not None:
-        return public_key(arguments.public_key)
+        key: PublicKey = arguments.public_key
+        return key
     return symmetric_key(arguments.password if arguments.chat is None else arguments.chat)
+
+
+def read_public_key(text: str) -> PublicKey:
+    """A public key, bare or as waku_getPublicKey writes it, with 04 before it. ValueError."""
+    point = hexadecimal(text)
+    try:
+        return public_key(point[1:] if len(point) > NODE_ID_SIZE and point[0] == 4 else point)
+    except ValueError:
+        raise ValueError("a public key is 128 hex digits, or 130 that begin with 04") from None

@@ -17,7 +17,7 @@ from wakumail.cli.options import (
     add_json,
     add_topics,
     counted,
-    open_dump,
+    open_binary,
     option,
     parse_amount,
     parse_bloom,
@@ -29,10 +29,10 @@ from wakumail.cli.options import (
 )
 from wakumail.client import ANSWER_TIMEOUT, HistoryPage
 from wakumail.enode import Enode, read_enodes
+from wakumail.envelope import MAX_TIME
 from wakumail.mail import MAX_LIMIT, Form
 from wakumail.mailservers import WINDOW, mailservers
 from wakumail.message import DEFAULT_PASSWORD
-from wakumail.request import MAX_TIME
 from wakumail.topics import public_chat
 
 DEFAULT_AGE = 24 * 3600
@@ -188,7 +188,7 @@ async def request(arguments: argparse.Namespace) -> None:
 
 def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
     """Where the dump goes, if one was asked for."""
-    return nullcontext() if name is None else open_dump(name, "wb")
+    return nullcontext() if name is None else open_binary(name, "wb")
 
 
 def lines(page: HistoryPage, *, unopened: bool) -> Iterator[str]:

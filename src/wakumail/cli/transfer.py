@@ -13,14 +13,14 @@ from wakumail.cli.options import (
     add_json,
     add_topics,
     counted,
-    open_dump,
+    open_binary,
     parse_hex,
     parse_time,
     print_json,
     progress,
 )
 from wakumail.dump import Source, read_dump
-from wakumail.request import MAX_TIME
+from wakumail.envelope import MAX_TIME
 from wakumail.rlp import split_list
 from wakumail.statusgo import open_leveldb, open_postgres
 
@@ -119,7 +119,7 @@ def open_source(arguments: argparse.Namespace) -> Iterator[Source]:
             yield source
     else:
         total = None if arguments.file == "-" else Path(arguments.file).stat().st_size
-        with open_dump(arguments.file, "rb") as file:
+        with open_binary(arguments.file, "rb") as file:
             yield Source(read_dump(file, after=arguments.after), "B", total)
 
 
@@ -140,7 +140,7 @@ def export(arguments: argparse.Namespace) -> int:
     position = arguments.after
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        open_dump(arguments.file, "xb" if arguments.after else "wb") as file,
+        open_binary(arguments.file, "xb" if arguments.after else "wb") as file,
         progress("B", None if chosen else archive.stat().bytes) as bar,
         telling_where(lambda: position),
     ):
