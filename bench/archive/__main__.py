@@ -1,4 +1,4 @@
-"""Print the tables; with --keep write them to bench/RESULTS.md, and the plot beside it."""
+"""Print the tables; with --keep write them to bench/ARCHIVE.md, and the plot beside it."""
 
 import argparse
 import sys
@@ -176,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
     parser.add_argument("--large", action="store_true", help="10 M envelopes too: 15 GB of disk")
     parser.add_argument("--dir", help="where to make the archives; the system's temporary one")
-    parser.add_argument("--keep", action="store_true", help="write bench/RESULTS.md and the plot")
+    parser.add_argument("--keep", action="store_true", help="write bench/ARCHIVE.md and the plot")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory:
         run = Run(Path(directory), (*SIZES, LARGE) if arguments.large else SIZES)
@@ -184,7 +184,7 @@ def main() -> None:
     print(tables)
     if arguments.keep:
         bench = Path(__file__).parent.parent
-        (bench / "RESULTS.md").write_text(tables)
+        (bench / "ARCHIVE.md").write_text(tables)
         (bench / "latency.svg").write_text(run.plot())
 
 

@@ -239,17 +239,19 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed: take what came before, or drop it if there is no room for it."""
-        self.peer.connection.eof(self._loop.time())
-        while self.closed is None:
-            if self._paused:
-                self.peer.connection.abandon()
-            self._paused = self._resting = False
-            self._pump()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._room.set()
-        self._owner.forget(self)
-        self._gone.set()
+        try:
+            self.peer.connection.eof(self._loop.time())
+            while self.closed is None:
+                if self._paused:
+                    self.peer.connection.abandon()
+                self._paused = self._resting = False
+                self._pump()
+        finally:  # whatever went wrong: who waits for the end would wait for ever
+            if self._timer is not None:
+                self._timer.cancel()
+            self._room.set()
+            self._owner.forget(self)
+            self._gone.set()
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""
