@@ -4,6 +4,7 @@ import asyncio
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,8 +123,11 @@ async def test_a_peer_that_comes_back_replaces_its_dead_connection(
         dead = await Puppet.ready(enode, key=key)
         refused = await Puppet.dial(enode, key=key)
         assert (await refused.closed()).reason == DisconnectReason.ALREADY_CONNECTED
+        asked = time.monotonic()
         await eventually(lambda: not server.node.links)
         assert server.counters["ping_timeout"] == 1
+        # Long before any other timer of the connection; they begin with the handshake's 5 s.
+        assert time.monotonic() - asked < 2.5
         await Puppet.ready(enode, key=key)
         dead.hang_up()
 

@@ -169,7 +169,7 @@ async def test_who_does_not_read_is_dropped_and_keeps_nobody_waiting(
         sender = await Puppet.ready(enode, options=ALL)
         deaf = await Puppet.ready(enode, options=ALL)
         listener = await Puppet.ready(enode, options=ALL)
-        envelopes = make(60, TOPICS, size=200_000)
+        envelopes = make(30, TOPICS, size=200_000)
         for envelope in envelopes:
             send(sender, envelope)
             await received_count(listener, 1)

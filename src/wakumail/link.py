@@ -132,6 +132,11 @@ class Link(asyncio.BufferedProtocol):
                 self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
             self._owner.count_written(size)
 
+    def probe(self) -> None:
+        """Ping the peer, and give it up soon if it is not there any more."""
+        self.peer.connection.probe(self._loop.time())
+        self._pump()
+
     def update_status(self, changed: StatusOptions) -> None:
         """Tell the peer how we have changed; the connection may end over it."""
         self.peer.update_status(changed)

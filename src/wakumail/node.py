@@ -241,8 +241,7 @@ class Node:
     def probe(self, identity: bytes) -> None:
         """Ask whether a peer is still there; it may have come back by another way."""
         if (link := self.links.get(identity)) is not None:
-            link.peer.connection.probe(asyncio.get_running_loop().time())
-            link.flush()
+            link.probe()
 
     # -- back-pressure ------------------------------------------------------------------------
 
