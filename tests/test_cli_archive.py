@@ -127,6 +127,7 @@ def test_prune_by_size(tmp_path: Path) -> None:
     flags = ["--datadir", tmp_path / "data"]
     run("archive", "import", *flags, stdin=dump(make(12_000, TOPICS, spread=DAY)))
     size = run_json("archive", "stat", *flags)["file_bytes"] // 2
+    run("archive", "prune", *flags, "--max-size", 0, check=2)  # it would be all of it
     pruned = run_json("archive", "prune", *flags, "--max-size", size)["pruned"]
     result = run_json("archive", "stat", *flags)
     assert result["file_bytes"] <= size

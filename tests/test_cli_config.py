@@ -334,7 +334,7 @@ def test_what_single_keys_mean(document: dict[str, Any], settings: dict[str, Any
          "ClusterConfig.StaticNodes: item 2: the node id of an enode is 128 hexadecimal digits"),
         ({"WakuConfig": {"EnableRateLimiter": True, "BytesRateLimitPeerID": 1000}},
          "`wakumail serve` does not start like this: rate.bytes_peer is less than max_packet,"
-         " so none of them would fit"),
+         " which would not fit"),
         ({"HTTPEnabled": True, "HTTPHost": "0.0.0.0"},
          "`wakumail serve` does not start like this: the API would listen on 0.0.0.0, open to"
          " all who can reach it: give rpc.token_file, or listen on 127.0.0.1"),

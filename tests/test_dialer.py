@@ -72,6 +72,15 @@ async def test_a_named_peer_is_connected_and_connected_again(tmp_path: Path) -> 
 
 
 @asynchronous
+async def test_the_hello_tells_the_port_that_the_system_chose(tmp_path: Path) -> None:
+    async with mailserver(tmp_path / "1") as (one, enode), mailserver(tmp_path / "2") as (other, _):
+        one.dialer.add(other.enode)
+        link = await connected(other.node)
+        assert link.peer.hello is not None
+        assert link.peer.hello.listen_port == enode.port
+
+
+@asynchronous
 async def test_a_peer_that_is_not_there_is_dialed_until_it_is(tmp_path: Path) -> None:
     async with mailserver(tmp_path / "first") as (server, enode):
         key = server.config.node.connection.node_key

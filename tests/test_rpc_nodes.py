@@ -52,7 +52,7 @@ async def test_peers_come_and_go(tmp_path: Path, transport: str) -> None:
             }
         ]
         (seen,) = await stranger.call("admin_peers")
-        assert seen["enode"] == f"enode://{enode.node_id.hex()}@{own_end}"
+        assert seen["enode"] == str(enode)
         assert seen["network"] == {
             "localAddress": f"127.0.0.1:{other.port}",
             "remoteAddress": own_end,

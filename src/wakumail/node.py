@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import itemgetter
 from typing import Protocol
@@ -126,6 +126,7 @@ class Node:
         self.listening: tuple[str, int] | None = None
         self.on_writable: Callable[[Link], None] | None = None
         """Called when a peer that read too slowly can be sent more."""
+        self._connection = config.connection
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
@@ -164,8 +165,10 @@ class Node:
 
     def _listen(self, server: asyncio.Server) -> tuple[str, int]:
         self._servers.append(server)
-        address = server.sockets[0].getsockname()
-        self.listening = address[0], address[1]
+        host, port, *_ = server.sockets[0].getsockname()
+        self.listening = host, port
+        if not self._connection.listen_port:
+            self._connection = replace(self._connection, listen_port=port)
         return self.listening
 
     async def dial(self, enode: Enode) -> Link:
@@ -263,7 +266,7 @@ class Node:
     def make_peer(self, link: Link, now: float) -> Peer:
         """A peer that has to keep to our limits."""
         remote = None if link.remote is None else public_key(link.remote.node_id)
-        connection = Connection(self.config.connection, os.urandom, now, remote)
+        connection = Connection(self._connection, os.urandom, now, remote)
         return Peer(connection, self.status, self.counters.add, self._gate(link))
 
     def _gate(self, link: Link) -> Callable[[int, int], None]:

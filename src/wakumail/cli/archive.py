@@ -16,10 +16,12 @@ from wakumail.cli.options import (
     add_datadir,
     add_json,
     counted,
+    option,
     parse_time,
     print_json,
     progress,
 )
+from wakumail.config.values import whole
 from wakumail.datadir import Datadir
 from wakumail.page_check import check_pages
 from wakumail.request import AFTER_ALL
@@ -95,7 +97,7 @@ def add_prune(actions: Subparsers) -> None:
         "--before", type=parse_time, metavar="TIME", help="created before: Unix seconds, or 30d"
     )
     what.add_argument(
-        "--max-size", type=int, metavar="BYTES", help="until the archive is not larger"
+        "--max-size", type=option(whole(1)), metavar="BYTES", help="until the archive is not larger"
     )
     add_json(parser)
     parser.set_defaults(run=prune)

@@ -36,7 +36,7 @@ async def start_rpc(
     for endpoint in rpc_endpoints(settings, offer, counters):
         await endpoint.start()
         running.push_async_callback(endpoint.close)
-        log.info("RPC on http://%s:%d", *endpoint.address)
+        log.info("RPC on %s:%d, %s", *endpoint.address, endpoint.offers)
 
 
 async def start_monitor(

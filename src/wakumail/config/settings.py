@@ -226,7 +226,7 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     for name in RATES_OF_BYTES:
         if 0 < getattr(settings, name) < settings.max_packet:
             # 6/WAKU1, "Rate Limits Field"
-            text = f"{name.replace('_', '.', 1)} is less than max_packet, so none of them would fit"
+            text = f"{name.replace('_', '.', 1)} is less than max_packet, which would not fit"
             yield Contradiction(text, name, "max_packet")
     if settings.interest is Advertised.TOPICS and len(settings.topics) > MAX_TOPIC_INTEREST:
         text = f"peers take {MAX_TOPIC_INTEREST} topics at most, but a bloom of any number"

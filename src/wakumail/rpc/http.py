@@ -92,6 +92,12 @@ class HttpEndpoint:
         host, port, *_ = self._runner.addresses[0]
         return host, port
 
+    @property
+    def offers(self) -> str:
+        """What it speaks, for a person."""
+        spoken = {"HTTP": self._http, "WebSocket": self._websocket}
+        return " and ".join(name for name, dispatcher in spoken.items() if dispatcher is not None)
+
     async def start(self) -> None:
         """Listen; OSError when the address cannot be had."""
         server = BoundedServer(
