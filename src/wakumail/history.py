@@ -17,7 +17,6 @@ from wakumail.link import Link
 from wakumail.mail import Dialect, Request, RequestKeys, RequestPolicy
 from wakumail.request import RequestError, RequestFormError
 from wakumail.store import Store
-from wakumail.traffic import host_of
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ class History:
         started = time.monotonic()
         try:
             request = mail.read_request(packet, self.config.keys, self.config.policy, int(now))
-            if not self._limiter.take((link.node_id, host_of(link.address)), now):
+            if not self._limiter.take((link.node_id, link.host), now):
                 raise RateLimited(
                     "request rate limit exceeded", request.request_id, request.dialect
                 )
