@@ -10,13 +10,14 @@ from wakumail.load.beside import Beside, Bulk, Posting, Slow, Storm
 from wakumail.load.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
 from wakumail.load.channel import LoadFailed
 from wakumail.load.crew import Crew
+from wakumail.load.crowd import Crowd
 from wakumail.load.live import Live
 from wakumail.load.metrics import METRICS
 from wakumail.load.presets import SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.requests import FOLLOWING, ONE_TOPIC
 from wakumail.load.run import measure
 from wakumail.load.sending import Sending
-from wakumail.load.server import Foreign, Own
+from wakumail.load.server import Archives, Foreign, Own
 from wakumail.load.soak import Soak
 from wakumail.load.traffic import ENVELOPES_PER_TOPIC, Traffic
 
@@ -39,6 +40,7 @@ CASES: list[tuple[Case, set[str]]] = [
     (Beside(Bulk(), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
     (Beside(Slow(3), TRAFFIC, SECONDS), {"p99", "peak"}),
     (Beside(Storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
+    (Crowd(6, Sending(LIVE, 200, 3), TRAFFIC, SECONDS), {"ingested", "p99", "slowdown"}),
 ]
 
 
@@ -50,7 +52,7 @@ def crew() -> Iterator[Crew]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
-    return Own(tmp_path_factory.mktemp("load"))
+    return Own(Archives(tmp_path_factory.mktemp("load")))
 
 
 @pytest.mark.parametrize(("case", "keys"), CASES, ids=lambda v: getattr(v, "scenario", ""))
@@ -78,12 +80,12 @@ def test_soak_tells_drift(own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, crew: Crew) -> None:
-    strict = Own(tmp_path, ["--min-pow", "0.002"])
+    strict = Own(Archives(tmp_path), ["--min-pow", "0.002"])
     assert Ingest(Sending(LIVE, 20)).measure(strict, crew)["ingested"] > 0
 
 
 def test_a_case_that_fails_leaves_the_others(tmp_path: Path, crew: Crew) -> None:
-    target = Own(tmp_path, ["--no-confirmations"])
+    target = Own(Archives(tmp_path), ["--no-confirmations"])
     cases = Ingest(Sending(LIVE, 20)), Ingest(Sending(LIVE, 20, confirmed=False))
     said: list[str] = []
     failed, done = measure([Entry(case) for case in cases], [target], 2, crew, said.append)
@@ -92,7 +94,8 @@ def test_a_case_that_fails_leaves_the_others(tmp_path: Path, crew: Crew) -> None
 
 
 def test_a_refusing_server_is_told(tmp_path: Path, crew: Crew) -> None:
-    with pytest.raises(LoadFailed, match="did not start"), Own(tmp_path, ["--nonsense"]).serving():
+    target = Own(Archives(tmp_path), ["--nonsense"])
+    with pytest.raises(LoadFailed, match="did not start"), target.serving():
         pass
 
 
@@ -114,6 +117,12 @@ def test_the_command_reports(tmp_path: Path) -> None:
     assert [len(case["runs"]) for case in result["results"]] == [2] * 2
     assert "60 envelopes in packets of 100, 2 connections" in html.read_text()
     assert result["machine"]["command"].startswith("wakumail bench ingest --count 50,60")
+
+
+def test_servers_with_other_flags_are_compared() -> None:
+    flags = ("--serve=", "--serve=--no-shh", "--count", "50", "--runs", "1")
+    result = run_json("bench", "ingest", *flags)
+    assert [case["server"] for case in result["results"]] == ["wakumail", "wakumail --no-shh"]
 
 
 def test_the_command_writes_the_archive_as_a_dump(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from wakumail.load.machine import Machine
 from wakumail.load.page import page
 from wakumail.load.presets import MILLION, SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.run import measure
-from wakumail.load.server import Foreign, Own, Target, write_dump
+from wakumail.load.server import Archives, Foreign, Own, Target, write_dump
 from wakumail.load.tables import as_json, report
 from wakumail.load.traffic import DATA_SIZE, Traffic
 
@@ -57,10 +57,12 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     """Whom to measure."""
     parser.add_argument(
         "--serve",
+        dest="flags",
         type=shlex.split,
+        action="append",
         default=[],
         metavar="FLAGS",
-        help="more flags for `wakumail serve`, as in --serve='--workers 2'",
+        help="more flags for `wakumail serve`, as in --serve='--workers 2'; twice: compare two",
     )
     parser.add_argument(
         "--enode",
@@ -184,9 +186,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measured(arguments: argparse.Namespace, directory: Path) -> list[Target]:
-    """Our own server, or those that are named."""
+    """Our own server, with each set of flags, or those that are named."""
     if not arguments.enodes:
-        return [Own(directory, arguments.serve)]
+        archives = Archives(directory)
+        return [Own(archives, flags) for flags in arguments.flags or [[]]]
     pids = arguments.pids or [None] * len(arguments.enodes)
     return [Foreign(enode, pid) for enode, pid in zip(arguments.enodes, pids, strict=True)]
 

@@ -190,7 +190,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """A server over an archive, until it says where it listens."""
+    """A server over an archive, until it says where it listens; and what the archive takes."""
 
     traffic: Traffic
     scenario: str = "start-up"
@@ -205,7 +205,7 @@ class StartUp:
         if not target.has_archives:
             return {}
         with target.serving(self.traffic) as served:
-            return {"start": served.started}
+            return {"start": served.started, **disk(served)}
 
 
 @dataclass(frozen=True, slots=True)

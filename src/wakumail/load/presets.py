@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from wakumail.load.beside import Beside, Bulk, Posting, Slow, Storm
 from wakumail.load.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
+from wakumail.load.crowd import Crowd
 from wakumail.load.live import Live
 from wakumail.load.requests import (
     EVERYTHING,
@@ -21,11 +22,24 @@ from wakumail.load.sending import Sending
 from wakumail.load.soak import Soak
 from wakumail.load.traffic import Traffic
 
-SCENARIOS = ("ingest", "request", "relay", "mixed", "slow", "storm", "idle", "fairness")
+SCENARIOS = (
+    "ingest",
+    "request",
+    "relay",
+    "mixed",
+    "slow",
+    "storm",
+    "idle",
+    "crowd",
+    "fairness",
+)
 SOAK = "soak"
 """Run only when it is named: it takes long."""
 
 MILLION = 1_000_000
+
+IDLE = 5000
+"""Connections that wait in a crowd; --connections are those that send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,12 @@ class Choice:
                     Idle(number, self.live, count, 10 * self.seconds)
                     for count in self.counts or (0,)
                     for number in self.connections or (1000,)
+                ]
+            case "crowd":
+                return [
+                    Crowd(IDLE, self._sending(count, connections), traffic, self.seconds)
+                    for count in self.counts or (100_000,)
+                    for connections in self.connections or (500,)
                 ]
             case "fairness":
                 return [Beside(Bulk(), traffic, self.seconds)]

@@ -22,8 +22,9 @@ from wakumail.load.traffic import Traffic
 
 WAKUMAIL = (sys.executable, "-m", "wakumail")
 FLAGS = ("--host", "127.0.0.1", "--port", "0", "--verbosity", "error")
-OPEN = ("--retention", "0", "--min-pow", "0")
-"""Keep envelopes of any age, and let clients spend their time on sending rather than on mining."""
+OPEN = ("--retention", "0", "--min-pow", "0", "--maxpeers", "20000")
+"""Keep envelopes of any age, let clients spend their time on sending rather than on mining, and
+have room for more of them than one bench has."""
 
 END_TIMEOUT = 30.0
 
@@ -73,41 +74,48 @@ class Foreign:
         yield self._served
 
 
-class Own:
-    """`wakumail serve`, started anew each time with `flags` beside our own."""
+class Archives:
+    """Data directories with traffic in their archives, each made once."""
 
-    has_archives = True
-
-    def __init__(self, directory: Path, flags: Sequence[str] = ()) -> None:
-        self.name = " ".join(("wakumail", *flags))
-        self._directory = directory
-        self._flags = flags
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._filled: dict[Traffic, Path] = {}
 
-    @contextmanager
-    def serving(self, archive: Traffic | None = None, *, writing: bool = False) -> Iterator[Served]:
-        """A server over a data directory that goes afterwards."""
-        with tempfile.TemporaryDirectory(dir=self._directory) as name:
-            path = Path(name) / "data"
-            if archive is not None:
-                filled = self.fill(archive)
-                if writing:
-                    copytree(filled, path)
-                else:
-                    path = filled
-            with Server(path, self._flags) as server:
-                yield server.served
-
-    def fill(self, traffic: Traffic) -> Path:
-        """A data directory with this traffic in its archive; made once."""
+    def filled(self, traffic: Traffic) -> Path:
+        """The one with this traffic."""
         if traffic not in self._filled:
-            path = self._directory / f"archive-{len(self._filled)}"
+            path = self.directory / f"archive-{len(self._filled)}"
             dump = path.with_suffix(".dump")
             write_dump(traffic, dump)
             import_dump(path, dump)
             dump.unlink()
             self._filled[traffic] = path
         return self._filled[traffic]
+
+
+class Own:
+    """`wakumail serve`, started anew each time with `flags` beside our own."""
+
+    has_archives = True
+
+    def __init__(self, archives: Archives, flags: Sequence[str] = ()) -> None:
+        self.name = " ".join(("wakumail", *flags))
+        self._archives = archives
+        self._flags = flags
+
+    @contextmanager
+    def serving(self, archive: Traffic | None = None, *, writing: bool = False) -> Iterator[Served]:
+        """A server over a data directory that goes afterwards."""
+        with tempfile.TemporaryDirectory(dir=self._archives.directory) as name:
+            path = Path(name) / "data"
+            if archive is not None:
+                filled = self._archives.filled(archive)
+                if writing:
+                    copytree(filled, path)
+                else:
+                    path = filled
+            with Server(path, self._flags) as server:
+                yield server.served
 
 
 def write_dump(traffic: Traffic, path: Path) -> None:
