@@ -15,7 +15,7 @@ FLOORS = [
     ["errors", "text", "version"],
     ["rlp", "snappy", "bloom", "keccak", "archive_results", "histograms", "report"],
     ["interest", "pow"],
-    ["envelope", "frame", "keys"],
+    ["envelope", "frame", "seal", "keys"],
     ["pool", "enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits", "statusgo", "topics"],
     ["completion", "connection", "whisper", "status", "traffic", "keystore", "roster"],
