@@ -58,6 +58,7 @@ setup(
         kernel("envelope"),
         kernel("pool"),
         kernel("frame"),
+        kernel("seal"),
         kernel("archive", str(LIBLMDB / "mdb.c"), str(LIBLMDB / "midl.c")),
     ],
     options={"build_ext": {"cython_include_dirs": ["ext"]}},

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from cramjam import snappy
 
+from tests.codec import FrameCodec
 from wakumail import rlp
 from wakumail.connection import (
     Authenticated,
@@ -18,7 +19,6 @@ from wakumail.connection import (
 )
 from wakumail.devp2p import WAKU, Capability, Hello, Shared, decode_disconnect
 from wakumail.errors import ProtocolError
-from wakumail.frame import FrameCodec
 from wakumail.handshake import Initiator
 from wakumail.keys import PublicKey, node_id, private_key
 
@@ -64,7 +64,7 @@ class Side:
     @property
     def pending(self) -> int:
         """Bytes that `take` would give."""
-        return sum(map(len, self.connection._outbox))
+        return sum(map(len, self.connection._outbox)) + self.connection.unsealed
 
     def at(self, now: float) -> None:
         self.connection.handle_timer(now)

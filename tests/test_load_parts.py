@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.codec import FrameCodec
 from wakumail.envelope import Envelope, parse
-from wakumail.frame import FrameCodec
 from wakumail.load.accounting import Account, process_cpu
 from wakumail.load.cases import split
 from wakumail.load.live import Live

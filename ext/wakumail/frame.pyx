@@ -1,21 +1,15 @@
 # cython: language_level=3
-"""RLPx frames: one direction encrypts and authenticates, the other checks and decrypts.
+"""RLPx frames that a peer sends: checked, decrypted and handed out.
 
-Source of all rules: RLPx, "Framing" and "MAC". A frame on the wire is
-
-    header 16 | header MAC 16 | frame data and padding 16 * n | frame MAC 16
-
-and the header, before its encryption, `size u24 BE | c2 80 80 | zeros`: what follows the size (the
-list of capability id and context id) is written as zeros and not looked at.
+Source of all rules: RLPx, "Framing" and "MAC"; how a frame looks stands in seal.h. What follows
+the size in a header (the list of capability id and context id) is not looked at.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy, memmove, memset
-
-from wakumail.keccak cimport keccak_digest, keccak_init, keccak_sponge, keccak_update
+from libc.string cimport memmove
 
 from wakumail.errors import FrameError
 
@@ -30,6 +24,15 @@ cdef extern from "aes.h" nogil:
     void aes_encrypt(const aes_key *key, const uint8_t *source, uint8_t *out)
     void aes_ctr(const aes_key *key, aes_counter *counter, uint8_t *data, size_t blocks)
 
+cdef extern from "stream.h" nogil:
+    ctypedef struct stream:     # one direction
+        pass
+    void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
+                     const uint8_t *seed, size_t size)
+    # Decrypt in place, unless the MAC is wrong.
+    bint stream_open_header(stream *self, uint8_t *header)
+    bint stream_open(stream *self, uint8_t *data, size_t padded)
+
 cdef enum:
     BLOCK = 16              # bytes of an AES block, and of a MAC
     HEADER = 2 * BLOCK      # bytes: the header and its MAC
@@ -43,96 +46,20 @@ cdef enum:
 MAX_FRAME = LARGEST
 
 
-cdef struct stream:         # one direction
-    aes_key cipher
-    aes_key mac_cipher
-    aes_counter counter
-    keccak_sponge mac
-    uint8_t digest[32]      # of `mac` as it is now
-
-
-cdef void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
-                      const uint8_t *seed, size_t size) noexcept nogil:
-    cdef bint instructions = aes_has_instructions()
-    aes_init(&self.cipher, aes, instructions)
-    aes_init(&self.mac_cipher, mac, instructions)
-    self.counter.high = self.counter.low = 0
-    keccak_init(&self.mac)
-    keccak_update(&self.mac, seed, size)
-    keccak_digest(&self.mac, self.digest)
-
-
-cdef void stream_stir(stream *self, const uint8_t *block) noexcept nogil:
-    """Absorb aes(mac-secret, digest) ^ block; the MAC is then the first half of the digest."""
-    cdef uint8_t[BLOCK] seed
-    cdef int i
-    aes_encrypt(&self.mac_cipher, self.digest, seed)
-    for i in range(BLOCK):
-        seed[i] ^= block[i]
-    keccak_update(&self.mac, seed, BLOCK)
-    keccak_digest(&self.mac, self.digest)
-
-
-cdef void stream_absorb(stream *self, const uint8_t *data, size_t size) noexcept nogil:
-    """Take the encrypted frame data into the MAC."""
-    keccak_update(&self.mac, data, size)
-    keccak_digest(&self.mac, self.digest)
-    stream_stir(self, self.digest)
-
-
-cdef bint stream_agrees(const stream *self, const uint8_t *mac) noexcept nogil:
-    """Whether `mac` is ours, in a time that does not tell where they differ."""
-    cdef uint8_t differences = 0
-    cdef int i
-    for i in range(BLOCK):
-        differences |= self.digest[i] ^ mac[i]
-    return differences == 0
-
-
-cdef void stream_seal(stream *self, uint8_t *frame, size_t padded) noexcept nogil:
-    """Encrypt the header and the data where they lie in `frame`, and write both MACs."""
-    aes_ctr(&self.cipher, &self.counter, frame, 1)
-    stream_stir(self, frame)
-    memcpy(frame + BLOCK, self.digest, BLOCK)
-    frame += HEADER
-    aes_ctr(&self.cipher, &self.counter, frame, padded // BLOCK)
-    stream_absorb(self, frame, padded)
-    memcpy(frame + padded, self.digest, BLOCK)
-
-
-cdef bint stream_open_header(stream *self, uint8_t *header) noexcept nogil:
-    """Decrypt the header in place, unless its MAC is wrong."""
-    stream_stir(self, header)
-    if not stream_agrees(self, header + BLOCK):
-        return False
-    aes_ctr(&self.cipher, &self.counter, header, 1)
-    return True
-
-
-cdef bint stream_open(stream *self, uint8_t *data, size_t padded) noexcept nogil:
-    """Decrypt the frame data in place, unless its MAC is wrong."""
-    stream_absorb(self, data, padded)
-    if not stream_agrees(self, data + padded):
-        return False
-    aes_ctr(&self.cipher, &self.counter, data, padded // BLOCK)
-    return True
-
-
 cdef inline Py_ssize_t pad(Py_ssize_t size) noexcept nogil:
     return (size + BLOCK - 1) & ~(BLOCK - 1)
 
 
-cdef class FrameCodec:
-    """Both directions of one connection; not for several threads at once.
+cdef class FrameReader:
+    """What one connection receives; not for several threads at once.
 
-    `aes` and `mac` are 32-byte keys, the seeds what each MAC absorbs first, and `max_frame` the
-    most bytes of frame data that a peer may send. After a FrameError every call raises another.
+    `aes` and `mac` are 32-byte keys, `seed` is what the MAC absorbs first, and `max_frame` the
+    most bytes of frame data that the peer may send. After a FrameError every call raises another.
 
     What was received lies in one buffer that follows need: none while nothing is held, otherwise
     at most about twice of what has arrived, however long a frame the peer has announced.
     """
 
-    cdef stream egress
     cdef stream ingress
     cdef bytearray room     # empty while nothing is held
     cdef Py_ssize_t start   # of what is held in `room`
@@ -141,20 +68,17 @@ cdef class FrameCodec:
     cdef Py_ssize_t max_frame
     cdef bint failed
 
-    def __cinit__(self, bytes aes not None, bytes mac not None, bytes egress_seed not None,
-                  bytes ingress_seed not None, *, Py_ssize_t max_frame=LARGEST):
+    def __cinit__(self, bytes aes not None, bytes mac not None, bytes seed not None,
+                  *, Py_ssize_t max_frame=LARGEST):
         if len(aes) != KEY or len(mac) != KEY:
             raise ValueError(f"a key has {KEY} bytes")
         if not 0 < max_frame <= LARGEST:
             raise ValueError(f"max_frame is 1 to {LARGEST} bytes")
-        stream_init(&self.egress, aes, mac, egress_seed, len(egress_seed))
-        stream_init(&self.ingress, aes, mac, ingress_seed, len(ingress_seed))
+        stream_init(&self.ingress, aes, mac, seed, len(seed))
         self.room = bytearray()
         self.start = self.end = self.size = 0
         self.max_frame = max_frame
         self.failed = False
-
-    # -- in ---------------------------------------------------------------------------------------
 
     def get_buffer(self, hint):
         """Room for received bytes (asyncio.BufferedProtocol), never empty.
@@ -220,45 +144,6 @@ cdef class FrameCodec:
     def capacity(self):
         """Bytes of memory that the buffer has now."""
         return len(self.room)
-
-    # -- out --------------------------------------------------------------------------------------
-
-    def encode(self, data, bytes prefix not None=b""):
-        """One frame of `prefix` and `data` together (1 to MAX_FRAME bytes, else ValueError)."""
-        cdef Py_buffer view
-        self._check()
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            return self._encode(<const uint8_t *> view.buf, view.len, prefix)
-        finally:
-            PyBuffer_Release(&view)
-
-    cdef bytes _encode(self, const uint8_t *data, Py_ssize_t length, bytes prefix):
-        cdef Py_ssize_t size = len(prefix) + length
-        cdef Py_ssize_t padded = pad(size)
-        if not 0 < size <= LARGEST:
-            raise ValueError(f"a frame holds 1 to {LARGEST} bytes, not {size}")
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, HEADER + padded + BLOCK)
-        cdef uint8_t *frame = <uint8_t *> PyBytes_AS_STRING(out)
-        cdef uint8_t *at = frame + HEADER
-        memset(frame, 0, BLOCK)
-        frame[0] = <uint8_t> (size >> 16)
-        frame[1] = <uint8_t> (size >> 8)
-        frame[2] = <uint8_t> size
-        frame[3] = 0xc2
-        frame[4] = frame[5] = 0x80
-        memcpy(at, PyBytes_AS_STRING(prefix), len(prefix))
-        at += len(prefix)
-        if padded <= BRIEF:
-            memcpy(at, data, length)
-            memset(at + length, 0, padded - size)
-            stream_seal(&self.egress, frame, padded)
-        else:
-            with nogil:
-                memcpy(at, data, length)
-                memset(at + length, 0, padded - size)
-                stream_seal(&self.egress, frame, padded)
-        return out
 
     # -- inside -----------------------------------------------------------------------------------
 

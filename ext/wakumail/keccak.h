@@ -165,6 +165,27 @@ typedef uint64_t keccak_lane4 __attribute__((vector_size(32)));
 #include "keccak_rounds.h"
 #endif
 
+#define KECCAK_LANES 4
+
+/* From how many streams on keccak_absorb_beside pays: with AVX-512 at once, for four lanes cost
+   no more than one without them does. */
+static size_t keccak_worthwhile(enum keccak_way way)
+{
+    return way == KECCAK_AVX512 ? 1 : way == KECCAK_AVX2 ? 2 : KECCAK_LANES + 1;
+}
+
+/* Absorb `blocks` whole blocks into each of KECCAK_LANES states, in a way that is worthwhile. */
+static void keccak_absorb_beside(enum keccak_way way, uint64_t *const *states,
+                                 const uint8_t *const *data, size_t blocks)
+{
+#ifdef KECCAK_X86
+    if (way == KECCAK_AVX512)
+        keccak_beside_avx512(states, data, blocks);
+    else
+        keccak_beside_avx2(states, data, blocks);
+#endif
+}
+
 static void keccak_many_in_turn(keccak_absorber absorb, const keccak_message *messages,
                                 size_t count, uint8_t *digests)
 {
@@ -191,12 +212,17 @@ static void keccak_many_with(enum keccak_way way, const keccak_message *messages
         keccak_many_in_turn(keccak_absorb_portable, messages, count, digests);
 }
 
-static void keccak256_many(const keccak_message *messages, size_t count, uint8_t *digests)
+/* The fastest way that this processor has, up to `way`. */
+static enum keccak_way keccak_best(enum keccak_way way)
 {
-    enum keccak_way way = count > 1 ? KECCAK_AVX512 : KECCAK_BMI;
     while (!keccak_can(way))
         way--;
-    keccak_many_with(way, messages, count, digests);
+    return way;
+}
+
+static void keccak256_many(const keccak_message *messages, size_t count, uint8_t *digests)
+{
+    keccak_many_with(keccak_best(count > 1 ? KECCAK_AVX512 : KECCAK_BMI), messages, count, digests);
 }
 
 static void keccak256(const uint8_t *data, size_t size, uint8_t *digest)

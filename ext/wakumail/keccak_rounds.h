@@ -73,6 +73,23 @@ void NAME(load)(LANE *block, int lane, const uint8_t *from)
         block[i][lane] = keccak_word(from + 8 * i);
 }
 
+/* Absorb `blocks` whole blocks of data into each of LANES states. */
+TARGET static void NAME(beside)(uint64_t *const *states, const uint8_t *const *data, size_t blocks)
+{
+    LANE state[25], block[KECCAK_RATE / 8];
+    for (int i = 0; i < 25; i++)
+        for (int lane = 0; lane < LANES; lane++)
+            state[i][lane] = states[lane][i];
+    for (size_t at = 0; at < KECCAK_RATE * blocks; at += KECCAK_RATE) {
+        for (int lane = 0; lane < LANES; lane++)
+            NAME(load)(block, lane, data[lane] + at);
+        NAME(absorb)(state, block);
+    }
+    for (int i = 0; i < 25; i++)
+        for (int lane = 0; lane < LANES; lane++)
+            states[lane][i] = state[i][lane];
+}
+
 /* Every lane takes the next message when it has done with one, so that unequal lengths leave no
    lane idle while messages wait. The last one hashes faster alone. */
 TARGET static void NAME(many)(const keccak_message *messages, size_t count, uint8_t *digests)

@@ -45,9 +45,10 @@ from wakumail.errors import (
     RlpError,
     WakumailError,
 )
-from wakumail.frame import MAX_FRAME, FrameCodec
+from wakumail.frame import MAX_FRAME, FrameReader
 from wakumail.handshake import MAX_HANDSHAKE_PACKET, Initiator, packet_size, respond
 from wakumail.keys import PrivateKey, PublicKey, Random, node_id
+from wakumail.seal import FrameWriter
 from wakumail.snappy import inflate, store_prefix
 
 MAX_MESSAGE_ID_SIZE = 5
@@ -176,9 +177,12 @@ class Connection:
         self._ended = False
         self._events: deque[Event] = deque()
         self._outbox: list[bytes] = []
+        """Handshake packets; what follows them waits in the writer."""
         self._handshake = bytearray(MAX_HANDSHAKE_PACKET)
         self._filled = 0
-        self._codec: FrameCodec
+        self._codec: FrameReader
+        self.writer: FrameWriter | None = None
+        """What seals our packets, once there are keys; an owner may do that in a thread."""
         self._remote_id = b""
         self._snappy = False
         self._shared: tuple[Shared, ...] = ()
@@ -284,9 +288,16 @@ class Connection:
         self._end(error.reason, error)
 
     def data_to_send(self) -> list[bytes]:
-        """What is to be written now; asking takes it out."""
+        """What is to be written now; asking takes it out, and seals it."""
         data, self._outbox = self._outbox, []
+        if self.unsealed and self.writer is not None:
+            data.append(self.writer.seal())
         return data
+
+    @property
+    def unsealed(self) -> int:
+        """Bytes that the frames of what waits will have."""
+        return 0 if self.writer is None else self.writer.waiting
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -348,7 +359,9 @@ class Connection:
         except HandshakeError as error:
             self._close(Closed(None, by_peer=False, error=error))
             return
-        self._codec = FrameCodec(*secrets, max_frame=self._config.max_frame)
+        aes, mac, egress_seed, ingress_seed = secrets
+        self._codec = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
+        self.writer = FrameWriter(aes, mac, egress_seed)
         self._codec.feed(received[size:])
         self._handshake = bytearray()  # not clear(): the event loop may still hold a view of it
         self._state = State.AUTHENTICATED
@@ -417,10 +430,11 @@ class Connection:
     # -- the end of it ----------------------------------------------------------------------------
 
     def _write(self, message_id: int, data: bytes) -> None:
+        assert self.writer is not None
         prefix = rlp.encode(message_id)
         if self._snappy:
             prefix += store_prefix(len(data))
-        self._outbox.append(self._codec.encode(data, prefix))
+        self.writer.add(data, prefix)
 
     def _end(self, reason: DisconnectReason, error: ProtocolError | None) -> None:
         if self._state is State.CLOSED:

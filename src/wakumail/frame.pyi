@@ -1,17 +1,13 @@
+from typing import Self
+
 from typing_extensions import Buffer
 
 MAX_FRAME: int
 
-class FrameCodec:
-    def __init__(
-        self,
-        aes: bytes,
-        mac: bytes,
-        egress_seed: bytes,
-        ingress_seed: bytes,
-        *,
-        max_frame: int = 2**24 - 1,
-    ) -> None: ...
+class FrameReader:
+    def __new__(
+        cls, aes: bytes, mac: bytes, seed: bytes, *, max_frame: int = 2**24 - 1
+    ) -> Self: ...
     @property
     def buffered(self) -> int: ...
     @property
@@ -20,7 +16,6 @@ class FrameCodec:
     def received(self, count: int) -> None: ...
     def feed(self, data: Buffer) -> None: ...
     def next_frame(self) -> memoryview | None: ...
-    def encode(self, data: Buffer, prefix: bytes = b"") -> bytes: ...
 
 def _aes_ways() -> tuple[str, ...]: ...
 def _aes_block(way: str, key: bytes, block: bytes) -> bytes: ...

@@ -21,6 +21,7 @@ from wakumail.keys import node_id, public_key
 from wakumail.link import Link, StalledPeer
 from wakumail.peer import Event, Peer, Ready
 from wakumail.roster import Entry, OwnRoster, Roster
+from wakumail.sealer import Sealer
 from wakumail.status import TOLERANCE, OwnStatus
 from wakumail.traffic import Network, Traffic
 from wakumail.waku import StatusOptions
@@ -126,6 +127,7 @@ class Node:
         self.listening: tuple[str, int] | None = None
         self.on_writable: Callable[[Link], None] | None = None
         """Called when a peer that read too slowly can be sent more."""
+        self.sealer = Sealer()
         self._connection = config.connection
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
@@ -203,6 +205,7 @@ class Node:
             await self._emptied.wait()
         for server in self._servers:
             await server.wait_closed()
+        self.sealer.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 

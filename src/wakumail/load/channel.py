@@ -20,9 +20,10 @@ from wakumail.devp2p import (
 )
 from wakumail.devp2p import Code as P2PCode
 from wakumail.enode import Enode
-from wakumail.frame import FrameCodec
+from wakumail.frame import FrameReader
 from wakumail.handshake import PREFIX_SIZE, Initiator, packet_size
 from wakumail.load.skim import Frame, Skimmer
+from wakumail.seal import FrameWriter
 from wakumail.waku import Code, StatusOptions, WakuDialect
 
 TIMEOUT = 120.0
@@ -51,7 +52,8 @@ class Channel:
         self._node_key = node_key or keys.generate(os.urandom)
         self._initiator = Initiator(self._node_key, keys.public_key(enode.node_id), os.urandom)
         self._address = enode.host, enode.port
-        self.codec: FrameCodec
+        self.codec: FrameReader
+        self.writer: FrameWriter
         self.skimmer: Skimmer
         self.socket: socket.socket
         self.server: StatusOptions
@@ -70,10 +72,13 @@ class Channel:
         ack = self._receive(PREFIX_SIZE)
         ack += self._receive((packet_size(ack) or 0) - PREFIX_SIZE)
         secrets = self._initiator.finish(ack)
-        self.codec, self.skimmer = FrameCodec(*secrets), Skimmer(secrets.aes)
+        aes, mac, egress_seed, ingress_seed = secrets
+        self.codec, self.skimmer = FrameReader(aes, mac, ingress_seed), Skimmer(aes)
+        self.writer = FrameWriter(aes, mac, egress_seed)
         own_id = keys.node_id(self._node_key.public_key)
         own = Hello(P2P_VERSION, CLIENT_ID, WAKU, 0, own_id).encode()
-        self.socket.sendall(self.codec.encode(own, rlp.encode(P2PCode.HELLO)))
+        self.writer.add(own, rlp.encode(P2PCode.HELLO))
+        self.socket.sendall(self.writer.seal())
         hello = Hello.decode(self._expect(P2PCode.HELLO, compressed=False))
         if hello.version < SNAPPY_VERSION:
             raise LoadFailed("the server speaks devp2p without compression")
@@ -88,7 +93,7 @@ class Channel:
 
     def encode(self, code: int, payload: bytes) -> bytes:
         """A packet of the capability as a frame; frames have to be sent in the order of making."""
-        return self.codec.encode(snappy.compress_raw(payload), self.message_id(code))
+        return self._frame(self.message_id(code), payload)
 
     def send(self, code: int, payload: bytes) -> None:
         """Send a packet of the capability."""
@@ -100,7 +105,11 @@ class Channel:
 
     def encode_p2p(self, code: P2PCode) -> bytes:
         """A ping or pong as a frame."""
-        return self.codec.encode(snappy.compress_raw(rlp.encode([])), rlp.encode(code))
+        return self._frame(rlp.encode(code), rlp.encode([]))
+
+    def _frame(self, message_id: bytes, payload: bytes) -> bytes:
+        self.writer.add(bytes(snappy.compress_raw(payload)), message_id)
+        return self.writer.seal()
 
     def skim(self) -> Frame:
         """The next frame, past its size."""
