@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Protocol, cast
 
-from wakumail.connection import Authenticated, Closed
+from wakumail.connection import Authenticated, Closed, Computed, HandshakeDue
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.peer import Event, Peer, Ready, SettingsChanged
@@ -52,6 +52,9 @@ class Owner(Protocol):
     def admit_socket(self, link: "Link") -> None:
         """A socket is open, and the handshake about to begin."""
 
+    def compute(self, link: "Link", due: HandshakeDue) -> None:
+        """Have this computed, then call the link's `shaken`, unless it has ended."""
+
     def admit_peer(self, link: "Link") -> None:
         """A peer has shown who it is: accept or disconnect it."""
 
@@ -67,8 +70,8 @@ class Owner(Protocol):
     def count_written(self, size: int) -> None:
         """So many bytes more were written to a peer."""
 
-    def count_end(self, closed: Closed) -> None:
-        """A connection has ended."""
+    def ended(self, link: "Link", closed: Closed) -> None:
+        """A connection has ended; its socket is about to be closed."""
 
     def forget(self, link: "Link") -> None:
         """A socket is closed."""
@@ -103,6 +106,8 @@ class Link(asyncio.BufferedProtocol):
         self._gone = asyncio.Event()
         self._paused = False
         self._resting = False
+        self._shaking = False
+        """Whether the handshake is being computed."""
         self._flushing = False
         self._room = asyncio.Event()
         self._room.set()
@@ -163,13 +168,13 @@ class Link(asyncio.BufferedProtocol):
     def pause(self) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
         self._paused = True
-        self._read(False)
+        self._read()
 
     def resume(self) -> None:
         """Read again, beginning with what is buffered."""
         self._paused = False
         self.peer.connection.touch(self._loop.time())
-        self._read(not self._resting)
+        self._read()
         self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
@@ -183,6 +188,14 @@ class Link(asyncio.BufferedProtocol):
         self._paused = self._resting = False
         self.peer.connection.fail(error)
         self._pump()
+
+    def shaken(self, computed: Computed) -> None:
+        """Go on with the handshake, if that is still wanted."""
+        if self.closed is None:
+            self._shaking = False
+            self.peer.connection.shaken(computed)
+            self._read()
+            self._pump()
 
     def drop(self, error: ProtocolError) -> None:
         """Close at once: the peer does not read what we would say."""
@@ -294,16 +307,18 @@ class Link(asyncio.BufferedProtocol):
     def _rest(self) -> None:
         """Let the others have their turn, then go on."""
         self._resting = True
-        self._read(False)
+        self._read()
         self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         if self._resting:
             self._resting = False
-            self._read(not self._paused)
+            self._read()
             self._pump()
 
-    def _read(self, wanted: bool) -> None:
+    def _read(self) -> None:
+        """Read from the socket, or stop to."""
+        wanted = not (self._paused or self._resting or self._shaking)
         if self._transport.is_closing() or wanted == self._transport.is_reading():
             return
         if wanted:
@@ -313,6 +328,10 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_event(self, event: Event) -> None:
         match event:
+            case HandshakeDue():
+                self._shaking = True
+                self._read()
+                self._owner.compute(self, event)
             case Authenticated(identity):
                 self.node_id = identity
                 self._owner.admit_peer(self)
@@ -335,7 +354,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_closed(self, event: Closed) -> None:
         self.closed = event
-        self._owner.count_end(event)
+        self._owner.ended(self, event)
         self.flush()
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(PeerGone(describe(event)))

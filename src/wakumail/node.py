@@ -12,11 +12,12 @@ from itertools import islice
 from operator import itemgetter
 from typing import Protocol
 
-from wakumail.connection import Closed, Connection, ConnectionConfig
+from wakumail.connection import Closed, Connection, ConnectionConfig, HandshakeDue
 from wakumail.counters import Counters
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
 from wakumail.errors import DisconnectReason, ProtocolError
+from wakumail.handshakes import Handshakes
 from wakumail.keys import node_id, public_key
 from wakumail.link import Link, StalledPeer
 from wakumail.peer import Event, Peer, Ready
@@ -130,6 +131,7 @@ class Node:
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
+        self._handshakes = Handshakes()
         self._shaking: dict[Link, None] = {}
         self._held: dict[Link, None] = {}
         self._receiving = 0
@@ -203,6 +205,7 @@ class Node:
             await self._emptied.wait()
         for server in self._servers:
             await server.wait_closed()
+        self._handshakes.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -291,6 +294,10 @@ class Node:
             address = ipaddress.ip_address(link.address)
             if not any(address in network for network in self.config.networks):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
+
+    def compute(self, link: Link, due: HandshakeDue) -> None:
+        """Have a part of a handshake computed beside the loop."""
+        self._handshakes.add(link, due)
 
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""
@@ -386,8 +393,10 @@ class Node:
             if excess <= 0:
                 return
 
-    def count_end(self, closed: Closed) -> None:
-        """Count why a connection ended."""
+    def ended(self, link: Link, closed: Closed) -> None:
+        """Count why a connection ended; its handshake goes no further."""
+        self._shaking.pop(link, None)
+        self._handshakes.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
         elif closed.reason is None:
@@ -400,7 +409,6 @@ class Node:
     def forget(self, link: Link) -> None:
         """A socket is closed."""
         self._sockets.discard(link)
-        self._shaking.pop(link, None)
         self._held.pop(link, None)
         self._receiving -= link.receiving
         link.receiving = 0
