@@ -23,7 +23,7 @@ FLOORS = [
     ["mail"],
     ["peer"],
     ["link", "store", "page_check", "opening", "mining"],
-    ["handshakes", "filters"],
+    ["handshakes", "turns", "filters"],
     ["node"],
     ["answer", "posting"],
     ["relay", "dialer", "history", "requester"],

@@ -267,6 +267,11 @@ class Connection:
         """Bytes of memory in which frames are put together."""
         return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.capacity
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of packets that have come and were not pulled yet."""
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.buffered
+
     # -- events -----------------------------------------------------------------------------------
 
     def next_event(self) -> Event | None:

@@ -29,9 +29,6 @@ MAX_UNREAD = 8 << 20
 """Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
 Those of all peers together have a bound of their own (see node.py)."""
 
-TURN = 0.005
-"""Seconds of events that a link may take before the others get their turn."""
-
 CLOSE_TIMEOUT = 2.0
 """Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
 
@@ -57,6 +54,12 @@ class Owner(Protocol):
 
     def admit_peer(self, link: "Link") -> None:
         """A peer has shown who it is: accept or disconnect it."""
+
+    def is_turn_over(self) -> bool:
+        """Whether a link that has more to take should rest."""
+
+    def rest(self, link: "Link") -> None:
+        """Call the link's `go_on` when it is its turn."""
 
     def on_event(self, link: "Link", event: Event) -> None:
         """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
@@ -197,6 +200,13 @@ class Link(asyncio.BufferedProtocol):
             self._read()
             self._pump()
 
+    def go_on(self) -> None:
+        """Take what came while it was the others' turn."""
+        if self._resting:
+            self._resting = False
+            self._read()
+            self._pump()
+
     def drop(self, error: ProtocolError) -> None:
         """Close at once: the peer does not read what we would say."""
         self.fail(error)
@@ -287,15 +297,14 @@ class Link(asyncio.BufferedProtocol):
     # -- the middle ---------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Take events until there are none, the handler pauses this link, or TURN is over."""
-        turn_ends = time.monotonic() + TURN
+        """Take events until there are none, the handler pauses this link, or its turn is over."""
         now, unix_time = self._loop.time(), int(time.time())
         while not self._paused and not self._resting and self.closed is None:
             event = self.peer.next_event(now, unix_time)
             if event is None:
                 break
             self._on_event(event)
-            if time.monotonic() > turn_ends:
+            if self._owner.is_turn_over() and self.peer.connection.buffered:
                 self._rest()
         self.flush()
         self._arm_timer()
@@ -305,16 +314,10 @@ class Link(asyncio.BufferedProtocol):
         return self._written - self.unread
 
     def _rest(self) -> None:
-        """Let the others have their turn, then go on."""
+        """Let the others have their turn."""
         self._resting = True
         self._read()
-        self._loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        if self._resting:
-            self._resting = False
-            self._read()
-            self._pump()
+        self._owner.rest(self)
 
     def _read(self) -> None:
         """Read from the socket, or stop to."""

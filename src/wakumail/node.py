@@ -24,6 +24,7 @@ from wakumail.peer import Event, Peer, Ready
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.status import TOLERANCE, OwnStatus
 from wakumail.traffic import Network, Traffic
+from wakumail.turns import Turns
 from wakumail.waku import StatusOptions
 
 MAX_RECEIVING = 256 << 20
@@ -132,6 +133,7 @@ class Node:
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
         self._handshakes = Handshakes()
+        self._turns = Turns()
         self._shaking: dict[Link, None] = {}
         self._held: dict[Link, None] = {}
         self._receiving = 0
@@ -350,6 +352,14 @@ class Node:
         if self.links.get(link.node_id) is link:
             del self.links[link.node_id]
             self._roster.leave(link.node_id)
+
+    def is_turn_over(self) -> bool:
+        """Whether links that have much to take should rest."""
+        return self._turns.is_over()
+
+    def rest(self, link: Link) -> None:
+        """Let a link go on when it is its turn."""
+        self._turns.rest(link)
 
     def on_event(self, link: Link, event: Event) -> None:
         """Pass on what a ready peer did."""
