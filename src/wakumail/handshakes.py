@@ -5,6 +5,7 @@ storm of them goes on at the thread's pace, and those that are connected are ser
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -16,10 +17,16 @@ AHEAD = 2
 where they can be taken back, and no more than that come to the loop in one turn."""
 
 
+MAX_WAITING = 32
+"""Parts of handshakes that may wait before no more peers are let in: some 20 ms of the thread."""
+
+
 class Handshakes:
     """Computes what is due for each link, in the order in which they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Callable[[bool], None]) -> None:
+        """`pace` is told whether there is room for more."""
+        self._pace = pace
         self._thread = ThreadPoolExecutor(1, "handshakes")
         self._waiting: dict[Link, HandshakeDue] = {}
         self._computing = 0
@@ -31,7 +38,8 @@ class Handshakes:
 
     def remove(self, link: Link) -> None:
         """Compute nothing more for a link that has ended."""
-        self._waiting.pop(link, None)
+        if self._waiting.pop(link, None) is not None:
+            self._begin()
 
     def close(self) -> None:
         """End the thread; nothing is waiting any more."""
@@ -45,6 +53,7 @@ class Handshakes:
             self._computing += 1
             future = loop.run_in_executor(self._thread, due.compute)
             future.add_done_callback(partial(self._computed, link))
+        self._pace(len(self._waiting) < MAX_WAITING)
 
     def _computed(self, link: Link, future: asyncio.Future[Computed]) -> None:
         self._computing -= 1
