@@ -30,7 +30,7 @@ class Turns:
             self._begun = True
             self._ends = now + TURN
             asyncio.get_running_loop().call_soon(self._go_round)
-        return now > self._ends
+        return now >= self._ends
 
     def rest(self, link: Link) -> None:
         """Let a link go on when it is its turn."""
@@ -38,5 +38,7 @@ class Turns:
 
     def _go_round(self) -> None:
         self._begun = False
-        while self._resting and not self.is_over():
+        while self._resting:
             self._resting.popleft().go_on()
+            if self.is_over():
+                break
