@@ -15,6 +15,7 @@ from wakumail.connection import (
     Connection,
     ConnectionConfig,
     Event,
+    HandshakeDue,
     Packet,
 )
 from wakumail.devp2p import WAKU, Capability, Hello, Shared, decode_disconnect
@@ -41,6 +42,8 @@ class Side:
         self.connection = Connection(config, self.random, NOW, remote)
         self.events: list[Event] = []
         self.accepts = True
+        if remote is not None:
+            self.compute(self.connection.next_event())
 
     def receive(self, data: bytes, now: float = NOW) -> None:
         left = memoryview(data)
@@ -52,8 +55,15 @@ class Side:
             self.connection.buffer_updated(count, now)
             self.pull()
 
+    def compute(self, due: object) -> None:
+        assert isinstance(due, HandshakeDue)
+        self.connection.shaken(due.compute())
+
     def pull(self) -> None:
         while (event := self.connection.next_event()) is not None:
+            if isinstance(event, HandshakeDue):
+                self.compute(event)
+                continue
             self.events.append(event)
             if isinstance(event, Authenticated) and self.accepts:
                 self.connection.accept()

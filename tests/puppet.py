@@ -19,6 +19,7 @@ from wakumail.connection import (
     ConnectionConfig,
     Established,
     Event,
+    HandshakeDue,
     Packet,
 )
 from wakumail.counters import Counters
@@ -123,6 +124,7 @@ class Puppet:
         """Open the socket, from the address `source` of this machine, and send auth."""
         config = connection_config(key or generate(os.urandom), **changes)
         puppet = cls(Connection(config, os.urandom, 0.0, public_key(enode.node_id)))
+        puppet.next_event()
         puppet._reader, puppet._writer = await asyncio.open_connection(
             enode.host, enode.port, local_addr=(source, 0) if source else None
         )
@@ -151,7 +153,7 @@ class Puppet:
     async def event(self) -> Event:
         """The next event; hellos are exchanged on the way."""
         async with asyncio.timeout(TIMEOUT):
-            while (event := self.connection.next_event()) is None:
+            while (event := self.next_event()) is None:
                 self.flush()
                 data = await self._reader.read(1 << 16)
                 if data:
@@ -161,6 +163,12 @@ class Puppet:
         if isinstance(event, Authenticated):
             self.connection.accept()
         self.flush()
+        return event
+
+    def next_event(self) -> Event | None:
+        """The next event of what has come; the handshake is computed on the way."""
+        while isinstance(event := self.connection.next_event(), HandshakeDue):
+            self.connection.shaken(event.compute())
         return event
 
     async def until(self, kind: type[E]) -> E:

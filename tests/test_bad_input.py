@@ -384,7 +384,7 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
 ) -> None:
     """What it sent and nobody looked at is dropped, for it would bring the queue over its bound."""
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 50_000)
-    monkeypatch.setattr("wakumail.link.TURN", 0.0)
+    monkeypatch.setattr("wakumail.turns.TURN", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         archive = server.store.archive
         server.store.archive = SlowDisk(archive)  # type: ignore[assignment]

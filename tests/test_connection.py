@@ -32,6 +32,7 @@ from wakumail.connection import (
     Connection,
     ConnectionConfig,
     Established,
+    HandshakeDue,
     Packet,
 )
 from wakumail.devp2p import CAPABILITY_LENGTHS, MAX_P2P_PACKET, WAKU, Capability, Hello, Shared
@@ -155,6 +156,12 @@ def test_one_packet_is_decoded_per_event() -> None:
 # -- against recordings of Go ---------------------------------------------------------------------
 
 
+def compute(connection: Connection) -> None:
+    due = connection.next_event()
+    assert isinstance(due, HandshakeDue)
+    connection.shaken(due.compute())
+
+
 def recorded(side: str) -> Connection:
     """A connection of ours in the place of one side of the recorded conversation."""
     values = {name: bytes.fromhex(v) for name, v in GO.items() if name not in ("frames", "note")}
@@ -188,8 +195,11 @@ def recorded(side: str) -> Connection:
         patch.setattr(connection_module, "respond", respond)
         connection = Connection(config, os.urandom, NOW, remote)
         packet = values["auth" if remote is None else "ack"]
+        if remote is not None:
+            compute(connection)
         connection.get_buffer(-1)[: len(packet)] = packet
         connection.buffer_updated(len(packet), NOW)
+        compute(connection)
     assert values["ack" if remote is None else "auth"] in connection.data_to_send()
     return connection
 

@@ -25,6 +25,7 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": (address, 1), "sockname": ("192.0.2.2", 2)})
         self.unread = 0
         self._closing = False
+        self._reading = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -34,6 +35,15 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.unread += len(data)
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        self._reading = True
 
     def is_closing(self) -> bool:
         return self._closing

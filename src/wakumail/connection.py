@@ -2,7 +2,8 @@
 
 It goes through these states, never back:
 
-    HANDSHAKE      waits for the auth or ack packet; with the keys comes Authenticated
+    HANDSHAKE      waits for the auth or ack packet; HandshakeDue has to be computed on the way,
+                   and with the keys comes Authenticated
     AUTHENTICATED  waits for accept(); what the peer sends stays unread
     GREETING       our hello is out; with the peer's comes Established
     ESTABLISHED    Packet after Packet, pings in between
@@ -12,9 +13,11 @@ Whatever a peer sends, the outcome is one of these events and never an exception
 """
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple
 
 from wakumail import rlp
@@ -46,7 +49,14 @@ from wakumail.errors import (
     WakumailError,
 )
 from wakumail.frame import MAX_FRAME, FrameReader
-from wakumail.handshake import MAX_HANDSHAKE_PACKET, Initiator, packet_size, respond
+from wakumail.handshake import (
+    MAX_HANDSHAKE_PACKET,
+    Initiator,
+    Response,
+    Secrets,
+    packet_size,
+    respond,
+)
 from wakumail.keys import PrivateKey, PublicKey, Random, node_id
 from wakumail.seal import FrameWriter
 from wakumail.snappy import inflate, store_prefix
@@ -104,6 +114,28 @@ class ConnectionConfig:
         return min(MAX_FRAME, MAX_MESSAGE_ID_SIZE + 32 + self.max_packet + self.max_packet // 6)
 
 
+Computed = Initiator | Response | Secrets | HandshakeError
+"""What a part of a handshake comes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeDue:
+    """A part of the handshake has to be computed: give what `compute` answers to shaken().
+
+    That may be done in another thread, for it touches nothing of the connection; until then
+    nothing is to be read. It takes half a millisecond, most of it without the GIL.
+    """
+
+    work: Callable[[], Computed]
+
+    def compute(self) -> Computed:
+        """The arithmetic; what is wrong with the peer's packet is answered, too."""
+        try:
+            return self.work()
+        except HandshakeError as error:
+            return error
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticated:
     """Keys are agreed with the holder of `node_id`: answer with accept() or disconnect()."""
@@ -140,7 +172,7 @@ class Closed:
     error: WakumailError | None = None
 
 
-Event = Authenticated | Established | Packet | Closed
+Event = HandshakeDue | Authenticated | Established | Packet | Closed
 
 
 class State(Enum):
@@ -180,6 +212,9 @@ class Connection:
         """Handshake packets; what follows them waits in the writer."""
         self._handshake = bytearray(MAX_HANDSHAKE_PACKET)
         self._filled = 0
+        self._packet_size = 0
+        """Bytes of the peer's handshake packet, once it is being looked at."""
+        self._computing = False
         self._codec: FrameReader
         self.writer: FrameWriter | None = None
         """What seals our packets, once there are keys; an owner may do that in a thread."""
@@ -188,19 +223,21 @@ class Connection:
         self._shared: tuple[Shared, ...] = ()
         self._initiator: Initiator | None = None
         if remote is not None:
-            self._initiator = Initiator(config.node_key, remote, random)
             self._remote_id = node_id(remote)
-            self._outbox.append(self._initiator.auth)
+            self._compute(partial(Initiator, config.node_key, remote, random))
 
     # -- bytes in ---------------------------------------------------------------------------------
 
     def get_buffer(self, hint: int) -> memoryview:
         """Room for received bytes, never empty; valid until buffer_updated is called.
 
-        BufferError when a MiB of packets waits to be pulled: such an owner should not read on.
+        BufferError when a MiB of packets waits to be pulled, or MAX_HANDSHAKE_PACKET bytes for a
+        handshake that is computed: such an owner should not read on.
         """
         match self._state:
             case State.HANDSHAKE:
+                if self._filled == MAX_HANDSHAKE_PACKET:
+                    raise BufferError("more came before the handshake was computed")
                 return memoryview(self._handshake)[self._filled :]
             case State.CLOSED:
                 return memoryview(bytearray(MAX_HANDSHAKE_PACKET))
@@ -234,6 +271,11 @@ class Connection:
         """Bytes of memory in which frames are put together."""
         return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.capacity
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of packets that have come and were not pulled yet."""
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.buffered
+
     # -- events -----------------------------------------------------------------------------------
 
     def next_event(self) -> Event | None:
@@ -256,6 +298,59 @@ class Connection:
         if not self._events and self._ended and self._state is not State.CLOSED:
             self._close(Closed(None, by_peer=True))
         return self._events.popleft() if self._events else None
+
+    # -- the handshake ----------------------------------------------------------------------------
+
+    def shaken(self, computed: Computed) -> None:
+        """Take what a HandshakeDue came to; it is too late for a connection that is closed."""
+        if self._state is State.CLOSED:
+            return
+        self._computing = False
+        match computed:
+            case Initiator():
+                self._initiator = computed
+                self._outbox.append(computed.auth)
+                self._shake_hands()
+            case Response(ack, secrets, remote):
+                self._remote_id = node_id(remote)
+                self._outbox.append(ack)
+                self._authenticate(secrets)
+            case Secrets():
+                self._authenticate(computed)
+            case HandshakeError():
+                self._close(Closed(None, by_peer=False, error=computed))
+
+    def _compute(self, work: Callable[[], Computed]) -> None:
+        self._computing = True
+        self._events.append(HandshakeDue(work))
+
+    def _shake_hands(self) -> None:
+        """Have keys made once the peer's handshake packet is whole."""
+        if self._computing:
+            return
+        try:
+            size = packet_size(self._handshake[: self._filled])
+        except HandshakeError as error:
+            self._close(Closed(None, by_peer=False, error=error))
+            return
+        if size is None or size > self._filled:
+            return
+        self._packet_size = size
+        packet = bytes(self._handshake[:size])
+        if self._initiator is not None:
+            self._compute(partial(self._initiator.finish, packet))
+        else:
+            self._compute(partial(respond, self._config.node_key, packet, self._random))
+
+    def _authenticate(self, secrets: Secrets) -> None:
+        """The keys are there; what came behind the peer's packet belongs to the first frame."""
+        aes, mac, egress_seed, ingress_seed = secrets
+        self._codec = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
+        self.writer = FrameWriter(aes, mac, egress_seed)
+        self._codec.feed(bytes(self._handshake[self._packet_size : self._filled]))
+        self._handshake = bytearray()  # not clear(): the event loop may still hold a view of it
+        self._state = State.AUTHENTICATED
+        self._events.append(Authenticated(self._remote_id))
 
     # -- bytes out --------------------------------------------------------------------------------
 
@@ -342,31 +437,6 @@ class Connection:
 
     # -- what the peer sends ----------------------------------------------------------------------
 
-    def _shake_hands(self) -> None:
-        """Agree on keys once the peer's handshake packet is whole."""
-        received = bytes(self._handshake[: self._filled])
-        try:
-            size = packet_size(received)
-            if size is None or size > len(received):
-                return
-            packet = received[:size]
-            if self._initiator is not None:
-                secrets = self._initiator.finish(packet)
-            else:
-                ack, secrets, remote = respond(self._config.node_key, packet, self._random)
-                self._remote_id = node_id(remote)
-                self._outbox.append(ack)
-        except HandshakeError as error:
-            self._close(Closed(None, by_peer=False, error=error))
-            return
-        aes, mac, egress_seed, ingress_seed = secrets
-        self._codec = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
-        self.writer = FrameWriter(aes, mac, egress_seed)
-        self._codec.feed(received[size:])
-        self._handshake = bytearray()  # not clear(): the event loop may still hold a view of it
-        self._state = State.AUTHENTICATED
-        self._events.append(Authenticated(self._remote_id))
-
     def _on_frame(self, frame: memoryview) -> None:
         """`frame` is a message id and the data that belongs to it."""
         message_id, size = read_message_id(frame)
@@ -445,7 +515,7 @@ class Connection:
 
     def _close(self, closed: Closed) -> None:
         self._state = State.CLOSED
-        self._events.append(closed)
+        self._events = deque((closed,))  # what was not pulled is not wanted any more
 
 
 def read_message_id(frame: memoryview) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Protocol, cast
 
-from wakumail.connection import Authenticated, Closed
+from wakumail.connection import Authenticated, Closed, Computed, HandshakeDue
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.peer import Event, Peer, Ready, SettingsChanged
@@ -33,9 +33,6 @@ Those of all peers together have a bound of their own (see node.py)."""
 SEAL_AT_ONCE = 64 << 10
 """Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
 
-TURN = 0.005
-"""Seconds of events that a link may take before the others get their turn."""
-
 CLOSE_TIMEOUT = 2.0
 """Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
 
@@ -58,8 +55,17 @@ class Owner(Protocol):
     def admit_socket(self, link: "Link") -> None:
         """A socket is open, and the handshake about to begin."""
 
+    def compute(self, link: "Link", due: HandshakeDue) -> None:
+        """Have this computed, then call the link's `shaken`, unless it has ended."""
+
     def admit_peer(self, link: "Link") -> None:
         """A peer has shown who it is: accept or disconnect it."""
+
+    def is_turn_over(self) -> bool:
+        """Whether a link that has more to take should rest."""
+
+    def rest(self, link: "Link") -> None:
+        """Call the link's `go_on` when it is its turn."""
 
     def on_event(self, link: "Link", event: Event) -> None:
         """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
@@ -73,8 +79,8 @@ class Owner(Protocol):
     def count_written(self, size: int) -> None:
         """So many bytes more were written to a peer."""
 
-    def count_end(self, closed: Closed) -> None:
-        """A connection has ended."""
+    def ended(self, link: "Link", closed: Closed) -> None:
+        """A connection has ended; its socket is about to be closed."""
 
     def forget(self, link: "Link") -> None:
         """A socket is closed."""
@@ -109,6 +115,8 @@ class Link(asyncio.BufferedProtocol):
         self._gone = asyncio.Event()
         self._paused = False
         self._resting = False
+        self._shaking = False
+        """Whether the handshake is being computed."""
         self._flushing = False
         self._sealing = False
         self._full = False
@@ -173,13 +181,13 @@ class Link(asyncio.BufferedProtocol):
     def pause(self) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
         self._paused = True
-        self._read(False)
+        self._read()
 
     def resume(self) -> None:
         """Read again, beginning with what is buffered."""
         self._paused = False
         self.peer.connection.touch(self._loop.time())
-        self._read(not self._resting)
+        self._read()
         self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
@@ -193,6 +201,21 @@ class Link(asyncio.BufferedProtocol):
         self._paused = self._resting = False
         self.peer.connection.fail(error)
         self._pump()
+
+    def shaken(self, computed: Computed) -> None:
+        """Go on with the handshake, if that is still wanted."""
+        if self.closed is None:
+            self._shaking = False
+            self.peer.connection.shaken(computed)
+            self._read()
+            self._pump()
+
+    def go_on(self) -> None:
+        """Take what came while it was the others' turn."""
+        if self._resting:
+            self._resting = False
+            self._read()
+            self._pump()
 
     def drop(self, error: ProtocolError) -> None:
         """Close at once: the peer does not read what we would say."""
@@ -285,15 +308,14 @@ class Link(asyncio.BufferedProtocol):
     # -- the middle ---------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Take events until there are none, the handler pauses this link, or TURN is over."""
-        turn_ends = time.monotonic() + TURN
+        """Take events until there are none, the handler pauses this link, or its turn is over."""
         now, unix_time = self._loop.time(), int(time.time())
         while not self._paused and not self._resting and self.closed is None:
             event = self.peer.next_event(now, unix_time)
             if event is None:
                 break
             self._on_event(event)
-            if time.monotonic() > turn_ends:
+            if self._owner.is_turn_over() and self.peer.connection.buffered:
                 self._rest()
         self.flush()
         self._arm_timer()
@@ -327,18 +349,14 @@ class Link(asyncio.BufferedProtocol):
         return self._written - self._transport.get_write_buffer_size()
 
     def _rest(self) -> None:
-        """Let the others have their turn, then go on."""
+        """Let the others have their turn."""
         self._resting = True
-        self._read(False)
-        self._loop.call_soon(self._go_on)
+        self._read()
+        self._owner.rest(self)
 
-    def _go_on(self) -> None:
-        if self._resting:
-            self._resting = False
-            self._read(not self._paused)
-            self._pump()
-
-    def _read(self, wanted: bool) -> None:
+    def _read(self) -> None:
+        """Read from the socket, or stop to."""
+        wanted = not (self._paused or self._resting or self._shaking)
         if self._transport.is_closing() or wanted == self._transport.is_reading():
             return
         if wanted:
@@ -348,6 +366,10 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_event(self, event: Event) -> None:
         match event:
+            case HandshakeDue():
+                self._shaking = True
+                self._read()
+                self._owner.compute(self, event)
             case Authenticated(identity):
                 self.node_id = identity
                 self._owner.admit_peer(self)
@@ -370,7 +392,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_closed(self, event: Closed) -> None:
         self.closed = event
-        self._owner.count_end(event)
+        self._owner.ended(self, event)
         self.flush()
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(PeerGone(describe(event)))

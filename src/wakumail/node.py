@@ -12,18 +12,21 @@ from itertools import islice
 from operator import itemgetter
 from typing import Protocol
 
-from wakumail.connection import Closed, Connection, ConnectionConfig
+from wakumail.connection import Closed, Connection, ConnectionConfig, HandshakeDue
 from wakumail.counters import Counters
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
 from wakumail.errors import DisconnectReason, ProtocolError
+from wakumail.handshakes import Handshakes
 from wakumail.keys import node_id, public_key
 from wakumail.link import Link, StalledPeer
+from wakumail.listener import Listener
 from wakumail.peer import Event, Peer, Ready
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.sealer import Sealer
 from wakumail.status import TOLERANCE, OwnStatus
 from wakumail.traffic import Network, Traffic
+from wakumail.turns import Turns
 from wakumail.waku import StatusOptions
 
 MAX_RECEIVING = 256 << 20
@@ -132,12 +135,14 @@ class Node:
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
+        self._handshakes = Handshakes(self._pace)
+        self._turns = Turns()
         self._shaking: dict[Link, None] = {}
         self._held: dict[Link, None] = {}
         self._receiving = 0
         self._written = 0
         """Bytes, since it was last looked at what is unread."""
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._settling: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
 
@@ -153,25 +158,31 @@ class Node:
         """
         if host == "::" and socket.has_dualstack_ipv6():
             family = socket.AF_INET6
-            own = socket.create_server((host, port), family=family, dualstack_ipv6=True)
-            return await self.listen_on(own)
+            own = socket.create_server(
+                (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=True
+            )
+            return self.listen_on(own)
         loop = asyncio.get_running_loop()
-        return self._listen(
-            await loop.create_server(lambda: Link(self), host, port, backlog=BACKLOG)
-        )
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            listening = self.listen_on(
+                socket.create_server(address, family=family, backlog=BACKLOG)
+            )
+        return listening
 
-    async def listen_on(self, own: socket.socket) -> tuple[str, int]:
-        """Accept connections from a socket that is bound already, and closed with the node."""
-        loop = asyncio.get_running_loop()
-        return self._listen(await loop.create_server(lambda: Link(self), sock=own, backlog=BACKLOG))
-
-    def _listen(self, server: asyncio.Server) -> tuple[str, int]:
-        self._servers.append(server)
-        host, port, *_ = server.sockets[0].getsockname()
+    def listen_on(self, own: socket.socket) -> tuple[str, int]:
+        """Accept connections from a socket that listens already, and is closed with the node."""
+        host, port, *_ = own.getsockname()
+        self._listeners.append(Listener(own, lambda: Link(self)))
         self.listening = host, port
         if not self._connection.listen_port:
             self._connection = replace(self._connection, listen_port=port)
         return self.listening
+
+    def _pace(self, has_room: bool) -> None:
+        """Let more peers call, or leave them to wait in the backlog."""
+        for listener in self._listeners:
+            listener.want(has_room)
 
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`; the link is ready. OSError or PeerGone when it does not come."""
@@ -187,8 +198,8 @@ class Node:
     def quiesce(self) -> None:
         """Take no more connections and no more packets."""
         self.listening = None
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         if self._settling is not None:
             self._settling.cancel()
         self._held.clear()
@@ -198,14 +209,15 @@ class Node:
     async def close(self) -> None:
         """Say goodbye to every peer and wait until the sockets are closed."""
         self.quiesce()
+        for listener in self._listeners:
+            await listener.wait_closed()
         for link in tuple(self._sockets):
             link.disconnect(DisconnectReason.QUITTING)
         while self._sockets:
             self._emptied.clear()
             await self._emptied.wait()
-        for server in self._servers:
-            await server.wait_closed()
         self.sealer.close()
+        self._handshakes.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -295,6 +307,10 @@ class Node:
             if not any(address in network for network in self.config.networks):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
 
+    def compute(self, link: Link, due: HandshakeDue) -> None:
+        """Have a part of a handshake computed beside the loop."""
+        self._handshakes.add(link, due)
+
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""
         self._shaking.pop(link, None)
@@ -347,6 +363,14 @@ class Node:
             del self.links[link.node_id]
             self._roster.leave(link.node_id)
 
+    def is_turn_over(self) -> bool:
+        """Whether links that have much to take should rest."""
+        return self._turns.is_over()
+
+    def rest(self, link: Link) -> None:
+        """Let a link go on when it is its turn."""
+        self._turns.rest(link)
+
     def on_event(self, link: Link, event: Event) -> None:
         """Pass on what a ready peer did."""
         if isinstance(event, Ready):
@@ -389,8 +413,10 @@ class Node:
             if excess <= 0:
                 return
 
-    def count_end(self, closed: Closed) -> None:
-        """Count why a connection ended."""
+    def ended(self, link: Link, closed: Closed) -> None:
+        """Count why a connection ended; its handshake goes no further."""
+        self._shaking.pop(link, None)
+        self._handshakes.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
         elif closed.reason is None:
@@ -403,7 +429,6 @@ class Node:
     def forget(self, link: Link) -> None:
         """A socket is closed."""
         self._sockets.discard(link)
-        self._shaking.pop(link, None)
         self._held.pop(link, None)
         self._receiving -= link.receiving
         link.receiving = 0

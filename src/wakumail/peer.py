@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from wakumail import waku
 from wakumail.completion import Completion
-from wakumail.connection import Authenticated, Closed, Connection, Established, Packet
+from wakumail.connection import (
+    Authenticated,
+    Closed,
+    Connection,
+    Established,
+    HandshakeDue,
+    Packet,
+)
 from wakumail.devp2p import SHH6, Capability, Hello, Shared
 from wakumail.envelope import Batch, judge
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
@@ -129,7 +136,8 @@ class Confirmed:
 
 
 Event = (
-    Authenticated
+    HandshakeDue
+    | Authenticated
     | Ready
     | SettingsChanged
     | EnvelopesReceived
@@ -268,7 +276,7 @@ class Peer:
                 self._count("packets_unasked")
             case Established(hello, capabilities):
                 self._on_established(hello, capabilities, now)
-            case Authenticated():
+            case HandshakeDue() | Authenticated():
                 return event
             case Closed():
                 self._status_deadline = None

@@ -16,6 +16,7 @@ from wakumail.counters import Counters
 from wakumail.envelope import Batch
 from wakumail.link import Link
 from wakumail.pool import Pool
+from wakumail.turns import TURN
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,6 @@ has come for as long."""
 
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for what has expired."""
-
-TURN = 0.005
-"""Seconds of a round before others get their turn on the loop."""
 
 
 @dataclass(slots=True, eq=False)

@@ -141,7 +141,7 @@ class Worker:
             server.node.trust(enode.node_id)
         if settings.metrics:
             await self._watch(running)
-        await server.node.listen_on(socket.socket(fileno=hello["listener"]))
+        server.node.listen_on(socket.socket(fileno=hello["listener"]))
         running.push_async_callback(self._resign)
 
     def _make_journal(self, turn: Turn, running: AsyncExitStack) -> Store:

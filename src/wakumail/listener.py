@@ -1,0 +1,68 @@
+"""A listening socket that takes connections at the pace at which they can be dealt with.
+
+An event loop's own server takes whatever comes. Here those that have to wait do so in the system's
+backlog, where they cost nothing, run out of no time, and crowd nobody out.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+log = logging.getLogger(__name__)
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two tries when the system has no more sockets."""
+
+
+class Listener:
+    """Takes one connection in a round of the loop, as long as more are wanted."""
+
+    def __init__(self, own: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """`own` listens already and is closed here; `protocol` makes one for each connection."""
+        own.setblocking(False)
+        self._socket = own
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._taking: set[asyncio.Task[None]] = set()
+        self._wanted = False
+        self.want(True)
+
+    def want(self, more: bool) -> None:
+        """Take more connections from now on, or none."""
+        if more == self._wanted or self._socket.fileno() < 0:
+            return
+        self._wanted = more
+        if more:
+            self._loop.add_reader(self._socket, self._accept)
+        else:
+            self._loop.remove_reader(self._socket)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.want(False)
+        self._socket.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until each connection that was taken has its protocol."""
+        await asyncio.gather(*self._taking)
+
+    def _accept(self) -> None:
+        try:
+            taken, _ = self._socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            log.error("no connection can be taken: %s", error)
+            self.want(False)
+            self._loop.call_later(RETRY_INTERVAL, self.want, True)
+            return
+        taken.setblocking(False)
+        task = self._loop.create_task(self._connect(taken))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    async def _connect(self, taken: socket.socket) -> None:
+        with suppress(OSError):  # it has left again
+            await self._loop.connect_accepted_socket(self._protocol, taken)

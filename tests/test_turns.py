@@ -1,0 +1,105 @@
+"""Turns: those who send much go on one after the other, and hold up nobody who sends little."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.envelopes import make
+from tests.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.relaying import link_of
+from tests.test_server import TOPICS, messages
+from wakumail.errors import DisconnectReason
+from wakumail.link import Link
+from wakumail.server import Server
+from wakumail.waku import Code
+
+SENDERS, PACKETS = 3, 20
+
+
+class Taken:
+    """Who had an event taken, in their order."""
+
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.links: list[Link] = []
+        self._on_event = server.node.on_event
+        monkeypatch.setattr(server.node, "on_event", self)
+
+    def __call__(self, link: Link, event: object) -> None:
+        self.links.append(link)
+        self._on_event(link, event)  # type: ignore[arg-type]
+
+
+def much() -> bytes:
+    return messages(make(3, TOPICS))
+
+
+def deliver(puppet: Puppet, link: Link) -> None:
+    """Let all that a puppet has to send come in one read."""
+    wire = b"".join(puppet.connection.data_to_send())
+    link.get_buffer(len(wire))[: len(wire)] = wire
+    link.buffer_updated(len(wire))
+
+
+@asynchronous
+async def test_who_sends_much_goes_on_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that came in one read, an event of one of them in each round of the loop."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
+        await eventually(lambda: len(server.node.peers) == SENDERS)
+        links = [link_of(server, puppet) for puppet in puppets]
+        for puppet in puppets:
+            for _ in range(PACKETS):
+                puppet.connection.send(puppet.waku, Code.MESSAGES, much())
+        monkeypatch.setattr("wakumail.turns.TURN", 0.0)
+        taken = Taken(server, monkeypatch)
+        for link, puppet in zip(links, puppets, strict=True):
+            deliver(puppet, link)
+        assert taken.links == links
+        most = 0
+        while len(taken.links) < SENDERS * PACKETS:
+            before = len(taken.links)
+            await asyncio.sleep(0)
+            most = max(most, len(taken.links) - before)
+        assert most == 1
+        assert taken.links == links * PACKETS
+
+
+@asynchronous
+async def test_who_sends_little_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packet that is all there is: whoever's turn it is, it is taken, and reading goes on."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await eventually(lambda: len(server.node.peers) == 1)
+        link = link_of(server, puppet)
+        monkeypatch.setattr("wakumail.turns.TURN", 0.0)
+        assert server.node.is_turn_over()
+        taken = Taken(server, monkeypatch)
+        puppet.connection.send(puppet.waku, Code.MESSAGES, much())
+        deliver(puppet, link)
+        assert taken.links == [link]
+        assert link._transport.is_reading()
+
+
+@asynchronous
+async def test_who_has_left_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
+        await eventually(lambda: len(server.node.peers) == SENDERS)
+        monkeypatch.setattr("wakumail.turns.TURN", 0.0)
+        taken = Taken(server, monkeypatch)
+        for puppet in puppets:
+            for _ in range(PACKETS):
+                puppet.connection.send(puppet.waku, Code.MESSAGES, much())
+            deliver(puppet, link_of(server, puppet))
+        first = taken.links[0]
+        first.disconnect(DisconnectReason.QUITTING)
+        await eventually(lambda: len(taken.links) == 1 + (SENDERS - 1) * PACKETS)
+        assert taken.links.count(first) == 1
+    assert not caplog.records
