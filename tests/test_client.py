@@ -34,7 +34,7 @@ from wakumail.message import seal
 
 TOPIC = b"topi"
 NOW = int(time.time())
-WANTED = Wanted(NOW - 3600, NOW + 60, (TOPIC,), limit=100)
+WANTED = Wanted(NOW - 3600, NOW + 3600, (TOPIC,), limit=100)  # its tests may run much later
 
 
 @asynccontextmanager
