@@ -112,7 +112,7 @@ async def test_more_than_was_asked_for_ends_the_connection() -> None:
 @asynchronous
 async def test_a_silent_mailserver_is_given_up() -> None:
     async with mailserver(stall, answer_timeout=0.05) as (peer, _):
-        with pytest.raises(AnswerTimeout, match="stalled after 0 envelopes"):
+        with pytest.raises(AnswerTimeout, match="does it keep an archive"):
             await peer.request(WANTED)
 
 
