@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 KERNELS := $(wildcard ext/wakumail/*.p[yx]* ext/wakumail/*.h) ext/liblmdb.txt
 DATADIR ?= data
 
+# Hundreds of tests start a process: none of them shall have to compile its modules first.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: build serve test check lint types kernels wheel bench demo clean
 
 build: $(VENV)/built
@@ -27,8 +30,8 @@ $(VENV)/tested: $(VENV)/built pyproject.toml
 serve: build ## run a mailserver on an embedded archive in $(DATADIR)
 	$(BIN)/wakumail serve --datadir $(DATADIR)
 
-test: $(VENV)/tested
-	$(BIN)/python -m pytest
+test: $(VENV)/tested ## on all processors; pytest by itself runs one test after another
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -p no:benchmark
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .

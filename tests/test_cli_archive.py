@@ -70,10 +70,15 @@ def test_what_is_no_envelope_is_left_out_and_counted(
     data = dump(envelopes[:10]) + bad + dump(envelopes[10:20]) + bad
     file = tmp_path / "dump"
     file.write_bytes(data)
-    result = run_json("archive", "import", "--datadir", tmp_path / "data", file)
+    command = ["archive", "import", "--datadir", tmp_path / "data", file]
+    result = run_json(*command, check=1)
     assert result == {"stored": 20, "duplicates": 0, "malformed": 2, "misplaced": 0}
     file.write_bytes(data + b"\xf8\xff")
-    run("archive", "import", "--datadir", tmp_path / "data", file, check=1)
+    told = b"0 envelopes stored, 20 were there already\n"
+    assert run(*command, check=1).startswith(told)  # what was done before it broke off
+    file.write_bytes(b"no dump at all")
+    told = b"0 envelopes stored, 0 were there already\nleft out: 14 that are no envelopes"
+    assert run(*command, check=1).startswith(told)
 
 
 def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
@@ -106,6 +111,16 @@ def test_an_interrupted_export_goes_on(filled: Path, tmp_path: Path) -> None:
     assert len(parse_stream(rest, final=True)[0]) == 500
     run("archive", "export", "--datadir", filled, file, "--after", place, check=1)
     assert file.read_bytes() == rest
+
+
+def test_an_export_does_not_write_over_a_file(filled: Path, tmp_path: Path) -> None:
+    file = tmp_path / "dump"
+    file.write_text("precious")
+    command = ["archive", "export", "--datadir", filled, file]
+    run(*command, check=1)
+    assert file.read_text() == "precious"
+    run(*command, "--force")
+    assert file.read_bytes() == run(*command[:-1])
 
 
 def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:

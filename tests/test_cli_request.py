@@ -13,8 +13,8 @@ import pytest
 
 from tests.envelopes import dump, make
 from tests.processes import Server
-from tests.scripted import nobody
-from wakumail.cli import post, request
+from tests.scripted import nobody, silent
+from wakumail.cli import canary, post, request
 from wakumail.cli.lines import entry, line, message_entry, utc
 from wakumail.envelope import parse_stream
 from wakumail.keys import generate, load_or_create_node_key, node_id
@@ -42,7 +42,7 @@ def wakumail(capsys: pytest.CaptureFixture[str]) -> Wakumail:
     def run(*arguments: object, code: int = 0) -> str:
         parser = argparse.ArgumentParser()
         commands = parser.add_subparsers()
-        for command in (post, request):
+        for command in (canary, post, request):
             command.add(commands)
         parsed = parser.parse_args([str(argument) for argument in arguments])
         assert parsed.run(parsed) == code
@@ -154,6 +154,31 @@ def test_withheld_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) 
     assert result["withheld"] == [{"hash": ENVELOPE.hash.hex(), "reason": "expired"}]
 
 
+def test_a_node_that_confirms_nothing(wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(dump(make(2, [b"topi"])))
+    with Server(tmp_path / "data", "--min-pow", "0", "--no-confirmations") as server:
+        command = ["post", server.enode, "--dump", tmp_path / "dump"]
+        assert wakumail(*command, code=1) == "2 envelopes sent, 0 confirmed\n"
+        assert wakumail(*command, "--unconfirmed") == "2 envelopes sent, 0 confirmed\n"
+
+
+def test_a_dump_that_is_none(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text("no dump at all")
+    told = wakumail("post", server.enode, "--dump", tmp_path / "dump", code=1)
+    assert told == "0 envelopes sent, 0 confirmed\n"
+
+
+def test_a_canary_gives_up_when_it_is_told_to(wakumail: Wakumail) -> None:
+    with silent() as enode:
+        told = wakumail("canary", enode, "--timeout", 0.05, code=1)
+    assert told == "failed at connect: not connected within 0.05 s\n"
+
+
+def test_who_cannot_be_reached_is_named(wakumail: Wakumail) -> None:
+    told = wakumail("canary", nobody(), code=1)
+    assert told == "failed at connect: 127.0.0.1:1: Connection refused\n"
+
+
 def test_the_work_is_given_up(wakumail: Wakumail) -> None:
     flags = ["--chat", "any", "--payload", "x", "--pow", 1e12, "--pow-time", 0]
     with pytest.raises(PowNotReached):
@@ -166,6 +191,7 @@ def test_the_work_is_given_up(wakumail: Wakumail) -> None:
         ("request --chat x", "give at least one ENODE"),
         ("request ENODE", "--topic or --chat, or a --bloom"),
         ("request ENODE --chat x --timeout 0", "more than 0"),
+        ("canary ENODE --timeout 0", "more than 0"),
         ("request ENODE --chat x --limit 1001", "from 1 to 1000"),
         ("request ENODE ENODE --chat x --cursor 00", "for one ENODE"),
         ("request ENODE --chat x --json --out -", "both want stdout"),

@@ -34,7 +34,7 @@ from wakumail.message import seal
 
 TOPIC = b"topi"
 NOW = int(time.time())
-WANTED = Wanted(NOW - 3600, NOW + 60, (TOPIC,), limit=100)
+WANTED = Wanted(NOW - 3600, NOW + 3600, (TOPIC,), limit=100)  # its tests may run much later
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def test_more_than_was_asked_for_ends_the_connection() -> None:
 @asynchronous
 async def test_a_silent_mailserver_is_given_up() -> None:
     async with mailserver(stall, answer_timeout=0.05) as (peer, _):
-        with pytest.raises(AnswerTimeout, match="stalled after 0 envelopes"):
+        with pytest.raises(AnswerTimeout, match="does it keep an archive"):
             await peer.request(WANTED)
 
 

@@ -28,6 +28,12 @@ class Quiet:
     def on_gone(self, link: Link) -> None: ...
 
 
+async def fails(node: Node, times: int) -> None:
+    """Wait until so many more dials of a node have failed."""
+    already = node.counters["dials_failed"]
+    await eventually(lambda: node.counters["dials_failed"] >= already + times)
+
+
 @asynccontextmanager
 async def dialing() -> AsyncIterator[tuple[Dialer, Node]]:
     counters = Counters()
@@ -89,6 +95,23 @@ async def test_a_peer_that_is_not_there_is_dialed_until_it_is(tmp_path: Path) ->
         await eventually(lambda: node.counters["dials_failed"] >= 3)
         async with mailserver(tmp_path / "second", connection={"node_key": key}, port=enode.port):
             await connected(node)
+
+
+@asynchronous
+async def test_who_cannot_be_reached_is_warned_of_once_until_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mailserver(tmp_path / "first") as (server, enode):
+        key = server.config.node.connection.node_key
+    async with dialing() as (dialer, node):
+        dialer.add(enode)
+        for number in range(1, 3):
+            await fails(node, 3)
+            warned = [r.message for r in caplog.records if r.levelname == "WARNING"]
+            assert warned == [f"{enode.address} cannot be reached: Connection refused"] * number
+            own, port = {"node_key": key}, enode.port
+            async with mailserver(tmp_path / str(number), connection=own, port=port):
+                await connected(node)
 
 
 @asynchronous

@@ -1,6 +1,7 @@
 """What users rely on is documented: settings, commands, counters."""
 
 import argparse
+import contextlib
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import wakumail
 from wakumail.cli import parser
 from wakumail.config import SETTINGS
+from wakumail.config.statusgo import ADVICE, NATURAL, READERS, SWITCHES
 from wakumail.counters import COUNTERS
 from wakumail.envelope import Verdict
 from wakumail.errors import WakumailError
@@ -16,6 +18,7 @@ from wakumail.errors import WakumailError
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COUNTERS_PAGE = (ROOT / "docs" / "counters.md").read_text()
+STATUS_GO_PAGE = (ROOT / "docs" / "status-go.md").read_text()
 LINKS = [
     (page, link)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -52,6 +55,28 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"`wakumail {name}" in columns
         for action in subcommands(command):
             assert re.search(rf"(`|/|{name} ){action}\b", columns), action
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """The rows of a table of the page on status-go: what is named in the second column, by key."""
+    text = STATUS_GO_PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \|", text, re.MULTILINE)
+    return {key: re.findall("`(.*?)`", named) for key, named in rows}
+
+
+def test_every_key_of_status_go_is_documented() -> None:
+    """Those that are translated with the settings that they become."""
+    flags = {s.field: s.negated_flag if s.default is True else s.flag for s in SETTINGS}
+    becoming = table("What becomes a setting")
+    assert becoming.keys() == READERS.keys()
+    for key, named in becoming.items():
+        assert named
+        assert set(named) <= set(flags.values())
+        with contextlib.suppress(ValueError):  # of those that take no number
+            assert named == [flags[field] for field in READERS[key](1)]
+    switches = {key: list(others) for key, others in SWITCHES.items()}
+    assert table("What puts others out of force") == switches
+    assert table("What has no counterpart").keys() == ADVICE.keys() | NATURAL.keys()
 
 
 def test_every_counter_has_a_line_and_is_counted() -> None:

@@ -26,6 +26,7 @@ def test_url_both_ways(url: str, host: str, port: int, discport: int) -> None:
     enode = Enode.parse(url)
     assert enode == Enode(ID, host, port, discport)
     assert str(enode) == url
+    assert url.removeprefix(f"enode://{HEX}@").startswith(enode.address)
 
 
 def test_upper_case_hex_and_a_repeated_discport_are_read() -> None:

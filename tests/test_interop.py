@@ -1,5 +1,6 @@
 """Against peers that others wrote: RLPx and devp2p of @ethereumjs/devp2p (interop/README.md)."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -34,11 +35,13 @@ def tool(name: str) -> str:
 def node() -> str:
     """Node, with the packages of the scripts at hand."""
     path, npm = tool("node"), tool("npm")
-    if not (INTEROP / "node_modules" / ".package-lock.json").exists():  # npm writes it last
-        done = subprocess.run(
-            [npm, "ci", "--ignore-scripts"], cwd=INTEROP, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    with (INTEROP / "package-lock.json").open() as one_at_a_time:  # of those that test in parallel
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if not (INTEROP / "node_modules" / ".package-lock.json").exists():  # npm writes it last
+            done = subprocess.run(
+                [npm, "ci", "--ignore-scripts"], cwd=INTEROP, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
     return path
 
 

@@ -1,6 +1,5 @@
 """What callers pass: read exactly, or refused by the name of the field."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +11,13 @@ from wakumail.completion import MAX_FOREIGN_CURSOR
 from wakumail.enode import Enode
 from wakumail.envelope import MAX_TIME
 from wakumail.filters import MAX_FILTER_TOPICS
-from wakumail.keys import generate, node_id
+from wakumail.keys import PrivateKey, node_id
 from wakumail.request import MAX_REQUEST_TOPICS
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 from wakumail.rpc.params import Fields
 
-KEY = generate(os.urandom)
+KEY = PrivateKey(bytes(range(1, 33)))
 POINT = KEY.public_key.format(compressed=False)
 ENODE = Enode(node_id(KEY.public_key), "127.0.0.1", 30303, 30303)
 ORDER = "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"

@@ -23,8 +23,8 @@ NO_KEY = "no symmetric key has the id nobody's"
 ASKED = {"mailServerPeer": STRANGER, "topics": [TOPIC]}
 
 WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
-    ("waku_version", [1], "too many positional arguments"),
-    ("waku_setMaxEnvelopeSize", [], "missing a required argument: 'size'"),
+    ("waku_version", [1], "waku_version takes no parameters, not 1"),
+    ("waku_setMaxEnvelopeSize", [], "waku_setMaxEnvelopeSize takes 1 parameter, not 0"),
     ("waku_setMaxEnvelopeSize", [0], f"size must be an integer from 1 to {MAX_ENVELOPE_SIZE}"),
     (
         "waku_setMaxEnvelopeSize",
@@ -124,8 +124,8 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
     ("admin_addPeer", ["enode://"], "enode is no enode URL"),
     ("admin_removePeer", ["enode://"], "enode is no enode URL"),
     ("admin_addTrustedPeer", ["enode://"], "enode is no enode URL"),
-    ("admin_removeTrustedPeer", [], "missing a required argument: 'enode'"),
-    ("net_peerCount", [None], "too many positional arguments"),
+    ("admin_removeTrustedPeer", [], "admin_removeTrustedPeer takes 1 parameter, not 0"),
+    ("net_peerCount", [None], "net_peerCount takes no parameters, not 1"),
 ]
 """Params of which "KEY" and "PAIR" stand for the ids of keys that are held."""
 

@@ -102,6 +102,9 @@ class MailPeer:
                 await self._node.dial(self.enode)
         except TimeoutError:
             raise AnswerTimeout(f"not connected within {seconds:g} s") from None
+        except OSError as error:
+            text = error.strerror or str(error)
+            raise OSError(error.errno, text, self.enode.address) from None
 
     async def close(self) -> None:
         """Say goodbye."""
@@ -201,6 +204,10 @@ class MailPeer:
         except TimeoutError:
             self._link.disconnect(DisconnectReason.USELESS_PEER)
             allowed = f"timeout {self.answer_timeout:g} s"
+            if not answer.count:
+                raise AnswerTimeout(
+                    f"it does not answer requests ({allowed}); does it keep an archive?"
+                ) from None
             raise AnswerTimeout(
                 f"the answer stalled after {answer.count} envelopes ({allowed})"
             ) from None

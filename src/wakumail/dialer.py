@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from wakumail.counters import Counters
 from wakumail.enode import Enode
-from wakumail.errors import DisconnectReason, PeerGone
+from wakumail.errors import DisconnectReason, PeerGone, reason
 from wakumail.link import Link
 from wakumail.node import DIAL_TIMEOUT, Node
 
@@ -66,9 +66,10 @@ class Dialer:
 
     async def _keep(self, enode: Enode) -> None:
         loop = asyncio.get_running_loop()
-        delay = FIRST_DELAY
+        delay, level = FIRST_DELAY, logging.WARNING
         while True:
-            link = self._node.links.get(enode.node_id) or await self._dial(enode)
+            link = self._node.links.get(enode.node_id) or await self._dial(enode, level)
+            level = logging.DEBUG if link is None else logging.WARNING
             if link is not None:
                 since = loop.time()
                 await link.gone()
@@ -77,7 +78,8 @@ class Dialer:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(2 * delay, LAST_DELAY)
 
-    async def _dial(self, enode: Enode) -> Link | None:
+    async def _dial(self, enode: Enode, level: int) -> Link | None:
+        """A connection, or None and a line in the log at `level`."""
         async with self._slots:
             self._counters.add("dials")
             try:
@@ -85,5 +87,5 @@ class Dialer:
                     return await self._node.dial(enode)
             except (OSError, PeerGone) as error:  # a TimeoutError is an OSError
                 self._counters.add("dials_failed")
-                log.debug("%s:%d cannot be reached: %s", enode.host, enode.port, error)
+                log.log(level, "%s cannot be reached: %s", enode.address, reason(error))
                 return None

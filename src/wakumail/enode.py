@@ -53,10 +53,14 @@ class Enode:
             host = host[1:-1]
         return cls(bytes.fromhex(identity), host, int(port), int(discport or port))
 
+    @property
+    def address(self) -> str:
+        """`host:port`, as in the URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         query = "" if self.discport == self.port else f"?discport={self.discport}"
-        return f"enode://{self.node_id.hex()}@{host}:{self.port}{query}"
+        return f"enode://{self.node_id.hex()}@{self.address}{query}"
 
 
 def read_enodes(path: Path) -> list[Enode]:

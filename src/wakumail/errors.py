@@ -49,6 +49,18 @@ class DisconnectReason(IntEnum):
     SUBPROTOCOL_ERROR = 0x10
 
 
+def reason(error: Exception) -> str:
+    """What an error says for a person: one of the system's without its number."""
+    match error:
+        case OSError(strerror=str(text), filename=None):
+            return text
+        case OSError(strerror=str(text), filename=about, filename2=None):
+            return f"{about}: {text}"
+        case TimeoutError() if not error.args:
+            return "no answer in time"
+    return str(error) or type(error).__name__
+
+
 class WakumailError(Exception):
     """The root of all errors of this package."""
 

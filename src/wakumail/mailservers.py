@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from wakumail.client import ANSWER_TIMEOUT, HistoryPage, Key, MailPeer, Wanted
 from wakumail.enode import Enode
-from wakumail.errors import WakumailError
+from wakumail.errors import WakumailError, reason
 from wakumail.keys import PrivateKey
 from wakumail.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.request import MAX_LIMIT, UPPER_MARGIN, Form
@@ -202,8 +202,8 @@ def _without(page: HistoryPage, seen: Collection[bytes]) -> HistoryPage:
 
 def _reason(enode: Enode, error: Exception) -> str:
     """Which mailserver failed and why, for a person."""
-    address = str(enode).partition("@")[2].partition("?")[0]
-    return f"{address}: {str(error) or type(error).__name__}"
+    why = error.strerror if isinstance(error, OSError) and error.filename else reason(error)
+    return f"{enode.address}: {why}"
 
 
 def _verdict(failures: Failures) -> Exception:

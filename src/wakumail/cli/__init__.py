@@ -8,20 +8,26 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from wakumail.cli import logs
-from wakumail.errors import WakumailError
+from wakumail.errors import WakumailError, reason
 from wakumail.version import VERSION
 
 COMMANDS = ("serve", "attach", "config", "request", "post", "canary", "archive", "key", "bench")
 """Each in a module of its name here; what one needs takes a while to import for the others."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names: what is short for one today is for two tomorrow."""
+
+    def __init__(self, **choices: Any) -> None:
+        super().__init__(**choices, allow_abbrev=False)
+
+
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of the command line, or of a part of its commands; each adds its own."""
-    top = argparse.ArgumentParser(
-        prog="wakumail", description="A Waku v1 node, mailserver and client."
-    )
+    top = Parser(prog="wakumail", description="A Waku v1 node, mailserver and client.")
     top.add_argument("--version", action="version", version=f"wakumail {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in names:
@@ -38,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        print(f"wakumail {arguments.command}: {reason}", file=sys.stderr)
+        print(f"wakumail {arguments.command}: {reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1

@@ -5,9 +5,9 @@ import time
 
 import uvloop
 
-from wakumail.cli.options import Subparsers, add_enode, add_json, print_json
+from wakumail.cli.options import Subparsers, add_enode, add_json, add_timeout, print_json
 from wakumail.client import Wanted, connect
-from wakumail.errors import WakumailError
+from wakumail.errors import WakumailError, reason
 from wakumail.mail import Form
 from wakumail.message import DEFAULT_PASSWORD
 
@@ -19,6 +19,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailserver's"
     )
+    add_timeout(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         uvloop.run(check(arguments, result))
     except (WakumailError, OSError) as error:
-        result["reason"] = str(error) or type(error).__name__
+        result["reason"] = reason(error)
     if arguments.json:
         print_json(result)
     elif result["ok"]:
@@ -41,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def check(arguments: argparse.Namespace, result: dict[str, object]) -> None:
     """Note in `result` how far it goes."""
-    async with connect(arguments.enode, password=arguments.password) as peer:
+    async with connect(
+        arguments.enode, password=arguments.password, answer_timeout=arguments.timeout
+    ) as peer:
         result |= {"step": "request", "client_id": peer.hello.client_id}
         started = time.monotonic()
         # One second of a topic that nobody uses: cheap for the server, and the whole path.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from tqdm import tqdm
 
+from wakumail.answer import ANSWER_TIMEOUT
 from wakumail.config import values
 from wakumail.datadir import Datadir
 from wakumail.enode import Enode
@@ -56,9 +57,28 @@ def parse_time(text: str) -> int:
     return int(text)
 
 
+def parse_timeout(text: str) -> float:
+    """Seconds, and not none."""
+    seconds = parse_amount(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError("a timeout is more than 0")
+    return seconds
+
+
 def add_enode(parser: argparse.ArgumentParser) -> None:
     """The mailserver that a client command talks to."""
     parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """How long a mailserver may be silent."""
+    parser.add_argument(
+        "--timeout",
+        type=parse_timeout,
+        default=ANSWER_TIMEOUT,
+        metavar="SECONDS",
+        help="give up a mailserver that is silent for so long (default: %(default)g)",
+    )
 
 
 def add_datadir(parser: argparse.ArgumentParser) -> None:

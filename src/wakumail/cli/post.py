@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import uvloop
 
@@ -34,6 +35,13 @@ MIN_TTL = 10
 
 SEALING = ("topic", "chat", "password", "public_key", "sign_with", "ttl")
 """What says how a payload is sealed, and means nothing for a dump."""
+
+
+class Group(NamedTuple):
+    """Envelopes to send, each its RLP, and how much between them was none."""
+
+    envelopes: list[bytes]
+    left_out: int = 0
 
 
 def add(commands: Subparsers) -> None:
@@ -75,12 +83,17 @@ def add(commands: Subparsers) -> None:
         metavar="SECONDS",
         help="give up mining after so long (default: %(default)g)",
     )
+    parser.add_argument(
+        "--unconfirmed",
+        action="store_true",
+        help="be content with a node that does not confirm what it has",
+    )
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Seal or read, send, report; 1 when any envelope was refused, or not sent at all."""
+    """Seal or read, send, report; 1 when any envelope was not sent, not confirmed or refused."""
     if arguments.dump is None:
         check_payload(arguments)
     else:
@@ -111,20 +124,22 @@ def check_payload(arguments: argparse.Namespace) -> None:
 
 async def post(arguments: argparse.Namespace) -> int:
     """Send what there is, a group at a time."""
-    sent = confirmed = 0
+    sent = confirmed = left_out = 0
     errors: list[dict[str, object]] = []
     withheld: list[dict[str, object]] = []
-    groups: Iterable[list[bytes]]
-    groups = [[await sealed(arguments)]] if arguments.dump is None else read(arguments.dump)
+    groups: Iterable[Group]
+    groups = [Group([await sealed(arguments)])] if arguments.dump is None else read(arguments.dump)
     async with connect(arguments.enode) as peer:
         with progress("envelope") as bar:
             for group in groups:
-                posted = await peer.post(group)
+                posted = await peer.post(group.envelopes)
                 sent += posted.sent
                 confirmed += posted.confirmed
                 errors += [{"hash": e.hash, "code": e.code, "text": e.text} for e in posted.errors]
                 withheld += [{"hash": w.hash, "reason": told(w.reason)} for w in posted.withheld]
-                bar.update(len(group))
+                left_out += group.left_out
+                bar.update(len(group.envelopes))
+    unconfirmed = 0 if arguments.unconfirmed else sent - confirmed - len(errors)
     if arguments.json:
         result = {"sent": sent, "confirmed": confirmed, "errors": errors, "withheld": withheld}
         print_json(result)
@@ -134,7 +149,12 @@ async def post(arguments: argparse.Namespace) -> int:
             print(f"refused: {error['text']} ({error['code']})")
         for each in withheld:
             print(f"withheld: {each['reason']}")
-    return 1 if errors or withheld else 0
+    if unconfirmed:
+        print("not confirmed: the node does not say what it keeps", file=sys.stderr)
+    if left_out:
+        text = f"left out: {counted(left_out, 'item')} of the dump, no envelopes"
+        print(text, file=sys.stderr)
+    return 1 if errors or withheld or unconfirmed or left_out else 0
 
 
 def told(reason: Verdict) -> str:
@@ -142,14 +162,11 @@ def told(reason: Verdict) -> str:
     return reason.name.lower().replace("_", " ")
 
 
-def read(dump: str) -> Iterator[list[bytes]]:
-    """The envelopes of a dump, each its RLP, in groups of bounded size."""
+def read(dump: str) -> Iterator[Group]:
+    """The envelopes of a dump, in groups of bounded size."""
     with open_binary(dump, "rb") as file:
         for chunk in read_dump(file):
-            if chunk.malformed:
-                text = f"left out: {counted(chunk.malformed, 'item')} of the dump"
-                print(f"{text}, no envelopes", file=sys.stderr)
-            yield [envelope.rlp for envelope in chunk.batch]
+            yield Group([envelope.rlp for envelope in chunk.batch], chunk.malformed)
 
 
 async def sealed(arguments: argparse.Namespace) -> bytes:

@@ -15,11 +15,11 @@ from wakumail.cli.message_keys import add_message_keys, load_message_keys
 from wakumail.cli.options import (
     Subparsers,
     add_json,
+    add_timeout,
     add_topics,
     counted,
     open_binary,
     option,
-    parse_amount,
     parse_bloom,
     parse_enode,
     parse_hex,
@@ -27,7 +27,7 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.client import ANSWER_TIMEOUT, HistoryPage
+from wakumail.client import HistoryPage
 from wakumail.enode import Enode, read_enodes
 from wakumail.envelope import MAX_TIME
 from wakumail.mail import MAX_LIMIT, Form
@@ -68,13 +68,7 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ask the mailserver that answers first, not the one that stands first",
     )
-    parser.add_argument(
-        "--timeout",
-        type=parse_amount,
-        default=ANSWER_TIMEOUT,
-        metavar="SECONDS",
-        help="give up a mailserver that is silent for so long (default: %(default)g)",
-    )
+    add_timeout(parser)
     parser.add_argument(
         "--form",
         type=str.upper,
@@ -134,8 +128,6 @@ def check(arguments: argparse.Namespace) -> None:
     """Refuse what does not go together."""
     if not arguments.enodes:
         arguments.usage_error("give at least one ENODE, or --mailservers")
-    if not arguments.timeout:
-        arguments.usage_error("--timeout is more than 0")
     if not 1 <= arguments.limit <= MAX_LIMIT:
         arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
     if arguments.cursor and len(arguments.enodes) > 1:

@@ -2,8 +2,9 @@
 
 import argparse
 import contextlib
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from wakumail.archive import Archive, Page, PageState, Query
@@ -58,7 +59,10 @@ def add_export(actions: Subparsers) -> None:
     order = f"{explanation}: in order of arrival or, those of some times or topics, oldest first"
     parser = actions.add_parser("export", help=explanation, description=order)
     add_datadir(parser)
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="- is stdout")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="a new file; - is stdout"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
     when = "Unix seconds, or an age like 24h"
     parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=when)
     parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=when)
@@ -79,33 +83,43 @@ def add_after(parser: argparse.ArgumentParser) -> None:
 
 
 def import_(arguments: argparse.Namespace) -> int:
-    """Append what the source has."""
-    stored = duplicates = malformed = misplaced = 0
+    """Append what the source has; 1 when any of it was left out."""
     position = arguments.after
+    done = {"stored": 0, "duplicates": 0, "malformed": 0, "misplaced": 0}
     arguments.datadir.make()
     with (
         open_source(arguments) as source,
         arguments.datadir.writing(),
         Archive(arguments.datadir.archive) as archive,
+        reporting(done, as_json=arguments.json),
         progress(source.unit, source.total) as bar,
         telling_where(lambda: position),
     ):
         for chunk in source.chunks:
             appended = archive.append([chunk.batch])
-            stored += appended.stored
-            duplicates += appended.duplicates
-            malformed += chunk.malformed
-            misplaced += chunk.misplaced
+            done["stored"] += appended.stored
+            done["duplicates"] += appended.duplicates
+            done["malformed"] += chunk.malformed
+            done["misplaced"] += chunk.misplaced
             position = chunk.position
             bar.update(chunk.done)
-    if arguments.json:
-        result = {"stored": stored, "duplicates": duplicates}
-        print_json(result | {"malformed": malformed, "misplaced": misplaced})
-    else:
-        print(f"{counted(stored, 'envelope')} stored, {duplicates} were there already")
-        if malformed or misplaced:
-            print(f"left out: {malformed} that are no envelopes, {misplaced} under a wrong key")
-    return 0
+    return 1 if done["malformed"] or done["misplaced"] else 0
+
+
+@contextlib.contextmanager
+def reporting(done: Mapping[str, int], *, as_json: bool) -> Iterator[None]:
+    """Say at the end what was done, and so when the work does not come to its end."""
+    try:
+        yield
+    finally:
+        if as_json:
+            print_json(dict(done))
+        else:
+            stored = counted(done["stored"], "envelope")
+            print(f"{stored} stored, {done['duplicates']} were there already")
+            if done["malformed"] or done["misplaced"]:
+                no_envelopes = f"{done['malformed']} that are no envelopes"
+                print(f"left out: {no_envelopes}, {done['misplaced']} under a wrong key")
 
 
 @contextlib.contextmanager
@@ -138,9 +152,11 @@ def export(arguments: argparse.Namespace) -> int:
     """Write everything, or what is chosen."""
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
+    if not arguments.force and arguments.file != "-" and os.path.lexists(arguments.file):
+        raise FileExistsError(f"{arguments.file} is there already; --force writes over it")
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        open_binary(arguments.file, "xb" if arguments.after else "wb") as file,
+        open_binary(arguments.file, "wb" if arguments.force else "xb") as file,
         progress("B", None if chosen else archive.stat().bytes) as bar,
         telling_where(lambda: position),
     ):

@@ -185,8 +185,10 @@ class Dispatcher:
             raise RpcError(INVALID_PARAMS, "parameters are taken by position, in an array")
         try:
             signature.bind(session, *params)
-        except TypeError as error:
-            raise RpcError(INVALID_PARAMS, str(error)) from None
+        except TypeError:
+            takes = len(signature.parameters) - 1  # less the session
+            text = f"{call.method} takes {takes or 'no'} parameter{'s' * (takes != 1)}"
+            raise RpcError(INVALID_PARAMS, f"{text}, not {len(params)}") from None
         result = method(session, *params)
         return await result if inspect.isawaitable(result) else result
 
