@@ -56,6 +56,7 @@ setup(
         kernel("interest"),
         kernel("pow"),
         kernel("envelope"),
+        kernel("judged"),
         kernel("pool"),
         kernel("frame"),
         kernel("seal"),

@@ -68,18 +68,18 @@ class Crew(Server):
         )
         return next(pid for pid in self.workers() if f"socket:[{inode}]" in descriptors(pid))
 
-    async def puppet(self, key: PrivateKey | None = None) -> Puppet:
-        """A puppet that wants every envelope, somewhere."""
-        return await Puppet.ready(self.target, key=key, options=StatusOptions(pow=0.0))
+    async def puppet(self, key: PrivateKey | None = None, *, min_pow: float = 0.0) -> Puppet:
+        """A puppet that wants every envelope of that PoW, somewhere."""
+        return await Puppet.ready(self.target, key=key, options=StatusOptions(pow=min_pow))
 
-    async def puppets(self) -> dict[int, Puppet]:
+    async def puppets(self, *, min_pow: float = 0.0) -> dict[int, Puppet]:
         """One at each worker."""
         wanted = set(self.workers())
         found: dict[int, Puppet] = {}
         for _ in range(MOST_DIALS):
             if found.keys() == wanted:
                 return found
-            puppet = await self.puppet()
+            puppet = await self.puppet(min_pow=min_pow)
             if found.setdefault(self.owner(puppet.port), puppet) is not puppet:
                 puppet.hang_up()
         raise AssertionError(f"{wanted - found.keys()} got no connection")

@@ -16,6 +16,7 @@ FLOORS = [
     ["rlp", "snappy", "bloom", "keccak", "archive_results", "histograms", "report"],
     ["interest", "pow"],
     ["envelope", "frame", "seal", "keys"],
+    ["judged"],
     ["pool", "enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits", "statusgo", "topics"],
     ["completion", "connection", "whisper", "status", "traffic", "keystore", "roster"],

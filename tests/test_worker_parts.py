@@ -17,8 +17,9 @@ from tests.archive_model import batch_of
 from tests.envelopes import make
 from tests.puppet import asynchronous, eventually
 from wakumail.archive import Archive
-from wakumail.envelope import parse, parse_stream
+from wakumail.envelope import Batch, parse_stream
 from wakumail.errors import WakumailError
+from wakumail.judged import SLOT_SIZE, Judged
 from wakumail.report import Family, Problem, Report, Sample, together
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.rpc.jsonrpc import Session
@@ -312,13 +313,18 @@ def test_following_stops_where_it_is_told_to(tmp_path: Path) -> None:
                 archive.follow(0, max_bytes=1, until=wrong)
 
 
+def hashes_of(batch: Batch) -> list[bytes]:
+    return [envelope.hash for envelope in batch]
+
+
 @asynchronous
 async def test_what_we_have_committed_is_passed_over(tmp_path: Path) -> None:
     with Archive(tmp_path) as archive:
         taken: list[bytes] = []
         before = make(3, [b"aaaa"], seed=99, created=1_600_000_000)
         archive.append([batch_of(before)])
-        follower = Follower(archive, lambda packet: taken.extend(e.hash for e in parse(packet)))
+        archive.judged = Judged(bytearray(50 * SLOT_SIZE))
+        follower = Follower(archive, archive.judged, lambda batch: taken.extend(hashes_of(batch)))
         theirs: list[bytes] = []
         for seed in range(20):
             envelopes = make(7, [b"aaaa"], seed=seed, created=1_600_000_000)
@@ -342,7 +348,8 @@ async def test_what_is_live_is_read_at_the_beginning(tmp_path: Path) -> None:
         live = make(50, [b"aaaa"])
         archive.append([batch_of(live), batch_of(make(50, [b"aaaa"], created=1_600_000_000))])
         taken: list[bytes] = []
-        follower = Follower(archive, lambda packet: taken.extend(e.hash for e in parse(packet)))
+        judged = Judged(bytearray(SLOT_SIZE))
+        follower = Follower(archive, judged, lambda batch: taken.extend(hashes_of(batch)))
         await eventually(lambda: sorted(taken) == sorted(e.hash for e in live))
         await follower.close()
 

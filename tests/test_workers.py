@@ -1,6 +1,7 @@
 """Workers: several real processes behind one port, as one server."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -90,6 +91,22 @@ async def test_what_one_has_taken_all_relay_and_find(tmp_path: Path) -> None:
             assert [sorted(one) for one in seen] == [sorted(everything)] * 2
             for client in clients.values():
                 assert await hashes(client) == everything
+
+
+@asynchronous
+async def test_peers_are_sent_what_has_their_pow_whoever_took_it(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        envelopes = make(100, TOPICS)
+        least = sorted(envelope.pow for envelope in envelopes)[50]
+        wanted = sorted(envelope.hash for envelope in envelopes if envelope.pow >= least)
+        listeners = await crew.puppets(min_pow=least)
+        async with connect(crew.enode) as client:
+            await client.post([envelope.rlp for envelope in envelopes])
+            last = next(each for each in map(fresh, itertools.count()) if each.pow >= least)
+            await client.post([last.rlp])
+        for listener in listeners.values():
+            *told, end = await receive(listener, len(wanted) + 1)
+            assert (sorted(told), end) == (wanted, last.hash)
 
 
 @asynchronous

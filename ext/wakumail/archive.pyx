@@ -27,6 +27,7 @@ from wakumail.envelope cimport Batch
 from wakumail.environment cimport *
 from wakumail.failure cimport explain
 from wakumail.follower cimport arrivals_run, run_arrivals
+from wakumail.judged cimport Judged
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.page cimport page_of
@@ -105,16 +106,24 @@ cdef class Query:
         return 0
 
 
+cdef void note_judged(const commit *c, Judged judged) noexcept nogil:
+    cdef size_t i
+    for i in range(c.stored):
+        judged.put(c.rows[i].sequence, c.rows[i].record)
+
+
 cdef class Archive:
     """An archive directory with data.mdb and lock.mdb, mode 0600, created if need be.
 
     sync=False leaves syncing to close(): for archives that a crash of the system may cost whole.
+    judged: where `append` notes hash and PoW of what it stored; None: nowhere.
     ArchiveError, with a text that says why: for a file that is no archive, of another format or
     torn, for a directory that this process has open already, and for whatever the system refuses.
     """
 
     cdef environment env
     cdef readonly str path
+    cdef public Judged judged
     cdef bint unsynced
     cdef object identity
 
@@ -183,6 +192,8 @@ cdef class Archive:
                 gather(parts, i, &c)
                 c.count = sort_entries(c.entries, c.count)
                 rc = write_commit(&c)
+                if not rc and self.judged is not None:
+                    note_judged(&c, self.judged)
             if rc:
                 raise self._failure(rc)
             return Appended(c.stored, accepted - c.stored, c.bytes, c.next)
@@ -250,10 +261,10 @@ cdef class Archive:
             end_read(s.env, s.txn)
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
-        """Envelopes in the order of arrival: (their RLPs joined, the sequence to go on with).
+        """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
 
-        From `sequence` on, or from the next one that is still there, to before `until`; about
-        max_bytes, at least one envelope. Nothing and `sequence` itself when no more has arrived.
+        From `sequence` on, or from the next one that is still there, to before `until` or the next
+        that is not; about max_bytes, at least one envelope. Nothing and `sequence` itself when no more has arrived.
         """
         cdef arrivals_run run
         cdef int rc

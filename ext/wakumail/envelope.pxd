@@ -3,6 +3,7 @@
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from wakumail.interest cimport Interest
 from wakumail.keccak cimport keccak_message
 from wakumail.pow cimport write_nonce
 from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next, rlp_status,
@@ -37,6 +38,17 @@ cdef class Batch:
     cdef Py_ssize_t room                    # records that fit into the memory at hand
     cdef readonly Py_ssize_t accepted       # of records with verdict ACCEPTED
     cdef readonly Py_ssize_t accepted_size  # bytes of the RLP of those
+
+
+cdef class Rules:
+    cdef readonly double min_pow
+    cdef readonly double min_pow_large
+    cdef readonly uint32_t max_envelope_size
+    cdef readonly Interest interest
+
+    cdef uint32_t verdict_unhashed(self, const envelope_record *record,
+                                   uint64_t now) noexcept nogil
+    cdef bint enough(self, const envelope_record *record) noexcept nogil
 
 
 cdef class KnownHashes:
@@ -147,3 +159,10 @@ cdef inline void ask_pow(hash_queue *queue, const uint8_t *data,
     pending.record = record
     pending.proven_size = message.size[0] + message.size[1]
     queue.count += 1
+
+
+cdef Batch new_batch(bytes raw)
+cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
+                      Py_ssize_t most=*) except -1 nogil
+cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil
+cdef void conclude(Batch batch, Rules rules, KnownHashes known) noexcept

@@ -69,11 +69,6 @@ cdef class Rules:
     ValueError for a PoW that is negative or not finite.
     """
 
-    cdef readonly double min_pow
-    cdef readonly double min_pow_large
-    cdef readonly uint32_t max_envelope_size
-    cdef readonly Interest interest
-
     def __cinit__(self, *, double min_pow=0.002, double min_pow_large=0.000002,
                   uint32_t max_envelope_size=1 << 20, Interest interest not None=EVERYTHING):
         if not (0 <= min_pow < INFINITY and 0 <= min_pow_large < INFINITY):

@@ -20,7 +20,10 @@ cdef struct arrivals_run:
 
 
 cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
-    """Take as many envelopes of a chunk as there is room for; MDB_NOTFOUND when that is none."""
+    """Take as many envelopes of a chunk as there is room for; MDB_NOTFOUND when that is none.
+
+    Their sequences leave no gap, so that each has its own by its place.
+    """
     cdef uint64_t first = run.next if run.next > source.first else source.first
     cdef uint64_t last = first
     cdef hit piece
@@ -28,7 +31,9 @@ cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
     cdef int rc = chunk_envelopes(source, first, last, &piece.data, &piece.size)
     if rc:
         return rc
-    if first >= run.until or run.count and run.size + piece.size > run.max_bytes:
+    if first >= run.until:
+        return MDB_NOTFOUND
+    if run.count and (first != run.next or run.size + piece.size > run.max_bytes):
         return MDB_NOTFOUND
     while last < source.last and last + 1 < run.until:
         rc = chunk_envelopes(source, first, last + 1, &longer.data, &longer.size)

@@ -3,13 +3,21 @@
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+cdef extern from *:
+    """
+    #define prefetch(at) __builtin_prefetch(at)
+    """
+    void prefetch(const void *at) noexcept nogil
+
 cdef enum:
+    AHEAD = 4                   # envelopes that pass while memory is fetched
     FIRST_USES = 16             # places of a peer's first table of a second; a power of two
     MOST_USES = 8192            # topics of its last; half of a power of two
 
 
 cdef struct live:               # an envelope of the pool; its RLP stands behind it
     live *next                  # in its bucket
+    live **link                 # what points to it there
     live *next_due              # in its second of the wheel
     live **due_link             # what points to it there
     uint32_t place              # in the order of arrival

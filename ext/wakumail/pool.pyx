@@ -20,7 +20,7 @@ from wakumail.rlp cimport rlp_header_size, rlp_write_header
 
 from wakumail.envelope import EXPIRY_GRACE
 
-ENVELOPE_OVERHEAD = 168
+ENVELOPE_OVERHEAD = 176
 """Bytes that an envelope counts for beside those of its RLP, and of who has it."""
 
 WORD_OVERHEAD = 24
@@ -205,6 +205,9 @@ cdef class Pool(KnownHashes):
         self.second = min(self.second, now)
         for i in range(batch.count):
             record = &batch.records[i]
+            if i + 2 * AHEAD < batch.count:     # what `find` looks at is in no cache by itself
+                prefetch(bucket_of(self, record[AHEAD].hash)[0])
+                prefetch(bucket_of(self, record[2 * AHEAD].hash))
             if record.verdict != ACCEPTED and record.verdict != DUPLICATE:
                 continue
             envelope = find(self, record.hash)
@@ -286,7 +289,9 @@ cdef live *find(Pool pool, const uint8_t *hash) noexcept nogil:
 
 cdef void link(Pool pool, live *envelope) noexcept nogil:
     cdef live **bucket = bucket_of(pool, envelope.hash)
-    envelope.next = bucket[0]
+    envelope.next, envelope.link = bucket[0], bucket
+    if bucket[0] != NULL:
+        bucket[0].link = &envelope.next
     bucket[0] = envelope
 
 
@@ -353,10 +358,9 @@ cdef live *enter(Pool pool, const envelope_record *record, const uint8_t *rlp) e
 
 
 cdef void remove(Pool pool, live *envelope) noexcept nogil:
-    cdef live **at = bucket_of(pool, envelope.hash)
-    while at[0] != envelope:
-        at = &at[0].next
-    at[0] = envelope.next
+    envelope.link[0] = envelope.next
+    if envelope.next != NULL:
+        envelope.next.link = envelope.link
     envelope.due_link[0] = envelope.next_due
     if envelope.next_due != NULL:
         envelope.next_due.due_link = envelope.due_link
@@ -374,8 +378,12 @@ cdef inline uint64_t overhead_of(size_t words) noexcept nogil:
 
 cdef void evict(Pool pool, size_t words) noexcept nogil:
     """Drop those that came first until the rest is within the bounds with `words` for each."""
+    cdef size_t soon
     while (pool.envelopes > pool.max_envelopes
            or pool.size + pool.envelopes * overhead_of(words) > pool.max_bytes):
+        soon = pool.head + AHEAD
+        if soon < pool.tail:    # and was used longest ago
+            prefetch(pool.arrivals[soon].envelope)
         remove(pool, pool.arrivals[pool.head].envelope)
         pool.evicted += 1
 

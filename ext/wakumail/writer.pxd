@@ -23,6 +23,7 @@ cdef enum:
 
 
 cdef struct entry:                  # one envelope of the commit
+    const envelope_record *record
     const uint8_t *data
     uint64_t sequence
     uint32_t size
@@ -61,6 +62,7 @@ cdef inline void gather(const batch_part *parts, size_t count, commit *c) noexce
                 continue
             e = &c.entries[c.count]
             c.count += 1
+            e.record = record
             e.data = parts[i].data + record.offset
             e.size = record.size
             e.created = record.created

@@ -10,10 +10,12 @@ from wakumail.archive_results import PageState as PageState
 from wakumail.archive_results import Pruned as Pruned
 from wakumail.archive_results import Stat as Stat
 from wakumail.envelope import Batch
+from wakumail.judged import Judged
 
 MAP_SIZE: int
 BUDGET: int
 POSITION_SIZE: int
+MAX_SEQUENCE: int
 
 @final
 class Query:
@@ -28,6 +30,7 @@ class Query:
     ) -> None: ...
 
 class Archive:
+    judged: Judged | None
     @property
     def path(self) -> str: ...
     def __init__(

@@ -55,10 +55,6 @@ VERDICT_TEXTS = {
 """The texts of status-go, for the errors of a Message Response."""
 
 
-LIVE = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=(1 << 32) - 1)
-"""Nothing but the time counts against what has been judged before."""
-
-
 class PublishRefused(WakumailError):
     """An envelope of our own that no node would take; the text says why."""
 
@@ -178,9 +174,8 @@ class Server:
             if not self.store.degraded:
                 await archived.wait()
 
-    def relay_committed(self, packet: bytes) -> None:
-        """Relay an RLP list of what another process of this server has taken; RlpError."""
-        batch = judge(packet, LIVE, int(time.time()), self.relay.pool)
+    def relay_committed(self, batch: Batch) -> None:
+        """Relay what another process of this server has taken."""
         self.relay.take(batch, None)
         self.counters.add("envelopes_followed", batch.accepted)
         self.filters.offer(batch, p2p=False)

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from wakumail.archive import Appended, Archive, PageState, Query
+from wakumail.archive import MAX_SEQUENCE, Appended, Archive, PageState, Query
+from wakumail.envelope import Batch, Rules, judge
 from wakumail.errors import ArchiveError, RlpError
-from wakumail.rlp import join_list
+from wakumail.judged import Judged
 
 log = logging.getLogger(__name__)
 
-READ_SIZE = 256 << 10
-"""Bytes of envelopes that are read and judged at a time: a millisecond of the loop."""
+READ_SIZE = 1 << 20
+"""Bytes of envelopes that are read at a time: a millisecond of the loop, which takes them in."""
 
 RECENT = 60
 """Seconds: what was created since then is read when a worker begins, for it may still be live."""
@@ -23,18 +24,23 @@ RECENT = 60
 RECENT_ENVELOPES = 100_000
 """Of those at most, the newest."""
 
-Take = Callable[[bytes], None]
-"""Takes an RLP list of envelopes that are in the archive; RlpError when it is none."""
+LIVE = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=(1 << 32) - 1)
+"""Nothing but the time counts against what has been judged before."""
+
+Take = Callable[[Batch], None]
+"""Takes what is in the archive; what is live of it is accepted in the batch."""
 
 
 class Follower:
     """Hands what is new in an archive to `take`, but for what this process has committed itself.
 
-    One read at a time, in a thread, each when somebody says that there is something.
+    What other workers have noted in `judged` is not hashed again. One read at a time, in a thread,
+    each when somebody says that there is something.
     """
 
-    def __init__(self, archive: Archive, take: Take) -> None:
+    def __init__(self, archive: Archive, judged: Judged, take: Take) -> None:
         self._archive = archive
+        self._judged = judged
         self._take = take
         self._next = archive.stat().next_sequence
         self._own: deque[tuple[int, int]] = deque()
@@ -68,7 +74,7 @@ class Follower:
         """Read what a worker before us may have left untold; only then what comes now."""
         try:
             await self._read_recent(int(time.time()))
-        except ArchiveError as error:
+        except (ArchiveError, RlpError) as error:
             log.error("what was archived of late cannot be read: %s", error)
         await self._follow()
 
@@ -77,7 +83,7 @@ class Follower:
         while left and not self._closing:
             read = partial(self._archive.page, query, position, limit=left, max_bytes=READ_SIZE)
             page = await self._loop.run_in_executor(self._thread, read)
-            self._hand_over(page.packet)
+            self._take(judge(page.packet, LIVE, now))
             position, left = page.position, left - page.count
             if page.state is PageState.EXHAUSTED:
                 break
@@ -97,25 +103,23 @@ class Follower:
             self._own.popleft()
         if self._own and self._own[0][0] <= self._next:
             _, self._next = self._own.popleft()
-        until = self._own[0][0] if self._own else None
-        envelopes, following = await self._loop.run_in_executor(
+        until = self._own[0][0] if self._own else MAX_SEQUENCE
+        batch, following = await self._loop.run_in_executor(
             self._thread, self._arrivals, self._next, until
         )
-        if envelopes:
-            self._hand_over(join_list([envelopes]))
-        elif until is not None:
-            # All that came before our own commit is there, or gone again.
-            following = max(following, until)
+        if batch is not None:
+            self._take(batch)
+        if following == self._next and until < MAX_SEQUENCE:
+            following = until  # All that came before our own commit is there, or gone again.
         self._next, moved = following, following > self._next
         return moved
 
-    def _arrivals(self, sequence: int, until: int | None) -> tuple[bytes, int]:
-        if until is None:
-            return self._archive.follow(sequence, max_bytes=READ_SIZE)
-        return self._archive.follow(sequence, max_bytes=READ_SIZE, until=until)
-
-    def _hand_over(self, packet: bytes) -> None:
-        try:
-            self._take(packet)
-        except RlpError as error:
-            log.error("envelopes in the archive cannot be read: %s", error)
+    def _arrivals(self, sequence: int, until: int) -> tuple[Batch | None, int]:
+        envelopes, following = self._archive.follow(sequence, max_bytes=READ_SIZE, until=until)
+        batch = None
+        if envelopes:
+            try:
+                batch = self._judged.judge(envelopes, following, LIVE, int(time.time()))
+            except RlpError as error:
+                log.error("envelopes in the archive cannot be read: %s", error)
+        return batch, following

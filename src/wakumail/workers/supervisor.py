@@ -1,9 +1,9 @@
 """The supervisor: starts the workers, replaces those that die, and is what they share.
 
 It holds the sockets that share the port, so that none closes while its worker is replaced, the
-table of peers, and the bells by which workers wake each other. It passes calls from one worker to
-the others. One worker leads: it alone has the RPC API and the pages of metrics, dials the named
-peers and deletes what is too old; when it is gone, another does.
+table of peers, the memory of what was judged, and the bells by which workers wake each other. It
+passes calls from one worker to the others. One worker leads: it alone has the RPC API and the pages
+of metrics, dials the named peers and deletes what is too old; when it is gone, another does.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Any
 from wakumail.report import Problem, Report, together
 from wakumail.workers.bells import make_bells
 from wakumail.workers.channel import open_channel
+from wakumail.workers.judging import make_memory
 from wakumail.workers.methods import ORDERS
 from wakumail.workers.place import Place, Worker, WorkerFailed
 from wakumail.workers.registry import Registry
@@ -52,6 +53,7 @@ class Supervisor:
         self._places = [Place(n, own, self._start) for n, own in enumerate(plan.listeners)]
         self._registry = Registry.create(2 * len(self._places), plan.max_peers)
         self._bells = make_bells(2 * len(self._places))
+        self._judged = make_memory()
         self._running: dict[Worker, asyncio.Task[None]] = {}
         self._leader: Worker | None = None
         self._enode = ""
@@ -101,7 +103,8 @@ class Supervisor:
         codes = await asyncio.gather(*(worker.end() for worker in workers))
         await asyncio.gather(*self._running.values())
         self._registry.close()
-        for descriptor in (*self._bells, *(own.fileno() for own in self._plan.listeners)):
+        listeners = (own.fileno() for own in self._plan.listeners)
+        for descriptor in (self._judged, *self._bells, *listeners):
             os.close(descriptor)
         # One that took no connections yet may not have known either what to do with a signal.
         return int(any(c for w, c in zip(workers, codes, strict=True) if w.ready_at is not None))
@@ -113,7 +116,8 @@ class Supervisor:
             return await self._handle(place, worker, method, params)
 
         own, theirs = socket.socketpair()
-        given = (theirs.fileno(), place.listener.fileno(), self._registry.descriptor, *self._bells)
+        shared = (self._registry.descriptor, self._judged, *self._bells)
+        given = (theirs.fileno(), place.listener.fileno(), *shared)
         command = (*self._plan.command, str(theirs.fileno()))
         try:
             process = await asyncio.create_subprocess_exec(
@@ -198,6 +202,7 @@ class Supervisor:
             "part": worker.part,
             "listener": place.listener.fileno(),
             "registry": self._registry.descriptor,
+            "judged": self._judged,
             "bells": self._bells,
             "leads": worker is self._leader,
             "orders": list(self._orders.values()),
