@@ -5,7 +5,7 @@ It goes through these states, never back:
     HANDSHAKE      waits for the auth or ack packet; with the keys comes Authenticated
     AUTHENTICATED  waits for accept(); what the peer sends stays unread
     GREETING       our hello is out; with the peer's comes Established
-    ESTABLISHED    Packet after Packet, pings in between
+    ESTABLISHED    Packet after Packet (or Packets), pings in between
     CLOSED         Closed was the last event; nothing goes out and what comes in is dropped
 
 Whatever a peer sends, the outcome is one of these events and never an exception.
@@ -126,6 +126,15 @@ class Packet(NamedTuple):
     payload: bytes
 
 
+class Packets(NamedTuple):
+    """One or more packets of the code that `gather` named: their payloads one after another, and
+    where each ends in those (see FrameCodec.next_payloads).
+    """
+
+    payloads: bytes
+    ends: list[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The end, and the last event.
@@ -139,7 +148,7 @@ class Closed:
     error: WakumailError | None = None
 
 
-Event = Authenticated | Established | Packet | Closed
+Event = Authenticated | Established | Packet | Packets | Closed
 
 
 class State(Enum):
@@ -182,6 +191,8 @@ class Connection:
         self._remote_id = b""
         self._snappy = False
         self._shared: tuple[Shared, ...] = ()
+        self._gathered = b""
+        """The message id, encoded, of packets that are handed out together; empty for none."""
         self._initiator: Initiator | None = None
         if remote is not None:
             self._initiator = Initiator(config.node_key, remote, random)
@@ -235,11 +246,18 @@ class Connection:
     def next_event(self) -> Event | None:
         """The next event, or None until more bytes come.
 
-        At most one packet is decoded, so an owner that does not pull holds its peer back: it
-        should neither pull nor read while its own queues, or what it has to write, are too long.
+        At most one packet is decoded, or one Packets of bounded size, so an owner that does not
+        pull holds its peer back: it should neither pull nor read while its own queues, or what it
+        has to write, are too long.
         """
         try:
             while not self._events and self._state in READING:
+                if self._gathered and (
+                    packets := self._codec.next_payloads(
+                        self._gathered, self._config.max_packet, compressed=self._snappy
+                    )
+                ):
+                    return Packets(*packets)
                 frame = self._codec.next_frame()
                 if frame is None:
                     self._check_greeting()
@@ -252,6 +270,10 @@ class Connection:
         if not self._events and self._ended and self._state is not State.CLOSED:
             self._close(Closed(None, by_peer=True))
         return self._events.popleft() if self._events else None
+
+    def gather(self, capability: Shared, code: int) -> None:
+        """From now on hand out what comes with this code as Packets, but for what is too large."""
+        self._gathered = rlp.encode(capability.offset + code)
 
     # -- bytes out --------------------------------------------------------------------------------
 
