@@ -95,12 +95,14 @@ def assert_judged(batch: Batch, envelopes: list[Fields], rules: Rules, now: int)
     assert batch.accepted == counts.pop(Verdict.ACCEPTED, 0) == len(accepted)
     assert batch.accepted_size == sum(len(fields.rlp) for fields in accepted)
     assert batch.rejections == counts
+    assert (batch.packets, batch.malformed) == (1, 0)
     told = (Verdict.VERY_OLD, Verdict.FROM_FUTURE)
-    assert batch.errors == [
+    errors = [
         (keccak256(fields.rlp), verdict)
         for fields, verdict in zip(envelopes, verdicts, strict=True)
         if verdict in told
     ]
+    assert batch.confirmations == [(keccak256(batch.raw), errors)]
     for made, fields in zip(batch, envelopes, strict=True):
         assert_is(made, fields)
 

@@ -57,20 +57,24 @@ class PeerSide(Side):
         *,
         options: StatusOptions = OPTIONS,
         capabilities: tuple[Capability, ...] = WAKU,
+        limited: bool = True,
     ) -> None:
         config = BOB_CONFIG if remote is None else ALICE_CONFIG
         super().__init__(replace(config, capabilities=capabilities), remote)
         self.counters = Counters()
         self.own = OwnStatus(options, ANY_POW)
-        self.peer = Peer(self.connection, self.own, self.counters.add, self.gate)
+        gate = self.gate if limited else None
+        self.peer = Peer(self.connection, self.own, self.counters.add, gate)
         self.gated: list[tuple[int, int]] = []
+        self.passes = 0
+        """How many packets the gate lets through before its refusal."""
         self.refusal: ProtocolError | None = None
         self.happened: list[Event] = []
         self.now = NOW
 
     def gate(self, code: int, size: int) -> None:
         self.gated.append((code, size))
-        if self.refusal is not None:
+        if self.refusal is not None and len(self.gated) > self.passes:
             raise self.refusal
 
     def pull(self) -> None:
@@ -92,10 +96,10 @@ def the(kind: type[E], event: Event) -> E:
     return event
 
 
-def pair(spoken: Capability = WAKU_1) -> tuple[PeerSide, PeerSide]:
-    """Two peers that are ready."""
+def pair(spoken: Capability = WAKU_1, *, limited: bool = True) -> tuple[PeerSide, PeerSide]:
+    """Two peers that are ready; Bob asks a gate about each packet where he has limits."""
     alice = PeerSide(BOB.public_key, capabilities=(spoken,))
-    bob = PeerSide(capabilities=EVERY)
+    bob = PeerSide(capabilities=EVERY, limited=limited)
     carry(alice, bob)
     the(Ready, alice.happened[-1])
     the(Ready, bob.happened[-1])

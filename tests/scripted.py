@@ -49,8 +49,9 @@ class Scripted:
                 request = mail.read_request(packet, KEYS, RequestPolicy(), int(time.time()))
                 self.requests.append(request)
                 self.on_request(link, request)
-            case EnvelopesReceived(_, batch_hash) if self.on_batch is not None:
-                self.on_batch(link, batch_hash)
+            case EnvelopesReceived(batch) if self.on_batch is not None:
+                for batch_hash, _ in batch.confirmations:
+                    self.on_batch(link, batch_hash)
         link.flush()
 
     def on_gone(self, link: Link) -> None:

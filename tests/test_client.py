@@ -252,7 +252,8 @@ async def test_only_what_was_sent_can_be_refused() -> None:
     strange = [waku.EnvelopeError(os.urandom(32), 1, "no") for _ in range(1000)]
 
     def refuse(link: Link, batch_hash: bytes) -> None:
-        link.peer.confirm(batch_hash, (*strange, waku.EnvelopeError(sent[0].hash, 1, "old")))
+        errors = (*strange, waku.EnvelopeError(sent[0].hash, 1, "old"))
+        link.peer.confirm([waku.MessageResponse(batch_hash, errors)])
 
     async with mailserver(on_batch=refuse) as (peer, _):
         posted = await peer.post([envelope.rlp for envelope in sent])
@@ -280,7 +281,11 @@ async def test_no_confirmation() -> None:
 @asynchronous
 async def test_posts_take_turns() -> None:
     batch = [e.rlp for e in make(3, [TOPIC])]
-    async with mailserver(on_batch=lambda link, batch_hash: link.peer.confirm(batch_hash, ())) as (
+
+    def confirm(link: Link, batch_hash: bytes) -> None:
+        link.peer.confirm([waku.MessageResponse(batch_hash, ())])
+
+    async with mailserver(on_batch=confirm) as (
         peer,
         _,
     ):

@@ -69,10 +69,11 @@ def test_vectors_as_one_packet() -> None:
     assert [made.hash.hex() for made in batch] == [case["hash"] for case in VECTOR_CASES]
     assert batch.accepted == len(batch) == len(VECTOR_CASES)
     assert batch.rejections == {}
-    assert batch.errors == []
+    assert batch.confirmations == []
     for rules in (FREE, Rules(), Rules(min_pow=0.5, min_pow_large=1e-8)):
         for now in (NOW, NOW + 50, 2**32 - 1):
-            assert_judged(judge(packet_of(envelopes), rules, now), envelopes, rules, now)
+            batch = judge(packet_of(envelopes), rules, now, hashed=True)
+            assert_judged(batch, envelopes, rules, now)
 
 
 @pytest.mark.parametrize("name", ["messages_packet", "p2p_messages_packet"])
@@ -131,7 +132,8 @@ def test_judge_agrees_with_the_oracle(
     size = data.draw(st.sampled_from([1 << 20, 100, *(len(f.rlp) for f in envelopes)]))
     interest = Interest(topics=wanted, bloom=filter_bloom)
     rules = Rules(min_pow=least, max_envelope_size=size, interest=interest)
-    assert_judged(judge(packet_of(envelopes), rules, NOW), envelopes, rules, NOW)
+    batch = judge(packet_of(envelopes), rules, NOW, hashed=True)
+    assert_judged(batch, envelopes, rules, NOW)
 
 
 @given(st.lists(envelopes_of, max_size=8))
@@ -157,7 +159,7 @@ def test_batches_of_every_size(count: int) -> None:
         for i in range(count)
     ]
     rules = Rules(min_pow=0.0005, interest=Interest(topics=[bytes(4), b"\0\0\0\1"]))
-    batch = judge(packet_of(envelopes), rules, NOW)
+    batch = judge(packet_of(envelopes), rules, NOW, hashed=True)
     assert_judged(batch, envelopes, rules, NOW)
     if count >= 63:
         assert set(batch.rejections) == set(Verdict) - {

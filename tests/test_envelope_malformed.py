@@ -129,7 +129,7 @@ def test_mutations_are_refused_or_canonical(envelopes: list[Fields], data: st.Da
 def test_an_empty_list() -> None:
     for batch in (judge(b"\xc0", FREE, NOW), parse(b"\xc0"), parse_stream(b"", final=True)[0]):
         assert (len(batch), batch.accepted, batch.accepted_size) == (0, 0, 0)
-        assert (batch.rejections, batch.errors, list(batch)) == ({}, [], [])
+        assert (batch.rejections, batch.confirmations, list(batch)) == ({}, [], [])
         with pytest.raises(IndexError):
             batch[0]
 

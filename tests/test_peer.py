@@ -50,17 +50,17 @@ def test_messages_are_judged_and_hashed() -> None:
     (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
     received = the(EnvelopesReceived, event)
     assert [envelope.hash for envelope in received.batch] == [e.hash for e in ENVELOPES]
-    assert received.batch_hash == keccak256(MESSAGES)
+    assert received.batch.confirmations == [(keccak256(MESSAGES), [])]
 
 
 def test_a_confirmation_is_response_then_ack() -> None:
     alice, bob = pair()
     errors = (waku.EnvelopeError(bytes(32), 1, "very old envelope"),)
-    bob.peer.confirm(b"h" * 32, errors)
+    bob.peer.confirm([waku.MessageResponse(b"h" * 32, errors)])
     carry(alice, bob)
     assert alice.counters["packets_unasked"] == 2
     alice.peer.send_messages(MESSAGES)
-    bob.peer.confirm(b"h" * 32, errors)
+    bob.peer.confirm([waku.MessageResponse(b"h" * 32, errors)])
     carry(alice, bob)
     assert alice.happened[-2:] == [Confirmed(b"h" * 32, errors), Confirmed(b"h" * 32, ())]
 
@@ -70,7 +70,7 @@ def test_confirmations_of_more_than_was_sent_are_not_taken() -> None:
     for _ in range(3):
         alice.peer.send_messages(MESSAGES)
     for number in range(5):
-        bob.peer.confirm(bytes([number]) * 32, ())
+        bob.peer.confirm([waku.MessageResponse(bytes([number]) * 32, ())])
     carry(alice, bob)
     taken = [event.batch_hash[0] for event in alice.happened if isinstance(event, Confirmed)]
     assert taken == [0, 0, 1, 1, 2, 2]
@@ -82,7 +82,7 @@ def test_confirmations_may_be_turned_on_and_off() -> None:
     alice.peer.send_messages(MESSAGES)
     for confirming in (False, True):
         bob.peer.update_status(waku.StatusOptions(confirmations=confirming))
-        bob.peer.confirm(bytes(32), ())
+        bob.peer.confirm([waku.MessageResponse(bytes(32), ())])
         carry(alice, bob)
         assert isinstance(alice.happened[-1], Confirmed) == confirming
     assert alice.counters["packets_unasked"] == 2
@@ -97,7 +97,9 @@ def test_what_is_known_comes_in_as_a_duplicate() -> None:
     (again,) = say(alice, bob, Code.MESSAGES, MESSAGES)
     received = the(EnvelopesReceived, again)
     assert received.batch.rejections == {Verdict.DUPLICATE: len(ENVELOPES)}
-    assert received.batch_hash == keccak256(MESSAGES), "it is confirmed all the same"
+    assert received.batch.confirmations == [(keccak256(MESSAGES), [])], (
+        "it is confirmed all the same"
+    )
 
 
 def test_messages_are_judged_by_the_rules_of_the_moment() -> None:
@@ -115,7 +117,7 @@ def test_nothing_is_hashed_where_nobody_confirms() -> None:
     alice, bob = pair()
     bob.own.change(replace(OPTIONS, confirmations=False), ANY_POW)
     (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
-    assert the(EnvelopesReceived, event).batch_hash == b""
+    assert the(EnvelopesReceived, event).batch.confirmations == []
 
 
 def test_malformed_messages_are_ignored_whole() -> None:

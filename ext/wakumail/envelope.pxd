@@ -13,7 +13,7 @@ from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp
 cdef enum:
     ACCEPTED = 0
     DUPLICATE = 8           # the other verdicts stand in envelope.pyx
-    HASH_BLOCK = 256        # messages hashed together: a packet beside its first 127 envelopes
+    HASH_BLOCK = 256        # messages hashed together: packets beside their first envelopes
 
 
 cdef struct envelope_record:
@@ -28,12 +28,22 @@ cdef struct envelope_record:
     uint8_t hash[32]        # Keccak-256 of the RLP; zero where the verdict fell before hashing
 
 
+cdef struct packet_record:
+    uint32_t offset         # of the packet in Batch.raw
+    uint32_t size           # bytes of it
+    uint32_t status         # an rlp_status; the records of a malformed packet are left out
+    uint32_t count          # of its records; of a malformed one: that came before the fault
+    uint8_t hash[32]        # Keccak-256 of it, if asked for
+
+
 cdef class Batch:
     cdef readonly bytes raw                 # the bytes that the records point into
-    cdef readonly bytes hash                # Keccak-256 of those, or empty: nobody asked for it
     cdef const uint8_t *data                # of raw; lives as long as this object
-    cdef size_t size                        # bytes of raw
-    cdef envelope_record *records           # in the order of the packet, dropped ones too
+    cdef packet_record *packet_records      # none where the envelopes came in no packets
+    cdef Py_ssize_t packet_count
+    cdef readonly Py_ssize_t malformed      # packets, of those
+    cdef bint hashed                        # whether the hashes of packets were asked for
+    cdef envelope_record *records           # in the order of the packets, dropped ones too
     cdef Py_ssize_t count                   # of records
     cdef Py_ssize_t room                    # records that fit into the memory at hand
     cdef readonly Py_ssize_t accepted       # of records with verdict ACCEPTED
@@ -163,6 +173,6 @@ cdef inline void ask_pow(hash_queue *queue, const uint8_t *data,
 
 cdef Batch new_batch(bytes raw)
 cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
-                      Py_ssize_t most=*) except -1 nogil
+                      Py_ssize_t most) except -1 nogil
 cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil
 cdef void conclude(Batch batch, Rules rules, KnownHashes known) noexcept

@@ -9,10 +9,9 @@ expiry - ttl modulo 2^32. For its proof of work see pow.pxd.
 from enum import IntEnum
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from wakumail.interest cimport Interest, topic_value
@@ -158,16 +157,17 @@ cdef class Envelope:
 
 
 cdef class Batch:
-    """The envelopes of one packet, in its order, with what was judged of each.
+    """The envelopes of a packet or several, in their order, with what was judged of each.
 
-    raw: the packet; hash: its Keccak-256, empty unless `judge` was asked for it; accepted: how many
-    were; accepted_size: the bytes of their RLP.
+    raw: the packets; malformed: how many of them were left out; accepted: how many envelopes were;
+    accepted_size: the bytes of their RLP.
     """
 
     def __cinit__(self):
-        self.raw = self.hash = b""
+        self.raw = b""
 
     def __dealloc__(self):
+        free(self.packet_records)
         free(self.records)
 
     def __len__(self):
@@ -196,13 +196,26 @@ cdef class Batch:
         return {Verdict(index): counts[index] for index in range(1, VERDICTS) if counts[index]}
 
     @property
-    def errors(self):
-        """(hash, Verdict) of what a Message Response reports, MAX_ERRORS at most."""
-        cdef Py_ssize_t index
+    def packets(self):
+        """How many packets the envelopes came in; 0 where it was a stream."""
+        return self.packet_count - self.malformed
+
+    @property
+    def confirmations(self):
+        """(hash, errors) for each packet; none unless a judge was asked to hash.
+
+        hash: the Keccak-256 of the packet. errors: (hash, Verdict) of what a Message Response
+        reports, MAX_ERRORS at most.
+        """
+        cdef packet_record *packet
+        cdef Py_ssize_t i
+        cdef Py_ssize_t first = 0
         cdef list found = []
-        for index in range(self.count):
-            if len(found) < MAX_ERRORS and self.records[index].verdict in (VERY_OLD, FROM_FUTURE):
-                found.append((digest_bytes(self.records[index].hash), self.verdict(index)))
+        for i in range(self.packet_count if self.hashed else 0):
+            packet = &self.packet_records[i]
+            if packet.status == RLP_OK:
+                found.append((digest_bytes(packet.hash), errors_of(self, first, packet.count)))
+                first += packet.count
         return found
 
     def select(self, Interest interest not None):
@@ -260,6 +273,15 @@ cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
     return &batch.records[index]
 
 
+cdef list errors_of(Batch batch, Py_ssize_t first, Py_ssize_t count):
+    cdef Py_ssize_t index
+    cdef list found = []
+    for index in range(first, first + count):
+        if len(found) < MAX_ERRORS and batch.records[index].verdict in (VERY_OLD, FROM_FUTURE):
+            found.append((digest_bytes(batch.records[index].hash), batch.verdict(index)))
+    return found
+
+
 cdef bytes digest_bytes(const uint8_t *digest):
     return PyBytes_FromStringAndSize(<const char *> digest, 32)
 
@@ -290,7 +312,6 @@ cdef Batch new_batch(bytes raw):
     if len(raw) > UINT32_MAX:
         raise ValueError("a batch is at most 2^32 - 1 bytes")
     batch.raw = raw
-    batch.size = len(raw)
     batch.data = <const uint8_t *> PyBytes_AS_STRING(raw)
     return batch
 
@@ -302,6 +323,13 @@ cdef int resize(Batch batch, Py_ssize_t room) except -1 nogil:
             raise MemoryError
     batch.records = <envelope_record *> records
     batch.room = room
+    return 0
+
+
+cdef int shrink(Batch batch) except -1 nogil:
+    """Give back what is not needed; no records have no memory."""
+    if batch.count:
+        resize(batch, batch.count)
     return 0
 
 
@@ -322,22 +350,48 @@ cdef int append(Batch batch, const envelope_fields *fields) except -1 nogil:
 
 
 cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
-                      Py_ssize_t most=PY_SSIZE_T_MAX) except -1 nogil:
-    """A record for each of the envelopes up to `end`, one after another; there may be `most`."""
+                      Py_ssize_t most) except -1 nogil:
+    """A record for each of the envelopes up to `end`, while the batch has `most` at most.
+
+    Answers the rlp_status of the first that is none; it is RLP_TOO_LARGE for one too many.
+    """
     cdef envelope_fields fields
     cdef rlp_status status
     while at < end:
         status = read_envelope(&at, end, &fields)
         if status != RLP_OK:
-            with gil:
-                raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
+            return status
         if batch.count == most:
-            with gil:
-                raise RlpError(f"more than {most} envelopes")
+            return RLP_TOO_LARGE
         append(batch, &fields)
-    if batch.count:
-        resize(batch, batch.count)
+    return RLP_OK
+
+
+cdef int read_packet(Batch batch, packet_record *packet, Py_ssize_t most) except -1 nogil:
+    """The records of a packet, `most` at most; none when it is malformed."""
+    cdef const uint8_t *at = batch.data + packet.offset
+    cdef const uint8_t *end = at + packet.size
+    cdef Py_ssize_t first = batch.count
+    cdef rlp_item whole
+    packet.status = rlp_next(&at, end, &whole)
+    if packet.status == RLP_OK and not whole.is_list:
+        packet.status = RLP_WRONG_TYPE
+    elif packet.status == RLP_OK and at != end:
+        packet.status = RLP_WRONG_SIZE
+    elif packet.status == RLP_OK:
+        packet.status = read_records(batch, whole.data, end, first + most)
+    packet.count = <uint32_t> (batch.count - first)
+    if packet.status != RLP_OK:
+        batch.count = first
+        batch.malformed += 1
     return 0
+
+
+cdef str fault_at(Py_ssize_t index, int status):
+    """The text of an RlpError."""
+    if index == MAX_ENVELOPES and status == RLP_TOO_LARGE:
+        return f"more than {MAX_ENVELOPES} envelopes"
+    return f"envelope {index}: {rlp_reason(<rlp_status> status)}"
 
 
 cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
@@ -361,18 +415,23 @@ cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
     queue.count = 0
 
 
-cdef void look_over(Batch batch, Rules rules, uint64_t now, uint8_t *packet_hash) noexcept nogil:
+cdef void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogil:
     """All verdicts but the last two, and all hashes; without rules everything is accepted.
 
     They are asked for together, the proofs of work of what is known too: while one lane is busy
-    with the packet, the others are done with all that is short.
+    with a large packet, the others are done with all that is short.
     """
     cdef hash_queue queue
+    cdef packet_record *packet
     cdef envelope_record *record
     cdef Py_ssize_t i
     queue.count = 0
-    if packet_hash != NULL:
-        ask_hash(&queue, batch.data, batch.size, packet_hash)
+    for i in range(batch.packet_count if batch.hashed else 0):
+        packet = &batch.packet_records[i]
+        if queue.count == HASH_BLOCK:
+            settle(&queue, rules, now)
+        if packet.status == RLP_OK:
+            ask_hash(&queue, batch.data + packet.offset, packet.size, packet.hash)
     for i in range(batch.count):
         record = &batch.records[i]
         if rules is not None:
@@ -413,27 +472,40 @@ cdef void drop_larger(Batch batch, uint32_t size) noexcept nogil:
             batch.accepted_size -= batch.records[i].size
 
 
-cdef Batch read_packet(bytes packet, Rules rules, uint64_t now, KnownHashes known, bint hashed):
-    cdef Batch batch = new_batch(packet)
-    cdef const uint8_t *at = batch.data
-    cdef const uint8_t *end = at + len(packet)
-    cdef uint8_t *packet_hash = NULL
-    cdef Py_ssize_t most = PY_SSIZE_T_MAX if rules is None else MAX_ENVELOPES
-    cdef rlp_item whole
-    cdef rlp_status status = rlp_next(&at, end, &whole)
-    if status == RLP_OK and not whole.is_list:
-        status = RLP_WRONG_TYPE
-    elif status == RLP_OK and at != end:
-        status = RLP_WRONG_SIZE
-    if status != RLP_OK:
-        raise RlpError(f"packet of envelopes: {rlp_reason(status)}")
-    if hashed:
-        batch.hash = PyBytes_FromStringAndSize(NULL, 32)
-        packet_hash = <uint8_t *> PyBytes_AS_STRING(batch.hash)
+cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHashes known,
+                        bint hashed):
+    """A batch of packets that lie one after another and end there."""
+    cdef Batch batch = new_batch(raw)
+    cdef Py_ssize_t most = UINT32_MAX if rules is None else MAX_ENVELOPES
+    cdef Py_ssize_t count = len(ends)
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t i, end
+    batch.packet_records = <packet_record *> calloc(count, sizeof(packet_record))
+    if batch.packet_records == NULL:
+        raise MemoryError
+    for i in range(count):
+        end = ends[i]
+        if not start <= end <= len(raw):
+            raise ValueError("packets end one after another")
+        batch.packet_records[i].offset = <uint32_t> start
+        batch.packet_records[i].size = <uint32_t> (end - start)
+        start = end
+    batch.packet_count = count
+    batch.hashed = hashed
     with nogil:
-        read_records(batch, whole.data, end, most)
-        look_over(batch, rules, now, packet_hash)
+        for i in range(count):
+            read_packet(batch, &batch.packet_records[i], most)
+        shrink(batch)
+        look_over(batch, rules, now)
     conclude(batch, rules, known)
+    return batch
+
+
+cdef Batch read_one(bytes packet, Rules rules, uint64_t now, KnownHashes known, bint hashed):
+    cdef Batch batch = read_packets(packet, [len(packet)], rules, now, known, hashed)
+    cdef packet_record *record = &batch.packet_records[0]
+    if record.status != RLP_OK:
+        raise RlpError(fault_at(record.count, record.status))
     return batch
 
 
@@ -442,16 +514,25 @@ def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes
     """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
 
     now: Unix seconds. known: what has these envelopes already; of those that it has, the proof of
-    work is not looked at again. hashed: whether Batch.hash is wanted. RlpError when there are more
-    than MAX_ENVELOPES, or when the packet or any envelope in it is malformed: it is to be ignored
-    whole. ValueError for a packet of 2^32 bytes or more.
+    work is not looked at again. hashed: whether Batch.confirmations are wanted. RlpError when there
+    are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed: it is to be
+    ignored whole. ValueError for a packet of 2^32 bytes or more.
     """
-    return read_packet(packet, rules, now, known, hashed)
+    return read_one(packet, rules, now, known, hashed)
+
+
+def judge_packets(bytes packets not None, list ends not None, Rules rules not None, uint64_t now,
+                  KnownHashes known=None, *, bint hashed=False):
+    """As `judge` one packet after another, but all in one Batch, which counts the malformed ones.
+
+    packets: their payloads put together; ends: where each of them ends.
+    """
+    return read_packets(packets, ends, rules, now, known, hashed)
 
 
 def parse(bytes packet not None, *, uint32_t max_envelope_size=UINT32_MAX):
     """As `judge`, but all is accepted that is not over `max_envelope_size`, in bytes of RLP."""
-    cdef Batch batch = read_packet(packet, None, 0, None, False)
+    cdef Batch batch = read_one(packet, None, 0, None, False)
     drop_larger(batch, max_envelope_size)
     return batch
 
@@ -481,8 +562,11 @@ def parse_stream(bytes data not None, *, bint final):
     if status != RLP_OK and (final or status != RLP_TRUNCATED):
         raise RlpError(f"envelope at byte {start - batch.data}: {rlp_reason(status)}")
     with nogil:
-        read_records(batch, batch.data, end)
-        look_over(batch, None, 0, NULL)
+        status = <rlp_status> read_records(batch, batch.data, end, UINT32_MAX)
+        shrink(batch)
+        look_over(batch, None, 0)
+    if status != RLP_OK:
+        raise RlpError(fault_at(batch.count, status))
     conclude(batch, None, None)
     return batch, end - batch.data
 

@@ -8,8 +8,11 @@ the size in a header (the list of capability id and context id) is not looked at
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memmove
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memmove
+
+from wakumail.snappy cimport read_elements, read_size
 
 from wakumail.errors import FrameError
 
@@ -42,12 +45,46 @@ cdef enum:
     LEAST_ROOM = 1 << 14    # bytes below which a reader is not bothered
     AHEAD = 1 << 20         # bytes that may be read in front of frames that nobody pulls
     BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
+    RUN_SIZE = 1 << 16      # bytes of payloads that are handed out together,
+    RUN_LENGTH = 256        # and how many: so many empty ones take as long, some 1 ms
 
 MAX_FRAME = LARGEST
+MAX_RUN_SIZE = RUN_SIZE
+MAX_RUN_LENGTH = RUN_LENGTH
+
+
+cdef enum fault:            # of the next frame
+    NO_FAULT, HEADER_MAC, NO_DATA, TOO_LONG, FRAME_MAC
 
 
 cdef inline Py_ssize_t pad(Py_ssize_t size) noexcept nogil:
     return (size + BLOCK - 1) & ~(BLOCK - 1)
+
+
+cdef struct run:            # payloads, one after another
+    uint8_t *payloads       # RUN_SIZE bytes
+    uint32_t[RUN_LENGTH] ends
+    Py_ssize_t length
+    Py_ssize_t size         # of all payloads
+
+
+cdef bint run_append(run *self, const uint8_t *data, Py_ssize_t size, uint64_t limit,
+                     bint compressed) noexcept nogil:
+    """Take in a payload of at most `limit` bytes; False when it is larger, or does not inflate."""
+    cdef const uint8_t *end = data + size
+    cdef uint64_t whole = size
+    if compressed and not read_size(&data, end, &whole):
+        return False
+    if whole > min(limit, <uint64_t> (RUN_SIZE - self.size)):
+        return False
+    if not compressed:
+        memcpy(self.payloads + self.size, data, size)
+    elif not read_elements(data, end, self.payloads + self.size, whole):
+        return False
+    self.size += whole
+    self.ends[self.length] = <uint32_t> self.size
+    self.length += 1
+    return True
 
 
 cdef class FrameReader:
@@ -65,6 +102,8 @@ cdef class FrameReader:
     cdef Py_ssize_t start   # of what is held in `room`
     cdef Py_ssize_t end
     cdef Py_ssize_t size    # of the frame data on its way; 0 while its header is awaited
+    cdef bint opened        # it has come, and is decrypted where it lies
+    cdef fault fault        # what is wrong with it, found before its turn
     cdef Py_ssize_t max_frame
     cdef bint failed
 
@@ -78,7 +117,8 @@ cdef class FrameReader:
         self.room = bytearray()
         self.start = self.end = self.size = 0
         self.max_frame = max_frame
-        self.failed = False
+        self.opened = self.failed = False
+        self.fault = NO_FAULT
 
     def get_buffer(self, hint):
         """Room for received bytes (asyncio.BufferedProtocol), never empty.
@@ -122,18 +162,55 @@ cdef class FrameReader:
         FrameError for a wrong MAC, no data at all or more than `max_frame`.
         """
         self._check()
+        cdef bytearray room = self.room     # stays alive without the GIL
+        cdef uint8_t *data = self._bytes()
         cdef Py_ssize_t size
-        if not self.size and self.end - self.start >= HEADER:
-            self._open_header()
-        if self._missing() > 0:
+        self._open_header(data)
+        if self.size <= BRIEF or self._missing() > 0:
+            self._open(data)
+        else:
+            with nogil:
+                self._open(data)
+        if self.fault != NO_FAULT:
+            self._fail()
+        if not self.opened:
             self._settle()
             return None
-        self._open_data()
         size = self.size
-        self.size = 0
-        view = memoryview(self.room)[self.start:self.start + size].toreadonly()
-        self.start += pad(size) + BLOCK
+        view = memoryview(room)[self.start:self.start + size].toreadonly()
+        self._step()
         return view
+
+    def next_payloads(self, bytes prefix not None, uint64_t limit, *, bint compressed):
+        """What follows `prefix` in each of the next frames, put together, and where each ends.
+
+        As many frames as are whole, have the prefix, and hold `limit` bytes at most each, inflated
+        when `compressed`: MAX_RUN_LENGTH of them, and MAX_RUN_SIZE bytes together. None when there
+        is not one; next_frame has it then, and whatever is wrong with it.
+        """
+        self._check()
+        cdef bytearray room = self.room     # stays alive without the GIL
+        cdef uint8_t *data = self._bytes()
+        cdef const uint8_t *start = <const uint8_t *> PyBytes_AS_STRING(prefix)
+        cdef Py_ssize_t start_size = len(prefix)
+        cdef Py_ssize_t i
+        cdef run taken
+        taken.length = taken.size = 0
+        taken.payloads = <uint8_t *> malloc(RUN_SIZE)
+        if taken.payloads == NULL:
+            raise MemoryError
+        try:
+            if self.end - self.start <= BRIEF:
+                self._take_run(&taken, data, start, start_size, limit, compressed)
+            else:
+                with nogil:
+                    self._take_run(&taken, data, start, start_size, limit, compressed)
+            if not taken.length:
+                return None
+            payloads = PyBytes_FromStringAndSize(<const char *> taken.payloads, taken.size)
+            return payloads, [taken.ends[i] for i in range(taken.length)]
+        finally:
+            free(taken.payloads)
 
     @property
     def buffered(self):
@@ -152,37 +229,62 @@ cdef class FrameReader:
             raise FrameError("the stream of frames has failed before")
         return 0
 
-    cdef int _fail(self, str why) except -1:
+    cdef int _fail(self) except -1:
+        cdef fault fault = self.fault
+        cdef Py_ssize_t size = self.size
         self.failed = True
         self.room = bytearray()
         self.start = self.end = self.size = 0
-        raise FrameError(why)
+        if fault == HEADER_MAC:
+            raise FrameError("a frame header with a wrong MAC")
+        if fault == NO_DATA:
+            raise FrameError("a frame without data")
+        if fault == TOO_LONG:
+            raise FrameError(f"a frame of {size} bytes, where {self.max_frame} are allowed")
+        raise FrameError("a frame with a wrong MAC")
 
-    cdef int _open_header(self) except -1:
-        cdef uint8_t *header = self._bytes() + self.start
+    cdef void _open_header(self, uint8_t *data) noexcept nogil:
+        """Decrypt the next header in `data`, the buffer, if it is there and was not looked at."""
+        cdef uint8_t *header = data + self.start
+        if self.size or self.fault != NO_FAULT or self.end - self.start < HEADER:
+            return
         if not stream_open_header(&self.ingress, header):
-            self._fail("a frame header with a wrong MAC")
+            self.fault = HEADER_MAC
+            return
         self.size = <Py_ssize_t> header[0] << 16 | <Py_ssize_t> header[1] << 8 | header[2]
         self.start += HEADER
         if not self.size:
-            self._fail("a frame without data")
-        if self.size > self.max_frame:
-            self._fail(f"a frame of {self.size} bytes, where {self.max_frame} are allowed")
-        return 0
+            self.fault = NO_DATA
+        elif self.size > self.max_frame:
+            self.fault = TOO_LONG
 
-    cdef int _open_data(self) except -1:
-        cdef bytearray room = self.room     # stays alive without the GIL
-        cdef uint8_t *data = self._bytes() + self.start
-        cdef size_t padded = pad(self.size)
-        cdef bint intact
-        if padded <= BRIEF:
-            intact = stream_open(&self.ingress, data, padded)
+    cdef void _open(self, uint8_t *data) noexcept nogil:
+        """Decrypt the next frame in `data`, the buffer, if all of it has come."""
+        self._open_header(data)
+        if self.opened or self.fault != NO_FAULT or self._missing() > 0:
+            return
+        if stream_open(&self.ingress, data + self.start, pad(self.size)):
+            self.opened = True
         else:
-            with nogil:
-                intact = stream_open(&self.ingress, data, padded)
-        if not intact:
-            self._fail("a frame with a wrong MAC")
-        return 0
+            self.fault = FRAME_MAC
+
+    cdef inline void _step(self) noexcept nogil:
+        """Go on behind the frame that was opened."""
+        self.start += pad(self.size) + BLOCK
+        self.size = 0
+        self.opened = False
+
+    cdef void _take_run(self, run *taken, uint8_t *data, const uint8_t *prefix, Py_ssize_t size,
+                        uint64_t limit, bint compressed) noexcept nogil:
+        """Append the payloads of frames in `data`, the buffer, up to one that is no such."""
+        while taken.length < RUN_LENGTH:
+            self._open(data)
+            if (not self.opened or self.size < size
+                    or memcmp(data + self.start, prefix, size) != 0
+                    or not run_append(taken, data + self.start + size, self.size - size, limit,
+                                      compressed)):
+                return
+            self._step()
 
     cdef inline uint8_t *_bytes(self):
         return <uint8_t *> PyByteArray_AS_STRING(self.room)
@@ -190,7 +292,7 @@ cdef class FrameReader:
     cdef inline Py_ssize_t _free(self):
         return len(self.room) - self.end
 
-    cdef inline Py_ssize_t _missing(self):
+    cdef inline Py_ssize_t _missing(self) noexcept nogil:
         """Bytes until the header, or else the frame on its way, is complete; negative beyond."""
         cdef Py_ssize_t whole = pad(self.size) + BLOCK if self.size else HEADER
         return whole - (self.end - self.start)

@@ -7,12 +7,15 @@ or that was never written, only means that its envelope is hashed again.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from wakumail.envelope cimport (
     ACCEPTED, HASH_BLOCK, Batch, Rules, ask_hash, ask_pow, conclude, envelope_record, hash_queue,
     new_batch, read_records, settle)
+from wakumail.rlp cimport RLP_OK, rlp_reason, rlp_status
+
+from wakumail.errors import RlpError
 
 SLOT_SIZE = sizeof(judgement)
 """Bytes of shared memory that an envelope takes."""
@@ -80,9 +83,13 @@ cdef class Judged:
         But the PoW is the one that was judged first. RlpError when these are no envelopes.
         """
         cdef Batch batch = new_batch(envelopes)
+        cdef const uint8_t *end = batch.data + len(envelopes)
+        cdef rlp_status status
         with nogil:
-            read_records(batch, batch.data, batch.data + batch.size)
+            status = <rlp_status> read_records(batch, batch.data, end, UINT32_MAX)
             look_back(self, batch, following - batch.count, rules, now)
+        if status != RLP_OK:
+            raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
         conclude(batch, rules, None)
         return batch
 

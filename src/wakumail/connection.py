@@ -6,7 +6,7 @@ It goes through these states, never back:
                    and with the keys comes Authenticated
     AUTHENTICATED  waits for accept(); what the peer sends stays unread
     GREETING       our hello is out; with the peer's comes Established
-    ESTABLISHED    Packet after Packet, pings in between
+    ESTABLISHED    Packet after Packet (or Packets), pings in between
     CLOSED         Closed was the last event; nothing goes out and what comes in is dropped
 
 Whatever a peer sends, the outcome is one of these events and never an exception.
@@ -159,6 +159,15 @@ class Packet(NamedTuple):
     payload: bytes
 
 
+class Packets(NamedTuple):
+    """One or more packets of the code that `gather` named: their payloads one after another, and
+    where each ends in those (see FrameCodec.next_payloads).
+    """
+
+    payloads: bytes
+    ends: list[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The end, and the last event.
@@ -172,7 +181,7 @@ class Closed:
     error: WakumailError | None = None
 
 
-Event = HandshakeDue | Authenticated | Established | Packet | Closed
+Event = HandshakeDue | Authenticated | Established | Packet | Packets | Closed
 
 
 class State(Enum):
@@ -221,6 +230,8 @@ class Connection:
         self._remote_id = b""
         self._snappy = False
         self._shared: tuple[Shared, ...] = ()
+        self._gathered = b""
+        """The message id, encoded, of packets that are handed out together; empty for none."""
         self._initiator: Initiator | None = None
         if remote is not None:
             self._remote_id = node_id(remote)
@@ -281,11 +292,18 @@ class Connection:
     def next_event(self) -> Event | None:
         """The next event, or None until more bytes come.
 
-        At most one packet is decoded, so an owner that does not pull holds its peer back: it
-        should neither pull nor read while its own queues, or what it has to write, are too long.
+        At most one packet is decoded, or one Packets of bounded size, so an owner that does not
+        pull holds its peer back: it should neither pull nor read while its own queues, or what it
+        has to write, are too long.
         """
         try:
             while not self._events and self._state in READING:
+                if self._gathered and (
+                    packets := self._codec.next_payloads(
+                        self._gathered, self._config.max_packet, compressed=self._snappy
+                    )
+                ):
+                    return Packets(*packets)
                 frame = self._codec.next_frame()
                 if frame is None:
                     self._check_greeting()
@@ -298,6 +316,10 @@ class Connection:
         if not self._events and self._ended and self._state is not State.CLOSED:
             self._close(Closed(None, by_peer=True))
         return self._events.popleft() if self._events else None
+
+    def gather(self, capability: Shared, code: int) -> None:
+        """From now on hand out what comes with this code as Packets, but for what is too large."""
+        self._gathered = rlp.encode(capability.offset + code)
 
     # -- the handshake ----------------------------------------------------------------------------
 

@@ -284,12 +284,14 @@ class Node:
         connection = Connection(self._connection, os.urandom, now, remote)
         return Peer(connection, self.status, self.counters.add, self._gate(link))
 
-    def _gate(self, link: Link) -> Callable[[int, int], None]:
+    def _gate(self, link: Link) -> Callable[[int, int], None] | None:
+        """What a packet has to pass; None where there are no limits."""
         traffic = self.config.traffic
+        if traffic is None:
+            return None
 
         def gate(code: int, size: int) -> None:
-            if traffic is not None:
-                traffic.check(link.node_id, link.address, size, time.monotonic())
+            traffic.check(link.node_id, link.address, size, time.monotonic())
 
         return gate
 

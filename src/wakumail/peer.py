@@ -5,7 +5,7 @@ judges Messages packets in one pass, and lets p2p packets through only where the
 or from whom is trusted. What differs between the capabilities is in their dialects.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ from wakumail.connection import (
     Established,
     HandshakeDue,
     Packet,
+    Packets,
 )
 from wakumail.devp2p import SHH6, Capability, Hello, Shared
-from wakumail.envelope import Batch, judge
+from wakumail.envelope import Batch, judge_packets
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.limits import TokenBucket
 from wakumail.status import OwnStatus
@@ -100,10 +101,9 @@ class SettingsChanged:
 
 
 class EnvelopesReceived(NamedTuple):
-    """A Messages packet, judged; `batch_hash` is of its raw payload, empty if nobody confirms."""
+    """Messages packets, judged; the batch has what to confirm of them, if somebody confirms."""
 
     batch: Batch
-    batch_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +154,9 @@ class Peer:
 
     `own` is our status, which may change meanwhile. Drops that end nothing are counted through
     `count`. `gate` is called with code and size of every packet before it is decoded, and may
-    raise a ProtocolError. The connection below is public: its owner feeds it, writes what it has
-    to send and keeps its timers.
+    raise a ProtocolError; without it Messages packets that have come together are taken together.
+    The connection below is public: its owner feeds it, writes what it has to send and keeps its
+    timers.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Peer:
         connection: Connection,
         own: OwnStatus,
         count: Callable[[str], None],
-        gate: Callable[[int, int], None],
+        gate: Callable[[int, int], None] | None,
     ) -> None:
         self.connection = connection
         self.settings = PeerSettings()
@@ -194,8 +195,9 @@ class Peer:
     def next_event(self, now: float, unix_time: int) -> Event | None:
         """The next event, or None until more bytes come.
 
-        One packet is taken from the connection at a time, so an owner that stops asking stops
-        the work. `now` is the connection's clock, `unix_time` (seconds) judges envelopes.
+        One packet is taken from the connection at a time, or one Packets, so an owner that stops
+        asking stops the work. `now` is the connection's clock, `unix_time` (seconds) judges
+        envelopes.
         """
         while (event := self.connection.next_event()) is not None:
             try:
@@ -243,10 +245,11 @@ class Peer:
             self._unconfirmed[code] += 1
         self._send(Code.MESSAGES, packet)
 
-    def confirm(self, batch_hash: bytes, errors: tuple[waku.EnvelopeError, ...]) -> None:
-        """Confirm a batch: the Message Response first, as status-go does, then the Batch Ack."""
-        self._send(Code.MESSAGE_RESPONSE, waku.encode_message_response(batch_hash, errors))
-        self._send(Code.BATCH_ACK, waku.encode_batch_ack(batch_hash))
+    def confirm(self, responses: Iterable[waku.MessageResponse]) -> None:
+        """Confirm packets: each Message Response, as status-go does, before its Batch Ack."""
+        for batch_hash, errors in responses:
+            self._send(Code.MESSAGE_RESPONSE, waku.encode_message_response(batch_hash, errors))
+            self._send(Code.BATCH_ACK, waku.encode_batch_ack(batch_hash))
 
     def request_history(self, packet: bytes) -> None:
         """Send a P2P Request made by mail.build_request; its answers are expected from now on."""
@@ -269,8 +272,11 @@ class Peer:
 
     def _on_event(self, event: object, now: float, unix_time: int) -> Event | None:
         match event:
+            case Packets(payloads, ends):
+                return self._on_messages(payloads, ends, unix_time)
             case Packet(capability, code, payload):
-                self._gate(code, len(payload))
+                if self._gate is not None:
+                    self._gate(code, len(payload))
                 if capability is self._shared:
                     return self._on_packet(code, payload, now, unix_time)
                 self._count("packets_unasked")
@@ -309,7 +315,7 @@ class Peer:
             return self._on_status_update(code, payload, now)
         match code:
             case Code.MESSAGES:
-                return self._on_messages(payload, unix_time)
+                return self._on_messages(payload, [len(payload)], unix_time)
             case Code.P2P_REQUEST:
                 return HistoryRequested(payload)
             case Code.P2P_MESSAGE | Code.P2P_REQUEST_COMPLETE:
@@ -330,6 +336,9 @@ class Peer:
         if self._are_both_light():
             raise LightNodesMet("both are light nodes")
         self._ready = True
+        if self._gate is None:
+            assert self._shared is not None
+            self.connection.gather(self._shared, Code.MESSAGES)
         for changed in self._untold:
             self.update_status(changed)
         self._untold.clear()
@@ -351,15 +360,13 @@ class Peer:
     def _are_both_light(self) -> bool:
         return self.settings.light and bool(self._own.options.light)
 
-    def _on_messages(self, payload: bytes, unix_time: int) -> Event | None:
+    def _on_messages(self, payloads: bytes, ends: list[int], unix_time: int) -> Event | None:
         own = self._own
-        try:
-            hashed = bool(own.options.confirmations)
-            batch = judge(payload, own.rules, unix_time, own.known, hashed=hashed)
-        except RlpError:
+        hashed = bool(own.options.confirmations)
+        batch = judge_packets(payloads, ends, own.rules, unix_time, own.known, hashed=hashed)
+        for _ in range(batch.malformed):
             self._count("packets_messages_malformed")
-            return None
-        return EnvelopesReceived(batch, batch.hash)
+        return EnvelopesReceived(batch) if batch.packets else None
 
     def _on_confirmation(self, code: Code, payload: bytes) -> Event | None:
         if not (self._unconfirmed[code] and self.settings.confirmations):

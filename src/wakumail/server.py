@@ -198,8 +198,8 @@ class Server:
     def on_event(self, link: Link, event: Event) -> None:
         """Route what a ready peer did."""
         match event:
-            case EnvelopesReceived(batch, batch_hash):
-                self._receive(link, batch, batch_hash)
+            case EnvelopesReceived(batch):
+                self._receive(link, batch)
             case HistoryRequested(packet) if self.history is not None:
                 self.history.request(link, packet)
             case HistoryDelivered(batch):
@@ -228,7 +228,7 @@ class Server:
 
     # -- envelopes ----------------------------------------------------------------------------
 
-    def _receive(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
+    def _receive(self, link: Link, batch: Batch) -> None:
         traffic = self.config.node.traffic
         if traffic is not None and traffic.by_topic:
             sizes = batch.topic_sizes()
@@ -249,23 +249,29 @@ class Server:
             self.envelope_bytes.add_counts(batch.sizes(ENVELOPE_BYTES), batch.accepted_size)
             self.filters.offer(batch, p2p=False)
         if store is not None:
-            store.put(batch, partial(self._confirm, link, batch, batch_hash))
+            store.put(batch, partial(self._confirm, link, batch))
             if store.full and not store.degraded:
                 self.node.hold(link)
         elif self.on_unarchived is not None:
             self.on_unarchived(batch)
 
-    def _confirm(self, link: Link, batch: Batch, batch_hash: bytes) -> None:
-        """Tell the peer: what was good of this batch is on disk."""
-        if not batch_hash or link.closed is not None:
+    def _confirm(self, link: Link, batch: Batch) -> None:
+        """Tell the peer: what was good of these packets is on disk."""
+        if link.closed is not None:
             return
-        errors = tuple(
-            waku.EnvelopeError(envelope_hash, waku.TIME_SYNC_ERROR, VERDICT_TEXTS[verdict])
-            for envelope_hash, verdict in batch.errors
-        )
-        link.peer.confirm(batch_hash, errors)
+        responses = [
+            waku.MessageResponse(
+                packet_hash,
+                tuple(
+                    waku.EnvelopeError(envelope_hash, waku.TIME_SYNC_ERROR, VERDICT_TEXTS[verdict])
+                    for envelope_hash, verdict in errors
+                ),
+            )
+            for packet_hash, errors in batch.confirmations
+        ]
+        link.peer.confirm(responses)
         link.flush_soon()
-        self.counters.add("messages_confirmed")
+        self.counters.add("messages_confirmed", len(responses))
 
     def _resume(self) -> None:
         """The store has room, or none for long: whoever was held is read again."""

@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 
 from wakumail.archive import Appended, Archive, Page, Query
 from wakumail.counters import Counters
@@ -39,8 +38,8 @@ BATCH_COST, ENVELOPE_COST = 1024, 80
 MAX_COMMIT_BYTES = 16 << 20
 """Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
 
-REPORTS = 100
-"""Batches that are reported done before the loop turns to others."""
+REPORTS = 256
+"""Packets that are reported done before the loop turns to others."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two tries of a commit that failed."""
@@ -293,18 +292,21 @@ class Store:
 
     def _report(self, entries: Iterator[Entry]) -> None:
         """Say what is done, some at a time; what is said no longer takes memory."""
-        some = list(islice(entries, REPORTS))
-        for _, _, done in some:
+        packets = 0
+        for batch, size, done in entries:
             try:
                 done()
             except Exception:
                 log.exception("a batch is on disk, but could not be confirmed")
-        self._queued_bytes -= sum(size for _, size, _ in some)
+            self._queued_bytes -= size
+            packets += batch.packets
+            if packets >= REPORTS:
+                break
         has_room = self._was_full and not self.full
         self._was_full &= not has_room
         if has_room and self.on_room is not None:
             self.on_room()
-        if some:
+        if packets >= REPORTS:
             self._loop.call_soon(self._report, entries)
         else:
             self._reporting -= 1
