@@ -18,6 +18,7 @@ from wakumail.keys import generate, node_id
 from wakumail.link import Link
 from wakumail.node import Node, NodeConfig
 from wakumail.server import Server
+from wakumail.workers.registry import Registry, SharedRoster
 
 CROWD, OTHER, THIRD = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
@@ -147,3 +148,27 @@ async def test_trusted_peers_are_not_given_up(tmp_path: Path) -> None:
         assert (await refused.closed()).reason == DisconnectReason.TOO_MANY_PEERS
         assert {link for _, link in guests} <= {*server.node.links.values()}
         assert len(server.node.links) == 5
+
+
+@several
+@asynchronous
+async def test_hosts_are_counted_together_with_other_workers(tmp_path: Path) -> None:
+    """Where a host has most of its peers does not count, only that one of them is here."""
+    registry = Registry.create(parts=2, max_peers=4)
+    rosters = [SharedRoster(registry, part, lambda node_id: None) for part in range(2)]
+    here_too, there_too = ({"max_peers": 4, "roster": roster} for roster in rosters)
+    async with (
+        mailserver(tmp_path / "here", node=here_too) as (here, enode),
+        mailserver(tmp_path / "there", node=there_too) as (there, other_enode),
+    ):
+        crowd, _ = await enter(here, enode, CROWD)
+        for _ in range(3):
+            await enter(there, other_enode, CROWD)
+        await enter(here, enode, OTHER)
+        assert (await crowd.closed()).reason == DisconnectReason.TOO_MANY_PEERS
+        refused = await Puppet.dial(enode, source=OTHER)
+        assert (await refused.closed()).reason == DisconnectReason.TOO_MANY_PEERS
+        await enter(there, other_enode, OTHER)
+        assert there.counters["connections_crowded_out"] == 1
+        assert rosters[0].hosts() == {CROWD: 2, OTHER: 2}
+    registry.close()

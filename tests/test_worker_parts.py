@@ -1,6 +1,8 @@
 """What workers are made of, each part by itself."""
 
 import asyncio
+import json
+import logging
 import os
 import select
 import socket
@@ -17,6 +19,7 @@ from tests.archive_model import batch_of
 from tests.envelopes import make
 from tests.puppet import asynchronous, eventually
 from wakumail.archive import Archive
+from wakumail.cli.logs import JsonFormatter
 from wakumail.envelope import Batch, parse_stream
 from wakumail.errors import WakumailError
 from wakumail.judged import SLOT_SIZE, Judged
@@ -33,6 +36,7 @@ from wakumail.workers.place import MAX_DEATHS, Place, Worker, WorkerFailed, desc
 from wakumail.workers.registry import MAGIC, ROOM, Registry, RegistryUnknown, SharedRoster
 from wakumail.workers.supervisor import Plan, Supervisor
 
+HOST = "192.0.2.1"
 IDS = [bytes([number]) * 64 for number in range(1, 200)]
 
 
@@ -56,43 +60,59 @@ def roster(request: pytest.FixtureRequest, registry: Registry) -> Roster:
 
 
 def test_guests_are_limited_and_others_are_not(roster: Roster) -> None:
-    assert roster.enter(IDS[0], 2) is Entry.DONE
-    assert roster.enter(IDS[1], 2) is Entry.DONE
-    assert roster.enter(IDS[2], 2) is Entry.FULL
-    assert roster.enter(IDS[2], None) is Entry.DONE
+    assert roster.enter(IDS[0], HOST, 2) is Entry.DONE
+    assert roster.enter(IDS[1], HOST, 2) is Entry.DONE
+    assert roster.enter(IDS[2], HOST, 2) is Entry.FULL
+    assert roster.enter(IDS[2], HOST, None) is Entry.DONE
     roster.leave(IDS[2])
-    assert roster.enter(IDS[2], 2) is Entry.FULL
+    assert roster.enter(IDS[2], HOST, 2) is Entry.FULL
     roster.leave(IDS[0])
-    assert roster.enter(IDS[2], 2) is Entry.DONE
+    assert roster.enter(IDS[2], HOST, 2) is Entry.DONE
 
 
 def test_who_is_trusted_later_makes_room(roster: Roster) -> None:
-    assert roster.enter(IDS[0], 1) is Entry.DONE
-    assert roster.enter(IDS[1], 1) is Entry.FULL
-    roster.set_guest(IDS[0], False)
-    assert roster.enter(IDS[1], 1) is Entry.DONE
+    assert roster.enter(IDS[0], HOST, 1) is Entry.DONE
+    assert roster.enter(IDS[1], HOST, 1) is Entry.FULL
+    roster.set_guest(IDS[0], None)
+    assert roster.enter(IDS[1], HOST, 1) is Entry.DONE
     roster.leave(IDS[1])
-    roster.set_guest(IDS[0], True)
-    assert roster.enter(IDS[1], 1) is Entry.FULL
+    roster.set_guest(IDS[0], HOST)
+    assert roster.enter(IDS[1], HOST, 1) is Entry.FULL
 
 
 def test_workers_see_each_other(registry: Registry) -> None:
     asked: list[bytes] = []
     one = roster_at(registry, 0)
     other = SharedRoster(registry, 3, asked.append)
-    assert one.enter(IDS[0], 2) is Entry.DONE
-    assert other.enter(IDS[0], None) is Entry.DUPLICATE
+    assert one.enter(IDS[0], HOST, 2) is Entry.DONE
+    assert other.enter(IDS[0], HOST, None) is Entry.DUPLICATE
     assert asked == [IDS[0]]
-    assert other.enter(IDS[1], 2) is Entry.DONE
-    assert one.enter(IDS[2], 2) is other.enter(IDS[2], 2) is Entry.FULL
+    assert other.enter(IDS[1], HOST, 2) is Entry.DONE
+    assert one.enter(IDS[2], HOST, 2) is other.enter(IDS[2], HOST, 2) is Entry.FULL
     one.leave(IDS[0])
-    assert other.enter(IDS[0], 2) is Entry.DONE
+    assert other.enter(IDS[0], HOST, 2) is Entry.DONE
+
+
+def test_hosts_are_counted_at_all_workers(registry: Registry) -> None:
+    one, other = roster_at(registry, 0), roster_at(registry, 3)
+    crowd = "ffff:ffff:ffff:ffff::/64"
+    for number, roster in enumerate((one, other, other)):
+        roster.enter(IDS[number], crowd, 9)
+    one.enter(IDS[3], HOST, None)
+    one.enter(IDS[4], HOST, 9)
+    assert one.hosts() == other.hosts() == {crowd: 3, HOST: 1}
+    one.set_guest(IDS[3], HOST)
+    other.set_guest(IDS[1], None)
+    one.leave(IDS[0])
+    assert one.hosts() == {crowd: 1, HOST: 2}
+    registry.clear(3)
+    assert one.hosts() == {HOST: 2}
 
 
 def test_a_record_is_used_again(registry: Registry) -> None:
     roster = roster_at(registry, 1)
     for node_id in IDS:
-        assert roster.enter(node_id, 1) is Entry.DONE
+        assert roster.enter(node_id, HOST, 1) is Entry.DONE
         roster.leave(node_id)
     assert registry.head(1) == (1, 0)
 
@@ -100,29 +120,29 @@ def test_a_record_is_used_again(registry: Registry) -> None:
 def test_no_record_is_left(registry: Registry) -> None:
     roster = roster_at(registry, 0)
     for number in range(2 + ROOM):
-        assert roster.enter(number.to_bytes(64, "big"), None) is Entry.DONE
-    assert roster.enter(IDS[0], None) is Entry.FULL
-    assert roster_at(registry, 1).enter(IDS[0], None) is Entry.DONE
+        assert roster.enter(number.to_bytes(64, "big"), HOST, None) is Entry.DONE
+    assert roster.enter(IDS[0], HOST, None) is Entry.FULL
+    assert roster_at(registry, 1).enter(IDS[0], HOST, None) is Entry.DONE
 
 
 def test_ids_that_overlap_are_not_found(registry: Registry) -> None:
     """Half of one record and half of the next are no peer."""
     one, other = roster_at(registry, 0), roster_at(registry, 1)
-    one.enter(IDS[0], None)
-    one.enter(IDS[1], None)
+    one.enter(IDS[0], HOST, None)
+    one.enter(IDS[1], HOST, None)
     between = IDS[0][32:] + IDS[1][:32]
-    assert other.enter(between, None) is Entry.DONE
-    assert one.enter(between, None) is Entry.DUPLICATE
+    assert other.enter(between, HOST, None) is Entry.DONE
+    assert one.enter(between, HOST, None) is Entry.DUPLICATE
 
 
 def test_what_the_dead_leave_is_cleared(registry: Registry) -> None:
     dead, alive = roster_at(registry, 0), roster_at(registry, 1)
-    dead.enter(IDS[0], 2)
-    alive.enter(IDS[1], 2)
+    dead.enter(IDS[0], HOST, 2)
+    alive.enter(IDS[1], HOST, 2)
     registry.clear(0)
     assert registry.guests() == 1
-    assert alive.enter(IDS[0], 2) is Entry.DONE
-    assert roster_at(registry, 0).enter(IDS[1], None) is Entry.DUPLICATE
+    assert alive.enter(IDS[0], HOST, 2) is Entry.DONE
+    assert roster_at(registry, 0).enter(IDS[1], HOST, None) is Entry.DUPLICATE
 
 
 HOLD = """
@@ -207,6 +227,15 @@ async def test_a_message_that_is_too_long_ends_it(monkeypatch: pytest.MonkeyPatc
         await one.call("a", "b" * 100)
     await one.close()
     await other.close()
+
+
+# -- logs ---------------------------------------------------------------------------------------
+
+
+def test_a_line_names_its_worker() -> None:
+    record = logging.makeLogRecord({"msg": "said"})
+    assert json.loads(JsonFormatter(2).format(record))["worker"] == 2
+    assert "worker" not in json.loads(JsonFormatter(None).format(record))
 
 
 # -- reports ------------------------------------------------------------------------------------

@@ -253,6 +253,16 @@ def test_no_worker_outlives_the_supervisor(crew: Crew) -> None:
     wait_for_end(*workers)
 
 
+@asynchronous
+async def test_a_worker_says_which_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        owner = crew.owner((await crew.puppet()).port)
+        told = re.search(rf"worker (\d+), process {owner}, takes", crew.log.read_text())
+        assert told is not None
+    said = rf" worker {told[1]}: connections_accepted: 1$"
+    assert re.search(said, crew.log.read_text(), re.MULTILINE)
+
+
 def test_sigterm_ends_all(crew: Crew) -> None:
     workers = crew.workers()
     assert crew.stop() == 0

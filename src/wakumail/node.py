@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from operator import itemgetter
 from typing import Protocol
 
 from wakumail.connection import Closed, Connection, ConnectionConfig, HandshakeDue
@@ -247,14 +246,14 @@ class Node:
         self.trusted.add(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = True
-            self._roster.set_guest(identity, False)
+            self._roster.set_guest(identity, None)
 
     def distrust(self, identity: bytes) -> None:
         """Take the trust back; a connection stays, and what was asked of it is not taken either."""
         self.trusted.discard(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = link.peer.expects_history = False
-            self._roster.set_guest(identity, link.inbound)
+            self._roster.set_guest(identity, link.host if link.inbound else None)
 
     def probe(self, identity: bytes) -> None:
         """Ask whether a peer is still there; it may have come back by another way."""
@@ -340,22 +339,25 @@ class Node:
             self.probe(link.node_id)
             return Entry.DUPLICATE
         limit = self.config.max_peers if self._is_guest(link) else None
-        entry = self._roster.enter(link.node_id, limit)
+        entry = self._roster.enter(link.node_id, link.host, limit)
         if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
             self._leave(other)
             other.fail(CrowdedOut("the last of the most peers of one host"))
-            entry = self._roster.enter(link.node_id, limit)
+            entry = self._roster.enter(link.node_id, link.host, limit)
         return entry
 
     def _is_guest(self, link: Link) -> bool:
         return link.inbound and link.node_id not in self.trusted
 
     def _one_too_many(self, host: str) -> Link | None:
-        """The last guest of the host with the most, if that has more than `host` with one more."""
+        """Our last guest of the host with the most, if that has more than `host` with one more.
+
+        Of hosts that other processes of the server have all guests of, they take care.
+        """
         guests = [link for link in self.links.values() if self._is_guest(link)]
-        counts = Counter(link.host for link in guests)
-        crowded, most = max(counts.items(), key=itemgetter(1), default=("", 0))
-        if most <= counts[host] + 1:
+        counts = self._roster.hosts()
+        crowded = max((link.host for link in guests), key=counts.__getitem__, default=host)
+        if counts[crowded] <= counts[host] + 1:
             return None
         return next(link for link in reversed(guests) if link.host == crowded)
 

@@ -4,6 +4,7 @@ A server in one process keeps it to itself; the processes of a server that has s
 (see workers/registry.py).
 """
 
+from collections import Counter
 from enum import Enum
 from typing import Protocol
 
@@ -20,7 +21,7 @@ class Entry(Enum):
 class Roster(Protocol):
     """Whom a node asks; it never enters a peer that is its own already."""
 
-    def enter(self, node_id: bytes, limit: int | None) -> Entry:
+    def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
         """Take a peer in.
 
         `limit`: how many guests there may be, of which this is one; None for a peer that is no
@@ -30,32 +31,39 @@ class Roster(Protocol):
     def leave(self, node_id: bytes) -> None:
         """Forget a peer that was taken in."""
 
-    def set_guest(self, node_id: bytes, guest: bool) -> None:
-        """Count a peer that was taken in as a guest, or no longer."""
+    def set_guest(self, node_id: bytes, host: str | None) -> None:
+        """Count a peer that was taken in as a guest of this host, or with None no longer."""
+
+    def hosts(self) -> Counter[str]:
+        """How many guests each host has, here and at all other processes of this server."""
 
 
 class OwnRoster:
     """The roster of one process alone."""
 
     def __init__(self) -> None:
-        self._guests: set[bytes] = set()
+        self._guests: dict[bytes, str] = {}
+        """And the host of each."""
 
-    def enter(self, node_id: bytes, limit: int | None) -> Entry:
+    def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
         """Take a peer in, as Roster says."""
         if limit is None:
             return Entry.DONE
         if len(self._guests) >= limit:
             return Entry.FULL
-        self._guests.add(node_id)
+        self._guests[node_id] = host
         return Entry.DONE
 
     def leave(self, node_id: bytes) -> None:
         """Forget a peer."""
-        self._guests.discard(node_id)
+        self._guests.pop(node_id, None)
 
-    def set_guest(self, node_id: bytes, guest: bool) -> None:
+    def set_guest(self, node_id: bytes, host: str | None) -> None:
         """Count it as a guest, or no longer."""
-        if guest:
-            self._guests.add(node_id)
-        else:
-            self._guests.discard(node_id)
+        self._guests.pop(node_id, None)
+        if host is not None:
+            self._guests[node_id] = host
+
+    def hosts(self) -> Counter[str]:
+        """How many guests each host has."""
+        return Counter(self._guests.values())

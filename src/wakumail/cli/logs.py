@@ -9,23 +9,31 @@ TEXT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message, and an exception if there was one."""
+    """One JSON object per line: time, level, logger, message; which worker it is of and an
+    exception, if there is any."""
+
+    def __init__(self, worker: int | None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
-        entry = {
+        entry: dict[str, str | int] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._worker is not None:
+            entry["worker"] = self._worker
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
 
 
-def start(level: str = "info", *, as_json: bool = False) -> None:
-    """Log to stderr from now on, this way only."""
+def start(level: str = "info", *, as_json: bool = False, worker: int | None = None) -> None:
+    """Log to stderr from now on, this way only; in the name of a worker, if there are several."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(TEXT))
+    text = TEXT if worker is None else TEXT.replace("%(message)s", f"worker {worker}: %(message)s")
+    handler.setFormatter(JsonFormatter(worker) if as_json else logging.Formatter(text))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

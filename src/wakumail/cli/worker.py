@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wakumail.archive import Appended, Archive
-from wakumail.cli import build
+from wakumail.cli import build, logs
 from wakumail.config import Settings
 from wakumail.counters import Counters
 from wakumail.datadir import Datadir
@@ -95,6 +96,9 @@ class Worker:
             self._channel = await open_channel(own, self._handle)
             running.push_async_callback(self._channel.close)
             hello = await self._channel.call("hello", str(self._datadir.path.resolve()))
+            logs.start(
+                self._settings.verbosity, as_json=self._settings.log_json, worker=hello["number"]
+            )
             running.push_async_callback(self._tell_counts)
             await self._start(hello, running)
             if hello["leads"]:
@@ -117,7 +121,9 @@ class Worker:
         roster = SharedRoster(registry, hello["part"], self._probe_elsewhere)
         key = build.node_key(settings, self._datadir)
         config = build.server_config(settings, key, self._counters)
-        config = replace(config, node=replace(config.node, roster=roster))
+        handshakes = math.ceil(settings.max_handshakes / settings.workers)
+        node = replace(config.node, roster=roster, max_handshakes=handshakes)
+        config = replace(config, node=node)
         if settings.mailserver:
             self._store = build.open_store(settings, self._datadir, self._counters, registry.turn)
             self._store.retain(Retention())

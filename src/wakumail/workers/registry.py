@@ -5,12 +5,14 @@ system, which lets go of it when its holder dies. What a dead worker leaves behi
 not, is in its part alone, and the supervisor clears that.
 
 header   magic 8, parts u32, records of a part u32
-part     records in use u32, guests u32, then the records: a node id each, zeros where there is none
+part     records in use u32, guests u32, then the records
+record   node id 64, zeros where there is none; host 32, ended by zeros, which is empty for no guest
 """
 
 import mmap
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable
 
 from wakumail.errors import WakumailError
@@ -18,13 +20,16 @@ from wakumail.keys import NODE_ID_SIZE
 from wakumail.roster import Entry
 from wakumail.workers.lock import Lock
 
-MAGIC = b"wakumai1"
+MAGIC = b"wakumai2"
 """Of this layout: a worker of another version must not write to it."""
 
 HEADER = struct.Struct("=8sII")
 PART = struct.Struct("=II")
+RECORD = struct.Struct(f"={NODE_ID_SIZE}s32s")
 ROOM = 1024
 """Records of a part for peers that are no guests: dialed and trusted ones."""
+
+NO_HOST = bytes(32)
 
 LOCK_BYTE, TURN_BYTE = 0, 1
 """Of the table: which of its bytes the locks are on."""
@@ -52,7 +57,7 @@ class Registry:
         self.turn = Lock(descriptor, TURN_BYTE)
         """To commit. LMDB has a lock of its own, but whoever waits for that has a commit in hand
         that grows no more; after a wait for this one, all that came meanwhile goes into one."""
-        self._part_size = PART.size + self.records * NODE_ID_SIZE
+        self._part_size = PART.size + self.records * RECORD.size
         self._map = mmap.mmap(descriptor, HEADER.size + self.parts * self._part_size)
 
     @classmethod
@@ -60,7 +65,7 @@ class Registry:
         """A table that is empty, for so many workers with `max_peers` guests in all."""
         records = min(max_peers + ROOM, MAX_RECORDS)
         descriptor = os.memfd_create("wakumail-peers")
-        part_size = PART.size + records * NODE_ID_SIZE
+        part_size = PART.size + records * RECORD.size
         os.truncate(descriptor, HEADER.size + parts * part_size)
         os.pwrite(descriptor, HEADER.pack(MAGIC, parts, records), 0)
         return cls(descriptor)
@@ -76,7 +81,7 @@ class Registry:
             used, _ = self.head(part)
             self.set_head(part, 0, 0)
             start = self._start(part)
-            size = min(used, self.records) * NODE_ID_SIZE
+            size = min(used, self.records) * RECORD.size
             self._map[start : start + size] = bytes(size)
 
     def head(self, part: int) -> tuple[int, int]:
@@ -88,25 +93,37 @@ class Registry:
         """Change them."""
         PART.pack_into(self._map, self._start(part) - PART.size, used, guests)
 
-    def write(self, part: int, record: int, node_id: bytes) -> None:
+    def write(self, part: int, record: int, node_id: bytes, host: str) -> None:
         """Fill a record, or empty it with zeros."""
-        start = self._start(part) + record * NODE_ID_SIZE
-        self._map[start : start + NODE_ID_SIZE] = node_id
+        start = self._start(part) + record * RECORD.size
+        RECORD.pack_into(self._map, start, node_id, host.encode())
 
     def has(self, part: int, node_id: bytes) -> bool:
         """Whether a worker has this peer; a copy is searched many times faster than the map."""
-        start = self._start(part)
-        used, _ = self.head(part)
-        records = self._map[start : start + used * NODE_ID_SIZE]
+        records = self._records(part)
         found = records.find(node_id)
-        while found % NODE_ID_SIZE and found >= 0:
+        while found % RECORD.size and found >= 0:
             found = records.find(node_id, found + 1)
         return found >= 0
+
+    def hosts(self) -> Counter[str]:
+        """The guests of each host, of all workers together."""
+        with self.lock:
+            records = b"".join(self._records(part) for part in range(self.parts))
+        counts = Counter(host for _, host in RECORD.iter_unpack(records))
+        del counts[NO_HOST]
+        return Counter({host.rstrip(b"\0").decode(): count for host, count in counts.items()})
 
     def guests(self) -> int:
         """Of all workers together."""
         guests: int = sum(self.head(part)[1] for part in range(self.parts))
         return guests
+
+    def _records(self, part: int) -> bytes:
+        """A copy of those in use."""
+        start = self._start(part)
+        used, _ = self.head(part)
+        return self._map[start : start + used * RECORD.size]
 
     def _start(self, part: int) -> int:
         start: int = HEADER.size + part * self._part_size + PART.size
@@ -127,7 +144,7 @@ class SharedRoster:
         self._free: list[int] = []
         self._used = 0
 
-    def enter(self, node_id: bytes, limit: int | None) -> Entry:
+    def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
         """Take a peer in, as Roster says; it may need no room, but it needs a record."""
         registry = self._registry
         with registry.lock:
@@ -138,7 +155,7 @@ class SharedRoster:
                 entry = Entry.FULL
             else:
                 entry = Entry.DONE
-                self._record(node_id, guest=limit is not None)
+                self._record(node_id, None if limit is None else host)
         if entry is Entry.DUPLICATE:
             self._on_elsewhere(node_id)
         return entry
@@ -149,31 +166,36 @@ class SharedRoster:
             record = self._records.pop(node_id)
             self._free.append(record)
             self._guests.discard(node_id)
-            self._registry.write(self._part, record, bytes(NODE_ID_SIZE))
+            self._registry.write(self._part, record, b"", "")
             self._publish()
 
-    def set_guest(self, node_id: bytes, guest: bool) -> None:
+    def set_guest(self, node_id: bytes, host: str | None) -> None:
         """Count it as a guest, or no longer."""
         with self._registry.lock:
-            if guest:
-                self._guests.add(node_id)
-            else:
-                self._guests.discard(node_id)
-            self._publish()
+            self._write(node_id, host)
+
+    def hosts(self) -> Counter[str]:
+        """How many guests each host has, of all workers together."""
+        return self._registry.hosts()
 
     def _is_full(self, limit: int | None) -> bool:
         if not self._free and self._used == self._registry.records:
             return True
         return limit is not None and self._registry.guests() >= limit
 
-    def _record(self, node_id: bytes, guest: bool) -> None:
+    def _record(self, node_id: bytes, host: str | None) -> None:
         if not self._free:
             self._free.append(self._used)
             self._used += 1
-        record = self._records[node_id] = self._free.pop()
-        if guest:
+        self._records[node_id] = self._free.pop()
+        self._write(node_id, host)
+
+    def _write(self, node_id: bytes, host: str | None) -> None:
+        if host is None:
+            self._guests.discard(node_id)
+        else:
             self._guests.add(node_id)
-        self._registry.write(self._part, record, node_id)
+        self._registry.write(self._part, self._records[node_id], node_id, host or "")
         self._publish()
 
     def _publish(self) -> None:

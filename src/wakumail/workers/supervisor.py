@@ -199,6 +199,7 @@ class Supervisor:
         if self._leader is None:
             self._leader = worker
         return {
+            "number": place.number,
             "part": worker.part,
             "listener": place.listener.fileno(),
             "registry": self._registry.descriptor,
