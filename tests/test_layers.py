@@ -22,6 +22,7 @@ FLOORS = [
     ["request"],
     ["mail"],
     ["peer"],
+    ["readers"],
     ["link", "store", "page_check", "opening", "mining"],
     ["node", "filters"],
     ["answer", "posting"],

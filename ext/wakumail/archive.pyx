@@ -29,8 +29,7 @@ from wakumail.failure cimport explain
 from wakumail.follower cimport arrivals_run, run_arrivals
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
-from wakumail.page cimport page_of
-from wakumail.planner cimport run_scan
+from wakumail.page cimport page_of, read_page
 from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
 from wakumail.rowcheck cimport verifier
@@ -50,6 +49,8 @@ POSITION_SIZE = 36
 
 MAX_UINT32 = 2**32 - 1
 MAX_SEQUENCE = 2**48
+
+cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
 
 _open_directories = set()
 
@@ -236,18 +237,18 @@ cdef class Archive:
         s.max_bytes = min(max_bytes, MAX_UINT32)
         s.budget = budget
         s.env = &self.env
-        s.txn = self._begin_read()
         try:
             with nogil:
-                rc = run_scan(&s, start)
+                rc = read_page(&s, start)
             if rc:
                 raise self._failure(rc)
             packet, last_hash, position = page_of(&s, position)
-            return Page(packet, s.count, last_hash, position, PageState(s.state))
+            return Page(packet, s.count, last_hash, position, STATES[s.state])
         finally:
             close_cursors(&s)
             free(s.hits)
-            end_read(s.env, s.txn)
+            if s.txn != NULL:
+                end_read(s.env, s.txn)
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence to go on with).

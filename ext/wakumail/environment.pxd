@@ -240,6 +240,7 @@ cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
         rc = mdb_txn_renew(txn[0])
         if rc:
             mdb_txn_abort(txn[0])
+            txn[0] = NULL
         return rc
     rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, txn)
     if rc == MDB_READERS_FULL and mdb_reader_check(e.env, &dead) == 0 and dead:
