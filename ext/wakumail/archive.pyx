@@ -2,9 +2,9 @@
 """The archive: envelopes on disk, in the order (creation time, hash) and in the order of arrival.
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
-environment for all threads), datafile.pxd, writer.pxd, pruner.pxd, planner.pxd, merger.pxd,
-scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd, rowcheck.pxd
-and problem.pxd, and failure.pxd.
+environment for all threads), resident.pxd, datafile.pxd, writer.pxd, pruner.pxd, planner.pxd,
+merger.pxd, scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd,
+rowcheck.pxd and problem.pxd, and failure.pxd.
 All methods may be called from several threads at once; none holds the GIL while it waits, reads or
 writes. Of all read transactions only that of a Verification outlives the call that began it.
 """
@@ -120,7 +120,8 @@ cdef class Archive:
     cdef object identity
 
     def __cinit__(self, *args, **kwargs):
-        if gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL):
+        if (gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL)
+                or pthread_mutex_init(&self.env.resident_lock, NULL)):
             raise MemoryError
 
     def __init__(self, path, *, bint readonly=False, bint sync=True, size_t map_size=MAP_SIZE):
@@ -145,6 +146,7 @@ cdef class Archive:
     def __dealloc__(self):
         pthread_rwlock_destroy(&self.env.gate)
         pthread_mutex_destroy(&self.env.idle_lock)
+        pthread_mutex_destroy(&self.env.resident_lock)
 
     def __enter__(self):
         return self
