@@ -30,13 +30,13 @@ from wakumail.request import AFTER_ALL
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_BYTES = 32 << 20
+MAX_QUEUED_BYTES = 24 << 20
 """Bytes of memory that may wait for their commit; above it the store asks for a pause."""
 
 BATCH_COST, ENVELOPE_COST = 1024, 80
 """Bytes of memory that a batch takes beside its packet, and for each envelope in it."""
 
-MAX_COMMIT_BYTES = 16 << 20
+MAX_COMMIT_BYTES = 8 << 20
 """Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
 
 REPORTS = 100
