@@ -23,7 +23,7 @@ FLOORS = [
     ["request"],
     ["mail"],
     ["peer"],
-    ["sealer"],
+    ["sealer", "readers"],
     ["link", "listener", "store", "page_check", "opening", "mining"],
     ["handshakes", "turns", "filters"],
     ["node"],

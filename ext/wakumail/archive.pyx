@@ -2,9 +2,9 @@
 """The archive: envelopes on disk, in the order (creation time, hash) and in the order of arrival.
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
-environment for all threads), datafile.pxd, writer.pxd, pruner.pxd, planner.pxd, merger.pxd,
-scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd, rowcheck.pxd
-and problem.pxd, and failure.pxd.
+environment for all threads), resident.pxd, datafile.pxd, writer.pxd, pruner.pxd, planner.pxd,
+merger.pxd, scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd,
+rowcheck.pxd and problem.pxd, and failure.pxd.
 All methods may be called from several threads at once; none holds the GIL while it waits, reads or
 writes. Of all read transactions only that of a Verification outlives the call that began it.
 """
@@ -30,8 +30,7 @@ from wakumail.follower cimport arrivals_run, run_arrivals
 from wakumail.judged cimport Judged
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
-from wakumail.page cimport page_of
-from wakumail.planner cimport run_scan
+from wakumail.page cimport page_of, read_page
 from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
 from wakumail.rowcheck cimport verifier
@@ -51,6 +50,8 @@ POSITION_SIZE = 36
 
 MAX_UINT32 = 2**32 - 1
 MAX_SEQUENCE = 2**48
+
+cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
 
 _open_directories = set()
 
@@ -128,7 +129,8 @@ cdef class Archive:
     cdef object identity
 
     def __cinit__(self, *args, **kwargs):
-        if gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL):
+        if (gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL)
+                or pthread_mutex_init(&self.env.resident_lock, NULL)):
             raise MemoryError
 
     def __init__(self, path, *, bint readonly=False, bint sync=True, size_t map_size=MAP_SIZE):
@@ -153,6 +155,7 @@ cdef class Archive:
     def __dealloc__(self):
         pthread_rwlock_destroy(&self.env.gate)
         pthread_mutex_destroy(&self.env.idle_lock)
+        pthread_mutex_destroy(&self.env.resident_lock)
 
     def __enter__(self):
         return self
@@ -247,18 +250,18 @@ cdef class Archive:
         s.max_bytes = min(max_bytes, MAX_UINT32)
         s.budget = budget
         s.env = &self.env
-        s.txn = self._begin_read()
         try:
             with nogil:
-                rc = run_scan(&s, start)
+                rc = read_page(&s, start)
             if rc:
                 raise self._failure(rc)
             packet, last_hash, position = page_of(&s, position)
-            return Page(packet, s.count, last_hash, position, PageState(s.state))
+            return Page(packet, s.count, last_hash, position, STATES[s.state])
         finally:
             close_cursors(&s)
             free(s.hits)
-            end_read(s.env, s.txn)
+            if s.txn != NULL:
+                end_read(s.env, s.txn)
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).

@@ -10,6 +10,8 @@ from posix.unistd cimport getpid
 
 from wakumail.layout cimport FORMAT, get32, put32, put48, value_of
 from wakumail.lmdb cimport *
+from wakumail.resident cimport (
+    MAX_RESIDENT_READING, close_residence, give_back, open_residence, residence)
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -18,6 +20,7 @@ cdef extern from "<pthread.h>" nogil:
         pass
     int pthread_mutex_init(pthread_mutex_t *lock, const void *attributes)
     int pthread_mutex_lock(pthread_mutex_t *lock)
+    int pthread_mutex_trylock(pthread_mutex_t *lock)
     int pthread_mutex_unlock(pthread_mutex_t *lock)
     int pthread_mutex_destroy(pthread_mutex_t *lock)
     int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
@@ -77,6 +80,9 @@ cdef struct environment:
     MDB_txn *idle[MAX_IDLE]
     int idle_count
     pin *pins
+    pthread_mutex_t resident_lock
+    residence resident
+    size_t written          # envelopes, since a commit has looked at it
 
 
 cdef inline int open_environment(environment *e, const char *path, unsigned int flags,
@@ -100,6 +106,8 @@ cdef inline int open_environment(environment *e, const char *path, unsigned int 
     if rc:
         mdb_env_close(e.env)
         e.env = NULL
+    else:
+        open_residence(&e.resident)
     return rc
 
 
@@ -182,6 +190,7 @@ cdef inline void close_environment(environment *e) noexcept nogil:
             mdb_txn_abort(e.pins.txn)
             e.pins.txn = NULL
             e.pins = e.pins.next
+        close_residence(&e.resident)
         mdb_env_close(e.env)
         e.env = NULL
     pthread_rwlock_unlock(&e.gate)
@@ -204,6 +213,7 @@ cdef inline int resize(environment *e, size_t seen, size_t size) noexcept nogil:
         if not rc and (not seen or info.me_mapsize == seen):
             rc = mdb_env_set_mapsize(e.env, size)
             e.broken = rc
+            e.resident.map = NULL
     pthread_rwlock_unlock(&e.gate)
     return rc
 
@@ -227,10 +237,18 @@ cdef inline void leave(environment *e) noexcept nogil:
     pthread_rwlock_unlock(&e.gate)
 
 
+cdef inline void bound_resident(environment *e, size_t bound) noexcept nogil:
+    """Give mapped pages back, within the gate; who comes while another does so need not."""
+    if pthread_mutex_trylock(&e.resident_lock) == 0:
+        give_back(&e.resident, e.env, bound)
+        pthread_mutex_unlock(&e.resident_lock)
+
+
 cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
     """A read transaction: one that rests, or a new one."""
     cdef int dead, rc
     txn[0] = NULL
+    bound_resident(e, MAX_RESIDENT_READING)
     pthread_mutex_lock(&e.idle_lock)
     if e.idle_count:
         e.idle_count -= 1
@@ -240,6 +258,7 @@ cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
         rc = mdb_txn_renew(txn[0])
         if rc:
             mdb_txn_abort(txn[0])
+            txn[0] = NULL
         return rc
     rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, txn)
     if rc == MDB_READERS_FULL and mdb_reader_check(e.env, &dead) == 0 and dead:

@@ -89,6 +89,7 @@ cdef struct scan:
     size_t hit_room
     size_t payload          # bytes of all hits
     uint32_t last_created   # of the last hit
+    uint8_t last_hash[32]   # of it
     bint at_hit             # the bound is the last hit
 
 

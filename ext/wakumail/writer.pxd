@@ -10,11 +10,14 @@ from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcmp, memcpy
 
 from wakumail.envelope cimport ACCEPTED, envelope_record
-from wakumail.environment cimport environment, write
+from wakumail.environment cimport bound_resident, environment, write
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
+from wakumail.resident cimport MAX_RESIDENT_WRITING
 
 cdef enum:
+    LOOK_AGAIN = 1024               # envelopes between two looks at how much is resident
+
     LMDB_PAGE_HEADER = 16           # bytes
     # A chunk grows to what two pages hold; a larger envelope gets its own. LMDB wants the pages
     # of a row side by side: under retention, chunks of 16 pages leave a tenth of the file in gaps
@@ -328,6 +331,14 @@ cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
     return 0
 
 
+cdef inline void count_written(environment *e, size_t count) noexcept nogil:
+    """Bound what is resident, also in the middle of a commit: each row may map 16 pages more."""
+    e.written += count
+    if e.written >= LOOK_AGAIN:
+        e.written = 0
+        bound_resident(e, MAX_RESIDENT_WRITING)
+
+
 cdef inline int write_postings(commit *c) noexcept nogil:
     """Insert postings, topics and days; reorders the rows."""
     cdef MDB_cursor *postings
@@ -359,6 +370,7 @@ cdef inline int write_postings(commit *c) noexcept nogil:
                 return rc
             added.topics += is_new
             added.envelopes += end - start
+            count_written(c.env, end - start)
             start = end
         rc = add_day(c, day, &added)
         if rc:

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,17 +24,18 @@ from wakumail.counters import Counters
 from wakumail.envelope import Batch
 from wakumail.errors import ArchiveError
 from wakumail.histograms import SECONDS, Histogram
+from wakumail.readers import Readers
 from wakumail.request import AFTER_ALL
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_BYTES = 32 << 20
+MAX_QUEUED_BYTES = 24 << 20
 """Bytes of memory that may wait for their commit; above it the store asks for a pause."""
 
 BATCH_COST, ENVELOPE_COST = 1024, 80
 """Bytes of memory that a batch takes beside its packet, and for each envelope in it."""
 
-MAX_COMMIT_BYTES = 16 << 20
+MAX_COMMIT_BYTES = 8 << 20
 """Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
 
 REPORTS = 256
@@ -119,7 +119,7 @@ class Store:
         self._turn: Turn = turn or nullcontext()
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
-        self._readers = ThreadPoolExecutor(READERS, "archive-reader")
+        self._readers = Readers(READERS, "archive-reader")
         self._changed = threading.Condition()
         self._queue: deque[Entry] = deque()
         self._last_commit = 0.0
@@ -166,11 +166,10 @@ class Store:
 
     async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
         """The next slice of an answer, read in another thread (see Archive.page)."""
-        return await self._loop.run_in_executor(
-            self._readers,
+        return await self._readers.run(
             lambda: self.archive.page(
                 query, position, limit=limit, max_bytes=max_bytes, budget=SLICE_ENTRIES
-            ),
+            )
         )
 
     def retain(self, retention: Retention) -> None:
@@ -184,7 +183,7 @@ class Store:
             self._changed.notify()
         await self._loop.run_in_executor(None, self._writer.join)
         await self._reported.wait()
-        self._readers.shutdown()
+        self._readers.close()
         self.archive.close()
 
     # -- the writer thread --------------------------------------------------------------------
