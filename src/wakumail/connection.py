@@ -224,7 +224,7 @@ class Connection:
         self._packet_size = 0
         """Bytes of the peer's handshake packet, once it is being looked at."""
         self._computing = False
-        self._codec: FrameReader
+        self._reader: FrameReader
         self.writer: FrameWriter | None = None
         """What seals our packets, once there are keys; an owner may do that in a thread."""
         self._remote_id = b""
@@ -253,7 +253,7 @@ class Connection:
             case State.CLOSED:
                 return memoryview(bytearray(MAX_HANDSHAKE_PACKET))
             case _:
-                return self._codec.get_buffer(hint)
+                return self._reader.get_buffer(hint)
 
     def buffer_updated(self, count: int, now: float) -> None:
         """`count` bytes were written into the buffer."""
@@ -265,7 +265,7 @@ class Connection:
             case State.CLOSED:
                 pass
             case _:
-                self._codec.received(count)
+                self._reader.received(count)
 
     def eof(self, now: float) -> None:
         """Nothing more will come; what came before can still be pulled, then Closed follows."""
@@ -280,12 +280,12 @@ class Connection:
     @property
     def capacity(self) -> int:
         """Bytes of memory in which frames are put together."""
-        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.capacity
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.capacity
 
     @property
     def buffered(self) -> int:
         """Bytes of packets that have come and were not pulled yet."""
-        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._codec.buffered
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.buffered
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -299,12 +299,12 @@ class Connection:
         try:
             while not self._events and self._state in READING:
                 if self._gathered and (
-                    packets := self._codec.next_payloads(
+                    packets := self._reader.next_payloads(
                         self._gathered, self._config.max_packet, compressed=self._snappy
                     )
                 ):
                     return Packets(*packets)
-                frame = self._codec.next_frame()
+                frame = self._reader.next_frame()
                 if frame is None:
                     self._check_greeting()
                     break
@@ -367,9 +367,9 @@ class Connection:
     def _authenticate(self, secrets: Secrets) -> None:
         """The keys are there; what came behind the peer's packet belongs to the first frame."""
         aes, mac, egress_seed, ingress_seed = secrets
-        self._codec = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
+        self._reader = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
         self.writer = FrameWriter(aes, mac, egress_seed)
-        self._codec.feed(bytes(self._handshake[self._packet_size : self._filled]))
+        self._reader.feed(bytes(self._handshake[self._packet_size : self._filled]))
         self._handshake = bytearray()  # not clear(): the event loop may still hold a view of it
         self._state = State.AUTHENTICATED
         self._events.append(Authenticated(self._remote_id))
@@ -474,7 +474,7 @@ class Connection:
 
     def _check_greeting(self) -> None:
         """Do not gather a hello that will be refused: strangers get no more memory than that."""
-        if self._state is State.GREETING and self._codec.buffered > MAX_GREETING:
+        if self._state is State.GREETING and self._reader.buffered > MAX_GREETING:
             raise HelloError(f"a hello of more than {MAX_P2P_PACKET} bytes")
 
     def _on_greeting(self, message_id: int, data: memoryview) -> None:

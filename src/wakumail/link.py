@@ -1,6 +1,6 @@
 """A link: one transport and the Waku peer behind it. The one file that touches transports.
 
-Bytes come in through the buffer of the connection's frame codec, events go to whom the link
+Bytes come in through the buffer of the connection's frame reader, events go to whom the link
 belongs (the node, in node.py), and what the connection has to send goes out.
 """
 
