@@ -17,6 +17,7 @@ import pytest
 from tests.envelopes import dump, make, newest_first
 from tests.processes import Server, run, run_json
 from tests.puppet import eventually
+from wakumail import store
 from wakumail.archive import Archive
 from wakumail.cli.serve import serve
 from wakumail.client import connect
@@ -27,7 +28,9 @@ from wakumail.errors import PeerGone
 from wakumail.store import Durability
 
 TOPICS = [b"top" + bytes([number]) for number in range(3)]
-KILLS = 50
+KILLS = {Durability.COMMIT: 50, Durability.INTERVAL: 10}
+INTERVAL = 0.05
+"""Seconds between two commits, or most of the test would be waiting for them."""
 BATCH = 20
 FIRST_KILL = 3
 
@@ -35,6 +38,7 @@ FIRST_KILL = 3
 def serve_in_child(path: Path, durability: Durability, stdout: Connection) -> None:
     """What `wakumail serve` runs, without the time that starting Python takes."""
     os.dup2(stdout.fileno(), 1)
+    store.INTERVAL = INTERVAL
     settings = Settings(datadir=path, host="127.0.0.1", port=0, min_pow=0.0, durability=durability)
     asyncio.run(serve(settings, Datadir(path)))
 
@@ -79,7 +83,7 @@ def test_kill_9_loses_nothing_that_was_confirmed(
     tmp_path: Path, prepared: ForkServerContext, durability: Durability
 ) -> None:
     confirmed: list[Envelope] = []
-    for kill in range(KILLS if durability is Durability.COMMIT else 5):
+    for kill in range(KILLS[durability]):
         receiver, stdout = prepared.Pipe(duplex=False)
         child = prepared.Process(target=serve_in_child, args=(tmp_path, durability, stdout))
         child.start()

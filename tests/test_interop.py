@@ -17,7 +17,7 @@ from wakumail.mail import Form
 pytestmark = pytest.mark.timeout(180)  # npm may have to fetch its packages first
 
 INTEROP = Path(__file__).with_name("interop")
-CLIENT_TIMEOUT = 40
+CLIENT_TIMEOUT = 120
 TOPICS = [bytes([number, 7, 7, number]) for number in range(3)]
 POSTED_BY_CLIENT = 3002
 

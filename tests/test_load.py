@@ -62,6 +62,10 @@ def test_every_scenario_runs(case: Case, keys: set[str], own: Own, crew: Crew) -
     assert all(measures[key] > 0 for key in keys - {"cpu_share", "connection_memory"})
 
 
+def test_one_request_is_measured_however_short_the_time(own: Own, crew: Crew) -> None:
+    assert Requests(ONE_TOPIC, TRAFFIC, 0.0).measure(own, crew)["p99"] > 0
+
+
 def test_requests_have_the_envelopes_of_the_traffic(own: Own, crew: Crew) -> None:
     measures = Requests(FOLLOWING, TRAFFIC, SECONDS).measure(own, crew)
     assert measures["envelopes"] == pytest.approx(TRAFFIC.envelopes / 30, abs=1)

@@ -433,7 +433,10 @@ async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
 
 
 @asynchronous
-async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(tmp_path: Path) -> None:
+async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
     async with mailserver(tmp_path) as (server, _):
         first, second = make(2, TOPICS)
         refusing = FullDisk(server.store.archive)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.crew import Crew, caller_of, kill, running, wait_for_end
 from tests.envelopes import make
+from tests.networks import free_port
 from tests.processes import END_TIMEOUT, Server, run
 from tests.puppet import Puppet, asynchronous, eventually
 from tests.rpc_callers import SYMMETRIC
@@ -26,17 +26,12 @@ from wakumail.client import MailPeer, connect
 from wakumail.enode import Enode
 from wakumail.envelope import Envelope, make_envelope, parse
 from wakumail.errors import DisconnectReason, PeerGone
+from wakumail.health import LAG_MEMORY
 from wakumail.keys import PrivateKey, generate
 from wakumail.rlp import join_list
 from wakumail.waku import Code
 
 TOPICS = [b"top" + bytes([number]) for number in range(3)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as own:
-        port: int = own.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -383,6 +378,7 @@ async def test_the_api_speaks_for_all(tmp_path: Path) -> None:
             assert [c._link.peer.settings.pow for c in clients.values()] == [0.25, 0.25]
 
 
+@pytest.mark.timeout(180)
 @asynchronous
 async def test_metrics_add_up(tmp_path: Path) -> None:
     port = free_port()
@@ -416,6 +412,7 @@ async def test_metrics_add_up(tmp_path: Path) -> None:
         assert all(after[name] >= before[name] for name in counted)
 
 
+@pytest.mark.timeout(180)
 @asynchronous
 async def test_health_tells_of_a_worker_that_does_not_answer(tmp_path: Path) -> None:
     port = free_port()
@@ -454,6 +451,7 @@ async def eventually_answers(port: int, path: str) -> None:
         except OSError:
             return False
 
-    async with asyncio.timeout(END_TIMEOUT):
+    # Beside much other work a loop may be late once, which is told for so long.
+    async with asyncio.timeout(LAG_MEMORY + END_TIMEOUT):
         while not await asyncio.to_thread(is_well):
             pass

@@ -52,12 +52,14 @@ class Asker:
             self._ask(ask)
 
     def run(self, running: Running) -> None:
-        """Ask."""
+        """Ask; once at least, or there would be no latency to tell."""
         load, self._tally = self._load, Tally()
         taken = self._tally.seconds
         ends = time.monotonic() + load.seconds
-        while running() and len(taken) < load.count and time.monotonic() < ends:
+        while True:
             taken.append(self._ask(load.asks[len(taken) % len(load.asks)]))
+            if not running() or len(taken) == load.count or time.monotonic() >= ends:
+                return
 
     def tally(self) -> Tally:
         """What came."""
