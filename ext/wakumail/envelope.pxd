@@ -3,6 +3,7 @@
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from wakumail.interest cimport Interest
 from wakumail.keccak cimport keccak_message
 from wakumail.pow cimport write_nonce
 from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next, rlp_status,
@@ -10,8 +11,8 @@ from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp
 
 
 cdef enum:
-    ACCEPTED = 0
-    DUPLICATE = 8           # the other verdicts stand in envelope.pyx
+    ACCEPTED, EXPIRED, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC
+    DUPLICATE               # verdicts: see the class
     HASH_BLOCK = 256        # messages hashed together: packets beside their first envelopes
 
 
@@ -47,6 +48,16 @@ cdef class Batch:
     cdef Py_ssize_t room                    # records that fit into the memory at hand
     cdef readonly Py_ssize_t accepted       # of records with verdict ACCEPTED
     cdef readonly Py_ssize_t accepted_size  # bytes of the RLP of those
+
+
+cdef class Rules:
+    cdef readonly double min_pow
+    cdef readonly double min_pow_large
+    cdef readonly uint32_t max_envelope_size
+    cdef readonly Interest interest
+    cdef uint32_t verdict_unhashed(self, const envelope_record *record,
+                                   uint64_t now) noexcept nogil
+    cdef bint enough(self, const envelope_record *record) noexcept nogil
 
 
 cdef class KnownHashes:
