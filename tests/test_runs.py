@@ -223,7 +223,7 @@ def test_who_stops_asking_stops_the_work() -> None:
     assert connection.next_event() == Packets(
         b"x" * MAX_RUN_LENGTH, list(range(1, MAX_RUN_LENGTH + 1))
     )
-    assert connection._codec.buffered == len(wire) // (MAX_RUN_LENGTH + 1)
+    assert connection._reader.buffered == len(wire) // (MAX_RUN_LENGTH + 1)
 
 
 # -- envelopes ------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from wakumail.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp
 
 
 cdef enum:
-    ACCEPTED = 0
-    DUPLICATE = 8           # the other verdicts stand in envelope.pyx
+    ACCEPTED, EXPIRED, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC
+    DUPLICATE               # verdicts: see the class
     HASH_BLOCK = 256        # messages hashed together: packets beside their first envelopes
 
 
@@ -55,7 +55,6 @@ cdef class Rules:
     cdef readonly double min_pow_large
     cdef readonly uint32_t max_envelope_size
     cdef readonly Interest interest
-
     cdef uint32_t verdict_unhashed(self, const envelope_record *record,
                                    uint64_t now) noexcept nogil
     cdef bint enough(self, const envelope_record *record) noexcept nogil
@@ -172,7 +171,3 @@ cdef inline void ask_pow(hash_queue *queue, const uint8_t *data,
 
 
 cdef Batch new_batch(bytes raw)
-cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
-                      Py_ssize_t most) except -1 nogil
-cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil
-cdef void conclude(Batch batch, Rules rules, KnownHashes known) noexcept

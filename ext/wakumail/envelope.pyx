@@ -11,14 +11,16 @@ from enum import IntEnum
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
-from wakumail.interest cimport Interest, topic_value
+from wakumail.interest cimport Interest
+from wakumail.verdicts cimport conclude, drop_larger, is_hashed, look_over
 from wakumail.keccak cimport keccak256, keccak256_many
 from wakumail.pow cimport leading_zeros, pow_of
-from wakumail.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_SIZE, RLP_WRONG_TYPE,
-                           rlp_item, rlp_next, rlp_reason, rlp_status)
+from wakumail.records cimport read_packet, read_records, shrink
+from wakumail.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_TYPE, rlp_item, rlp_next,
+                           rlp_reason, rlp_status)
 
 from wakumail.bloom import TOPIC_SIZE
 from wakumail.errors import RlpError
@@ -39,9 +41,7 @@ cdef uint64_t very_old_age = VERY_OLD_AGE
 cdef uint32_t large_envelope = LARGE_ENVELOPE
 
 cdef enum:
-    EXPIRED = 1, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC
     VERDICTS = DUPLICATE + 1
-    FIRST_ROOM = 16             # records of a new batch
     MAX_BOUNDS = 64             # of sizes that are counted apart
 
 
@@ -261,10 +261,6 @@ cdef class Batch:
         return {topic.to_bytes(TOPIC_SIZE, "big"): total for topic, total in totals.items()}
 
 
-cdef bint is_hashed(uint32_t verdict) noexcept nogil:
-    return verdict not in (EXPIRED, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC)
-
-
 cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
     if index < 0:
         index += batch.count
@@ -316,160 +312,11 @@ cdef Batch new_batch(bytes raw):
     return batch
 
 
-cdef int resize(Batch batch, Py_ssize_t room) except -1 nogil:
-    cdef void *records = realloc(batch.records, room * sizeof(envelope_record))
-    if not records:
-        with gil:
-            raise MemoryError
-    batch.records = <envelope_record *> records
-    batch.room = room
-    return 0
-
-
-cdef int shrink(Batch batch) except -1 nogil:
-    """Give back what is not needed; no records have no memory."""
-    if batch.count:
-        resize(batch, batch.count)
-    return 0
-
-
-cdef int append(Batch batch, const envelope_fields *fields) except -1 nogil:
-    cdef envelope_record *record
-    if batch.count == batch.room:
-        resize(batch, batch.room + batch.room // 2 + FIRST_ROOM)
-    record = &batch.records[batch.count]
-    memset(record, 0, sizeof(record[0]))
-    record.offset = <uint32_t> (fields.rlp - batch.data)
-    record.size = <uint32_t> fields.size
-    record.expiry = <uint32_t> fields.expiry
-    record.ttl = <uint32_t> fields.ttl
-    record.created = record.expiry - record.ttl
-    record.topic = topic_value(fields.topic.data)
-    batch.count += 1
-    return 0
-
-
-cdef int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
-                      Py_ssize_t most) except -1 nogil:
-    """A record for each of the envelopes up to `end`, while the batch has `most` at most.
-
-    Answers the rlp_status of the first that is none; it is RLP_TOO_LARGE for one too many.
-    """
-    cdef envelope_fields fields
-    cdef rlp_status status
-    while at < end:
-        status = read_envelope(&at, end, &fields)
-        if status != RLP_OK:
-            return status
-        if batch.count == most:
-            return RLP_TOO_LARGE
-        append(batch, &fields)
-    return RLP_OK
-
-
-cdef int read_packet(Batch batch, packet_record *packet, Py_ssize_t most) except -1 nogil:
-    """The records of a packet, `most` at most; none when it is malformed."""
-    cdef const uint8_t *at = batch.data + packet.offset
-    cdef const uint8_t *end = at + packet.size
-    cdef Py_ssize_t first = batch.count
-    cdef rlp_item whole
-    packet.status = rlp_next(&at, end, &whole)
-    if packet.status == RLP_OK and not whole.is_list:
-        packet.status = RLP_WRONG_TYPE
-    elif packet.status == RLP_OK and at != end:
-        packet.status = RLP_WRONG_SIZE
-    elif packet.status == RLP_OK:
-        packet.status = read_records(batch, whole.data, end, first + most)
-    packet.count = <uint32_t> (batch.count - first)
-    if packet.status != RLP_OK:
-        batch.count = first
-        batch.malformed += 1
-    return 0
-
-
 cdef str fault_at(Py_ssize_t index, int status):
     """The text of an RlpError."""
     if index == MAX_ENVELOPES and status == RLP_TOO_LARGE:
         return f"more than {MAX_ENVELOPES} envelopes"
     return f"envelope {index}: {rlp_reason(<rlp_status> status)}"
-
-
-cdef void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
-    """Hash all that was asked for, and empty the queue."""
-    cdef pending_hash *pending
-    cdef envelope_record *record
-    cdef uint64_t ttl
-    cdef size_t i
-    keccak256_many(queue.messages, queue.count, queue.digests)
-    for i in range(queue.count):
-        pending = &queue.pending[i]
-        if pending.hash != NULL:
-            memcpy(pending.hash, queue.digests + 32 * i, 32)
-            continue
-        record = pending.record
-        ttl = record.ttl
-        if rules is not None and record.created > now:
-            # The deployed code lets the work of an envelope from the future count for less.
-            ttl += record.created - now + 1
-        record.pow = pow_of(leading_zeros(queue.digests + 32 * i), pending.proven_size, ttl)
-    queue.count = 0
-
-
-cdef void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """All verdicts but the last two, and all hashes; without rules everything is accepted.
-
-    They are asked for together, the proofs of work of what is known too: while one lane is busy
-    with a large packet, the others are done with all that is short.
-    """
-    cdef hash_queue queue
-    cdef packet_record *packet
-    cdef envelope_record *record
-    cdef Py_ssize_t i
-    queue.count = 0
-    for i in range(batch.packet_count if batch.hashed else 0):
-        packet = &batch.packet_records[i]
-        if queue.count == HASH_BLOCK:
-            settle(&queue, rules, now)
-        if packet.status == RLP_OK:
-            ask_hash(&queue, batch.data + packet.offset, packet.size, packet.hash)
-    for i in range(batch.count):
-        record = &batch.records[i]
-        if rules is not None:
-            record.verdict = rules.verdict_unhashed(record, now)
-        if queue.count + 2 > HASH_BLOCK:
-            settle(&queue, rules, now)
-        if is_hashed(record.verdict):
-            ask_hash(&queue, batch.data + record.offset, record.size, record.hash)
-        if record.verdict == ACCEPTED:
-            ask_pow(&queue, batch.data, record)
-    settle(&queue, rules, now)
-
-
-cdef void conclude(Batch batch, Rules rules, KnownHashes known) noexcept:
-    """The last two verdicts, and what is accepted then. With the GIL: so nobody changes `known`."""
-    cdef envelope_record *record
-    cdef Py_ssize_t i
-    for i in range(batch.count):
-        record = &batch.records[i]
-        if record.verdict != ACCEPTED:
-            continue
-        if known is not None and known.has(record.hash):
-            record.verdict = DUPLICATE
-        elif rules is not None and not rules.enough(record):
-            record.verdict = LOW_POW
-        else:
-            batch.accepted += 1
-            batch.accepted_size += record.size
-
-
-cdef void drop_larger(Batch batch, uint32_t size) noexcept nogil:
-    """Of a batch of which all is accepted."""
-    cdef Py_ssize_t i
-    for i in range(batch.count):
-        if batch.records[i].size > size:
-            batch.records[i].verdict = TOO_LARGE
-            batch.accepted -= 1
-            batch.accepted_size -= batch.records[i].size
 
 
 cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHashes known,

@@ -195,6 +195,9 @@ cdef class FrameReader:
         cdef Py_ssize_t start_size = len(prefix)
         cdef Py_ssize_t i
         cdef run taken
+        self._open_header(data)
+        if self._missing() > 0:
+            return None
         taken.length = taken.size = 0
         taken.payloads = <uint8_t *> malloc(RUN_SIZE)
         if taken.payloads == NULL:

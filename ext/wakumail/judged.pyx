@@ -10,10 +10,11 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport UINT32_MAX, uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from wakumail.envelope cimport (
-    ACCEPTED, HASH_BLOCK, Batch, Rules, ask_hash, ask_pow, conclude, envelope_record, hash_queue,
-    new_batch, read_records, settle)
+from wakumail.envelope cimport (ACCEPTED, HASH_BLOCK, Batch, Rules, ask_hash, ask_pow,
+                                envelope_record, hash_queue, new_batch)
+from wakumail.records cimport read_records
 from wakumail.rlp cimport RLP_OK, rlp_reason, rlp_status
+from wakumail.verdicts cimport conclude, settle
 
 from wakumail.errors import RlpError
 

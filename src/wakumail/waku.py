@@ -36,6 +36,9 @@ DEFAULT_POW = 0.001
 CONFIRMATION_VERSION = 1
 """The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
 
+NO_ERRORS = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
+"""What stands before and after the hash in a Message Response without errors: nearly all are."""
+
 TIME_SYNC_ERROR = 1
 """The code of an envelope error: too old, or created in the future (same section)."""
 
@@ -281,6 +284,8 @@ def decode_batch_ack(payload: bytes) -> bytes:
 
 def encode_message_response(batch_hash: bytes, errors: Sequence[EnvelopeError]) -> bytes:
     """A Message Response: `[1, [hash, [[hash, code, text], ...]]]`."""
+    if not errors:
+        return batch_hash.join(NO_ERRORS)
     reports = [(error.hash, error.code, error.text.encode()) for error in errors]
     return encode([CONFIRMATION_VERSION, [batch_hash, reports]])
 
