@@ -9,8 +9,8 @@ from tests.archive_model import batch_of, everything, make, sorted_down
 from wakumail.archive import Archive
 
 SMAPS = Path("/proc/self/smaps")
-MAX_RESIDENT_WRITING = 32 << 20
-LOOK_AGAIN = 1024
+MAX_RESIDENT_WRITING = 24 << 20
+LOOK_AGAIN = 512
 
 
 def resident(directory: Path) -> int:

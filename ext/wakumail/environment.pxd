@@ -82,7 +82,7 @@ cdef struct environment:
     pin *pins
     pthread_mutex_t resident_lock
     residence resident
-    size_t written          # envelopes, since a commit has looked at it
+    size_t written          # rows of indexes, since a commit has looked at it
 
 
 cdef inline int open_environment(environment *e, const char *path, unsigned int flags,

@@ -21,7 +21,7 @@ cdef enum:
     # Bytes beyond what remained the last time. Writing, what was copied is seldom read again. An
     # answer may be: one of a thousand envelopes from all over the archive takes 0.6 ms when all
     # of it is mapped and 6 ms when nothing is, so readers keep what a million envelopes take.
-    MAX_RESIDENT_WRITING = 32 << 20
+    MAX_RESIDENT_WRITING = 24 << 20
     MAX_RESIDENT_READING = 512 << 20
 
 

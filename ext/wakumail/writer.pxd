@@ -16,7 +16,7 @@ from wakumail.lmdb cimport *
 from wakumail.resident cimport MAX_RESIDENT_WRITING
 
 cdef enum:
-    LOOK_AGAIN = 1024               # envelopes between two looks at how much is resident
+    LOOK_AGAIN = 512                # rows of indexes between two looks at what is resident
 
     LMDB_PAGE_HEADER = 16           # bytes
     # A chunk grows to what two pages hold; a larger envelope gets its own. LMDB wants the pages
@@ -106,6 +106,14 @@ cdef inline size_t sort_entries(entry *entries, size_t count) noexcept nogil:
     return kept
 
 
+cdef inline void count_rows(environment *e, size_t count) noexcept nogil:
+    """Bound what is resident, also in the middle of a commit: each row may map 16 pages more."""
+    e.written += count
+    if e.written >= LOOK_AGAIN:
+        e.written = 0
+        bound_resident(e, MAX_RESIDENT_WRITING)
+
+
 cdef inline int write_times(commit *c) noexcept nogil:
     """Insert the times; what goes in is new and gets the next sequence."""
     cdef uint8_t key_bytes[TIME_KEY]
@@ -119,6 +127,7 @@ cdef inline int write_times(commit *c) noexcept nogil:
         return rc
     for i in range(c.count):
         e = &c.entries[i]
+        count_rows(c.env, 1)
         put32(key_bytes, e.created)
         memcpy(key_bytes + 4, e.hash, HASH_SIZE)
         put32(value_bytes, e.topic)
@@ -331,14 +340,6 @@ cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
     return 0
 
 
-cdef inline void count_written(environment *e, size_t count) noexcept nogil:
-    """Bound what is resident, also in the middle of a commit: each row may map 16 pages more."""
-    e.written += count
-    if e.written >= LOOK_AGAIN:
-        e.written = 0
-        bound_resident(e, MAX_RESIDENT_WRITING)
-
-
 cdef inline int write_postings(commit *c) noexcept nogil:
     """Insert postings, topics and days; reorders the rows."""
     cdef MDB_cursor *postings
@@ -370,7 +371,7 @@ cdef inline int write_postings(commit *c) noexcept nogil:
                 return rc
             added.topics += is_new
             added.envelopes += end - start
-            count_written(c.env, end - start)
+            count_rows(c.env, end - start)
             start = end
         rc = add_day(c, day, &added)
         if rc:
