@@ -30,8 +30,11 @@ class Taken:
         self._on_event(link, event)  # type: ignore[arg-type]
 
 
-def much() -> bytes:
-    return messages(make(3, TOPICS))
+def send_much(puppet: Puppet) -> None:
+    """Packets between which another lies: each is an event of its own."""
+    for _ in range(PACKETS):
+        puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
+        puppet.connection.send(puppet.waku, Code.BATCH_ACK, b"")
 
 
 def deliver(puppet: Puppet, link: Link) -> None:
@@ -51,8 +54,7 @@ async def test_who_sends_much_goes_on_in_turn(
         await eventually(lambda: len(server.node.peers) == SENDERS)
         links = [link_of(server, puppet) for puppet in puppets]
         for puppet in puppets:
-            for _ in range(PACKETS):
-                puppet.connection.send(puppet.waku, Code.MESSAGES, much())
+            send_much(puppet)
         monkeypatch.setattr("wakumail.turns.TURN", 0.0)
         taken = Taken(server, monkeypatch)
         for link, puppet in zip(links, puppets, strict=True):
@@ -79,7 +81,7 @@ async def test_who_sends_little_does_not_wait(
         monkeypatch.setattr("wakumail.turns.TURN", 0.0)
         assert server.node.is_turn_over()
         taken = Taken(server, monkeypatch)
-        puppet.connection.send(puppet.waku, Code.MESSAGES, much())
+        puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
         deliver(puppet, link)
         assert taken.links == [link]
         assert link._transport.is_reading()
@@ -95,8 +97,7 @@ async def test_who_has_left_is_passed_over(
         monkeypatch.setattr("wakumail.turns.TURN", 0.0)
         taken = Taken(server, monkeypatch)
         for puppet in puppets:
-            for _ in range(PACKETS):
-                puppet.connection.send(puppet.waku, Code.MESSAGES, much())
+            send_much(puppet)
             deliver(puppet, link_of(server, puppet))
         first = taken.links[0]
         first.disconnect(DisconnectReason.QUITTING)
