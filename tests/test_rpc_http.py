@@ -232,7 +232,7 @@ async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynchronous
 async def test_a_slow_head_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "IDLE_TIMEOUT", 0.001)
+    monkeypatch.setattr(http, "IDLE_TIMEOUT", 0.05)
     async with listening() as fixture:
         for sent in (b"", b"POST / HTTP/1.1\r\nhost: localhost\r\n"):
             reader, writer = await fixture.connect()

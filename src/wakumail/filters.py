@@ -12,8 +12,8 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from wakumail.counters import Counters
 from wakumail.envelope import TOPIC_SIZE, Batch, Envelope
@@ -22,6 +22,7 @@ from wakumail.interest import EVERYTHING, Interest
 from wakumail.keys import PrivateKey, PublicKey
 from wakumail.message import checked_key
 from wakumail.opening import ReceivedMessage, open_envelope
+from wakumail.threads import Threads
 from wakumail.waku import MAX_TOPIC_INTEREST
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ class Filters:
         self._waiting_bytes = 0
         self._table: _Table | None = None
         """Made when it is needed, gone when the filters change."""
-        self._thread = ThreadPoolExecutor(1, "filters")
+        self._thread = Threads(1, "filters")
         self._queue: deque[tuple[Batch, list[int], bool]] = deque()
         self._queued_bytes = 0
         self._worker: asyncio.Task[None] | None = None
@@ -254,7 +255,7 @@ class Filters:
             self.uninstall(filter_id)
         if self._worker is not None:
             await self._worker
-        self._thread.shutdown()
+        self._thread.close()
 
     # -- the way ------------------------------------------------------------------------------
 
@@ -263,8 +264,8 @@ class Filters:
             batch, chosen, p2p = self._queue[0]
             left = deque(chosen)
             while left:
-                found = await self._loop.run_in_executor(
-                    self._thread, _open_some, self._current(), batch, left, p2p
+                found = await self._thread.run(
+                    partial(_open_some, self._current(), batch, left, p2p)
                 )
                 for installed, message in found:
                     self._deliver(installed, message)

@@ -6,16 +6,15 @@ storm of them goes on at the thread's pace, and those that are connected are ser
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from wakumail.connection import Computed, HandshakeDue
 from wakumail.link import Link
+from wakumail.threads import Threads
 
 AHEAD = 2
 """Parts of handshakes that the thread has at a time: one to compute, and the next. All others wait
 where they can be taken back, and no more than that come to the loop in one turn."""
-
 
 MAX_WAITING = 32
 """Parts of handshakes that may wait before no more peers are let in: some 20 ms of the thread."""
@@ -27,7 +26,7 @@ class Handshakes:
     def __init__(self, pace: Callable[[bool], None]) -> None:
         """`pace` is told whether there is room for more."""
         self._pace = pace
-        self._thread = ThreadPoolExecutor(1, "handshakes")
+        self._thread = Threads(1, "handshakes")
         self._waiting: dict[Link, HandshakeDue] = {}
         self._computing = 0
 
@@ -43,15 +42,14 @@ class Handshakes:
 
     def close(self) -> None:
         """End the thread; nothing is waiting any more."""
-        self._thread.shutdown()
+        self._thread.close()
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting and self._computing < AHEAD:
             link = next(iter(self._waiting))
             due = self._waiting.pop(link)
             self._computing += 1
-            future = loop.run_in_executor(self._thread, due.compute)
+            future = self._thread.run(due.compute)
             future.add_done_callback(partial(self._computed, link))
         self._pace(len(self._waiting) < MAX_WAITING)
 

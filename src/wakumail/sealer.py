@@ -3,10 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from wakumail.seal import FrameWriter, seal_together
+from wakumail.threads import Threads
 
 TOGETHER = 4
 """Connections whose frames are made at once, as many as seal.h has lanes for: with one thread
@@ -21,7 +21,7 @@ class Sealer:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "sealer")
+        self._thread = Threads(1, "sealer")
         self._waiting: deque[tuple[FrameWriter, Callable[[bytes], None]]] = deque()
         self._busy = False
 
@@ -34,15 +34,14 @@ class Sealer:
     def close(self) -> None:
         """End the thread; what waits still is wanted by nobody."""
         self._waiting.clear()
-        self._thread.shutdown()
+        self._thread.close()
 
     def _start(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
         self._busy = bool(batch)
         if batch:
             writers, calls = zip(*batch, strict=True)
-            loop = asyncio.get_running_loop()
-            future = loop.run_in_executor(self._thread, seal_together, list(writers))
+            future = self._thread.run(partial(seal_together, list(writers)))
             future.add_done_callback(partial(self._done, calls))
 
     def _done(

@@ -24,8 +24,8 @@ from wakumail.counters import Counters
 from wakumail.envelope import Batch
 from wakumail.errors import ArchiveError
 from wakumail.histograms import SECONDS, Histogram
-from wakumail.readers import Readers
 from wakumail.request import AFTER_ALL
+from wakumail.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Store:
         self._turn: Turn = turn or nullcontext()
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
-        self._readers = Readers(READERS, "archive-reader")
+        self._readers = Threads(READERS, "archive-reader")
         self._changed = threading.Condition()
         self._queue: deque[Entry] = deque()
         self._last_commit = 0.0

@@ -5,13 +5,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from wakumail.archive import MAX_SEQUENCE, Appended, Archive, PageState, Query
 from wakumail.envelope import Batch, Rules, judge
 from wakumail.errors import ArchiveError, RlpError
 from wakumail.judged import Judged
+from wakumail.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Follower:
         self._own: deque[tuple[int, int]] = deque()
         """Sequences that we committed, and are not past: from, to before."""
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, "archive-follower")
+        self._thread = Threads(1, "archive-follower")
         self._rung = False
         self._closing = False
         self._reading = self._loop.create_task(self._begin())
@@ -68,7 +68,7 @@ class Follower:
         """Read nothing more."""
         self._closing = True
         await self._reading
-        self._thread.shutdown()
+        self._thread.close()
 
     async def _begin(self) -> None:
         """Read what a worker before us may have left untold; only then what comes now."""
@@ -82,7 +82,7 @@ class Follower:
         query, position, left = Query(now - RECENT, now + RECENT), b"", RECENT_ENVELOPES
         while left and not self._closing:
             read = partial(self._archive.page, query, position, limit=left, max_bytes=READ_SIZE)
-            page = await self._loop.run_in_executor(self._thread, read)
+            page = await self._thread.run(read)
             self._take(judge(page.packet, LIVE, now))
             position, left = page.position, left - page.count
             if page.state is PageState.EXHAUSTED:
@@ -104,9 +104,7 @@ class Follower:
         if self._own and self._own[0][0] <= self._next:
             _, self._next = self._own.popleft()
         until = self._own[0][0] if self._own else MAX_SEQUENCE
-        batch, following = await self._loop.run_in_executor(
-            self._thread, self._arrivals, self._next, until
-        )
+        batch, following = await self._thread.run(partial(self._arrivals, self._next, until))
         if batch is not None:
             self._take(batch)
         if following == self._next and until < MAX_SEQUENCE:

@@ -1,7 +1,7 @@
-"""Readers: threads that read for one event loop.
+"""Threads that work for one event loop.
 
 What a ThreadPoolExecutor does beside that (a lock, a second future, callbacks between the two)
-costs twice what a small read does.
+costs twice what a small read of the archive does.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Readers:
-    """So many threads; what is asked of them waits in one queue. Made on the loop."""
+class Threads:
+    """So many threads, from the first that is asked of them; what they have no time for waits."""
 
     def __init__(self, count: int, name: str) -> None:
         self._loop = asyncio.get_running_loop()
@@ -22,32 +22,36 @@ class Readers:
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{number}") for number in range(count)
         ]
-        for thread in self._threads:
-            thread.start()
+        self._started = False
 
-    async def run(self, read: Callable[[], T]) -> T:
-        """What `read` answers or raises in one of the threads."""
+    def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """What `work` answers or raises in one of the threads; not begun once it is cancelled."""
         future: asyncio.Future[T] = self._loop.create_future()
 
         def job() -> None:
             if future.cancelled():
                 return
             try:
-                answer = read()
+                answer = work()
             except Exception as error:
                 self._loop.call_soon_threadsafe(_fail, future, error)
             else:
                 self._loop.call_soon_threadsafe(_finish, future, answer)
 
         self._jobs.put(job)
-        return await future
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
+        return future
 
     def close(self) -> None:
-        """Wait for what is being read, and end the threads; nothing may be asked any more."""
+        """Wait for what is under way, and end the threads; nothing may be asked any more."""
         for _ in self._threads:
             self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        if self._started:
+            for thread in self._threads:
+                thread.join()
 
     def _run(self) -> None:
         while job := self._jobs.get():
