@@ -64,7 +64,14 @@ def posted(mailserver: str) -> list[Envelope]:
     """Envelopes that our client has posted to their mailserver."""
     envelopes = make(75, TOPICS)
     result = run_json("post", mailserver, "--dump", "-", stdin=dump(envelopes))
-    assert result == {"sent": 75, "confirmed": 75, "errors": [], "withheld": []}
+    assert result == {
+        "sent": 75,
+        "confirmed": 75,
+        "unconfirmed": 0,
+        "errors": [],
+        "withheld": [],
+        "left_out": 0,
+    }
     return envelopes
 
 

@@ -25,7 +25,14 @@ def posted() -> list[Envelope]:
 def server(tmp_path_factory: pytest.TempPathFactory, posted: list[Envelope]) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("server") / "data", "--min-pow", "0") as server:
         result = run_json("post", server.enode, "--dump", "-", stdin=dump(posted))
-        assert result == {"sent": 1500, "confirmed": 1500, "errors": [], "withheld": []}
+        assert result == {
+            "sent": 1500,
+            "confirmed": 1500,
+            "unconfirmed": 0,
+            "errors": [],
+            "withheld": [],
+            "left_out": 0,
+        }
         yield server
 
 

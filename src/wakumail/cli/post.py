@@ -139,22 +139,31 @@ async def post(arguments: argparse.Namespace) -> int:
                 withheld += [{"hash": w.hash, "reason": told(w.reason)} for w in posted.withheld]
                 left_out += group.left_out
                 bar.update(len(group.envelopes))
-    unconfirmed = 0 if arguments.unconfirmed else sent - confirmed - len(errors)
+    unconfirmed = sent - confirmed - len(errors)
+    missed = unconfirmed > 0 and not arguments.unconfirmed
     if arguments.json:
-        result = {"sent": sent, "confirmed": confirmed, "errors": errors, "withheld": withheld}
-        print_json(result)
+        print_json(
+            {
+                "sent": sent,
+                "confirmed": confirmed,
+                "unconfirmed": unconfirmed,
+                "errors": errors,
+                "withheld": withheld,
+                "left_out": left_out,
+            }
+        )
     else:
         print(f"{counted(sent, 'envelope')} sent, {confirmed} confirmed")
         for error in errors:
             print(f"refused: {error['text']} ({error['code']})")
         for each in withheld:
             print(f"withheld: {each['reason']}")
-    if unconfirmed:
+    if missed:
         print("not confirmed: the node does not say what it keeps", file=sys.stderr)
     if left_out:
         text = f"left out: {counted(left_out, 'item')} of the dump, no envelopes"
         print(text, file=sys.stderr)
-    return 1 if errors or withheld or unconfirmed or left_out else 0
+    return 1 if errors or withheld or missed or left_out else 0
 
 
 def told(reason: Verdict) -> str:
