@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from tests.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.relaying import link_of
 from wakumail import rlp
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
-from wakumail.link import SEAL_AT_ONCE, WRITE_HIGH_WATER, Link
+from wakumail.link import MAX_UNREAD, SEAL_AT_ONCE, WRITE_HIGH_WATER, Link, StalledPeer
 from wakumail.seal import FrameWriter
 from wakumail.sealer import TOGETHER, Sealer
 from wakumail.waku import Code
@@ -164,28 +163,49 @@ async def test_several_links_at_once(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_failure_holds_up_nobody_else() -> None:
+async def test_a_failure_is_told_and_holds_up_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     sealer = Sealer()
-    failures: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     first, twice, last = (FrameWriter(bytes(32), bytes(32), b"") for _ in range(3))
-    done: list[str] = []
-    sealer.seal(first, lambda _: done.append("first"))
+    done: list[tuple[str, bytes | None]] = []
+    sealer.seal(first, lambda frames: done.append(("first", frames)))
     for _ in range(2):
-        sealer.seal(twice, lambda _: done.append("twice"))
-    await eventually(lambda: bool(failures))
-    sealer.seal(last, lambda _: done.append("last"))
-    await eventually(lambda: "last" in done)
-    assert done == ["first", "last"]
-    assert isinstance(failures[0]["exception"], RuntimeError)
+        sealer.seal(twice, lambda frames: done.append(("twice", frames)))
+    await eventually(lambda: len(done) == 3)
+    sealer.seal(last, lambda frames: done.append(("last", frames)))
+    await eventually(lambda: len(done) == 4)
+    assert done == [("first", b""), ("twice", None), ("twice", None), ("last", b"")]
+    assert [record.message for record in caplog.records] == ["frames could not be sealed"]
     sealer.close()
+
+
+@asynchronous
+async def test_a_link_whose_frames_are_lost_ends(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, _):
+        send(link, LONG)
+        held.jobs.clear()
+        link._on_sealed(None)
+        await link.gone()
+        assert not held.jobs
+
+
+@asynchronous
+async def test_what_waits_meanwhile_has_a_bound(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, _):
+        send(link, LONG)
+        while link.unread <= MAX_UNREAD:
+            send(link, LONG)
+        await link.gone()
+        assert isinstance(link.closed and link.closed.error, StalledPeer)
+        held.go_on()
 
 
 @asynchronous
 async def test_what_waits_at_the_end_is_dropped() -> None:
     sealer = Sealer()
     writers = [FrameWriter(bytes(32), bytes(32), b"") for _ in range(3)]
-    done: list[bytes] = []
+    done: list[bytes | None] = []
     for writer in writers:
         writer.add(bytes(1 << 20))
         sealer.seal(writer, done.append)

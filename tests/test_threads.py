@@ -56,11 +56,3 @@ async def test_close_waits_for_all_that_was_asked() -> None:
         threads.run(partial(done.append, number))
     threads.close()
     assert sorted(done) == list(range(20))
-
-
-@asynchronous
-async def test_threads_that_were_never_asked_do_not_begin() -> None:
-    before = threading.active_count()
-    threads = Threads(4, "idle")
-    assert threading.active_count() == before
-    threads.close()

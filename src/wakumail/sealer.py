@@ -1,12 +1,17 @@
 """The sealer: what is too long for the event loop to encrypt is sealed in a thread beside it."""
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from wakumail.seal import FrameWriter, seal_together
 from wakumail.threads import Threads
+
+log = logging.getLogger(__name__)
+
+Done = Callable[[bytes | None], None]
 
 TOGETHER = 4
 """Connections whose frames are made at once, as many as seal.h has lanes for: with one thread
@@ -22,11 +27,14 @@ class Sealer:
 
     def __init__(self) -> None:
         self._thread = Threads(1, "sealer")
-        self._waiting: deque[tuple[FrameWriter, Callable[[bytes], None]]] = deque()
+        self._waiting: deque[tuple[FrameWriter, Done]] = deque()
         self._busy = False
 
-    def seal(self, writer: FrameWriter, done: Callable[[bytes], None]) -> None:
-        """Seal what waits in `writer`; the loop then calls `done` with the frames."""
+    def seal(self, writer: FrameWriter, done: Done) -> None:
+        """Seal what waits in `writer`; the loop then calls `done` with the frames.
+
+        With None when that failed, for want of memory: nothing more can come of the writer then.
+        """
         self._waiting.append((writer, done))
         if not self._busy:
             self._start()
@@ -44,12 +52,14 @@ class Sealer:
             future = self._thread.run(partial(seal_together, list(writers)))
             future.add_done_callback(partial(self._done, calls))
 
-    def _done(
-        self, calls: Iterable[Callable[[bytes], None]], future: asyncio.Future[list[bytes]]
-    ) -> None:
+    def _done(self, calls: Sequence[Done], future: asyncio.Future[list[bytes]]) -> None:
         loop = future.get_loop()
-        try:
-            for done, frames in zip(calls, future.result(), strict=True):
-                loop.call_soon(done, frames)
-        finally:
-            loop.call_soon(self._start)
+        sealed: Sequence[bytes | None]
+        if (error := future.exception()) is None:
+            sealed = future.result()
+        else:
+            log.error("frames could not be sealed", exc_info=error)
+            sealed = [None] * len(calls)
+        for done, frames in zip(calls, sealed, strict=True):
+            loop.call_soon(done, frames)
+        loop.call_soon(self._start)

@@ -14,15 +14,20 @@ T = TypeVar("T")
 
 
 class Threads:
-    """So many threads, from the first that is asked of them; what they have no time for waits."""
+    """So many threads; what they have no time for waits. Made on the loop.
+
+    They begin at once: a system that gives no more threads is told at the start, not under load.
+    """
 
     def __init__(self, count: int, name: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{number}") for number in range(count)
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(count)
         ]
-        self._started = False
+        for thread in self._threads:
+            thread.start()
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """What `work` answers or raises in one of the threads; not begun once it is cancelled."""
@@ -39,19 +44,14 @@ class Threads:
                 self._loop.call_soon_threadsafe(_finish, future, answer)
 
         self._jobs.put(job)
-        if not self._started:
-            self._started = True
-            for thread in self._threads:
-                thread.start()
         return future
 
     def close(self) -> None:
         """Wait for what is under way, and end the threads; nothing may be asked any more."""
         for _ in self._threads:
             self._jobs.put(None)
-        if self._started:
-            for thread in self._threads:
-                thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while job := self._jobs.get():
