@@ -26,6 +26,7 @@ from tests.vectors import VECTORS
 from wakumail import connection as connection_module
 from wakumail import rlp
 from wakumail.connection import (
+    PING_SLACK,
     PROBE_TIMEOUT,
     Authenticated,
     Closed,
@@ -365,6 +366,28 @@ def test_pings_go_out_and_are_answered() -> None:
         assert alice.pending > 0
         transfer(alice, bob, now)
     assert len(alice.events) == len(bob.events) == 2
+
+
+def test_who_pings_is_not_pinged_besides() -> None:
+    """Its pings tell as much as its pongs would; when they end, ours begin."""
+    alice, bob = pair()
+    for now in (NOW + 14, NOW + 14 + 15 + PING_SLACK):
+        alice.connection.probe(now)
+        transfer(alice, bob, now)
+        assert bob.connection.next_timer() == now + 15 + PING_SLACK
+        bob.at(now + 15)
+        assert bob.pending == 0
+    silent_since = now
+    bob.at(silent_since + 15 + PING_SLACK)
+    assert bob.pending > 0
+    assert bob.connection.next_timer() == silent_since + 30
+
+
+def test_what_is_no_ping_puts_off_none() -> None:
+    alice, bob = pair()
+    alice.connection.send(SHARED, 1, b"")
+    transfer(alice, bob, NOW + 14)
+    assert bob.connection.next_timer() == NOW + 15
 
 
 @both_versions

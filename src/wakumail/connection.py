@@ -67,6 +67,10 @@ MAX_MESSAGE_ID_SIZE = 5
 PROBE_TIMEOUT = 5.0
 """Seconds that a peer has to show that it is there when its owner doubts it."""
 
+PING_SLACK = 2.0
+"""Seconds beyond the interval of our pings that a peer's next ping may take: one that pings as
+often as we do is not pinged besides."""
+
 MAX_GREETING = MAX_P2P_PACKET + 64
 """Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
 
@@ -495,6 +499,7 @@ class Connection:
             raise ProtocolError("a second hello")
         if message_id == Code.PING:
             self._write(Code.PONG, EMPTY_LIST)
+            self._next_ping = self._heard + self._config.ping_interval + PING_SLACK
 
     def _on_packet(self, message_id: int, data: memoryview) -> None:
         for shared in self._shared:
