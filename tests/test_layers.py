@@ -25,7 +25,7 @@ FLOORS = [
     ["peer"],
     ["threads"],
     ["sealer"],
-    ["link", "listener", "store", "page_check", "opening", "mining"],
+    ["link", "acceptor", "store", "page_check", "opening", "mining"],
     ["handshakes", "turns", "filters"],
     ["node"],
     ["answer", "posting"],
@@ -132,4 +132,4 @@ def test_the_core_is_sans_io(module: str) -> None:
 
 def test_one_file_touches_transports() -> None:
     touching = {module_of(path) for path in python_files() if TRANSPORTS.search(path.read_text())}
-    assert touching == {"link", "listener", "node", "load"}
+    assert touching == {"link", "acceptor", "node", "load"}

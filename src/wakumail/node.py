@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
+from wakumail.acceptor import Acceptor
 from wakumail.connection import Closed, Connection, ConnectionConfig, HandshakeDue
 from wakumail.counters import Counters
 from wakumail.enode import Enode
@@ -19,7 +20,6 @@ from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.handshakes import Handshakes
 from wakumail.keys import node_id, public_key
 from wakumail.link import Link, StalledPeer
-from wakumail.listener import Listener
 from wakumail.peer import Event, Peer, Ready
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.sealer import Sealer
@@ -141,7 +141,7 @@ class Node:
         self._receiving = 0
         self._written = 0
         """Bytes, since it was last looked at what is unread."""
-        self._listeners: list[Listener] = []
+        self._acceptors: list[Acceptor] = []
         self._settling: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
 
@@ -172,7 +172,7 @@ class Node:
     def listen_on(self, own: socket.socket) -> tuple[str, int]:
         """Accept connections from a socket that listens already, and is closed with the node."""
         host, port, *_ = own.getsockname()
-        self._listeners.append(Listener(own, lambda: Link(self)))
+        self._acceptors.append(Acceptor(own, lambda: Link(self)))
         self.listening = host, port
         if not self._connection.listen_port:
             self._connection = replace(self._connection, listen_port=port)
@@ -180,8 +180,8 @@ class Node:
 
     def _pace(self, has_room: bool) -> None:
         """Let more peers call, or leave them to wait in the backlog."""
-        for listener in self._listeners:
-            listener.want(has_room)
+        for acceptor in self._acceptors:
+            acceptor.want(has_room)
 
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`; the link is ready. OSError or PeerGone when it does not come."""
@@ -197,8 +197,8 @@ class Node:
     def quiesce(self) -> None:
         """Take no more connections and no more packets."""
         self.listening = None
-        for listener in self._listeners:
-            listener.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         if self._settling is not None:
             self._settling.cancel()
         self._held.clear()
@@ -208,8 +208,8 @@ class Node:
     async def close(self) -> None:
         """Say goodbye to every peer and wait until the sockets are closed."""
         self.quiesce()
-        for listener in self._listeners:
-            await listener.wait_closed()
+        for acceptor in self._acceptors:
+            await acceptor.wait_closed()
         for link in tuple(self._sockets):
             link.disconnect(DisconnectReason.QUITTING)
         while self._sockets:
