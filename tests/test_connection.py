@@ -23,8 +23,7 @@ from tests.connections import (
     transfer,
 )
 from tests.vectors import VECTORS
-from wakumail import connection as connection_module
-from wakumail import rlp
+from wakumail import rlp, shaking
 from wakumail.connection import (
     PING_SLACK,
     PROBE_TIMEOUT,
@@ -33,13 +32,13 @@ from wakumail.connection import (
     Connection,
     ConnectionConfig,
     Established,
-    HandshakeDue,
     Packet,
 )
 from wakumail.devp2p import CAPABILITY_LENGTHS, MAX_P2P_PACKET, WAKU, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, HandshakeTimeout, PingTimeout, UselessPeer
 from wakumail.handshake import Response, Secrets
 from wakumail.keys import PublicKey, private_key
+from wakumail.shaking import HandshakeDue
 from wakumail.snappy import store_prefix
 
 GO = VECTORS["rlpx"]
@@ -192,8 +191,8 @@ def recorded(side: str) -> Connection:
     config = ConnectionConfig(private_key(values[f"{side}_priv"]), "test", 0, WAKU)
     remote = PublicKey(values["recipient_pub"]) if side == "initiator" else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection_module, "Initiator", Recorded)
-        patch.setattr(connection_module, "respond", respond)
+        patch.setattr(shaking, "Initiator", Recorded)
+        patch.setattr(shaking, "respond", respond)
         connection = Connection(config, os.urandom, NOW, remote)
         packet = values["auth" if remote is None else "ack"]
         if remote is not None:

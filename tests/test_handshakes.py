@@ -14,13 +14,14 @@ from tests.puppet import TIMEOUT, Puppet, asynchronous, connection_config, event
 from tests.test_crowds import opened
 from tests.test_server import works
 from wakumail import handshake
-from wakumail.connection import Authenticated, Closed, Connection, Established, HandshakeDue
+from wakumail.connection import Authenticated, Closed, Connection, Established
 from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
 from wakumail.handshake import MAX_HANDSHAKE_PACKET, Initiator, Response
 from wakumail.handshakes import AHEAD, MAX_WAITING
 from wakumail.keys import PrivateKey, Random, node_id
 from wakumail.link import Link
 from wakumail.node import Node
+from wakumail.shaking import HandshakeDue
 
 AUTH = Initiator(ALICE, BOB.public_key, os.urandom).auth
 
@@ -44,7 +45,7 @@ class Door:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     door = Door()
-    monkeypatch.setattr("wakumail.connection.respond", door.respond)
+    monkeypatch.setattr("wakumail.shaking.respond", door.respond)
     yield door
     door.open()
 

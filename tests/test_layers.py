@@ -19,6 +19,7 @@ FLOORS = [
     ["judged"],
     ["pool", "enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits", "statusgo", "topics"],
+    ["shaking"],
     ["completion", "connection", "whisper", "status", "traffic", "keystore", "roster"],
     ["request"],
     ["mail"],

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from wakumail.connection import Computed, HandshakeDue
 from wakumail.link import Link
+from wakumail.shaking import Computed, HandshakeDue
 from wakumail.threads import Threads
 
 AHEAD = 2

@@ -9,11 +9,12 @@ import time
 from contextlib import suppress
 from typing import Protocol, cast
 
-from wakumail.connection import Authenticated, Closed, Computed, HandshakeDue
+from wakumail.connection import Authenticated, Closed
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.peer import Event, Peer, Ready, SettingsChanged
 from wakumail.sealer import Sealer
+from wakumail.shaking import Computed, HandshakeDue
 from wakumail.traffic import Pace, host_of
 from wakumail.waku import StatusOptions
 

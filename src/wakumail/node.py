@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from wakumail.acceptor import Acceptor
-from wakumail.connection import Closed, Connection, ConnectionConfig, HandshakeDue
+from wakumail.connection import Closed, Connection, ConnectionConfig
 from wakumail.counters import Counters
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
@@ -23,6 +23,7 @@ from wakumail.link import Link, StalledPeer
 from wakumail.peer import Event, Peer, Ready
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.sealer import Sealer
+from wakumail.shaking import HandshakeDue
 from wakumail.status import TOLERANCE, OwnStatus
 from wakumail.traffic import Network, Traffic
 from wakumail.turns import Turns
