@@ -27,7 +27,7 @@ FLOORS = [
     ["threads"],
     ["sealer"],
     ["link", "acceptor", "store", "page_check", "opening", "mining"],
-    ["handshakes", "turns", "filters"],
+    ["handshaker", "turns", "filters"],
     ["node"],
     ["answer", "posting"],
     ["relay", "dialer", "history", "requester"],

@@ -116,7 +116,7 @@ class Link(asyncio.BufferedProtocol):
         self._gone = asyncio.Event()
         self._paused = False
         self._resting = False
-        self._shaking = False
+        self._computing = False
         """Whether the handshake is being computed."""
         self._flushing = False
         self._sealing = False
@@ -182,13 +182,13 @@ class Link(asyncio.BufferedProtocol):
     def pause(self) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
         self._paused = True
-        self._read()
+        self._set_reading()
 
     def resume(self) -> None:
         """Read again, beginning with what is buffered."""
         self._paused = False
         self.peer.connection.touch(self._loop.time())
-        self._read()
+        self._set_reading()
         self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
@@ -206,16 +206,16 @@ class Link(asyncio.BufferedProtocol):
     def shaken(self, computed: Computed) -> None:
         """Go on with the handshake, if that is still wanted."""
         if self.closed is None:
-            self._shaking = False
+            self._computing = False
             self.peer.connection.shaken(computed)
-            self._read()
+            self._set_reading()
             self._pump()
 
     def go_on(self) -> None:
         """Take what came while it was the others' turn."""
         if self._resting:
             self._resting = False
-            self._read()
+            self._set_reading()
             self._pump()
 
     def drop(self, error: ProtocolError) -> None:
@@ -352,12 +352,12 @@ class Link(asyncio.BufferedProtocol):
     def _rest(self) -> None:
         """Let the others have their turn."""
         self._resting = True
-        self._read()
+        self._set_reading()
         self._owner.rest(self)
 
-    def _read(self) -> None:
+    def _set_reading(self) -> None:
         """Read from the socket, or stop to."""
-        wanted = not (self._paused or self._resting or self._shaking)
+        wanted = not (self._paused or self._resting or self._computing)
         if self._transport.is_closing() or wanted == self._transport.is_reading():
             return
         if wanted:
@@ -368,8 +368,8 @@ class Link(asyncio.BufferedProtocol):
     def _on_event(self, event: Event) -> None:
         match event:
             case HandshakeDue():
-                self._shaking = True
-                self._read()
+                self._computing = True
+                self._set_reading()
                 self._owner.compute(self, event)
             case Authenticated(identity):
                 self.node_id = identity

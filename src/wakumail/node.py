@@ -17,7 +17,7 @@ from wakumail.counters import Counters
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
 from wakumail.errors import DisconnectReason, ProtocolError
-from wakumail.handshakes import Handshakes
+from wakumail.handshaker import Handshaker
 from wakumail.keys import node_id, public_key
 from wakumail.link import Link, StalledPeer
 from wakumail.peer import Event, Peer, Ready
@@ -135,9 +135,10 @@ class Node:
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
-        self._handshakes = Handshakes(self._pace)
+        self._handshaker = Handshaker(self._welcome)
         self._turns = Turns()
         self._shaking: dict[Link, None] = {}
+        """Links whose handshake is not done, in the order in which they came."""
         self._held: dict[Link, None] = {}
         self._receiving = 0
         self._written = 0
@@ -179,7 +180,7 @@ class Node:
             self._connection = replace(self._connection, listen_port=port)
         return self.listening
 
-    def _pace(self, has_room: bool) -> None:
+    def _welcome(self, has_room: bool) -> None:
         """Let more peers call, or leave them to wait in the backlog."""
         for acceptor in self._acceptors:
             acceptor.want(has_room)
@@ -217,7 +218,7 @@ class Node:
             self._emptied.clear()
             await self._emptied.wait()
         self.sealer.close()
-        self._handshakes.close()
+        self._handshaker.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class Node:
 
     def compute(self, link: Link, due: HandshakeDue) -> None:
         """Have a part of a handshake computed beside the loop."""
-        self._handshakes.add(link, due)
+        self._handshaker.add(link, due)
 
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""
@@ -421,7 +422,7 @@ class Node:
     def ended(self, link: Link, closed: Closed) -> None:
         """Count why a connection ended; its handshake goes no further."""
         self._shaking.pop(link, None)
-        self._handshakes.remove(link)
+        self._handshaker.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
         elif closed.reason is None:
