@@ -142,12 +142,13 @@ class Link(asyncio.BufferedProtocol):
         self._flushing = False
         if self._sealing or self._transport.is_closing():
             return  # what waits goes behind what is being sealed
-        writer = self.peer.connection.writer
-        if writer is not None and writer.waiting > SEAL_AT_ONCE:
+        connection = self.peer.connection
+        if connection.unsealed > SEAL_AT_ONCE:
+            assert connection.writer is not None
             self._sealing = True
             self._room.clear()
-            self._owner.sealer.seal(writer, self._on_sealed)
-        elif data := self.peer.connection.data_to_send():
+            self._owner.sealer.seal(connection.writer, self._on_sealed)
+        elif data := connection.data_to_send():
             self._write(data)
 
     def probe(self) -> None:
