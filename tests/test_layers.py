@@ -131,6 +131,6 @@ def test_the_core_is_sans_io(module: str) -> None:
     assert not used & CLOCKS_AND_LOOPS
 
 
-def test_one_file_touches_transports() -> None:
+def test_who_touches_transports() -> None:
     touching = {module_of(path) for path in python_files() if TRANSPORTS.search(path.read_text())}
     assert touching == {"link", "acceptor", "node", "load"}

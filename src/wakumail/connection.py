@@ -135,7 +135,7 @@ class Packet(NamedTuple):
 
 class Packets(NamedTuple):
     """One or more packets of the code that `gather` named: their payloads one after another, and
-    where each ends in those (see FrameCodec.next_payloads).
+    where each ends in those (see FrameReader.next_payloads).
     """
 
     payloads: bytes

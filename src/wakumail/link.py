@@ -1,4 +1,4 @@
-"""A link: one transport and the Waku peer behind it. The one file that touches transports.
+"""A link: one transport and the Waku peer behind it.
 
 Bytes come in through the buffer of the connection's frame reader, events go to whom the link
 belongs (the node, in node.py), and what the connection has to send goes out.

@@ -354,7 +354,7 @@ class Node:
     def _one_too_many(self, host: str) -> Link | None:
         """Our last guest of the host with the most, if that has more than `host` with one more.
 
-        Of hosts that other processes of the server have all guests of, they take care.
+        A host whose guests are all at other processes of the server is theirs to deal with.
         """
         guests = [link for link in self.links.values() if self._is_guest(link)]
         counts = self._roster.hosts()
