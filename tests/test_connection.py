@@ -19,6 +19,7 @@ from tests.connections import (
     RawPeer,
     Side,
     both_versions,
+    deliver,
     pair,
     transfer,
 )
@@ -141,10 +142,7 @@ def test_one_packet_is_decoded_per_event() -> None:
     alice, bob = pair()
     for code in range(3):
         alice.connection.send(SHARED, code, b"payload")
-    data = alice.take()
-    room = bob.connection.get_buffer(len(data))
-    room[: len(data)] = data
-    bob.connection.buffer_updated(len(data), NOW)
+    deliver(bob.connection, alice.take())
     for code in range(2):
         assert bob.connection.next_event() == Packet(SHARED, code, b"payload")
     bob.connection.disconnect(DisconnectReason.QUITTING)  # the third is unread, and stays so
@@ -197,8 +195,7 @@ def recorded(side: str) -> Connection:
         packet = values["auth" if remote is None else "ack"]
         if remote is not None:
             compute(connection)
-        connection.get_buffer(-1)[: len(packet)] = packet
-        connection.buffer_updated(len(packet), NOW)
+        deliver(connection, packet)
         compute(connection)
     assert values["ack" if remote is None else "auth"] in connection.data_to_send()
     return connection
@@ -316,9 +313,7 @@ def test_eof_comes_after_what_was_sent() -> None:
     alice, bob = pair()
     alice.connection.send(SHARED, 1, b"last")
     alice.connection.send(SHARED, 2, b"words")
-    data = alice.take()
-    bob.connection.get_buffer(len(data))[: len(data)] = data
-    bob.connection.buffer_updated(len(data), NOW)
+    deliver(bob.connection, alice.take())
     bob.connection.eof(NOW)
     bob.pull()
     assert bob.packets == [(1, b"last"), (2, b"words")]

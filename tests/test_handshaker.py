@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.connections import ALICE, BOB, BOB_CONFIG, NOW, Side, transfer
+from tests.connections import ALICE, BOB, BOB_CONFIG, NOW, Side, deliver, transfer
 from tests.hostile import Served
 from tests.puppet import TIMEOUT, Puppet, asynchronous, connection_config, eventually, mailserver
 from tests.test_crowds import opened
@@ -53,24 +53,17 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 def called(data: bytes = AUTH) -> tuple[Connection, HandshakeDue]:
     """A connection of Bob's that was called, and what it wants computed."""
     bob = Connection(BOB_CONFIG, os.urandom, NOW)
-    receive(bob, data)
+    deliver(bob, data)
     due = bob.next_event()
     assert isinstance(due, HandshakeDue)
     assert bob.next_event() is None
     return bob, due
 
 
-def receive(connection: Connection, data: bytes) -> None:
-    connection.get_buffer(len(data))[: len(data)] = data
-    connection.buffer_updated(len(data), NOW)
-
-
 def call(node: Node, link: Link) -> None:
     """Let an auth packet come to a link of this node's."""
     key = node.config.connection.node_key
-    auth = Initiator(ALICE, key.public_key, os.urandom).auth
-    link.get_buffer(-1)[: len(auth)] = auth
-    link.buffer_updated(len(auth))
+    deliver(link, Initiator(ALICE, key.public_key, os.urandom).auth)
 
 
 # -- what a connection asks for -------------------------------------------------------------------
@@ -107,7 +100,7 @@ def test_who_calls_computes_first() -> None:
 def test_what_comes_before_the_auth_is_computed() -> None:
     """An ack can be none of ours then, and is refused once there is something to compare it to."""
     alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
-    receive(alice, AUTH)
+    deliver(alice, AUTH)
     for _ in range(2):
         due = alice.next_event()
         assert isinstance(due, HandshakeDue)
@@ -119,13 +112,13 @@ def test_what_comes_before_the_auth_is_computed() -> None:
 def test_what_comes_meanwhile_waits() -> None:
     alice, bob = Side(connection_config(ALICE), BOB.public_key), Side(BOB_CONFIG)
     (auth,) = alice.connection.data_to_send()
-    receive(bob.connection, auth)
+    deliver(bob.connection, auth)
     due = bob.connection.next_event()
     assert isinstance(due, HandshakeDue)
     computed = due.compute()
     assert isinstance(computed, Response)
     alice.receive(computed.ack)
-    receive(bob.connection, alice.take())
+    deliver(bob.connection, alice.take())
     bob.connection.shaken(computed)
     bob.take()  # the ack
     transfer(alice, bob)
@@ -135,7 +128,7 @@ def test_what_comes_meanwhile_waits() -> None:
 
 def test_no_more_comes_than_there_is_room_for() -> None:
     bob, _ = called()
-    receive(bob, bytes(MAX_HANDSHAKE_PACKET - len(AUTH)))
+    deliver(bob, bytes(MAX_HANDSHAKE_PACKET - len(AUTH)))
     with pytest.raises(BufferError):
         bob.get_buffer(1)
 
