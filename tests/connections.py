@@ -15,13 +15,14 @@ from wakumail.connection import (
     Connection,
     ConnectionConfig,
     Event,
-    HandshakeDue,
     Packet,
 )
 from wakumail.devp2p import WAKU, Capability, Hello, Shared, decode_disconnect
 from wakumail.errors import ProtocolError
 from wakumail.handshake import Initiator
 from wakumail.keys import PublicKey, node_id, private_key
+from wakumail.link import Link
+from wakumail.shaking import HandshakeDue
 
 ALICE = private_key(b"\x01" * 32)
 BOB = private_key(b"\x02" * 32)
@@ -74,7 +75,7 @@ class Side:
     @property
     def pending(self) -> int:
         """Bytes that `take` would give."""
-        return sum(map(len, self.connection._outbox)) + self.connection.unsealed
+        return sum(map(len, self.connection._shaking.outbox)) + self.connection.unsealed
 
     def at(self, now: float) -> None:
         self.connection.handle_timer(now)
@@ -88,6 +89,16 @@ class Side:
     @property
     def packets(self) -> list[tuple[int, bytes]]:
         return [(event.code, event.payload) for event in self.events if isinstance(event, Packet)]
+
+
+def deliver(to: Connection | Link, data: bytes) -> None:
+    """Let this come in one read."""
+    size = len(data)
+    to.get_buffer(size)[:size] = data
+    if isinstance(to, Link):
+        to.buffer_updated(size)
+    else:
+        to.buffer_updated(size, NOW)
 
 
 def transfer(alice: Side, bob: Side, now: float = NOW) -> None:

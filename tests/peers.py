@@ -11,13 +11,14 @@ from tests.envelopes import make
 from wakumail import rlp, waku
 from wakumail.bloom import FULL_BLOOM
 from wakumail.completion import Completion, Dialect
-from wakumail.connection import Authenticated, Closed, Established, HandshakeDue
+from wakumail.connection import Authenticated, Closed, Established
 from wakumail.counters import Counters
 from wakumail.devp2p import SHH6, WAKU, Capability, Shared
 from wakumail.envelope import Rules
 from wakumail.errors import ProtocolError
 from wakumail.keys import PublicKey
 from wakumail.peer import DIALECTS, Event, Peer, Ready
+from wakumail.shaking import HandshakeDue
 from wakumail.status import OwnStatus
 from wakumail.waku import Code, StatusOptions, WakuDialect
 

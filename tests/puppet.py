@@ -19,7 +19,6 @@ from wakumail.connection import (
     ConnectionConfig,
     Established,
     Event,
-    HandshakeDue,
     Packet,
 )
 from wakumail.counters import Counters
@@ -33,6 +32,7 @@ from wakumail.message import symmetric_key
 from wakumail.node import NodeConfig
 from wakumail.peer import DIALECTS, Dialect
 from wakumail.server import Server, ServerConfig
+from wakumail.shaking import HandshakeDue
 from wakumail.store import Store
 from wakumail.waku import Code, StatusOptions
 

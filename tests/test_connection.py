@@ -19,26 +19,27 @@ from tests.connections import (
     RawPeer,
     Side,
     both_versions,
+    deliver,
     pair,
     transfer,
 )
 from tests.vectors import VECTORS
-from wakumail import connection as connection_module
-from wakumail import rlp
+from wakumail import rlp, shaking
 from wakumail.connection import (
+    PING_SLACK,
     PROBE_TIMEOUT,
     Authenticated,
     Closed,
     Connection,
     ConnectionConfig,
     Established,
-    HandshakeDue,
     Packet,
 )
 from wakumail.devp2p import CAPABILITY_LENGTHS, MAX_P2P_PACKET, WAKU, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, HandshakeTimeout, PingTimeout, UselessPeer
 from wakumail.handshake import Response, Secrets
 from wakumail.keys import PublicKey, private_key
+from wakumail.shaking import HandshakeDue
 from wakumail.snappy import store_prefix
 
 GO = VECTORS["rlpx"]
@@ -141,10 +142,7 @@ def test_one_packet_is_decoded_per_event() -> None:
     alice, bob = pair()
     for code in range(3):
         alice.connection.send(SHARED, code, b"payload")
-    data = alice.take()
-    room = bob.connection.get_buffer(len(data))
-    room[: len(data)] = data
-    bob.connection.buffer_updated(len(data), NOW)
+    deliver(bob.connection, alice.take())
     for code in range(2):
         assert bob.connection.next_event() == Packet(SHARED, code, b"payload")
     bob.connection.disconnect(DisconnectReason.QUITTING)  # the third is unread, and stays so
@@ -191,14 +189,13 @@ def recorded(side: str) -> Connection:
     config = ConnectionConfig(private_key(values[f"{side}_priv"]), "test", 0, WAKU)
     remote = PublicKey(values["recipient_pub"]) if side == "initiator" else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection_module, "Initiator", Recorded)
-        patch.setattr(connection_module, "respond", respond)
+        patch.setattr(shaking, "Initiator", Recorded)
+        patch.setattr(shaking, "respond", respond)
         connection = Connection(config, os.urandom, NOW, remote)
         packet = values["auth" if remote is None else "ack"]
         if remote is not None:
             compute(connection)
-        connection.get_buffer(-1)[: len(packet)] = packet
-        connection.buffer_updated(len(packet), NOW)
+        deliver(connection, packet)
         compute(connection)
     assert values["ack" if remote is None else "auth"] in connection.data_to_send()
     return connection
@@ -316,9 +313,7 @@ def test_eof_comes_after_what_was_sent() -> None:
     alice, bob = pair()
     alice.connection.send(SHARED, 1, b"last")
     alice.connection.send(SHARED, 2, b"words")
-    data = alice.take()
-    bob.connection.get_buffer(len(data))[: len(data)] = data
-    bob.connection.buffer_updated(len(data), NOW)
+    deliver(bob.connection, alice.take())
     bob.connection.eof(NOW)
     bob.pull()
     assert bob.packets == [(1, b"last"), (2, b"words")]
@@ -365,6 +360,28 @@ def test_pings_go_out_and_are_answered() -> None:
         assert alice.pending > 0
         transfer(alice, bob, now)
     assert len(alice.events) == len(bob.events) == 2
+
+
+def test_who_pings_is_not_pinged_besides() -> None:
+    """Its pings tell as much as its pongs would; when they end, ours begin."""
+    alice, bob = pair()
+    for now in (NOW + 14, NOW + 14 + 15 + PING_SLACK):
+        alice.connection.probe(now)
+        transfer(alice, bob, now)
+        assert bob.connection.next_timer() == now + 15 + PING_SLACK
+        bob.at(now + 15)
+        assert bob.pending == 0
+    silent_since = now
+    bob.at(silent_since + 15 + PING_SLACK)
+    assert bob.pending > 0
+    assert bob.connection.next_timer() == silent_since + 30
+
+
+def test_what_is_no_ping_puts_off_none() -> None:
+    alice, bob = pair()
+    alice.connection.send(SHARED, 1, b"")
+    transfer(alice, bob, NOW + 14)
+    assert bob.connection.next_timer() == NOW + 15
 
 
 @both_versions

@@ -49,7 +49,7 @@ def opened(
 
 
 def write(link: Link, size: int) -> None:
-    link.peer.connection._outbox.append(bytes(size))
+    link.peer.connection._shaking.outbox.append(bytes(size))
     link.flush()
 
 

@@ -91,8 +91,8 @@ async def test_an_answer_counts_for_a_while_only(tmp_path: Path) -> None:
         canary = Canary(server)
         await canary.sing()
         answered = time.monotonic()
-        assert server.node._listeners
-        server.node._listeners[0].close()
+        assert server.node._acceptors
+        server.node._acceptors[0].close()
         await canary.sing()
         assert server.counters["canaries_failed"] == 1
         assert canary.failure(answered + CANARY_MEMORY - 5) == ""
@@ -223,8 +223,8 @@ async def test_health_is_red_when_no_canary_gets_through(
     monkeypatch.setattr(health_module, "CANARY_MEMORY", 0.0)
     async with pages(tmp_path) as here:
         await until_answered(here.server, here.reporter.health)
-        assert here.server.node._listeners
-        here.server.node._listeners[0].close()
+        assert here.server.node._acceptors
+        here.server.node._acceptors[0].close()
         await eventually(lambda: here.server.counters["canaries_failed"] > 0)
         assert "connecting failed" in (await here.failing())["canary"]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.codec import FrameCodec
-from tests.connections import MAX_PACKET, NOW, RawPeer
+from tests.connections import MAX_PACKET, RawPeer, deliver
 from tests.envelope_oracle import FREE, GOOD, Fields, envelopes_of, keccak256, packet_of
 from tests.envelope_oracle import NOW as UNIX_NOW
 from tests.envelopes import make
@@ -217,9 +217,7 @@ def test_who_stops_asking_stops_the_work() -> None:
     peer = gathering()
     connection = peer.bob.connection
     wire = wire_of(peer, *[b"x"] * (MAX_RUN_LENGTH + 1))
-    room = connection.get_buffer(len(wire))
-    room[: len(wire)] = wire
-    connection.buffer_updated(len(wire), NOW)
+    deliver(connection, wire)
     assert connection.next_event() == Packets(
         b"x" * MAX_RUN_LENGTH, list(range(1, MAX_RUN_LENGTH + 1))
     )

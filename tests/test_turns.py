@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.connections import deliver
 from tests.envelopes import make
 from tests.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.relaying import link_of
@@ -37,11 +38,9 @@ def send_much(puppet: Puppet) -> None:
         puppet.connection.send(puppet.waku, Code.BATCH_ACK, b"")
 
 
-def deliver(puppet: Puppet, link: Link) -> None:
-    """Let all that a puppet has to send come in one read."""
-    wire = b"".join(puppet.connection.data_to_send())
-    link.get_buffer(len(wire))[: len(wire)] = wire
-    link.buffer_updated(len(wire))
+def wire_of(puppet: Puppet) -> bytes:
+    """All that a puppet has to send."""
+    return b"".join(puppet.connection.data_to_send())
 
 
 @asynchronous
@@ -58,7 +57,7 @@ async def test_who_sends_much_goes_on_in_turn(
         monkeypatch.setattr("wakumail.turns.TURN", 0.0)
         taken = Taken(server, monkeypatch)
         for link, puppet in zip(links, puppets, strict=True):
-            deliver(puppet, link)
+            deliver(link, wire_of(puppet))
         assert taken.links == links
         most = 0
         while len(taken.links) < SENDERS * PACKETS:
@@ -82,7 +81,7 @@ async def test_who_sends_little_does_not_wait(
         assert server.node.is_turn_over()
         taken = Taken(server, monkeypatch)
         puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
-        deliver(puppet, link)
+        deliver(link, wire_of(puppet))
         assert taken.links == [link]
         assert link._transport.is_reading()
 
@@ -98,7 +97,7 @@ async def test_who_has_left_is_passed_over(
         taken = Taken(server, monkeypatch)
         for puppet in puppets:
             send_much(puppet)
-            deliver(puppet, link_of(server, puppet))
+            deliver(link_of(server, puppet), wire_of(puppet))
         first = taken.links[0]
         first.disconnect(DisconnectReason.QUITTING)
         await eventually(lambda: len(taken.links) == 1 + (SENDERS - 1) * PACKETS)

@@ -13,11 +13,9 @@ Whatever a peer sends, the outcome is one of these events and never an exception
 """
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
 from typing import NamedTuple
 
 from wakumail import rlp
@@ -49,16 +47,10 @@ from wakumail.errors import (
     WakumailError,
 )
 from wakumail.frame import MAX_FRAME, FrameReader
-from wakumail.handshake import (
-    MAX_HANDSHAKE_PACKET,
-    Initiator,
-    Response,
-    Secrets,
-    packet_size,
-    respond,
-)
+from wakumail.handshake import MAX_HANDSHAKE_PACKET, Secrets
 from wakumail.keys import PrivateKey, PublicKey, Random, node_id
 from wakumail.seal import FrameWriter
+from wakumail.shaking import Computed, HandshakeDue, Shaking
 from wakumail.snappy import inflate, store_prefix
 
 MAX_MESSAGE_ID_SIZE = 5
@@ -66,6 +58,10 @@ MAX_MESSAGE_ID_SIZE = 5
 
 PROBE_TIMEOUT = 5.0
 """Seconds that a peer has to show that it is there when its owner doubts it."""
+
+PING_SLACK = 2.0
+"""Seconds beyond the interval of our pings that a peer's next ping may take: one that pings as
+often as we do is not pinged besides."""
 
 MAX_GREETING = MAX_P2P_PACKET + 64
 """Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
@@ -114,28 +110,6 @@ class ConnectionConfig:
         return min(MAX_FRAME, MAX_MESSAGE_ID_SIZE + 32 + self.max_packet + self.max_packet // 6)
 
 
-Computed = Initiator | Response | Secrets | HandshakeError
-"""What a part of a handshake comes to."""
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeDue:
-    """A part of the handshake has to be computed: give what `compute` answers to shaken().
-
-    That may be done in another thread, for it touches nothing of the connection; until then
-    nothing is to be read. It takes half a millisecond, most of it without the GIL.
-    """
-
-    work: Callable[[], Computed]
-
-    def compute(self) -> Computed:
-        """The arithmetic; what is wrong with the peer's packet is answered, too."""
-        try:
-            return self.work()
-        except HandshakeError as error:
-            return error
-
-
 @dataclass(frozen=True, slots=True)
 class Authenticated:
     """Keys are agreed with the holder of `node_id`: answer with accept() or disconnect()."""
@@ -161,7 +135,7 @@ class Packet(NamedTuple):
 
 class Packets(NamedTuple):
     """One or more packets of the code that `gather` named: their payloads one after another, and
-    where each ends in those (see FrameCodec.next_payloads).
+    where each ends in those (see FrameReader.next_payloads).
     """
 
     payloads: bytes
@@ -210,32 +184,21 @@ class Connection:
         self, config: ConnectionConfig, random: Random, now: float, remote: PublicKey | None = None
     ) -> None:
         self._config = config
-        self._random = random
         self._state = State.HANDSHAKE
         self._deadline = now + config.handshake_timeout
         self._heard = now
         self._next_ping = now
         self._ended = False
         self._events: deque[Event] = deque()
-        self._outbox: list[bytes] = []
-        """Handshake packets; what follows them waits in the writer."""
-        self._handshake = bytearray(MAX_HANDSHAKE_PACKET)
-        self._filled = 0
-        self._packet_size = 0
-        """Bytes of the peer's handshake packet, once it is being looked at."""
-        self._computing = False
+        self._shaking = Shaking(config.node_key, random, remote)
         self._reader: FrameReader
         self.writer: FrameWriter | None = None
         """What seals our packets, once there are keys; an owner may do that in a thread."""
-        self._remote_id = b""
         self._snappy = False
         self._shared: tuple[Shared, ...] = ()
         self._gathered = b""
         """The message id, encoded, of packets that are handed out together; empty for none."""
-        self._initiator: Initiator | None = None
-        if remote is not None:
-            self._remote_id = node_id(remote)
-            self._compute(partial(Initiator, config.node_key, remote, random))
+        self._shake_hands()
 
     # -- bytes in ---------------------------------------------------------------------------------
 
@@ -247,9 +210,7 @@ class Connection:
         """
         match self._state:
             case State.HANDSHAKE:
-                if self._filled == MAX_HANDSHAKE_PACKET:
-                    raise BufferError("more came before the handshake was computed")
-                return memoryview(self._handshake)[self._filled :]
+                return self._shaking.get_buffer()
             case State.CLOSED:
                 return memoryview(bytearray(MAX_HANDSHAKE_PACKET))
             case _:
@@ -260,7 +221,7 @@ class Connection:
         self.touch(now)
         match self._state:
             case State.HANDSHAKE:
-                self._filled += count
+                self._shaking.received(count)
                 self._shake_hands()
             case State.CLOSED:
                 pass
@@ -327,52 +288,31 @@ class Connection:
         """Take what a HandshakeDue came to; it is too late for a connection that is closed."""
         if self._state is State.CLOSED:
             return
-        self._computing = False
-        match computed:
-            case Initiator():
-                self._initiator = computed
-                self._outbox.append(computed.auth)
-                self._shake_hands()
-            case Response(ack, secrets, remote):
-                self._remote_id = node_id(remote)
-                self._outbox.append(ack)
-                self._authenticate(secrets)
-            case Secrets():
-                self._authenticate(computed)
-            case HandshakeError():
-                self._close(Closed(None, by_peer=False, error=computed))
-
-    def _compute(self, work: Callable[[], Computed]) -> None:
-        self._computing = True
-        self._events.append(HandshakeDue(work))
+        if isinstance(computed, HandshakeError):
+            self._close(Closed(None, by_peer=False, error=computed))
+        elif (secrets := self._shaking.shaken(computed)) is not None:
+            self._authenticate(secrets)
+        else:
+            self._shake_hands()
 
     def _shake_hands(self) -> None:
-        """Have keys made once the peer's handshake packet is whole."""
-        if self._computing:
-            return
+        """Have computed what is due."""
         try:
-            size = packet_size(self._handshake[: self._filled])
+            due = self._shaking.due()
         except HandshakeError as error:
             self._close(Closed(None, by_peer=False, error=error))
             return
-        if size is None or size > self._filled:
-            return
-        self._packet_size = size
-        packet = bytes(self._handshake[:size])
-        if self._initiator is not None:
-            self._compute(partial(self._initiator.finish, packet))
-        else:
-            self._compute(partial(respond, self._config.node_key, packet, self._random))
+        if due is not None:
+            self._events.append(due)
 
     def _authenticate(self, secrets: Secrets) -> None:
         """The keys are there; what came behind the peer's packet belongs to the first frame."""
         aes, mac, egress_seed, ingress_seed = secrets
         self._reader = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
         self.writer = FrameWriter(aes, mac, egress_seed)
-        self._reader.feed(bytes(self._handshake[self._packet_size : self._filled]))
-        self._handshake = bytearray()  # not clear(): the event loop may still hold a view of it
+        self._reader.feed(self._shaking.rest())
         self._state = State.AUTHENTICATED
-        self._events.append(Authenticated(self._remote_id))
+        self._events.append(Authenticated(self._shaking.remote_id))
 
     # -- bytes out --------------------------------------------------------------------------------
 
@@ -406,7 +346,7 @@ class Connection:
 
     def data_to_send(self) -> list[bytes]:
         """What is to be written now; asking takes it out, and seals it."""
-        data, self._outbox = self._outbox, []
+        data, self._shaking.outbox = self._shaking.outbox, []
         if self.unsealed and self.writer is not None:
             data.append(self.writer.seal())
         return data
@@ -483,7 +423,7 @@ class Connection:
         hello = Hello.decode(bytes(data))
         # From here on both sides know both versions, so a refusal travels compressed too.
         self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
-        hello.verify(self._remote_id)
+        hello.verify(self._shaking.remote_id)
         self._shared = negotiate(self._config.capabilities, hello.capabilities)
         self._state = State.ESTABLISHED
         self._deadline = self._heard + self._config.idle_timeout
@@ -495,6 +435,7 @@ class Connection:
             raise ProtocolError("a second hello")
         if message_id == Code.PING:
             self._write(Code.PONG, EMPTY_LIST)
+            self._next_ping = self._heard + self._config.ping_interval + PING_SLACK
 
     def _on_packet(self, message_id: int, data: memoryview) -> None:
         for shared in self._shared:

@@ -70,17 +70,15 @@ CAPABILITY_LENGTHS: dict[Capability, int] = dict.fromkeys((*WAKU, SHH6), 128)
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A capability that both sides speak; its message ids are the `length` ones from `offset`."""
+    """A capability that both sides speak; its message ids are the `length` ones from `offset`.
+
+    A packet's code is its message id less `offset`.
+    """
 
     name: str
     version: int
     offset: int
     length: int
-
-    @property
-    def message_ids(self) -> range:
-        """The ids on the wire; a packet's code is its id less `offset`."""
-        return range(self.offset, self.offset + self.length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A link: one transport and the Waku peer behind it. The one file that touches transports.
+"""A link: one transport and the Waku peer behind it.
 
 Bytes come in through the buffer of the connection's frame reader, events go to whom the link
 belongs (the node, in node.py), and what the connection has to send goes out.
@@ -9,11 +9,12 @@ import time
 from contextlib import suppress
 from typing import Protocol, cast
 
-from wakumail.connection import Authenticated, Closed, Computed, HandshakeDue
+from wakumail.connection import Authenticated, Closed
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.peer import Event, Peer, Ready, SettingsChanged
 from wakumail.sealer import Sealer
+from wakumail.shaking import Computed, HandshakeDue
 from wakumail.traffic import Pace, host_of
 from wakumail.waku import StatusOptions
 
@@ -115,7 +116,7 @@ class Link(asyncio.BufferedProtocol):
         self._gone = asyncio.Event()
         self._paused = False
         self._resting = False
-        self._shaking = False
+        self._computing = False
         """Whether the handshake is being computed."""
         self._flushing = False
         self._sealing = False
@@ -141,12 +142,13 @@ class Link(asyncio.BufferedProtocol):
         self._flushing = False
         if self._sealing or self._transport.is_closing():
             return  # what waits goes behind what is being sealed
-        writer = self.peer.connection.writer
-        if writer is not None and writer.waiting > SEAL_AT_ONCE:
+        connection = self.peer.connection
+        if connection.unsealed > SEAL_AT_ONCE:
+            assert connection.writer is not None
             self._sealing = True
             self._room.clear()
-            self._owner.sealer.seal(writer, self._on_sealed)
-        elif data := self.peer.connection.data_to_send():
+            self._owner.sealer.seal(connection.writer, self._on_sealed)
+        elif data := connection.data_to_send():
             self._write(data)
 
     def probe(self) -> None:
@@ -181,13 +183,13 @@ class Link(asyncio.BufferedProtocol):
     def pause(self) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
         self._paused = True
-        self._read()
+        self._set_reading()
 
     def resume(self) -> None:
         """Read again, beginning with what is buffered."""
         self._paused = False
         self.peer.connection.touch(self._loop.time())
-        self._read()
+        self._set_reading()
         self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
@@ -205,16 +207,16 @@ class Link(asyncio.BufferedProtocol):
     def shaken(self, computed: Computed) -> None:
         """Go on with the handshake, if that is still wanted."""
         if self.closed is None:
-            self._shaking = False
+            self._computing = False
             self.peer.connection.shaken(computed)
-            self._read()
+            self._set_reading()
             self._pump()
 
     def go_on(self) -> None:
         """Take what came while it was the others' turn."""
         if self._resting:
             self._resting = False
-            self._read()
+            self._set_reading()
             self._pump()
 
     def drop(self, error: ProtocolError) -> None:
@@ -351,12 +353,12 @@ class Link(asyncio.BufferedProtocol):
     def _rest(self) -> None:
         """Let the others have their turn."""
         self._resting = True
-        self._read()
+        self._set_reading()
         self._owner.rest(self)
 
-    def _read(self) -> None:
+    def _set_reading(self) -> None:
         """Read from the socket, or stop to."""
-        wanted = not (self._paused or self._resting or self._shaking)
+        wanted = not (self._paused or self._resting or self._computing)
         if self._transport.is_closing() or wanted == self._transport.is_reading():
             return
         if wanted:
@@ -367,8 +369,8 @@ class Link(asyncio.BufferedProtocol):
     def _on_event(self, event: Event) -> None:
         match event:
             case HandshakeDue():
-                self._shaking = True
-                self._read()
+                self._computing = True
+                self._set_reading()
                 self._owner.compute(self, event)
             case Authenticated(identity):
                 self.node_id = identity

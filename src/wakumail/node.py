@@ -11,18 +11,19 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
-from wakumail.connection import Closed, Connection, ConnectionConfig, HandshakeDue
+from wakumail.acceptor import Acceptor
+from wakumail.connection import Closed, Connection, ConnectionConfig
 from wakumail.counters import Counters
 from wakumail.enode import Enode
 from wakumail.envelope import Rules
 from wakumail.errors import DisconnectReason, ProtocolError
-from wakumail.handshakes import Handshakes
+from wakumail.handshaker import Handshaker
 from wakumail.keys import node_id, public_key
 from wakumail.link import Link, StalledPeer
-from wakumail.listener import Listener
 from wakumail.peer import Event, Peer, Ready
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.sealer import Sealer
+from wakumail.shaking import HandshakeDue
 from wakumail.status import TOLERANCE, OwnStatus
 from wakumail.traffic import Network, Traffic
 from wakumail.turns import Turns
@@ -134,14 +135,15 @@ class Node:
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
-        self._handshakes = Handshakes(self._pace)
+        self._handshaker = Handshaker(self._welcome)
         self._turns = Turns()
         self._shaking: dict[Link, None] = {}
+        """Links whose handshake is not done, in the order in which they came."""
         self._held: dict[Link, None] = {}
         self._receiving = 0
         self._written = 0
         """Bytes, since it was last looked at what is unread."""
-        self._listeners: list[Listener] = []
+        self._acceptors: list[Acceptor] = []
         self._settling: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
 
@@ -172,16 +174,16 @@ class Node:
     def listen_on(self, own: socket.socket) -> tuple[str, int]:
         """Accept connections from a socket that listens already, and is closed with the node."""
         host, port, *_ = own.getsockname()
-        self._listeners.append(Listener(own, lambda: Link(self)))
+        self._acceptors.append(Acceptor(own, lambda: Link(self)))
         self.listening = host, port
         if not self._connection.listen_port:
             self._connection = replace(self._connection, listen_port=port)
         return self.listening
 
-    def _pace(self, has_room: bool) -> None:
+    def _welcome(self, has_room: bool) -> None:
         """Let more peers call, or leave them to wait in the backlog."""
-        for listener in self._listeners:
-            listener.want(has_room)
+        for acceptor in self._acceptors:
+            acceptor.want(has_room)
 
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`; the link is ready. OSError or PeerGone when it does not come."""
@@ -197,8 +199,8 @@ class Node:
     def quiesce(self) -> None:
         """Take no more connections and no more packets."""
         self.listening = None
-        for listener in self._listeners:
-            listener.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         if self._settling is not None:
             self._settling.cancel()
         self._held.clear()
@@ -208,15 +210,15 @@ class Node:
     async def close(self) -> None:
         """Say goodbye to every peer and wait until the sockets are closed."""
         self.quiesce()
-        for listener in self._listeners:
-            await listener.wait_closed()
+        for acceptor in self._acceptors:
+            await acceptor.wait_closed()
         for link in tuple(self._sockets):
             link.disconnect(DisconnectReason.QUITTING)
         while self._sockets:
             self._emptied.clear()
             await self._emptied.wait()
         self.sealer.close()
-        self._handshakes.close()
+        self._handshaker.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -310,7 +312,7 @@ class Node:
 
     def compute(self, link: Link, due: HandshakeDue) -> None:
         """Have a part of a handshake computed beside the loop."""
-        self._handshakes.add(link, due)
+        self._handshaker.add(link, due)
 
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""
@@ -352,7 +354,7 @@ class Node:
     def _one_too_many(self, host: str) -> Link | None:
         """Our last guest of the host with the most, if that has more than `host` with one more.
 
-        Of hosts that other processes of the server have all guests of, they take care.
+        A host whose guests are all at other processes of the server is theirs to deal with.
         """
         guests = [link for link in self.links.values() if self._is_guest(link)]
         counts = self._roster.hosts()
@@ -420,7 +422,7 @@ class Node:
     def ended(self, link: Link, closed: Closed) -> None:
         """Count why a connection ended; its handshake goes no further."""
         self._shaking.pop(link, None)
-        self._handshakes.remove(link)
+        self._handshaker.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
         elif closed.reason is None:

@@ -16,7 +16,6 @@ from wakumail.connection import (
     Closed,
     Connection,
     Established,
-    HandshakeDue,
     Packet,
     Packets,
 )
@@ -24,6 +23,7 @@ from wakumail.devp2p import SHH6, Capability, Hello, Shared
 from wakumail.envelope import Batch, judge_packets
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.limits import TokenBucket
+from wakumail.shaking import HandshakeDue
 from wakumail.status import OwnStatus
 from wakumail.waku import Code, PeerSettings, StatusError, StatusOptions, WakuDialect
 from wakumail.whisper import WhisperDialect

@@ -11,8 +11,9 @@ from collections import deque
 from wakumail.link import Link
 
 TURN = 0.001
-"""Seconds of events that busy links take in one round of the loop, besides one event of each that
-is read from. A request needs some four rounds to be answered."""
+"""Seconds that busy links together take of one round of the loop (beside one event of each that is
+read from), and that a round of the relay takes before it lets others on. A request needs some four
+rounds of the loop to be answered."""
 
 
 class Turns:
@@ -24,7 +25,9 @@ class Turns:
         self._ends = 0.0
 
     def is_over(self) -> bool:
-        """Whether the busy ones have had what is theirs of this round."""
+        """Whether the busy ones have had what is theirs of this round, which begins when it is
+        first asked.
+        """
         now = time.monotonic()
         if not self._begun:
             self._begun = True

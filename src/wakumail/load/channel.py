@@ -45,14 +45,14 @@ class LoadFailed(Exception):
 class Channel:
     """A connection; dialed at once, and past its status after `greet`.
 
-    What comes may be read with `codec`, or past its size with `skimmer`: never with both.
+    What comes may be read with `reader`, or past its size with `skimmer`: never with both.
     """
 
     def __init__(self, enode: Enode, node_key: keys.PrivateKey | None = None) -> None:
         self._node_key = node_key or keys.generate(os.urandom)
         self._initiator = Initiator(self._node_key, keys.public_key(enode.node_id), os.urandom)
         self._address = enode.host, enode.port
-        self.codec: FrameReader
+        self.reader: FrameReader
         self.writer: FrameWriter
         self.skimmer: Skimmer
         self.socket: socket.socket
@@ -73,7 +73,7 @@ class Channel:
         ack += self._receive((packet_size(ack) or 0) - PREFIX_SIZE)
         secrets = self._initiator.finish(ack)
         aes, mac, egress_seed, ingress_seed = secrets
-        self.codec, self.skimmer = FrameReader(aes, mac, ingress_seed), Skimmer(aes)
+        self.reader, self.skimmer = FrameReader(aes, mac, ingress_seed), Skimmer(aes)
         self.writer = FrameWriter(aes, mac, egress_seed)
         own_id = keys.node_id(self._node_key.public_key)
         own = Hello(P2P_VERSION, CLIENT_ID, WAKU, 0, own_id).encode()
@@ -120,11 +120,11 @@ class Channel:
 
     def frames(self) -> Iterator[memoryview]:
         """Receive once and decrypt what came: each frame, valid until the next."""
-        count = self.socket.recv_into(self.codec.get_buffer(1 << 16))
+        count = self.socket.recv_into(self.reader.get_buffer(1 << 16))
         if not count:
             raise ConnectionError("the server hung up")
-        self.codec.received(count)
-        while (frame := self.codec.next_frame()) is not None:
+        self.reader.received(count)
+        while (frame := self.reader.next_frame()) is not None:
             yield frame
 
     def close(self) -> None:
@@ -141,8 +141,8 @@ class Channel:
         """The payload of the next packet of that id; others are passed over."""
         while True:
             # Both readers see what comes before the status, so either can go on from there.
-            self.codec.feed(self.skim().raw)
-            frame = bytes(self.codec.next_frame() or b"")
+            self.reader.feed(self.skim().raw)
+            frame = bytes(self.reader.next_frame() or b"")
             item, size = rlp.decode_prefix(frame[:5])
             found = rlp.as_int(item)
             if found == P2PCode.DISCONNECT:

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.connections import ALICE, BOB, BOB_CONFIG, NOW, Side, transfer
+from tests.connections import ALICE, BOB, BOB_CONFIG, NOW, Side, deliver, transfer
 from tests.hostile import Served
 from tests.puppet import TIMEOUT, Puppet, asynchronous, connection_config, eventually, mailserver
 from tests.test_crowds import opened
 from tests.test_server import works
 from wakumail import handshake
-from wakumail.connection import Authenticated, Closed, Connection, Established, HandshakeDue
+from wakumail.connection import Authenticated, Closed, Connection, Established
 from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
 from wakumail.handshake import MAX_HANDSHAKE_PACKET, Initiator, Response
-from wakumail.handshakes import AHEAD, MAX_WAITING
+from wakumail.handshaker import AHEAD, MAX_WAITING
 from wakumail.keys import PrivateKey, Random, node_id
 from wakumail.link import Link
 from wakumail.node import Node
+from wakumail.shaking import HandshakeDue
 
 AUTH = Initiator(ALICE, BOB.public_key, os.urandom).auth
 
@@ -44,7 +45,7 @@ class Door:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     door = Door()
-    monkeypatch.setattr("wakumail.connection.respond", door.respond)
+    monkeypatch.setattr("wakumail.shaking.respond", door.respond)
     yield door
     door.open()
 
@@ -52,24 +53,17 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 def called(data: bytes = AUTH) -> tuple[Connection, HandshakeDue]:
     """A connection of Bob's that was called, and what it wants computed."""
     bob = Connection(BOB_CONFIG, os.urandom, NOW)
-    receive(bob, data)
+    deliver(bob, data)
     due = bob.next_event()
     assert isinstance(due, HandshakeDue)
     assert bob.next_event() is None
     return bob, due
 
 
-def receive(connection: Connection, data: bytes) -> None:
-    connection.get_buffer(len(data))[: len(data)] = data
-    connection.buffer_updated(len(data), NOW)
-
-
 def call(node: Node, link: Link) -> None:
     """Let an auth packet come to a link of this node's."""
     key = node.config.connection.node_key
-    auth = Initiator(ALICE, key.public_key, os.urandom).auth
-    link.get_buffer(-1)[: len(auth)] = auth
-    link.buffer_updated(len(auth))
+    deliver(link, Initiator(ALICE, key.public_key, os.urandom).auth)
 
 
 # -- what a connection asks for -------------------------------------------------------------------
@@ -106,7 +100,7 @@ def test_who_calls_computes_first() -> None:
 def test_what_comes_before_the_auth_is_computed() -> None:
     """An ack can be none of ours then, and is refused once there is something to compare it to."""
     alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
-    receive(alice, AUTH)
+    deliver(alice, AUTH)
     for _ in range(2):
         due = alice.next_event()
         assert isinstance(due, HandshakeDue)
@@ -118,13 +112,13 @@ def test_what_comes_before_the_auth_is_computed() -> None:
 def test_what_comes_meanwhile_waits() -> None:
     alice, bob = Side(connection_config(ALICE), BOB.public_key), Side(BOB_CONFIG)
     (auth,) = alice.connection.data_to_send()
-    receive(bob.connection, auth)
+    deliver(bob.connection, auth)
     due = bob.connection.next_event()
     assert isinstance(due, HandshakeDue)
     computed = due.compute()
     assert isinstance(computed, Response)
     alice.receive(computed.ack)
-    receive(bob.connection, alice.take())
+    deliver(bob.connection, alice.take())
     bob.connection.shaken(computed)
     bob.take()  # the ack
     transfer(alice, bob)
@@ -134,7 +128,7 @@ def test_what_comes_meanwhile_waits() -> None:
 
 def test_no_more_comes_than_there_is_room_for() -> None:
     bob, _ = called()
-    receive(bob, bytes(MAX_HANDSHAKE_PACKET - len(AUTH)))
+    deliver(bob, bytes(MAX_HANDSHAKE_PACKET - len(AUTH)))
     with pytest.raises(BufferError):
         bob.get_buffer(1)
 
@@ -181,7 +175,7 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         knocked = door.knocked
         callers = [await Puppet.dial(enode) for _ in range(MAX_WAITING + AHEAD + 20)]
         node = server.node
-        await eventually(lambda: len(node._handshakes._waiting) >= MAX_WAITING)
+        await eventually(lambda: len(node._handshaker._waiting) >= MAX_WAITING)
         for _ in range(3):
             await served.check()
         # One may have been taken, and another accepted, before there were so many.
@@ -217,7 +211,7 @@ async def test_who_is_crowded_out_is_not_computed(tmp_path: Path, door: Door) ->
             await eventually(lambda: server.counters["connections_accepted"] == len(callers))
             await eventually(
                 lambda: (
-                    server.node._handshakes._computing + len(server.node._handshakes._waiting)
+                    server.node._handshaker._computing + len(server.node._handshaker._waiting)
                     == min(len(callers), AHEAD + 3)
                 )
             )
@@ -233,13 +227,13 @@ async def test_what_comes_too_late_touches_nothing(door: Door) -> None:
     node, links, wires = opened(["192.0.2.1"] * 3)
     for link in links:
         call(node, link)
-    assert len(node._handshakes._waiting) == 3 - AHEAD
+    assert len(node._handshaker._waiting) == 3 - AHEAD
     for link in links:
         link.disconnect(DisconnectReason.QUITTING)
         link.connection_lost(None)
-    assert not node._handshakes._waiting
+    assert not node._handshaker._waiting
     door.open()
-    await eventually(lambda: not node._handshakes._computing)
+    await eventually(lambda: not node._handshaker._computing)
     assert [wire.unread for wire in wires] == [0, 0, 0]
     assert not node.links
     await node.close()
@@ -252,7 +246,7 @@ async def test_no_more_are_let_in_once_the_node_is_quiet(door: Door) -> None:
     call(node, link)
     node.quiesce()
     door.open()
-    await eventually(lambda: not node._handshakes._computing)
+    await eventually(lambda: not node._handshaker._computing)
     assert not node.links
     link.disconnect(DisconnectReason.QUITTING)
     assert link.closed == Closed(DisconnectReason.QUITTING, by_peer=False)

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from tests.puppet import asynchronous, eventually
-from wakumail.listener import Listener
+from wakumail.acceptor import Acceptor
 
 
 class Called(asyncio.Protocol):
@@ -42,32 +42,37 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exhausted]:
         yield own
 
 
+async def rounds() -> None:
+    """Let the loop take whatever there is to take."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 @asynchronous
 async def test_takes_whom_it_is_wanted_to(own: Exhausted) -> None:
     own.left = True
-    listener = Listener(own, Called)
-    listener.want(False)
-    listener.want(False)
+    acceptor = Acceptor(own, Called)
+    acceptor.want(False)
+    acceptor.want(False)
     with closing(socket.create_connection(own.getsockname())):
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await rounds()
         assert not Called.count
-        listener.want(True)
+        acceptor.want(True)
         await eventually(lambda: Called.count == 1)
-    listener.close()
-    listener.want(True)
-    await listener.wait_closed()
+    acceptor.close()
+    acceptor.want(True)
+    await acceptor.wait_closed()
 
 
 @asynchronous
 async def test_closing_waits_for_who_was_taken(own: Exhausted) -> None:
     own.left = True
-    listener = Listener(own, Called)
+    acceptor = Acceptor(own, Called)
     with closing(socket.create_connection(own.getsockname())):
-        while not listener._taking:  # noqa: ASYNC110 - for one round of the loop
+        while not acceptor._taking:  # noqa: ASYNC110 - for one round of the loop
             await asyncio.sleep(0)
-        listener.close()
-        await listener.wait_closed()
+        acceptor.close()
+        await acceptor.wait_closed()
         assert Called.count == 1
 
 
@@ -75,12 +80,45 @@ async def test_closing_waits_for_who_was_taken(own: Exhausted) -> None:
 async def test_goes_on_when_there_are_sockets_again(
     own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("wakumail.listener.RETRY_INTERVAL", 0.0)
-    listener = Listener(own, Called)
+    monkeypatch.setattr("wakumail.acceptor.RETRY_INTERVAL", 0.0)
+    acceptor = Acceptor(own, Called)
     with closing(socket.create_connection(own.getsockname())):
         await eventually(lambda: bool(caplog.records))
         assert not Called.count
         own.left = True
         await eventually(lambda: Called.count == 1)
-    listener.close()
+    acceptor.close()
     assert "too many open files" in caplog.text
+
+
+@asynchronous
+async def test_to_be_wanted_makes_no_sockets(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often the node has room for more meanwhile, the next try is made in its time."""
+    monkeypatch.setattr("wakumail.acceptor.RETRY_INTERVAL", 3600.0)
+    acceptor = Acceptor(own, Called)
+    with closing(socket.create_connection(own.getsockname())):
+        await eventually(lambda: bool(caplog.records))
+        for more in (True, False, True):
+            acceptor.want(more)
+            await rounds()
+    acceptor.close()
+    assert len(caplog.records) == 1
+
+
+@asynchronous
+async def test_that_there_are_sockets_makes_nobody_wanted(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.acceptor.RETRY_INTERVAL", 0.0)
+    acceptor = Acceptor(own, Called)
+    acceptor._accept()
+    own.left = True
+    acceptor.want(False)
+    with closing(socket.create_connection(own.getsockname())):
+        await rounds()
+        assert not Called.count
+        acceptor.want(True)
+        await eventually(lambda: Called.count == 1)
+    acceptor.close()

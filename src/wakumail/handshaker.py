@@ -1,4 +1,4 @@
-"""Handshakes: computes those of all links, in a thread beside the loop.
+"""The handshaker: computes the handshakes of all links, in a thread beside the loop.
 
 However many peers call at once, the loop has only what the thread has finished to deal with: a
 storm of them goes on at the thread's pace, and those that are connected are served in between.
@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from wakumail.connection import Computed, HandshakeDue
 from wakumail.link import Link
+from wakumail.shaking import Computed, HandshakeDue
 from wakumail.threads import Threads
 
 AHEAD = 2
@@ -20,12 +20,12 @@ MAX_WAITING = 32
 """Parts of handshakes that may wait before no more peers are let in: some 20 ms of the thread."""
 
 
-class Handshakes:
+class Handshaker:
     """Computes what is due for each link, in the order in which they come."""
 
-    def __init__(self, pace: Callable[[bool], None]) -> None:
-        """`pace` is told whether there is room for more."""
-        self._pace = pace
+    def __init__(self, on_room: Callable[[bool], None]) -> None:
+        """`on_room` is told whether there is room for more."""
+        self._on_room = on_room
         self._thread = Threads(1, "handshakes")
         self._waiting: dict[Link, HandshakeDue] = {}
         self._computing = 0
@@ -51,7 +51,7 @@ class Handshakes:
             self._computing += 1
             future = self._thread.run(due.compute)
             future.add_done_callback(partial(self._computed, link))
-        self._pace(len(self._waiting) < MAX_WAITING)
+        self._on_room(len(self._waiting) < MAX_WAITING)
 
     def _computed(self, link: Link, future: asyncio.Future[Computed]) -> None:
         self._computing -= 1

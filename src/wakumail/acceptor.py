@@ -16,7 +16,7 @@ RETRY_INTERVAL = 1.0
 """Seconds between two tries when the system has no more sockets."""
 
 
-class Listener:
+class Acceptor:
     """Takes one connection in a round of the loop, as long as more are wanted."""
 
     def __init__(self, own: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
@@ -26,18 +26,16 @@ class Listener:
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._taking: set[asyncio.Task[None]] = set()
-        self._wanted = False
-        self.want(True)
+        self._wanted = True
+        self._exhausted = False
+        """Whether the system had no more sockets when it was last tried."""
+        self._watching = False
+        self._watch()
 
     def want(self, more: bool) -> None:
         """Take more connections from now on, or none."""
-        if more == self._wanted or self._socket.fileno() < 0:
-            return
         self._wanted = more
-        if more:
-            self._loop.add_reader(self._socket, self._accept)
-        else:
-            self._loop.remove_reader(self._socket)
+        self._watch()
 
     def close(self) -> None:
         """Listen no more."""
@@ -55,13 +53,29 @@ class Listener:
             return
         except OSError as error:
             log.error("no connection can be taken: %s", error)
-            self.want(False)
-            self._loop.call_later(RETRY_INTERVAL, self.want, True)
+            self._exhausted = True
+            self._watch()
+            self._loop.call_later(RETRY_INTERVAL, self._retry)
             return
         taken.setblocking(False)
         task = self._loop.create_task(self._connect(taken))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
+
+    def _retry(self) -> None:
+        self._exhausted = False
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look for who calls, or leave them in the backlog."""
+        watching = self._wanted and not self._exhausted and self._socket.fileno() >= 0
+        if watching == self._watching:
+            return
+        self._watching = watching
+        if watching:
+            self._loop.add_reader(self._socket, self._accept)
+        else:
+            self._loop.remove_reader(self._socket)
 
     async def _connect(self, taken: socket.socket) -> None:
         with suppress(OSError):  # it has left again
