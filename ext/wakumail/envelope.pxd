@@ -24,8 +24,8 @@ cdef struct envelope_record:
     uint32_t created        # expiry - ttl, modulo 2^32
     uint32_t topic          # big-endian value of its four bytes
     uint32_t verdict        # ACCEPTED or why it was dropped
-    double pow              # as judged; zero where the verdict fell before hashing
-    uint8_t hash[32]        # Keccak-256 of the RLP; zero where the verdict fell before hashing
+    double pow              # as judged; means nothing unless ACCEPTED, LOW_POW or DUPLICATE
+    uint8_t hash[32]        # Keccak-256 of the RLP; means nothing unless is_hashed(verdict)
 
 
 cdef struct packet_record:

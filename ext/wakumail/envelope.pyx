@@ -360,10 +360,10 @@ def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes
           bint hashed=False):
     """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
 
-    now: Unix seconds. known: what has these envelopes already; of those that it has, the proof of
-    work is not looked at again. hashed: whether Batch.confirmations are wanted. RlpError when there
-    are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed: it is to be
-    ignored whole. ValueError for a packet of 2^32 bytes or more.
+    now: Unix seconds. known: what has these envelopes already; those that it has are DUPLICATE
+    whatever their proof of work. hashed: whether Batch.confirmations are wanted. RlpError when
+    there are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed: it is
+    to be ignored whole. ValueError for a packet of 2^32 bytes or more.
     """
     return read_one(packet, rules, now, known, hashed)
 

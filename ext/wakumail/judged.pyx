@@ -97,7 +97,7 @@ cdef class Judged:
 
 cdef void look_back(Judged judged, Batch batch, uint64_t first, Rules rules,
                     uint64_t now) noexcept nogil:
-    """All verdicts but the last two, and all hashes, those that nobody remembers anew."""
+    """All verdicts but LOW_POW and DUPLICATE, and all hashes, those that nobody remembers anew."""
     cdef hash_queue queue
     cdef envelope_record *record
     cdef Py_ssize_t i

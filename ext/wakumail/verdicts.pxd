@@ -37,7 +37,7 @@ cdef inline void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept n
 
 
 cdef inline void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """All verdicts but the last two, and all hashes; without rules everything is accepted.
+    """All verdicts but LOW_POW and DUPLICATE, and all hashes; without rules everything is accepted.
 
     They are asked for together, the proofs of work of what is known too: while one lane is busy
     with a large packet, the others are done with all that is short.
@@ -67,7 +67,10 @@ cdef inline void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogi
 
 
 cdef inline void conclude(Batch batch, Rules rules, KnownHashes known) noexcept:
-    """The last two verdicts, and what is accepted then. With the GIL: so nobody changes `known`."""
+    """LOW_POW and DUPLICATE, and what is accepted then.
+
+    With the GIL: so nobody changes `known`.
+    """
     cdef envelope_record *record
     cdef Py_ssize_t i
     for i in range(batch.count):
