@@ -16,7 +16,7 @@ FLOORS = [
     ["rlp", "snappy", "bloom", "keccak", "archive_results", "histograms", "report"],
     ["interest", "pow"],
     ["envelope", "frame", "seal", "keys"],
-    ["judged"],
+    ["judgements"],
     ["pool", "enode", "ecies", "archive", "counters", "dump", "datadir"],
     ["message", "handshake", "devp2p", "waku", "limits", "statusgo", "topics"],
     ["completion", "connection", "whisper", "status", "traffic", "keystore", "roster"],
@@ -41,7 +41,7 @@ FLOORS = [
     ["cli"],
 ]
 PARTS = {p.stem for p in KERNELS.glob("*.pxd") if not p.with_suffix(".pyx").exists()}
-ENVELOPE_PARTS = {"records", "verdicts"}
+ENVELOPE_PARTS = {"records", "judging"}
 ARCHIVE_PARTS = PARTS - ENVELOPE_PARTS
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 SANS_IO = [
@@ -114,7 +114,7 @@ def test_kernel_imports_go_down(path: Path) -> None:
     parts = {
         "archive": ARCHIVE_PARTS,
         "envelope": ENVELOPE_PARTS | {"envelope"},
-        "judged": ENVELOPE_PARTS,
+        "judgements": ENVELOPE_PARTS,
     }
     assert kernel_imports(path) - {path.stem} <= below | parts.get(module, set())
 

@@ -22,7 +22,7 @@ from wakumail.archive import Archive
 from wakumail.cli.logs import JsonFormatter
 from wakumail.envelope import Batch, parse_stream
 from wakumail.errors import WakumailError
-from wakumail.judged import SLOT_SIZE, Judged
+from wakumail.judgements import SLOT_SIZE, Judgements
 from wakumail.report import Family, Problem, Report, Sample, together
 from wakumail.roster import Entry, OwnRoster, Roster
 from wakumail.rpc.jsonrpc import Session
@@ -352,8 +352,10 @@ async def test_what_we_have_committed_is_passed_over(tmp_path: Path) -> None:
         taken: list[bytes] = []
         before = make(3, [b"aaaa"], seed=99, created=1_600_000_000)
         archive.append([batch_of(before)])
-        archive.judged = Judged(bytearray(50 * SLOT_SIZE))
-        follower = Follower(archive, archive.judged, lambda batch: taken.extend(hashes_of(batch)))
+        archive.judgements = Judgements(bytearray(50 * SLOT_SIZE))
+        follower = Follower(
+            archive, archive.judgements, lambda batch: taken.extend(hashes_of(batch))
+        )
         theirs: list[bytes] = []
         for seed in range(20):
             envelopes = make(7, [b"aaaa"], seed=seed, created=1_600_000_000)
@@ -377,8 +379,8 @@ async def test_what_is_live_is_read_at_the_beginning(tmp_path: Path) -> None:
         live = make(50, [b"aaaa"])
         archive.append([batch_of(live), batch_of(make(50, [b"aaaa"], created=1_600_000_000))])
         taken: list[bytes] = []
-        judged = Judged(bytearray(SLOT_SIZE))
-        follower = Follower(archive, judged, lambda batch: taken.extend(hashes_of(batch)))
+        judgements = Judgements(bytearray(SLOT_SIZE))
+        follower = Follower(archive, judgements, lambda batch: taken.extend(hashes_of(batch)))
         await eventually(lambda: sorted(taken) == sorted(e.hash for e in live))
         await follower.close()
 

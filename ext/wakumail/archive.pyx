@@ -27,7 +27,7 @@ from wakumail.envelope cimport Batch
 from wakumail.environment cimport *
 from wakumail.failure cimport explain
 from wakumail.follower cimport arrivals_run, run_arrivals
-from wakumail.judged cimport Judged
+from wakumail.judgements cimport Judgements
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.page cimport page_of, read_page
@@ -107,24 +107,24 @@ cdef class Query:
         return 0
 
 
-cdef void note_judged(const commit *c, Judged judged) noexcept nogil:
+cdef void note_judgements(const commit *c, Judgements judgements) noexcept nogil:
     cdef size_t i
     for i in range(c.stored):
-        judged.put(c.rows[i].sequence, c.rows[i].record)
+        judgements.put(c.rows[i].sequence, c.rows[i].record)
 
 
 cdef class Archive:
     """An archive directory with data.mdb and lock.mdb, mode 0600, created if need be.
 
     sync=False leaves syncing to close(): for archives that a crash of the system may cost whole.
-    judged: where `append` notes hash and PoW of what it stored; None: nowhere.
+    judgements: where `append` notes hash and PoW of what it stored; None: nowhere.
     ArchiveError, with a text that says why: for a file that is no archive, of another format or
     torn, for a directory that this process has open already, and for whatever the system refuses.
     """
 
     cdef environment env
     cdef readonly str path
-    cdef public Judged judged
+    cdef public Judgements judgements
     cdef bint unsynced
     cdef object identity
 
@@ -195,8 +195,8 @@ cdef class Archive:
                 gather(parts, i, &c)
                 c.count = sort_entries(c.entries, c.count)
                 rc = write_commit(&c)
-                if not rc and self.judged is not None:
-                    note_judged(&c, self.judged)
+                if not rc and self.judgements is not None:
+                    note_judgements(&c, self.judgements)
             if rc:
                 raise self._failure(rc)
             return Appended(c.stored, accepted - c.stored, c.bytes, c.next)

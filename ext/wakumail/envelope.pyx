@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from wakumail.interest cimport Interest
-from wakumail.verdicts cimport conclude, drop_larger, is_hashed, look_over
+from wakumail.judging cimport conclude, drop_larger, is_hashed, judge_unhashed
 from wakumail.keccak cimport keccak256, keccak256_many
 from wakumail.pow cimport leading_zeros, pow_of
 from wakumail.records cimport read_packet, read_records, shrink
@@ -343,7 +343,7 @@ cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHa
         for i in range(count):
             read_packet(batch, &batch.packet_records[i], most)
         shrink(batch)
-        look_over(batch, rules, now)
+        judge_unhashed(batch, rules, now)
     conclude(batch, rules, known)
     return batch
 
@@ -411,7 +411,7 @@ def parse_stream(bytes data not None, *, bint final):
     with nogil:
         status = <rlp_status> read_records(batch, batch.data, end, UINT32_MAX)
         shrink(batch)
-        look_over(batch, None, 0)
+        judge_unhashed(batch, None, 0)
     if status != RLP_OK:
         raise RlpError(fault_at(batch.count, status))
     conclude(batch, None, None)

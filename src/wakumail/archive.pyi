@@ -10,7 +10,7 @@ from wakumail.archive_results import PageState as PageState
 from wakumail.archive_results import Pruned as Pruned
 from wakumail.archive_results import Stat as Stat
 from wakumail.envelope import Batch
-from wakumail.judged import Judged
+from wakumail.judgements import Judgements
 
 MAP_SIZE: int
 BUDGET: int
@@ -30,7 +30,7 @@ class Query:
     ) -> None: ...
 
 class Archive:
-    judged: Judged | None
+    judgements: Judgements | None
     @property
     def path(self) -> str: ...
     def __init__(

@@ -27,7 +27,7 @@ from wakumail.store import Retention, Store, Turn
 from wakumail.workers.bells import Bells
 from wakumail.workers.channel import Channel, ChannelClosed, open_channel
 from wakumail.workers.follower import Follower
-from wakumail.workers.judging import judged_in
+from wakumail.workers.judgements import judgements_in
 from wakumail.workers.methods import DIAL, for_all
 from wakumail.workers.registry import Registry, SharedRoster
 from wakumail.workers.supervisor import Plan, Supervisor
@@ -132,9 +132,9 @@ class Worker:
         self._methods = all_methods(server, ())
         journal = self._store or self._make_journal(registry.turn, running)
         running.push_async_callback(server.close)
-        judged = journal.archive.judged = judged_in(hello["judged"])
+        judgements = journal.archive.judgements = judgements_in(hello["judgements"])
         bells = Bells(hello["bells"], hello["part"])
-        follower = Follower(journal.archive, judged, server.relay_committed)
+        follower = Follower(journal.archive, judgements, server.relay_committed)
         running.push_async_callback(follower.close)
 
         def committed(appended: Appended) -> None:
