@@ -60,7 +60,7 @@ def test_a_batch_is_indexed_as_a_list() -> None:
 
 def test_errors_are_listed_up_to_a_limit() -> None:
     count = envelope.MAX_ERRORS + 5
-    batch = judge(packet_of([Fields(NOW - 30, 5)] * count), FREE, NOW, hashed=True)
+    batch = judge(packet_of([Fields(NOW - 30, 5)] * count), FREE, NOW, confirming=True)
     ((_, errors),) = batch.confirmations
     assert len(errors) == envelope.MAX_ERRORS
     assert batch.rejections == {Verdict.VERY_OLD: count}

@@ -42,7 +42,7 @@ cdef class Batch:
     cdef packet_record *packet_records      # none where the envelopes came in no packets
     cdef Py_ssize_t packet_count
     cdef readonly Py_ssize_t malformed      # packets, of those
-    cdef bint hashed                        # whether the hashes of packets were asked for
+    cdef bint confirming                    # whether the hashes of packets were asked for
     cdef envelope_record *records           # in the order of the packets, dropped ones too
     cdef Py_ssize_t count                   # of records
     cdef Py_ssize_t room                    # records that fit into the memory at hand

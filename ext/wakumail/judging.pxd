@@ -47,7 +47,7 @@ cdef inline void judge_unhashed(Batch batch, Rules rules, uint64_t now) noexcept
     cdef envelope_record *record
     cdef Py_ssize_t i
     queue.count = 0
-    for i in range(batch.packet_count if batch.hashed else 0):
+    for i in range(batch.packet_count if batch.confirming else 0):
         packet = &batch.packet_records[i]
         if queue.count == HASH_BLOCK:
             hash_all(&queue, rules, now)

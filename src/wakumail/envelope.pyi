@@ -105,16 +105,16 @@ def judge(
     now: int,
     known: KnownHashes | None = None,
     *,
-    hashed: bool = False,
+    confirming: bool = False,
 ) -> Batch: ...
 def judge_packets(
-    packets: bytes,
+    payloads: bytes,
     ends: list[int],
     rules: Rules,
     now: int,
     known: KnownHashes | None = None,
     *,
-    hashed: bool = False,
+    confirming: bool = False,
 ) -> Batch: ...
 def parse(packet: bytes, *, max_envelope_size: int = 0xFFFFFFFF) -> Batch: ...
 def parse_stream(data: bytes, *, final: bool) -> tuple[Batch, int]: ...
