@@ -43,6 +43,7 @@ cdef uint32_t large_envelope = LARGE_ENVELOPE
 cdef enum:
     VERDICTS = DUPLICATE + 1
     MAX_BOUNDS = 64             # of sizes that are counted apart
+    BATCH_MEMORY = 1024         # bytes: the batch itself, and who remembers it
 
 
 class Verdict(IntEnum):
@@ -180,6 +181,12 @@ cdef class Batch:
         cdef Py_ssize_t index
         for index in range(self.count):
             yield make_from(self, &self.records[index])
+
+    @property
+    def memory(self):
+        """About the bytes of memory that the batch takes."""
+        return (BATCH_MEMORY + len(self.raw) + self.packet_count * sizeof(packet_record)
+                + self.room * sizeof(envelope_record))
 
     def verdict(self, Py_ssize_t index):
         """The Verdict on the envelope at `index`."""
