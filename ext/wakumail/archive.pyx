@@ -33,11 +33,13 @@ from wakumail.lmdb cimport *
 from wakumail.page cimport page_of, read_page
 from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
+from wakumail.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.rowcheck cimport verifier
 from wakumail.scanner cimport BLOOM, TOPICS, close_cursors, join_hits, query_terms, scan
 from wakumail.totals cimport archive_totals, read_totals
 from wakumail.verifier cimport begin_verifying, end_verifying, verify_step
-from wakumail.writer cimport batch_part, commit, entry, gather, sort_entries, write_commit
+from wakumail.writer cimport (LOOK_AGAIN as look_again, batch_part, commit, entry, gather,
+                              note_judgements, sort_entries, write_commit)
 
 MAP_SIZE = 256 << 20
 """Bytes of address space for a new archive; doubled whenever they do not suffice."""
@@ -50,6 +52,8 @@ POSITION_SIZE = 36
 
 MAX_UINT32 = 2**32 - 1
 MAX_SEQUENCE = 2**48
+MAX_RESIDENT_WRITING = max_resident_writing
+LOOK_AGAIN = look_again
 
 cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
 
@@ -105,12 +109,6 @@ cdef class Query:
             self.terms.topics[self.terms.topic_count] = int.from_bytes(topic, "big")
             self.terms.topic_count += 1
         return 0
-
-
-cdef void note_judgements(const commit *c, Judgements judgements) noexcept nogil:
-    cdef size_t i
-    for i in range(c.stored):
-        judgements.put(c.rows[i].sequence, c.rows[i].record)
 
 
 cdef class Archive:
@@ -266,8 +264,8 @@ cdef class Archive:
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
 
-        From `sequence` on, or from the next one that is still there, to before `until` or the next
-        that is not; about max_bytes, at least one envelope. Nothing and `sequence` itself when no more has arrived.
+        From `sequence` on, or the next one that is still there, to before `until` or the next that
+        is not; about max_bytes, at least one envelope. Nothing and `sequence` when no more came.
         """
         cdef arrivals_run run
         cdef int rc

@@ -16,6 +16,8 @@ MAP_SIZE: int
 BUDGET: int
 POSITION_SIZE: int
 MAX_SEQUENCE: int
+MAX_RESIDENT_WRITING: int
+LOOK_AGAIN: int
 
 @final
 class Query:
