@@ -63,7 +63,7 @@ RETENTION_INTERVAL = 10.0
 """Seconds between two looks for what is to be pruned, while nothing is."""
 
 Done = Callable[[], None]
-Turn = AbstractContextManager[object]
+CommitLock = AbstractContextManager[object]
 Entry = tuple[Batch, Done]
 """What waits for its commit."""
 
@@ -96,9 +96,9 @@ class Store:
         counters: Counters,
         durability: Durability = Durability.COMMIT,
         retention: Retention = Retention(),
-        turn: Turn | None = None,
+        commit_lock: CommitLock | None = None,
     ) -> None:
-        """`turn` is held for each commit, where several processes commit to the archive."""
+        """`commit_lock` is held for each commit, where several processes commit to the archive."""
         self.archive = archive
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
@@ -113,7 +113,7 @@ class Store:
         self._counters = counters
         self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
         self._retention = retention
-        self._turn: Turn = turn or nullcontext()
+        self._commit_lock: CommitLock = commit_lock or nullcontext()
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
         self._readers = Threads(READERS, "archive-reader")
@@ -189,7 +189,7 @@ class Store:
             while not self._closing or self._queue:
                 self._prune_if_due()
                 self._wait()
-                with self._turn:
+                with self._commit_lock:
                     entries = self._take()
                     done = not entries or self._commit(entries)
                 if not done and not self._retry(entries):
@@ -265,7 +265,7 @@ class Store:
                     log.error("closing with envelopes that the disk refused; none was confirmed")
                     return False
             self._prune_if_due()  # it may make the room that is missing
-            with self._turn:
+            with self._commit_lock:
                 if self._commit(entries):
                     return True
 
