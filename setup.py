@@ -56,7 +56,7 @@ setup(
         kernel("interest"),
         kernel("pow"),
         kernel("envelope"),
-        kernel("judged"),
+        kernel("judgements"),
         kernel("pool"),
         kernel("frame"),
         kernel("seal"),

@@ -5,8 +5,8 @@ from typing import Self
 from Crypto.Cipher import AES
 from Crypto.Hash import keccak
 
-from wakumail.frame import FrameReader
-from wakumail.seal import MAX_FRAME, FrameWriter
+from wakumail.frame import MAX_FRAME, FrameReader
+from wakumail.seal import FrameWriter
 
 BLOCK = 16  # bytes
 

@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.archive_model import batch_of, everything, make, sorted_down
-from wakumail.archive import Archive
+from wakumail.archive import LOOK_AGAIN, MAX_RESIDENT_WRITING, Archive
 
 SMAPS = Path("/proc/self/smaps")
-MAX_RESIDENT_WRITING = 24 << 20
-LOOK_AGAIN = 512
 
 
 def resident(directory: Path) -> int:

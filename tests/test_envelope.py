@@ -72,7 +72,7 @@ def test_vectors_as_one_packet() -> None:
     assert batch.confirmations == []
     for rules in (FREE, Rules(), Rules(min_pow=0.5, min_pow_large=1e-8)):
         for now in (NOW, NOW + 50, 2**32 - 1):
-            batch = judge(packet_of(envelopes), rules, now, hashed=True)
+            batch = judge(packet_of(envelopes), rules, now, confirming=True)
             assert_judged(batch, envelopes, rules, now)
 
 
@@ -132,7 +132,7 @@ def test_judge_agrees_with_the_oracle(
     size = data.draw(st.sampled_from([1 << 20, 100, *(len(f.rlp) for f in envelopes)]))
     interest = Interest(topics=wanted, bloom=filter_bloom)
     rules = Rules(min_pow=least, max_envelope_size=size, interest=interest)
-    batch = judge(packet_of(envelopes), rules, NOW, hashed=True)
+    batch = judge(packet_of(envelopes), rules, NOW, confirming=True)
     assert_judged(batch, envelopes, rules, NOW)
 
 
@@ -159,7 +159,7 @@ def test_batches_of_every_size(count: int) -> None:
         for i in range(count)
     ]
     rules = Rules(min_pow=0.0005, interest=Interest(topics=[bytes(4), b"\0\0\0\1"]))
-    batch = judge(packet_of(envelopes), rules, NOW, hashed=True)
+    batch = judge(packet_of(envelopes), rules, NOW, confirming=True)
     assert_judged(batch, envelopes, rules, NOW)
     if count >= 63:
         assert set(batch.rejections) == set(Verdict) - {

@@ -12,7 +12,7 @@ import pytest
 from tests.envelope_oracle import FREE, GOOD, NOW, TOPIC, Fields, packet_of
 from wakumail import envelope, rlp
 from wakumail.bloom import topic_bloom
-from wakumail.envelope import Batch, Envelope, Verdict, judge, parse
+from wakumail.envelope import Batch, Envelope, Verdict, judge, judge_packets, parse
 from wakumail.errors import RlpError
 from wakumail.interest import EVERYTHING, Interest
 from wakumail.pow import mine
@@ -60,7 +60,7 @@ def test_a_batch_is_indexed_as_a_list() -> None:
 
 def test_errors_are_listed_up_to_a_limit() -> None:
     count = envelope.MAX_ERRORS + 5
-    batch = judge(packet_of([Fields(NOW - 30, 5)] * count), FREE, NOW, hashed=True)
+    batch = judge(packet_of([Fields(NOW - 30, 5)] * count), FREE, NOW, confirming=True)
     ((_, errors),) = batch.confirmations
     assert len(errors) == envelope.MAX_ERRORS
     assert batch.rejections == {Verdict.VERY_OLD: count}
@@ -102,6 +102,15 @@ def test_topics_are_added_up_whatever_the_verdicts() -> None:
         bytes(4): (1, sizes[4]),
     }
     assert parse(b"\xc0").topic_sizes() == {}
+
+
+def test_the_memory_of_a_batch_is_of_bytes_packets_and_envelopes() -> None:
+    none, count = parse(b"\xc0").memory, 1000
+    assert 500 < none < 2000
+    empty = judge_packets(b"\xc0" * count, list(range(1, count + 1)), FREE, NOW)
+    assert empty.memory > none + 40 * count
+    packet = packet_of([GOOD] * count)
+    assert parse(packet).memory > none + len(packet) + 64 * count
 
 
 MINIMAL = Fields(0, 0, TOPIC).rlp

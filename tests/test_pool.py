@@ -132,7 +132,7 @@ def test_the_known_are_judged_without_their_work() -> None:
     batch = judge(everyone, Rules(min_pow=1e9), NOW, pool)
     assert batch.rejections == {Verdict.DUPLICATE: 2, Verdict.LOW_POW: 3}
     assert [made.rlp for made in batch] == [fields.rlp for fields in envelopes]
-    batch = judge(everyone, FREE, NOW, pool, hashed=True)
+    batch = judge(everyone, FREE, NOW, pool, confirming=True)
     assert (batch.accepted, batch.rejections) == (3, {Verdict.DUPLICATE: 2})
     assert [errors for _, errors in batch.confirmations] == [[]]
     # What is wrong without the hash is said first.

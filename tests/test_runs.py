@@ -244,16 +244,16 @@ packets_of = st.lists(
 )
 
 
-@pytest.mark.parametrize("hashed", [True, False])
+@pytest.mark.parametrize("confirming", [True, False])
 @given(packets=packets_of)
 @settings(max_examples=100, deadline=None)
-def test_packets_are_judged_together_as_alone(hashed: bool, packets: list[bytes]) -> None:
+def test_packets_are_judged_together_as_alone(confirming: bool, packets: list[bytes]) -> None:
     ends = list(itertools.accumulate(map(len, packets)))
-    batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, hashed=hashed)
+    batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, confirming=confirming)
     alone = []
     for packet in packets:
         try:
-            alone.append(judge(packet, FREE, UNIX_NOW, hashed=hashed))
+            alone.append(judge(packet, FREE, UNIX_NOW, confirming=confirming))
         except RlpError:
             continue
     assert (batch.packets, batch.malformed) == (len(alone), len(packets) - len(alone))
@@ -267,7 +267,7 @@ def test_each_packet_is_confirmed_with_its_own_errors() -> None:
     old, future = Fields(UNIX_NOW - 60, 10), Fields(UNIX_NOW + 90, 10)
     packets = [packet_of([old, GOOD]), b"\x80", packet_of([GOOD, future, old]), packet_of([GOOD])]
     ends = list(itertools.accumulate(map(len, packets)))
-    batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, hashed=True)
+    batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, confirming=True)
     told_old = (keccak256(old.rlp), Verdict.VERY_OLD)
     told_future = (keccak256(future.rlp), Verdict.FROM_FUTURE)
     assert batch.confirmations == [
@@ -282,7 +282,7 @@ def test_hashes_of_runs_of_every_length(count: int) -> None:
     """The hashes of a run are made a block at a time."""
     packets = [packet_of([GOOD._replace(nonce=number)]) for number in range(count)]
     ends = list(itertools.accumulate(map(len, packets)))
-    batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, hashed=True)
+    batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, confirming=True)
     assert batch.confirmations == [(keccak256(packet), []) for packet in packets]
     assert [e.hash for e in batch] == [keccak256(e.rlp) for e in batch]
 

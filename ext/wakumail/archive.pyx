@@ -27,17 +27,19 @@ from wakumail.envelope cimport Batch
 from wakumail.environment cimport *
 from wakumail.failure cimport explain
 from wakumail.follower cimport arrivals_run, run_arrivals
-from wakumail.judged cimport Judged
+from wakumail.judgements cimport Judgements
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.page cimport page_of, read_page
 from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
+from wakumail.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.rowcheck cimport verifier
 from wakumail.scanner cimport BLOOM, TOPICS, close_cursors, join_hits, query_terms, scan
 from wakumail.totals cimport archive_totals, read_totals
 from wakumail.verifier cimport begin_verifying, end_verifying, verify_step
-from wakumail.writer cimport batch_part, commit, entry, gather, sort_entries, write_commit
+from wakumail.writer cimport (LOOK_AGAIN as look_again, batch_part, commit, entry, gather,
+                              note_judgements, sort_entries, write_commit)
 
 MAP_SIZE = 256 << 20
 """Bytes of address space for a new archive; doubled whenever they do not suffice."""
@@ -50,6 +52,8 @@ POSITION_SIZE = 36
 
 MAX_UINT32 = 2**32 - 1
 MAX_SEQUENCE = 2**48
+MAX_RESIDENT_WRITING = max_resident_writing
+LOOK_AGAIN = look_again
 
 cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
 
@@ -107,24 +111,18 @@ cdef class Query:
         return 0
 
 
-cdef void note_judged(const commit *c, Judged judged) noexcept nogil:
-    cdef size_t i
-    for i in range(c.stored):
-        judged.put(c.rows[i].sequence, c.rows[i].record)
-
-
 cdef class Archive:
     """An archive directory with data.mdb and lock.mdb, mode 0600, created if need be.
 
     sync=False leaves syncing to close(): for archives that a crash of the system may cost whole.
-    judged: where `append` notes hash and PoW of what it stored; None: nowhere.
+    judgements: where `append` notes hash and PoW of what it stored; None: nowhere.
     ArchiveError, with a text that says why: for a file that is no archive, of another format or
     torn, for a directory that this process has open already, and for whatever the system refuses.
     """
 
     cdef environment env
     cdef readonly str path
-    cdef public Judged judged
+    cdef public Judgements judgements
     cdef bint unsynced
     cdef object identity
 
@@ -195,8 +193,8 @@ cdef class Archive:
                 gather(parts, i, &c)
                 c.count = sort_entries(c.entries, c.count)
                 rc = write_commit(&c)
-                if not rc and self.judged is not None:
-                    note_judged(&c, self.judged)
+                if not rc and self.judgements is not None:
+                    note_judgements(&c, self.judgements)
             if rc:
                 raise self._failure(rc)
             return Appended(c.stored, accepted - c.stored, c.bytes, c.next)
@@ -266,8 +264,8 @@ cdef class Archive:
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
 
-        From `sequence` on, or from the next one that is still there, to before `until` or the next
-        that is not; about max_bytes, at least one envelope. Nothing and `sequence` itself when no more has arrived.
+        From `sequence` on, or the next one that is still there, to before `until` or the next that
+        is not; about max_bytes, at least one envelope. Nothing and `sequence` when no more came.
         """
         cdef arrivals_run run
         cdef int rc

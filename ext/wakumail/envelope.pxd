@@ -24,8 +24,8 @@ cdef struct envelope_record:
     uint32_t created        # expiry - ttl, modulo 2^32
     uint32_t topic          # big-endian value of its four bytes
     uint32_t verdict        # ACCEPTED or why it was dropped
-    double pow              # as judged; zero where the verdict fell before hashing
-    uint8_t hash[32]        # Keccak-256 of the RLP; zero where the verdict fell before hashing
+    double pow              # as judged; means nothing unless ACCEPTED, LOW_POW or DUPLICATE
+    uint8_t hash[32]        # Keccak-256 of the RLP; means nothing unless is_hashed(verdict)
 
 
 cdef struct packet_record:
@@ -42,7 +42,7 @@ cdef class Batch:
     cdef packet_record *packet_records      # none where the envelopes came in no packets
     cdef Py_ssize_t packet_count
     cdef readonly Py_ssize_t malformed      # packets, of those
-    cdef bint hashed                        # whether the hashes of packets were asked for
+    cdef bint confirming                    # whether the hashes of packets were asked for
     cdef envelope_record *records           # in the order of the packets, dropped ones too
     cdef Py_ssize_t count                   # of records
     cdef Py_ssize_t room                    # records that fit into the memory at hand

@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from wakumail.interest cimport Interest
-from wakumail.verdicts cimport conclude, drop_larger, is_hashed, look_over
+from wakumail.judging cimport conclude, drop_larger, is_hashed, judge_unhashed
 from wakumail.keccak cimport keccak256, keccak256_many
 from wakumail.pow cimport leading_zeros, pow_of
 from wakumail.records cimport read_packet, read_records, shrink
@@ -43,6 +43,7 @@ cdef uint32_t large_envelope = LARGE_ENVELOPE
 cdef enum:
     VERDICTS = DUPLICATE + 1
     MAX_BOUNDS = 64             # of sizes that are counted apart
+    BATCH_MEMORY = 1024         # bytes: the batch itself, and who remembers it
 
 
 class Verdict(IntEnum):
@@ -181,6 +182,12 @@ cdef class Batch:
         for index in range(self.count):
             yield make_from(self, &self.records[index])
 
+    @property
+    def memory(self):
+        """About the bytes of memory that the batch takes."""
+        return (BATCH_MEMORY + len(self.raw) + self.packet_count * sizeof(packet_record)
+                + self.room * sizeof(envelope_record))
+
     def verdict(self, Py_ssize_t index):
         """The Verdict on the envelope at `index`."""
         return Verdict(record_at(self, index).verdict)
@@ -202,7 +209,7 @@ cdef class Batch:
 
     @property
     def confirmations(self):
-        """(hash, errors) for each packet; none unless a judge was asked to hash.
+        """(hash, errors) for each packet; none unless a judge was asked for them.
 
         hash: the Keccak-256 of the packet. errors: (hash, Verdict) of what a Message Response
         reports, MAX_ERRORS at most.
@@ -211,7 +218,7 @@ cdef class Batch:
         cdef Py_ssize_t i
         cdef Py_ssize_t first = 0
         cdef list found = []
-        for i in range(self.packet_count if self.hashed else 0):
+        for i in range(self.packet_count if self.confirming else 0):
             packet = &self.packet_records[i]
             if packet.status == RLP_OK:
                 found.append((digest_bytes(packet.hash), errors_of(self, first, packet.count)))
@@ -320,7 +327,7 @@ cdef str fault_at(Py_ssize_t index, int status):
 
 
 cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHashes known,
-                        bint hashed):
+                        bint confirming):
     """A batch of packets that lie one after another and end there."""
     cdef Batch batch = new_batch(raw)
     cdef Py_ssize_t most = UINT32_MAX if rules is None else MAX_ENVELOPES
@@ -338,18 +345,18 @@ cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHa
         batch.packet_records[i].size = <uint32_t> (end - start)
         start = end
     batch.packet_count = count
-    batch.hashed = hashed
+    batch.confirming = confirming
     with nogil:
         for i in range(count):
             read_packet(batch, &batch.packet_records[i], most)
         shrink(batch)
-        look_over(batch, rules, now)
+        judge_unhashed(batch, rules, now)
     conclude(batch, rules, known)
     return batch
 
 
-cdef Batch read_one(bytes packet, Rules rules, uint64_t now, KnownHashes known, bint hashed):
-    cdef Batch batch = read_packets(packet, [len(packet)], rules, now, known, hashed)
+cdef Batch read_one(bytes packet, Rules rules, uint64_t now, KnownHashes known, bint confirming):
+    cdef Batch batch = read_packets(packet, [len(packet)], rules, now, known, confirming)
     cdef packet_record *record = &batch.packet_records[0]
     if record.status != RLP_OK:
         raise RlpError(fault_at(record.count, record.status))
@@ -357,24 +364,24 @@ cdef Batch read_one(bytes packet, Rules rules, uint64_t now, KnownHashes known, 
 
 
 def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes known=None, *,
-          bint hashed=False):
+          bint confirming=False):
     """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
 
-    now: Unix seconds. known: what has these envelopes already; of those that it has, the proof of
-    work is not looked at again. hashed: whether Batch.confirmations are wanted. RlpError when there
-    are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed: it is to be
-    ignored whole. ValueError for a packet of 2^32 bytes or more.
+    now: Unix seconds. known: what has these envelopes already; those that it has are DUPLICATE
+    whatever their proof of work. confirming: whether Batch.confirmations are wanted. RlpError
+    when there are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed:
+    it is to be ignored whole. ValueError for a packet of 2^32 bytes or more.
     """
-    return read_one(packet, rules, now, known, hashed)
+    return read_one(packet, rules, now, known, confirming)
 
 
-def judge_packets(bytes packets not None, list ends not None, Rules rules not None, uint64_t now,
-                  KnownHashes known=None, *, bint hashed=False):
+def judge_packets(bytes payloads not None, list ends not None, Rules rules not None, uint64_t now,
+                  KnownHashes known=None, *, bint confirming=False):
     """As `judge` one packet after another, but all in one Batch, which counts the malformed ones.
 
-    packets: their payloads put together; ends: where each of them ends.
+    payloads: of the packets, put together; ends: where each of them ends.
     """
-    return read_packets(packets, ends, rules, now, known, hashed)
+    return read_packets(payloads, ends, rules, now, known, confirming)
 
 
 def parse(bytes packet not None, *, uint32_t max_envelope_size=UINT32_MAX):
@@ -411,7 +418,7 @@ def parse_stream(bytes data not None, *, bint final):
     with nogil:
         status = <rlp_status> read_records(batch, batch.data, end, UINT32_MAX)
         shrink(batch)
-        look_over(batch, None, 0)
+        judge_unhashed(batch, None, 0)
     if status != RLP_OK:
         raise RlpError(fault_at(batch.count, status))
     conclude(batch, None, None)

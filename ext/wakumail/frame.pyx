@@ -13,6 +13,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from wakumail.snappy cimport read_elements, read_size
+from wakumail.stream cimport KEY, LARGEST, stream, stream_init, stream_open, stream_open_header
 
 from wakumail.errors import FrameError
 
@@ -27,20 +28,9 @@ cdef extern from "aes.h" nogil:
     void aes_encrypt(const aes_key *key, const uint8_t *source, uint8_t *out)
     void aes_ctr(const aes_key *key, aes_counter *counter, uint8_t *data, size_t blocks)
 
-cdef extern from "stream.h" nogil:
-    ctypedef struct stream:     # one direction
-        pass
-    void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
-                     const uint8_t *seed, size_t size)
-    # Decrypt in place, unless the MAC is wrong.
-    bint stream_open_header(stream *self, uint8_t *header)
-    bint stream_open(stream *self, uint8_t *data, size_t padded)
-
 cdef enum:
     BLOCK = 16              # bytes of an AES block, and of a MAC
     HEADER = 2 * BLOCK      # bytes: the header and its MAC
-    KEY = 32                # bytes
-    LARGEST = (1 << 24) - 1 # bytes of frame data that a header can announce
     ROOM = 1 << 16          # bytes offered to a reader when no longer frame is on its way
     LEAST_ROOM = 1 << 14    # bytes below which a reader is not bothered
     AHEAD = 1 << 20         # bytes that may be read in front of frames that nobody pulls

@@ -1,12 +1,15 @@
 # cython: language_level=3
 """RLPx frames to be sent: packets wait here, and are encrypted and authenticated when asked for.
 
-How a frame looks, and how those of several connections are made side by side, stands in seal.h.
+Not the sealing of messages: see message.py. How a frame looks, and how those of several
+connections are made side by side, stands in seal.h.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
+
+from wakumail.stream cimport KEY, LARGEST, stream, stream_init
 
 cdef extern from "seal.h" nogil:
     enum keccak_way:
@@ -16,10 +19,6 @@ cdef extern from "seal.h" nogil:
         KECCAK_AVX512
     bint keccak_can(keccak_way way)
     keccak_way keccak_best(keccak_way way)
-    ctypedef struct stream:
-        pass
-    void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
-                     const uint8_t *seed, size_t size)
     ctypedef struct seal_packet:
         const uint8_t *piece[2]
         size_t size[2]
@@ -32,18 +31,15 @@ cdef extern from "seal.h" nogil:
     void seal_with(keccak_way way, seal_job *jobs, size_t count)
 
 cdef enum:
-    KEY = 32                # bytes
-    LARGEST = (1 << 24) - 1 # bytes of frame data that a header can announce
     BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
-
-MAX_FRAME = LARGEST
 
 
 cdef class FrameWriter:
-    """What one connection sends; `aes` and `mac` are 32-byte keys, `seed` what the MAC absorbs first.
+    """What one connection sends.
 
-    It has nothing in common with the reader of the connection, so that frames may be sealed in
-    one thread while others are read, and packets added, in another.
+    `aes` and `mac` are 32-byte keys, `seed` is what the MAC absorbs first. It has nothing in common
+    with the reader of the connection, so that frames may be sealed in one thread while others are
+    read, and packets added, in another.
     """
 
     cdef stream egress
@@ -60,7 +56,7 @@ cdef class FrameWriter:
         self.sealing = False
 
     def add(self, bytes data not None, bytes prefix not None=b""):
-        """Let `prefix` and `data` together be one frame (1 to MAX_FRAME bytes, else ValueError)."""
+        """Let `prefix` and `data` together be one frame (1 to LARGEST bytes, else ValueError)."""
         cdef Py_ssize_t size = len(prefix) + len(data)
         if not 0 < size <= LARGEST:
             raise ValueError(f"a frame holds 1 to {LARGEST} bytes, not {size}")

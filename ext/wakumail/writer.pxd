@@ -11,6 +11,7 @@ from libc.string cimport memcmp, memcpy
 
 from wakumail.envelope cimport ACCEPTED, envelope_record
 from wakumail.environment cimport bound_resident, environment, write
+from wakumail.judgements cimport Judgements
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.resident cimport MAX_RESIDENT_WRITING
@@ -410,3 +411,10 @@ cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
 cdef inline int write_commit(commit *c) noexcept nogil:
     """Write and commit what is new."""
     return write(c.env, &fill, c)
+
+
+cdef inline void note_judgements(const commit *c, Judgements judgements) noexcept nogil:
+    """Tell the others how what is new was judged."""
+    cdef size_t i
+    for i in range(c.stored):
+        judgements.put(c.rows[i].sequence, c.rows[i].record)

@@ -10,12 +10,14 @@ from wakumail.archive_results import PageState as PageState
 from wakumail.archive_results import Pruned as Pruned
 from wakumail.archive_results import Stat as Stat
 from wakumail.envelope import Batch
-from wakumail.judged import Judged
+from wakumail.judgements import Judgements
 
 MAP_SIZE: int
 BUDGET: int
 POSITION_SIZE: int
 MAX_SEQUENCE: int
+MAX_RESIDENT_WRITING: int
+LOOK_AGAIN: int
 
 @final
 class Query:
@@ -30,7 +32,7 @@ class Query:
     ) -> None: ...
 
 class Archive:
-    judged: Judged | None
+    judgements: Judgements | None
     @property
     def path(self) -> str: ...
     def __init__(

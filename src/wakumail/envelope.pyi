@@ -88,6 +88,8 @@ class Batch:
     @property
     def accepted_size(self) -> int: ...
     @property
+    def memory(self) -> int: ...
+    @property
     def rejections(self) -> dict[Verdict, int]: ...
     @property
     def confirmations(self) -> list[tuple[bytes, list[tuple[bytes, Verdict]]]]: ...
@@ -105,16 +107,16 @@ def judge(
     now: int,
     known: KnownHashes | None = None,
     *,
-    hashed: bool = False,
+    confirming: bool = False,
 ) -> Batch: ...
 def judge_packets(
-    packets: bytes,
+    payloads: bytes,
     ends: list[int],
     rules: Rules,
     now: int,
     known: KnownHashes | None = None,
     *,
-    hashed: bool = False,
+    confirming: bool = False,
 ) -> Batch: ...
 def parse(packet: bytes, *, max_envelope_size: int = 0xFFFFFFFF) -> Batch: ...
 def parse_stream(data: bytes, *, final: bool) -> tuple[Batch, int]: ...

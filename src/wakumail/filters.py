@@ -36,9 +36,6 @@ MAX_FILTER_TOPICS = MAX_TOPIC_INTEREST
 MAX_QUEUED_BYTES = 32 << 20
 """Bytes of memory of batches that wait to be opened; what comes beyond it is dropped."""
 
-BATCH_COST, ENVELOPE_COST = 1024, 80
-"""Bytes of memory that a batch takes beside its packet, and for each envelope in it."""
-
 SLICE = 16
 """Envelopes that are opened before the loop hands out what was in them."""
 
@@ -241,11 +238,11 @@ class Filters:
         chosen = batch.select(self._current().interest)
         if not chosen:
             return
-        if self._queue and self._queued_bytes + _cost(batch) > MAX_QUEUED_BYTES:
+        if self._queue and self._queued_bytes + batch.memory > MAX_QUEUED_BYTES:
             self._counters.add("filters_overloaded", len(chosen))
             return
         self._queue.append((batch, chosen, p2p))
-        self._queued_bytes += _cost(batch)
+        self._queued_bytes += batch.memory
         if self._worker is None:
             self._worker = self._loop.create_task(self._work())
 
@@ -270,7 +267,7 @@ class Filters:
                 for installed, message in found:
                     self._deliver(installed, message)
             self._queue.popleft()
-            self._queued_bytes -= _cost(batch)
+            self._queued_bytes -= batch.memory
         self._worker = None
 
     def _deliver(self, installed: _Installed, message: ReceivedMessage) -> None:
@@ -333,7 +330,3 @@ def _open_some(
         except Exception:
             log.exception("an envelope could not be matched with the filters")
     return found
-
-
-def _cost(batch: Batch) -> int:
-    return BATCH_COST + len(batch.raw) + ENVELOPE_COST * len(batch)

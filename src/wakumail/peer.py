@@ -362,8 +362,10 @@ class Peer:
 
     def _on_messages(self, payloads: bytes, ends: list[int], unix_time: int) -> Event | None:
         own = self._own
-        hashed = bool(own.options.confirmations)
-        batch = judge_packets(payloads, ends, own.rules, unix_time, own.known, hashed=hashed)
+        confirming = bool(own.options.confirmations)
+        batch = judge_packets(
+            payloads, ends, own.rules, unix_time, own.known, confirming=confirming
+        )
         for _ in range(batch.malformed):
             self._count("packets_messages_malformed")
         return EnvelopesReceived(batch) if batch.packets else None

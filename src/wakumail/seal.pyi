@@ -1,7 +1,5 @@
 from typing import Literal
 
-MAX_FRAME: int
-
 class FrameWriter:
     def __init__(self, aes: bytes, mac: bytes, seed: bytes) -> None: ...
     @property

@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 MAX_QUEUED_BYTES = 24 << 20
 """Bytes of memory that may wait for their commit; above it the store asks for a pause."""
 
-BATCH_COST, ENVELOPE_COST = 1024, 80
-"""Bytes of memory that a batch takes beside its packet, and for each envelope in it."""
-
 MAX_COMMIT_BYTES = 8 << 20
 """Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
 
@@ -66,9 +63,9 @@ RETENTION_INTERVAL = 10.0
 """Seconds between two looks for what is to be pruned, while nothing is."""
 
 Done = Callable[[], None]
-Turn = AbstractContextManager[object]
-Entry = tuple[Batch, int, Done]
-"""What waits for its commit, and the bytes of memory that it takes."""
+CommitLock = AbstractContextManager[object]
+Entry = tuple[Batch, Done]
+"""What waits for its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +96,9 @@ class Store:
         counters: Counters,
         durability: Durability = Durability.COMMIT,
         retention: Retention = Retention(),
-        turn: Turn | None = None,
+        commit_lock: CommitLock | None = None,
     ) -> None:
-        """`turn` is held for each commit, where several processes commit to the archive."""
+        """`commit_lock` is held for each commit, where several processes commit to the archive."""
         self.archive = archive
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
@@ -116,7 +113,7 @@ class Store:
         self._counters = counters
         self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
         self._retention = retention
-        self._turn: Turn = turn or nullcontext()
+        self._commit_lock: CommitLock = commit_lock or nullcontext()
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
         self._readers = Threads(READERS, "archive-reader")
@@ -156,9 +153,8 @@ class Store:
         if not batch.accepted and not self._queued_bytes:
             done()
             return
-        size = cost(batch)
-        self._queue.append((batch, size, done))
-        self._queued_bytes += size
+        self._queue.append((batch, done))
+        self._queued_bytes += batch.memory
         self._was_full |= self.full
         if len(self._queue) == 1 or self.full:  # else the writer was told before
             with self._changed:
@@ -193,7 +189,7 @@ class Store:
             while not self._closing or self._queue:
                 self._prune_if_due()
                 self._wait()
-                with self._turn:
+                with self._commit_lock:
                     entries = self._take()
                     done = not entries or self._commit(entries)
                 if not done and not self._retry(entries):
@@ -217,7 +213,7 @@ class Store:
             size = 0
             while self._queue and size < MAX_COMMIT_BYTES:
                 entries.append(self._queue.popleft())
-                size += entries[-1][1]
+                size += entries[-1][0].memory
             return entries
 
     def _prune_if_due(self) -> None:
@@ -253,7 +249,7 @@ class Store:
         """Append; whether the disk took it."""
         self._last_commit = time.monotonic()
         try:
-            appended = self.archive.append([batch for batch, _, _ in entries])
+            appended = self.archive.append([batch for batch, _ in entries])
         except ArchiveError as error:
             self._loop.call_soon_threadsafe(self._failed, str(error))
             return False
@@ -269,7 +265,7 @@ class Store:
                     log.error("closing with envelopes that the disk refused; none was confirmed")
                     return False
             self._prune_if_due()  # it may make the room that is missing
-            with self._turn:
+            with self._commit_lock:
                 if self._commit(entries):
                     return True
 
@@ -292,12 +288,12 @@ class Store:
     def _report(self, entries: Iterator[Entry]) -> None:
         """Say what is done, some at a time; what is said no longer takes memory."""
         packets = 0
-        for batch, size, done in entries:
+        for batch, done in entries:
             try:
                 done()
             except Exception:
                 log.exception("a batch is on disk, but could not be confirmed")
-            self._queued_bytes -= size
+            self._queued_bytes -= batch.memory
             packets += batch.packets
             if packets >= REPORTS:
                 break
@@ -325,8 +321,3 @@ class Store:
             if self.on_room is not None:
                 self.on_room()
         self._counters.add("commits_failed")
-
-
-def cost(batch: Batch) -> int:
-    """Bytes of memory that a batch takes."""
-    return BATCH_COST + len(batch.raw) + ENVELOPE_COST * len(batch)

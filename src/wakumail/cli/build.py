@@ -24,7 +24,7 @@ from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
 from wakumail.server import LARGE_POW_RATIO, Server, ServerConfig
-from wakumail.store import Retention, Store, Turn
+from wakumail.store import CommitLock, Retention, Store
 from wakumail.traffic import Traffic, Whitelist
 from wakumail.version import CLIENT_ID
 from wakumail.waku import RateLimits, StatusOptions
@@ -160,12 +160,12 @@ def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
 
 
 def open_store(
-    settings: Settings, datadir: Datadir, counters: Counters, turn: Turn | None = None
+    settings: Settings, datadir: Datadir, counters: Counters, commit_lock: CommitLock | None = None
 ) -> Store:
-    """The archive, and what writes to it when it is its turn."""
+    """The archive, and what writes to it, under a lock where others do so too."""
     archive = Archive(datadir.archive)
     log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
-    return Store(archive, counters, settings.durability, retention(settings), turn)
+    return Store(archive, counters, settings.durability, retention(settings), commit_lock)
 
 
 def retention(settings: Settings) -> Retention:

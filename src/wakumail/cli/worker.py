@@ -23,11 +23,11 @@ from wakumail.rpc.api import all_methods
 from wakumail.rpc.jsonrpc import Dispatcher, Session
 from wakumail.rpc.namespaces import Namespace
 from wakumail.server import Server
-from wakumail.store import Retention, Store, Turn
+from wakumail.store import CommitLock, Retention, Store
 from wakumail.workers.bells import Bells
 from wakumail.workers.channel import Channel, ChannelClosed, open_channel
 from wakumail.workers.follower import Follower
-from wakumail.workers.judging import judged_in
+from wakumail.workers.judgements import judgements_in
 from wakumail.workers.methods import DIAL, for_all
 from wakumail.workers.registry import Registry, SharedRoster
 from wakumail.workers.supervisor import Plan, Supervisor
@@ -125,16 +125,18 @@ class Worker:
         node = replace(config.node, roster=roster, max_handshakes=handshakes)
         config = replace(config, node=node)
         if settings.mailserver:
-            self._store = build.open_store(settings, self._datadir, self._counters, registry.turn)
+            self._store = build.open_store(
+                settings, self._datadir, self._counters, registry.commit_lock
+            )
             self._store.retain(Retention())
             self._store.on_broken = self._fail
         server = self._server = Server(config, self._store, self._counters)
         self._methods = all_methods(server, ())
-        journal = self._store or self._make_journal(registry.turn, running)
+        journal = self._store or self._make_journal(registry.commit_lock, running)
         running.push_async_callback(server.close)
-        judged = journal.archive.judged = judged_in(hello["judged"])
+        judgements = journal.archive.judgements = judgements_in(hello["judgements"])
         bells = Bells(hello["bells"], hello["part"])
-        follower = Follower(journal.archive, judged, server.relay_committed)
+        follower = Follower(journal.archive, judgements, server.relay_committed)
         running.push_async_callback(follower.close)
 
         def committed(appended: Appended) -> None:
@@ -152,10 +154,12 @@ class Worker:
         server.node.listen_on(socket.socket(fileno=hello["listener"]))
         running.push_async_callback(self._resign)
 
-    def _make_journal(self, turn: Turn, running: AsyncExitStack) -> Store:
+    def _make_journal(self, commit_lock: CommitLock, running: AsyncExitStack) -> Store:
         """Where we find what others have taken when there is no archive; nobody else reads it."""
         archive = Archive(self._datadir.relay, sync=False)
-        journal = Store(archive, Counters(), retention=Retention(bytes=MAX_JOURNAL), turn=turn)
+        journal = Store(
+            archive, Counters(), retention=Retention(bytes=MAX_JOURNAL), commit_lock=commit_lock
+        )
         running.push_async_callback(journal.close)
 
         def keep(batch: Batch) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from wakumail.archive import MAX_SEQUENCE, Appended, Archive, PageState, Query
 from wakumail.envelope import Batch, Rules, judge
 from wakumail.errors import ArchiveError, RlpError
-from wakumail.judged import Judged
+from wakumail.judgements import Judgements
 from wakumail.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ Take = Callable[[Batch], None]
 class Follower:
     """Hands what is new in an archive to `take`, but for what this process has committed itself.
 
-    What other workers have noted in `judged` is not hashed again. One read at a time, in a thread,
-    each when somebody says that there is something.
+    What other workers have noted in `judgements` is not hashed again. One read at a time, in a
+    thread, each when somebody says that there is something.
     """
 
-    def __init__(self, archive: Archive, judged: Judged, take: Take) -> None:
+    def __init__(self, archive: Archive, judgements: Judgements, take: Take) -> None:
         self._archive = archive
-        self._judged = judged
+        self._judgements = judgements
         self._take = take
         self._next = archive.stat().next_sequence
         self._own: deque[tuple[int, int]] = deque()
@@ -117,7 +117,7 @@ class Follower:
         batch = None
         if envelopes:
             try:
-                batch = self._judged.judge(envelopes, following, LIVE, int(time.time()))
+                batch = self._judgements.judge(envelopes, following, LIVE, int(time.time()))
             except RlpError as error:
                 log.error("envelopes in the archive cannot be read: %s", error)
         return batch, following

@@ -21,7 +21,8 @@ from wakumail.roster import Entry
 from wakumail.workers.lock import Lock
 
 MAGIC = b"wakumai2"
-"""Of this layout: a worker of another version must not write to it."""
+"""Of this layout, and of the slots of judgements that come with it: a worker of another version
+must not write to either."""
 
 HEADER = struct.Struct("=8sII")
 PART = struct.Struct("=II")
@@ -31,7 +32,7 @@ ROOM = 1024
 
 NO_HOST = bytes(32)
 
-LOCK_BYTE, TURN_BYTE = 0, 1
+LOCK_BYTE, COMMIT_BYTE = 0, 1
 """Of the table: which of its bytes the locks are on."""
 
 MAX_RECORDS = 1 << 20
@@ -54,8 +55,8 @@ class Registry:
             raise RegistryUnknown("the supervisor is of another version: restart the whole server")
         self.lock = Lock(descriptor, LOCK_BYTE)
         """Of the table, held for microseconds: no worker takes a peer without it."""
-        self.turn = Lock(descriptor, TURN_BYTE)
-        """To commit. LMDB has a lock of its own, but whoever waits for that has a commit in hand
+        self.commit_lock = Lock(descriptor, COMMIT_BYTE)
+        """Held to commit. LMDB has one of its own, but whoever waits for that has a commit in hand
         that grows no more; after a wait for this one, all that came meanwhile goes into one."""
         self._part_size = PART.size + self.records * RECORD.size
         self._map = mmap.mmap(descriptor, HEADER.size + self.parts * self._part_size)

@@ -18,7 +18,7 @@ from typing import Any
 from wakumail.report import Problem, Report, together
 from wakumail.workers.bells import make_bells
 from wakumail.workers.channel import open_channel
-from wakumail.workers.judging import make_memory
+from wakumail.workers.judgements import make_memory
 from wakumail.workers.methods import ORDERS
 from wakumail.workers.place import Place, Worker, WorkerFailed
 from wakumail.workers.registry import Registry
@@ -53,7 +53,7 @@ class Supervisor:
         self._places = [Place(n, own, self._start) for n, own in enumerate(plan.listeners)]
         self._registry = Registry.create(2 * len(self._places), plan.max_peers)
         self._bells = make_bells(2 * len(self._places))
-        self._judged = make_memory()
+        self._judgements = make_memory()
         self._running: dict[Worker, asyncio.Task[None]] = {}
         self._leader: Worker | None = None
         self._enode = ""
@@ -104,7 +104,7 @@ class Supervisor:
         await asyncio.gather(*self._running.values())
         self._registry.close()
         listeners = (own.fileno() for own in self._plan.listeners)
-        for descriptor in (self._judged, *self._bells, *listeners):
+        for descriptor in (self._judgements, *self._bells, *listeners):
             os.close(descriptor)
         # One that took no connections yet may not have known either what to do with a signal.
         return int(any(c for w, c in zip(workers, codes, strict=True) if w.ready_at is not None))
@@ -116,7 +116,7 @@ class Supervisor:
             return await self._handle(place, worker, method, params)
 
         own, theirs = socket.socketpair()
-        shared = (self._registry.descriptor, self._judged, *self._bells)
+        shared = (self._registry.descriptor, self._judgements, *self._bells)
         given = (theirs.fileno(), place.listener.fileno(), *shared)
         command = (*self._plan.command, str(theirs.fileno()))
         try:
@@ -203,7 +203,7 @@ class Supervisor:
             "part": worker.part,
             "listener": place.listener.fileno(),
             "registry": self._registry.descriptor,
-            "judged": self._judged,
+            "judgements": self._judgements,
             "bells": self._bells,
             "leads": worker is self._leader,
             "orders": list(self._orders.values()),

@@ -1,4 +1,4 @@
-"""What the workers of a server have judged of late, for the archive, which knows their sequences."""
+"""What workers have judged of late, for the archive, which knows their sequences."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -11,7 +11,7 @@ cdef struct judgement:      # a slot of the memory
     uint8_t hash[32]
 
 
-cdef class Judged:
+cdef class Judgements:
     cdef Py_buffer memory
     cdef judgement *slots
     cdef uint64_t count

@@ -4,6 +4,6 @@ from wakumail.envelope import Batch, Rules
 
 SLOT_SIZE: int
 
-class Judged:
+class Judgements:
     def __init__(self, memory: Buffer) -> None: ...
     def judge(self, envelopes: bytes, following: int, rules: Rules, now: int) -> Batch: ...

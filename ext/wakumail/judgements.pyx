@@ -12,9 +12,9 @@ from libc.string cimport memcpy
 
 from wakumail.envelope cimport (ACCEPTED, HASH_BLOCK, Batch, Rules, ask_hash, ask_pow,
                                 envelope_record, hash_queue, new_batch)
+from wakumail.judging cimport conclude, hash_all
 from wakumail.records cimport read_records
 from wakumail.rlp cimport RLP_OK, rlp_reason, rlp_status
-from wakumail.verdicts cimport conclude, settle
 
 from wakumail.errors import RlpError
 
@@ -45,10 +45,10 @@ cdef extern from *:
     void end_slot(uint64_t *number, uint64_t value) noexcept nogil
 
 
-cdef class Judged:
+cdef class Judgements:
     """The slots in `memory`, a writable buffer of zeros at first; ValueError when it has none.
 
-    One process at a time may append to an archive whose `judged` this is; any may read.
+    One process at a time may append to an archive whose `judgements` these are; any may read.
     """
 
     def __cinit__(self, memory not None):
@@ -88,16 +88,16 @@ cdef class Judged:
         cdef rlp_status status
         with nogil:
             status = <rlp_status> read_records(batch, batch.data, end, UINT32_MAX)
-            look_back(self, batch, following - batch.count, rules, now)
+            judge_from_memory(self, batch, following - batch.count, rules, now)
         if status != RLP_OK:
             raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
         conclude(batch, rules, None)
         return batch
 
 
-cdef void look_back(Judged judged, Batch batch, uint64_t first, Rules rules,
-                    uint64_t now) noexcept nogil:
-    """All verdicts but the last two, and all hashes, those that nobody remembers anew."""
+cdef void judge_from_memory(Judgements judgements, Batch batch, uint64_t first, Rules rules,
+                            uint64_t now) noexcept nogil:
+    """All verdicts but LOW_POW and DUPLICATE, and all hashes, those that nobody remembers anew."""
     cdef hash_queue queue
     cdef envelope_record *record
     cdef Py_ssize_t i
@@ -105,11 +105,11 @@ cdef void look_back(Judged judged, Batch batch, uint64_t first, Rules rules,
     for i in range(batch.count):
         record = &batch.records[i]
         record.verdict = rules.verdict_unhashed(record, now)
-        if judged.recall(first + i, record):
+        if judgements.recall(first + i, record):
             continue
         if queue.count + 2 > HASH_BLOCK:
-            settle(&queue, rules, now)
+            hash_all(&queue, rules, now)
         ask_hash(&queue, batch.data + record.offset, record.size, record.hash)
         if record.verdict == ACCEPTED:
             ask_pow(&queue, batch.data, record)
-    settle(&queue, rules, now)
+    hash_all(&queue, rules, now)

@@ -15,7 +15,7 @@ cdef inline bint is_hashed(uint32_t verdict) noexcept nogil:
     return verdict not in (EXPIRED, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC)
 
 
-cdef inline void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
+cdef inline void hash_all(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
     """Hash all that was asked for, and empty the queue."""
     cdef pending_hash *pending
     cdef envelope_record *record
@@ -36,8 +36,8 @@ cdef inline void settle(hash_queue *queue, Rules rules, uint64_t now) noexcept n
     queue.count = 0
 
 
-cdef inline void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogil:
-    """All verdicts but the last two, and all hashes; without rules everything is accepted.
+cdef inline void judge_unhashed(Batch batch, Rules rules, uint64_t now) noexcept nogil:
+    """All verdicts but LOW_POW and DUPLICATE, and all hashes; without rules everything is accepted.
 
     They are asked for together, the proofs of work of what is known too: while one lane is busy
     with a large packet, the others are done with all that is short.
@@ -47,10 +47,10 @@ cdef inline void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogi
     cdef envelope_record *record
     cdef Py_ssize_t i
     queue.count = 0
-    for i in range(batch.packet_count if batch.hashed else 0):
+    for i in range(batch.packet_count if batch.confirming else 0):
         packet = &batch.packet_records[i]
         if queue.count == HASH_BLOCK:
-            settle(&queue, rules, now)
+            hash_all(&queue, rules, now)
         if packet.status == RLP_OK:
             ask_hash(&queue, batch.data + packet.offset, packet.size, packet.hash)
     for i in range(batch.count):
@@ -58,16 +58,19 @@ cdef inline void look_over(Batch batch, Rules rules, uint64_t now) noexcept nogi
         if rules is not None:
             record.verdict = rules.verdict_unhashed(record, now)
         if queue.count + 2 > HASH_BLOCK:
-            settle(&queue, rules, now)
+            hash_all(&queue, rules, now)
         if is_hashed(record.verdict):
             ask_hash(&queue, batch.data + record.offset, record.size, record.hash)
         if record.verdict == ACCEPTED:
             ask_pow(&queue, batch.data, record)
-    settle(&queue, rules, now)
+    hash_all(&queue, rules, now)
 
 
 cdef inline void conclude(Batch batch, Rules rules, KnownHashes known) noexcept:
-    """The last two verdicts, and what is accepted then. With the GIL: so nobody changes `known`."""
+    """LOW_POW and DUPLICATE, and what is accepted then.
+
+    With the GIL: so nobody changes `known`.
+    """
     cdef envelope_record *record
     cdef Py_ssize_t i
     for i in range(batch.count):

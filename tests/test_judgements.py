@@ -17,7 +17,7 @@ from tests.envelopes import make
 from wakumail.archive import Archive
 from wakumail.envelope import Batch, Envelope, Rules, Verdict, judge, make_envelope, parse_stream
 from wakumail.errors import RlpError
-from wakumail.judged import SLOT_SIZE, Judged
+from wakumail.judgements import SLOT_SIZE, Judgements
 from wakumail.rlp import join_list
 
 ages = st.integers(0, 100)
@@ -45,16 +45,16 @@ def test_it_judges_as_the_judge_does(
         for age, ttl, size, nonce in drawn
     ]
     live = join_list([each.rlp for each in envelopes])
-    judged = Judged(bytearray(slots * SLOT_SIZE))
+    judgements = Judgements(bytearray(slots * SLOT_SIZE))
     with TemporaryDirectory() as path, Archive(path) as archive:
-        archive.judged = judged
+        archive.judgements = judgements
         archive.append([judge(live, FREE, NOW)])
         found, following = archive.follow(0, max_bytes=1 << 30)
     stored = [each.rlp for each in parse_stream(found, final=True)[0]]
     exact = data.draw(st.sampled_from([0.0, *(each.pow for each in envelopes)]))
     least = data.draw(st.sampled_from([exact, math.nextafter(exact, math.inf)]))
     rules = Rules(min_pow=least, min_pow_large=least / 2, max_envelope_size=50_000)
-    batch = judged.judge(found, following, rules, NOW + later)
+    batch = judgements.judge(found, following, rules, NOW + later)
     expected = judge(join_list(stored), rules, NOW + later)
     assert of(batch) == of(expected)
     assert (batch.accepted, batch.accepted_size) == (expected.accepted, expected.accepted_size)
@@ -69,21 +69,21 @@ def envelopes() -> list[Envelope]:
 def test_what_is_known_is_not_hashed_again(envelopes: list[Envelope], tmp_path: Path) -> None:
     """What another worker says is believed, and only what it says of this very envelope."""
     memory = bytearray(8 * SLOT_SIZE)
-    judged = Judged(memory)
+    judgements = Judgements(memory)
     with Archive(tmp_path) as archive:
         archive.append([batch_of(archived(START, b"aaaa", number) for number in range(9))])
-        archive.judged = judged
+        archive.judgements = judgements
         archive.append([batch_of(envelopes)])  # from sequence 9 on
         found, following = archive.follow(9, max_bytes=1 << 20)
     expected = [each.hash for each in envelopes]
-    assert [each.hash for each in judged.judge(found, following, FREE, NOW)] == expected
+    assert [each.hash for each in judgements.judge(found, following, FREE, NOW)] == expected
     told = os.urandom(32)
     slot(memory, 1)[16:] = told
     expected[0] = told
-    assert [each.hash for each in judged.judge(found, following, FREE, NOW)] == expected
+    assert [each.hash for each in judgements.judge(found, following, FREE, NOW)] == expected
     for number in (0, 9, 18):  # of one that is being written, and of others with this slot
         slot(memory, 1)[:8] = struct.pack("=Q", number)
-        hashes = [each.hash for each in judged.judge(found, following, FREE, NOW)]
+        hashes = [each.hash for each in judgements.judge(found, following, FREE, NOW)]
         assert hashes == [each.hash for each in envelopes]
 
 
@@ -93,7 +93,7 @@ def test_a_commit_that_stores_nothing_says_nothing(
     memory = bytearray(8 * SLOT_SIZE)
     with Archive(tmp_path) as archive:
         archive.append([batch_of(envelopes)])
-        archive.judged = Judged(memory)
+        archive.judgements = Judgements(memory)
         archive.append([batch_of(envelopes)])
     assert not any(memory)
 
@@ -114,11 +114,11 @@ def test_what_follows_leaves_no_gap(tmp_path: Path) -> None:
 
 def test_what_it_refuses(envelopes: list[Envelope]) -> None:
     with pytest.raises(ValueError, match="47 bytes are no slot"):
-        Judged(bytearray(SLOT_SIZE - 1))
+        Judgements(bytearray(SLOT_SIZE - 1))
     with pytest.raises(BufferError):
-        Judged(bytes(SLOT_SIZE))  # type: ignore[arg-type, unused-ignore]
-    judged = Judged(bytearray(SLOT_SIZE))
+        Judgements(bytes(SLOT_SIZE))  # type: ignore[arg-type, unused-ignore]
+    judgements = Judgements(bytearray(SLOT_SIZE))
     for wrong in (b"\xc0", b"a", envelopes[0].rlp[:-1], join_list([envelopes[0].rlp])):
         with pytest.raises(RlpError):
-            judged.judge(wrong, 1, FREE, NOW)
-    assert len(judged.judge(b"", 1, FREE, NOW)) == 0
+            judgements.judge(wrong, 1, FREE, NOW)
+    assert len(judgements.judge(b"", 1, FREE, NOW)) == 0
