@@ -16,6 +16,7 @@ from wakumail.connection import (
     ConnectionConfig,
     Event,
     Packet,
+    Uneventful,
 )
 from wakumail.devp2p import WAKU, Capability, Hello, Shared, decode_disconnect
 from wakumail.errors import ProtocolError
@@ -42,6 +43,8 @@ class Side:
         self.random = Random(seed).randbytes if seed else os.urandom
         self.connection = Connection(config, self.random, NOW, remote)
         self.events: list[Event] = []
+        self.uneventful = 0
+        """How often it was asked whether to go on."""
         self.accepts = True
         if remote is not None:
             self.compute(self.connection.next_event())
@@ -64,6 +67,9 @@ class Side:
         while (event := self.connection.next_event()) is not None:
             if isinstance(event, HandshakeDue):
                 self.compute(event)
+                continue
+            if isinstance(event, Uneventful):
+                self.uneventful += 1
                 continue
             self.events.append(event)
             if isinstance(event, Authenticated) and self.accepts:

@@ -11,7 +11,7 @@ from tests.envelopes import make
 from wakumail import rlp, waku
 from wakumail.bloom import FULL_BLOOM
 from wakumail.completion import Completion, Dialect
-from wakumail.connection import Authenticated, Closed, Established
+from wakumail.connection import Authenticated, Closed, Established, Uneventful
 from wakumail.counters import Counters
 from wakumail.devp2p import SHH6, WAKU, Capability, Shared
 from wakumail.envelope import Rules
@@ -82,6 +82,9 @@ class PeerSide(Side):
         while (event := self.peer.next_event(self.now, UNIX_TIME)) is not None:
             if isinstance(event, HandshakeDue):
                 self.compute(event)
+                continue
+            if isinstance(event, Uneventful):
+                self.uneventful += 1
                 continue
             self.happened.append(event)
             if isinstance(event, Authenticated):

@@ -26,14 +26,17 @@ from tests.connections import (
 from tests.vectors import VECTORS
 from wakumail import rlp, shaking
 from wakumail.connection import (
+    PACKET_COST,
     PING_SLACK,
     PROBE_TIMEOUT,
+    UNEVENTFUL,
     Authenticated,
     Closed,
     Connection,
     ConnectionConfig,
     Established,
     Packet,
+    Uneventful,
 )
 from wakumail.devp2p import CAPABILITY_LENGTHS, MAX_P2P_PACKET, WAKU, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, HandshakeTimeout, PingTimeout, UselessPeer
@@ -447,3 +450,18 @@ def test_send_refuses() -> None:
 def test_config_refuses_a_capability_without_a_length() -> None:
     with pytest.raises(ValueError, match="xyz"):
         replace(BOB_CONFIG, capabilities=(*WAKU, Capability("xyz", 1)))
+
+
+def test_packets_without_an_event_are_work_too() -> None:
+    """The owner is asked whether to go on after so many pings."""
+    alice, bob = pair()
+    count = 2 * (UNEVENTFUL // PACKET_COST)
+    for _ in range(count):
+        alice.connection.probe(NOW)
+    deliver(bob.connection, alice.take())
+    assert isinstance(bob.connection.next_event(), Uneventful)
+    assert bob.connection.buffered > 0
+    bob.pull()
+    assert bob.uneventful == 1
+    assert bob.connection.buffered == 0
+    assert bob.pending > 0

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from wakumail.errors import DisconnectReason
 from wakumail.keys import generate, node_id
 from wakumail.link import Link
 from wakumail.node import Node, NodeConfig
+from wakumail.roster import OwnRoster
 from wakumail.server import Server
 from wakumail.workers.registry import Registry, SharedRoster
 
@@ -133,6 +135,29 @@ async def test_the_host_with_the_most_peers_gives_one_up(tmp_path: Path) -> None
         ports = {link.port for link in server.node.links.values()}
         assert {crowd[0][0].port, third.port} < ports
         assert len(ports & {crowd[1][0].port, first.port, second.port}) == 2
+
+
+@several
+@asynchronous
+async def test_hosts_are_not_counted_for_each_who_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path, node={"max_peers": 2}) as (server, enode):
+        await enter(server, enode, CROWD)
+        await enter(server, enode, OTHER)
+        counted: list[None] = []
+        hosts = OwnRoster.hosts
+
+        def count(roster: OwnRoster) -> Counter[str]:
+            counted.append(None)
+            return hosts(roster)
+
+        monkeypatch.setattr("wakumail.node.HOSTS_INTERVAL", 3600.0)
+        monkeypatch.setattr(OwnRoster, "hosts", count)
+        for _ in range(3):
+            refused = await Puppet.dial(enode, source=THIRD)
+            assert (await refused.closed()).reason == DisconnectReason.TOO_MANY_PEERS
+        assert len(counted) == 1
 
 
 @several

@@ -25,7 +25,7 @@ from tests.peers import (
 )
 from wakumail import rlp, waku
 from wakumail.completion import Completion, Dialect
-from wakumail.connection import Closed
+from wakumail.connection import PACKET_COST, UNEVENTFUL, Closed
 from wakumail.devp2p import SHH6, Capability
 from wakumail.envelope import Rules, Verdict
 from wakumail.errors import DisconnectReason, ProtocolError
@@ -290,3 +290,17 @@ def test_any_packet_is_an_event_or_counted(code: int, payload: bytes) -> None:
     counted = sum(bob.counters.values())
     events = say(alice, bob, code, payload)
     assert events or sum(bob.counters.values()) > counted or code == Code.STATUS_UPDATE
+
+
+def test_packets_that_are_dropped_are_work_too() -> None:
+    """The owner is asked whether to go on after so much of them."""
+    alice, bob = pair()
+    count = UNEVENTFUL // PACKET_COST
+    for _ in range(count):
+        alice.peer._send(99, b"")
+    carry(alice, bob)
+    assert bob.counters["packets_unknown"] == count
+    assert bob.uneventful == 1
+    alice.peer._send(99, bytes(UNEVENTFUL))
+    carry(alice, bob)
+    assert bob.uneventful == 2

@@ -10,8 +10,9 @@ from tests.envelopes import make
 from tests.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.relaying import link_of
 from tests.test_server import TOPICS, messages
+from wakumail.connection import PACKET_COST, UNEVENTFUL
 from wakumail.errors import DisconnectReason
-from wakumail.link import Link
+from wakumail.link import ANSWERS_UNREAD, Link
 from wakumail.server import Server
 from wakumail.waku import Code
 
@@ -103,3 +104,42 @@ async def test_who_has_left_is_passed_over(
         await eventually(lambda: len(taken.links) == 1 + (SENDERS - 1) * PACKETS)
         assert taken.links.count(first) == 1
     assert not caplog.records
+
+
+@asynchronous
+async def test_packets_without_an_event_take_from_the_turn_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await eventually(lambda: len(server.node.peers) == 1)
+        link = link_of(server, puppet)
+        monkeypatch.setattr("wakumail.turns.TURN", 0.0)
+        for _ in range(3 * UNEVENTFUL // PACKET_COST):
+            puppet.connection.probe(0.0)
+        deliver(link, wire_of(puppet))
+        assert not link._transport.is_reading()
+        await eventually(lambda: link._transport.is_reading())
+        assert link.peer.connection.buffered == 0
+
+
+@asynchronous
+async def test_who_does_not_read_its_answers_is_not_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await eventually(lambda: len(server.node.peers) == 1)
+        link, taken = link_of(server, puppet), Taken(server, monkeypatch)
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "unread", ANSWERS_UNREAD + 1)
+            link.pause_writing()
+            puppet.connection.probe(0.0)
+            deliver(link, wire_of(puppet))
+            assert not link._transport.is_reading()
+            puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
+            deliver(link, wire_of(puppet))
+            assert not taken.links
+        link.resume_writing()
+        assert taken.links == [link]
+        assert link._transport.is_reading()

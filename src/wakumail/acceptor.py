@@ -12,12 +12,16 @@ from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
+TOGETHER = 8
+"""Connections that are taken at once: less than a millisecond of the loop, and rounds that others
+make long do not keep callers waiting for one of their own."""
+
 RETRY_INTERVAL = 1.0
 """Seconds between two tries when the system has no more sockets."""
 
 
 class Acceptor:
-    """Takes one connection in a round of the loop, as long as more are wanted."""
+    """Takes TOGETHER connections in a round of the loop, as long as more are wanted."""
 
     def __init__(self, own: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """`own` listens already and is closed here; `protocol` makes one for each connection."""
@@ -46,6 +50,11 @@ class Acceptor:
         """Wait until each connection that was taken has its protocol."""
         await asyncio.gather(*self._taking)
 
+    def _accept_some(self) -> None:
+        for _ in range(TOGETHER):
+            if self._watching:
+                self._accept()
+
     def _accept(self) -> None:
         try:
             taken, _ = self._socket.accept()
@@ -73,7 +82,7 @@ class Acceptor:
             return
         self._watching = watching
         if watching:
-            self._loop.add_reader(self._socket, self._accept)
+            self._loop.add_reader(self._socket, self._accept_some)
         else:
             self._loop.remove_reader(self._socket)
 

@@ -63,6 +63,13 @@ PING_SLACK = 2.0
 """Seconds beyond the interval of our pings that a peer's next ping may take: one that pings as
 often as we do is not pinged besides."""
 
+UNEVENTFUL = 64 << 10
+"""Bytes of packets of which the owner need not know, pings and the like, after which it is asked
+all the same whether to go on: they are work, too."""
+
+PACKET_COST = 1 << 10
+"""Bytes that each of them counts for beside its own."""
+
 MAX_GREETING = MAX_P2P_PACKET + 64
 """Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
 
@@ -155,7 +162,12 @@ class Closed:
     error: WakumailError | None = None
 
 
-Event = HandshakeDue | Authenticated | Established | Packet | Packets | Closed
+@dataclass(frozen=True, slots=True)
+class Uneventful:
+    """Packets were taken that need nothing of the owner, and there may be more."""
+
+
+Event = HandshakeDue | Authenticated | Established | Packet | Packets | Uneventful | Closed
 
 
 class State(Enum):
@@ -205,8 +217,7 @@ class Connection:
     def get_buffer(self, hint: int) -> memoryview:
         """Room for received bytes, never empty; valid until buffer_updated is called.
 
-        BufferError when a MiB of packets waits to be pulled, or MAX_HANDSHAKE_PACKET bytes for a
-        handshake that is computed: such an owner should not read on.
+        BufferError when a MiB of packets waits to be pulled: such an owner should not read on.
         """
         match self._state:
             case State.HANDSHAKE:
@@ -257,8 +268,11 @@ class Connection:
         pull holds its peer back: it should neither pull nor read while its own queues, or what it
         has to write, are too long.
         """
+        taken = 0
         try:
             while not self._events and self._state in READING:
+                if taken >= UNEVENTFUL:
+                    return Uneventful()
                 if self._gathered and (
                     packets := self._reader.next_payloads(
                         self._gathered, self._config.max_packet, compressed=self._snappy
@@ -269,6 +283,7 @@ class Connection:
                 if frame is None:
                     self._check_greeting()
                     break
+                taken += PACKET_COST + len(frame)
                 self._on_frame(frame)
         except FrameError as error:
             self._close(Closed(None, by_peer=False, error=error))

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Protocol, cast
 
-from wakumail.connection import Authenticated, Closed
+from wakumail.connection import Authenticated, Closed, Uneventful
 from wakumail.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.peer import Event, Peer, Ready, SettingsChanged
@@ -33,6 +33,10 @@ Those of all peers together have a bound of their own (see node.py)."""
 
 SEAL_AT_ONCE = 64 << 10
 """Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
+
+ANSWERS_UNREAD = 2 << 20
+"""Bytes unread by a peer above which nothing more is read from it until it has read most of that:
+confirmations must be what it leaves, for history and the relay stop before."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
@@ -116,6 +120,8 @@ class Link(asyncio.BufferedProtocol):
         self._gone = asyncio.Event()
         self._paused = False
         self._resting = False
+        self._clogged = False
+        """Whether it leaves so much unread that what it sends waits."""
         self._computing = False
         """Whether the handshake is being computed."""
         self._flushing = False
@@ -140,8 +146,11 @@ class Link(asyncio.BufferedProtocol):
     def flush(self) -> None:
         """Write what the peer's connection has to send, or have it sealed first if it is long."""
         self._flushing = False
-        if self._sealing or self._transport.is_closing():
-            return  # what waits goes behind what is being sealed
+        if self._transport.is_closing():
+            return
+        if self._sealing:  # what waits goes behind that
+            self._check_unread()
+            return
         connection = self.peer.connection
         if connection.unsealed > SEAL_AT_ONCE:
             assert connection.writer is not None
@@ -194,13 +203,13 @@ class Link(asyncio.BufferedProtocol):
 
     def disconnect(self, reason: DisconnectReason) -> None:
         """Say goodbye and close; what came and was not looked at yet is dropped."""
-        self._paused = self._resting = False
+        self._take_all()
         self.peer.connection.disconnect(reason)
         self._pump()
 
     def fail(self, error: ProtocolError) -> None:
         """Say why and close, as `disconnect`, for what the peer has done."""
-        self._paused = self._resting = False
+        self._take_all()
         self.peer.connection.fail(error)
         self._pump()
 
@@ -221,8 +230,8 @@ class Link(asyncio.BufferedProtocol):
 
     def drop(self, error: ProtocolError) -> None:
         """Close at once: the peer does not read what we would say."""
-        self.fail(error)
         self._transport.abort()
+        self.fail(error)
 
     async def opened(self) -> None:
         """Wait until an outgoing link is ready; PeerGone with the reason when it fails."""
@@ -269,7 +278,6 @@ class Link(asyncio.BufferedProtocol):
         """Bytes came."""
         self.peer.connection.buffer_updated(nbytes, self._loop.time())
         self._pump()
-        self._owner.count_receiving(self, self.peer.connection.capacity)
 
     def eof_received(self) -> bool:
         """The peer sends no more."""
@@ -284,7 +292,7 @@ class Link(asyncio.BufferedProtocol):
             while self.closed is None:
                 if self._paused:
                     self.peer.connection.abandon()
-                self._paused = self._resting = False
+                self._take_all()
                 self._pump()
         finally:  # whatever went wrong: who waits for the end would wait for ever
             if self._timer is not None:
@@ -306,13 +314,18 @@ class Link(asyncio.BufferedProtocol):
         self._full = False
         self._stalled_until = None
         self._make_room()
+        if self._clogged:
+            self._clogged = False
+            self.peer.connection.touch(self._loop.time())
+            self._set_reading()
+            self._pump()
 
     # -- the middle ---------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Take events until there are none, the handler pauses this link, or its turn is over."""
         now, unix_time = self._loop.time(), int(time.time())
-        while not self._paused and not self._resting and self.closed is None:
+        while not self._is_held() and self.closed is None:
             event = self.peer.next_event(now, unix_time)
             if event is None:
                 break
@@ -321,17 +334,36 @@ class Link(asyncio.BufferedProtocol):
                 self._rest()
         self.flush()
         self._arm_timer()
+        self._owner.count_receiving(self, self.peer.connection.capacity)
+
+    def _is_held(self) -> bool:
+        """Whether what came has to wait: for the store, for others, for the peer itself."""
+        return self._paused or self._resting or self._clogged
+
+    def _take_all(self) -> None:
+        """Let nothing wait any more."""
+        self._paused = self._resting = self._clogged = False
 
     def _write(self, data: list[bytes]) -> None:
         size = sum(map(len, data))
         self._written += size
         self._transport.writelines(data)
-        if self.unread > MAX_UNREAD:
-            self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
+        self._check_unread()
         self._owner.count_written(size)
 
-    def _on_sealed(self, frames: bytes) -> None:
+    def _check_unread(self) -> None:
+        """Stop taking what has to be answered from who does not read the answers."""
+        if self.unread > MAX_UNREAD:
+            self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
+        elif self._full and self.unread > ANSWERS_UNREAD and not self._clogged:
+            self._clogged = True
+            self._set_reading()
+
+    def _on_sealed(self, frames: bytes | None) -> None:
         self._sealing = False
+        if frames is None:
+            self._transport.abort()
+            return
         if not self._transport.is_closing():
             self._write([frames])
         self.flush()
@@ -358,7 +390,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _set_reading(self) -> None:
         """Read from the socket, or stop to."""
-        wanted = not (self._paused or self._resting or self._computing)
+        wanted = not (self._is_held() or self._computing)
         if self._transport.is_closing() or wanted == self._transport.is_reading():
             return
         if wanted:
@@ -372,6 +404,8 @@ class Link(asyncio.BufferedProtocol):
                 self._computing = True
                 self._set_reading()
                 self._owner.compute(self, event)
+            case Uneventful():
+                pass
             case Authenticated(identity):
                 self.node_id = identity
                 self._owner.admit_peer(self)
@@ -428,7 +462,7 @@ class Link(asyncio.BufferedProtocol):
                 self.drop(StalledPeer(f"less than {MIN_PROGRESS} bytes read in {WRITE_TIMEOUT} s"))
                 return
             self._read_before, self._stalled_until = read, now + WRITE_TIMEOUT
-        if self._paused or self._resting:
+        if self._is_held():
             # It is we who do not read: the peer is not silent, and must not take us for it.
             self.peer.connection.touch(now)
         self.peer.handle_timer(now)

@@ -39,6 +39,10 @@ MAX_SENDING = 256 << 20
 """Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
 written; then those with the most are dropped until the next quarter has room."""
 
+HOSTS_INTERVAL = 1.0
+"""Seconds for which the guests of each host are not counted again, unless one was sent away: that
+takes milliseconds, and a caller whom there is no room for takes no more than a packet."""
+
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
@@ -144,6 +148,10 @@ class Node:
         self._written = 0
         """Bytes, since it was last looked at what is unread."""
         self._acceptors: list[Acceptor] = []
+        self._hosts: Counter[str] = Counter()
+        """Guests of each host, as last counted, and which of ours had the most."""
+        self._crowded = ""
+        self._count_hosts_at = 0.0
         self._settling: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
 
@@ -356,12 +364,17 @@ class Node:
 
         A host whose guests are all at other processes of the server is theirs to deal with.
         """
-        guests = [link for link in self.links.values() if self._is_guest(link)]
-        counts = self._roster.hosts()
-        crowded = max((link.host for link in guests), key=counts.__getitem__, default=host)
-        if counts[crowded] <= counts[host] + 1:
+        now = asyncio.get_running_loop().time()
+        if now >= self._count_hosts_at:
+            self._hosts = self._roster.hosts()
+            ours = {link.host for link in self.links.values() if self._is_guest(link)}
+            self._crowded = max(ours, key=self._hosts.__getitem__, default="")
+            self._count_hosts_at = now + HOSTS_INTERVAL
+        if self._hosts[self._crowded] <= self._hosts[host] + 1:
             return None
-        return next(link for link in reversed(guests) if link.host == crowded)
+        self._count_hosts_at = now
+        guests = filter(self._is_guest, reversed(self.links.values()))
+        return next((link for link in guests if link.host == self._crowded), None)
 
     def _leave(self, link: Link) -> None:
         """Take a peer off the table, if it is there."""

@@ -12,12 +12,15 @@ from typing import NamedTuple
 from wakumail import waku
 from wakumail.completion import Completion
 from wakumail.connection import (
+    PACKET_COST,
+    UNEVENTFUL,
     Authenticated,
     Closed,
     Connection,
     Established,
     Packet,
     Packets,
+    Uneventful,
 )
 from wakumail.devp2p import SHH6, Capability, Hello, Shared
 from wakumail.envelope import Batch, judge_packets
@@ -145,6 +148,7 @@ Event = (
     | HistoryDelivered
     | HistoryCompleted
     | Confirmed
+    | Uneventful
     | Closed
 )
 
@@ -199,7 +203,11 @@ class Peer:
         asking stops the work. `now` is the connection's clock, `unix_time` (seconds) judges
         envelopes.
         """
+        taken = 0
         while (event := self.connection.next_event()) is not None:
+            match event:
+                case Packet(_, _, payload) | Packets(payload, _):
+                    taken += PACKET_COST + len(payload)
             try:
                 answer = self._on_event(event, now, unix_time)
             except ProtocolError as error:
@@ -207,6 +215,8 @@ class Peer:
                 continue
             if answer is not None:
                 return answer
+            if taken >= UNEVENTFUL:
+                return Uneventful()
         return None
 
     def next_timer(self) -> float | None:
@@ -282,7 +292,7 @@ class Peer:
                 self._count("packets_unasked")
             case Established(hello, capabilities):
                 self._on_established(hello, capabilities, now)
-            case HandshakeDue() | Authenticated():
+            case HandshakeDue() | Authenticated() | Uneventful():
                 return event
             case Closed():
                 self._status_deadline = None

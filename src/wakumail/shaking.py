@@ -61,9 +61,7 @@ class Shaking:
         self._computing = False
 
     def get_buffer(self) -> memoryview:
-        """Room for received bytes, never empty; BufferError when there is none."""
-        if self._filled == MAX_HANDSHAKE_PACKET:
-            raise BufferError("more came before the handshake was computed")
+        """Room for received bytes; none is left only when `due` has an error to tell."""
         return memoryview(self._buffer)[self._filled :]
 
     def received(self, count: int) -> None:
@@ -73,9 +71,11 @@ class Shaking:
     def due(self) -> HandshakeDue | None:
         """What has to be computed now; None until that is done, or the peer's packet is whole.
 
-        HandshakeError when it is no such packet.
+        HandshakeError when it is no such packet, or when more has come meanwhile than fits.
         """
         if self._computing:
+            if self._filled == MAX_HANDSHAKE_PACKET:
+                raise HandshakeError("more came before the handshake was computed")
             return None
         if self._initiator is None and self._remote is not None:
             return self._compute(partial(Initiator, self._node_key, self._remote, self._random))

@@ -42,6 +42,8 @@ class Turns:
     def _go_round(self) -> None:
         self._begun = False
         while self._resting:
-            self._resting.popleft().go_on()
-            if self.is_over():
+            link = self._resting.popleft()
+            over = self.is_over()  # asked before, so that a link that fails holds up nobody
+            link.go_on()
+            if over:
                 break
