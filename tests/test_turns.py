@@ -59,7 +59,7 @@ async def test_who_sends_much_goes_on_in_turn(
         taken = Taken(server, monkeypatch)
         for link, puppet in zip(links, puppets, strict=True):
             deliver(link, wire_of(puppet))
-        assert taken.links == links
+        assert not taken.links
         most = 0
         while len(taken.links) < SENDERS * PACKETS:
             before = len(taken.links)
@@ -99,10 +99,10 @@ async def test_who_has_left_is_passed_over(
         for puppet in puppets:
             send_much(puppet)
             deliver(link_of(server, puppet), wire_of(puppet))
-        first = taken.links[0]
+        first = link_of(server, puppets[0])
         first.disconnect(DisconnectReason.QUITTING)
-        await eventually(lambda: len(taken.links) == 1 + (SENDERS - 1) * PACKETS)
-        assert taken.links.count(first) == 1
+        await eventually(lambda: len(taken.links) == (SENDERS - 1) * PACKETS)
+        assert first not in taken.links
     assert not caplog.records
 
 

@@ -34,6 +34,10 @@ Those of all peers together have a bound of their own (see node.py)."""
 SEAL_AT_ONCE = 64 << 10
 """Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
 
+LITTLE = 8 << 10
+"""Bytes from a peer that are looked at as they come, as a request: whoever has sent more waits for
+its turn when the busy ones have had what is theirs of a round."""
+
 ANSWERS_UNREAD = 2 << 20
 """Bytes unread by a peer above which nothing more is read from it until it has read most of that:
 confirmations must be what it leaves, for history and the relay stop before."""
@@ -276,7 +280,10 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came."""
-        self.peer.connection.buffer_updated(nbytes, self._loop.time())
+        connection = self.peer.connection
+        connection.buffer_updated(nbytes, self._loop.time())
+        if not self._resting and connection.buffered > LITTLE and self._owner.is_turn_over():
+            self._rest()
         self._pump()
 
     def eof_received(self) -> bool:

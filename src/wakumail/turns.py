@@ -11,9 +11,8 @@ from collections import deque
 from wakumail.link import Link
 
 TURN = 0.001
-"""Seconds that busy links together take of one round of the loop (beside one event of each that is
-read from), and that a round of the relay takes before it lets others on. A request needs some four
-rounds of the loop to be answered."""
+"""Seconds that busy links together take of one round of the loop, and that a round of the relay
+takes before it lets others on. A request needs some four rounds of the loop to be answered."""
 
 
 class Turns:
