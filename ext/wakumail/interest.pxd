@@ -23,4 +23,5 @@ cdef class Interest:
     cdef int mark_shift             # of the hash
     cdef bint wants_topic(self, uint32_t topic) noexcept nogil
     cdef bint wants_everything(self)
+    cdef bint wants_nothing(self)
     cdef bytes as_bloom(self)

@@ -81,6 +81,12 @@ cdef class Interest:
     cdef bint wants_everything(self):
         return self.packed is None and self.bloom is None
 
+    cdef bint wants_nothing(self):
+        """Whether there are no topics, or no bits that one could have."""
+        if self.bloom is not None:
+            return not any(self.bloom)
+        return self.packed is not None and not self.topic_count
+
     cdef bytes as_bloom(self):
         return bloom_of(self.topics) if self.bloom is None else self.bloom
 

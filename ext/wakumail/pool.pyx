@@ -169,8 +169,7 @@ cdef class Pool(KnownHashes):
         What is live and it has not is offered again from the oldest on, if that is a change.
         """
         cdef listener *peer = peer_of(self, slot)
-        cdef bint wants_any = interest.topics_at == NULL or interest.topic_count
-        wanted = interest if wants_any else None    # then nothing is looked at for the peer
+        wanted = None if interest.wants_nothing() else interest     # then nothing is looked at
         if self.interests[slot] == wanted and peer.min_pow == min_pow:
             return
         self.interests[slot] = wanted
