@@ -1,6 +1,8 @@
 """Turns: those who send much go on one after the other, and hold up nobody who sends little."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,15 @@ def send_much(puppet: Puppet) -> None:
         puppet.connection.send(puppet.waku, Code.BATCH_ACK, b"")
 
 
+@asynccontextmanager
+async def one_peer(datadir: Path) -> AsyncIterator[tuple[Server, Link, Puppet]]:
+    """A mailserver, its link to a puppet, and that."""
+    async with mailserver(datadir) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await eventually(lambda: len(server.node.peers) == 1)
+        yield server, link_of(server, puppet), puppet
+
+
 def wire_of(puppet: Puppet) -> bytes:
     """All that a puppet has to send."""
     return b"".join(puppet.connection.data_to_send())
@@ -74,10 +85,7 @@ async def test_who_sends_little_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A packet that is all there is: whoever's turn it is, it is taken, and reading goes on."""
-    async with mailserver(tmp_path) as (server, enode):
-        puppet = await Puppet.ready(enode)
-        await eventually(lambda: len(server.node.peers) == 1)
-        link = link_of(server, puppet)
+    async with one_peer(tmp_path) as (server, link, puppet):
         monkeypatch.setattr("wakumail.turns.TURN", 0.0)
         assert server.node.is_turn_over()
         taken = Taken(server, monkeypatch)
@@ -110,10 +118,7 @@ async def test_who_has_left_is_passed_over(
 async def test_packets_without_an_event_take_from_the_turn_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with mailserver(tmp_path) as (server, enode):
-        puppet = await Puppet.ready(enode)
-        await eventually(lambda: len(server.node.peers) == 1)
-        link = link_of(server, puppet)
+    async with one_peer(tmp_path) as (_, link, puppet):
         monkeypatch.setattr("wakumail.turns.TURN", 0.0)
         for _ in range(3 * UNEVENTFUL // PACKET_COST):
             puppet.connection.probe(0.0)
@@ -127,10 +132,8 @@ async def test_packets_without_an_event_take_from_the_turn_too(
 async def test_who_does_not_read_its_answers_is_not_read_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with mailserver(tmp_path) as (server, enode):
-        puppet = await Puppet.ready(enode)
-        await eventually(lambda: len(server.node.peers) == 1)
-        link, taken = link_of(server, puppet), Taken(server, monkeypatch)
+    async with one_peer(tmp_path) as (server, link, puppet):
+        taken = Taken(server, monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(Link, "unread", ANSWERS_UNREAD + 1)
             link.pause_writing()

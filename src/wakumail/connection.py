@@ -21,6 +21,7 @@ from typing import NamedTuple
 from wakumail import rlp
 from wakumail.devp2p import (
     CAPABILITY_LENGTHS,
+    MAX_MESSAGE_ID_SIZE,
     MAX_P2P_PACKET,
     P2P_MESSAGE_IDS,
     P2P_VERSION,
@@ -32,6 +33,7 @@ from wakumail.devp2p import (
     decode_disconnect,
     encode_disconnect,
     negotiate,
+    read_message_id,
 )
 from wakumail.errors import (
     DisconnectReason,
@@ -39,11 +41,9 @@ from wakumail.errors import (
     HandshakeError,
     HandshakeTimeout,
     HelloError,
-    PacketError,
     PacketTooLarge,
     PingTimeout,
     ProtocolError,
-    RlpError,
     WakumailError,
 )
 from wakumail.frame import MAX_FRAME, FrameReader
@@ -52,9 +52,6 @@ from wakumail.keys import PrivateKey, PublicKey, Random, node_id
 from wakumail.seal import FrameWriter
 from wakumail.shaking import Computed, HandshakeDue, Shaking
 from wakumail.snappy import inflate, store_prefix
-
-MAX_MESSAGE_ID_SIZE = 5
-"""Bytes of an RLP integer of 32 bits."""
 
 PROBE_TIMEOUT = 5.0
 """Seconds that a peer has to show that it is there when its owner doubts it."""
@@ -494,14 +491,3 @@ class Connection:
     def _close(self, closed: Closed) -> None:
         self._state = State.CLOSED
         self._events = deque((closed,))  # what was not pulled is not wanted any more
-
-
-def read_message_id(frame: memoryview) -> tuple[int, int]:
-    """The message id that a frame begins with, and the bytes it takes; PacketError."""
-    if 0 < frame[0] < 0x80:  # its own RLP, and what everybody sends
-        return frame[0], 1
-    try:
-        item, size = rlp.decode_prefix(frame[:MAX_MESSAGE_ID_SIZE])
-        return rlp.as_int(item), size
-    except RlpError as error:
-        raise PacketError(f"a packet without a message id: {error}") from error

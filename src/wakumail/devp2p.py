@@ -11,6 +11,7 @@ from wakumail.errors import (
     HelloError,
     IncompatibleVersion,
     NullIdentity,
+    PacketError,
     RlpError,
     UnexpectedIdentity,
     UselessPeer,
@@ -28,6 +29,9 @@ SNAPPY_VERSION = 5
 
 MAX_P2P_PACKET = 2048
 """Bytes of a hello or disconnect, without its message id; Go takes no more either."""
+
+MAX_MESSAGE_ID_SIZE = 5
+"""Bytes of an RLP integer of 32 bits."""
 
 HELLO_ITEMS = 5
 """Items of a hello that mean something; any that follow are ignored."""
@@ -180,3 +184,14 @@ def decode_disconnect(data: bytes) -> DisconnectReason | int:
         return DisconnectReason(number)
     except ValueError:
         return number
+
+
+def read_message_id(frame: memoryview) -> tuple[int, int]:
+    """The message id that a frame begins with, and the bytes it takes; PacketError."""
+    if 0 < frame[0] < 0x80:  # its own RLP, and what everybody sends
+        return frame[0], 1
+    try:
+        item, size = rlp.decode_prefix(frame[:MAX_MESSAGE_ID_SIZE])
+        return rlp.as_int(item), size
+    except RlpError as error:
+        raise PacketError(f"a packet without a message id: {error}") from error
