@@ -6,6 +6,8 @@ What is left to do is to write them, and to read the confirmations.
 
 import os
 import time
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
@@ -64,8 +66,15 @@ class Sender:
 
     def _prepare(self, count: int) -> None:
         share, rest = divmod(count, len(self._lanes))
-        for number, lane in enumerate(self._lanes):
+        makings = deque(
             lane.prepare(self._load, share + (number < rest))
+            for number, lane in enumerate(self._lanes)
+        )
+        while makings:  # by turns: what goes out at one time was made at one time
+            making = makings.popleft()
+            for _ in making:
+                makings.append(making)
+                break
 
     def run(self, running: Running) -> None:
         """Write and read until all is confirmed, or read."""
@@ -118,8 +127,8 @@ class Lane:
         self._response = channel.message_id(Code.MESSAGE_RESPONSE)
         self._goodbye = rlp.encode(P2PCode.DISCONNECT)
 
-    def prepare(self, load: Sending, count: int) -> None:
-        """Make the frames of a run."""
+    def prepare(self, load: Sending, count: int) -> Iterator[None]:
+        """Make the frames of a run, a packet at each step."""
         self.envelopes, self.size, self.done = count, 0, not count
         self._sent.clear()
         self._answers.clear()
@@ -134,6 +143,7 @@ class Lane:
             writes[-1] += self.channel.encode(Code.MESSAGES, packet)
             if len(writes[-1]) >= WRITE_SIZE:
                 writes.append(bytearray())
+            yield
         if load.confirmed:
             self._final = self.channel.message_id(Code.BATCH_ACK)
         else:
