@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,47 @@ async def test_an_interval_gathers_what_comes_meanwhile(
             if time.monotonic() - started > 0.2:
                 break
         assert 1 <= counters["commits"] <= (time.monotonic() - started) / 0.05 + 2
+
+
+@asynchronous
+async def test_as_much_as_a_commit_takes_waits_for_no_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "INTERVAL", 3600.0)
+    monkeypatch.setattr(store_module, "MAX_COMMIT_BYTES", 20_000)
+    async with store_in(tmp_path, durability=Durability.INTERVAL) as (store, counters):
+        await put(store, make(1, TOPICS))
+        done: list[int] = []
+        for number in range(100):
+            store.put(batch_of(make(3, TOPICS, seed=number)), partial(done.append, number))
+        await eventually(lambda: store.queued_bytes < 20_000)
+        assert counters["commits"] > 1
+
+
+@asynchronous
+async def test_the_writer_rests_after_a_busy_commit_as_long_as_that_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BUSY_COMMIT_BYTES", 1)
+    monkeypatch.setattr(store_module, "MAX_REST", 3600.0)
+    commits: list[tuple[float, float]] = []
+    async with store_in(tmp_path) as (store, _):
+        archive = store.archive
+
+        class Timed:
+            stat, days, close = archive.stat, archive.days, archive.close
+
+            def append(self, batches: list[Batch]) -> Appended:
+                begun = time.monotonic()
+                appended = archive.append(batches)
+                commits.append((begun, time.monotonic()))
+                return appended
+
+        store.archive = Timed()  # type: ignore[assignment]
+        for number in range(5):
+            await put(store, make(1, TOPICS, seed=number))
+    for (begun, ended), (next_begun, _) in pairwise(commits):
+        assert next_begun - ended >= ended - begun
 
 
 @asynchronous

@@ -35,6 +35,13 @@ MAX_QUEUED_BYTES = 24 << 20
 MAX_COMMIT_BYTES = 8 << 20
 """Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
 
+BUSY_COMMIT_BYTES = 1 << 20
+"""Bytes of memory in a commit after which the writer rests for as long as it took: with more in the
+next one, pages of the indexes are written less often. Peers may wait for each of smaller ones."""
+
+MAX_REST = 0.05
+"""Seconds that the writer rests at most; a full commit ends it."""
+
 REPORTS = 256
 """Packets that are reported done before the loop turns to others."""
 
@@ -119,7 +126,7 @@ class Store:
         self._readers = Threads(READERS, "archive-reader")
         self._changed = threading.Condition()
         self._queue: deque[Entry] = deque()
-        self._last_commit = 0.0
+        self._next_commit = 0.0
         self._queued_bytes = 0
         self._was_full = False
         self._reporting = 0
@@ -156,7 +163,7 @@ class Store:
         self._queue.append((batch, done))
         self._queued_bytes += batch.memory
         self._was_full |= self.full
-        if len(self._queue) == 1 or self.full:  # else the writer was told before
+        if len(self._queue) == 1 or self._has_commit:  # else the writer was told before
             with self._changed:
                 self._changed.notify()
 
@@ -182,6 +189,11 @@ class Store:
         self._readers.close()
         self.archive.close()
 
+    @property
+    def _has_commit(self) -> bool:
+        """Whether as much waits as one commit takes."""
+        return self._queued_bytes >= MAX_COMMIT_BYTES
+
     # -- the writer thread --------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -203,8 +215,10 @@ class Store:
         with self._changed:
             idle = self._next_prune - time.monotonic()
             if self._changed.wait_for(lambda: self._queue or self._closing, max(0.0, idle)):
-                due = self._last_commit + self._interval
-                self._changed.wait_for(lambda: self.full or self._closing, due - time.monotonic())
+                self._changed.wait_for(
+                    lambda: self._has_commit or self._closing,
+                    self._next_commit - time.monotonic(),
+                )
 
     def _take(self) -> list[Entry]:
         """Take as many entries as one commit holds."""
@@ -247,13 +261,17 @@ class Store:
 
     def _commit(self, entries: list[Entry]) -> bool:
         """Append; whether the disk took it."""
-        self._last_commit = time.monotonic()
+        begun = time.monotonic()
         try:
             appended = self.archive.append([batch for batch, _ in entries])
         except ArchiveError as error:
             self._loop.call_soon_threadsafe(self._failed, str(error))
             return False
-        seconds = time.monotonic() - self._last_commit
+        ended = time.monotonic()
+        seconds = ended - begun
+        busy = sum(batch.memory for batch, _ in entries) >= BUSY_COMMIT_BYTES
+        rest = min(seconds, MAX_REST) if busy else 0.0
+        self._next_commit = max(begun + self._interval, ended + rest)
         self._loop.call_soon_threadsafe(self._committed, entries, appended, seconds)
         return True
 
