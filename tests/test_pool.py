@@ -260,6 +260,28 @@ def test_slots_are_used_again_and_begin_anew(peers: int) -> None:
     assert len(used) < peers + 64
 
 
+def test_what_goes_makes_place_for_what_comes() -> None:
+    """Many times as much as there are places: nothing of what was there before shows through."""
+    kept, step, peers = 300, 70, 70
+    pool = Pool(max_bytes=64 * MANY, max_envelopes=kept)
+    slots = [wanting(pool) for _ in range(peers)]
+    envelopes = numbered(10 * kept)
+    most = 0
+    for start in range(0, len(envelopes), step):
+        some = envelopes[start : start + step]
+        sender = slots[start // step % peers]
+        pool.add(batch_of(*some), sender, NOW)
+        most = max(most, pool.memory)
+        late = wanting(pool)
+        everything = packet_of(envelopes[max(0, start + len(some) - kept) : start + len(some)])
+        assert list(taken(pool, late)) == [everything]
+        pool.leave(late)
+        for slot in slots:
+            assert list(taken(pool, slot)) == ([] if slot == sender else [packet_of(some)])
+    assert (pool.envelopes, pool.evicted) == (kept, 9 * kept)
+    assert most == pool.memory
+
+
 def test_memory_follows_what_is_held() -> None:
     pool = Pool(max_bytes=MANY)
     empty = pool.memory

@@ -20,7 +20,7 @@ cdef struct live:               # an envelope of the pool; its RLP stands behind
     live **link                 # what points to it there
     live *next_due              # in its second of the wheel
     live **due_link             # what points to it there
-    uint32_t place              # in the order of arrival
+    uint32_t index              # in the ring of arrivals
     uint32_t size               # bytes of the RLP
     uint8_t hash[32]
 

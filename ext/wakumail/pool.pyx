@@ -63,14 +63,15 @@ cdef class Pool(KnownHashes):
     cdef readonly uint64_t expired
     cdef uint64_t seed              # odd; nobody outside can tell which hashes meet in a bucket
 
-    # The order of arrival. All of it is made anew, without its gaps, when its last place is taken.
+    # The order of arrival, a ring; an envelope has its index in it. All of it is made anew, without
+    # its gaps, when its last place is taken.
     cdef arrival *arrivals
     cdef uint64_t *known            # `words` for each place, a bit for each slot
     cdef live **buckets             # by hash, as many as places
     cdef size_t room                # places; a power of two
     cdef int room_bits              # the logarithm of that
     cdef size_t words
-    cdef size_t head                # no envelope stands before it
+    cdef size_t head                # no envelope stands before it; places are counted on for ever
     cdef size_t tail                # the first place that was never taken
     cdef uint64_t next_sequence
 
@@ -102,7 +103,7 @@ cdef class Pool(KnownHashes):
     def __dealloc__(self):
         cdef size_t i
         for i in range(self.head, self.tail):
-            free(self.arrivals[i].envelope)
+            free(arrival_at(self, i).envelope)
         for i in range(self.slot_count):
             forget_uses(&self.slots[i])
         free(self.arrivals)
@@ -123,7 +124,7 @@ cdef class Pool(KnownHashes):
         """Whether an envelope is here, and the peer has sent or was sent it; as `contains`."""
         cdef live *envelope = find(self, hash_bytes(hash))
         peer_of(self, slot)
-        return envelope != NULL and is_known(self, envelope.place, slot)
+        return envelope != NULL and is_known(self, envelope.index, slot)
 
     @property
     def memory(self):
@@ -218,7 +219,7 @@ cdef class Pool(KnownHashes):
                 envelope = enter(self, record, batch.data + record.offset)
                 added += 1
             if envelope != NULL and was_sent:
-                set_known(self, envelope.place, sender)
+                set_known(self, envelope.index, sender)
             evict(self, self.words)
         return added
 
@@ -265,12 +266,20 @@ cdef listener *peer_of(Pool pool, size_t slot) except NULL:
     return &pool.slots[slot]
 
 
-cdef inline bint is_known(Pool pool, size_t place, size_t slot) noexcept nogil:
-    return pool.known[place * pool.words + slot // 64] >> slot % 64 & 1
+cdef inline size_t index_of(Pool pool, size_t place) noexcept nogil:
+    return place & (pool.room - 1)
 
 
-cdef inline void set_known(Pool pool, size_t place, size_t slot) noexcept nogil:
-    pool.known[place * pool.words + slot // 64] |= <uint64_t> 1 << slot % 64
+cdef inline arrival *arrival_at(Pool pool, size_t place) noexcept nogil:
+    return &pool.arrivals[index_of(pool, place)]
+
+
+cdef inline bint is_known(Pool pool, size_t index, size_t slot) noexcept nogil:
+    return pool.known[index * pool.words + slot // 64] >> slot % 64 & 1
+
+
+cdef inline void set_known(Pool pool, size_t index, size_t slot) noexcept nogil:
+    pool.known[index * pool.words + slot // 64] |= <uint64_t> 1 << slot % 64
 
 
 cdef inline live **bucket_of(Pool pool, const uint8_t *hash) noexcept nogil:
@@ -296,25 +305,28 @@ cdef void link(Pool pool, live *envelope) noexcept nogil:
 
 cdef int rearrange(Pool pool, size_t words) except -1:
     """Make the order of arrival and the buckets anew: no gaps, as many places again to fill."""
-    cdef size_t old, place, room = FIRST_ROOM, kept = 0
+    cdef size_t place, kept = 0, room = FIRST_ROOM
     cdef int bits = FIRST_BITS
+    cdef arrival *each
     cdef arrival *arrivals
     cdef uint64_t *known
     cdef live **buckets
-    while room < 2 * (pool.envelopes + 1):
+    while room < 2 * pool.envelopes:
         room, bits = 2 * room, bits + 1
     arrivals = <arrival *> malloc(room * sizeof(arrival))
-    known = <uint64_t *> calloc(room * words, sizeof(uint64_t))
+    known = <uint64_t *> malloc(room * words * sizeof(uint64_t))
     buckets = <live **> calloc(room, sizeof(void *))
     if arrivals == NULL or known == NULL or buckets == NULL:
         free(arrivals)
         free(known)
         free(buckets)
         raise MemoryError
-    for old in range(pool.head, pool.tail):
-        if pool.arrivals[old].envelope != NULL:
-            arrivals[kept] = pool.arrivals[old]
-            memcpy(known + kept * words, pool.known + old * pool.words,
+    for place in range(pool.head, pool.tail):
+        each = arrival_at(pool, place)
+        if each.envelope != NULL:
+            arrivals[kept] = each[0]
+            memset(known + kept * words, 0, words * sizeof(uint64_t))
+            memcpy(known + kept * words, pool.known + index_of(pool, place) * pool.words,
                    pool.words * sizeof(uint64_t))
             kept += 1
     free(pool.arrivals)
@@ -324,7 +336,7 @@ cdef int rearrange(Pool pool, size_t words) except -1:
     pool.room, pool.room_bits, pool.words = room, bits, words
     pool.head, pool.tail = 0, kept
     for place in range(kept):
-        arrivals[place].envelope.place = <uint32_t> place
+        arrivals[place].envelope.index = <uint32_t> place
         link(pool, arrivals[place].envelope)
     return 0
 
@@ -332,7 +344,7 @@ cdef int rearrange(Pool pool, size_t words) except -1:
 cdef live *enter(Pool pool, const envelope_record *record, const uint8_t *rlp) except NULL:
     cdef live *envelope
     cdef live **due
-    if pool.tail == pool.room:
+    if pool.tail - pool.head == pool.room:
         rearrange(pool, pool.words)
     envelope = <live *> malloc(sizeof(live) + record.size)
     if envelope == NULL:
@@ -340,9 +352,10 @@ cdef live *enter(Pool pool, const envelope_record *record, const uint8_t *rlp) e
     memcpy(rlp_of(envelope), rlp, record.size)
     memcpy(envelope.hash, record.hash, HASH_SIZE)
     envelope.size = record.size
-    envelope.place = <uint32_t> pool.tail
-    pool.arrivals[pool.tail] = arrival(pool.next_sequence, envelope, record.pow, record.topic,
-                                       record.expiry)
+    envelope.index = <uint32_t> index_of(pool, pool.tail)
+    pool.arrivals[envelope.index] = arrival(pool.next_sequence, envelope, record.pow, record.topic,
+                                            record.expiry)
+    memset(pool.known + envelope.index * pool.words, 0, pool.words * sizeof(uint64_t))
     pool.tail += 1
     pool.next_sequence += 1
     pool.envelopes += 1
@@ -363,8 +376,8 @@ cdef void remove(Pool pool, live *envelope) noexcept nogil:
     envelope.due_link[0] = envelope.next_due
     if envelope.next_due != NULL:
         envelope.next_due.due_link = envelope.due_link
-    pool.arrivals[envelope.place].envelope = NULL
-    while pool.head < pool.tail and pool.arrivals[pool.head].envelope == NULL:
+    pool.arrivals[envelope.index].envelope = NULL
+    while pool.head < pool.tail and arrival_at(pool, pool.head).envelope == NULL:
         pool.head += 1
     pool.envelopes -= 1
     pool.size -= envelope.size
@@ -382,8 +395,8 @@ cdef void evict(Pool pool, size_t words) noexcept nogil:
            or pool.size + pool.envelopes * overhead_of(words) > pool.max_bytes):
         soon = pool.head + AHEAD
         if soon < pool.tail:    # and was used longest ago
-            prefetch(pool.arrivals[soon].envelope)
-        remove(pool, pool.arrivals[pool.head].envelope)
+            prefetch(arrival_at(pool, soon).envelope)
+        remove(pool, arrival_at(pool, pool.head).envelope)
         pool.evicted += 1
 
 
@@ -392,7 +405,7 @@ cdef void forget_due(Pool pool, live *envelope, uint64_t now) noexcept nogil:
     cdef live *later
     while envelope != NULL:
         later = envelope.next_due
-        if pool.arrivals[envelope.place].expiry + expiry_grace < now:
+        if pool.arrivals[envelope.index].expiry + expiry_grace < now:
             remove(pool, envelope)
             pool.expired += 1
         envelope = later
@@ -425,7 +438,7 @@ cdef int clear_left(Pool pool) except -1:
     for slot in pool.left:
         gone[slot // 64] |= <uint64_t> 1 << slot % 64
     for place in range(pool.head, pool.tail):
-        bits = pool.known + place * pool.words
+        bits = pool.known + index_of(pool, place) * pool.words
         for word in range(pool.words):
             bits[word] &= ~gone[word]
     free(gone)
@@ -438,7 +451,7 @@ cdef size_t place_of(Pool pool, uint64_t sequence) noexcept nogil:
     cdef size_t low = pool.head, high = pool.tail, middle
     while low < high:
         middle = (low + high) // 2
-        if pool.arrivals[middle].sequence < sequence:
+        if arrival_at(pool, middle).sequence < sequence:
             low = middle + 1
         else:
             high = middle
@@ -453,9 +466,9 @@ cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) exce
     cdef size_t size
     cdef const arrival *each
     while place < pool.tail and plan.count < plan.max_envelopes:
-        each = &pool.arrivals[place]
+        each = arrival_at(pool, place)
         if (each.envelope != NULL and each.expiry >= plan.now and each.pow >= peer.min_pow
-                and not is_known(pool, place, slot) and interest.wants_topic(each.topic)):
+                and not is_known(pool, index_of(pool, place), slot) and interest.wants_topic(each.topic)):
             size = plan.size + each.envelope.size
             if plan.count and rlp_header_size(size) + size > plan.max_bytes:
                 break
@@ -468,7 +481,7 @@ cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) exce
             elif peer.held == UINT64_MAX:
                 peer.held = each.sequence
         place += 1
-    plan.reached = pool.arrivals[place].sequence if place < pool.tail else pool.next_sequence
+    plan.reached = arrival_at(pool, place).sequence if place < pool.tail else pool.next_sequence
     return 0
 
 
@@ -493,5 +506,5 @@ cdef bytes hand_over(Pool pool, size_t slot, const packet_plan *plan):
     for i in range(plan.count):
         memcpy(out, rlp_of(pool.picked[i]), pool.picked[i].size)
         out += pool.picked[i].size
-        set_known(pool, pool.picked[i].place, slot)
+        set_known(pool, pool.picked[i].index, slot)
     return packet
