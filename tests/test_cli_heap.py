@@ -1,4 +1,4 @@
-"""Memory that is freed and needed again is not mapped anew each time."""
+"""Memory that is freed and needed again stays; what stays is seldom looked through for garbage."""
 
 import ctypes
 import subprocess
@@ -27,6 +27,31 @@ def work():
 for run in (work, threading.Thread(target=work).start):
     run()
 """
+
+
+COLLECTIONS = """
+import gc
+from wakumail.cli.heap import FULL_COLLECTION, collect_rarely
+
+before = len(gc.get_objects())
+collect_rarely()
+assert gc.get_freeze_count() > before / 2
+full = []
+gc.callbacks.append(lambda phase, info: full.append(info["generation"] == 2))
+kept = []
+for _ in range(FULL_COLLECTION // 2):
+    kept += [[] for _ in range(7000)]
+assert full and not any(full)
+cycle = []
+cycle.append(cycle)
+del cycle
+assert gc.collect() >= 1
+"""
+
+
+def test_full_collections_are_rare() -> None:
+    """That they do happen is for the interpreter to see to: cycles are still found."""
+    subprocess.run([sys.executable, "-c", COLLECTIONS], check=True)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")

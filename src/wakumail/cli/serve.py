@@ -12,7 +12,7 @@ import uvloop
 from wakumail.cli import build, logs, worker
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.file_limit import raise_file_limit
-from wakumail.cli.heap import keep_freed
+from wakumail.cli.heap import collect_rarely, keep_freed
 from wakumail.cli.options import Subparsers
 from wakumail.config import Settings
 from wakumail.counters import Counters
@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments).settings
     logs.start(settings.verbosity, as_json=settings.log_json)
     keep_freed()
+    collect_rarely()
     raise_file_limit()
     datadir = Datadir(settings.datadir)
     if arguments.as_worker is not None:
