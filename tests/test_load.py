@@ -33,7 +33,7 @@ CASES: list[tuple[Case, set[str]]] = [
     (Requests(ONE_TOPIC, TRAFFIC, SECONDS), {"p50", "p99", "request_cpu", "throughput"}),
     (Requests(FOLLOWING, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
     (Growth(TRAFFIC, SECONDS), {"growth"}),
-    (StartUp(TRAFFIC), {"start"}),
+    (StartUp(TRAFFIC), {"start", "disk"}),
     (Relay(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
     (Idle(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
     (Beside(Posting(Sending(LIVE, 200)), TRAFFIC, SECONDS), {"ingested", "slowdown", "p99_alone"}),

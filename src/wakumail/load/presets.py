@@ -177,7 +177,7 @@ def targets(archive: int = MILLION, seconds: float = 1.5) -> list[Entry]:
         asked(EVERYTHING, throughput=(95, 250), envelope_cpu=(4.1, 1.7)),
         asked(EVERYTHING_BY_8, throughput=(196, 450), envelope_cpu=(3.2, 1.7)),
         asked(FOLLOWING, p50=(330, 80)),
-        entry(StartUp(traffic), {"start": (0.6, 0.3)}),
+        entry(StartUp(traffic), {"start": (0.6, 0.3), "disk": (591, 700)}),
         entry(Growth(traffic, seconds), {"growth": (10, 1.3)}),
     ]
 
