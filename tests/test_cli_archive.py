@@ -123,6 +123,14 @@ def test_an_export_does_not_write_over_a_file(filled: Path, tmp_path: Path) -> N
     assert file.read_bytes() == run(*command[:-1])
 
 
+def test_an_export_goes_to_an_empty_file_or_a_device(filled: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "dump"
+    empty.touch()
+    for target in (empty, "/dev/null"):
+        run("archive", "export", "--datadir", filled, target)
+    assert empty.read_bytes() == run("archive", "export", "--datadir", filled)
+
+
 def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:
     for action in ("stat", "export", "verify", "compact"):
         run("archive", action, "--datadir", tmp_path / "typo", check=1)

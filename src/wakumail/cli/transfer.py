@@ -60,7 +60,7 @@ def add_export(actions: Subparsers) -> None:
     parser = actions.add_parser("export", help=explanation, description=order)
     add_datadir(parser)
     parser.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="a new file; - is stdout"
+        "file", nargs="?", default="-", metavar="FILE", help="a new or empty file; - is stdout"
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     when = "Unix seconds, or an age like 24h"
@@ -152,11 +152,11 @@ def export(arguments: argparse.Namespace) -> int:
     """Write everything, or what is chosen."""
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
-    if not arguments.force and arguments.file != "-" and os.path.lexists(arguments.file):
+    if not arguments.force and has_content(arguments.file):
         raise FileExistsError(f"{arguments.file} is there already; --force writes over it")
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        open_binary(arguments.file, "wb" if arguments.force else "xb") as file,
+        open_binary(arguments.file, "wb") as file,
         progress("B", None if chosen else archive.stat().bytes) as bar,
         telling_where(lambda: position),
     ):
@@ -166,6 +166,11 @@ def export(arguments: argparse.Namespace) -> int:
             bar.update(len(envelopes))
             position = place
     return 0
+
+
+def has_content(path: str) -> bool:
+    """Whether a file has something to lose: an empty one, or a device, has not."""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
