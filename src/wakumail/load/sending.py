@@ -6,9 +6,9 @@ What is left to do is to write them, and to read the confirmations.
 
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
 import cramjam
@@ -66,15 +66,12 @@ class Sender:
 
     def _prepare(self, count: int) -> None:
         share, rest = divmod(count, len(self._lanes))
-        makings = deque(
+        makings = [
             lane.prepare(self._load, share + (number < rest))
             for number, lane in enumerate(self._lanes)
-        )
-        while makings:  # by turns: what goes out at one time was made at one time
-            making = makings.popleft()
-            for _ in making:
-                makings.append(making)
-                break
+        ]
+        for _ in zip_longest(*makings):  # by turns: what is sent at one time was made at one time
+            pass
 
     def run(self, running: Running) -> None:
         """Write and read until all is confirmed, or read."""
