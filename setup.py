@@ -59,6 +59,7 @@ setup(
         kernel("judgements"),
         kernel("pool"),
         kernel("frame"),
+        kernel("jobs"),
         kernel("seal"),
         kernel("archive", str(LIBLMDB / "mdb.c"), str(LIBLMDB / "midl.c")),
     ],

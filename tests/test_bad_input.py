@@ -374,7 +374,7 @@ class SlowDisk:
 
     def __init__(self, archive: Archive) -> None:
         self.writes = threading.Event()
-        self.page, self.close = archive.page, archive.close
+        self.reading, self.close = archive.reading, archive.close
         self._archive = archive
 
     def append(self, batches: list[Batch]) -> Appended:

@@ -13,7 +13,7 @@ KERNELS = Path(__file__).parent.parent / "ext" / "wakumail"
 
 FLOORS = [
     ["errors", "text", "version"],
-    ["rlp", "snappy", "bloom", "keccak", "archive_results", "histograms", "report"],
+    ["rlp", "snappy", "bloom", "keccak", "jobs", "archive_results", "histograms", "report"],
     ["interest", "pow"],
     ["envelope", "frame", "seal", "keys"],
     ["judgements"],

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.codec import OracleSender
-from wakumail.seal import FrameWriter, _seal_with, seal_together
+from wakumail.seal import FrameWriter, Sealing, _seal_with
 
 AES_KEY = bytes(range(32))
 RATE = 136  # bytes per permutation of Keccak
@@ -111,7 +111,7 @@ def test_all_that_waits_of_one_connection() -> None:
     assert writer.waiting == 0
     assert writer.seal() == b""
     writer.add(b"more")
-    assert seal_together([writer]) == [sender.encode(b"more")]
+    assert _seal_with("portable", [writer]) == [sender.encode(b"more")]
 
 
 def test_a_writer_is_sealed_by_one_at_a_time() -> None:
@@ -119,12 +119,12 @@ def test_a_writer_is_sealed_by_one_at_a_time() -> None:
     writer.add(b"once")
     for _ in range(2):  # and after that it is of no use: who knows what was sent
         with pytest.raises(RuntimeError, match="being sealed"):
-            seal_together([writer, writer])
+            Sealing([writer, writer])
 
 
 def test_what_is_no_writer_and_no_way() -> None:
     with pytest.raises(TypeError):
-        seal_together([b"writer"])  # type: ignore[list-item]
+        Sealing([b"writer"])  # type: ignore[list-item]
     with pytest.raises(KeyError):
         _seal_with("abacus", [])  # type: ignore[arg-type]
     assert "portable" in WAYS

@@ -455,7 +455,7 @@ class FullDisk:
 
     def __init__(self, archive: Any) -> None:
         self.archive = archive
-        self.page = archive.page
+        self.reading = archive.reading
         self.close = archive.close
 
     def append(self, batches: object) -> None:

@@ -11,7 +11,8 @@ writes. Of all read transactions only that of a Verification outlives the call t
 
 import os
 
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EIO
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -27,25 +28,32 @@ from wakumail.envelope cimport Batch
 from wakumail.environment cimport *
 from wakumail.failure cimport explain
 from wakumail.follower cimport arrivals_run, run_arrivals
+from wakumail.jobs cimport Job
 from wakumail.judgements cimport Judgements
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
-from wakumail.page cimport page_of, read_page
+from wakumail.page cimport position_behind, read_page, reading
 from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
 from wakumail.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.rowcheck cimport verifier
-from wakumail.scanner cimport BLOOM, TOPICS, close_cursors, join_hits, query_terms, scan
+from wakumail.scanner cimport BLOOM, TOPICS, join_hits, query_terms, scan
 from wakumail.totals cimport archive_totals, read_totals
 from wakumail.verifier cimport begin_verifying, end_verifying, verify_step
 from wakumail.writer cimport (LOOK_AGAIN as look_again, batch_part, commit, entry, gather,
                               note_judgements, sort_entries, write_commit)
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **string, Py_ssize_t size) except -1
 
 MAP_SIZE = 256 << 20
 """Bytes of address space for a new archive; doubled whenever they do not suffice."""
 
 BUDGET = 50_000
 """Index entries that one slice of a query looks at: one or two milliseconds."""
+
+MAX_ROOM = 8 << 20
+"""Bytes of the packet that a page has room for from the start; a larger one is copied twice."""
 
 POSITION_SIZE = 36
 """Bytes of a position: creation time u32 big-endian, then the hash."""
@@ -233,33 +241,19 @@ cdef class Archive:
         budget: index entries to look at; a slice always gets on, if only by one.
         ValueError for a position that has not 36 bytes and for numbers out of range.
         """
-        cdef const uint8_t *start = NULL
-        cdef scan s
-        cdef int rc
-        memset(&s, 0, sizeof(s))
+        cdef Job job = self.reading(query, position, limit=limit, max_bytes=max_bytes,
+                                    budget=budget)
+        return job.do()
+
+    def reading(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
+                int64_t budget=BUDGET):
+        """The job whose result is what `page` answers, for JobThreads."""
         if limit < 0 or max_bytes < 1 or budget < 1:
             raise ValueError("limit, max_bytes and budget are positive")
-        if position:
-            if len(position) != POSITION_SIZE:
-                raise ValueError(f"a position has {POSITION_SIZE} bytes")
-            start = <const uint8_t *> PyBytes_AS_STRING(position)
-        s.terms = &query.terms
-        s.limit = min(limit, MAX_UINT32)
-        s.max_bytes = min(max_bytes, MAX_UINT32)
-        s.budget = budget
-        s.env = &self.env
-        try:
-            with nogil:
-                rc = read_page(&s, start)
-            if rc:
-                raise self._failure(rc)
-            packet, last_hash, position = page_of(&s, position)
-            return Page(packet, s.count, last_hash, position, STATES[s.state])
-        finally:
-            close_cursors(&s)
-            free(s.hits)
-            if s.txn != NULL:
-                end_read(s.env, s.txn)
+        if position and len(position) != POSITION_SIZE:
+            raise ValueError(f"a position has {POSITION_SIZE} bytes")
+        return PageReading(self, query, position, min(limit, MAX_UINT32),
+                           min(max_bytes, MAX_UINT32), budget)
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
@@ -268,6 +262,7 @@ cdef class Archive:
         is not; about max_bytes, at least one envelope. Nothing and `sequence` when no more came.
         """
         cdef arrivals_run run
+        cdef uint8_t *out
         cdef int rc
         if not (0 <= sequence < MAX_SEQUENCE and 0 <= until <= MAX_SEQUENCE):
             raise ValueError("a sequence has 48 bits")
@@ -279,7 +274,11 @@ cdef class Archive:
                 rc = run_arrivals(&run, &self.env, txn)
             if rc:
                 raise self._failure(rc)
-            return join_hits(run.pieces, run.count, run.size, False), run.next
+            joined = PyBytes_FromStringAndSize(NULL, run.size)
+            out = <uint8_t *> PyBytes_AS_STRING(joined)
+            with nogil:
+                join_hits(out, run.pieces, run.count)
+            return joined, run.next
         finally:
             free(run.pieces)
             end_read(&self.env, txn)
@@ -419,6 +418,51 @@ cdef class Archive:
         if is_full(rc) or rc == EIO and cannot_grow(&self.env):
             return ArchiveFull(f"{self.path}: the disk is full")
         return ArchiveError(explain(rc, self.path))
+
+
+cdef class PageReading(Job):
+    """A page being read: see Archive.page."""
+
+    cdef reading reading
+    cdef Archive archive
+    cdef Query query
+    cdef bytes position
+    cdef bytes room         # for the packet, and nobody else's: it shrinks to what is written
+
+    def __cinit__(self, Archive archive, Query query, bytes position, size_t limit,
+                  size_t max_bytes, int64_t budget):
+        cdef scan *s = &self.reading.scan
+        self.archive, self.query, self.position = archive, query, position
+        self.room = PyBytes_FromStringAndSize(NULL, min(max_bytes, MAX_ROOM))
+        s.env, s.terms = &archive.env, &query.terms
+        s.limit, s.max_bytes, s.budget = limit, max_bytes, budget
+        if position:
+            self.reading.position = <const uint8_t *> PyBytes_AS_STRING(position)
+        self.reading.room = <uint8_t *> PyBytes_AS_STRING(self.room)
+        self.reading.room_size = len(self.room)
+        self.job.run, self.job.context = read_page, &self.reading
+
+    def __dealloc__(self):
+        free(self.reading.scan.hits)
+        free(self.reading.large)
+
+    cdef object finish(self):
+        cdef const scan *s = &self.reading.scan
+        if self.reading.rc:
+            raise self.archive._failure(self.reading.rc)
+        return Page(self._packet(), s.count, s.last_hash[:32] if s.count else b"",
+                    position_behind(&self.reading, self.position), STATES[s.state])
+
+    cdef bytes _packet(self):
+        cdef PyObject *packet
+        if self.reading.large != NULL:
+            return self.reading.large[:self.reading.size]
+        Py_INCREF(self.room)
+        packet, self.room = <PyObject *> self.room, None
+        _PyBytes_Resize(&packet, self.reading.size)
+        shrunk = <bytes> packet
+        Py_DECREF(shrunk)
+        return shrunk
 
 
 cdef class Verification:

@@ -260,16 +260,9 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
     free(s.matched)
 
 
-cdef inline bytes join_hits(const hit *hits, size_t count, size_t size, bint as_list):
-    """Copy hits of together `size` bytes out of the map without the GIL, or make a list of them."""
-    cdef size_t header = rlp_header_size(size) if as_list else 0
-    cdef bytes joined = PyBytes_FromStringAndSize(NULL, header + size)
-    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(joined)
+cdef inline void join_hits(uint8_t *out, const hit *hits, size_t count) noexcept nogil:
+    """Copy hits out of the map, one after another."""
     cdef size_t i
-    with nogil:
-        if as_list:
-            out += rlp_write_header(out, size, True)
-        for i in range(count):
-            memcpy(out, hits[i].data, hits[i].size)
-            out += hits[i].size
-    return joined
+    for i in range(count):
+        memcpy(out, hits[i].data, hits[i].size)
+        out += hits[i].size

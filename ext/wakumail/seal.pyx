@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
 
+from wakumail.jobs cimport Job
 from wakumail.stream cimport KEY, LARGEST, stream, stream_init
 
 cdef extern from "seal.h" nogil:
@@ -66,7 +67,11 @@ cdef class FrameWriter:
 
     def seal(self):
         """All that waits, as frames one after the other."""
-        return _seal([self], keccak_best(KECCAK_AVX512))[0]
+        cdef Sealing job = Sealing([self])
+        if self.waiting > BRIEF:
+            return job.do()[0]
+        seal_all(&job.sealing)
+        return job.finish()[0]
 
     cdef list take(self):
         """The packets that wait; the writer is being sealed from now on."""
@@ -77,54 +82,67 @@ cdef class FrameWriter:
         return packets
 
 
-def seal_together(list writers not None):
-    """What waits in each of `writers`, as FrameWriter.seal gives it, in less time.
+cdef struct sealing:
+    keccak_way way
+    seal_job *jobs
+    size_t count
 
-    Packets may be added meanwhile and wait for the next call. RuntimeError for a writer whose
-    frames are being sealed already.
+
+cdef void seal_all(void *context) noexcept nogil:
+    cdef const sealing *s = <const sealing *> context
+    seal_with(s.way, s.jobs, s.count)
+
+
+cdef class Sealing(Job):
+    """The job of sealing what waits in each of `writers`, in less time than one after the other.
+
+    Its result is for each what FrameWriter.seal gives. Packets may be added meanwhile, and wait for
+    the next job. RuntimeError for a writer whose frames are being sealed already.
     """
-    return _seal(writers, keccak_best(KECCAK_AVX512))
 
+    cdef list writers
+    cdef list taken         # packets of each
+    cdef list frames        # of each
+    cdef sealing sealing
+    cdef seal_packet *table
 
-cdef list _seal(list writers, keccak_way way):
-    cdef FrameWriter writer
-    cdef list packets
-    cdef list taken = []    # stays alive without the GIL
-    cdef list frames = []
-    cdef size_t count = len(writers), i
-    cdef Py_ssize_t total = 0, at = 0, size = 0
-    for writer in writers:
-        packets = writer.take()
-        taken.append(packets)
-        total += len(packets)
-    cdef seal_job *jobs = <seal_job *> PyMem_Malloc(count * sizeof(seal_job))
-    cdef seal_packet *table = <seal_packet *> PyMem_Malloc(total * sizeof(seal_packet))
-    try:
-        if jobs == NULL or table == NULL:
+    def __cinit__(self, list writers not None):
+        cdef FrameWriter writer
+        cdef list packets
+        cdef seal_job *jobs
+        cdef Py_ssize_t total = 0, at = 0
+        cdef size_t i
+        self.writers, self.taken, self.frames = writers, [], []
+        for writer in writers:
+            packets = writer.take()
+            self.taken.append(packets)
+            total += len(packets)
+        jobs = <seal_job *> PyMem_Malloc(len(writers) * sizeof(seal_job))
+        self.sealing = sealing(keccak_best(KECCAK_AVX512), jobs, len(writers))
+        self.table = <seal_packet *> PyMem_Malloc(total * sizeof(seal_packet))
+        if jobs == NULL or self.table == NULL:
             raise MemoryError
-        for i in range(count):
-            writer, packets = writers[i], taken[i]
-            room = PyBytes_FromStringAndSize(NULL, _list_packets(table + at, packets))
-            frames.append(room)
+        for i in range(len(writers)):
+            writer, packets = writers[i], self.taken[i]
+            room = PyBytes_FromStringAndSize(NULL, _list_packets(self.table + at, packets))
+            self.frames.append(room)
             jobs[i].egress = &writer.egress
-            jobs[i].packets = table + at
+            jobs[i].packets = self.table + at
             jobs[i].count = len(packets)
             jobs[i].frame = <uint8_t *> PyBytes_AS_STRING(room)
             at += len(packets)
-            size += len(room)
-        if size <= BRIEF:
-            seal_with(way, jobs, count)
-        else:
-            with nogil:
-                seal_with(way, jobs, count)
-    finally:
-        PyMem_Free(jobs)
-        PyMem_Free(table)
-    for i in range(count):
-        writer = writers[i]
-        writer.waiting -= len(frames[i])
-        writer.sealing = False
-    return frames
+        self.job.run, self.job.context = seal_all, &self.sealing
+
+    def __dealloc__(self):
+        PyMem_Free(self.sealing.jobs)
+        PyMem_Free(self.table)
+
+    cdef object finish(self):
+        cdef FrameWriter writer
+        for writer, frames in zip(self.writers, self.frames):
+            writer.waiting -= len(frames)
+            writer.sealing = False
+        return self.frames
 
 
 cdef Py_ssize_t _list_packets(seal_packet *table, list packets) except -1:
@@ -152,8 +170,10 @@ cdef dict _WAYS = {
 
 
 def _seal_with(str way, list writers not None):
-    """For tests: as seal_together, in a way of _keccak256_many_with."""
+    """For tests: the result of Sealing(writers), made in a way of _keccak256_many_with."""
     cdef keccak_way number = _WAYS[way]
     if not keccak_can(number):
         raise ValueError(f"this processor has no {way}")
-    return _seal(writers, number)
+    cdef Sealing job = Sealing(writers)
+    job.sealing.way = number
+    return job.do()

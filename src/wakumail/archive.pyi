@@ -10,6 +10,7 @@ from wakumail.archive_results import PageState as PageState
 from wakumail.archive_results import Pruned as Pruned
 from wakumail.archive_results import Stat as Stat
 from wakumail.envelope import Batch
+from wakumail.jobs import Job
 from wakumail.judgements import Judgements
 
 MAP_SIZE: int
@@ -54,6 +55,15 @@ class Archive:
         max_bytes: int,
         budget: int = ...,
     ) -> Page: ...
+    def reading(
+        self,
+        query: Query,
+        position: bytes = b"",
+        *,
+        limit: int,
+        max_bytes: int,
+        budget: int = ...,
+    ) -> Job[Page]: ...
     def follow(self, sequence: int, *, max_bytes: int, until: int = ...) -> tuple[bytes, int]: ...
     def contains(self, created: int, hash: bytes) -> bool: ...
     def days(self) -> list[Day]: ...

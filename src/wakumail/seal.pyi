@@ -1,4 +1,6 @@
-from typing import Literal
+from typing import Literal, final
+
+from wakumail.jobs import Job
 
 class FrameWriter:
     def __init__(self, aes: bytes, mac: bytes, seed: bytes) -> None: ...
@@ -7,7 +9,10 @@ class FrameWriter:
     def add(self, data: bytes, prefix: bytes = b"") -> None: ...
     def seal(self) -> bytes: ...
 
-def seal_together(writers: list[FrameWriter]) -> list[bytes]: ...
+@final
+class Sealing(Job[list[bytes]]):
+    def __init__(self, writers: list[FrameWriter]) -> None: ...
+
 def _seal_with(
     way: Literal["portable", "bmi", "avx2", "avx512"], writers: list[FrameWriter]
 ) -> list[bytes]: ...

@@ -4,10 +4,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from wakumail.seal import FrameWriter, seal_together
-from wakumail.threads import Threads
+from wakumail.seal import FrameWriter, Sealing
+from wakumail.threads import CompiledThreads
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ class Sealer:
     """
 
     def __init__(self) -> None:
-        self._thread = Threads(1, "sealer")
+        self._thread = CompiledThreads(1)
         self._waiting: deque[tuple[FrameWriter, Done]] = deque()
         self._busy = False
 
@@ -47,19 +46,20 @@ class Sealer:
     def _start(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
         self._busy = bool(batch)
-        if batch:
-            writers, calls = zip(*batch, strict=True)
-            future = self._thread.run(partial(seal_together, list(writers)))
-            future.add_done_callback(partial(self._done, calls))
-
-    def _done(self, calls: Sequence[Done], future: asyncio.Future[list[bytes]]) -> None:
-        loop = future.get_loop()
-        sealed: Sequence[bytes | None]
-        if (error := future.exception()) is None:
-            sealed = future.result()
+        if not batch:
+            return
+        writers, calls = zip(*batch, strict=True)
+        try:
+            job = Sealing(list(writers))
+        except Exception:
+            log.exception("frames could not be sealed")
+            self._tell(calls, [None] * len(calls))
         else:
-            log.error("frames could not be sealed", exc_info=error)
-            sealed = [None] * len(calls)
+            future = self._thread.run(job)
+            future.add_done_callback(lambda done: self._tell(calls, done.result()))
+
+    def _tell(self, calls: Sequence[Done], sealed: Sequence[bytes | None]) -> None:
+        loop = asyncio.get_running_loop()
         for done, frames in zip(calls, sealed, strict=True):
             loop.call_soon(done, frames)
         loop.call_soon(self._start)

@@ -25,7 +25,7 @@ from wakumail.envelope import Batch
 from wakumail.errors import ArchiveError
 from wakumail.histograms import SECONDS, Histogram
 from wakumail.request import AFTER_ALL
-from wakumail.threads import Threads
+from wakumail.threads import CompiledThreads
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,9 @@ class Store:
         self._commit_lock: CommitLock = commit_lock or nullcontext()
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
-        self._readers = Threads(READERS, "archive-reader")
+        self._readers = CompiledThreads(READERS)
+        self._reading = asyncio.Semaphore(2 * READERS)
+        """Pages that have memory at a time: twice as many as are read, so that no thread waits."""
         self._changed = threading.Condition()
         self._queue: deque[Entry] = deque()
         self._next_commit = 0.0
@@ -169,11 +171,11 @@ class Store:
 
     async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
         """The next slice of an answer, read in another thread (see Archive.page)."""
-        return await self._readers.run(
-            lambda: self.archive.page(
+        async with self._reading:
+            job = self.archive.reading(
                 query, position, limit=limit, max_bytes=max_bytes, budget=SLICE_ENTRIES
             )
-        )
+            return await self._readers.run(job)
 
     def retain(self, retention: Retention) -> None:
         """Keep so much from now on: one of those who share an archive deletes for all."""

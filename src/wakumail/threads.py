@@ -1,4 +1,4 @@
-"""Threads that work for one event loop.
+"""Threads that work for one event loop: for Python, and for what is compiled.
 
 What a ThreadPoolExecutor does beside that (a lock, a second future, callbacks between the two)
 costs twice what a small read of the archive does.
@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
+
+from wakumail.jobs import Job, JobThreads
 
 T = TypeVar("T")
 
@@ -56,6 +58,40 @@ class Threads:
     def _run(self) -> None:
         while job := self._jobs.get():
             job()
+
+
+class CompiledThreads:
+    """So many threads for jobs, which they do without the interpreter's lock. Made on the loop."""
+
+    def __init__(self, count: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._threads = JobThreads(count)
+        self._bell = self._threads.fileno()
+        self._loop.add_reader(self._bell, self._settle)
+
+    def run(self, job: "Job[T]") -> asyncio.Future[T]:
+        """The result of a job, or its exception; done even when it is cancelled."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._threads.begin(job, future)
+        return future
+
+    def close(self) -> None:
+        """Wait for all that was asked, and end the threads; nothing may be asked any more."""
+        self._loop.remove_reader(self._bell)
+        self._threads.close()
+        self._settle()
+
+    def _settle(self) -> None:
+        for job in self._threads.finished():
+            future = job.future
+            if future.cancelled():
+                continue
+            try:
+                answer = job.result()
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(answer)
 
 
 def _finish(future: asyncio.Future[T], answer: T) -> None:
