@@ -128,6 +128,9 @@ class Store:
         """Pages that have memory at a time: twice as many as are read, so that no thread waits."""
         self._changed = threading.Condition()
         self._queue: deque[Entry] = deque()
+        self._put_bytes = 0
+        """That were ever queued: counted by the loop, as those taken are by the writer."""
+        self._taken_bytes = 0
         self._next_commit = 0.0
         self._queued_bytes = 0
         self._was_full = False
@@ -140,7 +143,7 @@ class Store:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of memory that wait for their commit."""
+        """Bytes of memory that wait for their commit, or to be reported after it."""
         return self._queued_bytes
 
     @property
@@ -163,6 +166,7 @@ class Store:
             done()
             return
         self._queue.append((batch, done))
+        self._put_bytes += batch.memory
         self._queued_bytes += batch.memory
         self._was_full |= self.full
         if len(self._queue) == 1 or self._has_commit:  # else the writer was told before
@@ -193,8 +197,8 @@ class Store:
 
     @property
     def _has_commit(self) -> bool:
-        """Whether as much waits as one commit takes."""
-        return self._queued_bytes >= MAX_COMMIT_BYTES
+        """Whether as much waits as one commit takes; what waits to be reported does not count."""
+        return self._put_bytes - self._taken_bytes >= MAX_COMMIT_BYTES
 
     # -- the writer thread --------------------------------------------------------------------
 
@@ -230,6 +234,7 @@ class Store:
             while self._queue and size < MAX_COMMIT_BYTES:
                 entries.append(self._queue.popleft())
                 size += entries[-1][0].memory
+            self._taken_bytes += size
             return entries
 
     def _prune_if_due(self) -> None:
@@ -241,7 +246,7 @@ class Store:
         """Delete a slice of what is too old or too much; whether there may be more."""
         before, limit = 0, PRUNE_ENVELOPES
         if self._retention.seconds:
-            before = (int(time.time()) - self._retention.seconds) // DAY * DAY
+            before = max(0, int(time.time()) - self._retention.seconds) // DAY * DAY
         try:
             days = self.archive.days()
             if days and days[0].start < before and days[0].envelopes <= PRUNE_DAY:
