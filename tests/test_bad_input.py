@@ -3,7 +3,6 @@
 import asyncio
 import os
 import struct
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,13 @@ from pathlib import Path
 import cramjam
 import pytest
 
+from tests.disks import FullDisk, SlowDisk
 from tests.envelopes import make
-from tests.puppet import TIMEOUT, Puppet, asynchronous, eventually, mailserver
-from tests.test_server import TOPICS, FullDisk, build, messages, post, works
+from tests.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.test_server import TOPICS, build, messages, post, works
 from wakumail import rlp
-from wakumail.archive import Appended, Archive
 from wakumail.connection import Established
 from wakumail.enode import Enode
-from wakumail.envelope import Batch
 from wakumail.errors import DisconnectReason
 from wakumail.frame import MAX_RUN_SIZE
 from wakumail.handshake import Initiator
@@ -367,19 +365,6 @@ async def test_a_slow_disk_holds_those_who_feed_it(
         server.store.archive.writes.set()  # type: ignore[attr-defined]
         await eventually(lambda: server.counters["envelopes_archived"] == peers * parts * 40)
         assert server.counters["envelopes_shed"] == 0
-
-
-class SlowDisk:
-    """An archive whose first write takes until it is told otherwise."""
-
-    def __init__(self, archive: Archive) -> None:
-        self.writes = threading.Event()
-        self.reading, self.close = archive.reading, archive.close
-        self._archive = archive
-
-    def append(self, batches: list[Batch]) -> Appended:
-        self.writes.wait(TIMEOUT / 2)
-        return self._archive.append(batches)
 
 
 @asynchronous

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.disks import FullDisk
 from tests.envelopes import TTL, make, newest_first
 from tests.puppet import PASSWORD_KEY, Puppet, asynchronous, eventually, mailserver
 from wakumail import mail, rlp, waku
@@ -21,7 +22,6 @@ from wakumail.counters import Counters
 from wakumail.devp2p import SHH6, Capability
 from wakumail.enode import Enode
 from wakumail.envelope import Envelope, Rules, make_envelope, parse
-from wakumail.errors import ArchiveError
 from wakumail.history import MAX_WAITING_BYTES
 from wakumail.interest import EVERYTHING
 from wakumail.keccak import keccak256
@@ -430,36 +430,6 @@ async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
         assert server.store.degraded == ""
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
         assert (await answer(puppet))[0] == newest_first(first + second)
-
-
-@asynchronous
-async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
-    async with mailserver(tmp_path) as (server, _):
-        first, second = make(2, TOPICS)
-        refusing = FullDisk(server.store.archive)
-        server.store.archive = refusing  # type: ignore[assignment]
-        publishing = asyncio.ensure_future(server.publish(first.rlp))
-        await eventually(lambda: bool(server.store.degraded))
-        await server.publish(second.rlp)
-        assert not publishing.done()
-        server.store.archive = refusing.archive
-        await publishing
-        await eventually(lambda: server.counters["envelopes_archived"] == 2)
-
-
-class FullDisk:
-    """An archive whose disk has no room: it reads, and refuses to write."""
-
-    def __init__(self, archive: Any) -> None:
-        self.archive = archive
-        self.reading = archive.reading
-        self.close = archive.close
-
-    def append(self, batches: object) -> None:
-        raise ArchiveError("no room")
 
 
 @asynchronous

@@ -99,6 +99,8 @@ class Server:
         self.on_unarchived: Callable[[Batch], None] | None = None
         """Called with what is good and new, where there is no archive to find it in."""
         self.history: History | None = None
+        self._publishing: set[asyncio.Event] = set()
+        """Of our own envelopes that wait for their commit."""
         self.rules = config.node.rules
         """What we take; the peers' envelopes are judged by `node.status.rules`, which is slower."""
         self.node.on_writable = self.relay.on_writable
@@ -154,25 +156,34 @@ class Server:
     async def publish(self, envelope: bytes) -> None:
         """Send an envelope of our own (its RLP) to the network.
 
-        Returns when it is in the archive too, if there is one that takes writes. PublishRefused
-        when our own rules, but for the topics that we want, refuse it.
+        Returns when it is in the archive too, if there is one whose disk takes writes.
+        PublishRefused when our own rules, but for the topics that we want, refuse it, and while the
+        archive has no room for more: then nobody has it, for what the network knows is archived.
         """
         rules = self.rules.replace(interest=EVERYTHING)
         batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
-        if batch.verdict(0) is Verdict.DUPLICATE:
-            return
-        if not batch.accepted:
-            raise PublishRefused(batch.verdict(0).name.lower().replace("_", " "))
-        self.relay.take(batch, None)
-        self.filters.offer(batch, p2p=False)
-        self.counters.add("envelopes_published")
-        if self.on_unarchived is not None:
-            self.on_unarchived(batch)
-        if self.store is not None and not self.store.full:
-            archived = asyncio.Event()
-            self.store.put(batch, archived.set)
-            if not self.store.degraded:
-                await archived.wait()
+        verdict = batch.verdict(0)
+        if verdict not in (Verdict.ACCEPTED, Verdict.DUPLICATE):
+            raise PublishRefused(verdict.name.lower().replace("_", " "))
+        if self.store is not None and self.store.full:
+            raise PublishRefused(f"the archive is behind: {self.store.degraded or 'try again'}")
+        if batch.accepted:
+            self.relay.take(batch, None)
+            self.filters.offer(batch, p2p=False)
+            self.counters.add("envelopes_published")
+            if self.on_unarchived is not None:
+                self.on_unarchived(batch)
+        if self.store is not None:
+            await self._archive(batch, self.store)
+
+    async def _archive(self, batch: Batch, store: Store) -> None:
+        """Wait until a batch is on disk, unless the disk refuses."""
+        archived = asyncio.Event()
+        store.put(batch, archived.set)
+        self._publishing.add(archived)
+        if not store.degraded:
+            await archived.wait()
+        self._publishing.discard(archived)
 
     def relay_committed(self, batch: Batch) -> None:
         """Relay what another process of this server has taken."""
@@ -277,4 +288,7 @@ class Server:
         """The store has room, or none for long: whoever was held is read again."""
         store = self.store
         assert store is not None
+        if store.degraded:
+            for archived in self._publishing:
+                archived.set()
         self.node.release(lambda: not store.full or bool(store.degraded))

@@ -1,0 +1,70 @@
+"""Envelopes of the server's own: when they are on disk, and when they are refused."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.disks import FullDisk, SlowDisk
+from tests.envelopes import make
+from tests.puppet import TIMEOUT, Puppet, asynchronous, eventually, mailserver
+from tests.test_server import TOPICS, messages, post, works
+from wakumail.server import PublishRefused
+from wakumail.waku import Code
+
+
+@asynchronous
+async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
+    async with mailserver(tmp_path) as (server, _):
+        first, second = make(2, TOPICS)
+        refusing = FullDisk(server.store.archive)
+        server.store.archive = refusing  # type: ignore[assignment]
+        await asyncio.wait_for(server.publish(first.rlp), TIMEOUT)
+        assert server.store.degraded == "no room"
+        await server.publish(second.rlp)
+        assert server.counters["envelopes_archived"] == 0
+        server.store.archive = refusing.archive
+        await eventually(lambda: server.counters["envelopes_archived"] == 2)
+
+
+@asynchronous
+async def test_what_is_published_while_the_archive_has_no_room_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be known to the relay, and be confirmed to the next who sends it."""
+    monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 2_000)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        archive = server.store.archive
+        server.store.archive = FullDisk(archive)  # type: ignore[assignment]
+        puppet.send(Code.MESSAGES, messages(make(60, TOPICS, seed=1)))
+        await eventually(lambda: server.store.full)
+        (envelope,) = make(1, TOPICS, seed=2)
+        with pytest.raises(PublishRefused, match="behind"):
+            await server.publish(envelope.rlp)
+        assert server.counters["envelopes_published"] == 0
+        server.store.archive = archive
+        await puppet.packet(Code.BATCH_ACK)
+        await post(puppet, [envelope])
+        assert archive.contains(envelope.created, envelope.hash)
+
+
+@asynchronous
+async def test_what_others_have_sent_is_published_when_it_is_archived(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        archive = server.store.archive
+        server.store.archive = slow = SlowDisk(archive)  # type: ignore[assignment]
+        puppet = await Puppet.ready(enode)
+        (envelope,) = make(1, TOPICS)
+        puppet.send(Code.MESSAGES, messages([envelope]))
+        await eventually(lambda: server.relay.pool.contains(envelope.hash))
+        publishing = asyncio.ensure_future(server.publish(envelope.rlp))
+        await works(enode)
+        assert not publishing.done()
+        slow.writes.set()
+        await publishing
+        assert archive.contains(envelope.created, envelope.hash)
