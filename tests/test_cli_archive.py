@@ -1,6 +1,7 @@
 """The archive commands in processes of their own, some beside a server."""
 
 import re
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from tests.archive_model import put_row
 from tests.envelopes import dump, make, newest_first
 from tests.processes import WAKUMAIL, Server, run, run_json
+from wakumail.archive import Archive
+from wakumail.cli import main
 from wakumail.envelope import Envelope, parse_stream
 
 TOPICS = [b"tpc" + bytes([number]) for number in range(4)]
@@ -111,6 +114,29 @@ def test_an_interrupted_export_goes_on(filled: Path, tmp_path: Path) -> None:
     assert len(parse_stream(rest, final=True)[0]) == 500
     run("archive", "export", "--datadir", filled, file, "--after", place, check=1)
     assert file.read_bytes() == rest
+
+
+def test_an_export_that_fills_the_disk_goes_on(
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it says to go on is behind nothing but what the file has."""
+    monkeypatch.setattr("wakumail.cli.transfer.EXPORT_BYTES", 50_000)
+    with Archive(filled / "archive", readonly=True) as archive:
+        first, sequence = archive.follow(0, max_bytes=50_000)
+        second, _ = archive.follow(sequence, max_bytes=50_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(first + second) - 100, limits[1]))
+    try:
+        command = ["archive", "export", "--datadir", str(filled), str(tmp_path / "dump")]
+        assert main(command) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = f"go on with --after {sequence.to_bytes(8, 'big').hex()}\n"
+    assert capsys.readouterr().err.startswith(told)
+    assert (tmp_path / "dump").read_bytes() == (first + second)[:-100]
 
 
 def test_an_export_does_not_write_over_a_file(filled: Path, tmp_path: Path) -> None:

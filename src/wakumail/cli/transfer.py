@@ -163,6 +163,7 @@ def export(arguments: argparse.Namespace) -> int:
         pieces = select(archive, arguments) if chosen else arrivals(archive, position)
         for envelopes, place in pieces:
             file.write(envelopes)
+            file.flush()  # the end of a write that was cut short waits in the buffer
             bar.update(len(envelopes))
             position = place
     return 0
