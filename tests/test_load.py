@@ -83,6 +83,17 @@ def test_soak_tells_drift(own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch)
     assert measures["memory_drift"] > 0
 
 
+def test_soak_counts_what_all_senders_send(
+    own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.load.soak.HEAT_SECONDS", SECONDS)
+    monkeypatch.setattr(
+        "wakumail.load.soak.rate", lambda ours: sum(o.tally.envelopes for o in ours)
+    )
+    measures = Soak(Sending(LIVE, 100, connections=2), TRAFFIC, 0.0).measure(own, crew)
+    assert measures["ingested"] == 100
+
+
 def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, crew: Crew) -> None:
     strict = Own(Archives(tmp_path), ["--min-pow", "0.002"])
     assert Ingest(Sending(LIVE, 20)).measure(strict, crew)["ingested"] > 0

@@ -7,7 +7,7 @@ from statistics import median
 
 from wakumail.load.asking import Asking
 from wakumail.load.cases import REQUESTS, sendings
-from wakumail.load.crew import Crew, Outcome
+from wakumail.load.crew import Crew
 from wakumail.load.metrics import Measures, ratio
 from wakumail.load.requests import FOLLOWING, ONE_TOPIC
 from wakumail.load.sending import Sending
@@ -43,6 +43,7 @@ class Soak:
         small, bulk = (
             Asking(row.asks(self.traffic), HEAT_SECONDS, REQUESTS) for row in (ONE_TOPIC, FOLLOWING)
         )
+        ingested: list[float] = []
         memory: list[float] = []
         p99: list[float] = []
         with (
@@ -55,15 +56,14 @@ class Soak:
             reader_of_all.prepare()
             watch = Watch(served, [])
             ends = time.monotonic() + self.seconds
-            sent: list[Outcome] = []
             while len(p99) < LEAST_HEATS or time.monotonic() < ends:
                 senders.prepare()
                 ours, asked, _ = watch.run([senders, reader, reader_of_all])
-                sent += ours
+                ingested.append(rate(ours))
                 p99.append(latencies(asked)["p99"])
                 memory.append(watch.server().get("resident", 0.0))
             return {
-                "ingested": median(rate([outcome]) for outcome in sent),
+                "ingested": median(ingested),
                 "p99": median(p99),
                 "p99_drift": drift(p99),
                 **watch.server(),
