@@ -94,6 +94,10 @@ def test_soak_counts_what_all_senders_send(
     assert measures["ingested"] == 100
 
 
+def test_more_connections_than_envelopes(own: Own, crew: Crew) -> None:
+    assert Ingest(Sending(LIVE, 1, connections=3)).measure(own, crew)["ingested"] > 0
+
+
 def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, crew: Crew) -> None:
     strict = Own(Archives(tmp_path), ["--min-pow", "0.002"])
     assert Ingest(Sending(LIVE, 20)).measure(strict, crew)["ingested"] > 0

@@ -61,8 +61,8 @@ def split(count: int, parts: int) -> list[int]:
 
 
 def sendings(load: Sending) -> list[Sending]:
-    """The same load for several processes."""
-    connections = split(load.connections, PROCESSES)
+    """The same load for several processes, each with an envelope to send at least."""
+    connections = split(load.connections, min(PROCESSES, load.count))
     counts = split(load.count, len(connections))
     warm_up = load.warm_up // len(connections)
     return [
