@@ -17,7 +17,7 @@ from wakumail.load.presets import SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.requests import FOLLOWING, ONE_TOPIC
 from wakumail.load.run import measure
 from wakumail.load.sending import Sending
-from wakumail.load.server import Archives, Foreign, Own
+from wakumail.load.server import Archives, Foreign, Own, import_dump
 from wakumail.load.soak import Soak
 from wakumail.load.traffic import ENVELOPES_PER_TOPIC, Traffic
 
@@ -110,6 +110,21 @@ def test_a_case_that_fails_leaves_the_others(tmp_path: Path, crew: Crew) -> None
     failed, done = measure([Entry(case) for case in cases], [target], 2, crew, said.append)
     assert (failed.runs, failed.failure) == ([], "the server does not confirm")
     assert (len(done.runs), done.failure, len(said)) == (2, "", 3)
+
+
+def test_a_server_without_an_archive_leaves_the_others(
+    own: Own, tmp_path: Path, crew: Crew
+) -> None:
+    bare = Own(Archives(tmp_path), ["--no-mailserver"])
+    entry = Entry(Ingest(Sending(LIVE, 20, confirmed=False)))
+    without, done = measure([entry], [bare, own], 1, crew, print)
+    assert "archive" in without.failure
+    assert (len(done.runs), done.failure) == (1, "")
+
+
+def test_an_import_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed, match="archive import"):
+        import_dump(tmp_path / "data", tmp_path / "nothing")
 
 
 def test_a_refusing_server_is_told(tmp_path: Path, crew: Crew) -> None:

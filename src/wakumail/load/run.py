@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from wakumail.errors import WakumailError
 from wakumail.load.channel import LoadFailed
 from wakumail.load.crew import Crew
 from wakumail.load.metrics import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
@@ -69,7 +70,7 @@ def measure(
                 say(f"{case.scenario}: {case.title} ({target.name}, run {number + 1} of {runs})")
                 try:
                     result.runs.append(case.measure(target, crew))
-                except (LoadFailed, OSError) as error:
+                except (LoadFailed, WakumailError, OSError) as error:
                     result.failure = str(error)
                     crew.give_up()
         results += these

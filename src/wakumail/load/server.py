@@ -125,9 +125,10 @@ def write_dump(traffic: Traffic, path: Path) -> None:
 
 
 def import_dump(datadir: Path, dump: Path) -> None:
-    """What `wakumail archive import` makes of a dump."""
+    """What `wakumail archive import` makes of a dump. LoadFailed when it fails."""
     command = (*WAKUMAIL, "archive", "import", "--datadir", str(datadir), str(dump))
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        raise LoadFailed(f"the archive could not be filled: {shlex.join(command)}")
 
 
 class Server:
