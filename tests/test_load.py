@@ -1,5 +1,7 @@
 """The load bench against real servers: every scenario once, with as little as makes it run."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from wakumail.load.presets import SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.requests import FOLLOWING, ONE_TOPIC
 from wakumail.load.run import measure
 from wakumail.load.sending import Sending
-from wakumail.load.server import Archives, Foreign, Own, import_dump
+from wakumail.load.server import Archives, Foreign, Own, Served, import_dump
 from wakumail.load.soak import Soak
 from wakumail.load.traffic import ENVELOPES_PER_TOPIC, Traffic
 
@@ -131,6 +133,15 @@ def test_a_refusing_server_is_told(tmp_path: Path, crew: Crew) -> None:
     target = Own(Archives(tmp_path), ["--nonsense"])
     with pytest.raises(LoadFailed, match="did not start"), target.serving():
         pass
+
+
+def test_a_server_that_does_not_end_well_is_told(own: Own) -> None:
+    def kill(served: Served) -> None:
+        assert served.account is not None
+        os.kill(served.account.pid, signal.SIGKILL)
+
+    with pytest.raises(LoadFailed, match="ended with exit code -9"), own.serving() as served:
+        kill(served)
 
 
 def test_servers_that_run_already_are_compared(own: Own, crew: Crew) -> None:

@@ -132,7 +132,10 @@ def import_dump(datadir: Path, dump: Path) -> None:
 
 
 class Server:
-    """`wakumail serve` in a process of its own, over the data directory at `datadir`."""
+    """`wakumail serve` in a process of its own, over the data directory at `datadir`.
+
+    LoadFailed when it does not start, and when it does not end well.
+    """
 
     def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
         self._command = (*WAKUMAIL, "serve", "--datadir", str(datadir), *FLAGS, *OPEN, *flags)
@@ -158,6 +161,8 @@ class Server:
     ) -> None:
         self._process.send_signal(signal.SIGTERM)
         self._end()
+        if kind is None and self._process.returncode:
+            raise LoadFailed(f"the server ended with exit code {self._process.returncode}")
 
     def _end(self) -> None:
         try:
