@@ -1,10 +1,12 @@
 """The parts of the load bench that need no server."""
 
 import os
+import socket
 import subprocess
 import sys
 from html.parser import HTMLParser
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.codec import FrameCodec
 from wakumail.envelope import Envelope, parse
 from wakumail.load.accounting import Account, process_cpu
 from wakumail.load.cases import split
+from wakumail.load.channel import Channel
 from wakumail.load.live import Live
 from wakumail.load.machine import Machine
 from wakumail.load.metrics import METRICS, Measures, Spread, percentile, ratio
@@ -19,6 +22,7 @@ from wakumail.load.page import page
 from wakumail.load.presets import Entry, Goal, targets
 from wakumail.load.requests import KINDS, ROWS
 from wakumail.load.run import Result, compare
+from wakumail.load.sending import Lane, Sending
 from wakumail.load.skim import Skimmer
 from wakumail.load.soak import drift
 from wakumail.load.tables import as_json, report
@@ -67,6 +71,24 @@ def test_rows_ask_within_the_traffic(row: Any) -> None:
     asks = row.asks(Traffic(100_000, 100))
     assert KINDS / 2 < len(set(asks)) <= KINDS if row.topics else len(asks) == 1
     assert all(END - 30 * DAY < ask.lower < ask.upper == END for ask in asks)
+
+
+def test_a_connection_with_nothing_to_send_sends_nothing() -> None:
+    """Not even the ping whose answer ends a run: the next would end with it."""
+    ours, theirs = socket.socketpair()
+    channel = SimpleNamespace(
+        socket=ours,
+        server=SimpleNamespace(pow=None),
+        message_id=lambda code: bytes([code]),
+        encode_p2p=lambda code: bytes([code]),
+    )
+    with ours, theirs:
+        lane = Lane(cast(Channel, channel))
+        assert not list(lane.prepare(Sending(Live(), 0, confirmed=False), 0))
+        assert lane.done
+        assert not lane.push()
+        ours.close()
+        assert theirs.recv(1) == b""
 
 
 # -- skimming ---------------------------------------------------------------------------------

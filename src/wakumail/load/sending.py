@@ -144,9 +144,11 @@ class Lane:
         if load.confirmed:
             self._final = self.channel.message_id(Code.BATCH_ACK)
         else:
-            # What follows them has been read when it is answered.
-            self._final, self._awaited = rlp.encode(P2PCode.PONG), 1
-            writes[-1] += self.channel.encode_p2p(P2PCode.PING)
+            self._final = rlp.encode(P2PCode.PONG)
+            if count:
+                # What follows them has been read when it is answered.
+                self._awaited = 1
+                writes[-1] += self.channel.encode_p2p(P2PCode.PING)
         self._unsent = [memoryview(write) for write in reversed(writes) if write]
 
     def push(self) -> bool:
