@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import run, run_json
+from tests.scripted import nobody
+from wakumail.cli import main
 from wakumail.load.beside import Beside, Bulk, Posting, Slow, Storm
 from wakumail.load.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
 from wakumail.load.channel import LoadFailed
@@ -179,6 +181,29 @@ def test_the_command_writes_the_archive_as_a_dump(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [["cook"], ["--pid", "1"], ["--count", "1,x"], ["--runs", "0"]])
 def test_wrong_usage(wrong: list[str]) -> None:
     run("bench", *wrong, check=2)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "ingest",
+        "--connections 2",
+        "--count 10",
+        "--batch 10",
+        "--size 10",
+        "--topics 10",
+        "--duplicates 0.5",
+        "--no-confirm",
+    ],
+)
+def test_targets_have_a_load_of_their_own(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakumail.cli.bench.measure", lambda *_: [])
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "--targets", *choice.split()])
+
+
+def test_a_server_that_runs_already_takes_no_flags() -> None:
+    run("bench", "ingest", "--serve=--no-shh", "--enode", nobody(), check=2)
 
 
 def test_choices_make_a_case_of_each_number() -> None:

@@ -31,12 +31,28 @@ MOST_CONNECTIONS = 10_000
 MOST_DATA = 1 << 20
 MOST_SECONDS = 3600.0
 
+CHOOSING = {
+    "scenarios": "SCENARIO",
+    "connections": "--connections",
+    "count": "--count",
+    "batch": "--batch",
+    "size": "--size",
+    "topics": "--topics",
+    "duplicates": "--duplicates",
+    "confirm": "--no-confirm",
+}
+"""What chooses a load, and means nothing for --targets."""
+
 
 def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser("bench", help="measure a mailserver", description=__doc__)
     parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help=f"any of: {', '.join(NAMES)}"
+        "scenarios",
+        nargs="*",
+        default=SCENARIOS,
+        metavar="SCENARIO",
+        help=f"any of: {', '.join(NAMES)}",
     )
     parser.add_argument(
         "--targets",
@@ -50,12 +66,13 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots")
     add_json(parser)
-    parser.set_defaults(run=run, usage_error=parser.error)
+    parser.set_defaults(run=run, usage_error=parser.error, default=parser.get_default)
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Whom to measure."""
-    parser.add_argument(
+    whom = parser.add_mutually_exclusive_group()
+    whom.add_argument(
         "--serve",
         dest="flags",
         type=shlex.split,
@@ -64,7 +81,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="FLAGS",
         help="more flags for `wakumail serve`, as in --serve='--workers 2'; twice: compare two",
     )
-    parser.add_argument(
+    whom.add_argument(
         "--enode",
         dest="enodes",
         type=parse_enode,
@@ -167,6 +184,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage_error(f"no such scenario: {', '.join(sorted(unknown))}")
     if arguments.pids and len(arguments.pids) != len(arguments.enodes):
         arguments.usage_error("give one --pid for each --enode")
+    if arguments.targets:
+        check_targets(arguments)
     if arguments.write_dump is not None:
         write_dump(Traffic.of(arguments.archive), arguments.write_dump)
         return 0
@@ -185,6 +204,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(result.failure for result in results) else 0
 
 
+def check_targets(arguments: argparse.Namespace) -> None:
+    """Refuse to choose another load than what the targets were measured with."""
+    for name, flag in CHOOSING.items():
+        if getattr(arguments, name) != arguments.default(name):
+            arguments.usage_error(f"{flag} is for scenarios: --targets have loads of their own")
+
+
 def measured(arguments: argparse.Namespace, directory: Path) -> list[Target]:
     """Our own server, with each set of flags, or those that are named."""
     if not arguments.enodes:
@@ -199,7 +225,7 @@ def entries(arguments: argparse.Namespace) -> list[Entry]:
     if arguments.targets:
         return targets(arguments.archive, arguments.seconds)
     choice = Choice(
-        scenarios=arguments.scenarios or SCENARIOS,
+        scenarios=arguments.scenarios,
         live=Live(arguments.size, arguments.topics, arguments.duplicates),
         connections=arguments.connections,
         counts=arguments.count,
