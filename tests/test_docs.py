@@ -4,10 +4,12 @@ import argparse
 import contextlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-import wakumail
+import wakumail.config
+import wakumail.load
 from wakumail.cli import parser
 from wakumail.config import SETTINGS
 from wakumail.config.statusgo import ADVICE, NATURAL, READERS, SWITCHES
@@ -77,6 +79,12 @@ def test_every_key_of_status_go_is_documented() -> None:
     switches = {key: list(others) for key, others in SWITCHES.items()}
     assert table("What puts others out of force") == switches
     assert table("What has no counterpart").keys() == ADVICE.keys() | NATURAL.keys()
+
+
+@pytest.mark.parametrize("package", [wakumail.config, wakumail.load], ids=lambda p: p.__name__)
+def test_every_module_is_in_the_map_of_its_package(package: ModuleType) -> None:
+    modules = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
+    assert modules <= set(re.findall(r"\w+", package.__doc__ or ""))
 
 
 def test_every_counter_has_a_line_and_is_counted() -> None:

@@ -8,7 +8,7 @@ A server in a process of its own, clients in others, on loopback unless another 
     sending, asking, listening, waiting, calling, dawdling    what clients do, one load a module
     crew                           the processes that do it
     watch       metrics            one run of them, and what it comes to
-    cases       beside      soak   the scenarios
+    cases, beside, crowd, soak     the scenarios
     presets                        the cases of a run: from flags, or the rows of a goal
     run         machine            several runs of every case, in turn, and their medians
     tables      page       bars    the report: for a terminal, and as HTML
