@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,10 @@ from wakumail.cli import main
 from wakumail.load.beside import Beside, Bulk, Posting, Slow, Storm
 from wakumail.load.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
 from wakumail.load.channel import LoadFailed
-from wakumail.load.crew import Crew
+from wakumail.load.crew import Crew, Outcome
 from wakumail.load.crowd import Crowd
 from wakumail.load.live import Live
-from wakumail.load.metrics import METRICS
+from wakumail.load.metrics import METRICS, Measures
 from wakumail.load.presets import SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.requests import FOLLOWING, ONE_TOPIC
 from wakumail.load.run import measure
@@ -24,6 +24,7 @@ from wakumail.load.sending import Sending
 from wakumail.load.server import Archives, Foreign, Own, Served, import_dump
 from wakumail.load.soak import Soak
 from wakumail.load.traffic import ENVELOPES_PER_TOPIC, Traffic
+from wakumail.load.watch import Watch
 
 LIVE = Live(topics=5)
 TRAFFIC = Traffic(3000, 3)
@@ -100,6 +101,17 @@ def test_soak_counts_what_all_senders_send(
 
 def test_more_connections_than_envelopes(own: Own, crew: Crew) -> None:
     assert Ingest(Sending(LIVE, 1, connections=3)).measure(own, crew)["ingested"] > 0
+
+
+def test_all_clients_of_a_crowd_take_their_share_of_the_cores(
+    own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(watch: Watch, others: Sequence[Outcome] = ()) -> Measures:
+        return {"client": len([*watch.outcomes, *others])}
+
+    monkeypatch.setattr(Watch, "load", load)
+    measures = Crowd(6, Sending(LIVE, 200, 3), TRAFFIC, SECONDS).measure(own, crew)
+    assert measures["client"] == 2 + 1 + 2  # who send, who asks, who wait
 
 
 def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, crew: Crew) -> None:

@@ -58,7 +58,7 @@ class Crowd:
                     small.prepare()
                     senders.prepare()
                     busy = Watch(served, [])
-                    sent, asked, _ = busy.run([senders], aside=[small, idlers])
+                    sent, asked, waited = busy.run([senders], aside=[small, idlers])
                     before, during = latencies(quiet), latencies(asked)
                     return {
                         **still.costs(
@@ -70,5 +70,5 @@ class Crowd:
                         "slowdown": ratio(during["p99"], before["p99"]),
                         "ingested": rate(sent),
                         **busy.server(),
-                        **busy.load(asked),
+                        **busy.load([*asked, *waited]),
                     }
