@@ -213,6 +213,23 @@ def test_what_failed_is_in_the_report() -> None:
     assert as_json(MACHINE, [failed])["results"][0]["notes"] == ["failed: the server hung up"]
 
 
+def test_a_case_that_failed_reaches_no_goal() -> None:
+    failed = Result(INGEST, "wakumail", failure="the server hung up")
+    lines = report(MACHINE, [failed], 1).splitlines()
+    goals = [line for line in lines if "at least" in line or "at most" in line]
+    assert len(goals) == len(INGEST.goals)
+    assert all(line.endswith("|      NO |") for line in goals)
+    html = page(MACHINE, [failed], 1)
+    assert html.count('<td class="no">NO</td>') == len(INGEST.goals)
+    assert "<circle" not in html  # nothing was measured that could be at a distance from them
+
+
+def test_goals_that_a_server_does_not_tell_are_left_out() -> None:
+    text = report(MACHINE, [result(INGEST, {"ingested": 2e5})], 1)
+    assert text.count("at least") == 1
+    assert "at most" not in text
+
+
 def test_goals_are_known_metrics() -> None:
     every = [goal for entry in targets() for goal in entry.goals]
     assert Goal("envelope_cpu", 47, 8) in every

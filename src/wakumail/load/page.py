@@ -74,7 +74,8 @@ def sections(machine: Machine, results: Sequence[Result], targets: int) -> Itera
     if any(result.entry.goals for result in results):
         yield "<h2>Goals</h2>"
         yield '<p><b class="s0">●</b> measured &nbsp; <b class="s1">●</b> status-go</p>'
-        yield distances([distance(result, goal) for result, goal, *_ in goals(results)])
+        measured = [distance(r, goal) for r, goal, spread, _ in goals(results) if spread]
+        yield distances(measured)
         yield table(*goal_lines(results))
         yield f"<p>{DURABILITY}</p>"
     for scenario, group in scenarios(results):

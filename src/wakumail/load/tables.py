@@ -80,8 +80,12 @@ def scenario_lines(results: Sequence[Result], targets: int) -> Lines:
     return header, lines
 
 
-def goals(results: Sequence[Result]) -> Iterator[tuple[Result, Goal, Spread, bool]]:
-    """Each goal with what was measured, and whether it is reached."""
+def goals(results: Sequence[Result]) -> Iterator[tuple[Result, Goal, Spread | None, bool]]:
+    """Each goal with what was measured, and whether it is reached.
+
+    Nothing was by a case that failed at once. What a server that runs already does not tell is
+    left out.
+    """
     for result in results:
         for goal in result.entry.goals:
             spread = result.spread(goal.metric)
@@ -89,6 +93,8 @@ def goals(results: Sequence[Result]) -> Iterator[tuple[Result, Goal, Spread, boo
                 better = METRICS[goal.metric].higher_is_better
                 reached = spread.median >= goal.goal if better else spread.median <= goal.goal
                 yield result, goal, spread, reached
+            elif result.failure:
+                yield result, goal, None, False
 
 
 def goal_lines(results: Sequence[Result]) -> Lines:
