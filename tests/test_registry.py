@@ -1,5 +1,6 @@
 """Rosters: of one worker, and shared by several in a table in memory."""
 
+import fcntl
 import os
 import select
 import subprocess
@@ -9,7 +10,15 @@ from collections.abc import Iterator
 import pytest
 
 from wakumail.roster import Entry, OwnRoster, Roster
-from wakumail.workers.registry import MAGIC, ROOM, Registry, RegistryUnknown, SharedRoster
+from wakumail.workers.registry import (
+    COMMIT_BYTE,
+    LOCK_BYTE,
+    MAGIC,
+    ROOM,
+    Registry,
+    RegistryUnknown,
+    SharedRoster,
+)
 
 HOST = "192.0.2.1"
 IDS = [bytes([number]) * 64 for number in range(1, 200)]
@@ -145,6 +154,56 @@ def test_the_lock_goes_with_its_holder(registry: Registry) -> None:
         assert waiter.stdout.readline() == b"\n"
         waiter.communicate()
         assert waiter.returncode == 0
+
+
+CROSS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from wakumail.workers.registry import Registry
+registry = Registry(int(sys.argv[1]))
+def count(part, lock):
+    for _ in range(int(sys.argv[2])):
+        with lock:
+            registry.set_head(part, registry.head(part)[0] + 1, 0)
+print(flush=True)
+sys.stdin.read()
+with ThreadPoolExecutor() as threads:
+    list(threads.map(count, (0, 1), (registry.lock, registry.commit_lock)))
+registry.close()
+"""
+ROUNDS = 5000
+
+
+def test_two_locks_of_two_threads_are_no_deadlock(registry: Registry) -> None:
+    """Though one process waits for the other, which waits for it: with another of its threads."""
+    own = registry.descriptor
+    command = [sys.executable, "-c", CROSS, str(own), str(ROUNDS)]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, pass_fds=(own,), stdin=pipe, stdout=pipe) as one,
+        subprocess.Popen(command, pass_fds=(own,), stdin=pipe, stdout=pipe) as other,
+    ):
+        for process in (one, other):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.close()
+    assert one.returncode == other.returncode == 0
+    assert registry.head(0) == registry.head(1) == (2 * ROUNDS, 0)
+
+
+def test_locks_of_processes_are_shut_out(registry: Registry) -> None:
+    """Workers of an earlier version take those."""
+    for byte, lock in ((LOCK_BYTE, registry.lock), (COMMIT_BYTE, registry.commit_lock)):
+        with lock, pytest.raises(BlockingIOError):
+            fcntl.lockf(registry.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+
+
+def test_nothing_stays_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    Registry.create(parts=1, max_peers=1).close()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_table_of_another_version(registry: Registry) -> None:

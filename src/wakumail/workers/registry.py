@@ -53,9 +53,11 @@ class Registry:
         magic, self.parts, self.records = HEADER.unpack(os.pread(descriptor, HEADER.size, 0))
         if magic != MAGIC:
             raise RegistryUnknown("the supervisor is of another version: restart the whole server")
-        self.lock = Lock(descriptor, LOCK_BYTE)
+        # Opened anew: a lock has an open file description for its owner, and all were given one.
+        self._locks = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
+        self.lock = Lock(self._locks, LOCK_BYTE)
         """Of the table, held for microseconds: no worker takes a peer without it."""
-        self.commit_lock = Lock(descriptor, COMMIT_BYTE)
+        self.commit_lock = Lock(self._locks, COMMIT_BYTE)
         """Held to commit. LMDB has one of its own, but whoever waits for that has a commit in hand
         that grows no more; after a wait for this one, all that came meanwhile goes into one."""
         self._part_size = PART.size + self.records * RECORD.size
@@ -74,6 +76,7 @@ class Registry:
     def close(self) -> None:
         """Let go of the memory."""
         self._map.close()
+        os.close(self._locks)
         os.close(self.descriptor)
 
     def clear(self, part: int) -> None:
