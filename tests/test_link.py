@@ -16,6 +16,7 @@ from wakumail.keys import generate
 from wakumail.link import MIN_PROGRESS, Link
 from wakumail.node import Node, NodeConfig
 from wakumail.peer import Event
+from wakumail.roster import OwnRoster
 
 
 class Wire(asyncio.Transport):
@@ -58,11 +59,21 @@ class Wire(asyncio.Transport):
 class Nobody:
     """Takes what a node has to tell."""
 
+    def __init__(self) -> None:
+        self.gone: list[Link] = []
+
     def on_event(self, link: Link, event: Event) -> None:
         pass
 
     def on_gone(self, link: Link) -> None:
-        pass
+        self.gone.append(link)
+
+
+class Torn(OwnRoster):
+    """A roster that nobody can be taken off."""
+
+    def leave(self, node_id: bytes) -> None:
+        raise OSError("no locks available")
 
 
 @pytest.mark.parametrize("read", [MIN_PROGRESS - 1, MIN_PROGRESS])
@@ -88,6 +99,23 @@ async def test_progress_is_what_the_peer_has_read(
     await eventually(lambda: bool(looked))
     assert counters["connections_stalled"] == (read < MIN_PROGRESS)
     link.connection_lost(None)
+
+
+@asynchronous
+async def test_all_hear_of_an_end_that_the_roster_fails_to_note() -> None:
+    handler = Nobody()
+    config = NodeConfig(connection_config(generate(os.urandom)), roster=Torn())
+    node = Node(config, handler, Counters())
+    link = Link(node)
+    link.connection_made(Wire())
+    node.links[link.node_id] = link
+    link.ready = True
+    with pytest.raises(OSError, match="no locks available"):
+        link.connection_lost(None)
+    async with asyncio.timeout(1):
+        await link.gone()
+        await node.close()
+    assert handler.gone == [link]
 
 
 @asynchronous

@@ -305,8 +305,8 @@ class Link(asyncio.BufferedProtocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._room.set()
-            self._owner.forget(self)
             self._gone.set()
+            self._owner.forget(self)
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""

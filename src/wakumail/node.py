@@ -448,11 +448,13 @@ class Node:
     def forget(self, link: Link) -> None:
         """A socket is closed."""
         self._sockets.discard(link)
+        if not self._sockets:
+            self._emptied.set()
         self._held.pop(link, None)
         self._receiving -= link.receiving
         link.receiving = 0
-        self._leave(link)
-        if link.ready:
-            self.handler.on_gone(link)
-        if not self._sockets:
-            self._emptied.set()
+        try:
+            self._leave(link)
+        finally:
+            if link.ready:
+                self.handler.on_gone(link)
