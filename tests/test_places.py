@@ -117,18 +117,62 @@ async def test_who_does_not_stop_is_killed(
     assert await worker.end() == -9
 
 
+class Crew:
+    """A supervisor and three workers that are no processes; the last is not ready yet."""
+
+    def __init__(self) -> None:
+        self.supervisor = Supervisor(Plan((), (), 1, "", False), on_ready=lambda enode: None)
+        self.told: list[list[tuple[Any, ...]]] = []
+        """What each worker was told."""
+        self.workers: list[Worker] = []
+
+    @classmethod
+    async def start(cls, starter: Starter) -> "Crew":
+        crew = cls()
+        for part in range(3):
+            crew._add(await starter.start(cast(Any, None), part))
+        crew.workers[2].ready_at = None
+        return crew
+
+    def _add(self, worker: Worker) -> None:
+        told: list[tuple[Any, ...]] = []
+
+        async def call(*params: Any) -> None:
+            told.append(params)
+
+        channel = SimpleNamespace(note=lambda *params: told.append(params), call=call)
+        worker.channel = cast(Any, channel)
+        self.told.append(told)
+        self.workers.append(worker)
+        self.supervisor._running[worker] = cast(Any, None)
+
+    async def says(self, number: int, method: str, *params: Any) -> Any:
+        """What the supervisor answers to a worker."""
+        listener = SimpleNamespace(fileno=lambda: 0)
+        place = cast(Any, SimpleNamespace(number=number, listener=listener))
+        return await self.supervisor._handle(place, self.workers[number], method, list(params))
+
+
 @asynchronous
 async def test_who_comes_back_elsewhere_is_looked_for_by_all_others(starter: Starter) -> None:
-    supervisor = Supervisor(Plan((), (), 1, "", False), on_ready=lambda enode: None)
-    notes: list[tuple[int, tuple[str, ...]]] = []
-    workers = [await starter.start(cast(Any, None), part) for part in range(3)]
-    for part, worker in enumerate(workers):
-        worker.channel = cast(
-            Any, SimpleNamespace(note=lambda *note, part=part: notes.append((part, note)))
-        )
-        supervisor._running[worker] = cast(Any, None)
-    await supervisor._handle(cast(Any, None), workers[1], "probe", ["abcd"])
-    assert notes == [(0, ("probe", "abcd")), (2, ("probe", "abcd"))]
+    crew = await Crew.start(starter)
+    await crew.says(1, "probe", "abcd")
+    assert crew.told == [[("probe", "abcd")], [], []]
+
+
+@asynchronous
+async def test_who_begins_hears_what_is_ordered_meanwhile(starter: Starter) -> None:
+    crew = await Crew.start(starter)
+    before, since = ("waku_setMinPoW", [0.25]), ("waku_setMinPoW", [0.5])
+    await crew.says(0, "hello", "")
+    await crew.says(0, "order", *before)
+    assert (await crew.says(2, "hello", ""))["orders"] == [before]
+    await crew.says(0, "order", *since)
+    assert crew.told[1:] == [[("order", *before), ("order", *since)], []]
+    await crew.says(2, "ready", "enode")
+    assert crew.told[2][-1] == ("order", *since)
+    await crew.says(0, "order", *before)
+    assert crew.told[2][-1] == ("order", *before)
 
 
 def test_how_a_process_ended() -> None:

@@ -5,12 +5,17 @@ import json
 import logging
 import os
 import socket
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.puppet import asynchronous, eventually
 from wakumail.cli.logs import JsonFormatter
+from wakumail.cli.worker import Worker
+from wakumail.config import Settings
+from wakumail.datadir import Datadir
 from wakumail.errors import WakumailError
 from wakumail.report import Family, Problem, Report, Sample, together
 from wakumail.rpc.jsonrpc import Session
@@ -162,6 +167,33 @@ async def test_an_order_that_fails_is_not_passed_on() -> None:
     assert asked == [("order", ["waku_setMinPoW", [0.5]])]
     await own.close()
     await theirs.close()
+
+
+class Leader(Worker):
+    """A worker that takes an order as soon as it has a socket for the RPC API."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        super().__init__(Settings(), Datadir(tmp_path))
+        self.obeyed: list[Any] = []
+        self._methods = {"waku_setMinPoW": lambda _, min_pow: self.obeyed.append(min_pow)}
+        self._server = cast(Any, SimpleNamespace(dialer=SimpleNamespace(close=self.close)))
+
+    async def start(self) -> None:
+        """As the endpoint of the RPC API."""
+        self._obey("waku_setMinPoW", [0.5])
+
+    async def close(self) -> None:
+        pass
+
+
+@asynchronous
+async def test_who_begins_to_lead_obeys_what_was_ordered_before_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = Leader(tmp_path)
+    monkeypatch.setattr("wakumail.cli.build.ipc_endpoint", lambda *_: leader)
+    await leader._lead([("waku_setMinPoW", [0.25])])
+    assert leader.obeyed == [0.25, 0.5]
 
 
 # -- bells --------------------------------------------------------------------------------------

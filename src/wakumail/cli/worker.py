@@ -198,6 +198,10 @@ class Worker:
                 return
             self._leads = True
             running = self._leading
+            running.push_async_callback(server.dialer.close)
+            for enode in (*self._static, *self._trusted):
+                server.dialer.add(enode)
+            self._obey_all(orders)  # Before anybody can give us one that is later.
             endpoint = build.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()
             running.push_async_callback(endpoint.close)
@@ -209,10 +213,6 @@ class Worker:
                     await web.start_monitor(settings, self._reporter, running, self)
             if self._store is not None:
                 self._store.retain(build.retention(settings))
-            running.push_async_callback(server.dialer.close)
-            for enode in (*self._static, *self._trusted):
-                server.dialer.add(enode)
-            self._obey_all(orders)
 
     async def _resign(self) -> None:
         """Lead no longer; whoever does next may have our ports, and dial."""

@@ -52,6 +52,8 @@ class Worker:
         """Set once it takes connections, or has ended."""
         self.ended = asyncio.Event()
         self.leaving = False
+        self.missed: list[tuple[str, list[Any]]] = []
+        """Orders that were given before it took connections, for it to obey then."""
         self.report: Report | None = None
         """What it reported last."""
         self.silent_since: float | None = None

@@ -178,8 +178,7 @@ class Supervisor:
             case "ask", [str(name), list(arguments)]:
                 return await self._ask_others(worker, name, *arguments)
             case "order", [str(name), list(arguments)]:
-                self._orders[ORDERS[name].format(*arguments)] = name, arguments
-                await self._ask_others(worker, "order", name, arguments)
+                await self._order(worker, name, arguments)
             case "report", [report]:
                 worker.report = Report.read(report)
                 return await self._report(worker)
@@ -219,7 +218,17 @@ class Supervisor:
         log.info("worker %d, process %d, takes connections", place.number, worker.process.pid)
         worker.ready_at = time.monotonic()
         worker.settled.set()
+        for name, arguments in worker.missed:
+            worker.channel.note("order", name, arguments)
         self._appoint(worker)
+
+    async def _order(self, worker: Worker, name: str, arguments: list[Any]) -> None:
+        """Have all other workers obey, and all that begin later."""
+        self._orders[ORDERS[name].format(*arguments)] = name, arguments
+        for other in self._running:
+            if other.ready_at is None:
+                other.missed.append((name, arguments))
+        await self._ask_others(worker, "order", name, arguments)
 
     def _others(self, worker: Worker) -> list[Worker]:
         return [other for other in self._running if other is not worker and other.ready_at]
