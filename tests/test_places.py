@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.connections import BOB_ID
 from tests.puppet import asynchronous, eventually
 from wakumail.workers import place as place_module
 from wakumail.workers.place import MAX_DEATHS, Place, Worker, WorkerFailed, describe
@@ -173,6 +174,17 @@ async def test_who_begins_hears_what_is_ordered_meanwhile(starter: Starter) -> N
     assert crew.told[2][-1] == ("order", *since)
     await crew.says(0, "order", *before)
     assert crew.told[2][-1] == ("order", *before)
+
+
+@asynchronous
+async def test_the_last_order_about_a_node_holds_whatever_its_address(starter: Starter) -> None:
+    crew = await Crew.start(starter)
+    here, there = (f"enode://{BOB_ID.hex()}@192.0.2.{n}:1" for n in (1, 2))
+    trust, distrust = "waku_markTrustedPeer", "admin_removeTrustedPeer"
+    for order in ((trust, [here]), ("admin_addPeer", [here]), (distrust, [there]), (trust, [here])):
+        await crew.says(0, "order", *order)
+    orders = (await crew.says(2, "hello", ""))["orders"]
+    assert orders == [("admin_addPeer", [here]), (trust, [here])]
 
 
 def test_how_a_process_ended() -> None:

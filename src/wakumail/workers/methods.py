@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
+from wakumail.enode import Enode
 from wakumail.workers.channel import Channel
 
 Method = Callable[..., Any]
@@ -34,10 +35,16 @@ ORDERS: Mapping[str, str] = {
     "admin_addPeer": "dial {}",
     "admin_removePeer": "dial {}",
 }
-"""What every worker is told, also one that begins later; the last about the same thing holds."""
+"""What every worker is told, also one that begins later, and what it is about (see `subject`)."""
 
 DIAL = "admin_addPeer"
 """The order that the leading worker alone carries out: a peer is called once."""
+
+
+def subject(name: str, params: Iterable[Any]) -> str:
+    """What an order is about, the last of which holds: for nodes whichever address it names."""
+    node_ids = (Enode.parse(param).node_id.hex() for param in params if isinstance(param, str))
+    return ORDERS[name].format(*node_ids)
 
 
 def for_all(methods: Mapping[str, Method], channel: Channel) -> dict[str, Method]:

@@ -19,7 +19,7 @@ from wakumail.report import Problem, Report, together
 from wakumail.workers.bells import make_bells
 from wakumail.workers.channel import open_channel
 from wakumail.workers.judgements import make_memory
-from wakumail.workers.methods import ORDERS
+from wakumail.workers.methods import subject
 from wakumail.workers.place import Place, Worker, WorkerFailed
 from wakumail.workers.registry import Registry
 
@@ -223,8 +223,10 @@ class Supervisor:
         self._appoint(worker)
 
     async def _order(self, worker: Worker, name: str, arguments: list[Any]) -> None:
-        """Have all other workers obey, and all that begin later."""
-        self._orders[ORDERS[name].format(*arguments)] = name, arguments
+        """Have all other workers obey, and all that begin later, who are told the oldest first."""
+        about = subject(name, arguments)
+        self._orders.pop(about, None)
+        self._orders[about] = name, arguments
         for other in self._running:
             if other.ready_at is None:
                 other.missed.append((name, arguments))
