@@ -5,12 +5,15 @@ import json
 import logging
 import os
 import socket
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tests.archive_model import batch_of
+from tests.envelopes import make
 from tests.puppet import asynchronous, eventually
 from wakumail.cli.logs import JsonFormatter
 from wakumail.cli.worker import Worker
@@ -194,6 +197,27 @@ async def test_who_begins_to_lead_obeys_what_was_ordered_before_first(
     monkeypatch.setattr("wakumail.cli.build.ipc_endpoint", lambda *_: leader)
     await leader._lead([("waku_setMinPoW", [0.25])])
     assert leader.obeyed == [0.25, 0.5]
+
+
+# -- journals -----------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_what_a_full_journal_does_not_take_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(Settings(), Datadir(tmp_path))
+    worker._server = cast(Any, SimpleNamespace())
+    async with AsyncExitStack() as running:
+        journal = worker._make_journal(nullcontext(), running)
+        keep = worker._server.on_unarchived
+        assert keep is not None
+        keep(batch_of(make(3, [b"aaaa"])))
+        await eventually(lambda: journal.archive.stat().envelopes == 3)
+        assert not worker._counters
+        monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 0)
+        keep(batch_of(make(5, [b"aaaa"])))
+        assert worker._counters == {"envelopes_untold": 5}
 
 
 # -- bells --------------------------------------------------------------------------------------

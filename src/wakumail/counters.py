@@ -29,6 +29,7 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_archived": "envelopes committed to the archive",
     "envelopes_archived_before": "envelopes that the archive had already",
     "envelopes_followed": "envelopes that another worker has taken, relayed here too",
+    "envelopes_untold": "good envelopes not told to other workers: too many wait for the disk",
     "envelopes_published": "envelopes of our own, posted through the RPC API",
     "packets_relayed": "Messages packets sent to peers",
     "bytes_relayed": "bytes of those, before compression",

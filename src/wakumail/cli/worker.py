@@ -163,7 +163,9 @@ class Worker:
         running.push_async_callback(journal.close)
 
         def keep(batch: Batch) -> None:
-            if not journal.full:
+            if journal.full:
+                self._counters.add("envelopes_untold", batch.accepted)
+            else:
                 journal.put(batch, lambda: None)
 
         self._server.on_unarchived = keep
