@@ -68,7 +68,7 @@ COUNTERS: Mapping[str, str] = {
     "requests_rate_limited": "of those: over the rate limit of the peer or its address",
     "requests_too_many_waiting": "of those: too many requests of one peer waiting",
     "requests_archive_failed": "of those: the archive could not be read",
-    "requests_batched": "requests answered whose envelopes may share a packet",
+    "requests_batched": "requests read whose envelopes may share a packet",
     "queries_topics": "requests by topics, from the newest on",
     "queries_topics_cursor": "requests by topics, from a cursor on",
     "queries_bloom": "requests by a bloom, from the newest on",
