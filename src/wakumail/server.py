@@ -56,7 +56,7 @@ VERDICT_TEXTS = {
 
 
 class PublishRefused(WakumailError):
-    """An envelope of our own that no node would take; the text says why."""
+    """An envelope of our own is not published; the text says why."""
 
     counter = "publish_refused"
 
