@@ -1,21 +1,27 @@
 """Micro benches of the archive, beside the same through py-lmdb."""
 
+import asyncio
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
 import pytest
+import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from wakumail.archive import Archive, PageState, Query
+from wakumail.archive import Archive, Page, PageState, Query
 from wakumail.envelope import Batch
 from wakumail.load.traffic import DAY, END, Traffic
+from wakumail.threads import CompiledThreads
+
+T = TypeVar("T")
 
 ARCHIVED = 20_000
 ONE_DAY = Traffic(ARCHIVED, 1000, days=1)
@@ -35,6 +41,11 @@ def directory() -> Iterator[Path]:
                 archive.append([batch])
         shutil.copytree(directory / "archive", directory / "copy")
         yield directory
+
+
+async def made(make: Callable[[], T]) -> T:
+    """What only a running loop can make."""
+    return make()
 
 
 def scan_in_python(env: lmdb.Environment, topics: set[bytes]) -> int:
@@ -62,6 +73,29 @@ def test_page(benchmark: BenchmarkFixture, directory: Path, side: str, topics: l
     else:
         with lmdb.open(str(directory / "copy"), max_dbs=16, readonly=True) as env:
             assert benchmark(scan_in_python, env, set(topics)) == expected
+
+
+@pytest.mark.benchmark(group="a page of one topic, read beside the loop")
+@pytest.mark.parametrize("side", ["ours", "executor"])
+def test_page_beside_the_loop(benchmark: BenchmarkFixture, directory: Path, side: str) -> None:
+    query = Query(END - 2 * DAY, END, topics=TOPICS[:1])
+    with (
+        Archive(directory / "archive", readonly=True) as archive,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        threads = runner.run(made(partial(CompiledThreads, 1)))
+        loop = runner.get_loop()
+
+        async def ask() -> Page:
+            if side == "ours":
+                return await threads.run(archive.reading(query, limit=1000, max_bytes=1 << 20))
+            return await loop.run_in_executor(
+                None, partial(archive.page, query, limit=1000, max_bytes=1 << 20)
+            )
+
+        page = benchmark(lambda: runner.run(ask()))
+        assert page == archive.page(query, limit=1000, max_bytes=1 << 20)
+        runner.run(made(threads.close))
 
 
 def topic_of(batch: Batch) -> list[bytes]:
