@@ -42,7 +42,7 @@ METRICS = {
         Metric("p99", "p99", "ms", 2),
         Metric("p99_alone", "p99 alone", "ms", 2, charted=False),
         Metric("slowdown", "p99 against alone", "x", 2),
-        Metric("p99_drift", "p99, last third", "x the first", 2),
+        Metric("p99_drift", "p99 in the end", "x a new server's", 2),
         Metric("envelope_cpu", "server CPU", "us/envelope", 2),
         Metric("request_cpu", "server CPU", "ms/request", 2),
         Metric("cpu_share", "server CPU", "% of a core", 2),
