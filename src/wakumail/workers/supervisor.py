@@ -197,6 +197,7 @@ class Supervisor:
             raise WorkerFailed("another datadir needs a restart of the whole server")
         if self._leader is None:
             self._leader = worker
+        worker.missed.clear()  # They are among those that it is told now.
         return {
             "number": place.number,
             "part": worker.part,
@@ -228,7 +229,7 @@ class Supervisor:
         self._orders.pop(about, None)
         self._orders[about] = name, arguments
         for other in self._running:
-            if other.ready_at is None:
+            if other is not worker and other.ready_at is None:
                 other.missed.append((name, arguments))
         await self._ask_others(worker, "order", name, arguments)
 
