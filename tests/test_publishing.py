@@ -47,7 +47,9 @@ async def test_what_is_published_while_the_archive_has_no_room_is_refused(
         with pytest.raises(PublishRefused, match="behind"):
             await server.publish(envelope.rlp)
         assert server.counters["envelopes_published"] == 0
+        known = asyncio.ensure_future(server.publish(make(60, TOPICS, seed=1)[0].rlp))
         server.store.archive = archive
+        await known
         await puppet.packet(Code.BATCH_ACK)
         await post(puppet, [envelope])
         assert archive.contains(envelope.created, envelope.hash)
@@ -68,3 +70,28 @@ async def test_what_others_have_sent_is_published_when_it_is_archived(tmp_path: 
         slow.writes.set()
         await publishing
         assert archive.contains(envelope.created, envelope.hash)
+
+
+@asynchronous
+async def test_who_no_longer_waits_is_forgotten(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        server.store.archive = slow = SlowDisk(server.store.archive)  # type: ignore[assignment]
+        (envelope,) = make(1, TOPICS)
+        publishing = asyncio.ensure_future(server.publish(envelope.rlp))
+        await works(enode)
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        assert not server._publishing
+        slow.writes.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@asynchronous
+async def test_nobody_waits_for_a_writer_that_has_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        monkeypatch.setattr(server.store, "_commit", lambda entries: 1 // 0)
+        (envelope,) = make(1, TOPICS)
+        await asyncio.wait_for(server.publish(envelope.rlp), TIMEOUT)
+        assert server.store.degraded

@@ -429,8 +429,8 @@ cdef class PageReading(Job):
     cdef bytes position
     cdef bytes room         # for the packet, and nobody else's: it shrinks to what is written
 
-    def __cinit__(self, Archive archive, Query query, bytes position, size_t limit,
-                  size_t max_bytes, int64_t budget):
+    def __cinit__(self, Archive archive not None, Query query not None,
+                  bytes position not None, size_t limit, size_t max_bytes, int64_t budget):
         cdef scan *s = &self.reading.scan
         self.archive, self.query, self.position = archive, query, position
         self.room = PyBytes_FromStringAndSize(NULL, min(max_bytes, MAX_ROOM))

@@ -48,7 +48,7 @@ cdef struct crew:
     queue waiting
     queue done
     bint closing
-    int bell                # an eventfd, rung when `done` is no longer empty; -1 when closed
+    int bell                # an eventfd, rung when `done` is no longer empty
 
 
 cdef inline void push(queue *q, job *j) noexcept nogil:
@@ -78,7 +78,6 @@ cdef void *work(void *context) noexcept nogil:
         if j != NULL:
             pthread_mutex_unlock(&c.lock)
             j.run(j.context)
-            j.done = True
             pthread_mutex_lock(&c.lock)
             first = c.done.first == NULL
             push(&c.done, j)
@@ -183,6 +182,7 @@ cdef class JobThreads:
         pthread_mutex_unlock(&self.crew.lock)
         while j != NULL:
             done = <Job> j.owner
+            j.done = True
             j = j.next
             jobs.append(done)
             Py_DECREF(done)

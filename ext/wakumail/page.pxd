@@ -2,7 +2,7 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
 from wakumail.environment cimport begin, end_read

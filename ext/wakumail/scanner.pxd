@@ -5,7 +5,6 @@ the map, valid as long as its transaction. All functions answer 0, a code as in 
 or STOP.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -15,7 +14,7 @@ from wakumail.bloom cimport bloom_covers
 from wakumail.environment cimport environment
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
-from wakumail.rlp cimport rlp_header_size, rlp_write_header
+from wakumail.rlp cimport rlp_header_size
 
 cdef enum:
     STOP = -100             # the slice is over, its state says why

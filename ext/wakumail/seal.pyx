@@ -112,7 +112,7 @@ cdef class Sealing(Job):
         cdef seal_job *jobs
         cdef Py_ssize_t total = 0, at = 0
         cdef size_t i
-        self.writers, self.taken, self.frames = writers, [], []
+        self.writers, self.taken, self.frames = list(writers), [], []
         for writer in writers:
             packets = writer.take()
             self.taken.append(packets)

@@ -121,6 +121,7 @@ class Server:
         if self.store is not None:
             self.store.on_room = None
             await self.store.close()
+            self._let_go()
         await self.node.close()
 
     @property
@@ -157,15 +158,15 @@ class Server:
         """Send an envelope of our own (its RLP) to the network.
 
         Returns when it is in the archive too, if there is one whose disk takes writes.
-        PublishRefused when our own rules, but for the topics that we want, refuse it, and while the
-        archive has no room for more: then nobody has it, for what the network knows is archived.
+        PublishRefused when our own rules, but for the topics that we want, refuse it; and when it
+        is new while the archive has no room: what the network has of us has to be archived.
         """
         rules = self.rules.replace(interest=EVERYTHING)
         batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
         verdict = batch.verdict(0)
         if verdict not in (Verdict.ACCEPTED, Verdict.DUPLICATE):
             raise PublishRefused(verdict.name.lower().replace("_", " "))
-        if self.store is not None and self.store.full:
+        if batch.accepted and self.store is not None and self.store.full:
             raise PublishRefused(f"the archive is behind: {self.store.degraded or 'try again'}")
         if batch.accepted:
             self.relay.take(batch, None)
@@ -181,9 +182,11 @@ class Server:
         archived = asyncio.Event()
         store.put(batch, archived.set)
         self._publishing.add(archived)
-        if not store.degraded:
-            await archived.wait()
-        self._publishing.discard(archived)
+        try:
+            if not store.degraded:
+                await archived.wait()
+        finally:
+            self._publishing.discard(archived)
 
     def relay_committed(self, batch: Batch) -> None:
         """Relay what another process of this server has taken."""
@@ -289,6 +292,10 @@ class Server:
         store = self.store
         assert store is not None
         if store.degraded:
-            for archived in self._publishing:
-                archived.set()
+            self._let_go()
         self.node.release(lambda: not store.full or bool(store.degraded))
+
+    def _let_go(self) -> None:
+        """Let nobody wait for a disk that takes nothing."""
+        for archived in self._publishing:
+            archived.set()

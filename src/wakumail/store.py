@@ -124,7 +124,7 @@ class Store:
         self._next_prune = 0.0
         self._loop = asyncio.get_running_loop()
         self._readers = CompiledThreads(READERS)
-        self._reading = asyncio.Semaphore(2 * READERS)
+        self._rooms = asyncio.Semaphore(2 * READERS)
         """Pages that have memory at a time: twice as many as are read, so that no thread waits."""
         self._changed = threading.Condition()
         self._queue: deque[Entry] = deque()
@@ -175,7 +175,7 @@ class Store:
 
     async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
         """The next slice of an answer, read in another thread (see Archive.page)."""
-        async with self._reading:
+        async with self._rooms:
             job = self.archive.reading(
                 query, position, limit=limit, max_bytes=max_bytes, budget=SLICE_ENTRIES
             )
@@ -336,6 +336,8 @@ class Store:
     def _broke(self) -> None:
         self.degraded = "the writer has died"
         log.critical("%s; nothing is archived any more", self.degraded)
+        if self.on_room is not None:
+            self.on_room()
         if self.on_broken is not None:
             self.on_broken()
 
