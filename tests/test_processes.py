@@ -1,6 +1,7 @@
 """Real processes over real sockets: what one posts, the other's request gets back."""
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,14 @@ def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
     batch, _ = parse_stream(got, final=True)
     kept = {envelope.hash for envelope in batch}
     assert {e.hash for e in envelopes[:confirmed]} <= kept <= {e.hash for e in envelopes}
+
+
+def test_a_hangup_ends_no_server_without_workers(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        server.process.send_signal(signal.SIGHUP)
+        run("canary", server.enode)
+        assert server.stop() == 0
+        assert "SIGHUP" in server.log.read_text()
 
 
 def test_two_servers_do_not_share_a_datadir(server: Server) -> None:

@@ -54,6 +54,8 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    # A habit of those who look after servers: it must not end one.
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP replaces --workers; there are none")
     counters = Counters()
     key = build.node_key(settings, datadir)
     config = build.server_config(settings, key, counters)
