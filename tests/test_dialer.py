@@ -189,3 +189,47 @@ async def test_delays_grow_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> No
         await eventually(lambda: len(slept) >= 8)
     assert slept[:8] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.3, 0.3, 0.3]
     assert node.counters["dials_failed"] >= 8
+
+
+@pytest.mark.parametrize("late", [False, True])
+@asynchronous
+async def test_a_dial_that_is_cancelled_as_it_connects_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Nothing would end it, and a server that stops waits for all sockets."""
+    gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with silent, dialing() as (_, node):
+        dial = asyncio.ensure_future(node.dial(nobody(silent.sockets[0].getsockname()[1])))
+        admit = node.admit_socket
+
+        def admit_and_cancel(link: Link) -> None:
+            admit(link)
+            if late:
+                asyncio.get_running_loop().call_soon(dial.cancel)
+            else:
+                dial.cancel()
+
+        monkeypatch.setattr(node, "admit_socket", admit_and_cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        await eventually(lambda: not node._sockets)
+        await asyncio.wait_for(gone.wait(), TIMEOUT)
+
+
+@asynchronous
+async def test_a_dial_that_is_cancelled_before_it_fails() -> None:
+    async with dialing() as (_, node):
+        dial = asyncio.ensure_future(node.dial(nobody(1)))
+        await asyncio.sleep(0)
+        dial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        await eventually(lambda: len(asyncio.all_tasks()) == 1)

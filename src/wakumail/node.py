@@ -196,11 +196,15 @@ class Node:
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`; the link is ready. OSError or PeerGone when it does not come."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(lambda: Link(self, enode), enode.host, enode.port)
+        connecting = loop.create_task(
+            loop.create_connection(lambda: Link(self, enode), enode.host, enode.port)
+        )
         try:
+            # Shielded, for what uvloop cancels when it has just connected never tells the link.
+            _, link = await asyncio.shield(connecting)
             await link.opened()
         except asyncio.CancelledError:
-            link.disconnect(DisconnectReason.REQUESTED)
+            connecting.add_done_callback(_part)
             raise
         return link
 
@@ -458,3 +462,9 @@ class Node:
         finally:
             if link.ready:
                 self.handler.on_gone(link)
+
+
+def _part(connecting: asyncio.Task[tuple[asyncio.Transport, Link]]) -> None:
+    """Hang up again, if there is a connection at last."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[1].disconnect(DisconnectReason.REQUESTED)
