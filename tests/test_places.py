@@ -1,6 +1,7 @@
 """Places: whose worker dies, is renewed or does not stop."""
 
 import asyncio
+import signal
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -194,3 +195,14 @@ def test_how_a_process_ended() -> None:
     assert describe(1) == "exit code 1"
     assert describe(-9) == "killed by SIGKILL"
     assert describe(-127) == "killed by signal 127"
+
+
+@asynchronous
+async def test_a_worker_is_told_to_stop_once(starter: Starter) -> None:
+    """Its handlers may be gone when it has nearly ended: a second signal would kill it."""
+    worker = await starter.start(cast(Any, None), 0)
+    signals: list[int] = []
+    cast(Any, worker.process).send_signal = signals.append
+    worker.leave()
+    worker.leave()
+    assert signals == [signal.SIGTERM]

@@ -52,6 +52,7 @@ class Worker:
         """Set once it takes connections, or has ended."""
         self.ended = asyncio.Event()
         self.leaving = False
+        self._told = False
         self.missed: list[tuple[str, list[Any]]] = []
         """Orders that were given before it took connections, for it to obey then."""
         self.report: Report | None = None
@@ -65,8 +66,11 @@ class Worker:
         return self.ready_at is not None and not self.leaving and not self.ended.is_set()
 
     def leave(self) -> None:
-        """Tell it to stop; it has time for that."""
+        """Tell it to stop, once: a second signal would kill one that ends. It has time for that."""
         self.leaving = True
+        if self._told:
+            return
+        self._told = True
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
 
