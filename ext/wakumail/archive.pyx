@@ -35,6 +35,7 @@ from wakumail.lmdb cimport *
 from wakumail.page cimport position_behind, read_page, reading
 from wakumail.problem cimport MAX_KEPT, describe
 from wakumail.pruner cimport prune_slice, pruning
+from wakumail.pthread cimport *
 from wakumail.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.rowcheck cimport verifier
 from wakumail.scanner cimport BLOOM, TOPICS, join_hits, query_terms, scan

@@ -10,23 +10,9 @@ from posix.unistd cimport getpid
 
 from wakumail.layout cimport FORMAT, get32, put32, put48, value_of
 from wakumail.lmdb cimport *
+from wakumail.pthread cimport *
 from wakumail.resident cimport (
     MAX_RESIDENT_READING, close_residence, give_back, open_residence, residence)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_rwlock_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *lock, const void *attributes)
-    int pthread_mutex_lock(pthread_mutex_t *lock)
-    int pthread_mutex_trylock(pthread_mutex_t *lock)
-    int pthread_mutex_unlock(pthread_mutex_t *lock)
-    int pthread_mutex_destroy(pthread_mutex_t *lock)
-    int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
-    int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
-    int pthread_rwlock_unlock(pthread_rwlock_t *lock)
-    int pthread_rwlock_destroy(pthread_rwlock_t *lock)
 
 cdef extern from *:
     """

@@ -7,11 +7,12 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
-from wakumail.environment cimport environment, pin, pthread_mutex_t
+from wakumail.environment cimport environment, pin
 from wakumail.keccak cimport keccak256, keccak256_many, keccak_message
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.problem cimport NOWHERE, compare, name_key, note, problem, problem_list, text
+from wakumail.pthread cimport pthread_mutex_t
 from wakumail.rlp cimport RLP_OK
 from wakumail.scanner cimport make_room
 

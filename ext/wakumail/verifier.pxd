@@ -12,11 +12,11 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from wakumail.environment cimport (CLOSED, enter, environment, leave, pin_read,
-                                   pthread_mutex_lock, pthread_mutex_unlock, unpin)
+from wakumail.environment cimport CLOSED, enter, environment, leave, pin_read, unpin
 from wakumail.layout cimport *
 from wakumail.lmdb cimport *
 from wakumail.problem cimport NOWHERE, compare, note, text
+from wakumail.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from wakumail.rowcheck cimport *
 from wakumail.totals cimport archive_totals, read_totals
 
