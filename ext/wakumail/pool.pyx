@@ -468,7 +468,8 @@ cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) exce
     while place < pool.tail and plan.count < plan.max_envelopes:
         each = arrival_at(pool, place)
         if (each.envelope != NULL and each.expiry >= plan.now and each.pow >= peer.min_pow
-                and not is_known(pool, index_of(pool, place), slot) and interest.wants_topic(each.topic)):
+                and not is_known(pool, index_of(pool, place), slot)
+                and interest.wants_topic(each.topic)):
             size = plan.size + each.envelope.size
             if plan.count and rlp_header_size(size) + size > plan.max_bytes:
                 break

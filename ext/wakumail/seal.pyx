@@ -67,7 +67,7 @@ cdef class FrameWriter:
 
     def seal(self):
         """All that waits, as frames one after the other."""
-        cdef Sealing job = Sealing([self])
+        cdef Sealing job = Sealing((self,))
         if self.waiting > BRIEF:
             return job.do()[0]
         seal_all(&job.sealing)
@@ -106,24 +106,23 @@ cdef class Sealing(Job):
     cdef sealing sealing
     cdef seal_packet *table
 
-    def __cinit__(self, list writers not None):
+    def __cinit__(self, writers):
         cdef FrameWriter writer
         cdef list packets
         cdef seal_job *jobs
         cdef Py_ssize_t total = 0, at = 0
         cdef size_t i
         self.writers, self.taken, self.frames = list(writers), [], []
-        for writer in writers:
+        for writer in self.writers:
             packets = writer.take()
             self.taken.append(packets)
             total += len(packets)
-        jobs = <seal_job *> PyMem_Malloc(len(writers) * sizeof(seal_job))
-        self.sealing = sealing(keccak_best(KECCAK_AVX512), jobs, len(writers))
+        jobs = <seal_job *> PyMem_Malloc(len(self.writers) * sizeof(seal_job))
+        self.sealing = sealing(keccak_best(KECCAK_AVX512), jobs, len(self.writers))
         self.table = <seal_packet *> PyMem_Malloc(total * sizeof(seal_packet))
         if jobs == NULL or self.table == NULL:
             raise MemoryError
-        for i in range(len(writers)):
-            writer, packets = writers[i], self.taken[i]
+        for i, (writer, packets) in enumerate(zip(self.writers, self.taken)):
             room = PyBytes_FromStringAndSize(NULL, _list_packets(self.table + at, packets))
             self.frames.append(room)
             jobs[i].egress = &writer.egress
@@ -169,7 +168,7 @@ cdef dict _WAYS = {
 }
 
 
-def _seal_with(str way, list writers not None):
+def _seal_with(str way, writers):
     """For tests: the result of Sealing(writers), made in a way of _keccak256_many_with."""
     cdef keccak_way number = _WAYS[way]
     if not keccak_can(number):

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Literal, final
 
 from wakumail.jobs import Job
@@ -11,8 +12,8 @@ class FrameWriter:
 
 @final
 class Sealing(Job[list[bytes]]):
-    def __init__(self, writers: list[FrameWriter]) -> None: ...
+    def __init__(self, writers: Sequence[FrameWriter]) -> None: ...
 
 def _seal_with(
-    way: Literal["portable", "bmi", "avx2", "avx512"], writers: list[FrameWriter]
+    way: Literal["portable", "bmi", "avx2", "avx512"], writers: Sequence[FrameWriter]
 ) -> list[bytes]: ...

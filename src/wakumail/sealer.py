@@ -50,7 +50,7 @@ class Sealer:
             return
         writers, calls = zip(*batch, strict=True)
         try:
-            job = Sealing(list(writers))
+            job = Sealing(writers)
         except Exception:
             log.exception("frames could not be sealed")
             self._tell(calls, [None] * len(calls))
