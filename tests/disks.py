@@ -1,32 +1,43 @@
-"""Archives whose disks are not as they should be; reading works as ever."""
+"""Stores whose disks are not as they should be; reading works as ever."""
 
 import threading
+from typing import Any, cast
 
 from tests.puppet import TIMEOUT
-from wakumail.archive import Appended, Archive
+from wakumail.archive import Appended
 from wakumail.envelope import Batch
 from wakumail.errors import ArchiveError
+from wakumail.store import Store
 
 
-class FullDisk:
-    """An archive whose disk has no room: it reads, and refuses to write."""
+class Disk:
+    """The archive of a store, in whose place it is from now on."""
 
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
-        self.reading, self.close = archive.reading, archive.close
+    def __init__(self, store: Store) -> None:
+        self.archive = store.archive
+        self.reading, self.close = store.archive.reading, store.archive.close
+        self._store = store
+        store.archive = cast(Any, self)
+
+    def mend(self) -> None:
+        """Give the store its archive back."""
+        self._store.archive = self.archive
+
+
+class FullDisk(Disk):
+    """It has no room, and refuses to write until it is mended."""
 
     def append(self, batches: object) -> None:
         raise ArchiveError("no room")
 
 
-class SlowDisk:
-    """An archive whose first write takes until it is told otherwise."""
+class SlowDisk(Disk):
+    """Its first write takes until it is told otherwise."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, store: Store) -> None:
         self.writes = threading.Event()
-        self.reading, self.close = archive.reading, archive.close
-        self._archive = archive
+        super().__init__(store)
 
     def append(self, batches: list[Batch]) -> Appended:
         self.writes.wait(TIMEOUT / 2)
-        return self._archive.append(batches)
+        return self.archive.append(batches)

@@ -351,8 +351,7 @@ async def test_a_slow_disk_holds_those_who_feed_it(
     most, peers, parts = 300_000, 4, 60
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", most)
     async with mailserver(tmp_path) as (server, enode):
-        archive = server.store.archive
-        server.store.archive = SlowDisk(archive)  # type: ignore[assignment]
+        slow = SlowDisk(server.store)
         puppets = [await Puppet.ready(enode) for _ in range(peers)]
         for number, puppet in enumerate(puppets):
             for part in range(parts):
@@ -362,7 +361,7 @@ async def test_a_slow_disk_holds_those_who_feed_it(
         await works(enode)
         # Each peer may add what is taken at once before it is held.
         assert server.store._queued_bytes < most + peers * 2 * MAX_RUN_SIZE
-        server.store.archive.writes.set()  # type: ignore[attr-defined]
+        slow.writes.set()
         await eventually(lambda: server.counters["envelopes_archived"] == peers * parts * 40)
         assert server.counters["envelopes_shed"] == 0
 
@@ -375,14 +374,13 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 50_000)
     monkeypatch.setattr("wakumail.turns.TURN", 0.0)
     async with mailserver(tmp_path) as (server, enode):
-        archive = server.store.archive
-        server.store.archive = SlowDisk(archive)  # type: ignore[assignment]
+        slow = SlowDisk(server.store)
         puppet = await Puppet.ready(enode)
         for part in range(30):
             puppet.send(Code.MESSAGES, messages(make(40, TOPICS, seed=part)))
         await eventually(lambda: server.counters["envelopes_received"] > 0)
         puppet.hang_up()
-        server.store.archive.writes.set()  # type: ignore[attr-defined]
+        slow.writes.set()
         await eventually(lambda: not server.node.links)
         await works(enode)
 
@@ -394,8 +392,7 @@ async def test_a_full_disk_sheds_and_goes_on_reading(
     monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 100_000)
     async with mailserver(tmp_path) as (server, enode):
-        archive = server.store.archive
-        server.store.archive = FullDisk(archive)  # type: ignore[assignment]
+        full = FullDisk(server.store)
         puppet = await Puppet.ready(enode)
         for part in range(30):
             puppet.send(Code.MESSAGES, messages(make(40, TOPICS, seed=part)))
@@ -406,7 +403,7 @@ async def test_a_full_disk_sheds_and_goes_on_reading(
         shed = server.counters["envelopes_shed"]
         assert 0 < shed < 30 * 40
         assert server.store._queued_bytes < 200_000
-        server.store.archive = archive
+        full.mend()
         await eventually(lambda: server.counters["envelopes_archived"] == 30 * 40 - shed)
         assert await post(await Puppet.ready(enode), make(40, TOPICS, seed=99)) == []
 

@@ -20,13 +20,12 @@ async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
     monkeypatch.setattr("wakumail.store.RETRY_INTERVAL", 0.001)
     async with mailserver(tmp_path) as (server, _):
         first, second = make(2, TOPICS)
-        refusing = FullDisk(server.store.archive)
-        server.store.archive = refusing  # type: ignore[assignment]
+        full = FullDisk(server.store)
         await asyncio.wait_for(server.publish(first.rlp), TIMEOUT)
         assert server.store.degraded == "no room"
         await server.publish(second.rlp)
         assert server.counters["envelopes_archived"] == 0
-        server.store.archive = refusing.archive
+        full.mend()
         await eventually(lambda: server.counters["envelopes_archived"] == 2)
 
 
@@ -39,8 +38,7 @@ async def test_what_is_published_while_the_archive_has_no_room_is_refused(
     monkeypatch.setattr("wakumail.store.MAX_QUEUED_BYTES", 2_000)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
-        archive = server.store.archive
-        server.store.archive = FullDisk(archive)  # type: ignore[assignment]
+        full = FullDisk(server.store)
         puppet.send(Code.MESSAGES, messages(make(60, TOPICS, seed=1)))
         await eventually(lambda: server.store.full)
         (envelope,) = make(1, TOPICS, seed=2)
@@ -48,18 +46,17 @@ async def test_what_is_published_while_the_archive_has_no_room_is_refused(
             await server.publish(envelope.rlp)
         assert server.counters["envelopes_published"] == 0
         known = asyncio.ensure_future(server.publish(make(60, TOPICS, seed=1)[0].rlp))
-        server.store.archive = archive
+        full.mend()
         await known
         await puppet.packet(Code.BATCH_ACK)
         await post(puppet, [envelope])
-        assert archive.contains(envelope.created, envelope.hash)
+        assert server.store.archive.contains(envelope.created, envelope.hash)
 
 
 @asynchronous
 async def test_what_others_have_sent_is_published_when_it_is_archived(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        archive = server.store.archive
-        server.store.archive = slow = SlowDisk(archive)  # type: ignore[assignment]
+        slow = SlowDisk(server.store)
         puppet = await Puppet.ready(enode)
         (envelope,) = make(1, TOPICS)
         puppet.send(Code.MESSAGES, messages([envelope]))
@@ -69,13 +66,13 @@ async def test_what_others_have_sent_is_published_when_it_is_archived(tmp_path: 
         assert not publishing.done()
         slow.writes.set()
         await publishing
-        assert archive.contains(envelope.created, envelope.hash)
+        assert slow.archive.contains(envelope.created, envelope.hash)
 
 
 @asynchronous
 async def test_who_no_longer_waits_is_forgotten(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        server.store.archive = slow = SlowDisk(server.store.archive)  # type: ignore[assignment]
+        slow = SlowDisk(server.store)
         (envelope,) = make(1, TOPICS)
         publishing = asyncio.ensure_future(server.publish(envelope.rlp))
         await works(enode)

@@ -418,14 +418,13 @@ async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
         puppet = await Puppet.ready(enode)
         first, second = make(10, TOPICS, seed=1), make(10, TOPICS, seed=2)
         await post(puppet, first)
-        refusing = FullDisk(server.store.archive)
-        server.store.archive = refusing  # type: ignore[assignment]
+        full = FullDisk(server.store)
         puppet.send(Code.MESSAGES, messages(second))
         await eventually(lambda: server.counters["commits_failed"] >= 3)
         assert server.store.degraded == "no room"
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
         assert (await answer(puppet))[0] == newest_first(first)
-        server.store.archive = refusing.archive
+        full.mend()
         await puppet.packet(Code.BATCH_ACK)
         assert server.store.degraded == ""
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
