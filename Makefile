@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KERNELS := $(wildcard ext/wakumail/*.p[yx]* ext/wakumail/*.h) ext/liblmdb.txt
+KERNELS := $(shell find ext/wakumail -name '*.p[yx]*' -o -name '*.h') ext/liblmdb.txt
 DATADIR ?= data
 
 # Hundreds of tests start a process: none of them shall have to compile its modules first.
@@ -60,4 +60,4 @@ demo: build ## a server, a client that posts, a client that asks back
 	$(BIN)/python bench/demo.py
 
 clean:
-	rm -rf $(VENV) build dist ext/liblmdb ext/wakumail/*.c src/wakumail/*.so src/*.egg-info
+	rm -rf $(VENV) build dist ext/liblmdb ext/wakumail/*/*.c src/wakumail/*/*.so src/*.egg-info

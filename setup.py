@@ -11,6 +11,7 @@ from setuptools import Extension, setup
 
 LIBLMDB = Path("ext/liblmdb")
 LIBLMDB_FILES = ("lib/lmdb.h", "lib/mdb.c", "lib/midl.c", "lib/midl.h", "LICENSE")
+ROOMS = [str(path) for path in sorted(Path("ext/wakumail").iterdir()) if path.is_dir()]
 CFLAGS = ["-O3", "-g0", "-Wall", "-Wno-unused-function"]
 if os.environ.get("SANITIZE"):
     CFLAGS += ["-g", "-O1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
@@ -36,9 +37,9 @@ def kernel(name: str, *sources: str) -> Extension:
     """One compiled kernel; the ext tree mirrors the package so that Cython finds each .pxd."""
     return Extension(
         f"wakumail.{name}",
-        [f"ext/wakumail/{name}.pyx", *sources],
-        include_dirs=["ext/wakumail", str(LIBLMDB)],
-        depends=[str(path) for path in Path("ext/wakumail").glob("*.[hp]*")],
+        [f"ext/wakumail/{name.replace('.', '/')}.pyx", *sources],
+        include_dirs=[*ROOMS, str(LIBLMDB)],
+        depends=[str(path) for path in Path("ext/wakumail").rglob("*.[hp]*")],
         extra_compile_args=CFLAGS,
         extra_link_args=[flag for flag in CFLAGS if flag.startswith("-fsanitize")],
     )
@@ -49,19 +50,19 @@ if not all((LIBLMDB / Path(name).name).exists() for name in LIBLMDB_FILES):
 
 setup(
     ext_modules=[
-        kernel("keccak"),
-        kernel("rlp"),
-        kernel("snappy"),
-        kernel("bloom"),
-        kernel("interest"),
-        kernel("pow"),
-        kernel("envelope"),
-        kernel("judgements"),
-        kernel("pool"),
-        kernel("frame"),
-        kernel("jobs"),
-        kernel("seal"),
-        kernel("archive", str(LIBLMDB / "mdb.c"), str(LIBLMDB / "midl.c")),
+        kernel("base.keccak"),
+        kernel("base.rlp"),
+        kernel("base.snappy"),
+        kernel("waku.bloom"),
+        kernel("waku.interest"),
+        kernel("waku.pow"),
+        kernel("waku.envelope"),
+        kernel("waku.judgements"),
+        kernel("waku.pool"),
+        kernel("devp2p.frame_reader"),
+        kernel("base.jobs"),
+        kernel("devp2p.frame_writer"),
+        kernel("archive.archive", str(LIBLMDB / "mdb.c"), str(LIBLMDB / "midl.c")),
     ],
     options={"build_ext": {"cython_include_dirs": ["ext"]}},
 )

@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from wakumail.bloom import FULL_BLOOM, bloom_of
-from wakumail.client import MailPeer, connect
-from wakumail.envelope import Envelope, make_envelope
-from wakumail.keccak import keccak256
-from wakumail.pow import mine
+from wakumail.base.keccak import keccak256
+from wakumail.mail.client import MailPeer, connect
+from wakumail.waku.bloom import FULL_BLOOM, bloom_of
+from wakumail.waku.envelope import Envelope, make_envelope
+from wakumail.waku.pow import mine
 
 ENVELOPES = 10_000
 TOPICS = [keccak256(b"channel %d" % number)[:4] for number in range(50)]

@@ -14,12 +14,12 @@ import rlp as library_rlp
 from Crypto.Hash import keccak as library_keccak
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from wakumail import rlp
-from wakumail.bloom import bloom_of, covered, topic_bloom
-from wakumail.envelope import Rules, judge, make_envelope, parse
-from wakumail.interest import Interest
-from wakumail.keccak import keccak256, keccak256_many
-from wakumail.pow import mine
+from wakumail.base import rlp
+from wakumail.base.keccak import keccak256, keccak256_many
+from wakumail.waku.bloom import bloom_of, covered, topic_bloom
+from wakumail.waku.envelope import Rules, judge, make_envelope, parse
+from wakumail.waku.interest import Interest
+from wakumail.waku.pow import mine
 
 NOW = 1_700_000_000
 TTL = 60

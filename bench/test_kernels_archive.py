@@ -16,10 +16,10 @@ import pytest
 import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from wakumail.archive import Archive, Page, PageState, Query
-from wakumail.envelope import Batch
-from wakumail.load.traffic import DAY, END, Traffic
-from wakumail.threads import CompiledThreads
+from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.base.threads import CompiledThreads
+from wakumail.load.workload.traffic import DAY, END, Traffic
+from wakumail.waku.envelope import Batch
 
 T = TypeVar("T")
 

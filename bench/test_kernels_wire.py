@@ -8,13 +8,13 @@ from Crypto.Cipher import AES
 from Crypto.Hash import keccak as library_keccak
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from wakumail.envelope import Batch, parse
-from wakumail.frame import FrameReader
-from wakumail.interest import EVERYTHING
-from wakumail.load.traffic import Traffic
-from wakumail.pool import Pool
-from wakumail.rlp import join_list
-from wakumail.seal import FrameWriter
+from wakumail.base.rlp import join_list
+from wakumail.devp2p.frame_reader import FrameReader
+from wakumail.devp2p.frame_writer import FrameWriter
+from wakumail.load.workload.traffic import Traffic
+from wakumail.waku.envelope import Batch, parse
+from wakumail.waku.interest import EVERYTHING
+from wakumail.waku.pool import Pool
 
 AES_KEY, MAC_KEY, SEED = bytes(range(32)), bytes(range(32, 64)), b"seed"
 PACKET = join_list(list(Traffic(100, 10).stream()))

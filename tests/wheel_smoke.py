@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import wakumail
-from wakumail.envelope import make_envelope
+from wakumail.waku.envelope import make_envelope
 
 COMMAND = str(Path(sys.executable).with_name("wakumail"))
 COUNT = 100

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from wakumail.load.requests import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
 from wakumail.load.server import Server
-from wakumail.load.traffic import Traffic
+from wakumail.load.workload.requests import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
+from wakumail.load.workload.traffic import Traffic
 
 from . import report
 from .plot import Line, plot

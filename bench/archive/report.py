@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from statistics import median
 
-from wakumail.load.machine import cpu_name
-from wakumail.load.requests import Row
+from wakumail.load.report.machine import cpu_name
+from wakumail.load.workload.requests import Row
 
 from .served import Result
 from .stored import Appends, Imported, Pruning

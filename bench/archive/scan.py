@@ -10,9 +10,9 @@ from pathlib import Path
 
 import lmdb
 
-from wakumail.bloom import covers
-from wakumail.load.requests import LIMIT, Ask
-from wakumail.load.traffic import DAY
+from wakumail.load.workload.requests import LIMIT, Ask
+from wakumail.load.workload.traffic import DAY
+from wakumail.waku.bloom import covers
 
 
 def scan(env: lmdb.Environment, ask: Ask, start: bytes = b"") -> tuple[list[bytes], bytes]:

@@ -10,13 +10,13 @@ from statistics import median, quantiles
 from types import TracebackType
 from typing import Self
 
-from wakumail.archive import Archive, PageState
-from wakumail.load.asking import Asking
-from wakumail.load.crew import Crew
-from wakumail.load.requests import LIMIT, Ask, Row
+from wakumail.archive.archive import Archive, PageState
+from wakumail.load.clients.asking import Asking
+from wakumail.load.clients.processes import Crew
 from wakumail.load.server import Server
-from wakumail.load.traffic import Traffic
 from wakumail.load.watch import Watch, throughput
+from wakumail.load.workload.requests import LIMIT, Ask, Row
+from wakumail.load.workload.traffic import Traffic
 
 from .scan import measure_scan
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from wakumail.archive import Archive, Query, Stat
-from wakumail.envelope import Batch, parse_stream
+from wakumail.archive.archive import Archive, Query, Stat
 from wakumail.load import server
 from wakumail.load.server import Server, write_dump
-from wakumail.load.traffic import DAY, END, Traffic
+from wakumail.load.workload.traffic import DAY, END, Traffic
+from wakumail.waku.envelope import Batch, parse_stream
 
 ROUNDS = 3
 EVERYTHING = 1 << 30

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from wakumail.envelope import Verdict
+from wakumail.waku.envelope import Verdict
 
 COUNTERS: Mapping[str, str] = {
     # connections

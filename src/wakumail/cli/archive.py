@@ -8,9 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from wakumail.archive import Archive, Day
+from wakumail.archive.archive import Archive, Day
+from wakumail.archive.datadir import Datadir
+from wakumail.archive.page_check import check_pages
+from wakumail.archive.store import AFTER_ALL
 from wakumail.cli import transfer
-from wakumail.cli.lines import utc
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
@@ -21,10 +23,8 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.config.values import whole
-from wakumail.datadir import Datadir
-from wakumail.page_check import check_pages
-from wakumail.request import AFTER_ALL
+from wakumail.cli.printing import utc
+from wakumail.ops.config.values import whole
 
 PRUNE_ENVELOPES = 2000
 """Envelopes that one commit of a prune deletes."""

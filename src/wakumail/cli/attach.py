@@ -16,14 +16,14 @@ from typing import Any
 
 import uvloop
 
+from wakumail.archive.datadir import Datadir
+from wakumail.base.text import printable
 from wakumail.cli.options import Subparsers, add_json
-from wakumail.config import Settings
-from wakumail.datadir import Datadir
+from wakumail.ops.config import Settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, connect_ipc, connect_url
 from wakumail.rpc.jsonrpc import DECODER, encode, parse
 from wakumail.rpc.stream import Wire
-from wakumail.text import printable
 
 PROMPT = "> "
 

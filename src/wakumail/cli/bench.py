@@ -11,18 +11,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from wakumail.cli.file_limit import raise_file_limit
 from wakumail.cli.options import Subparsers, add_json, option, parse_enode, print_json
-from wakumail.config import values
-from wakumail.load.crew import Crew
-from wakumail.load.live import Live
-from wakumail.load.machine import Machine
-from wakumail.load.page import page
-from wakumail.load.presets import MILLION, SCENARIOS, SOAK, Choice, Entry, targets
+from wakumail.load.clients.processes import Crew
+from wakumail.load.report.html import page
+from wakumail.load.report.machine import Machine
+from wakumail.load.report.tables import as_json, report
 from wakumail.load.run import measure
+from wakumail.load.scenarios.presets import MILLION, SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.server import Archives, Foreign, Own, Target, write_dump
-from wakumail.load.tables import as_json, report
-from wakumail.load.traffic import DATA_SIZE, Traffic
+from wakumail.load.workload.live import Live
+from wakumail.load.workload.traffic import DATA_SIZE, Traffic
+from wakumail.ops.config import values
+from wakumail.ops.file_limit import raise_file_limit
 
 NAMES = (*SCENARIOS, SOAK)
 

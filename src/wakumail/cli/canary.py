@@ -6,10 +6,10 @@ import time
 import uvloop
 
 from wakumail.cli.options import Subparsers, add_enode, add_json, add_timeout, print_json
-from wakumail.client import Wanted, connect
 from wakumail.errors import WakumailError, reason
-from wakumail.mail import Form
-from wakumail.message import DEFAULT_PASSWORD
+from wakumail.mail.client import Wanted, connect
+from wakumail.mail.forms import Form
+from wakumail.waku.message import DEFAULT_PASSWORD
 
 
 def add(commands: Subparsers) -> None:

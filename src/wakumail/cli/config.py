@@ -7,11 +7,11 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterator
 
 from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
-from wakumail.config import SETTINGS, ConfigError, Loaded, load
-from wakumail.config.layers import FILE_VARIABLE
-from wakumail.config.setting import Setting, plain
-from wakumail.config.statusgo import Translation
-from wakumail.config.toml import Line, document
+from wakumail.ops.config import SETTINGS, ConfigError, Loaded, load
+from wakumail.ops.config.layers import FILE_VARIABLE
+from wakumail.ops.config.setting import Setting, plain
+from wakumail.ops.config.statusgo import Translation
+from wakumail.ops.config.toml import Line, document
 
 
 def add(commands: Subparsers) -> None:

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from wakumail.cli.options import Subparsers, add_json, print_json
-from wakumail.keys import load_node_key, load_or_create_node_key, node_id
+from wakumail.devp2p.keys import load_node_key, load_or_create_node_key, node_id
 
 
 def add(commands: Subparsers) -> None:

@@ -4,9 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
-from wakumail.client import Key
-from wakumail.keys import load_node_key
-from wakumail.message import KEY_SIZE, symmetric_key
+from wakumail.devp2p.keys import load_node_key
+from wakumail.mail.client import Key
+from wakumail.waku.message import KEY_SIZE, symmetric_key
 
 MAX_KEY_FILE = 2 * KEY_SIZE + 2
 """Bytes of a file with a symmetric key: its digits and a line end, at most CR LF."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from tqdm import tqdm
 
-from wakumail.answer import ANSWER_TIMEOUT
-from wakumail.config import values
-from wakumail.datadir import Datadir
-from wakumail.enode import Enode
+from wakumail.archive.datadir import Datadir
+from wakumail.devp2p.enode import Enode
+from wakumail.mail.answer import ANSWER_TIMEOUT
+from wakumail.ops.config import values
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import uvloop
 
+from wakumail.archive.dump import read_dump
 from wakumail.cli.options import (
     Subparsers,
     add_enode,
@@ -21,14 +22,13 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.client import connect
-from wakumail.config.values import hexadecimal
-from wakumail.dump import read_dump
-from wakumail.envelope import Verdict
-from wakumail.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_key
-from wakumail.message import symmetric_key
-from wakumail.mining import DEFAULT_TTL, compose
-from wakumail.topics import public_chat
+from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_key
+from wakumail.mail.client import connect
+from wakumail.node.mining import DEFAULT_TTL, compose
+from wakumail.ops.config.values import hexadecimal
+from wakumail.waku.envelope import Verdict
+from wakumail.waku.message import symmetric_key
+from wakumail.waku.topics import public_chat
 
 MIN_TTL = 10
 """Seconds: clients live at least so long (WAKU-USAGE, "Waku node configuration")."""

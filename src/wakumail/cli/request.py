@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 import uvloop
 
-from wakumail.cli.lines import entry, line, message_entry
 from wakumail.cli.message_keys import add_message_keys, load_message_keys
 from wakumail.cli.options import (
     Subparsers,
@@ -27,13 +26,14 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.client import HistoryPage
-from wakumail.enode import Enode, read_enodes
-from wakumail.envelope import MAX_TIME
-from wakumail.mail import MAX_LIMIT, Form
-from wakumail.mailservers import WINDOW, mailservers
-from wakumail.message import DEFAULT_PASSWORD
-from wakumail.topics import public_chat
+from wakumail.cli.printing import entry, line, message_entry
+from wakumail.devp2p.enode import Enode, read_enodes
+from wakumail.mail.client import HistoryPage
+from wakumail.mail.forms import MAX_LIMIT, Form
+from wakumail.mail.mailservers import WINDOW, mailservers
+from wakumail.waku.envelope import MAX_TIME
+from wakumail.waku.message import DEFAULT_PASSWORD
+from wakumail.waku.topics import public_chat
 
 DEFAULT_AGE = 24 * 3600
 """Seconds of history that are asked for when --from does not say."""

@@ -9,15 +9,17 @@ from functools import partial
 
 import uvloop
 
-from wakumail.cli import build, logs, worker
+from wakumail.archive.datadir import Datadir
 from wakumail.cli.config import add_flags, load_settings
-from wakumail.cli.file_limit import raise_file_limit
-from wakumail.cli.heap import collect_rarely, keep_freed
 from wakumail.cli.options import Subparsers
-from wakumail.config import Settings
 from wakumail.counters import Counters
-from wakumail.datadir import Datadir
-from wakumail.server import Server
+from wakumail.mail.server import Server
+from wakumail.ops import assembly as build
+from wakumail.ops import logs
+from wakumail.ops.config import Settings
+from wakumail.ops.file_limit import raise_file_limit
+from wakumail.ops.heap import collect_rarely, keep_freed
+from wakumail.ops.workers import worker
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
         await endpoint.start()
         running.push_async_callback(endpoint.close)
         if settings.http or settings.ws or settings.metrics:
-            from wakumail.cli import web  # takes long to import
+            from wakumail.ops import endpoints as web  # takes long to import
 
             await web.start(settings, server, offer, running)
         for enode in trusted:

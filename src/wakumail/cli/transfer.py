@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from wakumail.archive import Archive, Page, PageState, Query
+from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.archive.dump import Source, read_dump
+from wakumail.archive.statusgo import open_leveldb, open_postgres
+from wakumail.base.rlp import split_list
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
@@ -20,10 +23,7 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.dump import Source, read_dump
-from wakumail.envelope import MAX_TIME
-from wakumail.rlp import split_list
-from wakumail.statusgo import open_leveldb, open_postgres
+from wakumail.waku.envelope import MAX_TIME
 
 EXPORT_BYTES = 4 << 20
 """Bytes of envelopes that one read transaction of an export copies."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from wakumail.errors import WakumailError
-from wakumail.load.channel import LoadFailed
-from wakumail.load.crew import Crew
-from wakumail.load.metrics import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
-from wakumail.load.presets import Entry
+from wakumail.load.clients.channel import LoadFailed
+from wakumail.load.clients.processes import Crew
+from wakumail.load.measures import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
+from wakumail.load.scenarios.presets import Entry
 from wakumail.load.server import Target
 
 

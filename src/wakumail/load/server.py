@@ -14,11 +14,11 @@ from shutil import copytree
 from types import TracebackType
 from typing import Protocol, Self
 
-from wakumail.datadir import Datadir
-from wakumail.enode import Enode
+from wakumail.archive.datadir import Datadir
+from wakumail.devp2p.enode import Enode
 from wakumail.load.accounting import Account
-from wakumail.load.channel import LoadFailed
-from wakumail.load.traffic import Traffic
+from wakumail.load.clients.channel import LoadFailed
+from wakumail.load.workload.traffic import Traffic
 
 WAKUMAIL = (sys.executable, "-m", "wakumail")
 FLAGS = ("--host", "127.0.0.1", "--port", "0", "--verbosity", "error")

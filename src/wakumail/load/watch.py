@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wakumail.load.crew import Gang, Outcome
-from wakumail.load.metrics import percentile, ratio
+from wakumail.load.clients.processes import Gang, Outcome
+from wakumail.load.measures import percentile, ratio
 from wakumail.load.server import Served
 
 CORES = len(os.sched_getaffinity(0))

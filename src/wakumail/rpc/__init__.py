@@ -1,1 +1,18 @@
-"""JSON-RPC 2.0 (9/WAKU-RPC): the protocol, the methods, and the transports that carry them."""
+"""JSON-RPC 2.0 (9/WAKU-RPC): the protocol, the methods, and the transports that carry them.
+
+jsonrpc     calls and answers
+params      parameters of calls
+objects     filters and messages as JSON
+namespaces  the namespaces of the methods
+waku        waku_*
+wakuext     wakuext_*
+admin       admin_*
+net         net_*, web3_* and rpc_*
+api         all methods
+access      who may call over TCP
+splitter    JSON values cut out of a stream
+stream      a caller on a connection
+ipc         the Unix socket
+http        HTTP and WebSocket
+client      the end that calls
+"""

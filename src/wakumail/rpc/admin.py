@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from wakumail.enode import MAX_PORT
-from wakumail.keccak import keccak256
-from wakumail.link import Link
+from wakumail.base.keccak import keccak256
+from wakumail.devp2p.enode import MAX_PORT
+from wakumail.mail.server import Server
+from wakumail.node.link import Link
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import Session
 from wakumail.rpc.objects import WAKU_VERSION
-from wakumail.server import Server
 from wakumail.version import CLIENT_ID
 
 

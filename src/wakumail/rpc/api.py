@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
+from wakumail.mail.server import Server
 from wakumail.rpc.admin import Admin
 from wakumail.rpc.namespaces import Namespace
 from wakumail.rpc.net import Net, Rpc, Web3
 from wakumail.rpc.waku import Waku
 from wakumail.rpc.wakuext import WakuExt
-from wakumail.server import Server
 
 NAMESPACES = tuple(Namespace)
 """All that a transport can offer."""

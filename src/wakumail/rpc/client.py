@@ -8,11 +8,11 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from wakumail.base.text import printable
 from wakumail.errors import WakumailError
 from wakumail.rpc.http import JSON, WebSocketWire
 from wakumail.rpc.ipc import IpcWire
 from wakumail.rpc.stream import Wire
-from wakumail.text import printable
 
 MAX_ANSWER = 64 << 20
 """Bytes of one answer that are taken."""

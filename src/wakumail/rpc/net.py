@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
+from wakumail.mail.server import Server
 from wakumail.rpc.jsonrpc import Session
-from wakumail.server import Server
 from wakumail.version import CLIENT_ID
 
 NETWORK_ID = "1"

@@ -3,11 +3,11 @@
 import math
 from typing import Any, TypeVar
 
-from wakumail.devp2p import WAKU
-from wakumail.filters import Filter
-from wakumail.keys import PublicKey
-from wakumail.keystore import KeyStore
-from wakumail.opening import ReceivedMessage
+from wakumail.devp2p.keys import PublicKey
+from wakumail.devp2p.packets import WAKU
+from wakumail.node.filters import Filter
+from wakumail.node.keystore import KeyStore
+from wakumail.node.opening import ReceivedMessage
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 from wakumail.rpc.params import Fields, Reader

@@ -9,16 +9,16 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from wakumail import keys
-from wakumail.bloom import TOPIC_SIZE
-from wakumail.completion import MAX_FOREIGN_CURSOR
-from wakumail.enode import Enode
-from wakumail.envelope import MAX_TIME
-from wakumail.filters import MAX_FILTER_TOPICS
-from wakumail.keys import NODE_ID_SIZE, SECRET_SIZE, PrivateKey, PublicKey
-from wakumail.message import KEY_SIZE
-from wakumail.request import MAX_REQUEST_TOPICS
+from wakumail.devp2p import keys
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import NODE_ID_SIZE, SECRET_SIZE, PrivateKey, PublicKey
+from wakumail.mail.request import MAX_REQUEST_TOPICS
+from wakumail.node.filters import MAX_FILTER_TOPICS
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
+from wakumail.waku.bloom import TOPIC_SIZE
+from wakumail.waku.completion import MAX_FOREIGN_CURSOR
+from wakumail.waku.envelope import MAX_TIME
+from wakumail.waku.message import KEY_SIZE
 
 T = TypeVar("T")
 D = TypeVar("D")

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from wakumail import mining
-from wakumail.envelope import LARGE_ENVELOPE, TOPIC_SIZE
-from wakumail.message import symmetric_key
-from wakumail.opening import ReceivedMessage
+from wakumail.mail.server import Server
+from wakumail.node import mining
+from wakumail.node.opening import ReceivedMessage
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER, RpcError, Session
 from wakumail.rpc.objects import (
@@ -22,7 +21,8 @@ from wakumail.rpc.objects import (
     write_public_key,
 )
 from wakumail.rpc.params import Fields
-from wakumail.server import Server
+from wakumail.waku.envelope import LARGE_ENVELOPE, TOPIC_SIZE
+from wakumail.waku.message import symmetric_key
 
 MAX_ENVELOPE_SIZE = 10 << 20
 """Bytes: no larger envelope can be allowed (9/WAKU-RPC, `waku_setMaxEnvelopeSize`)."""

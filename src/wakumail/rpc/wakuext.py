@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wakumail.mail.server import Server
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError, Session
 from wakumail.rpc.params import Fields
-from wakumail.server import Server
 
 DEFAULT_RANGE = 24 * 3600
 """Seconds back from `to` where a request does not say from when on it wants messages."""

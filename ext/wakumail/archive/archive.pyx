@@ -1,0 +1,545 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The archive: envelopes on disk, in the order (creation time, hash) and in the order of arrival.
+
+The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
+environment for all threads), resident.pxd, datafile.pxd, writer.pxd, pruner.pxd, planner.pxd,
+merger.pxd, scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd,
+rowcheck.pxd and problem.pxd, and failure.pxd.
+All methods may be called from several threads at once; none holds the GIL while it waits, reads or
+writes. Of all read transactions only that of a Verification outlives the call that began it.
+"""
+
+import os
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport EIO
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from wakumail.archive.results import Appended, Day, Page, PageState, Pruned, Stat
+from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM
+from wakumail.errors import ArchiveError, ArchiveFull
+
+from wakumail.archive.datafile cimport (
+    cannot_grow, check_length, copy_file, is_full, reserve_lock, sync_names)
+from wakumail.waku.envelope cimport Batch
+from wakumail.archive.environment cimport *
+from wakumail.archive.failure cimport explain
+from wakumail.archive.follower cimport arrivals_run, run_arrivals
+from wakumail.base.jobs cimport Job
+from wakumail.waku.judgements cimport Judgements
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.archive.page cimport position_behind, read_page, reading
+from wakumail.archive.problem cimport MAX_KEPT, describe
+from wakumail.archive.pruner cimport prune_slice, pruning
+from wakumail.base.pthread cimport *
+from wakumail.archive.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
+from wakumail.archive.rowcheck cimport verifier
+from wakumail.archive.scanner cimport BLOOM, TOPICS, join_hits, query_terms, scan
+from wakumail.archive.totals cimport archive_totals, read_totals
+from wakumail.archive.verifier cimport begin_verifying, end_verifying, verify_step
+from wakumail.archive.writer cimport (LOOK_AGAIN as look_again, batch_part, commit, entry, gather,
+                              note_judgements, sort_entries, write_commit)
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **string, Py_ssize_t size) except -1
+
+MAP_SIZE = 256 << 20
+"""Bytes of address space for a new archive; doubled whenever they do not suffice."""
+
+BUDGET = 50_000
+"""Index entries that one slice of a query looks at: one or two milliseconds."""
+
+MAX_ROOM = 8 << 20
+"""Bytes of the packet that a page has room for from the start; a larger one is copied twice."""
+
+POSITION_SIZE = 36
+"""Bytes of a position: creation time u32 big-endian, then the hash."""
+
+MAX_UINT32 = 2**32 - 1
+MAX_SEQUENCE = 2**48
+MAX_RESIDENT_WRITING = max_resident_writing
+LOOK_AGAIN = look_again
+
+cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
+
+_open_directories = set()
+
+
+cdef tuple identify_directory(path, bint make):
+    """What tells a directory from all others in this process, after making it if it is to be."""
+    try:
+        if make:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        status = os.stat(path)
+    except OSError as error:
+        raise ArchiveError(f"{os.fsdecode(path)}: {error.strerror}") from error
+    return os.getpid(), status.st_dev, status.st_ino
+
+
+cdef class Query:
+    """Which envelopes, in which order; made once and good for any number of pages.
+
+    lower, upper: creation times in Unix seconds, both inclusive. topics: of four bytes each; they
+    win over the bloom, and none at all match nothing. bloom: 64 bytes, covers the topics whose Go
+    form it covers (see bloom.pxd). With neither, or a full bloom: everything.
+    ValueError for a time outside 32 bits and for topics or a bloom of another size.
+    """
+
+    cdef query_terms terms
+
+    def __cinit__(self, lower, upper, *, topics=None, bytes bloom=None, bint newest_first=True):
+        if not (0 <= lower <= MAX_UINT32 and 0 <= upper <= MAX_UINT32):
+            raise ValueError("a creation time has 32 bits")
+        self.terms.lower, self.terms.upper = lower, upper
+        self.terms.newest_first = newest_first
+        if topics is not None:
+            self._take_topics(set(topics))
+        elif bloom is not None and bloom != FULL_BLOOM:
+            if len(bloom) != BLOOM_SIZE:
+                raise ValueError(f"a bloom has {BLOOM_SIZE} bytes")
+            self.terms.kind = BLOOM
+            memcpy(self.terms.bloom, PyBytes_AS_STRING(bloom), sizeof(self.terms.bloom))
+
+    def __dealloc__(self):
+        free(self.terms.topics)
+
+    cdef int _take_topics(self, set topics) except -1:
+        if any(len(topic) != 4 for topic in topics):
+            raise ValueError("a topic has four bytes")
+        self.terms.kind = TOPICS
+        self.terms.topics = <uint32_t *> malloc((len(topics) + 1) * sizeof(uint32_t))
+        if self.terms.topics == NULL:
+            raise MemoryError
+        for topic in sorted(topics):
+            self.terms.topics[self.terms.topic_count] = int.from_bytes(topic, "big")
+            self.terms.topic_count += 1
+        return 0
+
+
+cdef class Archive:
+    """An archive directory with data.mdb and lock.mdb, mode 0600, created if need be.
+
+    sync=False leaves syncing to close(): for archives that a crash of the system may cost whole.
+    judgements: where `append` notes hash and PoW of what it stored; None: nowhere.
+    ArchiveError, with a text that says why: for a file that is no archive, of another format or
+    torn, for a directory that this process has open already, and for whatever the system refuses.
+    """
+
+    cdef environment env
+    cdef readonly str path
+    cdef public Judgements judgements
+    cdef bint unsynced
+    cdef object identity
+
+    def __cinit__(self, *args, **kwargs):
+        if (gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL)
+                or pthread_mutex_init(&self.env.resident_lock, NULL)):
+            raise MemoryError
+
+    def __init__(self, path, *, bint readonly=False, bint sync=True, size_t map_size=MAP_SIZE):
+        if self.env.env != NULL:
+            raise ArchiveError(f"{self.path} is open")
+        self.path = os.fsdecode(path)
+        identity = identify_directory(self.path, not readonly)
+        if identity in _open_directories:
+            raise ArchiveError(f"{self.path} is open in this process already")
+        _open_directories.add(identity)
+        self.identity = identity
+        self.unsynced = not sync and not readonly
+        try:
+            self._open(readonly, map_size)
+        except BaseException:
+            self._close()
+            raise
+
+    def __del__(self):
+        self.close()
+
+    def __dealloc__(self):
+        pthread_rwlock_destroy(&self.env.gate)
+        pthread_mutex_destroy(&self.env.idle_lock)
+        pthread_mutex_destroy(&self.env.resident_lock)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def append(self, batches):
+        """Store the accepted envelopes of all batches in one commit; on disk when it returns.
+
+        What is there already, or comes twice, counts as a duplicate and changes nothing.
+        ArchiveFull when the disk is full, ArchiveError when it fails otherwise: then nothing of
+        the call is stored, and the archive can be used as before.
+        """
+        cdef list held = list(batches)      # alive while the GIL is not held
+        cdef Batch batch
+        cdef commit c
+        cdef size_t accepted = 0
+        cdef size_t i = 0
+        cdef batch_part *parts = <batch_part *> malloc((len(held) + 1) * sizeof(batch_part))
+        cdef int rc
+        memset(&c, 0, sizeof(c))
+        try:
+            if parts == NULL:
+                raise MemoryError
+            for item in held:
+                batch = <Batch?> item
+                parts[i] = batch_part(batch.records, batch.count, batch.data)
+                accepted += batch.accepted
+                i += 1
+            c.env = &self.env
+            c.entries = <entry *> malloc((accepted + 1) * sizeof(entry))
+            c.rows = <entry **> malloc((accepted + 1) * sizeof(entry *))
+            if c.entries == NULL or c.rows == NULL:
+                raise MemoryError
+            with nogil:
+                gather(parts, i, &c)
+                c.count = sort_entries(c.entries, c.count)
+                rc = write_commit(&c)
+                if not rc and self.judgements is not None:
+                    note_judgements(&c, self.judgements)
+            if rc:
+                raise self._failure(rc)
+            return Appended(c.stored, accepted - c.stored, c.bytes, c.next)
+        finally:
+            free(parts)
+            free(c.entries)
+            free(c.rows)
+
+    def prune(self, before, *, limit):
+        """Delete envelopes created before `before` (Unix seconds), the oldest first.
+
+        One slice, in one commit that is on disk when it returns: `limit` envelopes at most. Their
+        pages are free for later commits. ArchiveFull and ArchiveError as with append.
+        """
+        cdef pruning p
+        cdef int rc
+        if before < 0 or limit < 1:
+            raise ValueError("before and limit are positive")
+        memset(&p, 0, sizeof(p))
+        p.env = &self.env
+        p.before = min(before, MAX_UINT32 + 1)
+        p.limit = limit
+        with nogil:
+            rc = prune_slice(&p)
+        if rc:
+            raise self._failure(rc)
+        return Pruned(p.envelopes, p.bytes, p.more)
+
+    def page(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
+             int64_t budget=BUDGET):
+        """The next slice of an answer, strictly behind `position` (empty: from the beginning).
+
+        A position is a place in the order: valid whether or not its envelope is still there, and
+        clamped to the times of the query. limit: envelopes; with 0 the page only says whether
+        there is a further one. max_bytes: of the packet; a larger envelope comes alone.
+        budget: index entries to look at; a slice always gets on, if only by one.
+        ValueError for a position that has not 36 bytes and for numbers out of range.
+        """
+        cdef Job job = self.reading(query, position, limit=limit, max_bytes=max_bytes,
+                                    budget=budget)
+        return job.do()
+
+    def reading(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
+                int64_t budget=BUDGET):
+        """The job whose result is what `page` answers, for JobThreads."""
+        if limit < 0 or max_bytes < 1 or budget < 1:
+            raise ValueError("limit, max_bytes and budget are positive")
+        if position and len(position) != POSITION_SIZE:
+            raise ValueError(f"a position has {POSITION_SIZE} bytes")
+        return PageReading(self, query, position, min(limit, MAX_UINT32),
+                           min(max_bytes, MAX_UINT32), budget)
+
+    def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
+        """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
+
+        From `sequence` on, or the next one that is still there, to before `until` or the next that
+        is not; about max_bytes, at least one envelope. Nothing and `sequence` when no more came.
+        """
+        cdef arrivals_run run
+        cdef uint8_t *out
+        cdef int rc
+        if not (0 <= sequence < MAX_SEQUENCE and 0 <= until <= MAX_SEQUENCE):
+            raise ValueError("a sequence has 48 bits")
+        memset(&run, 0, sizeof(run))
+        run.next, run.until, run.max_bytes = sequence, until, max_bytes
+        cdef MDB_txn *txn = self._begin_read()
+        try:
+            with nogil:
+                rc = run_arrivals(&run, &self.env, txn)
+            if rc:
+                raise self._failure(rc)
+            joined = PyBytes_FromStringAndSize(NULL, run.size)
+            out = <uint8_t *> PyBytes_AS_STRING(joined)
+            with nogil:
+                join_hits(out, run.pieces, run.count)
+            return joined, run.next
+        finally:
+            free(run.pieces)
+            end_read(&self.env, txn)
+
+    def contains(self, created, bytes hash not None):
+        """Whether the envelope of that creation time and hash (32 bytes) is stored."""
+        cdef uint8_t key_bytes[TIME_KEY]
+        cdef MDB_val key = value_of(key_bytes, TIME_KEY)
+        cdef MDB_val value
+        cdef int rc
+        if not 0 <= created <= MAX_UINT32 or len(hash) != 32:
+            raise ValueError("a creation time has 32 bits, a hash 32 bytes")
+        put32(key_bytes, created)
+        memcpy(key_bytes + 4, PyBytes_AS_STRING(hash), HASH_SIZE)
+        cdef MDB_txn *txn = self._begin_read()
+        with nogil:
+            rc = mdb_get(txn, self.env.times, &key, &value)
+            end_read(&self.env, txn)
+        if rc and rc != MDB_NOTFOUND:
+            raise self._failure(rc)
+        return rc == 0
+
+    def days(self):
+        """The totals of each day that has envelopes, oldest first."""
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, value
+        cdef day_totals totals
+        cdef list days = []
+        cdef MDB_txn *txn = self._begin_read()
+        cdef int rc = mdb_cursor_open(txn, self.env.days, &cursor)
+        while not rc:
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+            if not rc:
+                rc = read_day(&value, &totals)
+            if not rc:
+                start = get16(<const uint8_t *> key.mv_data) * DAY
+                days.append(Day(start, totals.envelopes, totals.bytes, totals.topics))
+        if cursor != NULL:
+            mdb_cursor_close(cursor)
+        end_read(&self.env, txn)
+        if rc != MDB_NOTFOUND:
+            raise self._failure(rc)
+        return days
+
+    def stat(self):
+        """The archive as a whole; costs as much as it has days."""
+        cdef archive_totals t
+        cdef int rc
+        memset(&t, 0, sizeof(t))
+        cdef MDB_txn *txn = self._begin_read()
+        with nogil:
+            rc = read_totals(&self.env, txn, &t)
+            end_read(&self.env, txn)
+        if rc:
+            raise self._failure(rc)
+        ends = (t.oldest, t.newest) if t.envelopes else (None, None)
+        return Stat(t.envelopes, t.bytes, t.file_bytes, *ends, t.next)
+
+    def verify(self):
+        """Begin to look at everything that is committed now: see Verification."""
+        return Verification(self)
+
+    def copy(self, directory):
+        """Copy what is committed now to data.mdb in `directory`; on disk when it returns.
+
+        An archive without free pages, mode 0600; the directory is made if need be, mode 0700, and
+        refused if it has a data.mdb. ArchiveFull and ArchiveError leave nothing behind there, only
+        a killed process leaves a file `unfinished.*`.
+        Writers go on. But in this process a map that has to grow waits for the copy, and all else
+        for the map: an archive that takes in much is better copied from another process.
+        """
+        cdef bytes path = os.fsencode(directory)
+        cdef const char *c_path = path
+        cdef int rc
+        identify_directory(path, True)
+        with nogil:
+            rc = copy_file(&self.env, c_path)
+        if rc > 0:
+            error = ArchiveFull if is_full(rc) else ArchiveError
+            raise error(f"{os.fsdecode(path)}/data.mdb: {os.strerror(rc)}")
+        if rc:
+            raise self._failure(rc)
+
+    def close(self):
+        """Wait for the calls that other threads have running, then close; twice is fine."""
+        cdef int rc = 0
+        if self.unsynced:
+            self.unsynced = False
+            with nogil:
+                rc = enter(&self.env)
+                if not rc:
+                    rc = mdb_env_sync(self.env.env, 1)
+                    leave(&self.env)
+        self._close()
+        if rc and rc != FORKED:
+            raise self._failure(rc)
+
+    cdef int _open(self, bint readonly, size_t map_size) except -1:
+        cdef bytes path = os.fsencode(self.path)
+        cdef const char *c_path = path
+        cdef unsigned int flags = MDB_RDONLY if readonly else 0
+        cdef int rc
+        if self.unsynced:
+            flags |= MDB_NOSYNC
+        with nogil:
+            rc = 0 if readonly else reserve_lock(c_path)
+            if not rc:
+                rc = open_environment(&self.env, c_path, flags, map_size)
+            if not rc:
+                rc = check_length(&self.env, c_path)
+            if not rc:
+                rc = open_tables(&self.env, readonly)
+            if not rc and flags == 0:
+                rc = sync_names(c_path)
+        if rc:
+            raise self._failure(rc)
+        return 0
+
+    cdef MDB_txn *_begin_read(self) except NULL:
+        cdef MDB_txn *txn
+        cdef int rc
+        with nogil:
+            rc = begin(&self.env, False, &txn)
+        if rc:
+            raise self._failure(rc)
+        return txn
+
+    cdef int _close(self) except -1:
+        with nogil:
+            close_environment(&self.env)
+        _open_directories.discard(self.identity)
+        self.identity = None
+        return 0
+
+    cdef object _failure(self, int rc):
+        """The exception for a code as in environment.pxd."""
+        if is_full(rc) or rc == EIO and cannot_grow(&self.env):
+            return ArchiveFull(f"{self.path}: the disk is full")
+        return ArchiveError(explain(rc, self.path))
+
+
+cdef class PageReading(Job):
+    """A page being read: see Archive.page."""
+
+    cdef reading reading
+    cdef Archive archive
+    cdef Query query
+    cdef bytes position
+    cdef bytes room         # for the packet, and nobody else's: it shrinks to what is written
+
+    def __cinit__(self, Archive archive not None, Query query not None,
+                  bytes position not None, size_t limit, size_t max_bytes, int64_t budget):
+        cdef scan *s = &self.reading.scan
+        self.archive, self.query, self.position = archive, query, position
+        self.room = PyBytes_FromStringAndSize(NULL, min(max_bytes, MAX_ROOM))
+        s.env, s.terms = &archive.env, &query.terms
+        s.limit, s.max_bytes, s.budget = limit, max_bytes, budget
+        if position:
+            self.reading.position = <const uint8_t *> PyBytes_AS_STRING(position)
+        self.reading.room = <uint8_t *> PyBytes_AS_STRING(self.room)
+        self.reading.room_size = len(self.room)
+        self.job.run, self.job.context = read_page, &self.reading
+
+    def __dealloc__(self):
+        free(self.reading.scan.hits)
+        free(self.reading.large)
+
+    cdef object finish(self):
+        cdef const scan *s = &self.reading.scan
+        if self.reading.rc:
+            raise self.archive._failure(self.reading.rc)
+        return Page(self._packet(), s.count, s.last_hash[:32] if s.count else b"",
+                    position_behind(&self.reading, self.position), STATES[s.state])
+
+    cdef bytes _packet(self):
+        cdef PyObject *packet
+        if self.reading.large != NULL:
+            return self.reading.large[:self.reading.size]
+        Py_INCREF(self.room)
+        packet, self.room = <PyObject *> self.room, None
+        _PyBytes_Resize(&packet, self.reading.size)
+        shrunk = <bytes> packet
+        Py_DECREF(shrunk)
+        return shrunk
+
+
+cdef class Verification:
+    """Everything in an archive looked at, in one state of it, to find what is damaged.
+
+    Iterate it to the end: each step looks at some rows, for milliseconds, and says how many bytes
+    they had; all together about `total`, or more where something is wrong. Each envelope is read
+    and hashed, and found in the indexes; indexes and totals hold nothing else. ArchiveError when
+    the archive is closed meanwhile.
+    A damaged page inside LMDB ends it early, and may even end the process: run it in one of its
+    own, after page_check.check_pages where damage is likely.
+    It keeps one state of the archive until it is closed: meanwhile nothing that is pruned or
+    rewritten gives its pages back, and the file of a busy server grows.
+    """
+
+    cdef Archive archive
+    cdef verifier v
+
+    def __cinit__(self, Archive archive not None):
+        cdef int rc
+        self.archive = archive
+        self.v.env = &archive.env
+        if pthread_mutex_init(&self.v.lock, NULL):
+            raise MemoryError
+        with nogil:
+            rc = begin_verifying(&self.v)
+        if rc:
+            raise archive._failure(rc)
+
+    def __dealloc__(self):
+        if self.v.env != NULL:
+            with nogil:
+                end_verifying(&self.v)
+                pthread_mutex_destroy(&self.v.lock)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef bint finished
+        cdef uint64_t looked_at
+        cdef int rc
+        with nogil:
+            rc = verify_step(&self.v, &finished, &looked_at)
+        if rc:
+            raise self.archive._failure(rc)
+        if finished:
+            raise StopIteration
+        return looked_at
+
+    @property
+    def total(self):
+        """Bytes of all rows, by the archive's own totals."""
+        return self.v.total
+
+    @property
+    def envelopes(self):
+        """How many were found so far, in their chunks and in the indexes."""
+        return self.v.envelopes
+
+    @property
+    def problems(self):
+        """How many were found so far."""
+        return self.v.problems.count
+
+    def describe(self):
+        """The first hundred problems so far, one text each: what is wrong, and where."""
+        return [describe(&self.v.problems.kept[i]) for i in range(min(self.problems, MAX_KEPT))]
+
+    def close(self):
+        """Let go of the state of the archive; twice is fine."""
+        with nogil:
+            end_verifying(&self.v)

@@ -1,0 +1,178 @@
+"""The file data.mdb as the file system has it: its length, room to grow, its name, copies of it.
+
+All functions answer 0 or a code as in environment.pxd.
+"""
+
+from libc.errno cimport EDQUOT, EEXIST, EFBIG, ENAMETOOLONG, ENOSPC, errno
+from libc.stdio cimport snprintf
+from posix.fcntl cimport O_CLOEXEC, O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR, open, posix_fallocate
+from posix.stat cimport fstat, struct_stat
+from posix.unistd cimport F_OK, access, close, fsync, ftruncate, link, unlink
+
+from wakumail.archive.environment cimport TORN, count_free_pages, enter, environment, leave, resize
+from wakumail.archive.lmdb cimport *
+
+cdef extern from "<stdlib.h>" nogil:
+    int mkostemp(char *template, int flags)
+
+cdef enum:
+    MAX_UNWRITTEN = 16 << 20    # bytes that an intact file may lack at its end
+    PROBE_SIZE = 65536          # bytes asked of the file system to learn whether it is full
+    LOCK_SIZE = 9 * 4096        # bytes of LMDB's lock file with room for all its readers
+    MAX_PATH = 4096             # bytes, with the zero
+
+
+cdef inline bint is_full(int rc) noexcept nogil:
+    """Whether a code says that there is no room."""
+    return rc == ENOSPC or rc == EDQUOT or rc == EFBIG
+
+
+cdef inline int reserve_lock(const char *directory) noexcept nogil:
+    """Give the lock file its blocks: LMDB maps it, and on a full disk a write there is a SIGBUS."""
+    cdef char path[MAX_PATH]
+    cdef int fd, rc
+    if snprintf(path, MAX_PATH, "%s/lock.mdb", directory) >= MAX_PATH:
+        return ENAMETOOLONG
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    if fd < 0:
+        return errno
+    rc = posix_fallocate(fd, 0, LOCK_SIZE)
+    close(fd)
+    return rc
+
+
+cdef inline int fill_up(environment *e, const char *file, size_t size, size_t missing,
+                        size_t page_size) noexcept nogil:
+    """Give a file its missing pages if all of them are free, else leave it as it was: TORN."""
+    cdef size_t first = size // page_size
+    cdef size_t last = (size + missing) // page_size - 1
+    cdef size_t free_pages
+    cdef int rc
+    cdef int fd = open(file, O_RDWR | O_CLOEXEC)
+    if fd < 0:
+        return errno
+    rc = posix_fallocate(fd, size, missing)
+    if rc == 0:
+        rc = count_free_pages(e, first, last, &free_pages)
+        if rc or free_pages != last + 1 - first:
+            rc = TORN
+            if ftruncate(fd, size):
+                rc = errno
+    close(fd)
+    return rc
+
+
+cdef inline int check_length(environment *e, const char *directory) noexcept nogil:
+    """TORN for a file without the pages that are in use: to read there would end the process.
+
+    LMDB does not write a page that it frees in the commit that took it, so an intact file may
+    lack some at its end, all of them free. To find out they must be there.
+    """
+    cdef MDB_envinfo info
+    cdef MDB_stat stat
+    cdef struct_stat status
+    cdef char path[MAX_PATH]
+    cdef size_t size, needed
+    cdef int fd
+    cdef int rc = mdb_env_info(e.env, &info)
+    if not rc:
+        rc = mdb_env_stat(e.env, &stat)
+    if not rc:
+        rc = mdb_env_get_fd(e.env, &fd)
+    if rc:
+        return rc
+    if fstat(fd, &status):
+        return errno
+    needed = (info.me_last_pgno + 1) * stat.ms_psize
+    size = <size_t> status.st_size
+    if size >= needed:
+        return 0
+    if needed - size > MAX_UNWRITTEN:
+        return TORN
+    if snprintf(path, MAX_PATH, b"%s/data.mdb", directory) >= MAX_PATH:
+        return ENAMETOOLONG
+    return fill_up(e, path, size, needed - size, stat.ms_psize)
+
+
+cdef inline bint cannot_grow(environment *e) noexcept nogil:
+    """Whether the disk is full: LMDB reports a write that came out short as EIO."""
+    cdef struct_stat status
+    cdef int fd
+    cdef bint full
+    if enter(e):
+        return False
+    mdb_env_get_fd(e.env, &fd)
+    full = fstat(fd, &status) == 0 and is_full(posix_fallocate(fd, status.st_size, PROBE_SIZE))
+    leave(e)
+    return full
+
+
+cdef inline int sync_directory(const char *directory, const char *below) noexcept nogil:
+    """Make the names in `directory``below` durable: a file's own sync leaves them out."""
+    cdef char path[MAX_PATH]
+    cdef int fd
+    cdef int rc = 0
+    if snprintf(path, MAX_PATH, b"%s%s", directory, below) >= MAX_PATH:
+        return ENAMETOOLONG
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if fd < 0:
+        return errno
+    if fsync(fd):
+        rc = errno
+    close(fd)
+    return rc
+
+
+cdef inline int sync_names(const char *directory) noexcept nogil:
+    """Make a directory and the names in it durable."""
+    cdef int rc = sync_directory(directory, b"")
+    return rc if rc else sync_directory(directory, b"/..")
+
+
+cdef inline int write_copy(environment *e, int fd) noexcept nogil:
+    """Write what is committed now, without free pages, and sync it."""
+    cdef int dead, rc
+    while True:
+        rc = enter(e)
+        if rc:
+            return rc
+        rc = mdb_reader_check(e.env, &dead)
+        if not rc:
+            rc = mdb_env_copyfd2(e.env, fd, MDB_CP_COMPACT)
+        leave(e)
+        if rc == MDB_MAP_RESIZED:       # another process has grown the file; nothing is written
+            rc = resize(e, 0, 0)
+            if not rc:
+                continue
+        break
+    if not rc and fsync(fd):
+        rc = errno
+    return rc
+
+
+cdef inline int copy_file(environment *e, const char *directory) noexcept nogil:
+    """Copy into a directory that has no data.mdb; the copy gets that name when it is on disk."""
+    cdef char path[MAX_PATH]
+    cdef char unfinished[MAX_PATH]
+    cdef int fd, rc
+    if snprintf(path, MAX_PATH, b"%s/data.mdb", directory) >= MAX_PATH:
+        return ENAMETOOLONG
+    if snprintf(unfinished, MAX_PATH, b"%s/unfinished.XXXXXX", directory) >= MAX_PATH:
+        return ENAMETOOLONG
+    if access(path, F_OK) == 0:
+        return EEXIST
+    fd = mkostemp(unfinished, O_CLOEXEC)     # with mode 0600
+    if fd < 0:
+        return errno
+    rc = write_copy(e, fd)
+    if close(fd) and not rc:
+        rc = errno
+    if not rc and link(unfinished, path):
+        rc = errno
+    unlink(unfinished)
+    if rc:
+        return rc
+    rc = sync_names(directory)
+    if rc:
+        unlink(path)
+    return rc

@@ -1,0 +1,385 @@
+"""One LMDB environment as all threads of this process share it.
+
+Transactions hold the gate together; a new map size and closing need there to be none, so they take
+it alone. Whoever waits for the gate must not hold the GIL, for a reader may want the GIL inside.
+All functions answer 0, an LMDB code, an errno, or one of the codes below.
+"""
+
+from libc.stdint cimport uint8_t
+from posix.unistd cimport getpid
+
+from wakumail.archive.layout cimport FORMAT, get32, put32, put48, value_of
+from wakumail.archive.lmdb cimport *
+from wakumail.base.pthread cimport *
+from wakumail.archive.resident cimport (
+    MAX_RESIDENT_READING, close_residence, give_back, open_residence, residence)
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    /* glibc lets readers pass a waiting writer: paging threads could keep it waiting forever. */
+    static int gate_init(pthread_rwlock_t *gate) {
+        pthread_rwlockattr_t attributes;
+        int rc = pthread_rwlockattr_init(&attributes);
+        if (rc)
+            return rc;
+    #ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+        pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    #endif
+        rc = pthread_rwlock_init(gate, &attributes);
+        pthread_rwlockattr_destroy(&attributes);
+        return rc;
+    }
+    """
+    int gate_init(pthread_rwlock_t *gate) nogil
+
+cdef enum:
+    CLOSED = -1             # codes of our own; LMDB's lie below -30000
+    FORKED = -2
+    FOREIGN = -3
+    UNKNOWN_FORMAT = -4
+    TORN = -5
+
+    MAX_READERS = 512       # transactions of all processes at once
+    MAX_IDLE = 32           # read transactions that are kept for the next reader
+    MODE = 0o600            # of data.mdb and lock.mdb
+
+
+cdef struct pin:            # a read transaction that outlives the call that began it
+    MDB_txn *txn            # NULL when there is none, or none any more
+    pin *next
+
+
+cdef struct environment:
+    MDB_env *env            # NULL before opening and after closing
+    MDB_dbi meta            # the databases, see layout.pxd
+    MDB_dbi days
+    MDB_dbi topics
+    MDB_dbi times
+    MDB_dbi postings
+    MDB_dbi chunks
+    MDB_dbi arrivals
+    int pid                 # of the process that opened it: LMDB does not survive a fork
+    int broken              # why the map could not be made again; nothing works from then on
+    pthread_rwlock_t gate
+    pthread_mutex_t idle_lock
+    MDB_txn *idle[MAX_IDLE]
+    int idle_count
+    pin *pins
+    pthread_mutex_t resident_lock
+    residence resident
+    size_t written          # rows of indexes, since a commit has looked at it
+
+
+cdef inline int open_environment(environment *e, const char *path, unsigned int flags,
+                                 size_t map_size) noexcept nogil:
+    """Open or create the files; reads ahead are off, for answers lie scattered in a large file."""
+    cdef int dead
+    cdef int rc = mdb_env_create(&e.env)
+    if rc:
+        e.env = NULL
+        return rc
+    e.pid = getpid()
+    rc = mdb_env_set_mapsize(e.env, map_size)
+    if not rc:
+        rc = mdb_env_set_maxreaders(e.env, MAX_READERS)
+    if not rc:
+        rc = mdb_env_set_maxdbs(e.env, 7)
+    if not rc:
+        rc = mdb_env_open(e.env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, MODE)
+    if not rc:
+        rc = mdb_reader_check(e.env, &dead)
+    if rc:
+        mdb_env_close(e.env)
+        e.env = NULL
+    else:
+        open_residence(&e.resident)
+    return rc
+
+
+cdef inline int create_tables(environment *e, MDB_txn *txn) noexcept nogil:
+    cdef uint8_t number[6]
+    cdef MDB_val key, value
+    cdef int rc = mdb_dbi_open(txn, b"meta", MDB_CREATE, &e.meta)
+    if rc:
+        return rc
+    put32(number, FORMAT)
+    key, value = value_of(b"format", 6), value_of(number, 4)
+    rc = mdb_put(txn, e.meta, &key, &value, 0)
+    if rc:
+        return rc
+    put48(number, 0)
+    key, value = value_of(b"next", 4), value_of(number, 6)
+    return mdb_put(txn, e.meta, &key, &value, 0)
+
+
+cdef inline int check_format(environment *e, MDB_txn *txn) noexcept nogil:
+    cdef MDB_val value
+    cdef MDB_val key = value_of(b"format", 6)
+    cdef int rc = mdb_dbi_open(txn, b"meta", 0, &e.meta)
+    if not rc:
+        rc = mdb_get(txn, e.meta, &key, &value)
+    if rc:
+        return FOREIGN if rc == MDB_NOTFOUND or rc == MDB_INCOMPATIBLE else rc
+    if value.mv_size != 4:
+        return FOREIGN
+    return UNKNOWN_FORMAT if get32(<const uint8_t *> value.mv_data) != FORMAT else 0
+
+
+cdef inline int open_tables_in(environment *e, MDB_txn *txn, bint readonly) noexcept nogil:
+    cdef MDB_stat stat
+    cdef unsigned int flags = 0 if readonly else MDB_CREATE
+    cdef int rc = mdb_stat(txn, MAIN_DBI, &stat)
+    if not rc:
+        if stat.ms_entries == 0 and not readonly:
+            rc = create_tables(e, txn)
+        else:
+            rc = check_format(e, txn)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"days", flags, &e.days)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"topics", flags, &e.topics)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"times", flags, &e.times)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"postings", flags, &e.postings)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"chunks", flags, &e.chunks)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"arrivals", flags, &e.arrivals)
+    return FOREIGN if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int open_tables(environment *e, bint readonly) noexcept nogil:
+    """Open the databases, creating them in an empty file: all of them or none."""
+    cdef MDB_txn *txn
+    cdef int rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY if readonly else 0, &txn)
+    if rc:
+        return rc
+    rc = open_tables_in(e, txn, readonly)
+    if rc:
+        mdb_txn_abort(txn)
+        return rc
+    return mdb_txn_commit(txn)
+
+
+cdef inline void close_environment(environment *e) noexcept nogil:
+    """Wait for the transactions of this process and close; a second time does nothing."""
+    if e.env == NULL or getpid() != e.pid:
+        return
+    pthread_rwlock_wrlock(&e.gate)
+    if e.env != NULL:
+        while e.idle_count:
+            e.idle_count -= 1
+            mdb_txn_abort(e.idle[e.idle_count])
+        while e.pins != NULL:
+            mdb_txn_abort(e.pins.txn)
+            e.pins.txn = NULL
+            e.pins = e.pins.next
+        close_residence(&e.resident)
+        mdb_env_close(e.env)
+        e.env = NULL
+    pthread_rwlock_unlock(&e.gate)
+
+
+cdef inline int resize(environment *e, size_t seen, size_t size) noexcept nogil:
+    """Map `size` bytes in place of `seen` (0: as many as the file asks for).
+
+    Does nothing when another thread has changed the size meanwhile.
+    """
+    cdef MDB_envinfo info
+    cdef int rc = 0
+    pthread_rwlock_wrlock(&e.gate)
+    if e.env == NULL:
+        rc = CLOSED
+    elif e.broken:
+        rc = e.broken
+    else:
+        rc = mdb_env_info(e.env, &info)
+        if not rc and (not seen or info.me_mapsize == seen):
+            rc = mdb_env_set_mapsize(e.env, size)
+            e.broken = rc
+            e.resident.map = NULL
+    pthread_rwlock_unlock(&e.gate)
+    return rc
+
+
+cdef inline int enter(environment *e) noexcept nogil:
+    """Pass the gate; 0 means that `leave` is due."""
+    cdef int rc = 0
+    if e.pid and getpid() != e.pid:
+        return FORKED
+    pthread_rwlock_rdlock(&e.gate)
+    if e.env == NULL:
+        rc = CLOSED
+    elif e.broken:
+        rc = e.broken
+    if rc:
+        pthread_rwlock_unlock(&e.gate)
+    return rc
+
+
+cdef inline void leave(environment *e) noexcept nogil:
+    pthread_rwlock_unlock(&e.gate)
+
+
+cdef inline void bound_resident(environment *e, size_t bound) noexcept nogil:
+    """Give mapped pages back, within the gate; who comes while another does so need not."""
+    if pthread_mutex_trylock(&e.resident_lock) == 0:
+        give_back(&e.resident, e.env, bound)
+        pthread_mutex_unlock(&e.resident_lock)
+
+
+cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
+    """A read transaction: one that rests, or a new one."""
+    cdef int dead, rc
+    txn[0] = NULL
+    bound_resident(e, MAX_RESIDENT_READING)
+    pthread_mutex_lock(&e.idle_lock)
+    if e.idle_count:
+        e.idle_count -= 1
+        txn[0] = e.idle[e.idle_count]
+    pthread_mutex_unlock(&e.idle_lock)
+    if txn[0] != NULL:
+        rc = mdb_txn_renew(txn[0])
+        if rc:
+            mdb_txn_abort(txn[0])
+            txn[0] = NULL
+        return rc
+    rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, txn)
+    if rc == MDB_READERS_FULL and mdb_reader_check(e.env, &dead) == 0 and dead:
+        rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, txn)
+    return rc
+
+
+cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
+    """Pass the gate and begin a transaction; after 0 end it with end_read or end_write."""
+    cdef int rc
+    while True:
+        rc = enter(e)
+        if rc:
+            return rc
+        rc = mdb_txn_begin(e.env, NULL, 0, txn) if write else take_reader(e, txn)
+        if rc == 0:
+            return 0
+        leave(e)
+        if rc == MDB_MAP_RESIZED:       # another process has grown the file
+            rc = resize(e, 0, 0)
+        if rc:
+            return rc
+
+
+cdef inline void end_read(environment *e, MDB_txn *txn) noexcept nogil:
+    mdb_txn_reset(txn)
+    pthread_mutex_lock(&e.idle_lock)
+    if e.idle_count < MAX_IDLE:
+        e.idle[e.idle_count] = txn
+        e.idle_count += 1
+        txn = NULL
+    pthread_mutex_unlock(&e.idle_lock)
+    mdb_txn_abort(txn)                  # nothing when it rests
+    leave(e)
+
+
+cdef inline int pin_read(environment *e, pin *p) noexcept nogil:
+    """Begin a read transaction that holds the gate only while someone is between enter and leave.
+
+    Then alone may it have cursors, for they point into the map; the transaction itself does not,
+    so the map can be made again beneath it. Closing the environment ends it.
+    """
+    cdef int rc = begin(e, False, &p.txn)
+    if rc:
+        p.txn = NULL
+        return rc
+    pthread_mutex_lock(&e.idle_lock)
+    p.next = e.pins
+    e.pins = p
+    pthread_mutex_unlock(&e.idle_lock)
+    leave(e)
+    return 0
+
+
+cdef inline void unpin(environment *e, pin *p) noexcept nogil:
+    """End a pinned transaction; a second time does nothing."""
+    cdef pin **at = &e.pins
+    if getpid() != e.pid:
+        return
+    pthread_rwlock_rdlock(&e.gate)
+    pthread_mutex_lock(&e.idle_lock)
+    if p.txn != NULL:
+        while at[0] != p:
+            at = &at[0].next
+        at[0] = p.next
+        mdb_txn_abort(p.txn)
+        p.txn = NULL
+    pthread_mutex_unlock(&e.idle_lock)
+    pthread_rwlock_unlock(&e.gate)
+
+
+cdef inline int end_write(environment *e, MDB_txn *txn, bint commit) noexcept nogil:
+    """Commit, or undo all; either way the transaction is over."""
+    cdef int rc = 0
+    if commit:
+        rc = mdb_txn_commit(txn)
+    else:
+        mdb_txn_abort(txn)
+    leave(e)
+    return rc
+
+
+ctypedef int (*writing)(void *work, MDB_txn *txn, bint *changed) noexcept nogil
+
+
+cdef inline int write(environment *e, writing change, void *work) noexcept nogil:
+    """Let `change` work in a transaction and commit what it changed, or nothing when it fails.
+
+    A map that is too small grows and it is all done again, so `change` begins from the beginning.
+    """
+    cdef MDB_envinfo info
+    cdef MDB_txn *txn
+    cdef bint changed
+    cdef int dead, rc
+    while True:
+        rc = begin(e, True, &txn)
+        if rc:
+            return rc
+        changed = False
+        rc = mdb_env_info(e.env, &info)
+        if not rc:
+            rc = mdb_reader_check(e.env, &dead)     # a killed reader holds on to old pages
+        if not rc:
+            rc = change(work, txn, &changed)
+        if rc or not changed:
+            end_write(e, txn, False)
+        else:
+            rc = end_write(e, txn, True)
+        if rc != MDB_MAP_FULL:
+            return rc
+        rc = resize(e, info.me_mapsize, 2 * info.me_mapsize)
+        if rc:
+            return rc
+
+
+cdef inline int count_free_pages(environment *e, size_t first, size_t last,
+                                 size_t *count) noexcept nogil:
+    """How many of the pages `first` to `last` are free, in an environment just opened."""
+    cdef MDB_txn *txn
+    cdef MDB_cursor *cursor
+    cdef MDB_val key, value
+    cdef const size_t *pages
+    cdef size_t i
+    cdef int rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, &txn)
+    if rc:
+        return rc
+    count[0] = 0
+    rc = mdb_cursor_open(txn, FREE_DBI, &cursor)
+    if not rc:
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+        while not rc:
+            pages = <const size_t *> value.mv_data          # how many, then each
+            for i in range(pages[0]):
+                count[0] += first <= pages[1 + i] <= last
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+        mdb_cursor_close(cursor)
+    mdb_txn_abort(txn)
+    return 0 if rc == MDB_NOTFOUND else rc

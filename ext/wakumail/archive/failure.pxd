@@ -1,0 +1,23 @@
+"""What the codes of environment.pxd mean, in words."""
+
+from wakumail.archive.environment cimport CLOSED, FOREIGN, FORKED, TORN, UNKNOWN_FORMAT
+from wakumail.archive.lmdb cimport *
+
+
+cdef inline str explain(int rc, str path):
+    """Why the archive at `path` refuses, and what to do."""
+    if rc == CLOSED:
+        return f"{path} is closed"
+    if rc == FORKED:
+        return f"{path} was opened before a fork; open it in each process"
+    if rc == FOREIGN or rc == MDB_INVALID or rc == MDB_VERSION_MISMATCH:
+        return f"{path}/data.mdb is not an archive of wakumail"
+    if rc == UNKNOWN_FORMAT:
+        return f"{path} has a format that this version does not know"
+    if rc == TORN:
+        return f"{path}/data.mdb is torn: its end is missing; restore a backup"
+    if rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND:
+        return f"{path} is damaged; restore a backup"
+    if rc == MDB_PANIC:
+        return f"{path}: a write failed half-way; start again"
+    return f"{path}: {mdb_strerror(rc).decode()}"

@@ -1,0 +1,174 @@
+"""The rows of the archive, byte by byte.
+
+One LMDB environment with seven named databases. Numbers are big-endian, so that LMDB's order of
+bytes is the order of the numbers.
+
+    database  key                                            value
+    meta      "format"                                       version u32
+              "next"                                         sequence u48 of the next envelope
+    days      day u16                                        envelopes u64 | bytes u64 | topics u32
+    topics    day u16 | topic 4                              envelopes u32
+    times     created u32 | hash 16                          topic 4 | sequence u48
+    postings  day u16 | topic 4 | second u24 | hash 16       sequence u48
+    chunks    day u16 | sequence u48 of the last envelope    count u32 | end u32 * count | envelopes
+    arrivals  sequence u48 of the last envelope              day u16
+
+    created   Unix seconds at which the envelope was made: expiry - ttl, modulo 2^32
+    day       created / 86400, and second = created % 86400
+    hash      the first 16 bytes of the Keccak-256 of the envelope's RLP. That two envelopes of one
+              second agree in 128 bits does not happen by accident; who could bring it about would
+              only have one of his own two taken for the other.
+    sequence  the place of an envelope in the order of commits; dense, never given twice
+    end       bytes from the first envelope of the chunk to the end of this one
+
+`times` is the order of the archive (created, hash) and finds duplicates. `postings` is the same
+order within each topic of a day, `topics` are the topics that a bloom is tested against. A chunk
+is a run of envelopes (as RLP) of one day that came one after another: few overflow pages are left
+half empty, and a day is deleted in few steps. Rows that begin with a time keep the pages that one
+commit touches together, which a row that begins with a hash or a topic would not.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from wakumail.archive.lmdb cimport MDB_CORRUPTED, MDB_val
+
+cdef enum:
+    FORMAT = 1              # the version of all that stands above
+    DAY = 86400             # seconds
+
+    HASH_SIZE = 16          # sizes of keys and values, in bytes
+    SEQUENCE_SIZE = 6
+    TIME_KEY = 20
+    TIME_VALUE = 10
+    POSTING_KEY = 25
+    TOPIC_KEY = 6
+    DAY_KEY = 2
+    DAY_VALUE = 20
+    CHUNK_KEY = 8
+
+
+cdef struct day_totals:     # a value of `days`
+    uint64_t envelopes
+    uint64_t bytes
+    uint32_t topics         # distinct ones
+
+
+cdef struct chunk:          # a row of `chunks`, checked
+    uint32_t day
+    uint64_t first          # sequences
+    uint64_t last
+    const uint8_t *ends
+    const uint8_t *envelopes
+    size_t size             # bytes of envelopes
+
+
+cdef inline uint32_t get16(const uint8_t *at) noexcept nogil:
+    return <uint32_t> at[0] << 8 | at[1]
+
+
+cdef inline uint32_t get24(const uint8_t *at) noexcept nogil:
+    return <uint32_t> at[0] << 16 | <uint32_t> at[1] << 8 | at[2]
+
+
+cdef inline uint32_t get32(const uint8_t *at) noexcept nogil:
+    return <uint32_t> at[0] << 24 | <uint32_t> at[1] << 16 | <uint32_t> at[2] << 8 | at[3]
+
+
+cdef inline uint64_t get48(const uint8_t *at) noexcept nogil:
+    return <uint64_t> get16(at) << 32 | get32(at + 2)
+
+
+cdef inline uint64_t get64(const uint8_t *at) noexcept nogil:
+    return <uint64_t> get32(at) << 32 | get32(at + 4)
+
+
+cdef inline void put16(uint8_t *at, uint32_t value) noexcept nogil:
+    at[0] = <uint8_t> (value >> 8)
+    at[1] = <uint8_t> value
+
+
+cdef inline void put24(uint8_t *at, uint32_t value) noexcept nogil:
+    at[0] = <uint8_t> (value >> 16)
+    put16(at + 1, value)
+
+
+cdef inline void put32(uint8_t *at, uint32_t value) noexcept nogil:
+    put16(at, value >> 16)
+    put16(at + 2, value)
+
+
+cdef inline void put48(uint8_t *at, uint64_t value) noexcept nogil:
+    put16(at, <uint32_t> (value >> 32))
+    put32(at + 2, <uint32_t> value)
+
+
+cdef inline void put64(uint8_t *at, uint64_t value) noexcept nogil:
+    put32(at, <uint32_t> (value >> 32))
+    put32(at + 4, <uint32_t> value)
+
+
+cdef inline MDB_val value_of(const void *data, size_t size) noexcept nogil:
+    cdef MDB_val value
+    value.mv_size = size
+    value.mv_data = <void *> data
+    return value
+
+
+cdef inline void put_chunk_key(uint8_t *key, uint32_t day, uint64_t sequence) noexcept nogil:
+    put16(key, day)
+    put48(key + 2, sequence)
+
+
+cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogil:
+    """Read a value of `days`; MDB_CORRUPTED when it is none."""
+    cdef const uint8_t *at = <const uint8_t *> value.mv_data
+    if value.mv_size != DAY_VALUE:
+        return MDB_CORRUPTED
+    totals.envelopes = get64(at)
+    totals.bytes = get64(at + 8)
+    totals.topics = get32(at + 16)
+    return 0
+
+
+cdef inline void put_day(uint8_t *value, const day_totals *totals) noexcept nogil:
+    put64(value, totals.envelopes)
+    put64(value + 8, totals.bytes)
+    put32(value + 16, totals.topics)
+
+
+cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:
+    """Read a row of `chunks`; MDB_CORRUPTED when its parts do not fit together.
+
+    Of the ends only the last is looked at: most readers want few, and chunk_envelopes checks those.
+    """
+    cdef const uint8_t *at = <const uint8_t *> value.mv_data
+    cdef uint64_t count
+    if key.mv_size != CHUNK_KEY or value.mv_size < 4:
+        return MDB_CORRUPTED
+    out.day = get16(<const uint8_t *> key.mv_data)
+    out.last = get48(<const uint8_t *> key.mv_data + 2)
+    count = get32(at)
+    if count == 0 or count > out.last + 1 or 4 + 4 * count > value.mv_size:
+        return MDB_CORRUPTED
+    out.first = out.last + 1 - count
+    out.ends = at + 4
+    out.envelopes = at + 4 + 4 * count
+    out.size = value.mv_size - 4 - 4 * count
+    return 0 if get32(out.ends + 4 * (count - 1)) == out.size else MDB_CORRUPTED
+
+
+cdef inline int chunk_envelopes(const chunk *source, uint64_t first, uint64_t last,
+                                const uint8_t **data, size_t *size) noexcept nogil:
+    """Find the bytes of the envelopes `first` to `last`, which lie one behind the other."""
+    cdef size_t start = 0
+    cdef size_t end
+    if not source.first <= first <= last <= source.last:
+        return MDB_CORRUPTED
+    if first > source.first:
+        start = get32(source.ends + 4 * (first - source.first - 1))
+    end = get32(source.ends + 4 * (last - source.first))
+    if start >= end or end > source.size:
+        return MDB_CORRUPTED
+    data[0] = source.envelopes + start
+    size[0] = end - start
+    return 0

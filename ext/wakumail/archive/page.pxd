@@ -1,0 +1,65 @@
+"""A slice of a query as it leaves the map: an RLP list, and the place to go on from."""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport uint8_t
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy, memset
+
+from wakumail.archive.environment cimport begin, end_read
+from wakumail.base.keccak cimport keccak256
+from wakumail.archive.layout cimport TIME_KEY, put32
+from wakumail.archive.planner cimport run_scan
+from wakumail.base.rlp cimport rlp_header_size, rlp_write_header
+from wakumail.archive.scanner cimport PAUSED, close_cursors, join_hits, scan
+
+
+cdef struct reading:
+    scan scan               # ended, with what it found still in its fields
+    const uint8_t *position # where it begins, 36 bytes; NULL: where the query does
+    uint8_t *room           # for the packet, in place of which `large` holds one of more bytes
+    size_t room_size
+    uint8_t *large
+    size_t size             # of the packet
+    int rc
+
+
+cdef inline int copy_packet(reading *r) noexcept nogil:
+    cdef uint8_t *out = r.room
+    r.size = rlp_header_size(r.scan.payload) + r.scan.payload
+    if r.size > r.room_size:
+        out = r.large = <uint8_t *> malloc(r.size)
+        if out == NULL:
+            return ENOMEM
+    join_hits(out + rlp_write_header(out, r.scan.payload, True), r.scan.hits, r.scan.count)
+    return 0
+
+
+cdef inline void read_page(void *context) noexcept nogil:
+    """Read a page within a transaction of its own: all that may wait, in one go without the GIL."""
+    cdef reading *r = <reading *> context
+    cdef scan *s = &r.scan
+    r.rc = begin(s.env, False, &s.txn)
+    if r.rc:
+        return
+    r.rc = run_scan(s, r.position)
+    if not r.rc and s.count:
+        keccak256(s.hits[s.count - 1].data, s.hits[s.count - 1].size, s.last_hash)
+    if not r.rc:
+        r.rc = copy_packet(r)
+    close_cursors(s)
+    end_read(s.env, s.txn)
+
+
+cdef inline bytes position_behind(const reading *r, bytes position):
+    """Where the next page begins, after one that began at `position`."""
+    cdef const scan *s = &r.scan
+    cdef uint8_t place[36]
+    if s.count and (s.at_hit or s.state != PAUSED):
+        put32(place, s.last_created)
+        memcpy(place + 4, s.last_hash, 32)
+    elif s.moved:
+        memcpy(place, s.bound, TIME_KEY)
+        memset(place + TIME_KEY, 0, sizeof(place) - TIME_KEY)
+    else:
+        return position
+    return place[:36]

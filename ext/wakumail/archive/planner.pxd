@@ -1,0 +1,228 @@
+"""How a query is answered: which days, and in each of them in which way.
+
+A query for everything walks `times`. One for some topics goes over the days that exist, and in
+each either merges the postings of its topics or walks the times of the day and tests each topic:
+walk_is_cheaper estimates which costs less. A bloom is only a set of topics: those of the day that
+it covers.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.archive.merger cimport merge
+from wakumail.archive.scanner cimport (
+    BLOOM, EVERYTHING, EXHAUSTED, STOP, TOPICS, make_room, open_once, scan, seek, spend, walk, wants)
+
+cdef enum:
+    # What walk_is_cheaper reckons with: nanoseconds, measured with all pages in memory.
+    WALK_COST = 12          # an entry of `times`
+    MERGE_COST = 15         # a posting, and this much for each doubling of the topics:
+    HEAP_COST = 4
+    SEEK_COST = 120         # the first posting of a topic
+
+    FEW_TOPICS = 16         # so many are merged without a look at the topics of the day
+    MANY_TOPICS = 65536     # a day with more is walked: testing them takes a millisecond a slice
+    MAX_MERGED = 4096       # postings merged at once, each with a cursor of 400 bytes
+
+
+cdef inline int add_match(scan *s, uint32_t topic) noexcept nogil:
+    cdef int rc = make_room(<void **> &s.matched, &s.matched_room, s.matched_count, 4)
+    if not rc:
+        s.matched[s.matched_count] = topic
+        s.matched_count += 1
+    return rc
+
+
+cdef inline bint may_match(const scan *s, uint8_t first) noexcept nogil:
+    """Whether a topic with that first byte can be wanted: a bloom needs a bit in its byte.
+
+    Also for topics whose first bit the Go form drops: another of the same byte is needed then.
+    """
+    return (s.terms.kind != BLOOM or s.terms.bloom[first >> 3] != 0
+            or s.terms.bloom[32 + (first >> 3)] != 0)
+
+
+cdef inline int skip_topics(scan *s, MDB_val *key, MDB_val *value) noexcept nogil:
+    """Go to the next topic of the day whose first byte may match, from one that may not."""
+    cdef uint8_t bound[TOPIC_KEY]
+    cdef uint32_t first = (<const uint8_t *> key.mv_data)[DAY_KEY]
+    first = (first | 7) + 1
+    while first < 256 and not may_match(s, <uint8_t> first):
+        first += 8
+    put48(bound, (<uint64_t> s.day << 32) + (<uint64_t> first << 24))
+    return seek(s.topics, key, value, bound, TOPIC_KEY, False, False)
+
+
+cdef inline int match_topics(scan *s, uint64_t *envelopes, int64_t *tested) noexcept nogil:
+    """Find the topics of the day that the query wants, and how many envelopes they have."""
+    cdef uint8_t bound[TOPIC_KEY]
+    cdef MDB_val key, value
+    cdef const uint8_t *at
+    cdef int rc = open_once(s, s.env.topics, &s.topics)
+    if rc:
+        return rc
+    put48(bound, <uint64_t> s.day << 32)
+    rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+    while rc == 0:
+        if key.mv_size != TOPIC_KEY or value.mv_size != 4:
+            return MDB_CORRUPTED
+        at = <const uint8_t *> key.mv_data
+        if get16(at) != s.day:
+            return 0
+        tested[0] += 1
+        if not may_match(s, at[DAY_KEY]):
+            rc = skip_topics(s, &key, &value)
+            continue
+        if wants(s.terms, get32(at + DAY_KEY)):
+            envelopes[0] += get32(<const uint8_t *> value.mv_data)
+            rc = add_match(s, get32(at + DAY_KEY))
+            if rc:
+                return rc
+        rc = mdb_cursor_get(s.topics, &key, &value, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline bint walk_is_cheaper(const scan *s, uint64_t matching,
+                                 const day_totals *totals) noexcept nogil:
+    """Whether to walk the day: many topics, or topics that most of its envelopes have.
+
+    Reckons that the envelopes of each topic lie evenly over the day.
+    """
+    cdef double part = (s.last - s.first + 1) / <double> DAY
+    cdef double found = matching * part
+    cdef double walked = totals.envelopes * part
+    cdef double room = s.limit - s.count + 1        # more than this are not looked at
+    cdef size_t doublings = 0
+    if s.matched_count > MAX_MERGED:
+        return True
+    while s.matched_count >> doublings > 1:
+        doublings += 1
+    if found > room:
+        walked *= room / found
+        found = room
+    return walked * WALK_COST < (found * (MERGE_COST + HEAP_COST * doublings)
+                                 + s.matched_count * SEEK_COST)
+
+
+cdef inline void charge_plan(scan *s, int64_t entries) noexcept nogil:
+    """Pay for what a day costs before its first entry.
+
+    After that at least as many entries are looked at, even on credit: every slice begins with a
+    plan, and slices that can afford little more than their plan would hardly get on.
+    """
+    s.budget -= entries
+    s.overdraft = entries - s.budget if entries > s.budget else 0
+
+
+cdef inline int scan_day(scan *s, const day_totals *totals) noexcept nogil:
+    """Visit what the query wants of one day, in the way that costs less."""
+    cdef uint64_t matching = 0
+    cdef int64_t tested = 0
+    cdef size_t i
+    cdef int rc
+    s.matched_count = 0
+    if s.terms.kind == TOPICS and s.terms.topic_count <= FEW_TOPICS:
+        for i in range(s.terms.topic_count):
+            rc = add_match(s, s.terms.topics[i])
+            if rc:
+                return rc
+        charge_plan(s, s.matched_count)
+        return merge(s)
+    if totals.topics > MANY_TOPICS:
+        return walk(s)
+    rc = match_topics(s, &matching, &tested)
+    if rc:
+        return rc
+    if s.matched_count and walk_is_cheaper(s, matching, totals):
+        charge_plan(s, tested)
+        return walk(s)
+    charge_plan(s, tested + s.matched_count)
+    return merge(s)
+
+
+cdef inline void put_edge(uint8_t *bound, uint32_t day, bint descending) noexcept nogil:
+    """The last place of a day that a scan in this direction can come to."""
+    cdef uint64_t end = <uint64_t> day * DAY + DAY - 1
+    if descending:
+        put32(bound, day * DAY)
+    else:
+        put32(bound, 0xffffffff if end >> 32 else <uint32_t> end)
+    memset(bound + 4, 0 if descending else 0xff, HASH_SIZE)
+
+
+cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
+    """Go to the next day that has envelopes; MDB_NOTFOUND when the query wants none there."""
+    cdef bint descending = s.terms.newest_first
+    cdef uint8_t bound[DAY_KEY]
+    cdef uint8_t edge[TIME_KEY]
+    cdef MDB_val key, value
+    cdef uint32_t lower = s.terms.lower
+    cdef uint32_t upper = s.terms.upper
+    cdef uint64_t end
+    cdef uint32_t day = get32(s.bound) // DAY
+    cdef int rc
+    put_edge(edge, day, descending)
+    put16(bound, day)
+    rc = seek(s.days, &key, &value, bound, DAY_KEY,
+              s.behind and memcmp(s.bound, edge, TIME_KEY) == 0, descending)
+    if rc:
+        return rc
+    if key.mv_size != DAY_KEY:
+        return MDB_CORRUPTED
+    day = get16(<const uint8_t *> key.mv_data)
+    if (day < lower // DAY) if descending else (day > upper // DAY):
+        return MDB_NOTFOUND
+    end = <uint64_t> day * DAY + DAY - 1
+    s.day = day
+    s.first = lower if lower > day * DAY else day * DAY
+    s.last = upper if upper < end else <uint32_t> end
+    return read_day(&value, totals)
+
+
+cdef inline int scan_days(scan *s) noexcept nogil:
+    """Visit what the query wants, one existing day after the other."""
+    cdef day_totals totals
+    cdef int rc = open_once(s, s.env.days, &s.days)
+    while rc == 0:
+        rc = next_day(s, &totals)
+        if rc == 0:
+            rc = scan_day(s, &totals)
+        if rc == 0:
+            put_edge(s.bound, s.day, s.terms.newest_first)
+            s.behind = s.moved = True
+            s.at_hit = False
+            s.overdraft = 0
+            rc = spend(s, 1)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline void start_at(scan *s, const uint8_t *position) noexcept nogil:
+    """Set the bound: behind `position` (36 bytes or NULL), yet within the query's times."""
+    cdef bint descending = s.terms.newest_first
+    put32(s.bound, s.terms.upper if descending else s.terms.lower)
+    memset(s.bound + 4, 0xff if descending else 0, HASH_SIZE)
+    if position == NULL:
+        return
+    if descending and get32(position) > s.terms.upper:
+        return
+    if not descending and get32(position) < s.terms.lower:
+        return
+    memcpy(s.bound, position, TIME_KEY)
+    s.behind = True
+
+
+cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
+    """Run one slice; 0 with the page in `s`, or a code as in environment.pxd."""
+    cdef int rc = 0
+    s.state = EXHAUSTED
+    s.recent.first, s.recent.last = 1, 0
+    start_at(s, position)
+    if s.terms.lower <= s.terms.upper:
+        if s.terms.kind == EVERYTHING:
+            s.first, s.last = s.terms.lower, s.terms.upper
+            rc = walk(s)
+        else:
+            rc = scan_days(s)
+    return 0 if rc == STOP else rc

@@ -1,0 +1,346 @@
+"""Retention: the oldest envelopes go, a slice at a time, and later commits use their pages.
+
+An envelope is gone when its rows in the indexes are. Its bytes lie in a chunk with others of its
+day that came beside it; the chunk goes when the last of them is older than all that remains, at
+the latest with its day. Until then `days` counts its bytes.
+"""
+
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from wakumail.waku.envelope cimport envelope_fields, read_envelope
+from wakumail.archive.environment cimport environment, write
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.base.rlp cimport RLP_OK
+
+cdef enum:
+    CHUNKS_PER_SLICE = 64       # some 500 KiB
+    NO_DAY = 1 << 16            # behind the last
+    LAST_DAY = 49710            # of 32 bits of seconds: its end is none, so it goes row by row
+
+
+cdef struct pruning:
+    environment *env
+    MDB_txn *txn
+    uint64_t before             # created: what is older goes, Unix seconds
+    uint64_t limit              # envelopes of this slice
+    uint64_t envelopes          # gone
+    uint64_t bytes              # of the chunks that are gone
+    bint more                   # whether a further slice would find something
+
+
+cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
+                             const uint8_t *topic) noexcept nogil:
+    """Delete the posting of a row of `times`."""
+    cdef uint8_t key_bytes[POSTING_KEY]
+    cdef MDB_val key = value_of(key_bytes, POSTING_KEY)
+    cdef MDB_val value
+    cdef uint32_t created = get32(time_key)
+    cdef int rc
+    put16(key_bytes, created // DAY)
+    memcpy(key_bytes + DAY_KEY, topic, 4)
+    put24(key_bytes + TOPIC_KEY, created % DAY)
+    memcpy(key_bytes + TOPIC_KEY + 3, time_key + 4, HASH_SIZE)
+    rc = mdb_cursor_get(postings, &key, &value, MDB_SET)
+    if not rc:
+        rc = mdb_cursor_del(postings, 0)
+    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int drop_from_topic(MDB_cursor *topics, uint32_t day, const uint8_t *topic,
+                                bint *was_last) noexcept nogil:
+    """Count one envelope less in a topic of a day."""
+    cdef uint8_t key_bytes[TOPIC_KEY]
+    cdef uint8_t number[4]
+    cdef MDB_val key = value_of(key_bytes, TOPIC_KEY)
+    cdef MDB_val value
+    cdef uint32_t count
+    cdef int rc
+    put16(key_bytes, day)
+    memcpy(key_bytes + DAY_KEY, topic, 4)
+    rc = mdb_cursor_get(topics, &key, &value, MDB_SET_KEY)
+    if rc:
+        return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+    if value.mv_size != 4:
+        return MDB_CORRUPTED
+    count = get32(<const uint8_t *> value.mv_data)
+    was_last[0] = count <= 1
+    if was_last[0]:
+        return mdb_cursor_del(topics, 0)
+    put32(number, count - 1)
+    value = value_of(number, 4)
+    return mdb_cursor_put(topics, &key, &value, MDB_CURRENT)
+
+
+cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) noexcept nogil:
+    """Take from the totals of a day; a day without envelopes and bytes goes."""
+    cdef uint8_t key_bytes[DAY_KEY]
+    cdef uint8_t value_bytes[DAY_VALUE]
+    cdef MDB_val key = value_of(key_bytes, DAY_KEY)
+    cdef MDB_val value
+    cdef day_totals left
+    cdef int rc
+    put16(key_bytes, day)
+    rc = mdb_get(p.txn, p.env.days, &key, &value)
+    if not rc:
+        rc = read_day(&value, &left)
+    if rc:
+        return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+    if (left.envelopes < less.envelopes or left.bytes < less.bytes
+            or left.topics < less.topics):
+        return MDB_CORRUPTED
+    left.envelopes -= less.envelopes
+    left.bytes -= less.bytes
+    left.topics -= less.topics
+    if left.envelopes == 0 and left.bytes == 0:
+        return mdb_del(p.txn, p.env.days, &key, NULL)
+    put_day(value_bytes, &left)
+    value = value_of(value_bytes, DAY_VALUE)
+    return mdb_put(p.txn, p.env.days, &key, &value, 0)
+
+
+cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
+                          MDB_cursor *topics) noexcept nogil:
+    """Delete the rows of the oldest envelopes, day by day."""
+    cdef MDB_val key, value
+    cdef uint8_t row_key[TIME_KEY]      # copies: what LMDB points to is good until the next write
+    cdef uint8_t row[TIME_VALUE]
+    cdef day_totals less
+    cdef uint32_t day = NO_DAY
+    cdef uint32_t created
+    cdef bint was_last
+    cdef int rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
+    less.envelopes = less.bytes = less.topics = 0
+    while not rc and p.envelopes < p.limit:
+        if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
+            return MDB_CORRUPTED
+        memcpy(row_key, key.mv_data, TIME_KEY)
+        memcpy(row, value.mv_data, TIME_VALUE)
+        created = get32(row_key)
+        if created >= p.before:
+            break
+        if created // DAY != day:
+            if less.envelopes:
+                rc = take_from_day(p, day, &less)
+                if rc:
+                    return rc
+            less.envelopes = less.topics = 0
+            day = created // DAY
+        rc = mdb_cursor_del(times, 0)
+        if not rc:
+            rc = drop_posting(postings, row_key, row)
+        if not rc:
+            rc = drop_from_topic(topics, day, row, &was_last)
+        if rc:
+            return rc
+        less.envelopes += 1
+        less.topics += was_last
+        p.envelopes += 1
+        rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
+    if less.envelopes and (not rc or rc == MDB_NOTFOUND):
+        rc = take_from_day(p, day, &less)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int drop_range(pruning *p, MDB_dbi table, const uint8_t *from_key,
+                           const uint8_t *to_key, size_t size, size_t prefix) noexcept nogil:
+    """Delete the rows whose keys begin as those from `from_key` to before `to_key`, one by one.
+
+    Both have `prefix` bytes, keys have `size`. The next row is on the page that is at hand.
+    """
+    cdef MDB_cursor *cursor
+    cdef MDB_val value
+    cdef MDB_val key = value_of(from_key, prefix)
+    cdef int rc = mdb_cursor_open(p.txn, table, &cursor)
+    if not rc:
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
+    while not rc:
+        if key.mv_size != size:
+            return MDB_CORRUPTED
+        if memcmp(key.mv_data, to_key, prefix) >= 0:
+            return 0
+        rc = mdb_cursor_del(cursor, 0)
+        if not rc:
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
+    """Delete the arrivals of all chunks of a day, and count the bytes of the chunks."""
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef uint8_t arrival[SEQUENCE_SIZE]
+    cdef MDB_cursor *chunks
+    cdef MDB_val value, arrival_key
+    cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)
+    cdef chunk source
+    cdef int rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
+    put_chunk_key(key_bytes, day, 0)
+    if not rc:
+        rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_RANGE)
+    while not rc:
+        rc = read_chunk(&key, &value, &source)
+        if rc:
+            return rc
+        if source.day != day:
+            return 0
+        p.bytes += source.size
+        put48(arrival, source.last)
+        arrival_key = value_of(arrival, SEQUENCE_SIZE)
+        rc = mdb_del(p.txn, p.env.arrivals, &arrival_key, NULL)
+        if rc:
+            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+        rc = mdb_cursor_get(chunks, &key, &value, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
+    """Delete all of a day, table by table: far less than finding the rows of each envelope."""
+    cdef uint8_t first[4]
+    cdef uint8_t behind[4]
+    cdef MDB_val key
+    cdef int rc = drop_arrivals(p, day)
+    put32(first, day * DAY)
+    put32(behind, (day + 1) * DAY)
+    if not rc:
+        rc = drop_range(p, p.env.times, first, behind, TIME_KEY, 4)
+    put16(first, day)
+    put16(behind, day + 1)
+    if not rc:
+        rc = drop_range(p, p.env.postings, first, behind, POSTING_KEY, DAY_KEY)
+    if not rc:
+        rc = drop_range(p, p.env.topics, first, behind, TOPIC_KEY, DAY_KEY)
+    if not rc:
+        rc = drop_range(p, p.env.chunks, first, behind, CHUNK_KEY, DAY_KEY)
+    if not rc:
+        key = value_of(first, DAY_KEY)
+        rc = mdb_del(p.txn, p.env.days, &key, NULL)
+    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int drop_days(pruning *p) noexcept nogil:
+    """Delete the oldest days that go whole, as many as the slice may."""
+    cdef MDB_cursor *days
+    cdef MDB_val key, value
+    cdef day_totals totals
+    cdef uint32_t day
+    cdef int rc
+    while True:
+        rc = mdb_cursor_open(p.txn, p.env.days, &days)
+        if not rc:
+            rc = mdb_cursor_get(days, &key, &value, MDB_FIRST)
+        if not rc:
+            rc = read_day(&value, &totals)
+        if rc:
+            return 0 if rc == MDB_NOTFOUND else rc
+        if key.mv_size != DAY_KEY:
+            return MDB_CORRUPTED
+        day = get16(<const uint8_t *> key.mv_data)
+        if (day == LAST_DAY or <uint64_t> (day + 1) * DAY > p.before
+                or p.envelopes + totals.envelopes > p.limit):
+            return 0
+        rc = drop_day(p, day)
+        if rc:
+            return rc
+        p.envelopes += totals.envelopes
+
+
+cdef inline int oldest_left(MDB_cursor *times, uint64_t *created) noexcept nogil:
+    """When the oldest envelope was created; UINT64_MAX when there is none."""
+    cdef MDB_val key, value
+    cdef int rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
+    created[0] = UINT64_MAX
+    if rc == 0:
+        if key.mv_size != TIME_KEY:
+            return MDB_CORRUPTED
+        created[0] = get32(<const uint8_t *> key.mv_data)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil:
+    """When the newest envelope of a chunk was created."""
+    cdef envelope_fields fields
+    cdef const uint8_t *at = source.envelopes
+    cdef const uint8_t *end = at + source.size
+    cdef uint32_t one
+    created[0] = 0
+    while at < end:
+        if read_envelope(&at, end, &fields) != RLP_OK:
+            return MDB_CORRUPTED
+        one = <uint32_t> (fields.expiry - fields.ttl)
+        if one > created[0]:
+            created[0] = one
+    return 0
+
+
+cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noexcept nogil:
+    """Delete the first chunks while all in them is older than `oldest`."""
+    cdef uint8_t arrival[SEQUENCE_SIZE]
+    cdef MDB_val key, value, arrival_key
+    cdef chunk source
+    cdef day_totals less
+    cdef uint32_t newest
+    cdef size_t dropped = 0
+    cdef int rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
+    less.envelopes = less.topics = 0
+    while not rc:
+        rc = read_chunk(&key, &value, &source)
+        if not rc and source.day >= oldest // DAY:
+            rc = newest_in(&source, &newest)
+            if not rc and (source.day > oldest // DAY or newest >= oldest):
+                return 0
+        if rc:
+            return rc
+        if dropped == CHUNKS_PER_SLICE:
+            p.more = True
+            return 0
+        put48(arrival, source.last)
+        arrival_key = value_of(arrival, SEQUENCE_SIZE)
+        rc = mdb_del(p.txn, p.env.arrivals, &arrival_key, NULL)
+        if not rc:
+            rc = mdb_cursor_del(chunks, 0)
+        if not rc:
+            less.bytes = source.size
+            rc = take_from_day(p, source.day, &less)
+        if rc:
+            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+        p.bytes += source.size
+        dropped += 1
+        rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
+    """All deletions of a slice."""
+    cdef pruning *p = <pruning *> work
+    cdef MDB_cursor *times
+    cdef MDB_cursor *postings
+    cdef MDB_cursor *topics
+    cdef MDB_cursor *chunks
+    cdef uint64_t oldest
+    cdef int rc
+    p.txn = txn
+    p.envelopes = p.bytes = 0
+    rc = drop_days(p)
+    if not rc:
+        rc = mdb_cursor_open(txn, p.env.times, &times)
+    if not rc:
+        rc = mdb_cursor_open(txn, p.env.postings, &postings)
+    if not rc:
+        rc = mdb_cursor_open(txn, p.env.topics, &topics)
+    if not rc:
+        rc = mdb_cursor_open(txn, p.env.chunks, &chunks)
+    if not rc:
+        rc = drop_rows(p, times, postings, topics)
+    if not rc:
+        rc = oldest_left(times, &oldest)
+    if not rc:
+        p.more = oldest < p.before and oldest < UINT64_MAX
+        rc = drop_chunks(p, chunks, oldest)
+    changed[0] = p.envelopes or p.bytes
+    return rc
+
+
+cdef inline int prune_slice(pruning *p) noexcept nogil:
+    """One slice in one transaction; the caller gives env, before and limit."""
+    return write(p.env, &prune, p)

@@ -1,0 +1,390 @@
+"""What is checked in each row of the archive, and what is remembered for rows of other tables.
+
+All functions answer 0 or a code as in environment.pxd; what is wrong with a row is noted.
+"""
+
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
+from wakumail.archive.environment cimport environment, pin
+from wakumail.base.keccak cimport keccak256, keccak256_many, keccak_message
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.archive.problem cimport NOWHERE, compare, name_key, note, problem, problem_list, text
+from wakumail.base.pthread cimport pthread_mutex_t
+from wakumail.base.rlp cimport RLP_OK
+from wakumail.archive.scanner cimport make_room
+
+cdef enum:
+    MAX_KEY = 511               # bytes of any key (lmdb.h, mdb_env_get_maxkeysize)
+    DAYS = 1 << 16
+
+
+cdef struct stair:              # a row of `times` with a smaller sequence than all before it
+    uint8_t key[TIME_KEY]
+    uint64_t sequence
+
+
+cdef struct verifier:
+    environment *env
+    pin held
+    pthread_mutex_t lock        # one step at a time
+    problem_list problems
+    uint64_t total              # bytes of rows to look at, if the totals are right
+    uint64_t next               # sequence
+    day_totals *days            # as found
+
+    int phase
+    uint8_t bound[MAX_KEY]      # the last row of this phase that was looked at
+    size_t bound_size           # 0: none was
+    uint64_t looked_at          # bytes of rows in this step
+
+    MDB_cursor *walked          # all cursors are open during a step only
+    MDB_cursor *times
+    MDB_cursor *postings
+    MDB_cursor *chunks
+    MDB_cursor *arrivals
+    MDB_cursor *topics
+
+    uint64_t time_rows
+    uint64_t envelopes          # with a row in `times`
+    uint64_t posted             # of them with a row in `postings`
+    uint64_t posting_rows
+    stair *stairs
+    size_t stair_count
+    size_t stair_room
+    uint64_t behind             # the last arrival: sequence + 1
+    uint8_t topic[TOPIC_KEY]    # of the last posting
+    uint64_t topic_rows         # postings with that topic
+
+
+cdef inline int find(MDB_cursor *cursor, const void *bytes, size_t size,
+                     MDB_val *value) noexcept nogil:
+    """The value of a key; a missing one has no bytes."""
+    cdef MDB_val key = value_of(bytes, size)
+    cdef int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_KEY)
+    if rc == MDB_NOTFOUND:
+        value[0] = value_of(NULL, 0)
+        return 0
+    return rc
+
+
+cdef inline void note_row(verifier *v, text what, const MDB_val *key) noexcept nogil:
+    name_key(note(&v.problems, what, NOWHERE, NOWHERE), b"key", key.mv_data, key.mv_size)
+
+
+cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
+    """A row of `times`: counted, and a stair if it is one."""
+    cdef const uint8_t *at = <const uint8_t *> key.mv_data
+    cdef uint64_t sequence
+    cdef stair *top
+    cdef int rc
+    v.time_rows += 1
+    if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
+        note_row(v, b"a row of `times` has the wrong size", key)
+        return 0
+    v.days[get32(at) // DAY].envelopes += 1
+    sequence = get48(<const uint8_t *> value.mv_data + 4)
+    if v.stair_count and v.stairs[v.stair_count - 1].sequence <= sequence:
+        return 0
+    rc = make_room(<void **> &v.stairs, &v.stair_room, v.stair_count, sizeof(stair))
+    if rc:
+        return rc
+    top = &v.stairs[v.stair_count]
+    memcpy(top.key, at, TIME_KEY)
+    top.sequence = sequence
+    v.stair_count += 1
+    return 0
+
+
+cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
+                            uint64_t sequence) noexcept nogil:
+    """Whether an envelope without rows may be one that waits for its chunk to go (pruner.pxd).
+
+    Pruning deletes all that is older than what it deletes. So of the envelopes with rows those
+    that are older than this one came later, and so did this one itself if it came again.
+    """
+    cdef size_t low = 0
+    cdef size_t high = v.stair_count
+    cdef size_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if memcmp(v.stairs[middle].key, time_key, TIME_KEY) <= 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low == 0 or v.stairs[low - 1].sequence > sequence
+
+
+cdef inline int check_posting(verifier *v, uint32_t created, uint64_t sequence,
+                              const uint8_t *topic, const uint8_t *digest) noexcept nogil:
+    """Whether an envelope has its posting."""
+    cdef uint8_t key[POSTING_KEY]
+    cdef MDB_val value
+    cdef text what = NULL
+    cdef int rc
+    put16(key, created // DAY)
+    memcpy(key + DAY_KEY, topic, 4)
+    put24(key + TOPIC_KEY, created % DAY)
+    memcpy(key + TOPIC_KEY + 3, digest, HASH_SIZE)
+    rc = find(v.postings, key, POSTING_KEY, &value)
+    if rc:
+        return rc
+    v.posted += value.mv_size != 0
+    if value.mv_size == 0:
+        what = b"an envelope is missing in `postings`"
+    elif (value.mv_size != SEQUENCE_SIZE
+            or get48(<const uint8_t *> value.mv_data) != sequence):
+        what = b"`postings` has another sequence for an envelope"
+    if what != NULL:
+        name_key(note(&v.problems, what, created // DAY, sequence), b"hash", digest, 32)
+    return 0
+
+
+cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fields *fields,
+                               const uint8_t *digest) noexcept nogil:
+    """Whether an envelope has its rows, or none because it was pruned."""
+    cdef uint8_t key[TIME_KEY]
+    cdef MDB_val value
+    cdef const uint8_t *row
+    cdef text what = NULL
+    cdef uint32_t created = <uint32_t> (fields.expiry - fields.ttl)
+    cdef int rc
+    put32(key, created)
+    memcpy(key + 4, digest, HASH_SIZE)
+    rc = find(v.times, key, TIME_KEY, &value)
+    if rc:
+        return rc
+    row = <const uint8_t *> value.mv_data
+    if value.mv_size == TIME_VALUE and get48(row + 4) == sequence:
+        v.envelopes += 1
+        if memcmp(row, fields.topic.data, 4) != 0:
+            what = b"`times` has another topic for an envelope"
+        rc = check_posting(v, created, sequence, fields.topic.data, digest)
+    elif not was_pruned(v, key, sequence):
+        what = (b"`times` has another sequence for an envelope" if value.mv_size
+                else b"an envelope is missing in `times`")
+    if what != NULL:
+        name_key(note(&v.problems, what, created // DAY, sequence), b"hash", digest, 32)
+    return rc
+
+
+cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
+    """Check all envelopes of a chunk, hashing many at once."""
+    cdef keccak_message[HASH_BLOCK] messages
+    cdef envelope_fields[HASH_BLOCK] fields
+    cdef uint64_t[HASH_BLOCK] sequences
+    cdef uint8_t[HASH_BLOCK * 32] digests
+    cdef const uint8_t *at
+    cdef const uint8_t *end
+    cdef uint64_t sequence = source.first
+    cdef size_t size, count, i
+    cdef int rc
+    v.days[source.day].bytes += source.size
+    while sequence <= source.last:
+        count = 0
+        while count < HASH_BLOCK and sequence <= source.last:
+            if chunk_envelopes(source, sequence, sequence, &at, &size):
+                note(&v.problems, b"a chunk does not say where an envelope ends", source.day,
+                     sequence)
+                return 0
+            memset(&messages[count], 0, sizeof(messages[count]))
+            messages[count].part[0] = at
+            messages[count].size[0] = size
+            sequences[count] = sequence
+            sequence += 1
+            end = at + size
+            if read_envelope(&at, end, &fields[count]) != RLP_OK or at != end:
+                note(&v.problems, b"an envelope is not canonical RLP", source.day,
+                     sequence - 1)
+            elif <uint32_t> (fields[count].expiry - fields[count].ttl) // DAY != source.day:
+                note(&v.problems, b"an envelope lies in the chunk of another day", source.day,
+                     sequence - 1)
+            else:
+                count += 1
+        keccak256_many(messages, count, digests)
+        for i in range(count):
+            rc = check_envelope(v, sequences[i], &fields[i], digests + 32 * i)
+            if rc:
+                return rc
+    return 0
+
+
+cdef inline int take_arrival(verifier *v, const MDB_val *key,
+                             const MDB_val *value) noexcept nogil:
+    """A row of `arrivals` and its chunk."""
+    cdef uint8_t chunk_bytes[CHUNK_KEY]
+    cdef MDB_val chunk_key = value_of(chunk_bytes, CHUNK_KEY)
+    cdef MDB_val row
+    cdef chunk source
+    cdef uint64_t last
+    cdef uint32_t day
+    cdef int rc
+    if key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY:
+        note_row(v, b"a row of `arrivals` has the wrong size", key)
+        return 0
+    last = get48(<const uint8_t *> key.mv_data)
+    day = get16(<const uint8_t *> value.mv_data)
+    put_chunk_key(chunk_bytes, day, last)
+    rc = find(v.chunks, chunk_bytes, CHUNK_KEY, &row)
+    if rc:
+        return rc
+    if last >= v.next:
+        note(&v.problems, b"a sequence that is yet to be given is there", day, last)
+    if row.mv_data == NULL:
+        note(&v.problems, b"`arrivals` names a chunk that is missing", day, last)
+        return 0
+    if read_chunk(&chunk_key, &row, &source):
+        note(&v.problems, b"a chunk's parts do not fit together", day, last)
+        return 0
+    v.looked_at += source.size
+    if source.first < v.behind:
+        note(&v.problems, b"a chunk has sequences that another one has, too", day, source.first)
+    v.behind = last + 1
+    return check_chunk(v, &source)
+
+
+cdef inline int take_chunk(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
+    """A row of `chunks`: whether it is one that `arrivals` has led to."""
+    cdef const uint8_t *at = <const uint8_t *> key.mv_data
+    cdef MDB_val row
+    cdef chunk source
+    cdef int rc
+    if key.mv_size != CHUNK_KEY:
+        note_row(v, b"a row of `chunks` has the wrong size", key)
+        return 0
+    rc = find(v.arrivals, at + DAY_KEY, SEQUENCE_SIZE, &row)
+    if rc or row.mv_size == DAY_KEY and memcmp(row.mv_data, at, DAY_KEY) == 0:
+        return rc
+    note(&v.problems, b"a chunk is missing in `arrivals`", get16(at), get48(at + DAY_KEY))
+    if read_chunk(key, value, &source):
+        note(&v.problems, b"a chunk's parts do not fit together", get16(at), get48(at + DAY_KEY))
+        return 0
+    return check_chunk(v, &source)
+
+
+cdef inline int lead_back_time(verifier *v, const MDB_val *key,
+                               const MDB_val *value) noexcept nogil:
+    """Whether a row of `times` leads to the envelope that it is of."""
+    cdef const uint8_t *at = <const uint8_t *> key.mv_data
+    cdef uint8_t chunk_bytes[CHUNK_KEY]
+    cdef uint8_t digest[32]
+    cdef MDB_val chunk_key = value_of(chunk_bytes, CHUNK_KEY)
+    cdef MDB_val row
+    cdef const uint8_t *data
+    cdef chunk source
+    cdef uint64_t sequence
+    cdef size_t size
+    cdef int rc
+    if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
+        return 0                        # noted before
+    sequence = get48(<const uint8_t *> value.mv_data + 4)
+    put_chunk_key(chunk_bytes, get32(at) // DAY, sequence)
+    rc = mdb_cursor_get(v.chunks, &chunk_key, &row, MDB_SET_RANGE)
+    if rc and rc != MDB_NOTFOUND:
+        return rc
+    if (rc or read_chunk(&chunk_key, &row, &source) or source.day != get32(at) // DAY
+            or chunk_envelopes(&source, sequence, sequence, &data, &size)):
+        data, size = NULL, 0
+    keccak256(data, size, digest)
+    if memcmp(digest, at + 4, HASH_SIZE) != 0:
+        name_key(note(&v.problems, b"a row of `times` leads to no envelope, or another one",
+                      get32(at) // DAY, sequence), b"hash", at + 4, HASH_SIZE)
+    return 0
+
+
+cdef inline int end_topic(verifier *v) noexcept nogil:
+    """The last posting of a topic and day was there: compare what `topics` says."""
+    cdef MDB_val value
+    cdef problem *p
+    cdef uint64_t stored = UINT64_MAX
+    cdef int rc = 0
+    if v.topic_rows:
+        v.days[get16(v.topic)].topics += 1
+        rc = find(v.topics, v.topic, TOPIC_KEY, &value)
+    if rc or v.topic_rows == 0:
+        return rc
+    if value.mv_size == 4:
+        stored = get32(<const uint8_t *> value.mv_data)
+    if stored != v.topic_rows:
+        p = note(&v.problems, b"`topics` miscounts a topic's envelopes", get16(v.topic), NOWHERE)
+        name_key(p, b"topic", v.topic + DAY_KEY, 4)
+        p.counted, p.stored, p.found = value.mv_size == 4, stored, v.topic_rows
+    v.topic_rows = 0
+    return 0
+
+
+cdef inline int take_posting(verifier *v, const MDB_val *key,
+                             const MDB_val *value) noexcept nogil:
+    """A row of `postings`, counted."""
+    cdef int rc = 0
+    v.posting_rows += 1
+    if key.mv_size != POSTING_KEY or value.mv_size != SEQUENCE_SIZE:
+        note_row(v, b"a row of `postings` has the wrong size", key)
+        if key.mv_size != POSTING_KEY:
+            return 0
+    if memcmp(v.topic, key.mv_data, TOPIC_KEY) != 0:
+        rc = end_topic(v)
+        memcpy(v.topic, key.mv_data, TOPIC_KEY)
+    v.topic_rows += 1
+    return rc
+
+
+cdef inline int lead_back_posting(verifier *v, const MDB_val *key,
+                                  const MDB_val *value) noexcept nogil:
+    """Whether a row of `postings` has one in `times` with the same topic and sequence."""
+    cdef const uint8_t *at = <const uint8_t *> key.mv_data
+    cdef uint8_t time_key[TIME_KEY]
+    cdef MDB_val row
+    cdef int rc
+    if key.mv_size != POSTING_KEY or value.mv_size != SEQUENCE_SIZE:
+        return 0                        # noted before
+    put32(time_key, get16(at) * DAY + get24(at + TOPIC_KEY))
+    memcpy(time_key + 4, at + TOPIC_KEY + 3, HASH_SIZE)
+    rc = find(v.times, time_key, TIME_KEY, &row)
+    if rc:
+        return rc
+    if (row.mv_size != TIME_VALUE or memcmp(row.mv_data, at + DAY_KEY, 4) != 0
+            or memcmp(<const uint8_t *> row.mv_data + 4, value.mv_data, SEQUENCE_SIZE) != 0):
+        name_key(note(&v.problems, b"a row of `postings` has none in `times`", get16(at),
+                      get48(<const uint8_t *> value.mv_data)), b"hash", time_key + 4, HASH_SIZE)
+    return 0
+
+
+cdef inline int take_topic(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
+    """A row of `topics`: its count was compared if it has postings."""
+    cdef MDB_val found
+    cdef MDB_val bound = key[0]
+    cdef int rc
+    if key.mv_size != TOPIC_KEY or value.mv_size != 4:
+        note_row(v, b"a row of `topics` has the wrong size", key)
+        return 0
+    rc = mdb_cursor_get(v.postings, &bound, &found, MDB_SET_RANGE)
+    if rc and rc != MDB_NOTFOUND:
+        return rc
+    if rc or bound.mv_size < TOPIC_KEY or memcmp(bound.mv_data, key.mv_data, TOPIC_KEY) != 0:
+        name_key(note(&v.problems, b"`topics` has a topic without envelopes",
+                      get16(<const uint8_t *> key.mv_data), NOWHERE),
+                 b"topic", <const uint8_t *> key.mv_data + DAY_KEY, 4)
+    return 0
+
+
+cdef inline void compare_day(verifier *v, uint32_t day, const day_totals *stored) noexcept nogil:
+    """Compare a day, once: what was found is forgotten."""
+    cdef day_totals *found = &v.days[day]
+    compare(&v.problems, b"`days` miscounts the envelopes", day, stored.envelopes,
+            found.envelopes)
+    compare(&v.problems, b"`days` miscounts the bytes", day, stored.bytes, found.bytes)
+    compare(&v.problems, b"`days` miscounts the topics", day, stored.topics, found.topics)
+    memset(found, 0, sizeof(found[0]))
+
+
+cdef inline int take_day(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
+    """A row of `days`."""
+    cdef day_totals stored
+    if key.mv_size != DAY_KEY or read_day(value, &stored):
+        note_row(v, b"a row of `days` has the wrong size", key)
+    else:
+        compare_day(v, get16(<const uint8_t *> key.mv_data), &stored)
+    return 0

@@ -1,0 +1,267 @@
+"""One slice of a query: the state of it, what a page takes up, and the walk over all times.
+
+The order is (created, hash), either way round. Nothing is copied: a slice ends with pointers into
+the map, valid as long as its transaction. All functions answer 0, a code as in environment.pxd,
+or STOP.
+"""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from wakumail.waku.bloom cimport bloom_covers
+from wakumail.archive.environment cimport environment
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.base.rlp cimport rlp_header_size
+
+cdef enum:
+    STOP = -100             # the slice is over, its state says why
+
+    EXHAUSTED = 0           # states: nothing remains,
+    MORE = 1                # at least one more envelope does,
+    PAUSED = 2              # the budget ran out
+
+    EVERYTHING = 0          # kinds of queries
+    TOPICS = 1
+    BLOOM = 2
+
+
+cdef struct query_terms:
+    uint32_t lower          # of created, both inclusive
+    uint32_t upper
+    bint newest_first
+    int kind
+    uint32_t *topics        # ascending, distinct
+    size_t topic_count
+    uint8_t bloom[64]
+
+
+cdef struct hit:            # an envelope in the map
+    const uint8_t *data
+    size_t size
+
+
+cdef struct source:         # the postings of one topic and day, at the one that comes next
+    uint64_t order          # its second and the first bytes of its hash: decides nearly always
+    const uint8_t *key
+    const uint8_t *value
+    uint64_t prefix         # the topic key that all of them begin with
+    MDB_cursor *cursor
+
+
+cdef struct scan:
+    const query_terms *terms
+    size_t limit            # envelopes
+    size_t max_bytes        # of the packet, its list header included
+    int64_t budget          # index entries yet to look at
+    int64_t overdraft       # how far below zero this day may bring it: see charge_plan
+    uint8_t bound[TIME_KEY] # the next entry is the first at, or if `behind` behind, this one
+    bint behind
+    bint moved              # the bound is not the one that was given
+
+    environment *env
+    MDB_txn *txn
+    MDB_cursor *days        # opened when first used
+    MDB_cursor *topics
+    MDB_cursor *times
+    MDB_cursor *chunks
+    chunk recent            # the chunk of the last hit
+
+    uint32_t day            # being looked at, with the part of it that the query wants
+    uint32_t first
+    uint32_t last
+    uint32_t *matched       # topics of the day that the query wants
+    size_t matched_count
+    size_t matched_room
+    source *sources         # a heap, the next entry on top
+    size_t source_count
+    size_t source_room
+    MDB_cursor **cursors    # for sources
+    size_t cursor_count
+    size_t cursor_room
+
+    int state
+    hit *hits
+    size_t count
+    size_t hit_room
+    size_t payload          # bytes of all hits
+    uint32_t last_created   # of the last hit
+    uint8_t last_hash[32]   # of it
+    bint at_hit             # the bound is the last hit
+
+
+cdef inline int make_room(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
+    """Let an array hold one more than `count` items of `size` bytes."""
+    cdef void *grown
+    if count < room[0]:
+        return 0
+    grown = realloc(items[0], (2 * count + 64) * size)
+    if grown == NULL:
+        return ENOMEM
+    items[0] = grown
+    room[0] = 2 * count + 64
+    return 0
+
+
+cdef inline int open_once(scan *s, MDB_dbi table, MDB_cursor **cursor) noexcept nogil:
+    return 0 if cursor[0] != NULL else mdb_cursor_open(s.txn, table, cursor)
+
+
+cdef inline int seek(MDB_cursor *cursor, MDB_val *key, MDB_val *value, const uint8_t *bound,
+                     size_t size, bint behind, bint descending) noexcept nogil:
+    """Go to the first row at the bound, or behind it; MDB_NOTFOUND when there is none."""
+    cdef int rc
+    key[0] = value_of(bound, size)
+    rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE)
+    if descending and rc == MDB_NOTFOUND:
+        return mdb_cursor_get(cursor, key, value, MDB_LAST)
+    if rc:
+        return rc
+    if key.mv_size != size:
+        return MDB_CORRUPTED
+    if memcmp(key.mv_data, bound, size) != 0:
+        return mdb_cursor_get(cursor, key, value, MDB_PREV) if descending else 0
+    if not behind:
+        return 0
+    return mdb_cursor_get(cursor, key, value, MDB_PREV if descending else MDB_NEXT)
+
+
+cdef inline bint has_topic(const uint32_t *topics, size_t count, uint32_t topic) noexcept nogil:
+    """Binary search without branches, for which half a topic lies in cannot be foreseen."""
+    cdef const uint32_t *base = topics
+    cdef size_t half
+    if count == 0:
+        return False
+    while count > 1:
+        half = count // 2
+        base = base + half if base[half] <= topic else base
+        count -= half
+    return base[0] == topic
+
+
+cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
+    if terms.kind == EVERYTHING:
+        return True
+    if terms.kind == BLOOM:
+        return bloom_covers(terms.bloom, topic)
+    return has_topic(terms.topics, terms.topic_count, topic)
+
+
+cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept nogil:
+    """Add an envelope to the page; STOP when it has no room for it."""
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef MDB_val key, value
+    cdef uint32_t day = created // DAY
+    cdef hit found
+    cdef size_t payload
+    cdef int rc
+    if s.count == s.limit:
+        s.state = MORE
+        return STOP
+    if not s.recent.first <= sequence <= s.recent.last:
+        put_chunk_key(key_bytes, day, sequence)
+        key = value_of(key_bytes, CHUNK_KEY)
+        rc = open_once(s, s.env.chunks, &s.chunks)
+        if rc:
+            return rc
+        rc = mdb_cursor_get(s.chunks, &key, &value, MDB_SET_RANGE)
+        if rc:
+            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+        rc = read_chunk(&key, &value, &s.recent)
+        if rc:
+            return rc
+        if s.recent.day != day:
+            return MDB_CORRUPTED
+    rc = chunk_envelopes(&s.recent, sequence, sequence, &found.data, &found.size)
+    if rc:
+        return rc
+    payload = s.payload + found.size
+    if s.count and payload + rlp_header_size(payload) > s.max_bytes:
+        s.state = MORE
+        return STOP
+    rc = make_room(<void **> &s.hits, &s.hit_room, s.count, sizeof(hit))
+    if rc:
+        return rc
+    s.hits[s.count] = found
+    s.count += 1
+    s.payload = payload
+    s.last_created = created
+    return 0
+
+
+cdef inline int spend(scan *s, int64_t entries) noexcept nogil:
+    """Pay for entries looked at; STOP when that was all."""
+    s.budget -= entries
+    if s.budget > -s.overdraft:
+        return 0
+    s.state = PAUSED
+    return STOP
+
+
+cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t sequence,
+                      bint wanted) noexcept nogil:
+    """Take an entry into the page if it is wanted, and step over it."""
+    cdef int rc
+    if wanted:
+        rc = collect(s, created, sequence)
+        if rc:
+            return rc
+    put32(s.bound, created)
+    memcpy(s.bound + 4, hash, HASH_SIZE)
+    s.behind = s.moved = True
+    s.at_hit = wanted
+    return spend(s, 1)
+
+
+cdef inline int walk(scan *s) noexcept nogil:
+    """Visit all entries of `times` from s.first to s.last and test each topic."""
+    cdef bint descending = s.terms.newest_first
+    cdef MDB_cursor_op step = MDB_PREV if descending else MDB_NEXT
+    cdef MDB_val key, value
+    cdef const uint8_t *at
+    cdef const uint8_t *row
+    cdef uint32_t created
+    cdef int rc = open_once(s, s.env.times, &s.times)
+    if rc:
+        return rc
+    rc = seek(s.times, &key, &value, s.bound, TIME_KEY, s.behind, descending)
+    while rc == 0:
+        if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
+            return MDB_CORRUPTED
+        at, row = <const uint8_t *> key.mv_data, <const uint8_t *> value.mv_data
+        created = get32(at)
+        if not s.first <= created <= s.last:
+            return 0
+        rc = visit(s, created, at + 4, get48(row + 4), wants(s.terms, get32(row)))
+        if rc:
+            return rc
+        rc = mdb_cursor_get(s.times, &key, &value, step)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline void close_cursors(scan *s) noexcept nogil:
+    """Close what the slice opened, before its transaction ends."""
+    cdef size_t i
+    for i in range(s.cursor_count):
+        mdb_cursor_close(s.cursors[i])
+    if s.days != NULL:
+        mdb_cursor_close(s.days)
+    if s.topics != NULL:
+        mdb_cursor_close(s.topics)
+    if s.times != NULL:
+        mdb_cursor_close(s.times)
+    if s.chunks != NULL:
+        mdb_cursor_close(s.chunks)
+    free(s.cursors)
+    free(s.sources)
+    free(s.matched)
+
+
+cdef inline void join_hits(uint8_t *out, const hit *hits, size_t count) noexcept nogil:
+    """Copy hits out of the map, one after another."""
+    cdef size_t i
+    for i in range(count):
+        memcpy(out, hits[i].data, hits[i].size)
+        out += hits[i].size

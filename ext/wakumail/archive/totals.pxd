@@ -1,0 +1,86 @@
+"""What the archive holds in all, read from its totals and its ends."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from wakumail.archive.environment cimport environment
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+
+
+cdef struct archive_totals:
+    uint64_t envelopes
+    uint64_t bytes
+    uint64_t file_bytes     # of pages in use
+    uint32_t oldest         # created; nothing without envelopes
+    uint32_t newest
+    uint64_t next           # sequence
+
+
+cdef inline int add_pages(MDB_txn *txn, MDB_dbi table, archive_totals *totals) noexcept nogil:
+    cdef MDB_stat stat
+    cdef int rc = mdb_stat(txn, table, &stat)
+    if not rc:
+        totals.file_bytes += <uint64_t> stat.ms_psize * (
+            stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages)
+    return rc
+
+
+cdef inline int add_days(MDB_cursor *days, archive_totals *totals) noexcept nogil:
+    cdef MDB_val key, value
+    cdef day_totals day
+    cdef int rc = mdb_cursor_get(days, &key, &value, MDB_FIRST)
+    while not rc:
+        rc = read_day(&value, &day)
+        if rc:
+            return rc
+        totals.envelopes += day.envelopes
+        totals.bytes += day.bytes
+        rc = mdb_cursor_get(days, &key, &value, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int read_created(MDB_cursor *times, MDB_cursor_op end,
+                             uint32_t *created) noexcept nogil:
+    cdef MDB_val key, value
+    cdef int rc = mdb_cursor_get(times, &key, &value, end)
+    if rc:
+        return 0 if rc == MDB_NOTFOUND else rc
+    if key.mv_size != TIME_KEY:
+        return MDB_CORRUPTED
+    created[0] = get32(<const uint8_t *> key.mv_data)
+    return 0
+
+
+cdef inline int read_totals(environment *e, MDB_txn *txn, archive_totals *totals) noexcept nogil:
+    """Read all totals; costs as much as there are days."""
+    cdef MDB_cursor *cursor
+    cdef MDB_val value
+    cdef MDB_val key = value_of(b"next", 4)
+    cdef MDB_dbi[9] tables = [FREE_DBI, MAIN_DBI, e.meta, e.days, e.topics, e.times, e.postings,
+                              e.chunks, e.arrivals]
+    cdef MDB_stat stat
+    cdef size_t i
+    cdef int rc = mdb_get(txn, e.meta, &key, &value)
+    if rc:
+        return rc
+    if value.mv_size != SEQUENCE_SIZE:
+        return MDB_CORRUPTED
+    totals.next = get48(<const uint8_t *> value.mv_data)
+    rc = mdb_stat(txn, MAIN_DBI, &stat)
+    totals.file_bytes = 2 * stat.ms_psize       # the two pages that say where all else is
+    for i in range(9):
+        if not rc:
+            rc = add_pages(txn, tables[i], totals)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.days, &cursor)
+    if not rc:
+        rc = add_days(cursor, totals)
+        mdb_cursor_close(cursor)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.times, &cursor)
+    if not rc:
+        rc = read_created(cursor, MDB_FIRST, &totals.oldest)
+        if not rc:
+            rc = read_created(cursor, MDB_LAST, &totals.newest)
+        mdb_cursor_close(cursor)
+    return rc

@@ -1,0 +1,250 @@
+"""A walk over all rows in one read transaction, in steps: whether they are sound and agree.
+
+Each table is walked once in the order of its keys; beside `arrivals`, the chunks, each envelope of
+which is looked up in `times` and `postings`. Where more rows lie in these than envelopes led to,
+they are walked again and each is led back. Whatever is wrong is noted and the walk goes on; but
+LMDB ends a transaction that meets a damaged page, and with it this ends too.
+All functions answer 0 or a code as in environment.pxd.
+"""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from wakumail.archive.environment cimport CLOSED, enter, environment, leave, pin_read, unpin
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.archive.problem cimport NOWHERE, compare, note, text
+from wakumail.base.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
+from wakumail.archive.rowcheck cimport *
+from wakumail.archive.totals cimport archive_totals, read_totals
+
+cdef enum:
+    STEP_BYTES = 256 << 10      # of rows that one step looks at: some milliseconds
+
+    TIMES_PHASE = 0
+    ARRIVALS_PHASE = 1
+    CHUNKS_PHASE = 2
+    STRAY_TIMES_PHASE = 3
+    POSTINGS_PHASE = 4
+    STRAY_POSTINGS_PHASE = 5
+    TOPICS_PHASE = 6
+    DAYS_PHASE = 7
+    FINISHED = 8
+
+
+ctypedef int (*taking)(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil
+
+
+cdef inline taking phase_work(verifier *v, MDB_dbi *table, text *unordered) noexcept nogil:
+    """What a phase does with each row of which table."""
+    cdef environment *e = v.env
+    cdef MDB_dbi[FINISHED] tables = [e.times, e.arrivals, e.chunks, e.times, e.postings,
+                                     e.postings, e.topics, e.days]
+    cdef taking[FINISHED] works = [take_time, take_arrival, take_chunk, lead_back_time,
+                                   take_posting, lead_back_posting, take_topic, take_day]
+    cdef text[FINISHED] texts = [
+        b"the rows of `times` are out of order: the rest was not looked at",
+        b"the rows of `arrivals` are out of order: the rest was not looked at",
+        b"the rows of `chunks` are out of order: the rest was not looked at",
+        b"the rows of `times` are out of order: the rest was not led back",
+        b"the rows of `postings` are out of order: the rest was not looked at",
+        b"the rows of `postings` are out of order: the rest was not led back",
+        b"the rows of `topics` are out of order: the rest was not looked at",
+        b"the rows of `days` are out of order: the rest was not looked at"]
+    table[0] = tables[v.phase]
+    unordered[0] = texts[v.phase]
+    return works[v.phase]
+
+
+cdef inline int next_phase(verifier *v) noexcept nogil:
+    """End a phase that has come to the end of its table, and begin the next that is needed."""
+    cdef day_totals none
+    cdef size_t day
+    cdef int rc = 0
+    if v.phase == POSTINGS_PHASE:
+        rc = end_topic(v)
+    elif v.phase == DAYS_PHASE:
+        memset(&none, 0, sizeof(none))
+        for day in range(DAYS):
+            compare_day(v, <uint32_t> day, &none)
+        compare(&v.problems, b"rows of `times` and envelopes differ in number", NOWHERE,
+                v.time_rows, v.envelopes)
+        compare(&v.problems, b"rows of `postings` and envelopes differ in number", NOWHERE,
+                v.posting_rows, v.posted)
+    v.bound_size = 0
+    v.phase += 1
+    if v.phase == STRAY_TIMES_PHASE and v.time_rows == v.envelopes:
+        v.phase += 1
+    if v.phase == STRAY_POSTINGS_PHASE and v.posting_rows == v.posted:
+        v.phase += 1
+    return rc
+
+
+cdef inline bint comes_behind(const MDB_val *key, const uint8_t *bound, size_t size) noexcept nogil:
+    """Whether a key comes behind another one in the order of bytes."""
+    cdef size_t common = size if size < key.mv_size else key.mv_size
+    cdef int order = memcmp(key.mv_data, bound, common)
+    return order > 0 or order == 0 and key.mv_size > size
+
+
+cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nogil:
+    """Look at the rows behind the bound; MDB_NOTFOUND at the end of the table."""
+    cdef MDB_val value
+    cdef MDB_val key = value_of(v.bound, v.bound_size)
+    cdef int rc
+    if v.bound_size:
+        rc = mdb_cursor_get(v.walked, &key, &value, MDB_SET_RANGE)
+        if not rc and key.mv_size == v.bound_size and not memcmp(key.mv_data, v.bound, key.mv_size):
+            rc = mdb_cursor_get(v.walked, &key, &value, MDB_NEXT)
+    else:
+        rc = mdb_cursor_get(v.walked, &key, &value, MDB_FIRST)
+    while not rc:
+        if key.mv_size > MAX_KEY or not comes_behind(&key, v.bound, v.bound_size):
+            note_row(v, unordered, &key)
+            return MDB_NOTFOUND
+        memcpy(v.bound, key.mv_data, key.mv_size)
+        v.bound_size = key.mv_size
+        v.looked_at += key.mv_size + (0 if v.phase == CHUNKS_PHASE else value.mv_size)
+        rc = work(v, &key, &value)
+        if rc or v.looked_at >= STEP_BYTES:
+            return rc
+        rc = mdb_cursor_get(v.walked, &key, &value, MDB_NEXT)
+    return rc
+
+
+cdef inline int open_cursors(verifier *v, MDB_dbi walked) noexcept nogil:
+    cdef environment *e = v.env
+    cdef MDB_txn *txn = v.held.txn
+    cdef int rc = mdb_cursor_open(txn, walked, &v.walked)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.times, &v.times)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.postings, &v.postings)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.chunks, &v.chunks)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.arrivals, &v.arrivals)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.topics, &v.topics)
+    return rc
+
+
+cdef inline void close_one(MDB_cursor **cursor) noexcept nogil:
+    if cursor[0] != NULL:
+        mdb_cursor_close(cursor[0])
+        cursor[0] = NULL
+
+
+cdef inline void close_cursors(verifier *v) noexcept nogil:
+    close_one(&v.walked)
+    close_one(&v.times)
+    close_one(&v.postings)
+    close_one(&v.chunks)
+    close_one(&v.arrivals)
+    close_one(&v.topics)
+
+
+cdef inline bint is_damage(int rc) noexcept nogil:
+    return rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN
+
+
+cdef inline int take_rows(verifier *v) noexcept nogil:
+    """The work of a step, behind the gate."""
+    cdef MDB_dbi table
+    cdef text unordered
+    cdef taking work = phase_work(v, &table, &unordered)
+    cdef int rc = open_cursors(v, table)
+    if not rc:
+        rc = walk_rows(v, work, unordered)
+    if rc == MDB_NOTFOUND:
+        rc = next_phase(v)
+    close_cursors(v)
+    if is_damage(rc):
+        note(&v.problems, b"LMDB met a damaged page: the rest was not looked at", NOWHERE, NOWHERE)
+        v.phase = FINISHED
+        rc = 0
+    return rc
+
+
+cdef inline int verify_step(verifier *v, bint *finished, uint64_t *looked_at) noexcept nogil:
+    """Look at some more rows, unless finished."""
+    cdef int rc
+    pthread_mutex_lock(&v.lock)
+    v.looked_at = 0
+    rc = enter(v.env)
+    if not rc:
+        if v.held.txn == NULL:
+            rc = CLOSED
+        elif v.phase < FINISHED:
+            rc = take_rows(v)
+        leave(v.env)
+    finished[0] = v.phase == FINISHED and v.looked_at == 0
+    looked_at[0] = v.looked_at
+    pthread_mutex_unlock(&v.lock)
+    return rc
+
+
+cdef inline int read_next(verifier *v) noexcept nogil:
+    """The sequence that `meta` says is the next."""
+    cdef MDB_val value
+    cdef MDB_val key = value_of(b"next", 4)
+    cdef int rc = mdb_get(v.held.txn, v.env.meta, &key, &value)
+    v.next = UINT64_MAX
+    if rc == 0 and value.mv_size == SEQUENCE_SIZE:
+        v.next = get48(<const uint8_t *> value.mv_data)
+    elif rc == 0 or rc == MDB_NOTFOUND:
+        note(&v.problems, b"`meta` does not say the next sequence", NOWHERE, NOWHERE)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int foresee(verifier *v) noexcept nogil:
+    """How many bytes of rows there are to look at, if the totals are right."""
+    cdef environment *e = v.env
+    cdef archive_totals totals
+    cdef MDB_dbi[6] tables = [e.times, e.arrivals, e.chunks, e.postings, e.topics, e.days]
+    cdef size_t[6] sizes = [TIME_KEY + TIME_VALUE, CHUNK_KEY, CHUNK_KEY,
+                            POSTING_KEY + SEQUENCE_SIZE, TOPIC_KEY + 4, DAY_KEY + DAY_VALUE]
+    cdef MDB_stat stat
+    cdef size_t i
+    cdef int rc = 0
+    memset(&totals, 0, sizeof(totals))
+    read_totals(e, v.held.txn, &totals)     # what it meets, the walk meets
+    v.total = totals.bytes
+    for i in range(6):
+        if not rc:
+            rc = mdb_stat(v.held.txn, tables[i], &stat)
+            v.total += stat.ms_entries * sizes[i]
+    return rc
+
+
+cdef inline int begin_verifying(verifier *v) noexcept nogil:
+    """Hold what is committed now; end_verifying is due whatever the answer is."""
+    cdef int rc
+    v.days = <day_totals *> calloc(DAYS, sizeof(day_totals))
+    if v.days == NULL:
+        return ENOMEM
+    rc = pin_read(v.env, &v.held)
+    if not rc:
+        rc = enter(v.env)
+    if rc:
+        return rc
+    if v.held.txn == NULL:
+        rc = CLOSED
+    if not rc:
+        rc = read_next(v)
+    if not rc:
+        rc = foresee(v)
+    leave(v.env)
+    return 0 if is_damage(rc) else rc
+
+
+cdef inline void end_verifying(verifier *v) noexcept nogil:
+    """Let go of what is held; a second time does nothing."""
+    pthread_mutex_lock(&v.lock)
+    unpin(v.env, &v.held)
+    free(v.days)
+    free(v.stairs)
+    v.days, v.stairs = NULL, NULL
+    pthread_mutex_unlock(&v.lock)

@@ -1,0 +1,420 @@
+"""One commit to the archive: what is new of a set of envelopes, written in one transaction.
+
+Each table is written in the order of its keys, so that one insert finds its page where the last
+one left the cursor. All functions answer 0 or a code as in environment.pxd.
+"""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memcmp, memcpy
+
+from wakumail.waku.envelope cimport ACCEPTED, envelope_record
+from wakumail.archive.environment cimport bound_resident, environment, write
+from wakumail.waku.judgements cimport Judgements
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.archive.resident cimport MAX_RESIDENT_WRITING
+
+cdef enum:
+    LOOK_AGAIN = 512                # rows of indexes between two looks at what is resident
+
+    LMDB_PAGE_HEADER = 16           # bytes
+    # A chunk grows to what two pages hold; a larger envelope gets its own. LMDB wants the pages
+    # of a row side by side: under retention, chunks of 16 pages leave a tenth of the file in gaps
+    # that none of them fits into, chunks of two leave a fiftieth; one page would be ill filled.
+    CHUNK_SIZE = 2 * 4096 - LMDB_PAGE_HEADER
+
+
+cdef struct entry:                  # one envelope of the commit
+    const envelope_record *record
+    const uint8_t *data
+    uint64_t sequence
+    uint32_t size
+    uint32_t created
+    uint32_t topic
+    uint8_t hash[HASH_SIZE]
+
+
+cdef struct commit:
+    environment *env
+    entry *entries                  # ordered by sort_entries
+    size_t count
+    entry **rows                    # room for `count`: those that are new
+    size_t stored                   # how many of them
+    uint64_t bytes                  # of those
+    uint64_t next                   # sequence behind them
+    MDB_txn *txn
+
+
+cdef struct batch_part:             # the records of one batch
+    const envelope_record *records
+    Py_ssize_t count
+    const uint8_t *data             # that they point into
+
+
+cdef inline void gather(const batch_part *parts, size_t count, commit *c) noexcept nogil:
+    """Make an entry of each accepted envelope; there is room for all."""
+    cdef const envelope_record *record
+    cdef entry *e
+    cdef size_t i
+    cdef Py_ssize_t j
+    for i in range(count):
+        for j in range(parts[i].count):
+            record = &parts[i].records[j]
+            if record.verdict != ACCEPTED:
+                continue
+            e = &c.entries[c.count]
+            c.count += 1
+            e.record = record
+            e.data = parts[i].data + record.offset
+            e.size = record.size
+            e.created = record.created
+            e.topic = record.topic
+            memcpy(e.hash, record.hash, HASH_SIZE)
+
+
+cdef inline int entry_order(const void *one, const void *other) noexcept nogil:
+    cdef const entry *a = <const entry *> one
+    cdef const entry *b = <const entry *> other
+    if a.created != b.created:
+        return -1 if a.created < b.created else 1
+    return memcmp(a.hash, b.hash, HASH_SIZE)
+
+
+cdef inline int row_order(const void *one, const void *other) noexcept nogil:
+    """The order of postings; within one commit the sequence has the order of time."""
+    cdef const entry *a = (<entry **> one)[0]
+    cdef const entry *b = (<entry **> other)[0]
+    cdef uint32_t a_day = a.created // DAY
+    cdef uint32_t b_day = b.created // DAY
+    if a_day != b_day:
+        return -1 if a_day < b_day else 1
+    if a.topic != b.topic:
+        return -1 if a.topic < b.topic else 1
+    return -1 if a.sequence < b.sequence else 1
+
+
+cdef inline size_t sort_entries(entry *entries, size_t count) noexcept nogil:
+    """Bring entries into the order (created, hash), each once; answers how many are left."""
+    cdef size_t i
+    cdef size_t kept = 0
+    qsort(entries, count, sizeof(entry), &entry_order)
+    for i in range(count):
+        if kept == 0 or entry_order(&entries[kept - 1], &entries[i]) != 0:
+            entries[kept] = entries[i]
+            kept += 1
+    return kept
+
+
+cdef inline void count_rows(environment *e, size_t count) noexcept nogil:
+    """Bound what is resident, also in the middle of a commit: each row may map 16 pages more."""
+    e.written += count
+    if e.written >= LOOK_AGAIN:
+        e.written = 0
+        bound_resident(e, MAX_RESIDENT_WRITING)
+
+
+cdef inline int write_times(commit *c) noexcept nogil:
+    """Insert the times; what goes in is new and gets the next sequence."""
+    cdef uint8_t key_bytes[TIME_KEY]
+    cdef uint8_t value_bytes[TIME_VALUE]
+    cdef MDB_val key, value
+    cdef MDB_cursor *times
+    cdef entry *e
+    cdef size_t i
+    cdef int rc = mdb_cursor_open(c.txn, c.env.times, &times)
+    if rc:
+        return rc
+    for i in range(c.count):
+        e = &c.entries[i]
+        count_rows(c.env, 1)
+        put32(key_bytes, e.created)
+        memcpy(key_bytes + 4, e.hash, HASH_SIZE)
+        put32(value_bytes, e.topic)
+        put48(value_bytes + 4, c.next)
+        key, value = value_of(key_bytes, TIME_KEY), value_of(value_bytes, TIME_VALUE)
+        rc = mdb_cursor_put(times, &key, &value, MDB_NOOVERWRITE)
+        if rc == MDB_KEYEXIST:
+            continue
+        if rc:
+            return rc
+        e.sequence = c.next
+        c.next += 1
+        c.bytes += e.size
+        c.rows[c.stored] = e
+        c.stored += 1
+    return 0
+
+
+cdef inline bint has_room(size_t size, size_t page_size) noexcept nogil:
+    """Whether a chunk of `size` bytes leaves more than 1/32 of its pages empty."""
+    cdef size_t pages = (size + LMDB_PAGE_HEADER + page_size - 1) // page_size
+    return size < CHUNK_SIZE and (pages * page_size - size) * 32 > size
+
+
+cdef inline int take_unfinished(commit *c, MDB_cursor *chunks, MDB_cursor *arrivals,
+                                MDB_val *taken) noexcept nogil:
+    """Remove the chunk before the first row, if that row may go on with it; a copy is in `taken`.
+
+    So a trickle of small commits fills pages as well as a flood does.
+    """
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef MDB_stat stat
+    cdef MDB_val key, value
+    cdef void *copy
+    cdef uint64_t before = c.rows[0].sequence - 1
+    cdef uint32_t day = c.rows[0].created // DAY
+    cdef int rc = mdb_cursor_get(arrivals, &key, &value, MDB_LAST)
+    if rc:
+        return 0 if rc == MDB_NOTFOUND else rc
+    if key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY:
+        return MDB_CORRUPTED
+    if (get48(<const uint8_t *> key.mv_data) != before
+            or get16(<const uint8_t *> value.mv_data) != day):
+        return 0
+    put_chunk_key(key_bytes, day, before)
+    key = value_of(key_bytes, CHUNK_KEY)
+    rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_KEY)
+    if rc == 0:
+        rc = mdb_stat(c.txn, c.env.chunks, &stat)
+    if rc:
+        return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+    if (not has_room(value.mv_size, stat.ms_psize)
+            or value.mv_size + 4 + c.rows[0].size > CHUNK_SIZE):
+        return 0
+    copy = malloc(value.mv_size)
+    if copy == NULL:
+        return ENOMEM
+    memcpy(copy, value.mv_data, value.mv_size)
+    taken[0] = value_of(copy, value.mv_size)
+    rc = mdb_cursor_del(chunks, 0)
+    if rc:
+        return rc
+    return mdb_cursor_del(arrivals, 0)
+
+
+cdef inline int write_chunk(MDB_cursor *chunks, MDB_cursor *arrivals, const MDB_val *taken,
+                            entry **rows, size_t count) noexcept nogil:
+    """Write one chunk: the envelopes of the one that was taken, if any, then the rows."""
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef uint8_t day_bytes[DAY_KEY]
+    cdef MDB_val key, value
+    cdef uint8_t *ends
+    cdef uint8_t *data
+    cdef chunk old
+    cdef uint32_t end = 0
+    cdef uint32_t old_count = 0
+    cdef size_t size = 0
+    cdef size_t i
+    cdef uint32_t day = rows[0].created // DAY
+    cdef uint64_t last = rows[count - 1].sequence
+    cdef int rc
+    for i in range(count):
+        size += rows[i].size
+    if taken.mv_size:
+        put_chunk_key(key_bytes, day, rows[0].sequence - 1)
+        key = value_of(key_bytes, CHUNK_KEY)
+        rc = read_chunk(&key, taken, &old)
+        if rc:
+            return rc
+        old_count = <uint32_t> (old.last + 1 - old.first)
+        end = <uint32_t> old.size
+    put_chunk_key(key_bytes, day, last)
+    key = value_of(key_bytes, CHUNK_KEY)
+    value = value_of(NULL, 4 + 4 * (old_count + count) + end + size)
+    rc = mdb_cursor_put(chunks, &key, &value, MDB_NOOVERWRITE | MDB_RESERVE)
+    if rc:
+        return MDB_CORRUPTED if rc == MDB_KEYEXIST else rc
+    ends = <uint8_t *> value.mv_data
+    put32(ends, <uint32_t> (old_count + count))
+    ends += 4
+    data = ends + 4 * (old_count + count)
+    if old_count:
+        memcpy(ends, old.ends, 4 * old_count)
+        memcpy(data, old.envelopes, end)
+    for i in range(count):
+        memcpy(data + end, rows[i].data, rows[i].size)
+        end += rows[i].size
+        put32(ends + 4 * (old_count + i), end)
+    put16(day_bytes, day)
+    key, value = value_of(key_bytes + DAY_KEY, SEQUENCE_SIZE), value_of(day_bytes, DAY_KEY)
+    rc = mdb_cursor_put(arrivals, &key, &value, MDB_NOOVERWRITE)
+    return MDB_CORRUPTED if rc == MDB_KEYEXIST else rc
+
+
+cdef inline size_t chunk_rows(const commit *c, size_t start, size_t size) noexcept nogil:
+    """How many rows from `start` go into one chunk that has `size` bytes already; at least one."""
+    cdef size_t i = start
+    while i < c.stored and c.rows[i].created // DAY == c.rows[start].created // DAY:
+        size += 4 + c.rows[i].size
+        if size > CHUNK_SIZE and i > start:
+            break
+        i += 1
+    return i - start
+
+
+cdef inline int write_chunks(commit *c) noexcept nogil:
+    cdef MDB_cursor *chunks
+    cdef MDB_cursor *arrivals
+    cdef MDB_val taken = value_of(NULL, 0)
+    cdef size_t start = 0
+    cdef size_t count
+    cdef int rc = mdb_cursor_open(c.txn, c.env.chunks, &chunks)
+    if not rc:
+        rc = mdb_cursor_open(c.txn, c.env.arrivals, &arrivals)
+    if not rc:
+        rc = take_unfinished(c, chunks, arrivals, &taken)
+    while not rc and start < c.stored:
+        count = chunk_rows(c, start, taken.mv_size if taken.mv_size else 4)
+        rc = write_chunk(chunks, arrivals, &taken, &c.rows[start], count)
+        start += count
+        free(taken.mv_data)
+        taken = value_of(NULL, 0)
+    free(taken.mv_data)
+    return rc
+
+
+cdef inline int add_topic(MDB_cursor *topics, uint8_t *topic_key, uint32_t count,
+                          bint *is_new) noexcept nogil:
+    """Count envelopes of one topic and day."""
+    cdef uint8_t number[4]
+    cdef MDB_val key = value_of(topic_key, TOPIC_KEY)
+    cdef MDB_val value = value_of(number, 4)
+    cdef int rc
+    put32(number, count)
+    rc = mdb_cursor_put(topics, &key, &value, MDB_NOOVERWRITE)
+    is_new[0] = rc == 0
+    if rc != MDB_KEYEXIST:
+        return rc
+    if value.mv_size != 4:
+        return MDB_CORRUPTED
+    put32(number, count + get32(<const uint8_t *> value.mv_data))
+    value = value_of(number, 4)
+    return mdb_cursor_put(topics, &key, &value, 0)
+
+
+cdef inline int add_day(commit *c, uint32_t day, day_totals *added) noexcept nogil:
+    """Add to the totals of one day."""
+    cdef uint8_t key_bytes[DAY_KEY]
+    cdef uint8_t value_bytes[DAY_VALUE]
+    cdef MDB_val value
+    cdef MDB_val key = value_of(key_bytes, DAY_KEY)
+    cdef day_totals old
+    cdef int rc
+    put16(key_bytes, day)
+    rc = mdb_get(c.txn, c.env.days, &key, &value)
+    if rc == 0:
+        rc = read_day(&value, &old)
+        if rc:
+            return rc
+        added.envelopes += old.envelopes
+        added.bytes += old.bytes
+        added.topics += old.topics
+    elif rc != MDB_NOTFOUND:
+        return rc
+    put_day(value_bytes, added)
+    value = value_of(value_bytes, DAY_VALUE)
+    return mdb_put(c.txn, c.env.days, &key, &value, 0)
+
+
+cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
+                            uint8_t *topic_key, uint64_t *bytes) noexcept nogil:
+    """Insert the postings of rows of one day and topic, whose key goes to `topic_key`."""
+    cdef uint8_t key_bytes[POSTING_KEY]
+    cdef uint8_t sequence[SEQUENCE_SIZE]
+    cdef MDB_val key, value
+    cdef size_t i
+    cdef int rc
+    put16(topic_key, rows[0].created // DAY)
+    put32(topic_key + 2, rows[0].topic)
+    memcpy(key_bytes, topic_key, TOPIC_KEY)
+    for i in range(count):
+        put24(key_bytes + TOPIC_KEY, rows[i].created % DAY)
+        memcpy(key_bytes + TOPIC_KEY + 3, rows[i].hash, HASH_SIZE)
+        put48(sequence, rows[i].sequence)
+        key, value = value_of(key_bytes, POSTING_KEY), value_of(sequence, SEQUENCE_SIZE)
+        rc = mdb_cursor_put(postings, &key, &value, MDB_NOOVERWRITE)
+        if rc:
+            return MDB_CORRUPTED if rc == MDB_KEYEXIST else rc
+        bytes[0] += rows[i].size
+    return 0
+
+
+cdef inline int write_postings(commit *c) noexcept nogil:
+    """Insert postings, topics and days; reorders the rows."""
+    cdef MDB_cursor *postings
+    cdef MDB_cursor *topics
+    cdef uint8_t topic_key[TOPIC_KEY]
+    cdef day_totals added
+    cdef bint is_new
+    cdef uint32_t day
+    cdef size_t end
+    cdef size_t start = 0
+    cdef int rc = mdb_cursor_open(c.txn, c.env.postings, &postings)
+    if not rc:
+        rc = mdb_cursor_open(c.txn, c.env.topics, &topics)
+    if rc:
+        return rc
+    qsort(c.rows, c.stored, sizeof(entry *), &row_order)
+    while start < c.stored:
+        day = c.rows[start].created // DAY
+        added.envelopes = added.bytes = added.topics = 0
+        while start < c.stored and c.rows[start].created // DAY == day:
+            end = start + 1
+            while (end < c.stored and c.rows[end].topic == c.rows[start].topic
+                    and c.rows[end].created // DAY == day):
+                end += 1
+            rc = write_topic(postings, &c.rows[start], end - start, topic_key, &added.bytes)
+            if not rc:
+                rc = add_topic(topics, topic_key, <uint32_t> (end - start), &is_new)
+            if rc:
+                return rc
+            added.topics += is_new
+            added.envelopes += end - start
+            count_rows(c.env, end - start)
+            start = end
+        rc = add_day(c, day, &added)
+        if rc:
+            return rc
+    return 0
+
+
+cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
+    """All puts of the transaction; without anything new there are none."""
+    cdef uint8_t number[SEQUENCE_SIZE]
+    cdef commit *c = <commit *> work
+    cdef MDB_val key = value_of(b"next", 4)
+    cdef MDB_val value
+    cdef int rc = mdb_get(txn, c.env.meta, &key, &value)
+    if rc:
+        return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+    if value.mv_size != SEQUENCE_SIZE:
+        return MDB_CORRUPTED
+    c.txn = txn
+    c.next = get48(<const uint8_t *> value.mv_data)
+    c.stored = c.bytes = 0
+    rc = write_times(c)
+    if rc or c.stored == 0:
+        return rc
+    changed[0] = True
+    rc = write_chunks(c)
+    if not rc:
+        rc = write_postings(c)
+    if rc:
+        return rc
+    put48(number, c.next)
+    value = value_of(number, SEQUENCE_SIZE)
+    return mdb_put(txn, c.env.meta, &key, &value, 0)
+
+
+cdef inline int write_commit(commit *c) noexcept nogil:
+    """Write and commit what is new."""
+    return write(c.env, &fill, c)
+
+
+cdef inline void note_judgements(const commit *c, Judgements judgements) noexcept nogil:
+    """Tell the others how what is new was judged."""
+    cdef size_t i
+    for i in range(c.stored):
+        judgements.put(c.rows[i].sequence, c.rows[i].record)

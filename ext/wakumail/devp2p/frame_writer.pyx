@@ -1,0 +1,178 @@
+# cython: language_level=3
+"""RLPx frames to be sent: packets wait here, and are encrypted and authenticated when asked for.
+
+Not the sealing of messages: see message.py. How a frame looks, and how those of several
+connections are made side by side, stands in seal.h.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t
+
+from wakumail.base.jobs cimport Job
+from wakumail.devp2p.frame_stream cimport KEY, LARGEST, stream, stream_init
+
+cdef extern from "frame_seal.h" nogil:
+    enum keccak_way:
+        KECCAK_PORTABLE
+        KECCAK_BMI
+        KECCAK_AVX2
+        KECCAK_AVX512
+    bint keccak_can(keccak_way way)
+    keccak_way keccak_best(keccak_way way)
+    ctypedef struct seal_packet:
+        const uint8_t *piece[2]
+        size_t size[2]
+    ctypedef struct seal_job:
+        stream *egress
+        const seal_packet *packets
+        size_t count
+        uint8_t *frame
+    size_t seal_size(size_t size)
+    void seal_with(keccak_way way, seal_job *jobs, size_t count)
+
+cdef enum:
+    BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
+
+
+cdef class FrameWriter:
+    """What one connection sends.
+
+    `aes` and `mac` are 32-byte keys, `seed` is what the MAC absorbs first. It has nothing in common
+    with the reader of the connection, so that frames may be sealed in one thread while others are
+    read, and packets added, in another.
+    """
+
+    cdef stream egress
+    cdef list packets       # that wait: (prefix, data)
+    cdef readonly Py_ssize_t waiting    # bytes of all frames that are not sealed yet
+    cdef bint sealing       # for ever after a failure: the peer would understand no later frame
+
+    def __cinit__(self, bytes aes not None, bytes mac not None, bytes seed not None):
+        if len(aes) != KEY or len(mac) != KEY:
+            raise ValueError(f"a key has {KEY} bytes")
+        stream_init(&self.egress, aes, mac, seed, len(seed))
+        self.packets = []
+        self.waiting = 0
+        self.sealing = False
+
+    def add(self, bytes data not None, bytes prefix not None=b""):
+        """Let `prefix` and `data` together be one frame (1 to LARGEST bytes, else ValueError)."""
+        cdef Py_ssize_t size = len(prefix) + len(data)
+        if not 0 < size <= LARGEST:
+            raise ValueError(f"a frame holds 1 to {LARGEST} bytes, not {size}")
+        cdef tuple packet = (prefix, data)
+        self.packets.append(packet)
+        self.waiting += seal_size(size)
+
+    def seal(self):
+        """All that waits, as frames one after the other."""
+        cdef Sealing job = Sealing((self,))
+        if self.waiting > BRIEF:
+            return job.do()[0]
+        seal_all(&job.sealing)
+        return job.finish()[0]
+
+    cdef list take(self):
+        """The packets that wait; the writer is being sealed from now on."""
+        if self.sealing:
+            raise RuntimeError("frames of this connection are being sealed")
+        self.sealing = True
+        packets, self.packets = self.packets, []
+        return packets
+
+
+cdef struct sealing:
+    keccak_way way
+    seal_job *jobs
+    size_t count
+
+
+cdef void seal_all(void *context) noexcept nogil:
+    cdef const sealing *s = <const sealing *> context
+    seal_with(s.way, s.jobs, s.count)
+
+
+cdef class Sealing(Job):
+    """The job of sealing what waits in each of `writers`, in less time than one after the other.
+
+    Its result is for each what FrameWriter.seal gives. Packets may be added meanwhile, and wait for
+    the next job. RuntimeError for a writer whose frames are being sealed already.
+    """
+
+    cdef list writers
+    cdef list taken         # packets of each
+    cdef list frames        # of each
+    cdef sealing sealing
+    cdef seal_packet *table
+
+    def __cinit__(self, writers):
+        cdef FrameWriter writer
+        cdef list packets
+        cdef seal_job *jobs
+        cdef Py_ssize_t total = 0, at = 0
+        cdef size_t i
+        self.writers, self.taken, self.frames = list(writers), [], []
+        for writer in self.writers:
+            packets = writer.take()
+            self.taken.append(packets)
+            total += len(packets)
+        jobs = <seal_job *> PyMem_Malloc(len(self.writers) * sizeof(seal_job))
+        self.sealing = sealing(keccak_best(KECCAK_AVX512), jobs, len(self.writers))
+        self.table = <seal_packet *> PyMem_Malloc(total * sizeof(seal_packet))
+        if jobs == NULL or self.table == NULL:
+            raise MemoryError
+        for i, (writer, packets) in enumerate(zip(self.writers, self.taken)):
+            room = PyBytes_FromStringAndSize(NULL, _list_packets(self.table + at, packets))
+            self.frames.append(room)
+            jobs[i].egress = &writer.egress
+            jobs[i].packets = self.table + at
+            jobs[i].count = len(packets)
+            jobs[i].frame = <uint8_t *> PyBytes_AS_STRING(room)
+            at += len(packets)
+        self.job.run, self.job.context = seal_all, &self.sealing
+
+    def __dealloc__(self):
+        PyMem_Free(self.sealing.jobs)
+        PyMem_Free(self.table)
+
+    cdef object finish(self):
+        cdef FrameWriter writer
+        for writer, frames in zip(self.writers, self.frames):
+            writer.waiting -= len(frames)
+            writer.sealing = False
+        return self.frames
+
+
+cdef Py_ssize_t _list_packets(seal_packet *table, list packets) except -1:
+    """Point at the bytes of `packets`, which stay alive; answers how many their frames have."""
+    cdef bytes prefix, data
+    cdef Py_ssize_t size = 0
+    cdef size_t i
+    for i, (prefix, data) in enumerate(packets):
+        table[i].piece[0] = <const uint8_t *> PyBytes_AS_STRING(prefix)
+        table[i].size[0] = PyBytes_GET_SIZE(prefix)
+        table[i].piece[1] = <const uint8_t *> PyBytes_AS_STRING(data)
+        table[i].size[1] = PyBytes_GET_SIZE(data)
+        size += seal_size(table[i].size[0] + table[i].size[1])
+    return size
+
+
+# -- for tests ------------------------------------------------------------------------------------
+
+cdef dict _WAYS = {
+    "portable": KECCAK_PORTABLE,
+    "bmi": KECCAK_BMI,
+    "avx2": KECCAK_AVX2,
+    "avx512": KECCAK_AVX512,
+}
+
+
+def _seal_with(str way, writers):
+    """For tests: the result of Sealing(writers), made in a way of _keccak256_many_with."""
+    cdef keccak_way number = _WAYS[way]
+    if not keccak_can(number):
+        raise ValueError(f"this processor has no {way}")
+    cdef Sealing job = Sealing(writers)
+    job.sealing.way = number
+    return job.do()

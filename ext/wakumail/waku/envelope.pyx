@@ -1,0 +1,433 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Envelopes (6/WAKU1, "Messages"): read, judged and hashed by the packet.
+
+An envelope is the RLP list [expiry u32, ttl u32, topic 4 bytes, data, nonce u64]; anything else
+in its place makes the packet malformed. Its hash is the Keccak-256 of that RLP, its creation time
+expiry - ttl modulo 2^32. For its proof of work see pow.pxd.
+"""
+
+from enum import IntEnum
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.math cimport INFINITY
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from wakumail.waku.interest cimport Interest
+from wakumail.waku.envelope_judging cimport conclude, drop_larger, is_hashed, judge_unhashed
+from wakumail.base.keccak cimport keccak256, keccak256_many
+from wakumail.waku.pow cimport leading_zeros, pow_of
+from wakumail.waku.envelope_records cimport read_packet, read_records, shrink
+from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_TYPE, rlp_item, rlp_next,
+                           rlp_reason, rlp_status)
+
+from wakumail.waku.bloom import TOPIC_SIZE
+from wakumail.errors import RlpError
+from wakumail.waku.interest import EVERYTHING
+from wakumail.base.rlp import encode
+
+MAX_TIME = 0xFFFFFFFF           # the last Unix second that an envelope can name
+FUTURE_TOLERANCE = 10           # seconds that a creation time may lie ahead
+EXPIRY_GRACE = 10               # seconds after the expiry in which an envelope is still taken
+VERY_OLD_AGE = 20               # seconds after the expiry from which the sender is told
+LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
+MAX_ENVELOPES = 1 << 16         # of a packet; judging so many takes some 20 ms
+MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
+MAX_ERRORS = 1000               # that a batch lists, of up to MAX_ENVELOPES bad ones
+
+cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
+cdef uint64_t very_old_age = VERY_OLD_AGE
+cdef uint32_t large_envelope = LARGE_ENVELOPE
+
+cdef enum:
+    VERDICTS = DUPLICATE + 1
+    MAX_BOUNDS = 64             # of sizes that are counted apart
+    BATCH_MEMORY = 1024         # bytes: the batch itself, and who remembers it
+
+
+class Verdict(IntEnum):
+    """What became of an envelope; all but ACCEPTED drop it, each is counted under its name."""
+
+    ACCEPTED = 0
+    EXPIRED = 1             # by more than EXPIRY_GRACE: dropped in silence
+    VERY_OLD = 2            # expired by more than VERY_OLD_AGE: the sender is told
+    FROM_FUTURE = 3         # created more than FUTURE_TOLERANCE ahead: the sender is told
+    TOO_LARGE = 4
+    TTL_ZERO = 5            # its proof of work would be infinite
+    LOW_POW = 6
+    UNWANTED_TOPIC = 7
+    DUPLICATE = 8           # received again while it is live: good, but not to be stored again
+
+
+cdef class Rules:
+    """What `judge` asks of an envelope. Immutable.
+
+    min_pow, min_pow_large: the proof of work below and from LARGE_ENVELOPE bytes on.
+    max_envelope_size: bytes of RLP.
+    interest: the topics wanted.
+    ValueError for a PoW that is negative or not finite.
+    """
+
+    def __cinit__(self, *, double min_pow=0.002, double min_pow_large=0.000002,
+                  uint32_t max_envelope_size=1 << 20, Interest interest not None=EVERYTHING):
+        if not (0 <= min_pow < INFINITY and 0 <= min_pow_large < INFINITY):
+            raise ValueError("a minimum PoW is finite and not negative")
+        self.min_pow = min_pow
+        self.min_pow_large = min_pow_large
+        self.max_envelope_size = max_envelope_size
+        self.interest = interest
+
+    def replace(self, **changes):
+        """The same rules, but for the named ones."""
+        names = ("min_pow", "min_pow_large", "max_envelope_size", "interest")
+        return Rules(**({name: getattr(self, name) for name in names} | changes))
+
+    cdef uint32_t verdict_unhashed(self, const envelope_record *record,
+                                   uint64_t now) noexcept nogil:
+        """All that can be said without the proof of work."""
+        if record.ttl == 0:
+            return TTL_ZERO
+        if record.size > self.max_envelope_size:
+            return TOO_LARGE
+        if record.created > now and record.created - now > future_tolerance:
+            return FROM_FUTURE
+        if record.expiry + very_old_age < now:
+            return VERY_OLD
+        if record.expiry + expiry_grace < now:
+            return EXPIRED
+        return ACCEPTED if self.interest.wants_topic(record.topic) else UNWANTED_TOPIC
+
+    cdef bint enough(self, const envelope_record *record) noexcept nogil:
+        return record.pow >= (self.min_pow if record.size < large_envelope else self.min_pow_large)
+
+
+cdef class KnownHashes:
+    """Which envelopes are live already, for `judge`. This one knows of none."""
+
+    cdef bint has(self, const uint8_t *hash) noexcept nogil:
+        return False
+
+
+cdef class Envelope:
+    """One envelope: its RLP and what stands in it. Made by `decode` and `make_envelope`.
+
+    expiry, ttl, created: seconds; topic: 4 bytes; hash: 32 bytes, the Keccak-256 of `rlp`.
+    """
+
+    cdef readonly bytes rlp
+    cdef readonly bytes hash
+    cdef readonly bytes topic
+    cdef readonly bytes data
+    cdef readonly uint32_t expiry
+    cdef readonly uint32_t ttl
+    cdef readonly uint32_t created
+    cdef readonly uint64_t nonce
+
+    def __init__(self):
+        raise TypeError("an Envelope is made by Envelope.decode or make_envelope")
+
+    @staticmethod
+    def decode(bytes rlp not None):
+        """The envelope that `rlp` is, neither more nor less; RlpError when it is none."""
+        batch, _ = parse_stream(rlp, final=True)
+        if len(batch) != 1:
+            raise RlpError(f"{len(batch)} envelopes in place of one")
+        return batch[0]
+
+    @property
+    def pow(self):
+        """The proof of work at any time after the creation; infinite for a ttl of 0."""
+        cdef hash_queue queue
+        cdef envelope_record record
+        queue.count = 0
+        record.offset = 0
+        record.size = <uint32_t> len(self.rlp)
+        ask_pow(&queue, <const uint8_t *> PyBytes_AS_STRING(self.rlp), &record)
+        keccak256_many(queue.messages, 1, queue.digests)
+        return pow_of(leading_zeros(queue.digests), queue.pending[0].proven_size, self.ttl)
+
+    def __eq__(self, other):
+        return self.rlp == (<Envelope> other).rlp if isinstance(other, Envelope) else NotImplemented
+
+    def __hash__(self):
+        return hash(self.rlp)
+
+    def __repr__(self):
+        return f"<Envelope {self.hash.hex()} topic={self.topic.hex()} created={self.created}>"
+
+
+cdef class Batch:
+    """The envelopes of a packet or several, in their order, with what was judged of each.
+
+    raw: the packets; malformed: how many of them were left out; accepted: how many envelopes were;
+    accepted_size: the bytes of their RLP.
+    """
+
+    def __cinit__(self):
+        self.raw = b""
+
+    def __dealloc__(self):
+        free(self.packet_records)
+        free(self.records)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, Py_ssize_t index):
+        return make_from(self, record_at(self, index))
+
+    def __iter__(self):
+        cdef Py_ssize_t index
+        for index in range(self.count):
+            yield make_from(self, &self.records[index])
+
+    @property
+    def memory(self):
+        """About the bytes of memory that the batch takes."""
+        return (BATCH_MEMORY + len(self.raw) + self.packet_count * sizeof(packet_record)
+                + self.room * sizeof(envelope_record))
+
+    def verdict(self, Py_ssize_t index):
+        """The Verdict on the envelope at `index`."""
+        return Verdict(record_at(self, index).verdict)
+
+    @property
+    def rejections(self):
+        """How many envelopes each Verdict dropped; without those that dropped none."""
+        cdef Py_ssize_t[VERDICTS] counts
+        cdef Py_ssize_t index
+        memset(counts, 0, sizeof(counts))
+        for index in range(self.count):
+            counts[self.records[index].verdict] += 1
+        return {Verdict(index): counts[index] for index in range(1, VERDICTS) if counts[index]}
+
+    @property
+    def packets(self):
+        """How many packets the envelopes came in; 0 where it was a stream."""
+        return self.packet_count - self.malformed
+
+    @property
+    def confirmations(self):
+        """(hash, errors) for each packet; none unless a judge was asked for them.
+
+        hash: the Keccak-256 of the packet. errors: (hash, Verdict) of what a Message Response
+        reports, MAX_ERRORS at most.
+        """
+        cdef packet_record *packet
+        cdef Py_ssize_t i
+        cdef Py_ssize_t first = 0
+        cdef list found = []
+        for i in range(self.packet_count if self.confirming else 0):
+            packet = &self.packet_records[i]
+            if packet.status == RLP_OK:
+                found.append((digest_bytes(packet.hash), errors_of(self, first, packet.count)))
+                first += packet.count
+        return found
+
+    def select(self, Interest interest not None):
+        """The indices of the accepted envelopes whose topic is wanted, ascending."""
+        cdef Py_ssize_t index
+        cdef list found = []
+        for index in range(self.count):
+            if (self.records[index].verdict == ACCEPTED
+                    and interest.wants_topic(self.records[index].topic)):
+                found.append(index)
+        return found
+
+    def sizes(self, tuple bounds not None):
+        """How many accepted envelopes have each size: one count more than `bounds`.
+
+        bounds: ascending, in bytes of RLP, MAX_BOUNDS at most. A count is of the sizes up to its
+        bound and over the one before; the last is of those over all.
+        """
+        cdef uint64_t[MAX_BOUNDS] limits
+        cdef Py_ssize_t[MAX_BOUNDS + 1] counts
+        cdef Py_ssize_t index, i, count = len(bounds)
+        if count > MAX_BOUNDS:
+            raise ValueError(f"more than {MAX_BOUNDS} bounds")
+        for i in range(count):
+            limits[i] = bounds[i]
+        memset(counts, 0, sizeof(counts))
+        for index in range(self.count):
+            if self.records[index].verdict == ACCEPTED:
+                i = 0
+                while i < count and self.records[index].size > limits[i]:
+                    i += 1
+                counts[i] += 1
+        return [counts[i] for i in range(count + 1)]
+
+    def topic_sizes(self):
+        """The (envelopes, bytes of their RLP) of each topic, whatever was judged of them."""
+        cdef Py_ssize_t index
+        cdef dict totals = {}
+        for index in range(self.count):
+            topic = self.records[index].topic
+            envelopes, size = totals.get(topic, (0, 0))
+            totals[topic] = envelopes + 1, size + self.records[index].size
+        return {topic.to_bytes(TOPIC_SIZE, "big"): total for topic, total in totals.items()}
+
+
+cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
+    if index < 0:
+        index += batch.count
+    if not 0 <= index < batch.count:
+        raise IndexError(f"{batch.count} envelopes")
+    return &batch.records[index]
+
+
+cdef list errors_of(Batch batch, Py_ssize_t first, Py_ssize_t count):
+    cdef Py_ssize_t index
+    cdef list found = []
+    for index in range(first, first + count):
+        if len(found) < MAX_ERRORS and batch.records[index].verdict in (VERY_OLD, FROM_FUTURE):
+            found.append((digest_bytes(batch.records[index].hash), batch.verdict(index)))
+    return found
+
+
+cdef bytes digest_bytes(const uint8_t *digest):
+    return PyBytes_FromStringAndSize(<const char *> digest, 32)
+
+
+cdef Envelope make_from(Batch batch, const envelope_record *record):
+    cdef Envelope envelope = Envelope.__new__(Envelope)
+    cdef envelope_fields fields
+    cdef const uint8_t *at = batch.data + record.offset
+    read_envelope(&at, at + record.size, &fields)
+    envelope.rlp = batch.raw[record.offset:record.offset + record.size]
+    envelope.topic = PyBytes_FromStringAndSize(<const char *> fields.topic.data, TOPIC_SIZE)
+    envelope.data = PyBytes_FromStringAndSize(<const char *> fields.data.data,
+                                              <Py_ssize_t> fields.data.size)
+    envelope.expiry = record.expiry
+    envelope.ttl = record.ttl
+    envelope.created = record.created
+    envelope.nonce = fields.nonce
+    if is_hashed(record.verdict):
+        envelope.hash = digest_bytes(record.hash)
+    else:
+        envelope.hash = PyBytes_FromStringAndSize(NULL, 32)
+        keccak256(fields.rlp, fields.size, <uint8_t *> PyBytes_AS_STRING(envelope.hash))
+    return envelope
+
+
+cdef Batch new_batch(bytes raw):
+    cdef Batch batch = Batch.__new__(Batch)
+    if len(raw) > UINT32_MAX:
+        raise ValueError("a batch is at most 2^32 - 1 bytes")
+    batch.raw = raw
+    batch.data = <const uint8_t *> PyBytes_AS_STRING(raw)
+    return batch
+
+
+cdef str fault_at(Py_ssize_t index, int status):
+    """The text of an RlpError."""
+    if index == MAX_ENVELOPES and status == RLP_TOO_LARGE:
+        return f"more than {MAX_ENVELOPES} envelopes"
+    return f"envelope {index}: {rlp_reason(<rlp_status> status)}"
+
+
+cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHashes known,
+                        bint confirming):
+    """A batch of packets that lie one after another and end there."""
+    cdef Batch batch = new_batch(raw)
+    cdef Py_ssize_t most = UINT32_MAX if rules is None else MAX_ENVELOPES
+    cdef Py_ssize_t count = len(ends)
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t i, end
+    batch.packet_records = <packet_record *> calloc(count, sizeof(packet_record))
+    if batch.packet_records == NULL:
+        raise MemoryError
+    for i in range(count):
+        end = ends[i]
+        if not start <= end <= len(raw):
+            raise ValueError("packets end one after another")
+        batch.packet_records[i].offset = <uint32_t> start
+        batch.packet_records[i].size = <uint32_t> (end - start)
+        start = end
+    batch.packet_count = count
+    batch.confirming = confirming
+    with nogil:
+        for i in range(count):
+            read_packet(batch, &batch.packet_records[i], most)
+        shrink(batch)
+        judge_unhashed(batch, rules, now)
+    conclude(batch, rules, known)
+    return batch
+
+
+cdef Batch read_one(bytes packet, Rules rules, uint64_t now, KnownHashes known, bint confirming):
+    cdef Batch batch = read_packets(packet, [len(packet)], rules, now, known, confirming)
+    cdef packet_record *record = &batch.packet_records[0]
+    if record.status != RLP_OK:
+        raise RlpError(fault_at(record.count, record.status))
+    return batch
+
+
+def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes known=None, *,
+          bint confirming=False):
+    """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
+
+    now: Unix seconds. known: what has these envelopes already; those that it has are DUPLICATE
+    whatever their proof of work. confirming: whether Batch.confirmations are wanted. RlpError
+    when there are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed:
+    it is to be ignored whole. ValueError for a packet of 2^32 bytes or more.
+    """
+    return read_one(packet, rules, now, known, confirming)
+
+
+def judge_packets(bytes payloads not None, list ends not None, Rules rules not None, uint64_t now,
+                  KnownHashes known=None, *, bint confirming=False):
+    """As `judge` one packet after another, but all in one Batch, which counts the malformed ones.
+
+    payloads: of the packets, put together; ends: where each of them ends.
+    """
+    return read_packets(payloads, ends, rules, now, known, confirming)
+
+
+def parse(bytes packet not None, *, uint32_t max_envelope_size=UINT32_MAX):
+    """As `judge`, but all is accepted that is not over `max_envelope_size`, in bytes of RLP."""
+    cdef Batch batch = read_one(packet, None, 0, None, False)
+    drop_larger(batch, max_envelope_size)
+    return batch
+
+
+def parse_stream(bytes data not None, *, bint final):
+    """The whole envelopes that `data` begins with, all accepted, and the bytes that they take.
+
+    data: envelopes one after another, as in a dump. What is left over is the beginning of an
+    envelope, of MAX_STREAM_ENVELOPE bytes at most: put it before the bytes that come next. With
+    `final` there are none to come. RlpError for anything else than envelopes, for a larger one,
+    and for a rest when `final`. ValueError for 2^32 bytes or more.
+    """
+    cdef Batch batch = new_batch(data)
+    cdef const uint8_t *end = batch.data
+    cdef const uint8_t *stop = end + len(data)
+    cdef const uint8_t *start = end
+    cdef Py_ssize_t most = MAX_STREAM_ENVELOPE
+    cdef rlp_item whole
+    cdef rlp_status status = RLP_OK
+    while status == RLP_OK and end < stop:
+        start = end
+        status = rlp_next(&end, stop, &whole)
+        if not whole.is_list:
+            status = RLP_WRONG_TYPE
+        elif (stop if status == RLP_TRUNCATED else end) - start > most:
+            status = RLP_TOO_LARGE
+    if status != RLP_OK and (final or status != RLP_TRUNCATED):
+        raise RlpError(f"envelope at byte {start - batch.data}: {rlp_reason(status)}")
+    with nogil:
+        status = <rlp_status> read_records(batch, batch.data, end, UINT32_MAX)
+        shrink(batch)
+        judge_unhashed(batch, None, 0)
+    if status != RLP_OK:
+        raise RlpError(fault_at(batch.count, status))
+    conclude(batch, None, None)
+    return batch, end - batch.data
+
+
+def make_envelope(uint32_t expiry, uint32_t ttl, bytes topic not None, bytes data not None,
+                  uint64_t nonce):
+    """The envelope of these fields; ValueError when the topic has not 4 bytes."""
+    if len(topic) != TOPIC_SIZE:
+        raise ValueError(f"a topic has 4 bytes, not {len(topic)}")
+    return Envelope.decode(encode([expiry, ttl, topic, data, nonce]))

@@ -1,0 +1,85 @@
+"""Packets read into the records of a batch."""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport realloc
+from libc.string cimport memset
+
+from wakumail.waku.envelope cimport (Batch, envelope_fields, envelope_record, packet_record,
+                                read_envelope)
+from wakumail.waku.interest cimport topic_value
+from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item,
+                           rlp_next, rlp_status)
+
+cdef enum:
+    FIRST_ROOM = 16         # records of a new batch
+
+
+cdef inline int resize(Batch batch, Py_ssize_t room) except -1 nogil:
+    cdef void *records = realloc(batch.records, room * sizeof(envelope_record))
+    if not records:
+        with gil:
+            raise MemoryError
+    batch.records = <envelope_record *> records
+    batch.room = room
+    return 0
+
+
+cdef inline int shrink(Batch batch) except -1 nogil:
+    """Give back what is not needed; no records have no memory."""
+    if batch.count:
+        resize(batch, batch.count)
+    return 0
+
+
+cdef inline int append(Batch batch, const envelope_fields *fields) except -1 nogil:
+    cdef envelope_record *record
+    if batch.count == batch.room:
+        resize(batch, batch.room + batch.room // 2 + FIRST_ROOM)
+    record = &batch.records[batch.count]
+    memset(record, 0, sizeof(record[0]))
+    record.offset = <uint32_t> (fields.rlp - batch.data)
+    record.size = <uint32_t> fields.size
+    record.expiry = <uint32_t> fields.expiry
+    record.ttl = <uint32_t> fields.ttl
+    record.created = record.expiry - record.ttl
+    record.topic = topic_value(fields.topic.data)
+    batch.count += 1
+    return 0
+
+
+cdef inline int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
+                             Py_ssize_t most) except -1 nogil:
+    """A record for each of the envelopes up to `end`, while the batch has `most` at most.
+
+    Answers the rlp_status of the first that is none; it is RLP_TOO_LARGE for one too many.
+    """
+    cdef envelope_fields fields
+    cdef rlp_status status
+    while at < end:
+        status = read_envelope(&at, end, &fields)
+        if status != RLP_OK:
+            return status
+        if batch.count == most:
+            return RLP_TOO_LARGE
+        append(batch, &fields)
+    return RLP_OK
+
+
+cdef inline int read_packet(Batch batch, packet_record *packet, Py_ssize_t most) except -1 nogil:
+    """The records of a packet, `most` at most; none when it is malformed."""
+    cdef const uint8_t *at = batch.data + packet.offset
+    cdef const uint8_t *end = at + packet.size
+    cdef Py_ssize_t first = batch.count
+    cdef rlp_item whole
+    packet.status = rlp_next(&at, end, &whole)
+    if packet.status == RLP_OK and not whole.is_list:
+        packet.status = RLP_WRONG_TYPE
+    elif packet.status == RLP_OK and at != end:
+        packet.status = RLP_WRONG_SIZE
+    elif packet.status == RLP_OK:
+        packet.status = read_records(batch, whole.data, end, first + most)
+    packet.count = <uint32_t> (batch.count - first)
+    if packet.status != RLP_OK:
+        batch.count = first
+        batch.malformed += 1
+    return 0

@@ -1,0 +1,511 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The live envelopes, and which peer has which.
+
+They stand in the order in which they came. Each peer has a cursor in that order, so that what it
+is sent next costs as much as has come since; and a bit on each envelope that says whether it has
+sent or was sent it. A table finds an envelope by its hash; a wheel of lists, one for each second,
+has those that expire then.
+No loop touches a Python object, but all keep the GIL: most are over within microseconds, and
+letting go of it may mean milliseconds until it comes back.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from wakumail.waku.envelope cimport ACCEPTED, DUPLICATE, Batch, KnownHashes, envelope_record
+from wakumail.waku.interest cimport Interest
+from wakumail.base.rlp cimport rlp_header_size, rlp_write_header
+
+from wakumail.waku.envelope import EXPIRY_GRACE
+
+ENVELOPE_OVERHEAD = 176
+"""Bytes that an envelope counts for beside those of its RLP, and of who has it."""
+
+WORD_OVERHEAD = 24
+"""Bytes that it counts for with each 64 slots begun: a word of bits, with room to grow."""
+
+MOST_ENVELOPES = 1 << 30
+"""No pool holds more."""
+
+MOST_TOPICS = MOST_USES
+"""Topics that a peer with topic limits is sent in a second; what is of others comes later."""
+
+cdef uint64_t expiry_grace = EXPIRY_GRACE
+cdef uint64_t envelope_overhead = ENVELOPE_OVERHEAD, word_overhead = WORD_OVERHEAD
+
+cdef enum:
+    WHEEL = 4096                # seconds that one turn of the wheel takes
+    SWEEP = 64                  # slots that peers have left before their bits are cleared
+    FIRST_BITS = 8
+    FIRST_ROOM = 1 << FIRST_BITS        # places of an empty pool
+    HASH_SIZE = 32
+
+
+cdef class Pool(KnownHashes):
+    """The live envelopes, and which peer has which. A peer is a slot: a small number.
+
+    max_bytes: of the envelopes' RLP, and `overhead` for each; about what they take of memory.
+    Over it and over `max_envelopes` those that came first go (`evicted` counts them).
+    An envelope is known until `judge` would not accept it any more: EXPIRY_GRACE seconds after
+    its expiry, so that none that comes late is taken for a new one. `expired` counts those.
+    envelopes, size: how many there are, and the bytes of their RLP.
+    ValueError for a bound of zero, for more than MOST_ENVELOPES, and for a slot without a peer.
+    MemoryError leaves the pool as it was, or with some envelopes of a batch.
+    """
+
+    cdef readonly uint64_t max_bytes
+    cdef readonly uint64_t max_envelopes
+    cdef readonly size_t envelopes
+    cdef readonly size_t size
+    cdef readonly uint64_t evicted
+    cdef readonly uint64_t expired
+    cdef uint64_t seed              # odd; nobody outside can tell which hashes meet in a bucket
+
+    # The order of arrival, a ring; an envelope has its index in it. All of it is made anew, without
+    # its gaps, when its last place is taken.
+    cdef arrival *arrivals
+    cdef uint64_t *known            # `words` for each place, a bit for each slot
+    cdef live **buckets             # by hash, as many as places
+    cdef size_t room                # places; a power of two
+    cdef int room_bits              # the logarithm of that
+    cdef size_t words
+    cdef size_t head                # no envelope stands before it; places are counted on for ever
+    cdef size_t tail                # the first place that was never taken
+    cdef uint64_t next_sequence
+
+    cdef live **wheel               # by the last second in which it is known, modulo WHEEL
+    cdef uint64_t second            # the first that was not looked at
+
+    cdef listener *slots
+    cdef size_t slot_count
+    cdef size_t slot_room
+    cdef list interests             # of each slot; None: it wants nothing
+    cdef list clean                 # slots without a peer, with no bits set
+    cdef list left                  # slots without a peer, with bits set
+
+    cdef live **picked              # by the latest take
+    cdef size_t picked_room
+
+    def __cinit__(self, *, uint64_t max_bytes, uint64_t max_envelopes=1 << 20):
+        if not (max_bytes and 0 < max_envelopes <= MOST_ENVELOPES):
+            raise ValueError("a pool has room for one envelope, and for MOST_ENVELOPES at most")
+        self.max_bytes = max_bytes
+        self.max_envelopes = max_envelopes
+        self.seed = <uint64_t> <Py_ssize_t> hash(__name__) | 1
+        self.interests, self.clean, self.left = [], [], []
+        self.wheel = <live **> calloc(WHEEL, sizeof(void *))
+        if self.wheel == NULL:
+            raise MemoryError
+        rearrange(self, 1)
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.head, self.tail):
+            free(arrival_at(self, i).envelope)
+        for i in range(self.slot_count):
+            forget_uses(&self.slots[i])
+        free(self.arrivals)
+        free(self.known)
+        free(self.buckets)
+        free(self.wheel)
+        free(self.slots)
+        free(self.picked)
+
+    cdef bint has(self, const uint8_t *hash) noexcept nogil:
+        return find(self, hash) != NULL
+
+    def contains(self, bytes hash not None):
+        """Whether an envelope is here; ValueError when its hash has not 32 bytes."""
+        return find(self, hash_bytes(hash)) != NULL
+
+    def knows(self, size_t slot, bytes hash not None):
+        """Whether an envelope is here, and the peer has sent or was sent it; as `contains`."""
+        cdef live *envelope = find(self, hash_bytes(hash))
+        peer_of(self, slot)
+        return envelope != NULL and is_known(self, envelope.index, slot)
+
+    @property
+    def memory(self):
+        """Bytes of memory for all of it, as asked for."""
+        cdef size_t i
+        cdef size_t total = self.envelopes * sizeof(live) + self.size
+        total += self.room * (sizeof(arrival) + self.words * sizeof(uint64_t) + sizeof(void *))
+        total += (WHEEL + self.picked_room) * sizeof(void *) + self.slot_room * sizeof(listener)
+        for i in range(self.slot_count):
+            total += self.slots[i].room * sizeof(topic_use)
+        return total
+
+    @property
+    def overhead(self):
+        """Bytes that each envelope counts for beside those of its RLP; more with more slots."""
+        return overhead_of(self.words)
+
+    def join(self):
+        """The slot of a new peer, which knows nothing and wants nothing yet.
+
+        It takes memory of every envelope, for which the oldest may have to go.
+        """
+        cdef size_t slot
+        if not self.clean and len(self.left) >= SWEEP:
+            clear_left(self)
+        slot = self.clean.pop() if self.clean else new_slot(self)
+        memset(&self.slots[slot], 0, sizeof(listener))
+        self.slots[slot].joined = True
+        self.slots[slot].held = UINT64_MAX
+        return slot
+
+    def leave(self, size_t slot):
+        """The peer is gone; its slot will be another's."""
+        cdef listener *peer = peer_of(self, slot)
+        self.left.append(slot)
+        self.interests[slot] = None
+        peer.joined = False
+        forget_uses(peer)
+
+    def set_interest(self, size_t slot, Interest interest not None, double min_pow):
+        """What the peer wants: these topics, with at least that PoW.
+
+        What is live and it has not is offered again from the oldest on, if that is a change.
+        """
+        cdef listener *peer = peer_of(self, slot)
+        wanted = None if interest.wants_nothing() else interest     # then nothing is looked at
+        if self.interests[slot] == wanted and peer.min_pow == min_pow:
+            return
+        self.interests[slot] = wanted
+        peer.min_pow = min_pow
+        peer.cursor = 0
+        peer.held = UINT64_MAX
+
+    def set_topic_limits(self, size_t slot, uint64_t envelopes, uint64_t size):
+        """How much of one topic the peer takes in a second; 0: any number.
+
+        size: bytes of RLP. The first of a topic in a second goes, whatever its size.
+        """
+        cdef listener *peer = peer_of(self, slot)
+        peer.max_envelopes = envelopes
+        peer.max_size = size
+
+    def add(self, Batch batch not None, slot, uint64_t now):
+        """Take in what is accepted of a batch; answers how many are new.
+
+        What is here already becomes DUPLICATE in the batch; what is expired for good at `now`
+        (Unix seconds) stays outside. slot: the peer that sent the batch, which has all of it now;
+        None: nobody did.
+        """
+        cdef bint was_sent = slot is not None
+        cdef size_t sender = slot if was_sent else 0
+        cdef size_t added = 0
+        cdef Py_ssize_t i
+        cdef envelope_record *record
+        cdef live *envelope
+        if was_sent:
+            peer_of(self, sender)
+        self.second = min(self.second, now)
+        for i in range(batch.count):
+            record = &batch.records[i]
+            if i + 2 * AHEAD < batch.count:     # what `find` looks at is in no cache by itself
+                prefetch(bucket_of(self, record[AHEAD].hash)[0])
+                prefetch(bucket_of(self, record[2 * AHEAD].hash))
+            if record.verdict != ACCEPTED and record.verdict != DUPLICATE:
+                continue
+            envelope = find(self, record.hash)
+            if record.verdict == ACCEPTED and envelope != NULL:
+                record.verdict = DUPLICATE
+                batch.accepted -= 1
+                batch.accepted_size -= record.size
+            elif record.verdict == ACCEPTED and record.expiry + expiry_grace >= now:
+                envelope = enter(self, record, batch.data + record.offset)
+                added += 1
+            if envelope != NULL and was_sent:
+                set_known(self, envelope.index, sender)
+            evict(self, self.words)
+        return added
+
+    def take(self, size_t slot, *, size_t max_bytes, size_t max_envelopes=1 << 16, uint64_t now):
+        """The next Messages packet for the peer; None when there is nothing to send at `now`.
+
+        An RLP list of live envelopes that it wants and has not, in the order in which they came,
+        and has from now on. The packet is of `max_bytes` at most, or of one larger envelope.
+        What a topic's limit holds back comes in a later second.
+        """
+        cdef listener *peer = peer_of(self, slot)
+        cdef packet_plan plan
+        if self.interests[slot] is None:
+            return None
+        begin_second(peer, now)
+        if peer.cursor == self.next_sequence:
+            return None
+        plan = packet_plan(max_bytes, max_envelopes, now, 0, 0, 0)
+        pick(self, slot, self.interests[slot], &plan)
+        packet = hand_over(self, slot, &plan) if plan.count else None
+        peer.cursor = plan.reached
+        return packet
+
+    def expire(self, uint64_t now):
+        """Forget what expired more than EXPIRY_GRACE seconds before `now`; answers how many."""
+        cdef uint64_t before = self.expired
+        cdef uint64_t seconds = min(now - self.second, WHEEL) if now > self.second else 0
+        cdef uint64_t i
+        for i in range(seconds):
+            forget_due(self, self.wheel[(self.second + i) % WHEEL], now)
+        self.second = now
+        return self.expired - before
+
+
+cdef const uint8_t *hash_bytes(bytes hash) except NULL:
+    if len(hash) != HASH_SIZE:
+        raise ValueError(f"a hash has {HASH_SIZE} bytes, not {len(hash)}")
+    return <const uint8_t *> PyBytes_AS_STRING(hash)
+
+
+cdef listener *peer_of(Pool pool, size_t slot) except NULL:
+    if slot >= pool.slot_count or not pool.slots[slot].joined:
+        raise ValueError(f"slot {slot} has no peer")
+    return &pool.slots[slot]
+
+
+cdef inline size_t index_of(Pool pool, size_t place) noexcept nogil:
+    return place & (pool.room - 1)
+
+
+cdef inline arrival *arrival_at(Pool pool, size_t place) noexcept nogil:
+    return &pool.arrivals[index_of(pool, place)]
+
+
+cdef inline bint is_known(Pool pool, size_t index, size_t slot) noexcept nogil:
+    return pool.known[index * pool.words + slot // 64] >> slot % 64 & 1
+
+
+cdef inline void set_known(Pool pool, size_t index, size_t slot) noexcept nogil:
+    pool.known[index * pool.words + slot // 64] |= <uint64_t> 1 << slot % 64
+
+
+cdef inline live **bucket_of(Pool pool, const uint8_t *hash) noexcept nogil:
+    cdef uint64_t number
+    memcpy(&number, hash, sizeof(number))
+    return &pool.buckets[number * pool.seed >> (64 - pool.room_bits)]
+
+
+cdef live *find(Pool pool, const uint8_t *hash) noexcept nogil:
+    cdef live *envelope = bucket_of(pool, hash)[0]
+    while envelope != NULL and memcmp(envelope.hash, hash, HASH_SIZE) != 0:
+        envelope = envelope.next
+    return envelope
+
+
+cdef void link(Pool pool, live *envelope) noexcept nogil:
+    cdef live **bucket = bucket_of(pool, envelope.hash)
+    envelope.next, envelope.link = bucket[0], bucket
+    if bucket[0] != NULL:
+        bucket[0].link = &envelope.next
+    bucket[0] = envelope
+
+
+cdef int rearrange(Pool pool, size_t words) except -1:
+    """Make the order of arrival and the buckets anew: no gaps, as many places again to fill."""
+    cdef size_t place, kept = 0, room = FIRST_ROOM
+    cdef int bits = FIRST_BITS
+    cdef arrival *each
+    cdef arrival *arrivals
+    cdef uint64_t *known
+    cdef live **buckets
+    while room < 2 * pool.envelopes:
+        room, bits = 2 * room, bits + 1
+    arrivals = <arrival *> malloc(room * sizeof(arrival))
+    known = <uint64_t *> malloc(room * words * sizeof(uint64_t))
+    buckets = <live **> calloc(room, sizeof(void *))
+    if arrivals == NULL or known == NULL or buckets == NULL:
+        free(arrivals)
+        free(known)
+        free(buckets)
+        raise MemoryError
+    for place in range(pool.head, pool.tail):
+        each = arrival_at(pool, place)
+        if each.envelope != NULL:
+            arrivals[kept] = each[0]
+            memset(known + kept * words, 0, words * sizeof(uint64_t))
+            memcpy(known + kept * words, pool.known + index_of(pool, place) * pool.words,
+                   pool.words * sizeof(uint64_t))
+            kept += 1
+    free(pool.arrivals)
+    free(pool.known)
+    free(pool.buckets)
+    pool.arrivals, pool.known, pool.buckets = arrivals, known, buckets
+    pool.room, pool.room_bits, pool.words = room, bits, words
+    pool.head, pool.tail = 0, kept
+    for place in range(kept):
+        arrivals[place].envelope.index = <uint32_t> place
+        link(pool, arrivals[place].envelope)
+    return 0
+
+
+cdef live *enter(Pool pool, const envelope_record *record, const uint8_t *rlp) except NULL:
+    cdef live *envelope
+    cdef live **due
+    if pool.tail - pool.head == pool.room:
+        rearrange(pool, pool.words)
+    envelope = <live *> malloc(sizeof(live) + record.size)
+    if envelope == NULL:
+        raise MemoryError
+    memcpy(rlp_of(envelope), rlp, record.size)
+    memcpy(envelope.hash, record.hash, HASH_SIZE)
+    envelope.size = record.size
+    envelope.index = <uint32_t> index_of(pool, pool.tail)
+    pool.arrivals[envelope.index] = arrival(pool.next_sequence, envelope, record.pow, record.topic,
+                                            record.expiry)
+    memset(pool.known + envelope.index * pool.words, 0, pool.words * sizeof(uint64_t))
+    pool.tail += 1
+    pool.next_sequence += 1
+    pool.envelopes += 1
+    pool.size += record.size
+    link(pool, envelope)
+    due = &pool.wheel[(record.expiry + expiry_grace) % WHEEL]
+    envelope.next_due, envelope.due_link = due[0], due
+    if due[0] != NULL:
+        due[0].due_link = &envelope.next_due
+    due[0] = envelope
+    return envelope
+
+
+cdef void remove(Pool pool, live *envelope) noexcept nogil:
+    envelope.link[0] = envelope.next
+    if envelope.next != NULL:
+        envelope.next.link = envelope.link
+    envelope.due_link[0] = envelope.next_due
+    if envelope.next_due != NULL:
+        envelope.next_due.due_link = envelope.due_link
+    pool.arrivals[envelope.index].envelope = NULL
+    while pool.head < pool.tail and arrival_at(pool, pool.head).envelope == NULL:
+        pool.head += 1
+    pool.envelopes -= 1
+    pool.size -= envelope.size
+    free(envelope)
+
+
+cdef inline uint64_t overhead_of(size_t words) noexcept nogil:
+    return envelope_overhead + words * word_overhead
+
+
+cdef void evict(Pool pool, size_t words) noexcept nogil:
+    """Drop those that came first until the rest is within the bounds with `words` for each."""
+    cdef size_t soon
+    while (pool.envelopes > pool.max_envelopes
+           or pool.size + pool.envelopes * overhead_of(words) > pool.max_bytes):
+        soon = pool.head + AHEAD
+        if soon < pool.tail:    # and was used longest ago
+            prefetch(arrival_at(pool, soon).envelope)
+        remove(pool, arrival_at(pool, pool.head).envelope)
+        pool.evicted += 1
+
+
+cdef void forget_due(Pool pool, live *envelope, uint64_t now) noexcept nogil:
+    """Drop those of a list of the wheel whose turn it is; others have turns to wait."""
+    cdef live *later
+    while envelope != NULL:
+        later = envelope.next_due
+        if pool.arrivals[envelope.index].expiry + expiry_grace < now:
+            remove(pool, envelope)
+            pool.expired += 1
+        envelope = later
+
+
+cdef size_t new_slot(Pool pool) except? 0:
+    """A slot that no peer had before, with place for its bits."""
+    cdef size_t room = 2 * pool.slot_room + 8
+    cdef void *slots
+    if pool.slot_count == pool.slot_room:
+        slots = realloc(pool.slots, room * sizeof(listener))
+        if slots == NULL:
+            raise MemoryError
+        pool.slots, pool.slot_room = <listener *> slots, room
+    if pool.slot_count == 64 * pool.words:
+        evict(pool, pool.words + 1)
+        rearrange(pool, pool.words + 1)
+    pool.interests.append(None)
+    pool.slot_count += 1
+    return pool.slot_count - 1
+
+
+cdef int clear_left(Pool pool) except -1:
+    """Take what the peers of the left slots knew off all envelopes, in one sweep."""
+    cdef size_t place, word, slot
+    cdef uint64_t *bits
+    cdef uint64_t *gone = <uint64_t *> calloc(pool.words, sizeof(uint64_t))
+    if gone == NULL:
+        raise MemoryError
+    for slot in pool.left:
+        gone[slot // 64] |= <uint64_t> 1 << slot % 64
+    for place in range(pool.head, pool.tail):
+        bits = pool.known + index_of(pool, place) * pool.words
+        for word in range(pool.words):
+            bits[word] &= ~gone[word]
+    free(gone)
+    pool.clean, pool.left = pool.left, []
+    return 0
+
+
+cdef size_t place_of(Pool pool, uint64_t sequence) noexcept nogil:
+    """The first place from that sequence on."""
+    cdef size_t low = pool.head, high = pool.tail, middle
+    while low < high:
+        middle = (low + high) // 2
+        if arrival_at(pool, middle).sequence < sequence:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) except -1:
+    """Gather what the next packet of a peer holds, and see what its topics allow."""
+    cdef listener *peer = &pool.slots[slot]
+    cdef bint limited = peer.max_envelopes or peer.max_size
+    cdef size_t place = place_of(pool, peer.cursor)
+    cdef size_t size
+    cdef const arrival *each
+    while place < pool.tail and plan.count < plan.max_envelopes:
+        each = arrival_at(pool, place)
+        if (each.envelope != NULL and each.expiry >= plan.now and each.pow >= peer.min_pow
+                and not is_known(pool, index_of(pool, place), slot)
+                and interest.wants_topic(each.topic)):
+            size = plan.size + each.envelope.size
+            if plan.count and rlp_header_size(size) + size > plan.max_bytes:
+                break
+            if limited and not make_room(peer, pool.seed):
+                raise MemoryError
+            if not limited or spend(peer, each.topic, each.envelope.size, pool.seed):
+                append_picked(pool, plan.count, each.envelope)
+                plan.count += 1
+                plan.size = size
+            elif peer.held == UINT64_MAX:
+                peer.held = each.sequence
+        place += 1
+    plan.reached = arrival_at(pool, place).sequence if place < pool.tail else pool.next_sequence
+    return 0
+
+
+cdef int append_picked(Pool pool, size_t count, live *envelope) except -1:
+    cdef size_t room = 2 * pool.picked_room + 16
+    cdef void *picked
+    if count == pool.picked_room:
+        picked = realloc(pool.picked, room * sizeof(void *))
+        if picked == NULL:
+            raise MemoryError
+        pool.picked, pool.picked_room = <live **> picked, room
+    pool.picked[count] = envelope
+    return 0
+
+
+cdef bytes hand_over(Pool pool, size_t slot, const packet_plan *plan):
+    """The packet of what was picked, which the peer has now."""
+    cdef bytes packet = PyBytes_FromStringAndSize(NULL, rlp_header_size(plan.size) + plan.size)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(packet)
+    cdef size_t i
+    out += rlp_write_header(out, plan.size, True)
+    for i in range(plan.count):
+        memcpy(out, rlp_of(pool.picked[i]), pool.picked[i].size)
+        out += pool.picked[i].size
+        set_known(pool, pool.picked[i].index, slot)
+    return packet

@@ -1,0 +1,99 @@
+import os
+from collections.abc import Collection, Iterator, Sequence
+from types import TracebackType
+from typing import Self, final
+
+from wakumail.archive.results import Appended as Appended
+from wakumail.archive.results import Day as Day
+from wakumail.archive.results import Page as Page
+from wakumail.archive.results import PageState as PageState
+from wakumail.archive.results import Pruned as Pruned
+from wakumail.archive.results import Stat as Stat
+from wakumail.base.jobs import Job
+from wakumail.waku.envelope import Batch
+from wakumail.waku.judgements import Judgements
+
+MAP_SIZE: int
+BUDGET: int
+POSITION_SIZE: int
+MAX_SEQUENCE: int
+MAX_RESIDENT_WRITING: int
+LOOK_AGAIN: int
+
+@final
+class Query:
+    def __init__(
+        self,
+        lower: int,
+        upper: int,
+        *,
+        topics: Collection[bytes] | None = None,
+        bloom: bytes | None = None,
+        newest_first: bool = True,
+    ) -> None: ...
+
+class Archive:
+    judgements: Judgements | None
+    @property
+    def path(self) -> str: ...
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        sync: bool = True,
+        map_size: int = ...,
+    ) -> None: ...
+    def prune(self, before: int, *, limit: int) -> Pruned: ...
+    def append(self, batches: Sequence[Batch]) -> Appended: ...
+    def page(
+        self,
+        query: Query,
+        position: bytes = b"",
+        *,
+        limit: int,
+        max_bytes: int,
+        budget: int = ...,
+    ) -> Page: ...
+    def reading(
+        self,
+        query: Query,
+        position: bytes = b"",
+        *,
+        limit: int,
+        max_bytes: int,
+        budget: int = ...,
+    ) -> Job[Page]: ...
+    def follow(self, sequence: int, *, max_bytes: int, until: int = ...) -> tuple[bytes, int]: ...
+    def contains(self, created: int, hash: bytes) -> bool: ...
+    def days(self) -> list[Day]: ...
+    def stat(self) -> Stat: ...
+    def verify(self) -> Verification: ...
+    def copy(self, directory: str | os.PathLike[str]) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
+
+class Verification(Iterator[int]):
+    def __init__(self, archive: Archive) -> None: ...
+    def __next__(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def envelopes(self) -> int: ...
+    @property
+    def problems(self) -> int: ...
+    def describe(self) -> list[str]: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...

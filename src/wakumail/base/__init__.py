@@ -1,0 +1,11 @@
+"""What the other rooms build on; it knows no protocol.
+
+rlp           RLP, encoded and decoded (compiled)
+keccak        Keccak-256, one message or several at once (compiled)
+snappy        Snappy blocks (compiled)
+jobs          threads for compiled work, which never take the GIL (compiled)
+threads       threads that work for one event loop
+histograms    durations and sizes, counted in buckets
+token_bucket  rate limits, for one thing or for each of many
+text          text from a peer, made safe for logs and terminals
+"""

@@ -1,0 +1,493 @@
+"""One RLPx connection, sans-IO: bytes and time go in, events and bytes come out.
+
+It goes through these states, never back:
+
+    HANDSHAKE      waits for the auth or ack packet; HandshakeDue has to be computed on the way,
+                   and with the keys comes Authenticated
+    AUTHENTICATED  waits for accept(); what the peer sends stays unread
+    GREETING       our hello is out; with the peer's comes Established
+    ESTABLISHED    Packet after Packet (or Packets), pings in between
+    CLOSED         Closed was the last event; nothing goes out and what comes in is dropped
+
+Whatever a peer sends, the outcome is one of these events and never an exception.
+"""
+
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from wakumail.base import rlp
+from wakumail.base.snappy import inflate, store_prefix
+from wakumail.devp2p.frame_reader import MAX_FRAME, FrameReader
+from wakumail.devp2p.frame_writer import FrameWriter
+from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET, Secrets
+from wakumail.devp2p.keys import PrivateKey, PublicKey, Random, node_id
+from wakumail.devp2p.packets import (
+    CAPABILITY_LENGTHS,
+    MAX_MESSAGE_ID_SIZE,
+    MAX_P2P_PACKET,
+    P2P_MESSAGE_IDS,
+    P2P_VERSION,
+    SNAPPY_VERSION,
+    Capability,
+    Code,
+    Hello,
+    Shared,
+    decode_disconnect,
+    encode_disconnect,
+    negotiate,
+    read_message_id,
+)
+from wakumail.devp2p.shaking import Computed, HandshakeDue, Shaking
+from wakumail.errors import (
+    DisconnectReason,
+    FrameError,
+    HandshakeError,
+    HandshakeTimeout,
+    HelloError,
+    PacketTooLarge,
+    PingTimeout,
+    ProtocolError,
+    WakumailError,
+)
+
+PROBE_TIMEOUT = 5.0
+"""Seconds that a peer has to show that it is there when its owner doubts it."""
+
+PING_SLACK = 2.0
+"""Seconds beyond the interval of our pings that a peer's next ping may take: one that pings as
+often as we do is not pinged besides."""
+
+UNEVENTFUL = 64 << 10
+"""Bytes of packets of which the owner need not know, pings and the like, after which it is asked
+all the same whether to go on: they are work, too."""
+
+PACKET_COST = 1 << 10
+"""Bytes that each of them counts for beside its own."""
+
+MAX_GREETING = MAX_P2P_PACKET + 64
+"""Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
+
+EMPTY_LIST = b"\xc0"
+"""The data of ping and pong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """What we are to every peer; times in seconds, sizes in bytes.
+
+    Capabilities that devp2p.CAPABILITY_LENGTHS does not know are a ValueError. `p2p_version` 4
+    speaks without compression. `max_packet` bounds what a packet may inflate to.
+    """
+
+    node_key: PrivateKey
+    client_id: str
+    listen_port: int
+    capabilities: tuple[Capability, ...]
+    p2p_version: int = P2P_VERSION
+    max_packet: int = 10 << 20
+    handshake_timeout: float = 5.0
+    ping_interval: float = 15.0
+    idle_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        unknown = set(self.capabilities) - set(CAPABILITY_LENGTHS)
+        if unknown:
+            raise ValueError(f"no number of message ids is known for {sorted(unknown)}")
+
+    @property
+    def hello(self) -> Hello:
+        """How we introduce ourselves."""
+        return Hello(
+            self.p2p_version,
+            self.client_id,
+            self.capabilities,
+            self.listen_port,
+            node_id(self.node_key.public_key),
+        )
+
+    @property
+    def max_frame(self) -> int:
+        """Frame data that a packet of `max_packet` bytes can need: snappy may make it longer."""
+        return min(MAX_FRAME, MAX_MESSAGE_ID_SIZE + 32 + self.max_packet + self.max_packet // 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Keys are agreed with the holder of `node_id`: answer with accept() or disconnect()."""
+
+    node_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """Hellos are exchanged; `capabilities` (one at least) may be used from now on."""
+
+    hello: Hello
+    capabilities: tuple[Shared, ...]
+
+
+class Packet(NamedTuple):
+    """A packet of a shared capability: `code` counts from its offset, `payload` is inflated."""
+
+    capability: Shared
+    code: int
+    payload: bytes
+
+
+class Packets(NamedTuple):
+    """One or more packets of the code that `gather` named: their payloads one after another, and
+    where each ends in those (see FrameReader.next_payloads).
+    """
+
+    payloads: bytes
+    ends: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end, and the last event.
+
+    `reason` is what the one who ended it said, None for who ended without a word; `by_peer` tells
+    who that was. `error` is what the peer did wrong, to be counted by its `counter`.
+    """
+
+    reason: DisconnectReason | int | None
+    by_peer: bool
+    error: WakumailError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uneventful:
+    """Packets were taken that need nothing of the owner, and there may be more."""
+
+
+Event = HandshakeDue | Authenticated | Established | Packet | Packets | Uneventful | Closed
+
+
+class State(Enum):
+    """Where a connection is: see the top of this module."""
+
+    HANDSHAKE = auto()
+    AUTHENTICATED = auto()
+    GREETING = auto()
+    ESTABLISHED = auto()
+    CLOSED = auto()
+
+
+READING = (State.GREETING, State.ESTABLISHED)
+"""Where frames are taken as they come."""
+
+
+class Connection:
+    """One RLPx connection; the initiator's side when `remote`, whom it calls, is given.
+
+    Its owner hands in what arrives (get_buffer, buffer_updated, eof), pulls events until there is
+    none, writes what data_to_send gives, and calls handle_timer at the time of next_timer. An
+    owner that stops reading for a while calls touch, or the peer is taken for silent.
+    """
+
+    def __init__(
+        self, config: ConnectionConfig, random: Random, now: float, remote: PublicKey | None = None
+    ) -> None:
+        self._config = config
+        self._state = State.HANDSHAKE
+        self._deadline = now + config.handshake_timeout
+        self._heard = now
+        self._next_ping = now
+        self._ended = False
+        self._events: deque[Event] = deque()
+        self._shaking = Shaking(config.node_key, random, remote)
+        self._reader: FrameReader
+        self.writer: FrameWriter | None = None
+        """What seals our packets, once there are keys; an owner may do that in a thread."""
+        self._snappy = False
+        self._shared: tuple[Shared, ...] = ()
+        self._gathered = b""
+        """The message id, encoded, of packets that are handed out together; empty for none."""
+        self._shake_hands()
+
+    # -- bytes in ---------------------------------------------------------------------------------
+
+    def get_buffer(self, hint: int) -> memoryview:
+        """Room for received bytes, never empty; valid until buffer_updated is called.
+
+        BufferError when a MiB of packets waits to be pulled: such an owner should not read on.
+        """
+        match self._state:
+            case State.HANDSHAKE:
+                return self._shaking.get_buffer()
+            case State.CLOSED:
+                return memoryview(bytearray(MAX_HANDSHAKE_PACKET))
+            case _:
+                return self._reader.get_buffer(hint)
+
+    def buffer_updated(self, count: int, now: float) -> None:
+        """`count` bytes were written into the buffer."""
+        self.touch(now)
+        match self._state:
+            case State.HANDSHAKE:
+                self._shaking.received(count)
+                self._shake_hands()
+            case State.CLOSED:
+                pass
+            case _:
+                self._reader.received(count)
+
+    def eof(self, now: float) -> None:
+        """Nothing more will come; what came before can still be pulled, then Closed follows."""
+        self.touch(now)
+        self._ended = True
+
+    def abandon(self) -> None:
+        """The connection is lost, and what came and was not pulled is not wanted any more."""
+        if self._state is not State.CLOSED:
+            self._close(Closed(None, by_peer=True))
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory in which frames are put together."""
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.capacity
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of packets that have come and were not pulled yet."""
+        return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.buffered
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def next_event(self) -> Event | None:
+        """The next event, or None until more bytes come.
+
+        At most one packet is decoded, or one Packets of bounded size, so an owner that does not
+        pull holds its peer back: it should neither pull nor read while its own queues, or what it
+        has to write, are too long.
+        """
+        taken = 0
+        try:
+            while not self._events and self._state in READING:
+                if taken >= UNEVENTFUL:
+                    return Uneventful()
+                if self._gathered and (
+                    packets := self._reader.next_payloads(
+                        self._gathered, self._config.max_packet, compressed=self._snappy
+                    )
+                ):
+                    return Packets(*packets)
+                frame = self._reader.next_frame()
+                if frame is None:
+                    self._check_greeting()
+                    break
+                taken += PACKET_COST + len(frame)
+                self._on_frame(frame)
+        except FrameError as error:
+            self._close(Closed(None, by_peer=False, error=error))
+        except ProtocolError as error:
+            self.fail(error)
+        if not self._events and self._ended and self._state is not State.CLOSED:
+            self._close(Closed(None, by_peer=True))
+        return self._events.popleft() if self._events else None
+
+    def gather(self, capability: Shared, code: int) -> None:
+        """From now on hand out what comes with this code as Packets, but for what is too large."""
+        self._gathered = rlp.encode(capability.offset + code)
+
+    # -- the handshake ----------------------------------------------------------------------------
+
+    def shaken(self, computed: Computed) -> None:
+        """Take what a HandshakeDue came to; it is too late for a connection that is closed."""
+        if self._state is State.CLOSED:
+            return
+        if isinstance(computed, HandshakeError):
+            self._close(Closed(None, by_peer=False, error=computed))
+        elif (secrets := self._shaking.shaken(computed)) is not None:
+            self._authenticate(secrets)
+        else:
+            self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        """Have computed what is due."""
+        try:
+            due = self._shaking.due()
+        except HandshakeError as error:
+            self._close(Closed(None, by_peer=False, error=error))
+            return
+        if due is not None:
+            self._events.append(due)
+
+    def _authenticate(self, secrets: Secrets) -> None:
+        """The keys are there; what came behind the peer's packet belongs to the first frame."""
+        aes, mac, egress_seed, ingress_seed = secrets
+        self._reader = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
+        self.writer = FrameWriter(aes, mac, egress_seed)
+        self._reader.feed(self._shaking.rest())
+        self._state = State.AUTHENTICATED
+        self._events.append(Authenticated(self._shaking.remote_id))
+
+    # -- bytes out --------------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Go on with an Authenticated peer: send our hello."""
+        if self._state is State.AUTHENTICATED:
+            self._write(Code.HELLO, self._config.hello.encode())
+            self._state = State.GREETING
+
+    def send(self, capability: Shared, code: int, payload: bytes) -> None:
+        """Send a packet of a shared capability; dropped when the connection is closed already.
+
+        ValueError for a code that the capability has not, or a payload that fits in no frame;
+        RuntimeError before Established.
+        """
+        if self._state is not State.ESTABLISHED:
+            if self._state is State.CLOSED:
+                return
+            raise RuntimeError("no packet may be sent before Established")
+        if not 0 <= code < capability.length:
+            raise ValueError(f"{capability.name} has no code {code}")
+        self._write(capability.offset + code, payload)
+
+    def disconnect(self, reason: DisconnectReason) -> None:
+        """End the connection, and tell the peer why where it has the keys to understand it."""
+        self._end(reason, None)
+
+    def fail(self, error: ProtocolError) -> None:
+        """End the connection for what the peer did; the layers above have rules of their own."""
+        self._end(error.reason, error)
+
+    def data_to_send(self) -> list[bytes]:
+        """What is to be written now; asking takes it out, and seals it."""
+        data, self._shaking.outbox = self._shaking.outbox, []
+        if self.unsealed and self.writer is not None:
+            data.append(self.writer.seal())
+        return data
+
+    @property
+    def unsealed(self) -> int:
+        """Bytes that the frames of what waits will have."""
+        return 0 if self.writer is None else self.writer.waiting
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def touch(self, now: float) -> None:
+        """Begin the peer's idle time anew: it was its owner that did not read."""
+        self._heard = now
+        if self._state is State.ESTABLISHED:
+            self._deadline = now + self._config.idle_timeout
+
+    def probe(self, now: float) -> None:
+        """Ping at once, and give the peer up unless something comes within PROBE_TIMEOUT."""
+        if self._state is State.ESTABLISHED:
+            self._ping(now)
+            self._deadline = min(self._deadline, now + PROBE_TIMEOUT)
+
+    def next_timer(self) -> float | None:
+        """When to call handle_timer; it moves with every event, and None means never."""
+        match self._state:
+            case State.CLOSED:
+                return None
+            case State.ESTABLISHED:
+                return min(self._next_ping, self._deadline)
+            case _:
+                return self._deadline
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`: send a ping, or give the peer up."""
+        due = self.next_timer()
+        if due is None or now < due:
+            return
+        if self._state is not State.ESTABLISHED:
+            error = HandshakeTimeout("no keys and no hello in time")
+            self._close(Closed(None, by_peer=False, error=error))
+        elif now >= self._deadline:
+            self.fail(PingTimeout(f"nothing came for {now - self._heard:.0f} s"))
+        else:
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        self._write(Code.PING, EMPTY_LIST)
+        self._next_ping = now + self._config.ping_interval
+
+    # -- what the peer sends ----------------------------------------------------------------------
+
+    def _on_frame(self, frame: memoryview) -> None:
+        """`frame` is a message id and the data that belongs to it."""
+        message_id, size = read_message_id(frame)
+        data = frame[size:]
+        if message_id == Code.DISCONNECT:
+            self._close(Closed(self._read_reason(data), by_peer=True))
+        elif self._state is State.GREETING:
+            self._on_greeting(message_id, data)
+        elif message_id < P2P_MESSAGE_IDS:
+            self._on_p2p(message_id)
+        else:
+            self._on_packet(message_id, data)
+
+    def _check_greeting(self) -> None:
+        """Do not gather a hello that will be refused: strangers get no more memory than that."""
+        if self._state is State.GREETING and self._reader.buffered > MAX_GREETING:
+            raise HelloError(f"a hello of more than {MAX_P2P_PACKET} bytes")
+
+    def _on_greeting(self, message_id: int, data: memoryview) -> None:
+        if message_id != Code.HELLO:
+            raise ProtocolError(f"message {message_id} came in place of the hello")
+        hello = Hello.decode(bytes(data))
+        # From here on both sides know both versions, so a refusal travels compressed too.
+        self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
+        hello.verify(self._shaking.remote_id)
+        self._shared = negotiate(self._config.capabilities, hello.capabilities)
+        self._state = State.ESTABLISHED
+        self._deadline = self._heard + self._config.idle_timeout
+        self._next_ping = self._heard + self._config.ping_interval
+        self._events.append(Established(hello, self._shared))
+
+    def _on_p2p(self, message_id: int) -> None:
+        if message_id == Code.HELLO:
+            raise ProtocolError("a second hello")
+        if message_id == Code.PING:
+            self._write(Code.PONG, EMPTY_LIST)
+            self._next_ping = self._heard + self._config.ping_interval + PING_SLACK
+
+    def _on_packet(self, message_id: int, data: memoryview) -> None:
+        for shared in self._shared:
+            if shared.offset <= message_id < shared.offset + shared.length:
+                break
+        else:
+            raise ProtocolError(f"message {message_id} belongs to no shared capability")
+        payload = self._inflate(data, self._config.max_packet)
+        self._events.append(Packet(shared, message_id - shared.offset, payload))
+
+    def _read_reason(self, data: memoryview) -> DisconnectReason | int:
+        # A peer that left before it had our hello did not compress: then take it as it stands.
+        with suppress(ProtocolError):
+            return decode_disconnect(self._inflate(data, MAX_P2P_PACKET))
+        return decode_disconnect(bytes(data[:MAX_P2P_PACKET]))
+
+    def _inflate(self, data: memoryview, limit: int) -> bytes:
+        """The data of a packet, copied out; its size is checked before anything is made."""
+        if self._snappy:
+            return inflate(data, limit)
+        if len(data) > limit:
+            raise PacketTooLarge(f"a packet of {len(data)} bytes")
+        return bytes(data)
+
+    # -- the end of it ----------------------------------------------------------------------------
+
+    def _write(self, message_id: int, data: bytes) -> None:
+        assert self.writer is not None
+        prefix = rlp.encode(message_id)
+        if self._snappy:
+            prefix += store_prefix(len(data))
+        self.writer.add(data, prefix)
+
+    def _end(self, reason: DisconnectReason, error: ProtocolError | None) -> None:
+        if self._state is State.CLOSED:
+            return
+        if self._state is not State.HANDSHAKE:
+            self._write(Code.DISCONNECT, encode_disconnect(reason))
+        self._close(Closed(reason, by_peer=False, error=error))
+
+    def _close(self, closed: Closed) -> None:
+        self._state = State.CLOSED
+        self._events = deque((closed,))  # what was not pulled is not wanted any more

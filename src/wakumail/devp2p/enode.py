@@ -1,0 +1,87 @@
+"""Enode URLs: where a node listens and who it is (devp2p, "enode URL format")."""
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakumail.devp2p.keys import public_key
+
+MAX_PORT = 0xFFFF
+
+_URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?discport=([0-9]{1,5}))?")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_MAX_NAME = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Enode:
+    """A node: `enode://<node id, 128 hex digits>@host:port[?discport=n]` as a string.
+
+    `host` is an IPv4 address, an IPv6 address (bare here, in brackets in the URL) or a DNS name;
+    `port` the TCP port; `discport` the UDP port of node discovery, 0 for none. Making one with
+    anything else is a ValueError.
+    """
+
+    node_id: bytes
+    host: str
+    port: int
+    discport: int
+
+    def __post_init__(self) -> None:
+        public_key(self.node_id)
+        _check_host(self.host)
+        if not 1 <= self.port <= MAX_PORT:
+            raise ValueError(f"{self.port} is no TCP port")
+        if not 0 <= self.discport <= MAX_PORT:
+            raise ValueError(f"{self.discport} is no UDP port")
+
+    @classmethod
+    def parse(cls, url: str) -> "Enode":
+        """Read a URL; ValueError says what is wrong with it."""
+        parts = _URL.fullmatch(url)
+        if parts is None:
+            raise ValueError("an enode looks like enode://<128 hex digits>@host:port")
+        identity, host, port, discport = parts.groups()
+        if not re.fullmatch("[0-9a-fA-F]{128}", identity):
+            raise ValueError("the node id of an enode is 128 hexadecimal digits")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if bracketed != (":" in host):
+            raise ValueError("an IPv6 address, and nothing else, stands in brackets")
+        if bracketed:
+            host = host[1:-1]
+        return cls(bytes.fromhex(identity), host, int(port), int(discport or port))
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as in the URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        query = "" if self.discport == self.port else f"?discport={self.discport}"
+        return f"enode://{self.node_id.hex()}@{self.address}{query}"
+
+
+def read_enodes(path: Path) -> list[Enode]:
+    """The nodes of a file: a JSON list of enode URLs. OSError, or ValueError with the reason."""
+    try:
+        urls = json.loads(path.read_bytes())
+        if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+            raise ValueError("it is no JSON list of enode:// URLs")
+        return [Enode.parse(url) for url in urls]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _check_host(host: str) -> None:
+    """Refuse what is neither an address nor a DNS name; a name cannot end in a number."""
+    labels = host.split(".")
+    if ":" in host:
+        if "%" in host:
+            raise ValueError("an enode's address has no zone")
+        ipaddress.IPv6Address(host)
+    elif labels[-1].isdigit():
+        ipaddress.IPv4Address(host)
+    elif len(host) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError(f"{host[:_MAX_NAME]!r} is neither an address nor a host name")

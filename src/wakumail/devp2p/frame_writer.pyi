@@ -1,0 +1,19 @@
+from collections.abc import Sequence
+from typing import Literal, final
+
+from wakumail.base.jobs import Job
+
+class FrameWriter:
+    def __init__(self, aes: bytes, mac: bytes, seed: bytes) -> None: ...
+    @property
+    def waiting(self) -> int: ...
+    def add(self, data: bytes, prefix: bytes = b"") -> None: ...
+    def seal(self) -> bytes: ...
+
+@final
+class Sealing(Job[list[bytes]]):
+    def __init__(self, writers: Sequence[FrameWriter]) -> None: ...
+
+def _seal_with(
+    way: Literal["portable", "bmi", "avx2", "avx512"], writers: Sequence[FrameWriter]
+) -> list[bytes]: ...

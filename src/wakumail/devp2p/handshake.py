@@ -1,0 +1,160 @@
+"""The RLPx handshake: keys for a connection out of two packets (RLPx, "Initial Handshake").
+
+Only the form of EIP-8 is spoken: a 16-bit size, then that many bytes of ECIES around an RLP list
+and padding. Everything here is a function of its arguments that takes about half a millisecond of
+curve arithmetic, most of it without the GIL: a caller may run it in a thread. Whatever is wrong
+with a packet is a HandshakeError.
+
+A recorded auth packet that is sent again passes here, and gains nothing: the recipient's part of
+the keys is fresh each time, and without the initiator's ephemeral key no frame can be made.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from wakumail.base import rlp
+from wakumail.base.keccak import keccak256
+from wakumail.devp2p import ecies
+from wakumail.devp2p.keys import (
+    PrivateKey,
+    PublicKey,
+    Random,
+    generate,
+    node_id,
+    public_key,
+    recover,
+    shared_x,
+    sign,
+)
+from wakumail.errors import EciesError, HandshakeError
+
+PREFIX_SIZE = 2
+"""Bytes of the size that a packet begins with."""
+
+MAX_HANDSHAKE_PACKET = 2048
+"""Bytes of an auth or ack packet with its prefix; Go refuses more, too."""
+
+NONCE_SIZE = 32
+"""Bytes of the nonce that each side adds to the keys."""
+
+HANDSHAKE_VERSION = 4
+"""What we send as auth-vsn and ack-vsn; what a peer sends there is not looked at (EIP-8)."""
+
+MIN_PADDING, MAX_PADDING = 100, 300
+"""Random bytes after the list, so that the packets of EIP-8 have no fixed length."""
+
+
+class Secrets(NamedTuple):
+    """What the frames of one connection are encrypted and authenticated with, seen by one side.
+
+    `aes` and `mac` are 32-byte keys; the seeds are what each MAC absorbs first (RLPx, "MAC").
+    """
+
+    aes: bytes
+    mac: bytes
+    egress_seed: bytes
+    ingress_seed: bytes
+
+
+class Response(NamedTuple):
+    """The recipient's end of a handshake: the packet to send, the keys, and who called."""
+
+    ack: bytes
+    secrets: Secrets
+    remote: PublicKey
+
+
+class Initiator:
+    """The side that opened the TCP connection: sends `auth`, and finishes with the ack packet."""
+
+    def __init__(self, node_key: PrivateKey, remote: PublicKey, random: Random) -> None:
+        self._node_key = node_key
+        self._ephemeral = generate(random)
+        self._nonce = random(NONCE_SIZE)
+        token = shared_x(node_key, remote)
+        signature = sign(self._ephemeral, _xor(token, self._nonce))
+        identity = node_id(node_key.public_key)
+        self.auth = _seal(remote, [signature, identity, self._nonce, HANDSHAKE_VERSION], random)
+
+    def finish(self, ack: bytes) -> Secrets:
+        """The keys, from the recipient's ack packet (all of it, with the prefix)."""
+        ephemeral, nonce = _open_ack(self._node_key, ack)
+        aes, mac = _derive(shared_x(self._ephemeral, ephemeral), nonce, self._nonce)
+        return Secrets(aes, mac, _xor(mac, nonce) + self.auth, _xor(mac, self._nonce) + ack)
+
+
+def respond(node_key: PrivateKey, auth: bytes, random: Random) -> Response:
+    """Answer an initiator's auth packet (all of it, with the prefix)."""
+    remote, remote_ephemeral, remote_nonce = _open_auth(node_key, auth)
+    ephemeral = generate(random)
+    nonce = random(NONCE_SIZE)
+    ack = _seal(remote, [node_id(ephemeral.public_key), nonce, HANDSHAKE_VERSION], random)
+    aes, mac = _derive(shared_x(ephemeral, remote_ephemeral), nonce, remote_nonce)
+    secrets = Secrets(aes, mac, _xor(mac, remote_nonce) + ack, _xor(mac, nonce) + auth)
+    return Response(ack, secrets, remote)
+
+
+def packet_size(data: bytes | bytearray | memoryview) -> int | None:
+    """Bytes of the packet that `data` begins with; None while the prefix is not all there."""
+    if len(data) < PREFIX_SIZE:
+        return None
+    size = PREFIX_SIZE + int.from_bytes(data[:PREFIX_SIZE], "big")
+    if not PREFIX_SIZE + ecies.OVERHEAD < size <= MAX_HANDSHAKE_PACKET:
+        raise HandshakeError(f"a handshake packet of {size} bytes")
+    return size
+
+
+@contextmanager
+def _told_as_handshake_error() -> Iterator[None]:
+    """Whatever a packet has wrong in it, as the one error that it comes out as."""
+    try:
+        yield
+    except (EciesError, ValueError) as error:
+        raise HandshakeError(str(error)) from error
+
+
+@_told_as_handshake_error()
+def _open_auth(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, PublicKey, bytes]:
+    """The initiator's key, its ephemeral key and its nonce."""
+    signature, identity, nonce, _version, *_ = _open(node_key, packet, at_least=4)
+    remote = public_key(rlp.as_bytes(identity))
+    nonce = rlp.as_bytes(nonce, NONCE_SIZE)
+    token = shared_x(node_key, remote)
+    ephemeral = recover(rlp.as_bytes(signature), _xor(token, nonce))
+    return remote, ephemeral, nonce
+
+
+@_told_as_handshake_error()
+def _open_ack(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, bytes]:
+    """The recipient's ephemeral key and its nonce."""
+    identity, nonce, _version, *_ = _open(node_key, packet, at_least=3)
+    return public_key(rlp.as_bytes(identity)), rlp.as_bytes(nonce, NONCE_SIZE)
+
+
+def _open(node_key: PrivateKey, packet: bytes, *, at_least: int) -> list[rlp.Item]:
+    """The items in a packet; the padding after them is ignored."""
+    if packet_size(packet) != len(packet):
+        raise HandshakeError(f"a handshake packet cut to {len(packet)} bytes")
+    message = ecies.decrypt(node_key, packet[PREFIX_SIZE:], packet[:PREFIX_SIZE])
+    body, _ = rlp.decode_prefix(message, max_depth=rlp.DEPTH_LIMIT)
+    return rlp.as_list(body, at_least=at_least)
+
+
+def _seal(remote: PublicKey, body: list[bytes | int], random: Random) -> bytes:
+    spread = MAX_PADDING - MIN_PADDING + 1
+    padding = random(MIN_PADDING + int.from_bytes(random(2), "big") % spread)
+    message = rlp.encode(body) + padding
+    prefix = (len(message) + ecies.OVERHEAD).to_bytes(PREFIX_SIZE, "big")
+    return prefix + ecies.encrypt(remote, message, random, auth_data=prefix)
+
+
+def _derive(ephemeral_key: bytes, nonce: bytes, initiator_nonce: bytes) -> tuple[bytes, bytes]:
+    """aes-secret and mac-secret; `nonce` is the recipient's."""
+    shared = keccak256(ephemeral_key + keccak256(nonce + initiator_nonce))
+    aes = keccak256(ephemeral_key + shared)
+    return aes, keccak256(ephemeral_key + aes)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))

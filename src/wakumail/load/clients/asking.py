@@ -1,0 +1,128 @@
+"""A client that asks for history, one request after the other."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cramjam import snappy
+
+from wakumail.base.rlp import encode
+from wakumail.devp2p import keys
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.load.clients.channel import SENDER, LoadFailed, connect
+from wakumail.load.clients.processes import Running, Tally
+from wakumail.load.workload.requests import LIMIT, Ask
+from wakumail.load.workload.traffic import ENVELOPE_SIZE
+from wakumail.mail import forms as mail
+from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
+from wakumail.waku.packets import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Requests in turn until `seconds` are over, or `count` were answered."""
+
+    asks: Sequence[Ask]
+    seconds: float
+    count: int
+
+    def open(self, enode: Enode) -> "Asker":
+        """Connect."""
+        return Asker(self, enode)
+
+
+class Asker:
+    """The client."""
+
+    def __init__(self, load: Asking, enode: Enode) -> None:
+        self._load = load
+        self._channel = connect(enode, SENDER)
+        self._key = symmetric_key(DEFAULT_PASSWORD)
+        self._node_key = keys.generate(os.urandom)
+        self._packets: dict[tuple[Ask, bytes], bytes] = {}
+        self._delivery = self._channel.message_id(Code.P2P_MESSAGE)
+        self._completion = self._channel.message_id(Code.P2P_REQUEST_COMPLETE)
+        self._ping = encode(P2PCode.PING)
+        self._tally = Tally()
+
+    def prepare(self) -> None:
+        """Make all packets, and warm the server's caches: ask each once."""
+        for ask in self._load.asks:
+            self._ask(ask)
+
+    def run(self, running: Running) -> None:
+        """Ask; once at least, or there would be no latency to tell."""
+        load, self._tally = self._load, Tally()
+        taken = self._tally.seconds
+        ends = time.monotonic() + load.seconds
+        while True:
+            taken.append(self._ask(load.asks[len(taken) % len(load.asks)]))
+            if not running() or len(taken) == load.count or time.monotonic() >= ends:
+                return
+
+    def tally(self) -> Tally:
+        """What came."""
+        return self._tally
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+
+    def _ask(self, ask: Ask) -> float:
+        """Send the request and read the answer, page after page where it follows.
+
+        Answers the seconds from sending to completion; making the requests is not among them.
+        """
+        cursor = b""
+        waited = 0.0
+        while True:
+            packet = self._packet(ask, cursor)
+            began = time.perf_counter()
+            self._channel.send(Code.P2P_REQUEST, packet)
+            cursor = self._await_completion().cursor
+            waited += time.perf_counter() - began
+            if not (cursor and ask.follows):
+                return waited
+
+    def _packet(self, ask: Ask, cursor: bytes) -> bytes:
+        """The packet of a request; made once, for making it costs more than answering it."""
+        if (ask, cursor) not in self._packets:
+            self._packets[ask, cursor] = request_packet(ask, cursor, self._key, self._node_key)
+        return self._packets[ask, cursor]
+
+    def _await_completion(self) -> mail.Completion:
+        """Count what comes before the completion."""
+        while True:
+            frame = self._channel.skim()
+            if frame.first.startswith(self._delivery):
+                size = snappy.decompress_raw_len(frame.first[len(self._delivery) :])
+                self._tally.envelopes += size // ENVELOPE_SIZE
+                self._tally.bytes += size
+            elif frame.first.startswith(self._completion):
+                data = self._channel.skimmer.data(frame)[len(self._completion) :]
+                answer = mail.Completion.decode(bytes(snappy.decompress_raw(data)))
+                if answer.error is not None:
+                    raise LoadFailed(f"the server refused a request: {answer.error}")
+                return answer
+            elif frame.first.startswith(self._ping):
+                self._channel.send_p2p(P2PCode.PONG)
+
+
+def request_packet(ask: Ask, cursor: bytes, key: bytes, node_key: keys.PrivateKey) -> bytes:
+    """A signed request of form R3, as status-go's clients send it."""
+    packet, _ = mail.build_request(
+        mail.Form.R3,
+        lower=ask.lower,
+        upper=ask.upper,
+        topics=ask.topics,
+        bloom=ask.bloom,
+        limit=LIMIT,
+        cursor=cursor,
+        key=key,
+        sign_with=node_key,
+        random=os.urandom,
+        now=int(time.time()),
+    )
+    return packet

@@ -1,0 +1,169 @@
+"""A blocking connection to a mailserver that costs its client as little as it can."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import cramjam
+from cramjam import snappy
+
+from wakumail.base import rlp
+from wakumail.devp2p import keys
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.frame_reader import FrameReader
+from wakumail.devp2p.frame_writer import FrameWriter
+from wakumail.devp2p.handshake import PREFIX_SIZE, Initiator, packet_size
+from wakumail.devp2p.packets import (
+    P2P_VERSION,
+    SNAPPY_VERSION,
+    WAKU,
+    Hello,
+    Shared,
+    decode_disconnect,
+    negotiate,
+)
+from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.load.clients.skim import Frame, Skimmer
+from wakumail.waku.bloom import BLOOM_SIZE
+from wakumail.waku.packets import Code, StatusOptions, WakuDialect
+
+TIMEOUT = 120.0
+"""Seconds that a server may take for anything."""
+
+CLIENT_ID = "wakumail-bench"
+
+SENDER = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
+"""The status of who wants nothing."""
+
+LISTENER = StatusOptions(pow=0.0, light=False, confirmations=False)
+"""The status of who wants every envelope."""
+
+
+class LoadFailed(Exception):
+    """A load did not come to its end, so there is nothing that it has measured."""
+
+
+class Channel:
+    """A connection; dialed at once, and past its status after `greet`.
+
+    What comes may be read with `reader`, or past its size with `skimmer`: never with both.
+    """
+
+    def __init__(self, enode: Enode, node_key: keys.PrivateKey | None = None) -> None:
+        self._node_key = node_key or keys.generate(os.urandom)
+        self._initiator = Initiator(self._node_key, keys.public_key(enode.node_id), os.urandom)
+        self._address = enode.host, enode.port
+        self.reader: FrameReader
+        self.writer: FrameWriter
+        self.skimmer: Skimmer
+        self.socket: socket.socket
+        self.server: StatusOptions
+        """The mailserver's status."""
+        self._shared: Shared
+        self._dialect: WakuDialect
+
+    def dial(self) -> None:
+        """Connect, and send the auth packet."""
+        self.socket = socket.create_connection(self._address, TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(self._initiator.auth)
+
+    def greet(self, status: StatusOptions) -> None:
+        """Finish the handshake, and exchange hello and status."""
+        ack = self._receive(PREFIX_SIZE)
+        ack += self._receive((packet_size(ack) or 0) - PREFIX_SIZE)
+        secrets = self._initiator.finish(ack)
+        aes, mac, egress_seed, ingress_seed = secrets
+        self.reader, self.skimmer = FrameReader(aes, mac, ingress_seed), Skimmer(aes)
+        self.writer = FrameWriter(aes, mac, egress_seed)
+        own_id = keys.node_id(self._node_key.public_key)
+        own = Hello(P2P_VERSION, CLIENT_ID, WAKU, 0, own_id).encode()
+        self.writer.add(own, rlp.encode(P2PCode.HELLO))
+        self.socket.sendall(self.writer.seal())
+        hello = Hello.decode(self._expect(P2PCode.HELLO, compressed=False))
+        if hello.version < SNAPPY_VERSION:
+            raise LoadFailed("the server speaks devp2p without compression")
+        (self._shared,) = negotiate(WAKU, hello.capabilities)
+        self._dialect = WakuDialect(self._shared.version)
+        self.send(Code.STATUS, self._dialect.encode_status(status))
+        self.server = self._dialect.decode_status(self._expect(self._shared.offset + Code.STATUS))
+
+    def message_id(self, code: int) -> bytes:
+        """How a packet of the capability begins."""
+        return rlp.encode(self._shared.offset + code)
+
+    def encode(self, code: int, payload: bytes) -> bytes:
+        """A packet of the capability as a frame; frames have to be sent in the order of making."""
+        return self._frame(self.message_id(code), payload)
+
+    def send(self, code: int, payload: bytes) -> None:
+        """Send a packet of the capability."""
+        self.socket.sendall(self.encode(code, payload))
+
+    def send_p2p(self, code: P2PCode) -> None:
+        """Send a ping or pong."""
+        self.socket.sendall(self.encode_p2p(code))
+
+    def encode_p2p(self, code: P2PCode) -> bytes:
+        """A ping or pong as a frame."""
+        return self._frame(rlp.encode(code), rlp.encode([]))
+
+    def _frame(self, message_id: bytes, payload: bytes) -> bytes:
+        self.writer.add(bytes(snappy.compress_raw(payload)), message_id)
+        return self.writer.seal()
+
+    def skim(self) -> Frame:
+        """The next frame, past its size."""
+        while True:
+            frame = self.skimmer.filled(self.socket.recv_into(self.skimmer.room()))
+            if frame is not None:
+                return frame
+
+    def frames(self) -> Iterator[memoryview]:
+        """Receive once and decrypt what came: each frame, valid until the next."""
+        count = self.socket.recv_into(self.reader.get_buffer(1 << 16))
+        if not count:
+            raise ConnectionError("the server hung up")
+        self.reader.received(count)
+        while (frame := self.reader.next_frame()) is not None:
+            yield frame
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+
+    def _receive(self, size: int) -> bytes:
+        data = self.socket.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
+            raise ConnectionError("the server hung up in the handshake")
+        return data
+
+    def _expect(self, message_id: int, *, compressed: bool = True) -> bytes:
+        """The payload of the next packet of that id; others are passed over."""
+        while True:
+            # Both readers see what comes before the status, so either can go on from there.
+            self.reader.feed(self.skim().raw)
+            frame = bytes(self.reader.next_frame() or b"")
+            item, size = rlp.decode_prefix(frame[:5])
+            found = rlp.as_int(item)
+            if found == P2PCode.DISCONNECT:
+                raise LoadFailed(f"the server said goodbye: {disconnect_reason(frame[size:])}")
+            if found == message_id:
+                return bytes(snappy.decompress_raw(frame[size:])) if compressed else frame[size:]
+
+
+def connect(enode: Enode, status: StatusOptions) -> Channel:
+    """A connection past its status."""
+    channel = Channel(enode)
+    channel.dial()
+    channel.greet(status)
+    return channel
+
+
+def disconnect_reason(data: bytes) -> str:
+    """Why the server parted, whether it compressed that or not."""
+    try:
+        reason = decode_disconnect(bytes(snappy.decompress_raw(data)))
+    except cramjam.DecompressionError:
+        reason = decode_disconnect(data)
+    return getattr(reason, "name", str(reason)).lower().replace("_", " ")

@@ -1,0 +1,70 @@
+"""A client with many connections on which nothing happens but pings."""
+
+import time
+from dataclasses import dataclass
+from selectors import EVENT_READ, DefaultSelector
+
+from wakumail.base import rlp
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.load.clients.channel import SENDER, Channel, connect
+from wakumail.load.clients.processes import Running, Tally
+
+PING_INTERVAL = 15.0
+"""Seconds between the pings of one connection, as peers send them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """So many connections, kept for so long."""
+
+    connections: int
+    seconds: float
+
+    def open(self, enode: Enode) -> "Waiter":
+        """Connect."""
+        return Waiter(self, enode)
+
+
+class Waiter:
+    """The client: pings each connection every PING_INTERVAL, evenly spread, and answers pings."""
+
+    def __init__(self, load: Waiting, enode: Enode) -> None:
+        self._load = load
+        self._ping = rlp.encode(P2PCode.PING)
+        self._selector = DefaultSelector()
+        self._turn = 0
+        self._channels: list[Channel] = []
+        for _ in range(load.connections):
+            channel = connect(enode, SENDER)
+            self._channels.append(channel)
+            self._selector.register(channel.socket, EVENT_READ, channel)
+
+    def prepare(self) -> None:
+        """Nothing."""
+
+    def run(self, running: Running) -> None:
+        """Keep the connections."""
+        interval = PING_INTERVAL / len(self._channels)
+        now = time.monotonic()
+        ends, next_ping = now + self._load.seconds, now + interval
+        while running() and now < ends:
+            for key, _ in self._selector.select(max(0.0, min(next_ping, ends) - now)):
+                for frame in key.data.frames():
+                    if bytes(frame).startswith(self._ping):
+                        key.data.send_p2p(P2PCode.PONG)
+            now = time.monotonic()
+            while next_ping <= now:
+                self._channels[self._turn % len(self._channels)].send_p2p(P2PCode.PING)
+                self._turn += 1
+                next_ping += interval
+
+    def tally(self) -> Tally:
+        """Nothing came."""
+        return Tally()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._selector.close()
+        for channel in self._channels:
+            channel.close()

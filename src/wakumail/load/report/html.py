@@ -1,0 +1,120 @@
+"""The report as one HTML file: no scripts, nothing from elsewhere, readable by day and by night."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from wakumail.load.measures import METRICS, ratio
+from wakumail.load.report.machine import Machine
+from wakumail.load.report.plots import Bar, Distance, bars, distances
+from wakumail.load.report.tables import (
+    DURABILITY,
+    columns,
+    goal_lines,
+    goals,
+    notes_of,
+    scenario_lines,
+    scenarios,
+)
+from wakumail.load.run import Result
+from wakumail.load.scenarios.presets import Goal
+
+STYLE = """\
+:root { color-scheme: light dark; --ink: #1c2127; --soft: #5d6873; --paper: #fff; --line: #dde2e7;
+  --s0: #0a6ebd; --s1: #d08700; --good: #1a7f37; --bad: #c4262e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #97a3ae; --paper: #14181c;
+  --line: #30373e; --s0: #58a9f0; --s1: #e3a93c; --good: #4cc76a; --bad: #ff7b72; } }
+body { margin: 3rem auto; max-width: 72rem; padding: 0 1.5rem; color: var(--ink);
+  background: var(--paper); font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.15rem; margin: 3rem 0 1rem; }
+header p { margin: 0; color: var(--soft); } code { font: .9em ui-monospace, monospace; }
+.plots { display: grid; gap: 1rem 3rem;
+  grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); }
+figure { margin: 0 0 1rem; max-width: 44rem; }
+figcaption { font-weight: 600; margin-bottom: .4rem; }
+svg { width: 100%; overflow: visible; font-size: 13px; } svg text { fill: var(--soft); }
+svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
+svg .value { fill: var(--ink); } svg .tick { text-anchor: middle; }
+.s0 { fill: var(--s0); color: var(--s0); } .s1 { fill: var(--s1); color: var(--s1); }
+.whisker { stroke: var(--ink); stroke-width: 1.5; } .grid { stroke: var(--line); }
+.goal { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 4 3; }
+.span { stroke: var(--line); stroke-width: 3; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+td { white-space: nowrap; } :is(th, td):first-child { text-align: left; padding-left: 0; }
+.yes { color: var(--good); } .no { color: var(--bad); font-weight: 600; } li { color: var(--bad); }
+"""
+
+
+def page(machine: Machine, results: Sequence[Result], targets: int) -> str:
+    """The whole file."""
+    title = "wakumail bench"
+    body = "\n".join(sections(machine, results, targets))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}, {machine.date}</title>\n<style>\n{STYLE}</style></head>\n"
+        f"<body>\n<h1>{title}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def sections(machine: Machine, results: Sequence[Result], targets: int) -> Iterator[str]:
+    """What the body holds."""
+    *lines, command = machine.lines()
+    yield "<header>"
+    yield from (f"<p>{escape(text)}</p>" for text in lines)
+    yield f"<p><code>{escape(command)}</code></p></header>"
+    if targets > 1:
+        names = dict.fromkeys(result.target for result in results)
+        keys = (f'<b class="s{n}">■</b> {escape(name)}' for n, name in enumerate(names))
+        yield f"<p>{' &nbsp; '.join(keys)}</p>"
+    if notes := list(notes_of(results)):
+        yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+    if any(result.entry.goals for result in results):
+        yield "<h2>Goals</h2>"
+        yield '<p><b class="s0">●</b> measured &nbsp; <b class="s1">●</b> status-go</p>'
+        measured = [distance(r, goal) for r, goal, spread, _ in goals(results) if spread]
+        yield distances(measured)
+        yield table(*goal_lines(results))
+        yield f"<p>{DURABILITY}</p>"
+    for scenario, group in scenarios(results):
+        yield f"<h2>{escape(scenario)}</h2>"
+        yield f'<div class="plots">{"".join(plots(group, targets))}</div>'
+        yield table(*scenario_lines(group, targets))
+
+
+def distance(result: Result, goal: Goal) -> Distance:
+    """A goal as a row of the plot."""
+    metric = METRICS[goal.metric]
+    ours, theirs = ratio(result.median(goal.metric), goal.goal), ratio(goal.incumbent, goal.goal)
+    if not metric.higher_is_better:
+        ours, theirs = ratio(1, ours), ratio(1, theirs)
+    case = result.entry.case
+    return Distance(f"{case.scenario}: {case.title} — {metric.heading}", ours, theirs)
+
+
+def plots(results: Sequence[Result], targets: int) -> Iterator[str]:
+    """A plot for each metric, in which every case has a bar for each server."""
+    for key in columns(results):
+        if METRICS[key].charted:
+            rows = [
+                Bar(result.entry.case.title, spread, number % targets)
+                for number, result in enumerate(results)
+                if (spread := result.spread(key)) is not None
+            ]
+            yield bars(METRICS[key], rows)
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table; what is reached or not is coloured."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    rows = ("".join(map(cell_of, line)) for line in lines)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def cell_of(words: str) -> str:
+    """One cell."""
+    kind = f' class="{words.lower()}"' if words in ("yes", "NO") else ""
+    return f"<td{kind}>{escape(words)}</td>"

@@ -1,0 +1,142 @@
+"""The report for a terminal: Markdown tables, aligned. And as JSON."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from wakumail.load.measures import METRICS, Spread
+from wakumail.load.report.machine import Machine
+from wakumail.load.run import Result, compare
+from wakumail.load.scenarios.presets import Goal
+
+Lines = tuple[Sequence[str], list[Sequence[str]]]
+"""The header of a table, and its lines."""
+
+DURABILITY = "A confirmed envelope is on disk: tests/system/test_durability.py shows it."
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned."""
+    rows = [header, *lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    aligned = [
+        [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        for row in (header, rule, *rows[1:])
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in aligned)
+
+
+def spread_text(key: str, spread: Spread | None) -> str:
+    """The median, and the least and the greatest where they differ from it."""
+    if spread is None:
+        return ""
+    text = METRICS[key].text
+    low, middle, high = text(spread.low), text(spread.median), text(spread.high)
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def scenarios(results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
+    """The results of each scenario, in their order."""
+    for scenario, group in groupby(results, lambda result: result.entry.case.scenario):
+        yield scenario, list(group)
+
+
+def columns(results: Sequence[Result]) -> list[str]:
+    """The metrics that one of them has at least."""
+    return [key for key in METRICS if any(key in result.keys for result in results)]
+
+
+def report(machine: Machine, results: Sequence[Result], targets: int) -> str:
+    """Everything."""
+    parts = ["\n".join(machine.lines())]
+    for scenario, group in scenarios(results):
+        parts.append(f"## {scenario}")
+        parts.append(table(*scenario_lines(group, targets)))
+    if any(result.entry.goals for result in results):
+        parts += ["## Goals", table(*goal_lines(results)), DURABILITY]
+    if notes := list(notes_of(results)):
+        parts.append("\n".join(f"- {note}" for note in notes))
+    return "\n\n".join(parts)
+
+
+def scenario_lines(results: Sequence[Result], targets: int) -> Lines:
+    """A line for each case and target, and the ratio of two targets below them."""
+    keys = columns(results)
+    server = ("server",) if targets > 1 else ()
+    header = ("", *server, *(METRICS[key].heading for key in keys))
+    lines: list[Sequence[str]] = []
+    for start in range(0, len(results), targets):
+        these = results[start : start + targets]
+        for result in these:
+            name = (result.target,) if targets > 1 else ()
+            cells = (spread_text(key, result.spread(key)) for key in keys)
+            lines.append((result.entry.case.title, *name, *cells))
+        if targets == 2:
+            ratios = compare(*these)
+            cells = (f"{ratios[key]:.2f} x" if key in ratios else "" for key in keys)
+            lines.append(("", "second to first", *cells))
+    return header, lines
+
+
+def goals(results: Sequence[Result]) -> Iterator[tuple[Result, Goal, Spread | None, bool]]:
+    """Each goal with what was measured, and whether it is reached.
+
+    Nothing was by a case that failed at once. What a server that runs already does not tell is
+    left out.
+    """
+    for result in results:
+        for goal in result.entry.goals:
+            spread = result.spread(goal.metric)
+            if spread is not None:
+                better = METRICS[goal.metric].higher_is_better
+                reached = spread.median >= goal.goal if better else spread.median <= goal.goal
+                yield result, goal, spread, reached
+            elif result.failure:
+                yield result, goal, None, False
+
+
+def goal_lines(results: Sequence[Result]) -> Lines:
+    """What was measured, beside status-go's numbers and the goals."""
+    lines: list[Sequence[str]] = []
+    for result, goal, spread, reached in goals(results):
+        metric = METRICS[goal.metric]
+        at_least = "at least" if metric.higher_is_better else "at most"
+        lines.append(
+            (
+                f"{result.entry.case.scenario}: {result.entry.case.title}",
+                metric.heading,
+                spread_text(goal.metric, spread),
+                metric.text(goal.incumbent),
+                f"{at_least} {metric.text(goal.goal)}",
+                "yes" if reached else "NO",
+            )
+        )
+    return ("work", "", "measured", "status-go", "goal", "reached"), lines
+
+
+def notes_of(results: Sequence[Result]) -> Iterator[str]:
+    """What has to be known of the numbers, each with the case that it is about."""
+    for result in results:
+        for note in result.notes():
+            yield f"{result.entry.case.scenario}, {result.entry.case.title}: {note}"
+
+
+def as_json(machine: Machine, results: Sequence[Result]) -> dict[str, Any]:
+    """Everything, for a program."""
+    return {
+        "machine": dataclasses.asdict(machine),
+        "results": [
+            {
+                "scenario": result.entry.case.scenario,
+                "title": result.entry.case.title,
+                "server": result.target,
+                "runs": result.runs,
+                "median": {key: result.median(key) for key in result.keys},
+                "goals": [dataclasses.asdict(goal) for goal in result.entry.goals],
+                "notes": list(result.notes()),
+            }
+            for result in results
+        ],
+    }

@@ -1,0 +1,111 @@
+"""A long run of mixed load on one server: does anything drift?"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+
+from wakumail.load.clients.asking import Asking
+from wakumail.load.clients.processes import Crew, Gang
+from wakumail.load.clients.sending import Sending
+from wakumail.load.measures import Measures, ratio
+from wakumail.load.scenarios.cases import REQUESTS, sendings
+from wakumail.load.server import Target
+from wakumail.load.watch import Watch, latencies, rate
+from wakumail.load.workload.requests import FOLLOWING, ONE_TOPIC
+from wakumail.load.workload.traffic import Traffic
+
+HEAT_SECONDS = 2.0
+"""Of requests, in each of which the senders send once."""
+
+LEAST_HEATS = 3
+
+PAIRS = 40
+"""Heats at the end that a new server has in turn: machines that are shared drift by themselves."""
+
+
+@dataclass(slots=True)
+class Heats:
+    """The clients of one server, and what came of each heat."""
+
+    watch: Watch
+    senders: Gang
+    reader: Gang
+    reader_of_all: Gang
+    ingested: list[float] = field(default_factory=list)
+    """Envelopes per second."""
+    p99: list[float] = field(default_factory=list)
+    """Milliseconds."""
+    memory: list[float] = field(default_factory=list)
+    """MiB, where it is known."""
+
+    def run(self) -> None:
+        """All envelopes, and requests beside and after them."""
+        self.senders.prepare()
+        sent, asked, _ = self.watch.run([self.senders, self.reader, self.reader_of_all])
+        self.ingested.append(rate(sent))
+        self.p99.append(latencies(asked)["p99"])
+        self.memory.append(self.watch.server().get("resident", 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """Senders, one who reads everything and one who asks for little, for so many seconds.
+
+    Each heat of HEAT_SECONDS has all envelopes of `load`; the next ones are made after it.
+    """
+
+    load: Sending
+    traffic: Traffic
+    seconds: float
+    scenario: str = "soak"
+
+    @property
+    def title(self) -> str:
+        """How long, and how much."""
+        return f"{self.seconds:,.0f} s, heats of {self.load.count:,} envelopes and requests"
+
+    def measure(self, target: Target, crew: Crew) -> Measures:
+        """Memory of the last third of the heats against that of the first, and in the end the p99
+        of a server that has been soaked against that of a new one, if there can be one.
+        """
+        with self._heats(target, crew) as soaked:
+            ends = time.monotonic() + self.seconds
+            while len(soaked.p99) < LEAST_HEATS or time.monotonic() < ends:
+                soaked.run()
+            measures = {
+                "ingested": median(soaked.ingested),
+                "p99": median(soaked.p99),
+                **soaked.watch.server(),
+                **soaked.watch.costs(memory_drift=drift(soaked.memory)),
+            }
+            if target.has_archives:
+                with self._heats(target, crew) as new:
+                    pairs = min(PAIRS, len(soaked.p99))
+                    for _ in range(pairs):
+                        soaked.run()
+                        new.run()
+                    measures["p99_drift"] = ratio(median(soaked.p99[-pairs:]), median(new.p99))
+            return measures
+
+    @contextmanager
+    def _heats(self, target: Target, crew: Crew) -> Iterator[Heats]:
+        small, bulk = (
+            Asking(row.asks(self.traffic), HEAT_SECONDS, REQUESTS) for row in (ONE_TOPIC, FOLLOWING)
+        )
+        with (
+            target.serving(self.traffic, writing=True) as served,
+            crew.open(sendings(self.load), served.enode) as senders,
+            crew.open([small], served.enode) as reader,
+            crew.open([bulk], served.enode) as reader_of_all,
+        ):
+            reader.prepare()
+            reader_of_all.prepare()
+            yield Heats(Watch(served, []), senders, reader, reader_of_all)
+
+
+def drift(values: Sequence[float]) -> float:
+    """The median of the last third against that of the first."""
+    third = len(values) // 3
+    return ratio(median(values[-third:]), median(values[:third]))

@@ -1,0 +1,62 @@
+"""Live envelopes for senders: no two alike, with the PoW that the server wants."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wakumail.load.workload.traffic import DATA_SIZE, NONCE, make_topics
+from wakumail.waku.envelope import make_envelope
+from wakumail.waku.pow import mine
+
+TTL = 120
+"""Seconds: none may expire before a slow server has read it."""
+
+REPEATABLE = 1000
+"""The last envelopes, of which one is sent again where duplicates are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What senders send: `data_size` bytes of random data on so many topics.
+
+    `duplicates`: the share of envelopes that were sent before, by the same sender. 0 to 0.99.
+    """
+
+    data_size: int = DATA_SIZE
+    topics: int = 1000
+    duplicates: float = 0.0
+
+    def batches(self, count: int, size: int, min_pow: float) -> Iterator[list[bytes]]:
+        """`count` envelopes (each its RLP), made now, in batches of `size`."""
+        topics = make_topics(self.topics)
+        recent: deque[bytes] = deque(maxlen=REPEATABLE)
+        fresh = 0
+        for start in range(0, count, size):
+            expiry = int(time.time()) + TTL
+            data = os.urandom(self.data_size * min(size, count - start))
+            batch = []
+            for number in range(start, min(start + size, count)):
+                if recent and fresh >= (number + 1) * (1 - self.duplicates):
+                    batch.append(recent[number % len(recent)])
+                    continue
+                place = (number - start) * self.data_size
+                own = data[place : place + self.data_size]
+                topic = topics[number % len(topics)]
+                envelope = make_envelope(
+                    expiry, TTL, topic, own, self._nonce(expiry, topic, own, min_pow, number)
+                ).rlp
+                batch.append(envelope)
+                recent.append(envelope)
+                fresh += 1
+            yield batch
+
+    @staticmethod
+    def _nonce(expiry: int, topic: bytes, data: bytes, min_pow: float, number: int) -> int:
+        """A nonce of eight bytes, so that all envelopes have one size."""
+        if not min_pow:
+            return NONCE + number
+        nonce = mine(expiry, TTL, topic, data, target=min_pow, start=NONCE)
+        assert nonce is not None, "mining without a bound ends with a nonce"
+        return nonce

@@ -1,0 +1,81 @@
+"""The requests that are measured: what each asks of an archive of Traffic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from wakumail.archive.archive import Query
+from wakumail.load.workload.traffic import DAY, END, Traffic
+from wakumail.waku.bloom import FULL_BLOOM, bloom_of
+
+LIMIT = 1000
+"""Envelopes of one page: what servers allow."""
+
+KINDS = 20
+"""Requests of a row that differ in their topics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request: times inclusive, in Unix seconds; with neither topics nor bloom, everything."""
+
+    lower: int
+    upper: int
+    topics: tuple[bytes, ...] = ()
+    bloom: bytes = b""
+    follows: bool = False
+    """Whether to follow the cursor until nothing remains."""
+
+    @property
+    def query(self) -> Query:
+        """The same, asked of the archive itself."""
+        topics, bloom = self.topics or None, self.bloom or None
+        return Query(self.lower, self.upper, topics=topics, bloom=bloom)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A kind of request and how many clients send it at once."""
+
+    name: str
+    clients: int = 1
+    topics: int = 0
+    """How many each request asks for; none: everything."""
+    by_bloom: bool = False
+    days: int = 1
+    envelopes: int = 0
+    """Follow the cursor over so many envelopes."""
+
+    def asks(self, traffic: Traffic) -> Sequence[Ask]:
+        """Requests of this kind, about different topics."""
+        source = Random(traffic.seed + 2)
+        span = self.days * DAY
+        if self.envelopes:
+            span = min(DAY, self.envelopes * traffic.span // traffic.envelopes)
+        lower = END - span + 1
+        if not self.topics:
+            return [Ask(lower, END, bloom=FULL_BLOOM, follows=self.envelopes > 0)]
+        size = min(self.topics, traffic.topic_count)
+        chosen = [tuple(source.sample(traffic.topics, size)) for _ in range(KINDS)]
+        if self.by_bloom:
+            return [Ask(lower, END, bloom=bloom_of(topics)) for topics in chosen]
+        return [Ask(lower, END, topics=topics) for topics in chosen]
+
+
+ONE_TOPIC = Row("1 topic, 24 h", topics=1)
+ONE_TOPIC_BY_8 = Row("1 topic, 24 h", clients=8, topics=1)
+TEN_TOPICS = Row("bloom of 10 topics, 24 h", topics=10, by_bloom=True)
+LONG_ABSENCE = Row("bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30)
+EVERYTHING = Row("everything, 24 h")
+EVERYTHING_BY_8 = Row("everything, 24 h", clients=8)
+FOLLOWING = Row("following 33,334 envelopes", envelopes=33_334)
+
+ROWS = (
+    ONE_TOPIC,
+    ONE_TOPIC_BY_8,
+    TEN_TOPICS,
+    LONG_ABSENCE,
+    EVERYTHING,
+    EVERYTHING_BY_8,
+    FOLLOWING,
+)

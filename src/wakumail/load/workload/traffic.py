@@ -1,0 +1,95 @@
+"""The traffic that archives are filled with, and live envelopes for senders."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from random import Random
+
+from wakumail.waku.envelope import Batch, make_envelope, parse_stream
+
+END = 1_700_000_000
+"""Unix seconds at which all archived traffic ends: in the middle of a day, as it is mostly."""
+
+DAY = 86_400
+TTL = 50
+DATA_SIZE = 512
+ENVELOPE_SIZE = 538
+"""Bytes of the RLP of an envelope with DATA_SIZE bytes of data."""
+
+NONCE = 1 << 63
+"""Of the first envelope; all have eight bytes, so envelopes of one data size have one size."""
+
+MAX_DELAY = 20
+"""Seconds that an envelope may be under way: the disorder of arrival."""
+
+GROUP = 5000
+"""Envelopes of one piece of a dump."""
+
+ENVELOPES_PER_TOPIC = 1000
+"""Of all days, whatever the size: so the same request has the same answer everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """So many envelopes on so many topics, evenly over the days before END.
+
+    zipf: the topic of rank n has traffic in proportion to 1 / n; otherwise all have the same.
+    The data is random, as encrypted data is: it does not compress.
+    """
+
+    envelopes: int
+    topic_count: int
+    days: float = 30
+    zipf: bool = False
+    data_size: int = DATA_SIZE
+    seed: int = 7
+
+    @classmethod
+    def of(cls, envelopes: int) -> "Traffic":
+        """The traffic of an archive of so many envelopes: with it grows the number of topics."""
+        return cls(envelopes, max(1, envelopes // ENVELOPES_PER_TOPIC))
+
+    @property
+    def span(self) -> int:
+        """Seconds from the first envelope to the last."""
+        return int(self.days * DAY)
+
+    @property
+    def topics(self) -> list[bytes]:
+        """All topics; the first has most traffic where they differ."""
+        return make_topics(self.topic_count, self.seed)
+
+    def stream(self) -> Iterator[bytes]:
+        """The RLP of each envelope; the same ones every time."""
+        source = Random(self.seed + 1)
+        topics = self.topics
+        weights = list(
+            accumulate(1 / (rank if self.zipf else 1) for rank in range(1, 1 + len(topics)))
+        )
+        first = END - self.span + TTL
+        for number in range(self.envelopes):
+            place = number % GROUP
+            if not place:
+                chosen = source.choices(topics, cum_weights=weights, k=GROUP)
+                data = source.randbytes(GROUP * self.data_size)
+            expiry = first + number * self.span // self.envelopes - int(MAX_DELAY * source.random())
+            own = data[place * self.data_size : (place + 1) * self.data_size]
+            yield make_envelope(expiry, TTL, chosen[place], own, NONCE + number).rlp
+
+    def dump(self) -> Iterator[bytes]:
+        """The same as pieces of a dump."""
+        stream = self.stream()
+        while piece := b"".join(islice(stream, GROUP)):
+            yield piece
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The same as batches of `size` envelopes, parsed and hashed."""
+        stream = self.stream()
+        while piece := b"".join(islice(stream, size)):
+            yield parse_stream(piece, final=True)[0]
+
+
+def make_topics(count: int, seed: int = 7) -> list[bytes]:
+    """Random topics; the same ones every time."""
+    source = Random(seed)
+    return [source.randbytes(4) for _ in range(count)]

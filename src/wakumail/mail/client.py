@@ -1,0 +1,288 @@
+"""The mail client: asks a mailserver for history, posts envelopes, trusts only whom it asked.
+
+    async with connect(enode) as peer:
+        async for page in peer.history(topics=[topic], lower=since, keys=[key]):
+            for envelope, message in zip(page.envelopes, page.messages):
+                ...
+
+A mailserver may send expired envelopes, so what it sends is bounded and checked: only while a
+request is open, only what that request asked for, no more than it asked for.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+from wakumail.counters import Counters
+from wakumail.devp2p.connection import ConnectionConfig
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import PrivateKey, generate, public_key
+from wakumail.devp2p.packets import WAKU, Hello
+from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
+from wakumail.mail import forms as mail
+from wakumail.mail.answer import (
+    ANSWER_TIMEOUT,
+    Answer,
+    HistoryPage,
+    Overdelivery,
+    RequestRefused,
+    Wanted,
+)
+from wakumail.mail.forms import Completion, Form
+from wakumail.mail.posting import Posted, Poster, Withheld
+from wakumail.node.link import Link, describe
+from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
+from wakumail.node.opening import Key
+from wakumail.version import CLIENT_ID
+from wakumail.waku.bloom import BLOOM_SIZE
+from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
+from wakumail.waku.packets import StatusOptions
+from wakumail.waku.peer import (
+    Confirmed,
+    Event,
+    HistoryCompleted,
+    HistoryDelivered,
+    Ready,
+)
+
+__all__ = [
+    "ANSWER_TIMEOUT",
+    "MAX_EMPTY_PAGES",
+    "AnswerTimeout",
+    "HistoryPage",
+    "Key",
+    "MailPeer",
+    "Overdelivery",
+    "Posted",
+    "RequestRefused",
+    "Wanted",
+    "Withheld",
+    "connect",
+]
+
+MAX_EMPTY_PAGES = 100
+"""Pages in a row without an envelope that was asked for, but with a cursor."""
+
+
+class MailPeer:
+    """A connected mailserver; made by `connect`."""
+
+    def __init__(
+        self, enode: Enode, node_key: PrivateKey | None, key: bytes | None, answer_timeout: float
+    ) -> None:
+        self.enode = enode
+        self.answer_timeout = answer_timeout
+        """Seconds of silence after which it is given up."""
+        self.hello: Hello
+        self.counters = Counters()
+        self._node_key = node_key or generate(os.urandom)
+        self._key = key
+        connection = ConnectionConfig(
+            node_key=self._node_key,
+            client_id=CLIENT_ID,
+            listen_port=0,
+            capabilities=WAKU,
+        )
+        # An empty bloom: it wants history, and no live envelopes. There is none that it would not
+        # relay then; as a light node it could not ask a mailserver that is one.
+        options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
+        self._node = Node(NodeConfig(connection, options), self, self.counters)
+        self._link: Link
+        self._poster: Poster
+        self._turn = asyncio.Lock()
+        self._answer: Answer | None = None
+
+    async def open(self) -> None:
+        """Connect, exchange hello and status."""
+        seconds = min(DIAL_TIMEOUT, self.answer_timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._node.dial(self.enode)
+        except TimeoutError:
+            raise AnswerTimeout(f"not connected within {seconds:g} s") from None
+        except OSError as error:
+            text = error.strerror or str(error)
+            raise OSError(error.errno, text, self.enode.address) from None
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        await self._node.close()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection has ended."""
+        return self._link.closed is not None
+
+    # -- history ------------------------------------------------------------------------------
+
+    async def history(
+        self,
+        *,
+        lower: int,
+        upper: int | None = None,
+        topics: Collection[bytes] = (),
+        bloom: bytes = b"",
+        limit: int = mail.MAX_LIMIT,
+        cursor: bytes = b"",
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
+    ) -> AsyncIterator[HistoryPage]:
+        """Pages of `limit` envelopes created from `lower` to `upper`, newest first.
+
+        Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
+        them. Follows the cursor until the mailserver has no more; stop iterating to stop asking.
+        RequestRefused, AnswerTimeout and PeerGone end it.
+        """
+        upper = int(time.time()) + mail.UPPER_MARGIN if upper is None else upper
+        wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
+        async for page in self.pages(wanted, cursor, form, keys):
+            yield page
+
+    async def pages(
+        self,
+        wanted: Wanted,
+        cursor: bytes = b"",
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
+    ) -> AsyncIterator[HistoryPage]:
+        """The same for a request that is put together already."""
+        empty = 0
+        while True:
+            page = await self.request(wanted, cursor, form, keys)
+            yield page
+            if not page.cursor:
+                return
+            empty = 0 if page.envelopes else empty + 1
+            if empty == MAX_EMPTY_PAGES:
+                raise RequestRefused(f"{empty} pages without an envelope, and no end")
+            if page.cursor == cursor:
+                raise RequestRefused("the mailserver answered with the cursor that it was given")
+            cursor = page.cursor
+
+    async def request(
+        self,
+        wanted: Wanted,
+        cursor: bytes = b"",
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
+    ) -> HistoryPage:
+        """Ask for one page. Requests of one peer take turns: p2p messages carry no request id."""
+        async with self._turn:
+            packet, request_id = mail.build_request(
+                form,
+                lower=wanted.lower,
+                upper=wanted.upper,
+                topics=wanted.topics,
+                bloom=wanted.bloom,
+                limit=wanted.limit,
+                cursor=cursor,
+                key=self._key or public_key(self._link.node_id),
+                sign_with=self._node_key,
+                random=os.urandom,
+                now=int(time.time()),
+            )
+            answer = Answer(wanted, request_id, self.answer_timeout)
+            completion = await self._ask(packet, answer)
+        if completion.error is not None:
+            raise RequestRefused(completion.error)
+        return await answer.page(completion, keys)
+
+    async def _ask(self, packet: bytes, answer: Answer) -> Completion:
+        """Send the request and let `answer` come in."""
+        self._expect(answer)
+        self._link.peer.request_history(packet)
+        try:
+            async with answer.deadline:
+                _, completion = await asyncio.gather(self._link.drain(), answer.completed)
+                return completion
+        except asyncio.CancelledError:
+            # What still comes would be taken for the answer to the next request.
+            self._link.disconnect(DisconnectReason.REQUESTED)
+            raise
+        except TimeoutError:
+            self._link.disconnect(DisconnectReason.USELESS_PEER)
+            allowed = f"timeout {self.answer_timeout:g} s"
+            if not answer.count:
+                raise AnswerTimeout(
+                    f"it does not answer requests ({allowed}); does it keep an archive?"
+                ) from None
+            raise AnswerTimeout(
+                f"the answer stalled after {answer.count} envelopes ({allowed})"
+            ) from None
+        finally:
+            self._expect(None)
+
+    # -- posting ------------------------------------------------------------------------------
+
+    async def post(self, envelopes: Sequence[bytes]) -> Posted:
+        """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any.
+
+        What the peer must not be sent is withheld: what has expired, has less PoW or another topic
+        than it asks for. RlpError for what is no envelope, AnswerTimeout or PeerGone when the
+        confirmations do not come.
+        """
+        return await self._poster.post(envelopes, self.answer_timeout)
+
+    # -- node.Handler -------------------------------------------------------------------------
+
+    def on_event(self, link: Link, event: Event) -> None:
+        """Route what the mailserver did."""
+        match event:
+            case Ready(hello):
+                self.hello = hello
+                self._link, self._poster = link, Poster(link)
+            case HistoryDelivered(batch) if self._answer is not None:
+                self._answer.add(batch)
+            case HistoryCompleted(completion) if self._is_awaited(completion):
+                assert self._answer is not None
+                self._answer.completed.set_result(completion)
+                self._expect(None)
+            case Confirmed(batch_hash, errors):
+                self._poster.on_confirmed(batch_hash, errors)
+            case HistoryDelivered() | HistoryCompleted():
+                self.counters.add("packets_unasked")
+
+    def on_gone(self, link: Link) -> None:
+        """Whoever waits learns why it will not come."""
+        assert link.closed is not None
+        error = PeerGone(describe(link.closed))
+        self._poster.on_gone(error)
+        if self._answer is not None and not self._answer.completed.done():
+            self._answer.completed.set_exception(error)
+
+    def _is_awaited(self, completion: Completion) -> bool:
+        answer = self._answer
+        if answer is None or answer.completed.done():
+            return False
+        return completion.request_id == answer.request_id
+
+    def _expect(self, answer: Answer | None) -> None:
+        """Take p2p packets from now on for the answer to a request, or none."""
+        self._answer = answer
+        self._link.peer.expects_history = answer is not None
+
+
+@asynccontextmanager
+async def connect(
+    enode: Enode | str,
+    *,
+    node_key: PrivateKey | None = None,
+    password: str | None = DEFAULT_PASSWORD,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> AsyncIterator[MailPeer]:
+    """Connect to a mailserver.
+
+    Requests are sealed with `password`, or for the node's public key where it is None. Without
+    `node_key` the connection has an identity of its own. The mailserver is given up after
+    `answer_timeout` seconds of silence. OSError, PeerGone or AnswerTimeout when it is not reached.
+    """
+    target = Enode.parse(enode) if isinstance(enode, str) else enode
+    key = None if password is None else symmetric_key(password)
+    peer = MailPeer(target, node_key, key, answer_timeout)
+    try:
+        await peer.open()
+        yield peer
+    finally:
+        await peer.close()

@@ -1,0 +1,212 @@
+"""History: answers the P2P Requests of peers from the archive, page after page."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from wakumail.archive.archive import PageState, Query
+from wakumail.archive.store import Store
+from wakumail.base.histograms import ANSWER_BYTES, SECONDS, Histogram
+from wakumail.base.token_bucket import RateLimiter
+from wakumail.counters import Counters
+from wakumail.errors import ArchiveError, PeerGone
+from wakumail.mail import forms as mail
+from wakumail.mail.forms import Dialect, Request, RequestKeys, RequestPolicy
+from wakumail.mail.request import RequestError, RequestFormError
+from wakumail.node.link import Link
+from wakumail.waku.completion import ZERO_HASH, Completion
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_BYTES = mail.MAX_REQUEST_SIZE
+"""Bytes of requests of one peer that may wait for their turn: usual ones have some hundred."""
+
+
+class TooManyRequests(RequestError):
+    """More requests of one peer are waiting than the server keeps."""
+
+    counter = "requests_too_many_waiting"
+
+
+class RateLimited(RequestError):
+    """The peer, or its address, asks more often than the operator allows."""
+
+    counter = "requests_rate_limited"
+
+
+class HistoryUnavailable(RequestError):
+    """The archive could not be read."""
+
+    counter = "requests_archive_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class MailConfig:
+    """How requests are opened, limited and answered."""
+
+    keys: RequestKeys
+    policy: RequestPolicy = field(default_factory=RequestPolicy)
+    dialect: Dialect | None = None
+    """Force the form of every completion; None answers in the dialect of the request."""
+    max_waiting: int = 16
+    """Requests of one peer that may wait for their turn."""
+    requests_per_second: float = 0.0
+    """Requests per second of one peer, and of one address; 0 sets no limit."""
+
+
+class History:
+    """Answers requests: those of one peer in their order, those of all peers side by side.
+
+    `max_packet`: bytes of a P2P Messages packet.
+    """
+
+    def __init__(
+        self, config: MailConfig, store: Store, counters: Counters, *, max_packet: int
+    ) -> None:
+        self.config = config
+        self.answer_seconds = Histogram(SECONDS)
+        """How long answers take, from the request's turn to its completion."""
+        self.answer_bytes = Histogram(ANSWER_BYTES)
+        """Sizes of all packets of an answer."""
+        self.read_seconds = Histogram(SECONDS)
+        """How long a page takes to read."""
+        self.send_seconds = Histogram(SECONDS)
+        """How long it takes until the peer takes the next page."""
+        self._max_packet = max_packet
+        self._store = store
+        self._counters = counters
+        self._limiter = RateLimiter(config.requests_per_second)
+        self._waiting: dict[Link, deque[bytes]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Break off what is being answered."""
+        for task in tuple(self._answering):
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+
+    def request(self, link: Link, packet: bytes) -> None:
+        """Queue a request behind those of the same peer; one task at a time answers a peer."""
+        self._counters.add("requests_received")
+        waiting = self._waiting.get(link)
+        if len(packet) > mail.MAX_REQUEST_SIZE:
+            # At once: in the queue it would take its memory for as long as the peer reads slowly.
+            text = f"a request of more than {mail.MAX_REQUEST_SIZE} bytes"
+            self._refuse(link, RequestFormError(text, mail.identify(packet)))
+        elif waiting is None:
+            self._waiting[link] = deque((packet,))
+            task = asyncio.get_running_loop().create_task(self._answer_all(link))
+            self._answering.add(task)
+            task.add_done_callback(self._answered)
+        elif self._has_room(waiting, packet):
+            waiting.append(packet)
+        else:
+            refusal = TooManyRequests("too many requests are waiting", mail.identify(packet))
+            self._refuse(link, refusal)
+
+    def _has_room(self, waiting: deque[bytes], packet: bytes) -> bool:
+        size = sum(map(len, waiting)) + len(packet)
+        return len(waiting) < self.config.max_waiting and size <= MAX_WAITING_BYTES
+
+    def leave(self, link: Link) -> None:
+        """Forget what a peer that is gone was waiting for."""
+        self._counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("answering a peer failed", exc_info=error)
+
+    async def _answer_all(self, link: Link) -> None:
+        """Answer the requests of one peer in the order in which they came."""
+        try:
+            while waiting := self._waiting.get(link):
+                packet = waiting.popleft()
+                await link.turn()
+                await self._answer(link, packet)
+        except PeerGone:
+            self._counters.add("requests_abandoned")
+        finally:
+            self._counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
+
+    async def _answer(self, link: Link, packet: bytes) -> None:
+        now = time.time()
+        started = time.monotonic()
+        try:
+            request = mail.read_request(packet, self.config.keys, self.config.policy, int(now))
+            if not self._limiter.take((link.node_id, link.host), now):
+                raise RateLimited(
+                    "request rate limit exceeded", request.request_id, request.dialect
+                )
+            completion = await self._deliver(link, request, int(now))
+        except RequestError as error:
+            self._refuse(link, error)
+        else:
+            self._complete(link, completion, request.dialect)
+            self._counters.add("requests_completed")
+            self.answer_seconds.add(time.monotonic() - started)
+
+    async def _deliver(self, link: Link, request: Request, now: int) -> Completion:
+        """Send page after page; answers what completes them."""
+        self._count_query(request)
+        query = Query(
+            request.lower,
+            request.resolved_upper(now),
+            topics=request.topics or None,
+            bloom=request.bloom or None,
+        )
+        remaining = request.limit
+        position = request.cursor
+        last_hash = ZERO_HASH
+        size = 0
+        while True:
+            began = time.monotonic()
+            try:
+                page = await self._store.page(
+                    query,
+                    position,
+                    limit=remaining if request.batch else min(remaining, 1),
+                    max_bytes=min(self._max_packet, link.pace.burst or self._max_packet),
+                )
+            except ArchiveError as error:
+                log.error("a request failed: %s", error)
+                text = "the archive could not be read"
+                raise HistoryUnavailable(text, request.request_id, request.dialect) from error
+            self.read_seconds.add(time.monotonic() - began)
+            position = page.position
+            remaining -= page.count
+            if page.count:
+                size += len(page.packet)
+                last_hash = page.last_hash
+                link.pace.spend(len(page.packet), asyncio.get_running_loop().time())
+                link.peer.deliver_history(page.packet)
+                self._counters.add("envelopes_delivered", page.count)
+                self._counters.add("bytes_delivered", len(page.packet))
+            if page.state is PageState.EXHAUSTED:
+                position = b""
+            elif page.state is PageState.PAUSED or remaining:
+                began = time.monotonic()
+                await link.turn()
+                self.send_seconds.add(time.monotonic() - began)
+                continue
+            self.answer_bytes.add(size)
+            return Completion(request.request_id, last_hash, position)
+
+    def _count_query(self, request: Request) -> None:
+        kind = "topics" if request.topics else "bloom"
+        self._counters.add(f"queries_{kind}_cursor" if request.cursor else f"queries_{kind}")
+        self._counters.add("requests_batched", request.batch)
+
+    def _refuse(self, link: Link, error: RequestError) -> None:
+        """Answer a request with an error."""
+        self._counters.add("requests_failed")
+        self._counters.add(error.counter)
+        log.debug("peer %s: request refused: %s", link.address, error)
+        completion = Completion(error.request_id, error=str(error))
+        self._complete(link, completion, error.dialect or Dialect.BYTES)
+
+    def _complete(self, link: Link, completion: Completion, dialect: Dialect) -> None:
+        link.peer.complete_history(completion.encode(self.config.dialect or dialect))
+        link.flush()

@@ -1,0 +1,240 @@
+"""Several trusted mailservers as one: when one fails, history goes on with the next.
+
+async with mailservers([first, second]) as servers:
+    async for page in servers.history(topics=[topic], lower=since, keys=[key]):
+        for envelope, message in zip(page.envelopes, page.messages):
+            ...
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import PrivateKey
+from wakumail.errors import WakumailError, reason
+from wakumail.mail.client import ANSWER_TIMEOUT, HistoryPage, Key, MailPeer, Wanted
+from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form
+from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
+
+log = logging.getLogger(__name__)
+
+WINDOW = 24 * 3600
+"""Seconds of history that one request spans; longer ranges are asked for in several."""
+
+WINDOW_REST = 3600
+"""Seconds that are not worth a window of their own."""
+
+MAX_REMEMBERED = 1 << 20
+"""Envelopes of a window that are known again when the next mailserver sends them; some 120 MB."""
+
+Failures = dict[Enode, Exception]
+"""Why mailservers are not asked again for the window at hand."""
+
+
+class NoMailserver(WakumailError):
+    """Every mailserver was tried and failed; the text has the reason of each."""
+
+    counter = "mailservers_failed"
+
+
+class Mailservers:
+    """Mailservers that are trusted alike; made by `mailservers`."""
+
+    def __init__(
+        self,
+        enodes: Collection[Enode],
+        fastest: bool,
+        node_key: PrivateKey | None,
+        key: bytes | None,
+        answer_timeout: float,
+    ) -> None:
+        if not enodes:
+            raise ValueError("no mailserver is given")
+        self._enodes = tuple(dict.fromkeys(enodes))
+        self._fastest = fastest
+        self._node_key = node_key
+        self._key = key
+        self._timeout = answer_timeout
+        self._peers: dict[Enode, MailPeer] = {}
+        self._dialing = asyncio.Lock()
+
+    @property
+    def connected(self) -> tuple[Enode, ...]:
+        """The mailservers in use: none before the first history, one in a single history."""
+        return tuple(enode for enode, peer in self._peers.items() if not peer.gone)
+
+    async def close(self) -> None:
+        """Say goodbye to all."""
+        await _close(self._peers.values())
+
+    async def history(
+        self,
+        *,
+        lower: int,
+        upper: int | None = None,
+        topics: Collection[bytes] = (),
+        bloom: bytes = b"",
+        limit: int = MAX_LIMIT,
+        cursor: bytes = b"",
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
+        window: int = WINDOW,
+    ) -> AsyncIterator[HistoryPage]:
+        """Pages of `limit` envelopes created from `lower` to `upper`, newest first.
+
+        Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
+        them. A range longer than `window` (seconds) is asked for window by window. When a
+        mailserver fails, the next is asked for the whole window, without a cursor, and what came
+        already is left out; each has one try a window. `cursor` goes on behind an earlier page:
+        with one mailserver only, the one that gave it, and in one window.
+
+        When all fail it ends with NoMailserver, or with the error of the only one there is.
+        """
+        if cursor and len(self._enodes) > 1:
+            raise ValueError("a cursor is of use to the mailserver that gave it only")
+        upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
+        for start, end in [(lower, upper)] if cursor else windows(lower, upper, window):
+            wanted = Wanted(start, end, tuple(topics), bloom, limit)
+            async for page in self._window(wanted, cursor, form, keys):
+                yield page
+
+    async def _window(
+        self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
+    ) -> AsyncIterator[HistoryPage]:
+        """The pages of one window, from as many mailservers as it takes."""
+        seen: set[bytes] = set()
+        failures: Failures = {}
+        while True:
+            peer = await self._connect(failures)
+            try:
+                async for page in peer.pages(wanted, cursor, form, keys):
+                    page = _without(page, seen)
+                    if len(self._enodes) > 1 and len(seen) < MAX_REMEMBERED:
+                        seen.update(envelope.hash for envelope in page.envelopes)
+                    yield page
+                return
+            except (WakumailError, OSError) as error:
+                self._note(peer.enode, error, failures)
+                await peer.close()
+
+    async def _connect(self, failures: Failures) -> MailPeer:
+        """A mailserver without a failure: one that is still connected, or else a new one."""
+        async with self._dialing:
+            for enode, peer in tuple(self._peers.items()):
+                if peer.gone:
+                    del self._peers[enode]
+                    await peer.close()
+                elif enode not in failures:
+                    return peer
+            rest = [enode for enode in self._enodes if enode not in failures]
+            found = await (self._race if self._fastest else self._in_turn)(rest, failures)
+            if found is None:
+                raise _verdict(failures)
+            self._peers[found.enode] = found
+            return found
+
+    async def _in_turn(self, enodes: Sequence[Enode], failures: Failures) -> MailPeer | None:
+        """The first of `enodes` that can be reached."""
+        for enode in enodes:
+            if (peer := await self._dial(enode, failures)) is not None:
+                return peer
+        return None
+
+    async def _race(self, enodes: Sequence[Enode], failures: Failures) -> MailPeer | None:
+        """The one of `enodes` whose status comes first; the others are let go."""
+        dials = [asyncio.create_task(self._dial(enode, failures)) for enode in enodes]
+        winner: MailPeer | None = None
+        try:
+            for dial in asyncio.as_completed(dials):
+                if (winner := await dial) is not None:
+                    break
+            return winner
+        finally:
+            for task in dials:
+                task.cancel()
+            ends = await asyncio.gather(*dials, return_exceptions=True)
+            await _close(p for p in ends if isinstance(p, MailPeer) and p is not winner)
+
+    async def _dial(self, enode: Enode, failures: Failures) -> MailPeer | None:
+        """A connection to a mailserver; None when it fails, and that is noted."""
+        peer = MailPeer(enode, self._node_key, self._key, self._timeout)
+        try:
+            await peer.open()
+        except (WakumailError, OSError) as error:
+            self._note(enode, error, failures)
+            await peer.close()
+            return None
+        except asyncio.CancelledError:
+            await peer.close()
+            raise
+        return peer
+
+    def _note(self, enode: Enode, error: Exception, failures: Failures) -> None:
+        failures[enode] = error
+        if len(self._enodes) > 1:
+            log.warning("mailserver %s", _reason(enode, error))
+
+
+def windows(lower: int, upper: int, window: int = WINDOW) -> Iterator[tuple[int, int]]:
+    """The parts of a range of Unix seconds (inclusive), newest first, of `window` seconds each.
+
+    The oldest takes what is left, and is up to WINDOW_REST longer for it.
+    """
+    while upper - lower >= window + WINDOW_REST:
+        yield upper - window + 1, upper
+        upper -= window
+    yield lower, upper
+
+
+def _without(page: HistoryPage, seen: Collection[bytes]) -> HistoryPage:
+    """The page less the envelopes whose hashes are in `seen`."""
+    fresh = [n for n, envelope in enumerate(page.envelopes) if envelope.hash not in seen]
+    return replace(
+        page,
+        envelopes=tuple(page.envelopes[n] for n in fresh),
+        messages=tuple(page.messages[n] for n in fresh),
+    )
+
+
+def _reason(enode: Enode, error: Exception) -> str:
+    """Which mailserver failed and why, for a person."""
+    why = error.strerror if isinstance(error, OSError) and error.filename else reason(error)
+    return f"{enode.address}: {why}"
+
+
+def _verdict(failures: Failures) -> Exception:
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    reasons = "; ".join(_reason(enode, error) for enode, error in failures.items())
+    return NoMailserver(f"no mailserver answered: {reasons}")
+
+
+async def _close(peers: Iterable[MailPeer]) -> None:
+    await asyncio.gather(*(peer.close() for peer in peers))
+
+
+@asynccontextmanager
+async def mailservers(
+    enodes: Iterable[Enode | str],
+    *,
+    fastest: bool = False,
+    node_key: PrivateKey | None = None,
+    password: str | None = DEFAULT_PASSWORD,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> AsyncIterator[Mailservers]:
+    """Use mailservers, in the order given or, if `fastest`, the one that answers first.
+
+    They are dialed when history is asked for; `node_key`, `password` and `answer_timeout`
+    are those of client.connect, for each of them. ValueError when there are none.
+    """
+    targets = [Enode.parse(enode) if isinstance(enode, str) else enode for enode in enodes]
+    key = None if password is None else symmetric_key(password)
+    servers = Mailservers(targets, fastest, node_key, key, answer_timeout)
+    try:
+        yield servers
+    finally:
+        await servers.close()

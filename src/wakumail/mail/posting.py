@@ -1,0 +1,148 @@
+"""The client's way of sending envelopes: in packets of bounded size, awaiting each confirmation."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wakumail.base.keccak import keccak256, keccak256_many
+from wakumail.base.rlp import join_list
+from wakumail.errors import AnswerTimeout, PeerGone
+from wakumail.node.link import Link
+from wakumail.waku.envelope import Envelope, Verdict, parse
+from wakumail.waku.packets import EnvelopeError, PeerSettings
+
+MAX_POST_PACKET = 1 << 20
+"""Bytes of one Messages packet that is posted."""
+
+
+class Withheld(NamedTuple):
+    """An envelope that was not sent, for the peer must not be sent it."""
+
+    hash: bytes
+    reason: Verdict
+    """EXPIRED, LOW_POW or UNWANTED_TOPIC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of posted envelopes."""
+
+    sent: int
+    confirmed: int
+    """Of those sent: how many came in packets that the peer confirmed, less those refused."""
+    errors: tuple[EnvelopeError, ...]
+    withheld: tuple[Withheld, ...]
+
+
+class Poster:
+    """Posts over one link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._turn = asyncio.Lock()
+        self._unconfirmed: dict[bytes, asyncio.Future[tuple[EnvelopeError, ...]]] = {}
+
+    async def post(self, envelopes: Sequence[bytes], answer_timeout: float) -> Posted:
+        """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any."""
+        async with self._turn:
+            groups: dict[bytes, list[bytes]] = {}
+            withheld: list[Withheld] = []
+            is_confirming = self._link.peer.settings.confirmations
+            try:
+                await self._send(envelopes, groups, withheld)
+                sent = len(envelopes) - len(withheld)
+                if not is_confirming:
+                    return Posted(sent, 0, (), tuple(withheld))
+                async with asyncio.timeout(answer_timeout):
+                    await asyncio.gather(*self._unconfirmed.values())
+                errors = self._errors(groups)
+                return Posted(sent, sent - len(errors), errors, tuple(withheld))
+            except TimeoutError:
+                raise AnswerTimeout(f"no confirmation for {answer_timeout:g} s") from None
+            finally:
+                self._forget()
+
+    def on_confirmed(self, batch_hash: bytes, errors: tuple[EnvelopeError, ...]) -> None:
+        """The Message Response comes first and carries the errors; the Batch Ack adds nothing."""
+        waiter = self._unconfirmed.get(batch_hash)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(errors)
+
+    def on_gone(self, error: PeerGone) -> None:
+        """Whoever waits learns why it will not come."""
+        for waiter in self._unconfirmed.values():
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    async def _send(
+        self,
+        envelopes: Sequence[bytes],
+        groups: dict[bytes, list[bytes]],
+        withheld: list[Withheld],
+    ) -> None:
+        """Send packet by packet, and note in `groups` what each was: its hash, its envelopes."""
+        clock = asyncio.get_running_loop().time
+        for chosen in packets(envelopes):
+            await self._link.turn()
+            group = self._sift(chosen, withheld)
+            packet = join_list(group)
+            batch_hash = keccak256(packet)
+            if not group or batch_hash in groups:
+                continue  # nothing, or the same envelopes once more
+            groups[batch_hash] = group
+            self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
+            self._link.pace.spend(len(packet), clock())
+            self._link.peer.send_messages(packet)
+            await self._link.drain()
+
+    def _sift(self, envelopes: Sequence[bytes], withheld: list[Withheld]) -> list[bytes]:
+        """Those that the peer may be sent now; the others are noted in `withheld`."""
+        settings, now = self._link.peer.settings, int(time.time())
+        group = []
+        for envelope in parse(join_list(envelopes)):
+            reason = objection(envelope, settings, now)
+            if reason is None:
+                group.append(envelope.rlp)
+            else:
+                withheld.append(Withheld(envelope.hash, reason))
+        return group
+
+    def _errors(self, groups: Mapping[bytes, Sequence[bytes]]) -> tuple[EnvelopeError, ...]:
+        """What the confirmations say of the envelopes that were sent, and of no others."""
+        errors: dict[bytes, EnvelopeError] = {}
+        for batch_hash, group in groups.items():
+            sent = set(keccak256_many(group))
+            refused = self._unconfirmed[batch_hash].result()
+            errors |= {error.hash: error for error in refused if error.hash in sent}
+        return tuple(errors.values())
+
+    def _forget(self) -> None:
+        for waiter in self._unconfirmed.values():
+            if not waiter.cancel() and not waiter.cancelled():
+                waiter.exception()  # looked at, or asyncio complains
+        self._unconfirmed.clear()
+
+
+def objection(envelope: Envelope, settings: PeerSettings, now: int) -> Verdict | None:
+    """Why a peer must not be sent this envelope at `now`, by what it asks for (6/WAKU1)."""
+    if envelope.expiry < now:
+        return Verdict.EXPIRED
+    if envelope.pow < settings.pow:
+        return Verdict.LOW_POW
+    return None if settings.interest.wants(envelope.topic) else Verdict.UNWANTED_TOPIC
+
+
+def packets(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Group envelopes into Messages packets of at most MAX_POST_PACKET bytes each."""
+    group: list[bytes] = []
+    size = 0
+    for envelope in envelopes:
+        if group and size + len(envelope) > MAX_POST_PACKET:
+            yield group
+            group, size = [], 0
+        group.append(envelope)
+        size += len(envelope)
+    if group:
+        yield group

@@ -1,0 +1,16 @@
+"""A node among its peers.
+
+link              one transport, and the peer behind it
+node              the table of peers; it listens and dials
+acceptor          the listening socket
+dialer            connections that are kept
+roster            who is connected, and who may be
+turns             the time that busy links have on the loop
+handshake_thread  handshakes computed beside the loop
+sealing_thread    long frames encrypted beside the loop
+relay             live envelopes on their way to peers
+filters           messages on their way to those who subscribed
+keystore          keys that the node holds for its users
+mining            envelopes made
+opening           envelopes opened
+"""

@@ -1,0 +1,91 @@
+"""The dialer: keeps the connections to the peers that an operator has named."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Collection
+
+from wakumail.counters import Counters
+from wakumail.devp2p.enode import Enode
+from wakumail.errors import DisconnectReason, PeerGone, reason
+from wakumail.node.link import Link
+from wakumail.node.node import DIAL_TIMEOUT, Node
+
+log = logging.getLogger(__name__)
+
+MAX_DIALS = 16
+"""Dials in progress at most, however many peers are named."""
+
+FIRST_DELAY, LAST_DELAY = 1.0, 300.0
+"""Seconds before the second dial of a peer; they double with each that fails, up to the last."""
+
+STABLE = 30.0
+"""Seconds that a connection has to last for the delays to begin anew."""
+
+
+class Dialer:
+    """Dials each named peer until it is connected, and again when it is no longer.
+
+    Between two dials of a peer the delay doubles; a random half of it is left out, so that nodes
+    that lost each other do not call all at once, nor both at the same moment.
+    """
+
+    def __init__(self, node: Node, counters: Counters) -> None:
+        self._node = node
+        self._counters = counters
+        self._slots = asyncio.Semaphore(MAX_DIALS)
+        self._keepers: dict[bytes, asyncio.Task[None]] = {}
+
+    @property
+    def targets(self) -> Collection[bytes]:
+        """The node ids of the named peers."""
+        return self._keepers.keys()
+
+    def add(self, enode: Enode) -> None:
+        """Keep a connection to this peer from now on; a new address replaces the old one."""
+        self._cancel(enode.node_id)
+        keeper = asyncio.get_running_loop().create_task(self._keep(enode))
+        self._keepers[enode.node_id] = keeper
+
+    def remove(self, node_id: bytes) -> None:
+        """Dial a peer no more, and part from it if it is connected."""
+        self._cancel(node_id)
+        if (link := self._node.links.get(node_id)) is not None:
+            link.disconnect(DisconnectReason.REQUESTED)
+
+    async def close(self) -> None:
+        """Dial nobody any more; connections stay."""
+        keepers = tuple(self._keepers.values())
+        for node_id in tuple(self._keepers):
+            self._cancel(node_id)
+        await asyncio.gather(*keepers, return_exceptions=True)
+
+    def _cancel(self, node_id: bytes) -> None:
+        if (keeper := self._keepers.pop(node_id, None)) is not None:
+            keeper.cancel()
+
+    async def _keep(self, enode: Enode) -> None:
+        loop = asyncio.get_running_loop()
+        delay, level = FIRST_DELAY, logging.WARNING
+        while True:
+            link = self._node.links.get(enode.node_id) or await self._dial(enode, level)
+            level = logging.DEBUG if link is None else logging.WARNING
+            if link is not None:
+                since = loop.time()
+                await link.gone()
+                if loop.time() - since >= STABLE:
+                    delay = FIRST_DELAY
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(2 * delay, LAST_DELAY)
+
+    async def _dial(self, enode: Enode, level: int) -> Link | None:
+        """A connection, or None and a line in the log at `level`."""
+        async with self._slots:
+            self._counters.add("dials")
+            try:
+                async with asyncio.timeout(DIAL_TIMEOUT):
+                    return await self._node.dial(enode)
+            except (OSError, PeerGone) as error:  # a TimeoutError is an OSError
+                self._counters.add("dials_failed")
+                log.log(level, "%s cannot be reached: %s", enode.address, reason(error))
+                return None

@@ -1,0 +1,332 @@
+"""Filters: who wants which messages, and the one way from an envelope to them (9/WAKU-RPC).
+
+Whatever arrives, live or as history, is offered here. Envelopes of no wanted topic are left out at
+once in compiled code; the others wait in a bounded queue for a thread that opens them, each once
+for every key that it may be for. The loop then hands them, in the order of their arrival, to the
+filters' owners: to a callback, or to a bounded queue that is polled.
+"""
+
+import asyncio
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from wakumail.base.threads import Threads
+from wakumail.counters import Counters
+from wakumail.devp2p.keys import PrivateKey, PublicKey
+from wakumail.errors import WakumailError
+from wakumail.node.opening import ReceivedMessage, open_envelope
+from wakumail.waku.envelope import TOPIC_SIZE, Batch, Envelope
+from wakumail.waku.interest import EVERYTHING, Interest
+from wakumail.waku.message import checked_key
+from wakumail.waku.packets import MAX_TOPIC_INTEREST
+
+log = logging.getLogger(__name__)
+
+MAX_FILTERS = 1000
+"""Filters at the same time."""
+
+MAX_FILTER_TOPICS = MAX_TOPIC_INTEREST
+"""Topics of all filters together: a topic interest can name them all."""
+
+MAX_QUEUED_BYTES = 32 << 20
+"""Bytes of memory of batches that wait to be opened; what comes beyond it is dropped."""
+
+SLICE = 16
+"""Envelopes that are opened before the loop hands out what was in them."""
+
+SLICE_BYTES = 512 << 10
+"""Bytes of their data, after which a slice ends too: who reads what is handed out keeps up."""
+
+MAX_POLLED_BYTES = 8 << 20
+"""Bytes of memory of messages that wait for the poll of one filter; later ones are dropped, and
+may come again from history."""
+
+MAX_WAITING_BYTES = 128 << 20
+"""Bytes of memory of messages that wait for the polls of all filters."""
+
+POLL_TIMEOUT = 300.0
+"""Seconds without a poll after which a polled filter is forgotten, as in geth."""
+
+TOLD = 1024
+"""Hashes of its last messages that a filter keeps, not to tell of the same envelope again."""
+
+ID_SIZE = 32
+"""Bytes of a filter's id, which is written as twice as many hexadecimal digits."""
+
+
+class FilterUnknown(WakumailError):
+    """No polled filter has this id; it may have been forgotten for want of polls."""
+
+    counter = "filter_unknown"
+
+
+class FiltersFull(WakumailError):
+    """There are as many filters, or topics of filters, as there may be."""
+
+    counter = "filters_full"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Filter:
+    """What a message must be like (9/WAKU-RPC, "Filter").
+
+    ValueError for a topic of another size, for a symmetric key of another size or without topics,
+    and for a PoW that is no number from 0 on.
+    """
+
+    topics: tuple[bytes, ...]
+    """1 to 4 bytes each, the first ones of a topic; none: all topics, with a private key only."""
+    key: bytes | PrivateKey
+    """What opens the message: a symmetric key or a private one."""
+    signer: PublicKey | None = None
+    """Whoever must have signed it."""
+    min_pow: float = 0.0
+    allow_p2p: bool = False
+    """Whether it also takes what a peer sent to us alone: history, direct messages."""
+
+    def __post_init__(self) -> None:
+        if not all(1 <= len(topic) <= TOPIC_SIZE for topic in self.topics):
+            raise ValueError(f"a topic of a filter has 1 to {TOPIC_SIZE} bytes")
+        if isinstance(self.key, bytes):
+            checked_key(self.key)
+            if not self.topics:
+                raise ValueError("a filter with a symmetric key needs topics")
+        if not 0 <= self.min_pow < math.inf:
+            raise ValueError(f"{self.min_pow} is no PoW")
+
+    def admits(self, envelope: Envelope, p2p: bool) -> bool:
+        """Whether the envelope is worth opening; its topic is right."""
+        return (self.allow_p2p or not p2p) and (not self.min_pow or envelope.pow >= self.min_pow)
+
+    def trusts(self, signer: PublicKey | None) -> bool:
+        """Whether a message that `signer` signed, or nobody, is wanted."""
+        return self.signer is None or (signer is not None and signer == self.signer)
+
+    @property
+    def key_name(self) -> tuple[type, bytes]:
+        """Tells the key from any other, also from one of the other kind with the same bytes."""
+        return type(self.key), self.key if isinstance(self.key, bytes) else self.key.secret
+
+
+OnMessage = Callable[[ReceivedMessage], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Installed:
+    """A filter and what waits for its owner."""
+
+    filter_id: str
+    filter: Filter
+    on_message: OnMessage | None
+    told: dict[bytes, None] = field(default_factory=dict)
+    """Hashes of envelopes, oldest first."""
+    waiting: list[ReceivedMessage] = field(default_factory=list)
+    waiting_bytes: int = 0
+    polled: float = 0.0
+    """When it was polled last, by the loop's clock."""
+    timer: asyncio.TimerHandle | None = None
+
+
+class _Table:
+    """The filters at one moment, found by the first bytes of a topic; read by the thread."""
+
+    def __init__(self, installed: Iterable[_Installed]) -> None:
+        self._by_topic: dict[bytes, list[_Installed]] = {}
+        for each in installed:
+            for topic in dict.fromkeys(each.filter.topics or (b"",)):
+                self._by_topic.setdefault(topic, []).append(each)
+        whole = all(len(topic) == TOPIC_SIZE for topic in self._by_topic)
+        self.interest = Interest(topics=self._by_topic) if whole else EVERYTHING
+
+    def open(self, envelope: Envelope, p2p: bool) -> Iterator[tuple[_Installed, ReceivedMessage]]:
+        """The filters that take an envelope, and the message in it; each key is tried once."""
+        opened: dict[tuple[type, bytes], ReceivedMessage | None] = {}
+        for each in self._candidates(envelope.topic):
+            wanted = each.filter
+            if not wanted.admits(envelope, p2p):
+                continue
+            if wanted.key_name not in opened:
+                opened[wanted.key_name] = open_envelope(envelope, wanted.key)
+            message = opened[wanted.key_name]
+            if message is not None and wanted.trusts(message.signer):
+                yield each, message
+
+    def _candidates(self, topic: bytes) -> Iterable[_Installed]:
+        """Those with a topic that `topic` begins with, none twice."""
+        starts = (topic[:size] for size in range(TOPIC_SIZE + 1))
+        return dict.fromkeys(each for start in starts for each in self._by_topic.get(start, ()))
+
+
+class Filters:
+    """The filters of a node, behind one event loop."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._installed: dict[str, _Installed] = {}
+        self._topics = 0
+        self._waiting_bytes = 0
+        self._table: _Table | None = None
+        """Made when it is needed, gone when the filters change."""
+        self._thread = Threads(1, "filters")
+        self._queue: deque[tuple[Batch, list[int], bool]] = deque()
+        self._queued_bytes = 0
+        self._worker: asyncio.Task[None] | None = None
+
+    # -- for those who install ----------------------------------------------------------------
+
+    def install(self, wanted: Filter, on_message: OnMessage | None = None) -> str:
+        """Tell `on_message` what comes for `wanted`, or keep it for `poll`; the filter's id.
+
+        FiltersFull when there are MAX_FILTERS, or MAX_FILTER_TOPICS topics with its own.
+        """
+        if len(self._installed) >= MAX_FILTERS:
+            raise FiltersFull(f"there are {MAX_FILTERS} filters")
+        if self._topics + len(wanted.topics) > MAX_FILTER_TOPICS:
+            raise FiltersFull(f"all filters together have at most {MAX_FILTER_TOPICS} topics")
+        installed = _Installed(os.urandom(ID_SIZE).hex(), wanted, on_message)
+        self._installed[installed.filter_id] = installed
+        self._topics += len(wanted.topics)
+        self._table = None
+        if on_message is None:
+            installed.polled = self._loop.time()
+            self._forget_unpolled(installed)
+        return installed.filter_id
+
+    def uninstall(self, filter_id: str) -> bool:
+        """Forget a filter and what waits for it; whether there was one."""
+        installed = self._installed.pop(filter_id, None)
+        if installed is None:
+            return False
+        self._topics -= len(installed.filter.topics)
+        self._waiting_bytes -= installed.waiting_bytes
+        self._table = None
+        if installed.timer is not None:
+            installed.timer.cancel()
+        return True
+
+    def poll(self, filter_id: str) -> list[ReceivedMessage]:
+        """What came for a filter since the last poll, in the order of arrival; FilterUnknown."""
+        installed = self._installed.get(filter_id)
+        if installed is None or installed.on_message is not None:
+            raise FilterUnknown(f"no filter to poll has the id {filter_id}")
+        installed.polled = self._loop.time()
+        messages, installed.waiting = installed.waiting, []
+        self._waiting_bytes -= installed.waiting_bytes
+        installed.waiting_bytes = 0
+        return messages
+
+    @property
+    def interest(self) -> Interest | None:
+        """The topics that any filter wants; None when there is no filter."""
+        return self._current().interest if self._installed else None
+
+    # -- for those who receive ----------------------------------------------------------------
+
+    def offer(self, batch: Batch, *, p2p: bool) -> None:
+        """Take the accepted envelopes of `batch` that some filter may want; returns at once.
+
+        `p2p`: a peer sent them to us alone, so only filters that allow this see them.
+        """
+        if not self._installed:
+            return
+        chosen = batch.select(self._current().interest)
+        if not chosen:
+            return
+        if self._queue and self._queued_bytes + batch.memory > MAX_QUEUED_BYTES:
+            self._counters.add("filters_overloaded", len(chosen))
+            return
+        self._queue.append((batch, chosen, p2p))
+        self._queued_bytes += batch.memory
+        if self._worker is None:
+            self._worker = self._loop.create_task(self._work())
+
+    async def close(self) -> None:
+        """Forget all filters and what waits for them; ends the thread."""
+        for filter_id in list(self._installed):
+            self.uninstall(filter_id)
+        if self._worker is not None:
+            await self._worker
+        self._thread.close()
+
+    # -- the way ------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while self._queue:
+            batch, chosen, p2p = self._queue[0]
+            left = deque(chosen)
+            while left:
+                found = await self._thread.run(
+                    partial(_open_some, self._current(), batch, left, p2p)
+                )
+                for installed, message in found:
+                    self._deliver(installed, message)
+            self._queue.popleft()
+            self._queued_bytes -= batch.memory
+        self._worker = None
+
+    def _deliver(self, installed: _Installed, message: ReceivedMessage) -> None:
+        """Hand a message to the owner of a filter, who may have gone or have had it."""
+        envelope_hash = message.envelope.hash
+        if installed.filter_id not in self._installed or envelope_hash in installed.told:
+            return
+        if installed.on_message is None:
+            if not self._keep(installed, message):
+                return
+        else:
+            try:
+                installed.on_message(message)
+            except Exception:
+                log.exception("a subscriber failed on a message")
+        installed.told[envelope_hash] = None
+        if len(installed.told) > TOLD:
+            del installed.told[next(iter(installed.told))]
+        self._counters.add("messages_opened")
+
+    def _keep(self, installed: _Installed, message: ReceivedMessage) -> bool:
+        """Keep a message for the next poll; whether there was room."""
+        cost = message.cost
+        if (
+            installed.waiting_bytes + cost > MAX_POLLED_BYTES
+            or self._waiting_bytes + cost > MAX_WAITING_BYTES
+        ):
+            self._counters.add("filters_overflowed")
+            return False
+        installed.waiting.append(message)
+        installed.waiting_bytes += cost
+        self._waiting_bytes += cost
+        return True
+
+    def _forget_unpolled(self, installed: _Installed) -> None:
+        due = installed.polled + POLL_TIMEOUT
+        if self._loop.time() >= due:
+            self.uninstall(installed.filter_id)
+        else:
+            installed.timer = self._loop.call_at(due, self._forget_unpolled, installed)
+
+    def _current(self) -> _Table:
+        if self._table is None:
+            self._table = _Table(self._installed.values())
+        return self._table
+
+
+def _open_some(
+    table: _Table, batch: Batch, left: deque[int], p2p: bool
+) -> list[tuple[_Installed, ReceivedMessage]]:
+    """Open the first of those that are left, as many as a slice holds."""
+    found: list[tuple[_Installed, ReceivedMessage]] = []
+    count = size = 0
+    while left and count < SLICE and size < SLICE_BYTES:
+        envelope = batch[left.popleft()]
+        count += 1
+        size += len(envelope.data)
+        try:
+            found += table.open(envelope, p2p)
+        except Exception:
+            log.exception("an envelope could not be matched with the filters")
+    return found

@@ -1,0 +1,48 @@
+"""Turns: how long busy links have the loop, all of them together, before it goes round.
+
+Whoever has sent little is served as soon as the loop comes to it, however many others have sent
+much: what these have sent waits in their buffers, and they go on one after the other.
+"""
+
+import asyncio
+import time
+from collections import deque
+
+from wakumail.node.link import Link
+
+TURN = 0.001
+"""Seconds that busy links together take of one round of the loop, and that a round of the relay
+takes before it lets others on. A request needs some four rounds of the loop to be answered."""
+
+
+class Turns:
+    """Whose turn it is."""
+
+    def __init__(self) -> None:
+        self._resting: deque[Link] = deque()
+        self._begun = False
+        self._ends = 0.0
+
+    def is_over(self) -> bool:
+        """Whether the busy ones have had what is theirs of this round, which begins when it is
+        first asked.
+        """
+        now = time.monotonic()
+        if not self._begun:
+            self._begun = True
+            self._ends = now + TURN
+            asyncio.get_running_loop().call_soon(self._go_round)
+        return now >= self._ends
+
+    def rest(self, link: Link) -> None:
+        """Let a link go on when it is its turn."""
+        self._resting.append(link)
+
+    def _go_round(self) -> None:
+        self._begun = False
+        while self._resting:
+            link = self._resting.popleft()
+            over = self.is_over()  # asked before, so that a link that fails holds up nobody
+            link.go_on()
+            if over:
+                break

@@ -1,0 +1,191 @@
+"""From settings to the parts that `wakumail serve` runs."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from wakumail.archive.archive import Archive
+from wakumail.archive.datadir import Datadir
+from wakumail.archive.store import CommitLock, Retention, Store
+from wakumail.counters import Counters
+from wakumail.devp2p.connection import ConnectionConfig
+from wakumail.devp2p.enode import Enode, read_enodes
+from wakumail.devp2p.keys import PrivateKey, load_node_key, load_or_create_node_key, parse_node_key
+from wakumail.devp2p.packets import SHH6, WAKU
+from wakumail.mail.forms import RequestKeys, RequestPolicy
+from wakumail.mail.history import MailConfig
+from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
+from wakumail.node.node import NodeConfig
+from wakumail.ops.config import Advertised, Namespace, Settings
+from wakumail.rpc.api import all_methods
+from wakumail.rpc.ipc import IpcEndpoint
+from wakumail.rpc.jsonrpc import Dispatcher
+from wakumail.version import CLIENT_ID
+from wakumail.waku.bloom import bloom_of
+from wakumail.waku.envelope import Rules
+from wakumail.waku.interest import EVERYTHING, Interest
+from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
+from wakumail.waku.packets import RateLimits, StatusOptions
+from wakumail.waku.rate_limits import Traffic, Whitelist
+
+log = logging.getLogger(__name__)
+
+DAY = 86400
+
+Offer = Callable[[tuple[Namespace, ...]], Dispatcher]
+"""Makes what answers calls to the methods of some namespaces."""
+
+
+def node_key(settings: Settings, datadir: Datadir) -> PrivateKey:
+    """The node key: given, or kept in a file that is made at the first start."""
+    if settings.nodekeyhex is not None:
+        return parse_node_key(settings.nodekeyhex)
+    return load_or_create_node_key(settings.nodekey or datadir.nodekey, os.urandom)
+
+
+def server_config(settings: Settings, key: PrivateKey, counters: Counters) -> ServerConfig:
+    """What the server is to its peers."""
+    return ServerConfig(
+        node_config(settings, key, counters),
+        mail_config(settings, key) if settings.mailserver else None,
+        relay_memory=settings.relay_memory,
+        max_packet=settings.max_reply,
+        external_host=settings.nat.partition(":")[2],
+    )
+
+
+def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> NodeConfig:
+    """What the node is to its peers."""
+    connection = ConnectionConfig(
+        node_key=key,
+        client_id=CLIENT_ID,
+        listen_port=settings.port,
+        capabilities=(*WAKU, SHH6) if settings.shh else WAKU,
+        max_packet=settings.max_packet,
+    )
+    rules = Rules(
+        min_pow=settings.min_pow,
+        min_pow_large=settings.min_pow / LARGE_POW_RATIO,
+        max_envelope_size=settings.max_envelope,
+        interest=Interest(topics=settings.topics) if settings.topics else EVERYTHING,
+    )
+    return NodeConfig(
+        connection,
+        status_options(settings),
+        rules,
+        max_peers=settings.maxpeers,
+        max_handshakes=settings.max_handshakes,
+        networks=settings.netrestrict,
+        traffic=traffic(settings, counters),
+    )
+
+
+def status_options(settings: Settings) -> StatusOptions:
+    """Our status. By default topics are told as a bloom: a nim node that sends topic interest of
+    its own drops a peer that does so too.
+    """
+    packets, sizes = rate_limits(settings)
+    by_topic = settings.interest is Advertised.TOPICS
+    topics = settings.topics or None
+    return StatusOptions(
+        pow=settings.min_pow,
+        bloom=None if topics is None or by_topic else bloom_of(topics),
+        light=settings.light,
+        # What is confirmed is on disk: without an archive there is nothing to confirm.
+        confirmations=settings.confirmations and settings.mailserver,
+        packet_rate_limits=packets if any(packets) else None,
+        topic_interest=topics if by_topic else None,
+        bytes_rate_limits=sizes if any(sizes) else None,
+    )
+
+
+def rate_limits(settings: Settings) -> tuple[RateLimits, RateLimits]:
+    """What peers may send in a second: packets, and bytes."""
+    packets = settings.rate_packets_ip, settings.rate_packets_peer, settings.rate_packets_topic
+    sizes = settings.rate_bytes_ip, settings.rate_bytes_peer, settings.rate_bytes_topic
+    return RateLimits(*packets), RateLimits(*sizes)
+
+
+def traffic(settings: Settings, counters: Counters) -> Traffic | None:
+    """How rate limits are enforced; None where there are none."""
+    packets, sizes = rate_limits(settings)
+    if not any((*packets, *sizes)):
+        return None
+    exempt = settings.rate_whitelist
+    return Traffic(
+        packets,
+        sizes,
+        tolerance=settings.rate_tolerance,
+        max_packet=settings.max_packet,
+        whitelist=Whitelist(
+            [entry for entry in exempt if isinstance(entry, bytes)],
+            [entry for entry in exempt if not isinstance(entry, bytes)],
+        ),
+        count=counters.add,
+    )
+
+
+def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
+    """How requests are opened, limited and answered."""
+    private = [key]
+    if settings.asymkey_file is not None:
+        private.append(load_node_key(settings.asymkey_file))
+    password = settings.password
+    if password is None:
+        file = settings.password_file
+        password = DEFAULT_PASSWORD if file is None else first_line(file)
+    return MailConfig(
+        keys=RequestKeys(symmetric_key(password), tuple(private)),
+        policy=RequestPolicy(
+            require_signature=settings.require_signature,
+            min_pow=settings.request_min_pow,
+            max_limit=settings.max_limit,
+        ),
+        dialect=settings.completion,
+        max_waiting=settings.max_waiting,
+        requests_per_second=settings.request_rate,
+    )
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file that holds a secret."""
+    with path.open() as file:
+        return file.readline().rstrip("\r\n")
+
+
+def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
+    """The nodes of a setting, and those of a file that may be there."""
+    return [*chosen, *read_enodes(path)] if path.exists() else list(chosen)
+
+
+def open_store(
+    settings: Settings, datadir: Datadir, counters: Counters, commit_lock: CommitLock | None = None
+) -> Store:
+    """The archive, and what writes to it, under a lock where others do so too."""
+    archive = Archive(datadir.archive)
+    log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
+    return Store(archive, counters, settings.durability, retention(settings), commit_lock)
+
+
+def retention(settings: Settings) -> Retention:
+    """What the archive keeps."""
+    return Retention(int(settings.retention * DAY), settings.max_size)
+
+
+def ipc_endpoint(
+    settings: Settings, datadir: Datadir, offer: Offer, counters: Counters
+) -> IpcEndpoint:
+    """The RPC API on a Unix socket."""
+    return IpcEndpoint(settings.ipcpath or datadir.ipc, offer(settings.ipc_api), counters)
+
+
+def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:
+    """The methods of some namespaces."""
+    return Dispatcher(all_methods(server, namespaces), namespaces, server.counters)
+
+
+def log_counts(counters: Counters) -> None:
+    """Log what was counted."""
+    for name, count in sorted(counters.items()):
+        log.info("%s: %d", name, count)

@@ -1,0 +1,24 @@
+"""The configuration of `wakumail serve`.
+
+values      reading one value from a text
+setting     one setting: its names, its kind
+settings    Settings, the dataclass; what contradicts itself
+layers      a TOML file, the environment, flags; where each value comes from
+toml        writing settings as TOML
+statusgo    reading the configuration of a status-go node
+"""
+
+from wakumail.ops.config.layers import ConfigError, Loaded, load
+from wakumail.ops.config.settings import SETTINGS, Advertised, Contradiction, Settings
+from wakumail.rpc.namespaces import Namespace
+
+__all__ = [
+    "SETTINGS",
+    "Advertised",
+    "ConfigError",
+    "Contradiction",
+    "Loaded",
+    "Namespace",
+    "Settings",
+    "load",
+]

@@ -1,0 +1,255 @@
+"""The settings of `wakumail serve`: one dataclass, and what in it would contradict itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from itertools import combinations
+from pathlib import Path
+
+from wakumail.archive.store import Durability
+from wakumail.devp2p.enode import MAX_PORT, Enode
+from wakumail.mail.forms import MAX_LIMIT, Dialect
+from wakumail.ops.config import values
+from wakumail.ops.config.setting import Kind, describe, setting
+from wakumail.ops.config.values import LogLevel
+from wakumail.rpc.access import exposure
+from wakumail.rpc.namespaces import Namespace
+from wakumail.waku.packets import MAX_TOPIC_INTEREST
+from wakumail.waku.rate_limits import Network
+
+MAX_DAYS = 10_000
+"""Days of retention, whose beginning has to be later than 1970."""
+
+MAX_PACKET = 16 << 20
+"""Bytes of a packet once inflated, as devp2p bounds it (EIP-706)."""
+
+MAX_REPLY = 10 << 20
+"""Bytes of a packet that is sent: one frame takes it even where snappy makes it longer."""
+
+
+MAX_WORKERS = 64
+"""Each may read the archive with a few threads, and all of them share LMDB's table of readers."""
+
+
+RATES_OF_BYTES = ("rate_bytes_ip", "rate_bytes_peer", "rate_bytes_topic")
+
+
+class Advertised(StrEnum):
+    """How the topics that are wanted are said to peers."""
+
+    BLOOM = "bloom"
+    TOPICS = "topics"
+
+
+HARMLESS = tuple(namespace for namespace in Namespace if namespace is not Namespace.ADMIN)
+"""What TCP offers unless it is told otherwise."""
+
+FLAG = Kind("", values.flag, (bool,))
+COUNT = Kind("N", values.whole(1, (1 << 31) - 1), (int,))
+WHOLE = Kind("N", values.whole(0, (1 << 31) - 1), (int,))
+WORKERS = Kind("N", values.whole(1, MAX_WORKERS), (int,))
+PORT = Kind("PORT", values.whole(0, MAX_PORT), (int,))
+BYTES = Kind("BYTES", values.whole(1), (int,))
+PACKET = Kind("BYTES", values.whole(1024, MAX_PACKET), (int,))
+REPLY = Kind("BYTES", values.whole(1024, MAX_REPLY), (int,))
+SIZE = Kind("BYTES", values.whole(0), (int,))
+AMOUNT = Kind("N", values.amount(1e9), (float, int))
+DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))
+FILE = Kind("FILE", values.path)
+TEXT = Kind("TEXT", values.words)
+TOPIC = Kind("TOPIC", values.topic)
+ENODE = Kind("ENODE", Enode.parse)
+NETWORK = Kind("NETWORK", values.network)
+PEER = Kind("PEER", values.peer_or_network)
+NAMESPACE = Kind("NAMESPACE", values.choice(Namespace))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator may choose.
+
+    Making one whose settings contradict each other is a Contradiction.
+    """
+
+    datadir: Path = setting(Path("data"), "archive, node key and socket live here", FILE, "DIR")
+    host: str = setting("0.0.0.0", "address to listen on", TEXT, "ADDRESS")
+    port: int = setting(30303, "TCP port to listen on; 0 lets the system choose", PORT)
+    nodekey: Path | None = setting(None, "file of the node key (default: DATADIR/nodekey)", FILE)
+    nodekeyhex: str | None = setting(
+        None, "the node key itself, 64 hex digits", Kind("HEX", values.node_key), secret=True
+    )
+    nat: str = setting(
+        "none", "none, or extip:ADDRESS for the printed enode to carry", Kind("NAT", values.nat)
+    )
+    netrestrict: tuple[Network, ...] = setting(
+        (), "have peers in these networks only (CIDR)", NETWORK
+    )
+    workers: int = setting(1, "processes that share the port and the archive", WORKERS)
+    maxpeers: int = setting(5000, "peers that may connect; trusted and dialed ones beside", COUNT)
+    max_handshakes: int = setting(1024, "handshakes in progress at most", COUNT)
+    static_nodes: tuple[Enode, ...] = setting(
+        (), "keep connected to these; beside DATADIR/static-nodes.json", ENODE
+    )
+    trusted_nodes: tuple[Enode, ...] = setting(
+        (),
+        "never one too many, and may send p2p messages; beside DATADIR/trusted-nodes.json",
+        ENODE,
+    )
+    mailserver: bool = setting(True, "archive envelopes and answer requests", FLAG)
+    password: str | None = setting(
+        None, "requests may be sealed with this (default: the Status fleet's)", TEXT, secret=True
+    )
+    password_file: Path | None = setting(None, "file whose first line is the password", FILE)
+    asymkey_file: Path | None = setting(
+        None, "requests may be sealed for this key too, beside the node key", FILE
+    )
+    min_pow: float = setting(
+        0.002,
+        "least PoW of an envelope; from 50,000 bytes on a thousandth of it; 0 takes all",
+        AMOUNT,
+        "POW",
+    )
+    max_envelope: int = setting(1 << 20, "largest envelope taken", BYTES)
+    max_packet: int = setting(10 << 20, "largest packet taken, after inflation", PACKET)
+    max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", REPLY)
+    topics: tuple[bytes, ...] = setting(
+        (), "take only these topics, 8 hex digits each (default: all)", TOPIC
+    )
+    interest: Advertised = setting(
+        Advertised.BLOOM,
+        "how peers are told the topics: bloom or topics",
+        Kind("HOW", values.choice(Advertised)),
+    )
+    light: bool = setting(False, "relay nothing but what is posted here", FLAG)
+    confirmations: bool = setting(True, "confirm envelopes once they are on disk", FLAG)
+    durability: Durability = setting(
+        Durability.COMMIT,
+        "commit: sync at once; interval: every 0.3 s, and confirm later",
+        Kind("WHEN", values.choice(Durability)),
+    )
+    retention: float = setting(30.0, "keep envelopes for so long; 0 keeps them for ever", DAYS)
+    max_size: int = setting(0, "keep the archive below this; 0 sets no bound", SIZE)
+    max_waiting: int = setting(16, "requests of one peer that may wait for their turn", COUNT)
+    max_limit: int = setting(
+        MAX_LIMIT, "envelopes per request at most, and when none is said", COUNT
+    )
+    request_rate: float = setting(
+        0.0, "requests per second of one peer, and of one address; 0 sets no limit", AMOUNT
+    )
+    request_min_pow: float = setting(0.0, "least PoW of a request's envelope", AMOUNT, "POW")
+    require_signature: bool = setting(False, "refuse requests that nobody signed", FLAG)
+    completion: Dialect | None = setting(
+        None,
+        "form of every Request Complete: bytes or list (default: as the request)",
+        Kind("FORM", values.choice(Dialect)),
+    )
+    relay_memory: int = setting(64 << 20, "live envelopes kept for relaying", BYTES)
+    shh: bool = setting(False, "take Whisper 6 peers too, and bridge both networks", FLAG)
+    ipcpath: Path | None = setting(
+        None, "socket of the RPC (default: DATADIR/wakumail.ipc)", FILE, "SOCKET"
+    )
+    verbosity: LogLevel = setting(
+        LogLevel.INFO,
+        "error, warning, info or debug, or 1 to 4; debug names the addresses of peers",
+        Kind("LEVEL", values.log_level, (str, int)),
+    )
+
+    rate_packets_ip: int = setting(0, "packets per second of one address; 0: any number", WHOLE)
+    rate_packets_peer: int = setting(0, "packets per second of one peer; 0: any number", WHOLE)
+    rate_packets_topic: int = setting(
+        0, "envelopes per second of one topic of one peer; 0: any number", WHOLE
+    )
+    rate_bytes_ip: int = setting(
+        0, "bytes per second of one address, max_packet at least; 0: any number", WHOLE
+    )
+    rate_bytes_peer: int = setting(
+        0, "bytes per second of one peer, max_packet at least; 0: any number", WHOLE
+    )
+    rate_bytes_topic: int = setting(
+        0,
+        "envelope bytes per second of one topic of one peer, as many at least; 0: any number",
+        WHOLE,
+    )
+    rate_tolerance: int = setting(3, "how often in a row a peer may go over a rate limit", WHOLE)
+    rate_whitelist: tuple[bytes | Network, ...] = setting(
+        (), "no rate limit for these: addresses, networks (CIDR) or node ids", PEER
+    )
+    http: bool = setting(False, "RPC over HTTP", FLAG)
+    http_addr: str = setting("127.0.0.1", "where HTTP listens", TEXT, "ADDRESS")
+    http_port: int = setting(8545, "TCP port of HTTP", PORT)
+    http_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over HTTP", NAMESPACE)
+    http_vhosts: tuple[str, ...] = setting(
+        ("localhost",), "host names that HTTP answers to; * for any", TEXT, "NAME"
+    )
+    ws: bool = setting(False, "RPC over WebSocket", FLAG)
+    ws_addr: str = setting("127.0.0.1", "where WebSocket listens", TEXT, "ADDRESS")
+    ws_port: int = setting(8546, "TCP port of WebSocket", PORT)
+    ws_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over WebSocket", NAMESPACE)
+    ws_origins: tuple[str, ...] = setting(
+        (), "web origins that WebSocket takes; * for any", TEXT, "ORIGIN"
+    )
+    ipc_api: tuple[Namespace, ...] = setting(
+        tuple(Namespace), "namespaces over the socket", NAMESPACE
+    )
+    rpc_token_file: Path | None = setting(
+        None, "file with the bearer token of HTTP and WebSocket; needed beyond loopback", FILE
+    )
+    metrics: bool = setting(False, "serve /metrics, /health, /ready and /live", FLAG)
+    metrics_addr: str = setting("127.0.0.1", "where metrics listen", TEXT, "ADDRESS")
+    metrics_port: int = setting(9305, "TCP port of metrics", PORT)
+    log_json: bool = setting(False, "log one JSON object per line", FLAG)
+
+    def __post_init__(self) -> None:
+        for contradiction in _contradictions(self):
+            raise contradiction
+
+
+SETTINGS = tuple(describe(item) for item in fields(Settings))
+"""All settings, those of a section together and behind those that are in none."""
+
+
+class Contradiction(ValueError):
+    """Settings that cannot hold together; `fields` names them."""
+
+    def __init__(self, reason: str, *fields: str) -> None:
+        super().__init__(reason)
+        self.fields = fields
+
+
+def _contradictions(settings: Settings) -> Iterator[Contradiction]:
+    for one, other in (("nodekey", "nodekeyhex"), ("password", "password_file")):
+        if getattr(settings, one) is not None and getattr(settings, other) is not None:
+            yield Contradiction(f"{one} and {other} are both given", one, other)
+    for small, large in (("max_envelope", "max_packet"), ("max_envelope", "relay_memory")):
+        if getattr(settings, small) > getattr(settings, large):
+            yield Contradiction(f"{small} is more than {large}", small, large)
+    for name in RATES_OF_BYTES:
+        if 0 < getattr(settings, name) < settings.max_packet:
+            # 6/WAKU1, "Rate Limits Field"
+            text = f"{name.replace('_', '.', 1)} is less than max_packet, which would not fit"
+            yield Contradiction(text, name, "max_packet")
+    if settings.interest is Advertised.TOPICS and len(settings.topics) > MAX_TOPIC_INTEREST:
+        text = f"peers take {MAX_TOPIC_INTEREST} topics at most, but a bloom of any number"
+        yield Contradiction(text, "topics", "interest")
+    if settings.light and settings.workers > 1:
+        # In the archive all envelopes look alike, posted here or not.
+        yield Contradiction("a light node has one worker", "light", "workers")
+    yield from _port_clashes(settings)
+    for name in ("http", "ws"):
+        address = getattr(settings, f"{name}_addr")
+        text = exposure(address, has_token=settings.rpc_token_file is not None)
+        if getattr(settings, name) and text:
+            yield Contradiction(text, name, f"{name}_addr")
+
+
+def _port_clashes(settings: Settings) -> Iterator[Contradiction]:
+    """HTTP and WebSocket may share an address; no other two listeners have the same port."""
+    ports = [("port", settings.port)]
+    for name in ("http", "ws", "metrics"):
+        if getattr(settings, name):
+            ports.append((f"{name}.port", getattr(settings, f"{name}_port")))
+    for (one, port), (other, same) in combinations(ports, 2):
+        shared = (one, other) == ("http.port", "ws.port") and settings.http_addr == settings.ws_addr
+        if port == same != 0 and not shared:
+            clash = f"{one} and {other} are both {port}"
+            yield Contradiction(clash, one.replace(".", "_"), other.replace(".", "_"))

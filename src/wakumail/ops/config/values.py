@@ -1,0 +1,155 @@
+"""Values as people write them, in a flag, a variable or a file; a ValueError says what is wrong."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
+from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
+from wakumail.waku.rate_limits import Network
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+LARGEST = (1 << 63) - 1
+"""The largest whole number that is taken; 64 bits hold it."""
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"
+
+
+def flag(text: str) -> bool:
+    """`true` or `false`."""
+    if text not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
+def whole(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    """Reads an integer from `least` to `most`."""
+
+    def read(text: str) -> int:
+        # Python refuses to read more than some thousand digits, in words of its own.
+        if not re.fullmatch("[0-9]{1,19}", text):
+            raise ValueError(f"{text!r} is no whole number")
+        if not least <= int(text) <= most:
+            raise ValueError(f"{text} is not from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def amount(most: float) -> Callable[[str], float]:
+    """Reads a number from 0 to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no number") from None
+        if not 0 <= number <= most:
+            raise ValueError(f"{text} is not from 0 to {most:g}")
+        return number
+
+    return read
+
+
+def words(text: str) -> str:
+    """Any text but none at all, in UTF-8 and without a NUL."""
+    if not text:
+        raise ValueError("it is empty")
+    if "\0" in text:
+        raise ValueError("it holds a NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8") from None
+    return text
+
+
+def path(text: str) -> Path:
+    """A path; a relative one begins in the working directory."""
+    return Path(words(text))
+
+
+def choice(choices: type[Choice]) -> Callable[[str], Choice]:
+    """Reads one of some words."""
+
+    def read(text: str) -> Choice:
+        if text not in tuple(choices):
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+        return choices(text)
+
+    return read
+
+
+def log_level(text: str) -> LogLevel:
+    """A log level by its name, or as geth counts them: from 1, errors alone, to 4."""
+    levels = dict(zip("1234", LogLevel, strict=True))
+    return levels.get(text) or choice(LogLevel)(text)
+
+
+def hexadecimal(text: str) -> bytes:
+    """Bytes from hexadecimal digits, with or without 0x."""
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not hexadecimal") from None
+
+
+def topic(text: str) -> bytes:
+    """A topic from its 8 hexadecimal digits."""
+    digits = hexadecimal(text)
+    if len(digits) != TOPIC_SIZE:
+        raise ValueError(f"a topic has 8 hexadecimal digits, not {text!r}")
+    return digits
+
+
+def bloom(text: str) -> bytes:
+    """A bloom filter from its 128 hexadecimal digits, or `full`."""
+    digits = FULL_BLOOM if text == "full" else hexadecimal(text)
+    if len(digits) != BLOOM_SIZE:
+        raise ValueError("a bloom filter has 128 hexadecimal digits")
+    return digits
+
+
+def node_key(text: str) -> str:
+    """The 64 hexadecimal digits of a node key, which no error shows."""
+    parse_node_key(text)
+    return text
+
+
+def network(text: str) -> Network:
+    """A network in CIDR notation, or an address as a network of its own."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a network") from None
+
+
+def peer_or_network(text: str) -> bytes | Network:
+    """A node id of 128 hexadecimal digits (64 bytes), or a network."""
+    if re.fullmatch(f"[0-9a-fA-F]{{{2 * NODE_ID_SIZE}}}", text):
+        return bytes.fromhex(text)
+    try:
+        return network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor a node id of 128 hexadecimal digits") from None
+
+
+def nat(text: str) -> str:
+    """`none`, or `extip:` and the address at which others reach this node."""
+    kind, _, address = text.partition(":")
+    if text != "none":
+        if kind != "extip":
+            raise ValueError(f"{text!r} is neither none nor extip:ADDRESS")
+        ipaddress.ip_address(address)
+    return text

@@ -1,0 +1,69 @@
+"""What `wakumail serve` offers over HTTP: RPC and metrics.
+
+Apart from all else, for it takes half as long to import as all that a server needs besides.
+"""
+
+import logging
+from contextlib import AsyncExitStack
+
+from wakumail.counters import Counters
+from wakumail.mail.server import Server
+from wakumail.ops.assembly import Offer
+from wakumail.ops.config import Settings
+from wakumail.ops.monitoring.collector import Reporter
+from wakumail.ops.monitoring.pages import Colleagues, Monitor
+from wakumail.rpc.access import Access, load_token
+from wakumail.rpc.http import HttpEndpoint
+from wakumail.rpc.jsonrpc import Dispatcher
+
+log = logging.getLogger(__name__)
+
+
+async def start(settings: Settings, server: Server, offer: Offer, running: AsyncExitStack) -> None:
+    """Start all that is on; `running` closes it."""
+    await start_rpc(settings, offer, server.counters, running)
+    if settings.metrics:
+        reporter = Reporter(server)
+        reporter.start()
+        running.push_async_callback(reporter.close)
+        await start_monitor(settings, reporter, running)
+
+
+async def start_rpc(
+    settings: Settings, offer: Offer, counters: Counters, running: AsyncExitStack
+) -> None:
+    """Start what is on of HTTP and WebSocket."""
+    for endpoint in rpc_endpoints(settings, offer, counters):
+        await endpoint.start()
+        running.push_async_callback(endpoint.close)
+        log.info("RPC on %s:%d, %s", *endpoint.address, endpoint.offers)
+
+
+async def start_monitor(
+    settings: Settings,
+    reporter: Reporter,
+    running: AsyncExitStack,
+    colleagues: Colleagues | None = None,
+) -> None:
+    """Start the pages of metrics and health."""
+    monitor = Monitor(reporter, colleagues)
+    running.push_async_callback(monitor.close)
+    address = await monitor.start(settings.metrics_addr, settings.metrics_port)
+    log.info("metrics on http://%s:%d/metrics", *address)
+
+
+def rpc_endpoints(settings: Settings, offer: Offer, counters: Counters) -> list[HttpEndpoint]:
+    """HTTP and WebSocket, as far as they are on; both on one address if that is the same."""
+    token = None if settings.rpc_token_file is None else load_token(settings.rpc_token_file)
+    access = Access(vhosts=settings.http_vhosts, origins=settings.ws_origins, token=token)
+    offered: dict[tuple[str, int], dict[str, Dispatcher]] = {}
+    if settings.http:
+        place = settings.http_addr, settings.http_port
+        offered.setdefault(place, {})["http"] = offer(settings.http_api)
+    if settings.ws:
+        place = settings.ws_addr, settings.ws_port
+        offered.setdefault(place, {})["websocket"] = offer(settings.ws_api)
+    return [
+        HttpEndpoint(host, port, access, counters, **dispatchers)
+        for (host, port), dispatchers in offered.items()
+    ]

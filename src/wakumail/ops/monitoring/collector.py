@@ -1,0 +1,57 @@
+"""The reporter: what a server measures and what fails in it, put together when somebody asks."""
+
+import asyncio
+
+from prometheus_client.process_collector import ProcessCollector
+
+from wakumail.archive.results import Stat
+from wakumail.devp2p.enode import Enode
+from wakumail.mail.server import Server
+from wakumail.ops.monitoring.exposition import Scrape
+from wakumail.ops.monitoring.health import Health
+from wakumail.ops.monitoring.report import Family, Report
+
+STAT_TIMEOUT = 2.0
+"""Seconds that a report waits for the archive; a disk that hangs costs its gauges alone."""
+
+
+class Reporter:
+    """Reports on one server, whose canary dials `enode`; on one event loop."""
+
+    def __init__(self, server: Server, enode: Enode | None = None) -> None:
+        self.health = Health(server, enode)
+        self._server = server
+        self._process = ProcessCollector(registry=None)
+        self._stat: asyncio.Future[Stat] | None = None
+
+    def start(self) -> None:
+        """Begin to watch the server, which has to listen."""
+        self.health.start()
+
+    async def close(self) -> None:
+        """Watch no longer; before the server closes, so that it is not seen to fail."""
+        await self.health.close()
+
+    async def report(self) -> Report:
+        """How things stand."""
+        scrape = Scrape(self._server, self.health, await self._read_stat())
+        metrics = (*scrape.collect(), *self._process.collect())
+        return Report([Family.of(metric) for metric in metrics], self.health.problems())
+
+    async def _read_stat(self) -> Stat | None:
+        """What the archive holds; None without one, or when it cannot be read in time.
+
+        One thread reads at a time: while it is stuck, other scrapes wait for the same.
+        """
+        store = self._server.store
+        if store is None:
+            return None
+        if self._stat is None:
+            loop = asyncio.get_running_loop()
+            self._stat = loop.run_in_executor(None, store.archive.stat)
+        stat = self._stat
+        await asyncio.wait((stat,), timeout=STAT_TIMEOUT)
+        if not stat.done():
+            return None
+        self._stat = None
+        return None if stat.exception() is not None else stat.result()

@@ -1,0 +1,268 @@
+"""Metrics: what the server has counted and what it is, in the words of Prometheus.
+
+Nothing is counted for this page: a scrape reads the counters and the live state as they are. There
+are two vocabularies. That of status-go, for the dashboards and alerts that exist, is translated
+from our counters by the tables below; where it means something else, docs/metrics.md says so. Ours
+has everything, under `wakumail_`. The client library adds the `_total` of counters by itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from typing import NamedTuple
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from wakumail.archive.results import Stat
+from wakumail.base.histograms import Histogram
+from wakumail.counters import COUNTERS
+from wakumail.errors import HandshakeError, ProtocolError, WakumailError
+from wakumail.mail.request import RequestError
+from wakumail.mail.server import Server
+from wakumail.ops.monitoring.gauges import gauges
+from wakumail.ops.monitoring.health import Health
+from wakumail.waku.envelope import Verdict
+
+COUNTED_ERRORS = (HandshakeError, ProtocolError, RequestError)
+"""The roots of the errors that a server counts: they end connections, or refuse requests."""
+
+
+def error_texts(*roots: type[WakumailError]) -> dict[str, str]:
+    """The counters of these errors and of all below them, with the first line of what they say."""
+    texts: dict[str, str] = {}
+    for root in roots:
+        texts |= error_texts(*root.__subclasses__())
+        texts[root.counter] = str(root.__doc__).partition("\n")[0]
+    return texts
+
+
+class Translation(NamedTuple):
+    """A counter of status-go: for each value of its labels the sum of some counters of ours."""
+
+    name: str
+    labels: tuple[str, ...]
+    rows: Mapping[tuple[str, ...], tuple[str, ...]]
+    text: str
+
+
+REFUSED_FOR_LOAD = ("requests_rate_limited", "requests_too_many_waiting")
+REFUSED_AS_INVALID = tuple(
+    sorted(error_texts(RequestError).keys() - {*REFUSED_FOR_LOAD, "requests_archive_failed"})
+)
+
+COUNTERS_OF_STATUS_GO = (
+    Translation(
+        "mailserver_envelopes",
+        (),
+        {(): ("envelopes_delivered",)},
+        "Envelopes sent to those who asked for history",
+    ),
+    Translation(
+        "mailserver_delivery_attempts",
+        (),
+        {(): ("requests_received",)},
+        "Requests for history",
+    ),
+    Translation(
+        "mailserver_delivery_failures",
+        ("type",),
+        {
+            ("validation",): REFUSED_AS_INVALID,
+            ("peer_req_limit",): REFUSED_FOR_LOAD,
+            ("process",): ("requests_abandoned",),
+            ("iterator",): ("requests_archive_failed",),
+            ("historic_msg_resp",): (),
+        },
+        "Requests for history that were refused or not finished",
+    ),
+    Translation(
+        "mailserver_requests_batched",
+        (),
+        {(): ("requests_batched",)},
+        "Requests for history whose envelopes may share a packet",
+    ),
+    Translation(
+        "mailserver_envelope_queries",
+        ("filter", "history"),
+        {
+            ("partial", "full"): ("queries_topics",),
+            ("partial", "partial"): ("queries_topics_cursor",),
+            ("full", "full"): ("queries_bloom",),
+            ("full", "partial"): ("queries_bloom_cursor",),
+        },
+        "Queries: by topics (filter partial) or a bloom (full), from a cursor (history partial)",
+    ),
+    Translation(
+        "mailserver_archived_envelopes_failures",
+        ("db",),
+        {("archive",): ("envelopes_shed",)},
+        "Good envelopes that the archive had no room for",
+    ),
+    Translation(
+        "waku_envelopes_received",
+        (),
+        {(): ("envelopes_received",)},
+        "Envelopes received, before any judgement",
+    ),
+    Translation(
+        "waku_envelopes_validated",
+        (),
+        {(): ("envelopes_new", "envelopes_duplicate")},
+        "Envelopes received that were good",
+    ),
+    Translation(
+        "waku_envelopes_rejected",
+        ("reason",),
+        {
+            ("failed_read",): ("packet_malformed",),
+            ("invalid_data",): ("packets_messages_malformed", "confirmation_malformed"),
+            ("invalid_settings_changed",): ("packets_status_update_malformed",),
+        },
+        "Packets that could not be read",
+    ),
+    Translation(
+        "waku_envelopes_cache_failures",
+        ("type",),
+        {
+            ("expired",): ("envelopes_expired",),
+            ("very_old",): ("envelopes_very_old",),
+            ("in_future",): ("envelopes_from_future",),
+            ("oversized",): ("envelopes_too_large",),
+            ("low_pow",): ("envelopes_low_pow",),
+            ("no_bloom_match",): ("envelopes_unwanted_topic",),
+            ("ttl_zero",): ("envelopes_ttl_zero",),
+            ("shed",): ("envelopes_shed",),
+        },
+        "Envelopes received that were dropped",
+    ),
+    Translation(
+        "waku_envelopes_cached",
+        ("cache",),
+        {
+            ("hit",): ("envelopes_duplicate",),
+            ("miss",): ("envelopes_new",),
+            ("clear",): ("pool_expired", "pool_evicted"),
+        },
+        "Good envelopes: known already (hit), new (miss), forgotten by the relay (clear)",
+    ),
+    Translation(
+        "waku_rate_limits_processed",
+        (),
+        {(): ("packets_limited",)},
+        "Packets held against the rate limits",
+    ),
+    Translation(
+        "waku_rate_limits_exceeded",
+        ("type",),
+        {
+            ("ip",): ("rate_limit_packets_ip", "rate_limit_bytes_ip"),
+            ("peer_id",): ("rate_limit_packets_peer", "rate_limit_bytes_peer"),
+            ("topic",): ("rate_limit_packets_topic", "rate_limit_bytes_topic"),
+        },
+        "Times that a rate limit was exceeded",
+    ),
+)
+
+DERIVED = {
+    "envelopes_new": "good envelopes that were not known yet, and not shed",
+    "pool_expired": "live envelopes forgotten by the relay: expired",
+    "pool_evicted": "live envelopes forgotten by the relay: no room",
+}
+"""What a scrape works out, in the shape of counters."""
+
+
+class Scrape(Collector):
+    """One look at a server; `stat` of its archive, if it has one and it could be read."""
+
+    def __init__(self, server: Server, health: Health, stat: Stat | None) -> None:
+        self._server = server
+        self._health = health
+        self._stat = stat
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics but those of the process."""
+        counts = self._counts()
+        for translation in COUNTERS_OF_STATUS_GO:
+            yield translate(translation, counts)
+        yield from self._histograms()
+        yield from gauges(self._server, self._health, self._stat)
+        # All of ours from the start, so that the first of a kind is seen as an increase.
+        texts = error_texts(*COUNTED_ERRORS) | dict(COUNTERS) | DERIVED
+        for name in sorted(texts.keys() | counts.keys()):
+            text = texts.get(name, "see docs/counters.md")
+            yield CounterMetricFamily(f"wakumail_{name}", text, counts[name])
+
+    def _histograms(self) -> Iterator[Metric]:
+        server, health = self._server, self._health
+        sizes = server.envelope_bytes
+        yield histogram("waku_envelopes_size_bytes", "Good, new envelopes", sizes)
+        if (history := server.history) is not None:
+            yield histogram(
+                "mailserver_delivery_duration_seconds",
+                "Answering a request",
+                history.answer_seconds,
+            )
+            yield histogram(
+                "mailserver_requests_bundle_process_duration_seconds",
+                "Reading the archive for a request",
+                history.read_seconds,
+            )
+            yield histogram(
+                "mailserver_send_raw_envelope_duration_seconds",
+                "Sending a packet of history",
+                history.send_seconds,
+            )
+            yield histogram(
+                "mailserver_sent_envelope_batch_size_bytes",
+                "All packets of history that answer a request",
+                history.answer_bytes,
+            )
+        if (store := server.store) is not None:
+            yield histogram(
+                "mailserver_archived_envelope_size_bytes",
+                "Good, new envelopes, given to the archive",
+                sizes,
+                "archive",
+            )
+            yield histogram(
+                "wakumail_commit_duration_seconds",
+                "Committing to the archive",
+                store.commit_seconds,
+            )
+        yield histogram(
+            "wakumail_canary_duration_seconds",
+            "Canaries that were answered",
+            health.canary.seconds,
+        )
+        yield histogram("wakumail_loop_lag_seconds", "How late the event loop wakes", health.lag)
+
+    def _counts(self) -> Counter[str]:
+        counts = Counter(self._server.counters)
+        refused = sum(counts[f"envelopes_{verdict.name.lower()}"] for verdict in Verdict)
+        counts["envelopes_new"] = counts["envelopes_received"] - refused - counts["envelopes_shed"]
+        pool = self._server.relay.pool
+        counts["pool_expired"], counts["pool_evicted"] = pool.expired, pool.evicted
+        return counts
+
+
+def translate(translation: Translation, counts: Counter[str]) -> Metric:
+    """A counter of status-go."""
+    family = CounterMetricFamily(translation.name, translation.text, labels=translation.labels)
+    for labels, names in translation.rows.items():
+        family.add_metric(labels, sum(counts[name] for name in names))
+    return family
+
+
+def histogram(name: str, text: str, measured: Histogram, *db: str) -> Metric:
+    """A histogram, whose buckets count what is smaller too; `db`: that label, if it has it."""
+    family = HistogramMetricFamily(name, text, labels=("db",) if db else ())
+    bounds = [*map(floatToGoString, measured.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(measured.counts), strict=True))
+    family.add_metric(db, buckets, measured.sum)
+    return family

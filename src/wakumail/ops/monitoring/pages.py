@@ -1,0 +1,112 @@
+"""The pages for operators: /metrics, and three for whoever routes to the server or restarts it.
+
+/live    200 while the process answers at all
+/ready   200 once the server takes connections, which is after its archive was opened
+/health  200 while all is well, 503 and what fails otherwise (see health.py)
+
+The three answer with JSON: whether all is well, and which checks fail, why and for how long.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from wakumail.ops.monitoring.collector import Reporter
+from wakumail.ops.monitoring.report import Problem, Report
+
+KEEPALIVE = 30.0
+"""Seconds that a connection may be idle between two requests."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that requests in progress have to end when the pages close."""
+
+
+class Colleagues(Protocol):
+    """The other processes of a server that has several."""
+
+    async def report(self, own: Report) -> Report:
+        """Our report and theirs, together."""
+
+    async def problems(self, own: list[Problem]) -> list[Problem]:
+        """What fails here and there."""
+
+
+class Pages(Collector):
+    """The metrics of a report, as the client library writes them."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        for family in self._report.families:
+            metric = Metric(family.name, family.text, family.kind)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, dict(labels), value)
+            yield metric
+
+
+class Monitor:
+    """The pages of what a reporter says, and those of its colleagues if there are any."""
+
+    def __init__(self, reporter: Reporter, colleagues: Colleagues | None = None) -> None:
+        self._reporter = reporter
+        self._colleagues = colleagues
+        application = web.Application()
+        application.router.add_get("/metrics", self._metrics)
+        application.router.add_get("/live", self._live)
+        application.router.add_get("/ready", self._ready)
+        application.router.add_get("/health", self._health)
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE,
+            shutdown_timeout=CLOSE_TIMEOUT,
+        )
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Answer; the address in use."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        address = self._runner.addresses[0]
+        return address[0], address[1]
+
+    async def close(self) -> None:
+        """Answer no more; before the server closes, so that it is not seen to fail."""
+        await self._runner.cleanup()
+
+    # -- pages --------------------------------------------------------------------------------
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        report = await self._reporter.report()
+        if self._colleagues is not None:
+            report = await self._colleagues.report(report)
+        registry = CollectorRegistry()
+        registry.register(Pages(report))
+        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+        return web.Response(body=generate_latest(registry), headers=headers)
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return page([])
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        return page([p for p in self._reporter.health.problems() if p.check == "listening"])
+
+    async def _health(self, request: web.Request) -> web.Response:
+        problems = self._reporter.health.problems()
+        if self._colleagues is not None:
+            problems = await self._colleagues.problems(problems)
+        return page(problems)
+
+
+def page(failing: list[Problem]) -> web.Response:
+    """What a probe is told: 200, or 503 with the checks that fail."""
+    told = [
+        {"check": check, "reason": reason, "seconds": round(seconds, 1)}
+        for check, reason, seconds in failing
+    ]
+    return web.json_response({"ok": not told, "failing": told}, status=503 if told else 200)

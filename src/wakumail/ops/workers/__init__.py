@@ -1,0 +1,13 @@
+"""Several processes that are one server: a supervisor, and workers that share port and archive.
+
+supervisor  starts the workers and replaces those that die
+place       one worker, whichever process it is
+worker      what each process runs
+channel     calls between the supervisor and a worker
+registry    all peers of all workers, in shared memory
+judgements  hashes and PoW, in shared memory
+bells       wakes the others after a commit
+lock        locks between processes
+follower    reads what the others committed
+methods     the RPC API of the worker that speaks for all
+"""

@@ -1,0 +1,82 @@
+"""The RPC API of the leading worker, which speaks for all: what that means for some methods."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any
+
+from wakumail.devp2p.enode import Enode
+from wakumail.ops.workers.channel import Channel
+
+Method = Callable[..., Any]
+
+
+def all_peers(peers: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The peers of all workers in the order of their ids."""
+    return sorted((peer for some in peers for peer in some), key=lambda peer: str(peer["id"]))
+
+
+def sum_of_all(counts: Iterable[str]) -> str:
+    """The sum of hexadecimal numbers."""
+    return hex(sum(int(count, 16) for count in counts))
+
+
+GATHERED: Mapping[str, Callable[[Iterable[Any]], Any]] = {
+    "admin_peers": all_peers,
+    "net_peerCount": sum_of_all,
+}
+"""What every worker is asked, and how the answers are put together."""
+
+ORDERS: Mapping[str, str] = {
+    "waku_setMinPoW": "min_pow",
+    "waku_setMaxEnvelopeSize": "max_envelope_size",
+    "waku_markTrustedPeer": "trust {}",
+    "admin_addTrustedPeer": "trust {}",
+    "admin_removeTrustedPeer": "trust {}",
+    "admin_addPeer": "dial {}",
+    "admin_removePeer": "dial {}",
+}
+"""What every worker is told, also one that begins later, and what it is about (see `subject`)."""
+
+DIAL = "admin_addPeer"
+"""The order that the leading worker alone carries out: a peer is called once."""
+
+
+def subject(name: str, params: Iterable[Any]) -> str:
+    """What an order is about, the last of which holds: for nodes whichever address it names."""
+    node_ids = (Enode.parse(param).node_id.hex() for param in params if isinstance(param, str))
+    return ORDERS[name].format(*node_ids)
+
+
+def for_all(methods: Mapping[str, Method], channel: Channel) -> dict[str, Method]:
+    """The methods of one worker, made such that they are about all."""
+    own = dict(methods)
+    for name, join in GATHERED.items():
+        own[name] = gathered(name, methods[name], join, channel)
+    for name in ORDERS:
+        own[name] = ordered(name, methods[name], channel)
+    return own
+
+
+def gathered(
+    name: str, method: Method, join: Callable[[Iterable[Any]], Any], channel: Channel
+) -> Method:
+    """A method whose answer is put together of those of all workers."""
+
+    @wraps(method)
+    async def ask(session: Any, *params: Any) -> Any:
+        own = method(session, *params)
+        return join([own, *await channel.call("ask", name, params)])
+
+    return ask
+
+
+def ordered(name: str, method: Method, channel: Channel) -> Method:
+    """A method that does its work at all workers, once it has done it here."""
+
+    @wraps(method)
+    async def order(session: Any, *params: Any) -> Any:
+        result = method(session, *params)
+        await channel.call("order", name, params)
+        return result
+
+    return order

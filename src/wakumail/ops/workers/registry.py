@@ -1,0 +1,206 @@
+"""The shared roster: a table in memory of all peers of all workers.
+
+Each worker writes to a part of its own and reads those of the others, all under one lock of the
+system, which lets go of it when its holder dies. What a dead worker leaves behind, finished or
+not, is in its part alone, and the supervisor clears that.
+
+header   magic 8, parts u32, records of a part u32
+part     records in use u32, guests u32, then the records
+record   node id 64, zeros where there is none; host 32, ended by zeros, which is empty for no guest
+"""
+
+import mmap
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable
+
+from wakumail.devp2p.keys import NODE_ID_SIZE
+from wakumail.errors import WakumailError
+from wakumail.node.roster import Entry
+from wakumail.ops.workers.lock import Lock
+
+MAGIC = b"wakumai2"
+"""Of this layout, and of the slots of judgements that come with it: a worker of another version
+must not write to either."""
+
+HEADER = struct.Struct("=8sII")
+PART = struct.Struct("=II")
+RECORD = struct.Struct(f"={NODE_ID_SIZE}s32s")
+ROOM = 1024
+"""Records of a part for peers that are no guests: dialed and trusted ones."""
+
+NO_HOST = bytes(32)
+
+LOCK_BYTE, COMMIT_BYTE = 0, 1
+"""Of the table: which of its bytes the locks are on."""
+
+MAX_RECORDS = 1 << 20
+"""Records of a part at most: more connections than a process may have."""
+
+
+class RegistryUnknown(WakumailError):
+    """The table has another layout: the supervisor is of another version."""
+
+    counter = "registry_unknown"
+
+
+class Registry:
+    """The table itself, as a file without a name."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        magic, self.parts, self.records = HEADER.unpack(os.pread(descriptor, HEADER.size, 0))
+        if magic != MAGIC:
+            raise RegistryUnknown("the supervisor is of another version: restart the whole server")
+        # Opened anew: a lock has an open file description for its owner, and all were given one.
+        self._locks = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
+        self.lock = Lock(self._locks, LOCK_BYTE)
+        """Of the table, held for microseconds: no worker takes a peer without it."""
+        self.commit_lock = Lock(self._locks, COMMIT_BYTE)
+        """Held to commit. LMDB has one of its own, but whoever waits for that has a commit in hand
+        that grows no more; after a wait for this one, all that came meanwhile goes into one."""
+        self._part_size = PART.size + self.records * RECORD.size
+        self._map = mmap.mmap(descriptor, HEADER.size + self.parts * self._part_size)
+
+    @classmethod
+    def create(cls, parts: int, max_peers: int) -> "Registry":
+        """A table that is empty, for so many workers with `max_peers` guests in all."""
+        records = min(max_peers + ROOM, MAX_RECORDS)
+        descriptor = os.memfd_create("wakumail-peers")
+        part_size = PART.size + records * RECORD.size
+        os.truncate(descriptor, HEADER.size + parts * part_size)
+        os.pwrite(descriptor, HEADER.pack(MAGIC, parts, records), 0)
+        return cls(descriptor)
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._map.close()
+        os.close(self._locks)
+        os.close(self.descriptor)
+
+    def clear(self, part: int) -> None:
+        """Forget the peers of a worker that is gone."""
+        with self.lock:
+            used, _ = self.head(part)
+            self.set_head(part, 0, 0)
+            start = self._start(part)
+            size = min(used, self.records) * RECORD.size
+            self._map[start : start + size] = bytes(size)
+
+    def head(self, part: int) -> tuple[int, int]:
+        """Records in use at most, and guests, of a part."""
+        used, guests = PART.unpack_from(self._map, self._start(part) - PART.size)
+        return used, guests
+
+    def set_head(self, part: int, used: int, guests: int) -> None:
+        """Change them."""
+        PART.pack_into(self._map, self._start(part) - PART.size, used, guests)
+
+    def write(self, part: int, record: int, node_id: bytes, host: str) -> None:
+        """Fill a record, or empty it with zeros."""
+        start = self._start(part) + record * RECORD.size
+        RECORD.pack_into(self._map, start, node_id, host.encode())
+
+    def has(self, part: int, node_id: bytes) -> bool:
+        """Whether a worker has this peer; a copy is searched many times faster than the map."""
+        records = self._records(part)
+        found = records.find(node_id)
+        while found % RECORD.size and found >= 0:
+            found = records.find(node_id, found + 1)
+        return found >= 0
+
+    def hosts(self) -> Counter[str]:
+        """The guests of each host, of all workers together."""
+        with self.lock:
+            records = b"".join(self._records(part) for part in range(self.parts))
+        counts = Counter(host for _, host in RECORD.iter_unpack(records))
+        del counts[NO_HOST]
+        return Counter({host.rstrip(b"\0").decode(): count for host, count in counts.items()})
+
+    def guests(self) -> int:
+        """Of all workers together."""
+        guests: int = sum(self.head(part)[1] for part in range(self.parts))
+        return guests
+
+    def _records(self, part: int) -> bytes:
+        """A copy of those in use."""
+        start = self._start(part)
+        used, _ = self.head(part)
+        return self._map[start : start + used * RECORD.size]
+
+    def _start(self, part: int) -> int:
+        start: int = HEADER.size + part * self._part_size + PART.size
+        return start
+
+
+class SharedRoster:
+    """The roster as one worker has it; `on_elsewhere` is called with whom another worker has."""
+
+    def __init__(
+        self, registry: Registry, part: int, on_elsewhere: Callable[[bytes], None]
+    ) -> None:
+        self._registry = registry
+        self._part = part
+        self._on_elsewhere = on_elsewhere
+        self._records: dict[bytes, int] = {}
+        self._guests: set[bytes] = set()
+        self._free: list[int] = []
+        self._used = 0
+
+    def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
+        """Take a peer in, as Roster says; it may need no room, but it needs a record."""
+        registry = self._registry
+        with registry.lock:
+            others = (part for part in range(registry.parts) if part != self._part)
+            if any(registry.has(part, node_id) for part in others):
+                entry = Entry.DUPLICATE
+            elif self._is_full(limit):
+                entry = Entry.FULL
+            else:
+                entry = Entry.DONE
+                self._record(node_id, None if limit is None else host)
+        if entry is Entry.DUPLICATE:
+            self._on_elsewhere(node_id)
+        return entry
+
+    def leave(self, node_id: bytes) -> None:
+        """Forget a peer."""
+        with self._registry.lock:
+            record = self._records.pop(node_id)
+            self._free.append(record)
+            self._guests.discard(node_id)
+            self._registry.write(self._part, record, b"", "")
+            self._publish()
+
+    def set_guest(self, node_id: bytes, host: str | None) -> None:
+        """Count it as a guest, or no longer."""
+        with self._registry.lock:
+            self._write(node_id, host)
+
+    def hosts(self) -> Counter[str]:
+        """How many guests each host has, of all workers together."""
+        return self._registry.hosts()
+
+    def _is_full(self, limit: int | None) -> bool:
+        if not self._free and self._used == self._registry.records:
+            return True
+        return limit is not None and self._registry.guests() >= limit
+
+    def _record(self, node_id: bytes, host: str | None) -> None:
+        if not self._free:
+            self._free.append(self._used)
+            self._used += 1
+        self._records[node_id] = self._free.pop()
+        self._write(node_id, host)
+
+    def _write(self, node_id: bytes, host: str | None) -> None:
+        if host is None:
+            self._guests.discard(node_id)
+        else:
+            self._guests.add(node_id)
+        self._registry.write(self._part, self._records[node_id], node_id, host or "")
+        self._publish()
+
+    def _publish(self) -> None:
+        self._registry.set_head(self._part, self._used, len(self._guests))

@@ -1,0 +1,297 @@
+"""The supervisor: starts the workers, replaces those that die, and is what they share.
+
+It holds the sockets that share the port, so that none closes while its worker is replaced, the
+table of peers, the memory of what was judged, and the bells by which workers wake each other. It
+passes calls from one worker to the others. One worker leads: it alone has the RPC API and the pages
+of metrics, dials the named peers and deletes what is too old; when it is gone, another does.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wakumail.ops.monitoring.report import Problem, Report, together
+from wakumail.ops.workers.bells import make_bells
+from wakumail.ops.workers.channel import open_channel
+from wakumail.ops.workers.judgements import make_memory
+from wakumail.ops.workers.methods import subject
+from wakumail.ops.workers.place import Place, Worker, WorkerFailed
+from wakumail.ops.workers.registry import Registry
+
+log = logging.getLogger(__name__)
+
+COLLECT_INTERVAL = 5.0
+"""Seconds between two looks at what the workers count: what one counted after the last is lost
+when it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a supervisor is to do."""
+
+    command: Sequence[str]
+    """Starts a worker; the descriptor of its channel is appended."""
+    listeners: Sequence[socket.socket]
+    """One for each worker, on one port."""
+    max_peers: int
+    datadir: str
+    metrics: bool
+
+
+class Supervisor:
+    """Runs the workers of one server; on one event loop."""
+
+    def __init__(self, plan: Plan, on_ready: Callable[[str], None]) -> None:
+        """`on_ready` is called with the enode once all workers take connections."""
+        self._plan = plan
+        self._on_ready = on_ready
+        self._places = [Place(n, own, self._start) for n, own in enumerate(plan.listeners)]
+        self._registry = Registry.create(2 * len(self._places), plan.max_peers)
+        self._bells = make_bells(2 * len(self._places))
+        self._judgements = make_memory()
+        self._running: dict[Worker, asyncio.Task[None]] = {}
+        self._leader: Worker | None = None
+        self._enode = ""
+        self._orders: dict[str, tuple[str, list[Any]]] = {}
+        self._retired = Report([], [])
+        """What still counts of the workers that have ended."""
+
+    async def run(self, stopped: asyncio.Event, renewal: asyncio.Event) -> int:
+        """Serve until `stopped`, beginning anew with all workers whenever `renewal` is set.
+
+        1 when a worker ended with an error at last, else 0. WorkerFailed when one does not start,
+        or always dies.
+        """
+        try:
+            await _first_of(stopped.wait(), self._begin())
+            if not stopped.is_set():
+                self._on_ready(self._enode)
+                keeping = (place.keep() for place in self._places)
+                await _first_of(stopped.wait(), self._renew(renewal), self._collect(), *keeping)
+        finally:
+            code = await self._stop()
+        return code
+
+    # -- processes ----------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        await asyncio.gather(*(place.begin() for place in self._places))
+
+    async def _renew(self, renewal: asyncio.Event) -> None:
+        while True:
+            await renewal.wait()
+            renewal.clear()
+            try:
+                for place in self._places:
+                    await place.renew()
+            except WorkerFailed as error:
+                log.error("the rolling restart goes no further: %s", error)
+            else:
+                log.info("all workers are new")
+
+    async def _stop(self) -> int:
+        """Tell all workers to stop, and wait for it; 1 when one ended with an error."""
+        log.info("stopping")
+        workers = list(self._running)
+        for worker in workers:
+            worker.leave()
+        codes = await asyncio.gather(*(worker.end() for worker in workers))
+        await asyncio.gather(*self._running.values())
+        self._registry.close()
+        listeners = (own.fileno() for own in self._plan.listeners)
+        for descriptor in (self._judgements, *self._bells, *listeners):
+            os.close(descriptor)
+        # One that took no connections yet may not have known either what to do with a signal.
+        return int(any(c for w, c in zip(workers, codes, strict=True) if w.ready_at is not None))
+
+    async def _start(self, place: Place, part: int) -> Worker:
+        """Start a process."""
+
+        async def handle(method: str, params: list[Any]) -> Any:
+            return await self._handle(place, worker, method, params)
+
+        own, theirs = socket.socketpair()
+        shared = (self._registry.descriptor, self._judgements, *self._bells)
+        given = (theirs.fileno(), place.listener.fileno(), *shared)
+        command = (*self._plan.command, str(theirs.fileno()))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                pass_fds=given,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            channel = await open_channel(own, handle)
+        except BaseException:
+            own.close()  # Which ends a process that was started already.
+            raise
+        finally:
+            theirs.close()
+        worker = Worker(process, channel, part)
+        self._running[worker] = asyncio.create_task(self._watch(worker))
+        return worker
+
+    async def _watch(self, worker: Worker) -> None:
+        """Clear up after a worker, once it has ended."""
+        await worker.process.wait()
+        await worker.channel.closed.wait()
+        await worker.channel.close()
+        self._registry.clear(worker.part)
+        if worker.report is not None:
+            self._retired = together((self._retired, worker.report.last_words()))
+        del self._running[worker]
+        worker.ended.set()
+        worker.settled.set()
+        self._resign(worker)
+
+    def _resign(self, worker: Worker) -> None:
+        """A worker leads no longer: another does, or the next that comes."""
+        if worker is self._leader:
+            self._leader = None
+            self._appoint(*(place.serving for place in self._places))
+
+    def _appoint(self, *candidates: Worker | None) -> None:
+        """Let the first of these lead, if nobody does."""
+        for candidate in candidates:
+            if self._leader is None and candidate is not None:
+                self._leader = candidate
+                candidate.channel.note("lead", list(self._orders.values()))
+
+    # -- what workers ask ---------------------------------------------------------------------
+
+    async def _handle(self, place: Place, worker: Worker, method: str, params: list[Any]) -> Any:
+        match method, params:
+            case "hello", [str(datadir)]:
+                return self._hello(place, worker, datadir)
+            case "ready", [str(enode)]:
+                self._on_serving(place, worker, enode)
+            case "resign", []:
+                worker.leaving = True
+                self._resign(worker)
+            case "counted", [report]:
+                worker.report = Report.read(report)
+            case "ask", [str(name), list(arguments)]:
+                return await self._ask_others(worker, name, *arguments)
+            case "order", [str(name), list(arguments)]:
+                await self._order(worker, name, arguments)
+            case "report", [report]:
+                worker.report = Report.read(report)
+                return await self._report(worker)
+            case "problems", [problems]:
+                return await self._problems(worker, [Problem(*problem) for problem in problems])
+            case "probe", [str(identity)]:
+                for other in self._others(worker):
+                    other.channel.note("probe", identity)
+            case _:
+                raise WorkerFailed(f"the supervisor knows no {method}: restart the whole server")
+        return None
+
+    def _hello(self, place: Place, worker: Worker, datadir: str) -> dict[str, Any]:
+        """Tell a worker what it has to do with."""
+        if datadir != self._plan.datadir:
+            raise WorkerFailed("another datadir needs a restart of the whole server")
+        if self._leader is None:
+            self._leader = worker
+        worker.missed.clear()  # They are among those that it is told now.
+        return {
+            "number": place.number,
+            "part": worker.part,
+            "listener": place.listener.fileno(),
+            "registry": self._registry.descriptor,
+            "judgements": self._judgements,
+            "bells": self._bells,
+            "leads": worker is self._leader,
+            "orders": list(self._orders.values()),
+        }
+
+    def _on_serving(self, place: Place, worker: Worker, enode: str) -> None:
+        self._enode = self._enode or enode
+        if enode != self._enode:
+            text = "another node key, port or address needs a restart of the whole server"
+            log.error("%s: %s is not %s", text, enode, self._enode)
+            worker.process.kill()
+            return
+        log.info("worker %d, process %d, takes connections", place.number, worker.process.pid)
+        worker.ready_at = time.monotonic()
+        worker.settled.set()
+        for name, arguments in worker.missed:
+            worker.channel.note("order", name, arguments)
+        self._appoint(worker)
+
+    async def _order(self, worker: Worker, name: str, arguments: list[Any]) -> None:
+        """Have all other workers obey, and all that begin later, who are told the oldest first."""
+        about = subject(name, arguments)
+        self._orders.pop(about, None)
+        self._orders[about] = name, arguments
+        for other in self._running:
+            if other is not worker and other.ready_at is None:
+                other.missed.append((name, arguments))
+        await self._ask_others(worker, "order", name, arguments)
+
+    def _others(self, worker: Worker) -> list[Worker]:
+        return [other for other in self._running if other is not worker and other.ready_at]
+
+    async def _ask_others(self, worker: Worker, method: str, *params: Any) -> list[Any]:
+        """What all other workers answer, less those that do not."""
+        asked = (other.ask(method, *params) for other in self._others(worker))
+        return [answer for answer in await asyncio.gather(*asked) if answer is not None]
+
+    # -- what all workers report --------------------------------------------------------------
+
+    async def _collect(self) -> None:
+        while True:
+            if self._plan.metrics:
+                await self._read_reports(self._running)
+            await asyncio.sleep(COLLECT_INTERVAL)
+
+    async def _read_reports(self, workers: Iterable[Worker]) -> None:
+        async def read(worker: Worker) -> None:
+            if (report := await worker.ask("report")) is not None:
+                worker.report = Report.read(report)
+
+        await asyncio.gather(*(read(worker) for worker in workers if worker.ready_at))
+
+    async def _report(self, asking: Worker) -> Report:
+        """The report of all, as far as they answer: of others what they said last counts."""
+        await self._read_reports(self._others(asking))
+        reports = [worker.report for worker in self._running if worker.report is not None]
+        return together((self._retired, *reports))
+
+    async def _problems(self, asking: Worker, own: list[Problem]) -> list[Problem]:
+        """What fails at any worker, and those that do not answer."""
+
+        async def look_at(place: Place) -> list[Problem]:
+            if (worker := place.serving) is None:
+                return [Problem("listening", "does not run", 0.0)]
+            if worker is asking:
+                return own
+            problems = await worker.ask("problems")
+            if worker.silent_since is not None:
+                silent = time.monotonic() - worker.silent_since
+                return [Problem("event loop", "does not answer", silent)]
+            return [Problem(*problem) for problem in problems or ()]
+
+        found = await asyncio.gather(*(look_at(place) for place in self._places))
+        return [
+            problem._replace(reason=f"worker {place.number}: {problem.reason}")
+            for place, problems in zip(self._places, found, strict=True)
+            for problem in problems
+        ]
+
+
+async def _first_of(*waiting: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one is done, and end the others; raises what it raised."""
+    tasks = [asyncio.create_task(each) for each in waiting]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

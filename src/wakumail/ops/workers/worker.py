@@ -1,0 +1,273 @@
+"""What each process of `wakumail serve --workers N` runs: a worker, or the supervisor of all."""
+
+import asyncio
+import logging
+import math
+import shutil
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from wakumail.archive.archive import Appended, Archive
+from wakumail.archive.datadir import Datadir
+from wakumail.archive.store import CommitLock, Retention, Store
+from wakumail.counters import Counters
+from wakumail.mail.server import Server
+from wakumail.node.node import listen_together
+from wakumail.ops import assembly as build
+from wakumail.ops import logs
+from wakumail.ops.config import Settings
+from wakumail.ops.monitoring.report import Problem, Report
+from wakumail.ops.workers.bells import Bells
+from wakumail.ops.workers.channel import Channel, ChannelClosed, open_channel
+from wakumail.ops.workers.follower import Follower
+from wakumail.ops.workers.judgements import judgements_in
+from wakumail.ops.workers.methods import DIAL, for_all
+from wakumail.ops.workers.registry import Registry, SharedRoster
+from wakumail.ops.workers.supervisor import Plan, Supervisor
+from wakumail.rpc.api import all_methods
+from wakumail.rpc.jsonrpc import Dispatcher, Session
+from wakumail.rpc.namespaces import Namespace
+from wakumail.waku.envelope import Batch
+
+if TYPE_CHECKING:
+    from wakumail.ops.monitoring.collector import Reporter
+
+log = logging.getLogger(__name__)
+
+MAX_JOURNAL = 64 << 20
+"""Bytes of envelopes that workers without an archive keep for each other."""
+
+
+async def supervise(settings: Settings, datadir: Datadir) -> int:
+    """Run the workers until a signal comes; SIGHUP replaces each of them."""
+    stopped, renewal = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, renewal.set)
+    build.node_key(settings, datadir)  # made by one process, before several read it
+    shutil.rmtree(datadir.relay, ignore_errors=True)
+    plan = Plan(
+        command=(sys.executable, *sys.orig_argv[1:], "--as-worker"),
+        listeners=listen_together(settings.host, settings.port, settings.workers),
+        max_peers=settings.maxpeers,
+        datadir=str(datadir.path.resolve()),
+        metrics=settings.metrics,
+    )
+    supervisor = Supervisor(plan, on_ready=lambda enode: print(enode, flush=True))
+    return await supervisor.run(stopped, renewal)
+
+
+async def work(settings: Settings, datadir: Datadir, descriptor: int) -> int:
+    """Work until a signal comes, or the supervisor at the other end of `descriptor` is gone."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    worker = Worker(settings, datadir)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stopped.set)
+    return await worker.run(socket.socket(fileno=descriptor))
+
+
+class Worker:
+    """A server that shares port, peers and archive with others, and leads when it is told to."""
+
+    def __init__(self, settings: Settings, datadir: Datadir) -> None:
+        self.stopped = asyncio.Event()
+        self._settings = settings
+        self._datadir = datadir
+        self._counters = Counters()
+        self._static = build.enodes(settings.static_nodes, datadir.static_nodes)
+        self._trusted = build.enodes(settings.trusted_nodes, datadir.trusted_nodes)
+        self._failed = False
+        self._leading = AsyncExitStack()
+        self._leads = False
+        self._turn = asyncio.Lock()
+        self._reporter: Reporter | None = None
+        self._store: Store | None = None
+        self._channel: Channel
+        self._server: Server
+
+    async def run(self, own: socket.socket) -> int:
+        """Work until `stopped`; the exit code."""
+        async with AsyncExitStack() as running:
+            self._channel = await open_channel(own, self._handle)
+            running.push_async_callback(self._channel.close)
+            hello = await self._channel.call("hello", str(self._datadir.path.resolve()))
+            logs.start(
+                self._settings.verbosity, as_json=self._settings.log_json, worker=hello["number"]
+            )
+            running.push_async_callback(self._tell_counts)
+            await self._start(hello, running)
+            if hello["leads"]:
+                await self._lead(hello["orders"])
+            else:
+                self._obey_all(hello["orders"])
+            self._channel.note("ready", str(self._server.enode))
+            lost = asyncio.create_task(self._channel.closed.wait())
+            lost.add_done_callback(lambda _: self.stopped.set())
+            running.callback(lost.cancel)
+            await self.stopped.wait()
+        build.log_counts(self._counters)
+        degraded = self._store is not None and bool(self._store.degraded)
+        return int(self._failed or degraded)
+
+    async def _start(self, hello: dict[str, Any], running: AsyncExitStack) -> None:
+        """Begin to serve with what the supervisor has given us."""
+        settings = self._settings
+        registry = Registry(hello["registry"])
+        roster = SharedRoster(registry, hello["part"], self._probe_elsewhere)
+        key = build.node_key(settings, self._datadir)
+        config = build.server_config(settings, key, self._counters)
+        handshakes = math.ceil(settings.max_handshakes / settings.workers)
+        node = replace(config.node, roster=roster, max_handshakes=handshakes)
+        config = replace(config, node=node)
+        if settings.mailserver:
+            self._store = build.open_store(
+                settings, self._datadir, self._counters, registry.commit_lock
+            )
+            self._store.retain(Retention())
+            self._store.on_broken = self._fail
+        server = self._server = Server(config, self._store, self._counters)
+        self._methods = all_methods(server, ())
+        journal = self._store or self._make_journal(registry.commit_lock, running)
+        running.push_async_callback(server.close)
+        judgements = journal.archive.judgements = judgements_in(hello["judgements"])
+        bells = Bells(hello["bells"], hello["part"])
+        follower = Follower(journal.archive, judgements, server.relay_committed)
+        running.push_async_callback(follower.close)
+
+        def committed(appended: Appended) -> None:
+            if appended.stored:
+                follower.committed(appended)
+                bells.ring()
+
+        journal.on_commit = committed
+        bells.listen(follower.wake)
+        running.callback(bells.close)
+        for enode in self._trusted:
+            server.node.trust(enode.node_id)
+        if settings.metrics:
+            await self._watch(running)
+        server.node.listen_on(socket.socket(fileno=hello["listener"]))
+        running.push_async_callback(self._resign)
+
+    def _make_journal(self, commit_lock: CommitLock, running: AsyncExitStack) -> Store:
+        """Where we find what others have taken when there is no archive; nobody else reads it."""
+        archive = Archive(self._datadir.relay, sync=False)
+        journal = Store(
+            archive, Counters(), retention=Retention(bytes=MAX_JOURNAL), commit_lock=commit_lock
+        )
+        running.push_async_callback(journal.close)
+
+        def keep(batch: Batch) -> None:
+            if journal.full:
+                self._counters.add("envelopes_untold", batch.accepted)
+            else:
+                journal.put(batch, lambda: None)
+
+        self._server.on_unarchived = keep
+        return journal
+
+    async def _watch(self, running: AsyncExitStack) -> None:
+        """Watch ourselves, by a door of our own: at the shared one anybody may answer."""
+        from wakumail.ops.monitoring.collector import Reporter  # takes long to import
+
+        await self._server.node.listen("127.0.0.1", 0)
+        self._reporter = Reporter(self._server, self._server.own_enode)
+        self._reporter.start()
+        running.push_async_callback(self._reporter.close)
+
+    async def _tell_counts(self) -> None:
+        """Leave our counters to the supervisor, who adds them to those of our successors."""
+        if self._reporter is not None:
+            with suppress(ChannelClosed):
+                await self._channel.call("counted", await self._reporter.report())
+
+    def _fail(self) -> None:
+        self._failed = True
+        self.stopped.set()
+
+    # -- leading ------------------------------------------------------------------------------
+
+    async def _lead(self, orders: list[tuple[str, list[Any]]]) -> None:
+        """Do what one worker does for all, from now on."""
+        settings, server = self._settings, self._server
+        async with self._turn:
+            if self.stopped.is_set():
+                return
+            self._leads = True
+            running = self._leading
+            running.push_async_callback(server.dialer.close)
+            for enode in (*self._static, *self._trusted):
+                server.dialer.add(enode)
+            self._obey_all(orders)  # Before anybody can give us one that is later.
+            endpoint = build.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
+            await endpoint.start()
+            running.push_async_callback(endpoint.close)
+            if settings.http or settings.ws or settings.metrics:
+                from wakumail.ops import endpoints as web  # takes long to import
+
+                await web.start_rpc(settings, self._offer, self._counters, running)
+                if self._reporter is not None:
+                    await web.start_monitor(settings, self._reporter, running, self)
+            if self._store is not None:
+                self._store.retain(build.retention(settings))
+
+    async def _resign(self) -> None:
+        """Lead no longer; whoever does next may have our ports, and dial."""
+        async with self._turn:
+            await self._leading.aclose()
+        with suppress(ChannelClosed):
+            await self._channel.call("resign")
+
+    def _offer(self, namespaces: tuple[Namespace, ...]) -> Dispatcher:
+        methods = for_all(all_methods(self._server, namespaces), self._channel)
+        return Dispatcher(methods, namespaces, self._counters)
+
+    # -- monitor.Colleagues -------------------------------------------------------------------
+
+    async def report(self, own: Report) -> Report:
+        """The report of all workers."""
+        return Report.read(await self._channel.call("report", own))
+
+    async def problems(self, own: list[Problem]) -> list[Problem]:
+        """What fails at any worker."""
+        return [Problem(*problem) for problem in await self._channel.call("problems", own)]
+
+    # -- what the supervisor says -------------------------------------------------------------
+
+    async def _handle(self, method: str, params: list[Any]) -> Any:
+        match method, params:
+            case "lead", [list(orders)]:
+                try:
+                    await self._lead(orders)
+                except Exception:
+                    log.exception("this worker cannot lead")
+                    self._fail()
+            case "report", []:
+                return None if self._reporter is None else await self._reporter.report()
+            case "problems", []:
+                return [] if self._reporter is None else self._reporter.health.problems()
+            case "probe", [str(identity)]:
+                self._server.node.probe(bytes.fromhex(identity))
+            case "order", [str(name), list(arguments)]:
+                self._obey(name, arguments)
+            case _:
+                return self._methods[method](Session(), *params)
+        return None
+
+    def _obey_all(self, orders: list[tuple[str, list[Any]]]) -> None:
+        for name, params in orders:
+            self._obey(name, params)
+
+    def _obey(self, name: str, params: list[Any]) -> None:
+        """Do what the leading worker was asked to have done everywhere."""
+        if name != DIAL or self._leads:
+            self._methods[name](Session(), *params)
+
+    def _probe_elsewhere(self, identity: bytes) -> None:
+        self._channel.note("probe", identity.hex())

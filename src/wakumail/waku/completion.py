@@ -1,0 +1,110 @@
+"""The answer that ends a request for history: the Request Complete packet, and cursors.
+
+Its two dialects on the wire:
+
+    BYTES   one byte string, in Go and 6/WAKU1:
+            request id (32)  last hash (32)  [cursor (36)]
+            "ERROR="  request id (32)  text
+    LIST    [request id, last hash, cursor], in 8/WAKU-MAIL and nim; there is no form for errors
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from wakumail.base.rlp import Item, as_bytes, as_list, decode, encode
+from wakumail.base.text import printable
+from wakumail.errors import DisconnectReason, ProtocolError, RlpError
+from wakumail.waku.packets import HASH_SIZE
+
+CURSOR_SIZE = 36
+"""Bytes of a cursor. Go clients take more or less for no cursor at all."""
+
+ZERO_HASH = bytes(HASH_SIZE)
+"""The last hash of an answer without envelopes."""
+
+ERROR_PREFIX = b"ERROR="
+
+MAX_COMPLETION_SIZE = 2 * HASH_SIZE + CURSOR_SIZE
+"""Bytes of a BYTES completion without an error; Go clients refuse more."""
+
+MAX_FOREIGN_CURSOR = 256
+"""Bytes of a cursor in a LIST completion, where other servers may have cursors of their own."""
+
+MAX_ERROR_SIZE = 1024
+"""Bytes of an error's text; the rest is cut off."""
+
+
+class Dialect(StrEnum):
+    """How a Request Complete packet is written."""
+
+    BYTES = "bytes"
+    LIST = "list"
+
+
+class CompletionError(ProtocolError):
+    """A Request Complete packet in neither dialect."""
+
+    counter = "completion_malformed"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How the request `request_id` ended."""
+
+    request_id: bytes
+    last_hash: bytes = ZERO_HASH
+    """The hash of the envelope that was sent last; zeros when none was."""
+    cursor: bytes = b""
+    """Where the next page begins; empty exactly when nothing remains."""
+    error: str | None = None
+    """Why the request was refused."""
+
+    def encode(self, dialect: Dialect) -> bytes:
+        """The payload of the packet. LIST tells an error as an empty answer."""
+        if dialect is Dialect.LIST:
+            if self.error is not None:
+                return encode([self.request_id, ZERO_HASH, b""])
+            return encode([self.request_id, self.last_hash, self.cursor])
+        if self.error is not None:
+            return encode(ERROR_PREFIX + self.request_id + self.error.encode()[:MAX_ERROR_SIZE])
+        return encode(self.request_id + self.last_hash + self.cursor)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """What a payload of either dialect says; CompletionError when it is of none."""
+        try:
+            item = decode(payload, max_depth=1)
+            return cls._of_list(item) if isinstance(item, list) else cls._of_bytes(item)
+        except RlpError as error:
+            raise CompletionError(f"a malformed completion: {error}") from error
+
+    @classmethod
+    def _of_list(cls, items: list[Item]) -> Self:
+        request_id, last_hash, *rest = as_list(items, at_least=2)
+        cursor = as_bytes(rest[0]) if rest else b""
+        if len(cursor) > MAX_FOREIGN_CURSOR:
+            raise RlpError(f"a cursor of {len(cursor)} bytes")
+        return cls(as_bytes(request_id, HASH_SIZE), as_bytes(last_hash, HASH_SIZE), cursor)
+
+    @classmethod
+    def _of_bytes(cls, data: bytes) -> Self:
+        """As Go clients read it: from what is too short for a hash or a cursor, none is taken."""
+        text = len(ERROR_PREFIX) + HASH_SIZE
+        if len(data) >= text and data.startswith(ERROR_PREFIX):
+            error = printable(data[text:], MAX_ERROR_SIZE)
+            return cls(data[len(ERROR_PREFIX) : text], error=error)
+        if not HASH_SIZE <= len(data) <= MAX_COMPLETION_SIZE:
+            raise RlpError(f"{len(data)} bytes")
+        last_hash, cursor = data[HASH_SIZE : 2 * HASH_SIZE], data[2 * HASH_SIZE :]
+        return cls(
+            data[:HASH_SIZE],
+            last_hash if len(last_hash) == HASH_SIZE else ZERO_HASH,
+            cursor if len(cursor) == CURSOR_SIZE else b"",
+        )
+
+
+def pack_cursor(created: int, envelope_hash: bytes) -> bytes:
+    """The cursor that points behind an envelope: `created` (Unix seconds, 4 bytes), its hash."""
+    return created.to_bytes(CURSOR_SIZE - HASH_SIZE, "big") + envelope_hash

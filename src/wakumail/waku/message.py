@@ -1,0 +1,150 @@
+"""The data field of an envelope: sealed and opened (7/WAKU-DATA).
+
+    flags        1   bits 0-1: bytes of the payload's size, bit 2: signed
+    size       0-3   of the payload, little-endian
+    payload
+    padding          up to a multiple of 256 bytes
+    signature   65   R || S || V over the Keccak-256 of all before it, if signed
+
+All that is encrypted: with AES-256-GCM, then followed by a tag (16) and a nonce (12), or with
+ECIES for the receiver's public key.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from wakumail.base.keccak import keccak256
+from wakumail.devp2p import ecies
+from wakumail.devp2p.keys import SIGNATURE_SIZE, PrivateKey, PublicKey, Random, recover, sign
+from wakumail.errors import EciesError, MessageError
+
+KEY_SIZE = 32
+"""Bytes of a symmetric key."""
+
+KEY_ROUNDS = 65356
+"""Rounds of PBKDF2; not a power of two, but what every implementation has."""
+
+DEFAULT_PASSWORD = "status-offline-inbox"
+"""What the Status fleet's mailservers used; a mailserver is free to choose another."""
+
+NONCE_SIZE = 12
+"""Bytes of the AES-GCM nonce at the end of the data."""
+
+TAG_SIZE = 16
+"""Bytes of the AES-GCM tag before it."""
+
+PADDING_BLOCK = 256
+"""Bytes: padded to a multiple of it, by 1 byte at least, as Go does."""
+
+MAX_PAYLOAD_SIZE = (1 << 24) - 1
+"""Bytes of a payload: its size has at most three bytes."""
+
+SIZE_MASK = 0b011
+SIGNED = 0b100
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was in the data field."""
+
+    payload: bytes
+    padding: bytes
+    signed: bytes
+    """What the signature is over: all before it."""
+    signature: bytes
+    """SIGNATURE_SIZE bytes, or none."""
+
+    @property
+    def signer(self) -> PublicKey | None:
+        """Whoever signed it; None when nobody did. MessageError when the signature is none.
+
+        Found when it is asked for: that takes as long as all the rest of a small message.
+        """
+        if not self.signature:
+            return None
+        try:
+            return recover(self.signature, keccak256(self.signed))
+        except ValueError as error:
+            raise MessageError(f"no valid signature: {error}") from error
+
+
+def symmetric_key(password: str) -> bytes:
+    """The key that a password stands for: PBKDF2-HMAC-SHA256 without a salt. Takes some 30 ms."""
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), b"", KEY_ROUNDS, KEY_SIZE)
+
+
+def checked_key(key: bytes) -> bytes:
+    """`key`, a symmetric one; ValueError when it has not KEY_SIZE bytes.
+
+    The cipher would take shorter ones, for lesser kinds of AES.
+    """
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(key)}")
+    return key
+
+
+def seal(
+    payload: bytes,
+    *,
+    key: bytes | PublicKey,
+    sign_with: PrivateKey | None = None,
+    padding: bytes | None = None,
+    random: Random,
+) -> bytes:
+    """The data field that holds `payload`, for the holders of a symmetric key or of one key pair.
+
+    Padded at random up to a multiple of PADDING_BLOCK, or with `padding` as it is, of any size.
+    ValueError for a payload over MAX_PAYLOAD_SIZE or a symmetric key of another size than KEY_SIZE.
+    """
+    if len(payload) > MAX_PAYLOAD_SIZE:
+        raise ValueError(f"a payload of {len(payload)} bytes is over {MAX_PAYLOAD_SIZE}")
+    width = max(1, (len(payload).bit_length() + 7) // 8)
+    flags = width | (SIGNED if sign_with else 0)
+    plain = bytes([flags]) + len(payload).to_bytes(width, "little") + payload
+    if padding is None:
+        taken = len(plain) + (SIGNATURE_SIZE if sign_with else 0)
+        padding = random(PADDING_BLOCK - taken % PADDING_BLOCK)
+    plain += padding
+    if sign_with is not None:
+        plain += sign(sign_with, keccak256(plain))
+    if isinstance(key, PublicKey):
+        return ecies.encrypt(key, plain, random)
+    return _encrypt(checked_key(key), plain, random(NONCE_SIZE))
+
+
+def open_message(data: bytes, key: bytes | PrivateKey) -> Message:
+    """The message in a data field; MessageError when the key does not open it, or it is none."""
+    if isinstance(key, PrivateKey):
+        try:
+            return _parse(ecies.decrypt(key, data))
+        except EciesError as error:
+            raise MessageError(str(error)) from error
+    return _parse(_decrypt(checked_key(key), data))
+
+
+def _encrypt(key: bytes, plain: bytes, nonce: bytes) -> bytes:
+    return AESGCM(key).encrypt(nonce, plain, None) + nonce
+
+
+def _decrypt(key: bytes, data: bytes) -> bytes:
+    if len(data) < TAG_SIZE + NONCE_SIZE:
+        raise MessageError(f"{len(data)} bytes are too few")
+    try:
+        return AESGCM(key).decrypt(data[-NONCE_SIZE:], data[:-NONCE_SIZE], None)
+    except InvalidTag:
+        raise MessageError("the tag does not fit the message") from None
+
+
+def _parse(plain: bytes) -> Message:
+    if not plain:
+        raise MessageError("an empty message")
+    width = plain[0] & SIZE_MASK
+    end = len(plain) - (SIGNATURE_SIZE if plain[0] & SIGNED else 0)
+    start = 1 + width
+    stop = start + int.from_bytes(plain[1:start], "little")
+    if stop > end:
+        raise MessageError("a message shorter than it says")
+    return Message(plain[start:stop], plain[stop:end], plain[:end], plain[end:])

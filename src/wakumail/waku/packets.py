@@ -1,0 +1,382 @@
+"""The packets of the `waku` capability besides envelopes: status and confirmations (6/WAKU1).
+
+Two versions are deployed. waku/1 sends its status as a list of `[key, value]`; waku/0 as
+`[0, [[key, value], ...]]` with the ASCII digits of the keys, in nim with the keys as integers.
+Before there were Status Update packets waku/0 had one packet for each option, as Whisper has.
+"""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Any, NamedTuple, Self
+
+from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, split_list
+from wakumail.base.text import printable
+from wakumail.errors import DisconnectReason, ProtocolError, RlpError
+from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
+from wakumail.waku.envelope import Batch, parse
+from wakumail.waku.interest import EVERYTHING, Interest
+
+HASH_SIZE = 32
+"""Bytes of a Keccak-256 hash."""
+
+MAX_TOPIC_INTEREST = 10_000
+"""Topics that a peer may be interested in (6/WAKU1, "Topic Interest Field")."""
+
+MAX_STATUS_SIZE = 128 << 10
+"""Bytes of a status; one with MAX_TOPIC_INTEREST topics and a bloom has about 50,100."""
+
+MAX_STATUS_OPTIONS = 64
+"""Entries of a status; 6/WAKU1 knows seven, the others are for its future."""
+
+DEFAULT_POW = 0.001
+"""What a peer is taken to require whose status names no PoW, as status-go does."""
+
+CONFIRMATION_VERSION = 1
+"""The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
+
+NO_ERRORS = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
+"""What stands before and after the hash in a Message Response without errors: nearly all are."""
+
+TIME_SYNC_ERROR = 1
+"""The code of an envelope error: too old, or created in the future (same section)."""
+
+
+class Code(IntEnum):
+    """Packet codes (6/WAKU1, "Packet Codes"), and those of the updates of one option.
+
+    What 6/WAKU1 writes as 0x20 to 0x22 is decimal on the wire.
+    """
+
+    STATUS = 0
+    MESSAGES = 1
+    POW = 2
+    BLOOM = 3
+    BATCH_ACK = 11
+    MESSAGE_RESPONSE = 12
+    RATE_LIMITS = 20
+    TOPIC_INTEREST = 21
+    STATUS_UPDATE = 22
+    P2P_REQUEST_COMPLETE = 125
+    P2P_REQUEST = 126
+    P2P_MESSAGE = 127
+
+
+ONE_OPTION: Mapping[int, str] = {
+    Code.POW: "pow",
+    Code.BLOOM: "bloom",
+    Code.RATE_LIMITS: "packet_rate_limits",
+    Code.TOPIC_INTEREST: "topic_interest",
+}
+"""The packets that update one option, whose value is all of their payload."""
+
+
+class StatusError(ProtocolError):
+    """A status or status update that is no list of options, or an option of a wrong shape."""
+
+    counter = "status_malformed"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+class StatusPowError(StatusError):
+    """A PoW requirement that is not a number, infinite or negative."""
+
+    counter = "status_pow_invalid"
+
+
+class StatusBloomError(StatusError):
+    """A bloom of neither 0 nor 64 bytes."""
+
+    counter = "status_bloom_invalid"
+
+
+class StatusTopicsError(StatusError):
+    """A topic interest of more than MAX_TOPIC_INTEREST topics."""
+
+    counter = "status_topics_too_many"
+
+
+class ConfirmationError(ProtocolError):
+    """A Batch Ack or Message Response that is none."""
+
+    counter = "confirmation_malformed"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+class RateLimits(NamedTuple):
+    """What a peer takes in a second from one address, one peer and of one topic; 0: any amount."""
+
+    ip: int
+    peer: int
+    topic: int
+
+
+NO_LIMITS = RateLimits(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOptions:
+    """The options of a status or status update, in the order of their keys; None: not named."""
+
+    pow: float | None = None
+    """The least PoW of an envelope, finite and not negative."""
+    bloom: bytes | None = None
+    """64 bytes, or none for a full bloom."""
+    light: bool | None = None
+    """Whether the node does not relay."""
+    confirmations: bool | None = None
+    """Whether the node sends confirmations."""
+    packet_rate_limits: RateLimits | None = None
+    """Packets per second."""
+    topic_interest: tuple[bytes, ...] | None = None
+    """The only topics wanted, of 4 bytes each; empty: no envelope at all."""
+    bytes_rate_limits: RateLimits | None = None
+    """Bytes per second."""
+
+    @property
+    def interest(self) -> Interest | None:
+        """What bloom and topic interest say together; None when neither is named.
+
+        The topic interest wins, and either discards whatever was before (6/WAKU1, "Bloom Filter
+        Field" and "Topic Interest Field").
+        """
+        if self.topic_interest is not None:
+            return Interest(topics=self.topic_interest)
+        if self.bloom is None:
+            return None
+        return Interest(bloom=self.bloom) if self.bloom not in (b"", FULL_BLOOM) else EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """What a peer wants to be sent, and says of itself, after its status and status updates."""
+
+    pow: float = DEFAULT_POW
+    interest: Interest = EVERYTHING
+    light: bool = False
+    confirmations: bool = False
+    packet_rate_limits: RateLimits = NO_LIMITS
+    bytes_rate_limits: RateLimits = NO_LIMITS
+
+    def updated(self, options: StatusOptions) -> Self:
+        """The settings after `options`; what they do not name stays (6/WAKU1, "Status Update")."""
+        named = ((field.name, getattr(options, field.name)) for field in fields(self))
+        return replace(self, **{name: value for name, value in named if value is not None})
+
+
+class EnvelopeError(NamedTuple):
+    """Why an envelope of a confirmed batch was dropped."""
+
+    hash: bytes
+    code: int
+    text: str
+
+
+class MessageResponse(NamedTuple):
+    """A confirmed batch: the Keccak-256 of the packet's payload, and which envelopes were bad."""
+
+    batch_hash: bytes
+    errors: tuple[EnvelopeError, ...]
+
+
+class WakuDialect:
+    """How waku/`version`, 0 or 1, writes and reads statuses and history.
+
+    Unknown keys are ignored wherever they stand, and so is whatever follows in a list that this
+    version knows less of (6/WAKU1, "Upgradability").
+    """
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.update_codes = frozenset({Code.STATUS_UPDATE, *(() if version else ONE_OPTION)})
+        """The codes of packets that `decode_update` reads."""
+
+    def encode_status(self, options: StatusOptions) -> bytes:
+        """The payload of a status packet."""
+        entries = self._entries(options)
+        return encode(entries if self.version else [self.version, entries])
+
+    def decode_status(self, payload: bytes) -> StatusOptions:
+        """The options of a status packet; StatusError or one of its kinds."""
+        return self._read(payload, wrapped=self.version == 0)
+
+    def encode_update(self, options: StatusOptions) -> list[tuple[int, bytes]]:
+        """The packets, each its code and payload, that tell a peer of changed options."""
+        entries = self._entries(options)
+        return [(Code.STATUS_UPDATE, encode(entries))] if entries else []
+
+    def decode_update(self, code: int, payload: bytes) -> StatusOptions:
+        """The options of an update packet; errors as in decode_status."""
+        if code == Code.STATUS_UPDATE:
+            return self._read(payload, wrapped=False)
+        return decode_one_option(code, payload)
+
+    def decode_history(self, payload: bytes, max_envelope_size: int) -> Batch:
+        """The envelopes of a P2P Messages packet: always a list. RlpError when it is none."""
+        return parse(payload, max_envelope_size=max_envelope_size)
+
+    def _entries(self, options: StatusOptions) -> list[tuple[bytes, Any]]:
+        """The named options as `(key, value)`, without those that this version does not have."""
+        values = ((key, name, getattr(options, name)) for name, key in _KEYS[self.version].items())
+        return [
+            (key, pow_bits(value) if name == "pow" else value)
+            for key, name, value in values
+            if value is not None
+        ]
+
+    def _read(self, payload: bytes, *, wrapped: bool) -> StatusOptions:
+        check_status_size(payload)
+        names = _NAMES[self.version]
+        options: dict[str, Any] = {}
+        try:
+            entries = _unwrap(payload) if wrapped else payload
+            for entry in split_list(entries, max_items=MAX_STATUS_OPTIONS + 1):
+                # Only what is known gets decoded: an unknown option may have any form.
+                key, *values = split_list(entry) or [b""]
+                if (name := names.get(key)) is not None:
+                    options[name] = read_option(name, values[0] if values else b"")
+        except RlpError as error:
+            raise StatusError(f"a malformed status: {error}") from error
+        return StatusOptions(**options)
+
+
+def decode_one_option(code: int, payload: bytes) -> StatusOptions:
+    """The option of an update packet with a code of ONE_OPTION; StatusError or one of its kinds."""
+    check_status_size(payload)
+    try:
+        return StatusOptions(**{ONE_OPTION[code]: read_option(ONE_OPTION[code], payload)})
+    except RlpError as error:
+        raise StatusError(f"a malformed status update: {error}") from error
+
+
+def check_status_size(payload: bytes) -> None:
+    """StatusError when a status or status update is over MAX_STATUS_SIZE."""
+    if len(payload) > MAX_STATUS_SIZE:
+        raise StatusError(f"a status of more than {MAX_STATUS_SIZE} bytes")
+
+
+def read_option(name: str, data: bytes) -> Any:
+    """The value of a field of StatusOptions from its RLP; RlpError, or a kind of StatusError."""
+    return _READERS[name](decode(data, max_depth=1))
+
+
+def pow_bits(value: float) -> int:
+    """A PoW as it travels: the IEEE 754 bits of a double (6/WAKU1, "ABNF specification")."""
+    return int.from_bytes(struct.pack(">d", value), "big")
+
+
+def encode_batch_ack(batch_hash: bytes) -> bytes:
+    """A Batch Ack: the bare hash, as every implementation sends it."""
+    return encode(batch_hash)
+
+
+def decode_batch_ack(payload: bytes) -> bytes:
+    """The hash of a Batch Ack, bare or in the `[version, [hash, ...]]` of the specification."""
+    try:
+        item = decode(payload)
+        if isinstance(item, list):
+            item = _confirmed(item)[0]
+        return as_bytes(item, HASH_SIZE)
+    except RlpError as error:
+        raise ConfirmationError(f"a malformed batch ack: {error}") from error
+
+
+def encode_message_response(batch_hash: bytes, errors: Sequence[EnvelopeError]) -> bytes:
+    """A Message Response: `[1, [hash, [[hash, code, text], ...]]]`."""
+    if not errors:
+        return batch_hash.join(NO_ERRORS)
+    reports = [(error.hash, error.code, error.text.encode()) for error in errors]
+    return encode([CONFIRMATION_VERSION, [batch_hash, reports]])
+
+
+def decode_message_response(payload: bytes) -> MessageResponse:
+    """What a Message Response says; ConfirmationError when it is none."""
+    try:
+        batch_hash, reports, *_ = as_list(_confirmed(decode(payload)), at_least=2)
+        errors = tuple(_envelope_error(report) for report in as_list(reports))
+        return MessageResponse(as_bytes(batch_hash, HASH_SIZE), errors)
+    except RlpError as error:
+        raise ConfirmationError(f"a malformed message response: {error}") from error
+
+
+def _unwrap(payload: bytes) -> bytes:
+    """The options of a waku/0 status, still encoded."""
+    version, *rest = split_list(payload) or [b""]
+    if not rest or as_int(decode(version)) != 0:
+        raise RlpError("not of version 0")
+    return rest[0]
+
+
+def _read_pow(item: Item) -> float:
+    value: float
+    (value,) = struct.unpack(">d", as_int(item, 64).to_bytes(8, "big"))
+    if not 0 <= value < float("inf"):
+        raise StatusPowError(f"a PoW requirement of {value}")
+    return value
+
+
+def _read_bloom(item: Item) -> bytes:
+    bloom = as_bytes(item)
+    if len(bloom) not in (0, BLOOM_SIZE):
+        raise StatusBloomError(f"a bloom of {len(bloom)} bytes")
+    return bloom
+
+
+def _read_flag(item: Item) -> bool:
+    return as_int(item, 1) == 1
+
+
+def _read_rate_limits(item: Item) -> RateLimits:
+    return RateLimits(*map(as_int, as_list(item, at_least=3)[:3]))
+
+
+def _read_topic_interest(item: Item) -> tuple[bytes, ...]:
+    topics = as_list(item)
+    if len(topics) > MAX_TOPIC_INTEREST:
+        raise StatusTopicsError(f"an interest in {len(topics)} topics")
+    return tuple(as_bytes(topic, TOPIC_SIZE) for topic in topics)
+
+
+def _confirmed(item: Item) -> list[Item]:
+    """The `[hash, ...]` of a confirmation `[version, [hash, ...]]`."""
+    version, response, *_ = as_list(item, at_least=2)
+    if as_int(version) != CONFIRMATION_VERSION:
+        raise RlpError(f"version {as_int(version)}")
+    return as_list(response, at_least=1)
+
+
+def _envelope_error(item: Item) -> EnvelopeError:
+    envelope_hash, code, text, *_ = as_list(item, at_least=3)
+    return EnvelopeError(
+        as_bytes(envelope_hash, HASH_SIZE), as_int(code), printable(as_bytes(text))
+    )
+
+
+_READERS: Mapping[str, Callable[[Item], Any]] = {
+    "pow": _read_pow,
+    "bloom": _read_bloom,
+    "light": _read_flag,
+    "confirmations": _read_flag,
+    "packet_rate_limits": _read_rate_limits,
+    "topic_interest": _read_topic_interest,
+    "bytes_rate_limits": _read_rate_limits,
+}
+"""How each option is read; its place here is its key."""
+
+_KEYS: Mapping[int, Mapping[str, bytes]] = {
+    0: {name: b"%d" % key for key, name in enumerate(_READERS) if name != "bytes_rate_limits"},
+    1: {name: bytes([key]).lstrip(b"\0") for key, name in enumerate(_READERS)},
+}
+"""The keys that we write: of version 0 (where the last is unknown) and of version 1."""
+
+_NAMES: Mapping[int, Mapping[bytes, str]] = {
+    version: {
+        # The specification has integers "encoded starting from 0x00": a zero may come as that.
+        b"\0": "pow",
+        **{encode(_KEYS[1][name]): name for name in keys},
+        **{encode(key): name for name, key in keys.items()},
+    }
+    for version, keys in _KEYS.items()
+}
+"""The encoded keys that we read; version 0 has them as integers too."""

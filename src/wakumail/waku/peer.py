@@ -1,0 +1,413 @@
+"""A peer: the `waku` or `shh` capability over one RLPx connection, sans-IO (6/WAKU1, EIP-627).
+
+A Peer turns packets into events. It awaits the status of the other side before anything else,
+judges Messages packets in one pass, and lets p2p packets through only where they were asked for
+or from whom is trusted. What differs between the capabilities is in their dialects.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wakumail.base.token_bucket import TokenBucket
+from wakumail.devp2p.connection import (
+    PACKET_COST,
+    UNEVENTFUL,
+    Authenticated,
+    Closed,
+    Connection,
+    Established,
+    Packet,
+    Packets,
+    Uneventful,
+)
+from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
+from wakumail.devp2p.shaking import HandshakeDue
+from wakumail.errors import DisconnectReason, ProtocolError, RlpError
+from wakumail.waku import packets as waku
+from wakumail.waku.completion import Completion
+from wakumail.waku.envelope import Batch, judge_packets
+from wakumail.waku.own_status import OwnStatus
+from wakumail.waku.packets import Code, PeerSettings, StatusError, StatusOptions, WakuDialect
+from wakumail.waku.whisper import WhisperDialect
+
+STATUS_TIMEOUT = 10.0
+"""Seconds that a peer has for its status after the hello."""
+
+UPDATE_OVERHEAD = 500
+"""Bytes that a status update counts for beside its own: it may change what the peer is sent."""
+
+UPDATE_RATE = 5_000
+"""Bytes of status updates that a peer may send each second for long."""
+
+UPDATE_BURST = 1 << 20
+"""Bytes of status updates at once: 2,000 small ones, or 20 with MAX_TOPIC_INTEREST topics."""
+
+UNASKED_ENVELOPES = 10_000
+"""Envelopes and completions in a minute that a trusted peer may send when no request is open."""
+
+UNASKED_BYTES = 10 << 20
+"""Bytes of the same."""
+
+NOTHING = StatusOptions(topic_interest=())
+"""Our status for a capability that we share but do not speak: send us no envelope there."""
+
+
+Dialect = WakuDialect | WhisperDialect
+
+DIALECTS: Mapping[Capability, Dialect] = {
+    Capability("waku", 1): WakuDialect(1),
+    Capability("waku", 0): WakuDialect(0),
+    SHH6: WhisperDialect(),
+}
+"""What we speak: with each peer the first that it shares."""
+
+
+class StatusMissing(ProtocolError):
+    """A packet, or the end of STATUS_TIMEOUT, came before the status (6/WAKU1, "Status")."""
+
+    counter = "packets_before_status"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+class StatusUpdateFlood(ProtocolError):
+    """More status updates than UPDATE_RATE and UPDATE_BURST allow."""
+
+    counter = "status_update_flood"
+
+
+class LightNodesMet(ProtocolError):
+    """Neither side would relay anything to the other (6/WAKU1, "Light node")."""
+
+    counter = "light_nodes_parted"
+    reason = DisconnectReason.USELESS_PEER
+
+
+class HistoryMalformed(ProtocolError):
+    """A P2P Messages packet of a mailserver that is no list of envelopes."""
+
+    counter = "history_malformed"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Both statuses are exchanged: the peer may send and receive packets in the dialect `name`."""
+
+    hello: Hello
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """A status update has changed the peer's settings."""
+
+
+class EnvelopesReceived(NamedTuple):
+    """Messages packets, judged; the batch has what to confirm of them, if somebody confirms."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequested:
+    """A P2P Request packet, still closed."""
+
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDelivered:
+    """A P2P Messages packet of a peer that we trust; only the sizes of envelopes are judged."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCompleted:
+    """A Request Complete packet of a peer that we trust."""
+
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A Batch Ack or Message Response: the peer has the batch, but for `errors`."""
+
+    batch_hash: bytes
+    errors: tuple[waku.EnvelopeError, ...]
+
+
+Event = (
+    HandshakeDue
+    | Authenticated
+    | Ready
+    | SettingsChanged
+    | EnvelopesReceived
+    | HistoryRequested
+    | HistoryDelivered
+    | HistoryCompleted
+    | Confirmed
+    | Uneventful
+    | Closed
+)
+
+
+class Peer:
+    """One peer from its hello to its end.
+
+    `own` is our status, which may change meanwhile. Drops that end nothing are counted through
+    `count`. `gate` is called with code and size of every packet before it is decoded, and may
+    raise a ProtocolError; without it Messages packets that have come together are taken together.
+    The connection below is public: its owner feeds it, writes what it has to send and keeps its
+    timers.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        own: OwnStatus,
+        count: Callable[[str], None],
+        gate: Callable[[int, int], None] | None,
+    ) -> None:
+        self.connection = connection
+        self.settings = PeerSettings()
+        self.hello: Hello | None = None
+        self.name = ""
+        """The capability that is spoken, as in `waku/1`; empty before the hello."""
+        self.trusted = False
+        """Whether p2p messages are taken also when no request of ours is open."""
+        self.expects_history = False
+        """Whether a request of ours is open."""
+        self._own = own
+        self._count = count
+        self._gate = gate
+        self._shared: Shared | None = None
+        self._dialect: Dialect
+        self._status_deadline: float | None = None
+        self._ready = False
+        self._unconfirmed = {Code.BATCH_ACK: 0, Code.MESSAGE_RESPONSE: 0}
+        """How many of each may still come for what we have sent."""
+        self._untold: list[StatusOptions] = []
+        """Changes of our status since we told it, while we wait for the peer's."""
+        self._updates: TokenBucket
+        self._unasked_envelopes: TokenBucket
+        self._unasked_bytes: TokenBucket
+
+    # -- what the owner asks ------------------------------------------------------------------
+
+    def next_event(self, now: float, unix_time: int) -> Event | None:
+        """The next event, or None until more bytes come.
+
+        One packet is taken from the connection at a time, or one Packets, so an owner that stops
+        asking stops the work. `now` is the connection's clock, `unix_time` (seconds) judges
+        envelopes.
+        """
+        taken = 0
+        while (event := self.connection.next_event()) is not None:
+            match event:
+                case Packet(_, _, payload) | Packets(payload, _):
+                    taken += PACKET_COST + len(payload)
+            try:
+                answer = self._on_event(event, now, unix_time)
+            except ProtocolError as error:
+                self.connection.fail(error)
+                continue
+            if answer is not None:
+                return answer
+            if taken >= UNEVENTFUL:
+                return Uneventful()
+        return None
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+        timers = (self.connection.next_timer(), self._status_deadline)
+        return min((t for t in timers if t is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`."""
+        if self._status_deadline is not None and now >= self._status_deadline:
+            self._status_deadline = None
+            self.connection.fail(StatusMissing("no status in time"))
+        self.connection.handle_timer(now)
+
+    # -- what the owner sends -----------------------------------------------------------------
+
+    def update_status(self, changed: StatusOptions) -> None:
+        """Tell the peer what OwnStatus.change has answered, if it heard our status already.
+
+        Before its own status comes we say nothing else (6/WAKU1, "Status"): it is told then. When
+        we have become a light node as the peer is, this is the end of the connection.
+        """
+        if self._shared is None:
+            return
+        if not self._ready:
+            self._untold.append(changed)
+            return
+        for code, payload in self._dialect.encode_update(changed):
+            self._send(code, payload)
+        if self._are_both_light():
+            self.connection.fail(LightNodesMet("both are light nodes"))
+
+    def send_messages(self, packet: bytes) -> None:
+        """Send a Messages packet: an RLP list of envelopes."""
+        for code in self._unconfirmed:
+            self._unconfirmed[code] += 1
+        self._send(Code.MESSAGES, packet)
+
+    def confirm(self, responses: Iterable[waku.MessageResponse]) -> None:
+        """Confirm packets: each Message Response, as status-go does, before its Batch Ack."""
+        for batch_hash, errors in responses:
+            self._send(Code.MESSAGE_RESPONSE, waku.encode_message_response(batch_hash, errors))
+            self._send(Code.BATCH_ACK, waku.encode_batch_ack(batch_hash))
+
+    def request_history(self, packet: bytes) -> None:
+        """Send a P2P Request made by mail.build_request; its answers are expected from now on."""
+        self.expects_history = True
+        self._send(Code.P2P_REQUEST, packet)
+
+    def deliver_history(self, packet: bytes) -> None:
+        """Send a P2P Messages packet: an RLP list of envelopes."""
+        self._send(Code.P2P_MESSAGE, packet)
+
+    def complete_history(self, payload: bytes) -> None:
+        """Send a Request Complete packet made by mail.Completion."""
+        self._send(Code.P2P_REQUEST_COMPLETE, payload)
+
+    def _send(self, code: int, payload: bytes) -> None:
+        assert self._shared is not None
+        self.connection.send(self._shared, code, payload)
+
+    # -- what the peer sends ------------------------------------------------------------------
+
+    def _on_event(self, event: object, now: float, unix_time: int) -> Event | None:
+        match event:
+            case Packets(payloads, ends):
+                return self._on_messages(payloads, ends, unix_time)
+            case Packet(capability, code, payload):
+                if self._gate is not None:
+                    self._gate(code, len(payload))
+                if capability is self._shared:
+                    return self._on_packet(code, payload, now, unix_time)
+                self._count("packets_unasked")
+            case Established(hello, capabilities):
+                self._on_established(hello, capabilities, now)
+            case HandshakeDue() | Authenticated() | Uneventful():
+                return event
+            case Closed():
+                self._status_deadline = None
+                return event
+        return None
+
+    def _on_established(self, hello: Hello, capabilities: tuple[Shared, ...], now: float) -> None:
+        shared = {Capability(each.name, each.version): each for each in capabilities}
+        spoken, *unspoken = [capability for capability in DIALECTS if capability in shared]
+        self.hello = hello
+        self.name = f"{spoken.name}/{spoken.version}"
+        self._shared = shared[spoken]
+        self._dialect = DIALECTS[spoken]
+        self._updates = TokenBucket(UPDATE_RATE, UPDATE_BURST, now)
+        self._unasked_envelopes = TokenBucket(UNASKED_ENVELOPES / 60, UNASKED_ENVELOPES, now)
+        self._unasked_bytes = TokenBucket(UNASKED_BYTES / 60, UNASKED_BYTES, now)
+        self._status_deadline = now + STATUS_TIMEOUT
+        self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
+        for capability in unspoken:
+            # A bridge waits for our status in all that it speaks, and parts when none comes.
+            status = DIALECTS[capability].encode_status(NOTHING)
+            self.connection.send(shared[capability], Code.STATUS, status)
+
+    def _on_packet(self, code: int, payload: bytes, now: float, unix_time: int) -> Event | None:
+        if code == Code.STATUS:
+            return self._on_status(payload)
+        if not self._ready:
+            raise StatusMissing(f"packet {code} came before the status")
+        if code in self._dialect.update_codes:
+            return self._on_status_update(code, payload, now)
+        match code:
+            case Code.MESSAGES:
+                return self._on_messages(payload, [len(payload)], unix_time)
+            case Code.P2P_REQUEST:
+                return HistoryRequested(payload)
+            case Code.P2P_MESSAGE | Code.P2P_REQUEST_COMPLETE:
+                return self._on_history(code, payload, now)
+            case Code.BATCH_ACK | Code.MESSAGE_RESPONSE:
+                return self._on_confirmation(Code(code), payload)
+            case _:
+                self._count("packets_unknown")
+        return None
+
+    def _on_status(self, payload: bytes) -> Event | None:
+        assert self.hello is not None
+        if self._ready:
+            self._count("packets_status_repeated")
+            return None
+        self.settings = self.settings.updated(self._dialect.decode_status(payload))
+        self._status_deadline = None
+        if self._are_both_light():
+            raise LightNodesMet("both are light nodes")
+        self._ready = True
+        if self._gate is None:
+            assert self._shared is not None
+            self.connection.gather(self._shared, Code.MESSAGES)
+        for changed in self._untold:
+            self.update_status(changed)
+        self._untold.clear()
+        return Ready(self.hello, self.name)
+
+    def _on_status_update(self, code: int, payload: bytes, now: float) -> Event | None:
+        if not self._updates.take(UPDATE_OVERHEAD + len(payload), now):
+            raise StatusUpdateFlood("too many status updates")
+        try:
+            options = self._dialect.decode_update(code, payload)
+        except StatusError:
+            self._count("packets_status_update_malformed")
+            return None
+        before, self.settings = self.settings, self.settings.updated(options)
+        if self._are_both_light():
+            raise LightNodesMet("both are light nodes")
+        return SettingsChanged() if self.settings != before else None
+
+    def _are_both_light(self) -> bool:
+        return self.settings.light and bool(self._own.options.light)
+
+    def _on_messages(self, payloads: bytes, ends: list[int], unix_time: int) -> Event | None:
+        own = self._own
+        confirming = bool(own.options.confirmations)
+        batch = judge_packets(
+            payloads, ends, own.rules, unix_time, own.known, confirming=confirming
+        )
+        for _ in range(batch.malformed):
+            self._count("packets_messages_malformed")
+        return EnvelopesReceived(batch) if batch.packets else None
+
+    def _on_confirmation(self, code: Code, payload: bytes) -> Event | None:
+        if not (self._unconfirmed[code] and self.settings.confirmations):
+            self._count("packets_unasked")
+            return None
+        self._unconfirmed[code] -= 1
+        if code == Code.BATCH_ACK:
+            return Confirmed(waku.decode_batch_ack(payload), ())
+        return Confirmed(*waku.decode_message_response(payload))
+
+    def _on_history(self, code: int, payload: bytes, now: float) -> Event | None:
+        if self.expects_history:
+            return self._read_history(code, payload)
+        if not self.trusted:
+            self._count("packets_unasked")
+            return None
+        if self._unasked_bytes.take(len(payload), now):
+            event = self._read_history(code, payload)
+            weight = len(event.batch) if isinstance(event, HistoryDelivered) else 1
+            if self._unasked_envelopes.take(weight, now):
+                return event
+        self._count("history_unasked_excess")
+        return None
+
+    def _read_history(self, code: int, payload: bytes) -> HistoryDelivered | HistoryCompleted:
+        if code == Code.P2P_REQUEST_COMPLETE:
+            return HistoryCompleted(Completion.decode(payload))
+        try:
+            limit = self._own.rules.max_envelope_size
+            return HistoryDelivered(self._dialect.decode_history(payload, limit))
+        except RlpError as error:
+            raise HistoryMalformed(f"malformed p2p messages: {error}") from error

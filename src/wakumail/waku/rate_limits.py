@@ -1,0 +1,160 @@
+"""Rate limits between peers (6/WAKU1, "Rate Limits Field"): what we take, and what they take.
+
+`now` is seconds of any clock.
+"""
+
+import ipaddress
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from wakumail.base.token_bucket import RateLimiter, TokenBucket
+from wakumail.errors import ProtocolError
+from wakumail.waku.packets import PeerSettings, RateLimits
+
+REGAIN = 0.1
+"""How much of the tolerance a peer earns back in a second."""
+
+NETWORK_BITS = 64
+"""An IPv6 host may take any address of its network: to the limits they are all one."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Count = Callable[[str], None]
+
+
+class TrafficExcess(ProtocolError):
+    """The peer went over a rate limit more often than is tolerated."""
+
+    counter = "traffic_excess"
+
+
+class Limiters(NamedTuple):
+    """What counts against each of the RateLimits."""
+
+    ip: RateLimiter
+    peer: RateLimiter
+    topic: RateLimiter
+
+
+class Whitelist:
+    """Whom no rate limit holds for: node ids (64 bytes) and networks."""
+
+    def __init__(
+        self, node_ids: Collection[bytes] = (), networks: Collection[Network] = ()
+    ) -> None:
+        self._node_ids = frozenset(node_ids)
+        self._networks = tuple(networks)
+
+    def has(self, node_id: bytes, address: str) -> bool:
+        """Whether this peer, or its address, is on it."""
+        if node_id in self._node_ids:
+            return True
+        return bool(self._networks) and any(
+            ipaddress.ip_address(address) in network for network in self._networks
+        )
+
+
+class Traffic:
+    """What peers may send us in a second: by address, by peer, and by topic of one peer.
+
+    `packets` and `sizes` (bytes) are our limits as the status advertises them; 0 sets none. The
+    limits of topics count envelopes and their bytes. A burst of one second is taken, and always
+    one packet of `max_packet` bytes. What goes over a limit is counted and still taken,
+    `tolerance` times in a row; then the peer is dropped.
+    """
+
+    def __init__(
+        self,
+        packets: RateLimits,
+        sizes: RateLimits,
+        *,
+        tolerance: int,
+        max_packet: int,
+        whitelist: Whitelist,
+        count: Count,
+    ) -> None:
+        self.by_topic = bool(packets.topic or sizes.topic)
+        """Whether `check_topics` has anything to say."""
+        self._packets = Limiters(*map(RateLimiter, packets))
+        self._sizes = Limiters(*(RateLimiter(rate, max(rate, max_packet)) for rate in sizes))
+        self._tolerated = RateLimiter(REGAIN, tolerance) if tolerance else None
+        self._whitelist = whitelist
+        self._count = count
+
+    def check(self, node_id: bytes, address: str, size: int, now: float) -> None:
+        """A packet of `size` bytes came; TrafficExcess when that is too much."""
+        if self._whitelist.has(node_id, address):
+            return
+        self._count("packets_limited")
+        host = host_of(address)
+        exceeded = [
+            name
+            for name, limiter, key, amount in (
+                ("rate_limit_packets_ip", self._packets.ip, host, 1),
+                ("rate_limit_packets_peer", self._packets.peer, node_id, 1),
+                ("rate_limit_bytes_ip", self._sizes.ip, host, size),
+                ("rate_limit_bytes_peer", self._sizes.peer, node_id, size),
+            )
+            if not limiter.take((key,), now, amount)
+        ]
+        self._judge(node_id, exceeded, now)
+
+    def check_topics(
+        self, node_id: bytes, address: str, topics: Mapping[bytes, tuple[int, int]], now: float
+    ) -> None:
+        """So many envelopes, of so many bytes, came of each topic; TrafficExcess for too many."""
+        if self._whitelist.has(node_id, address):
+            return
+        exceeded = set()
+        for topic, (envelopes, size) in topics.items():
+            if not self._packets.topic.take(((node_id, topic),), now, envelopes):
+                exceeded.add("rate_limit_packets_topic")
+            if not self._sizes.topic.take(((node_id, topic),), now, size):
+                exceeded.add("rate_limit_bytes_topic")
+        self._judge(node_id, sorted(exceeded), now)
+
+    def _judge(self, node_id: bytes, exceeded: list[str], now: float) -> None:
+        for name in exceeded:
+            self._count(name)
+        if not exceeded:
+            return
+        if self._tolerated is None or not self._tolerated.take((node_id,), now):
+            raise TrafficExcess(f"over our limits: {', '.join(exceeded)}")
+
+
+class Pace:
+    """How fast a peer may be sent envelopes, by the limits that it advertises.
+
+    To the peer we are one address and one node, so the lower of both limits holds.
+    """
+
+    def __init__(self, settings: PeerSettings, now: float) -> None:
+        packets, sizes = (
+            min((rate for rate in (limits.ip, limits.peer) if rate), default=0)
+            for limits in (settings.packet_rate_limits, settings.bytes_rate_limits)
+        )
+        self._packets = TokenBucket(packets, max(1, packets), now) if packets else None
+        self._sizes = TokenBucket(sizes, sizes, now) if sizes else None
+        self.burst = sizes or None
+        """Bytes that one packet should not exceed; None for any number."""
+
+    def delay(self, now: float) -> float:
+        """Seconds until the peer takes one more packet; 0 when it does now."""
+        return max(
+            0.0 if self._packets is None else self._packets.delay(1, now),
+            0.0 if self._sizes is None else self._sizes.delay(0, now),
+        )
+
+    def spend(self, size: int, now: float) -> None:
+        """A packet of `size` bytes is sent; a larger one than allowed is paid for later."""
+        if self._packets is not None:
+            self._packets.owe(1, now)
+        if self._sizes is not None:
+            self._sizes.owe(size, now)
+
+
+def host_of(address: str) -> str:
+    """What counts as one host: an IPv4 address, or the network of an IPv6 one."""
+    if ":" not in address:
+        return address
+    network = ipaddress.ip_network((address, NETWORK_BITS), strict=False)
+    return str(network)

@@ -1,0 +1,221 @@
+"""The archive commands in processes of their own, some beside a server."""
+
+import re
+import resource
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.archive_model import put_row
+from tests.support.envelopes import dump, make, newest_first
+from tests.support.processes import WAKUMAIL, Server, run, run_json
+from wakumail.archive.archive import Archive
+from wakumail.cli import main
+from wakumail.waku.envelope import Envelope, parse_stream
+
+TOPICS = [b"tpc" + bytes([number]) for number in range(4)]
+DAY = 86400
+NOW = int(time.time())
+
+
+@pytest.fixture(scope="module")
+def envelopes() -> list[Envelope]:
+    """Three days of envelopes."""
+    return [
+        envelope
+        for day in range(3)
+        for envelope in make(400, TOPICS, created=NOW - day * DAY, spread=3600, seed=day)
+    ]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, envelopes: list[Envelope]) -> Path:
+    """A data directory that tests only read."""
+    datadir = tmp_path_factory.mktemp("filled") / "data"
+    result = run_json("archive", "import", "--datadir", datadir, stdin=dump(envelopes))
+    assert result == {"stored": 1200, "duplicates": 0, "malformed": 0, "misplaced": 0}
+    return datadir
+
+
+@pytest.fixture
+def own(tmp_path: Path, envelopes: list[Envelope]) -> Path:
+    """A data directory of this test's own."""
+    run("archive", "import", "--datadir", tmp_path / "data", stdin=dump(envelopes))
+    return tmp_path / "data"
+
+
+def test_stat_has_a_line_for_each_day(filled: Path) -> None:
+    result = run_json("archive", "stat", "--datadir", filled)
+    assert result["envelopes"] == 1200
+    assert sum(day["envelopes"] for day in result["days"]) == 1200
+    text = run("archive", "stat", "--datadir", filled).decode()
+    assert len([line for line in text.splitlines() if "█" in line]) == len(result["days"])
+
+
+def test_export_chooses_by_time_and_topic(filled: Path, envelopes: list[Envelope]) -> None:
+    chosen = ["--from", NOW - 2 * DAY - 7200, "--to", NOW - DAY, "--topic", TOPICS[1].hex()]
+    exported = run("archive", "export", "--datadir", filled, *chosen)
+    wanted = [
+        e
+        for e in envelopes
+        if NOW - 2 * DAY - 7200 <= e.created <= NOW - DAY and e.topic == TOPICS[1]
+    ]
+    assert exported == dump(newest_first(wanted)[::-1])
+    assert len(wanted) > 150
+
+
+def test_what_is_no_envelope_is_left_out_and_counted(
+    tmp_path: Path, envelopes: list[Envelope]
+) -> None:
+    bad = b"\xc3\x01\x02\x03"
+    data = dump(envelopes[:10]) + bad + dump(envelopes[10:20]) + bad
+    file = tmp_path / "dump"
+    file.write_bytes(data)
+    command = ["archive", "import", "--datadir", tmp_path / "data", file]
+    result = run_json(*command, check=1)
+    assert result == {"stored": 20, "duplicates": 0, "malformed": 2, "misplaced": 0}
+    file.write_bytes(data + b"\xf8\xff")
+    told = b"0 envelopes stored, 20 were there already\n"
+    assert run(*command, check=1).startswith(told)  # what was done before it broke off
+    file.write_bytes(b"no dump at all")
+    told = b"0 envelopes stored, 0 were there already\nleft out: 14 that are no envelopes"
+    assert run(*command, check=1).startswith(told)
+
+
+def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
+    """What it says when it is cut off is where --after begins."""
+    envelopes = make(12_000, TOPICS, spread=DAY, size=500)
+    whole = dump(envelopes)
+    file = tmp_path / "dump"
+    half = len(dump(envelopes[:9000]))
+    file.write_bytes(whole[:half] + b"\xbf" + b"\xff" * 8 + whole[half:])
+    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data"), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "an envelope cut short" in done.stderr
+    (place,) = re.findall(r"go on with --after (\w+)", done.stderr)
+    stored = run_json("archive", "stat", "--datadir", tmp_path / "data")["envelopes"]
+    assert stored == 9000
+    file.write_bytes(whole)
+    flags = ["--datadir", tmp_path / "data", file, "--after", place]
+    assert run_json("archive", "import", *flags)["stored"] == len(envelopes) - stored
+
+
+def test_an_interrupted_export_goes_on(filled: Path, tmp_path: Path) -> None:
+    """What it says when nobody reads on is where --after begins; a file is not written over."""
+    exported = run("archive", "export", "--datadir", filled)
+    place = (700).to_bytes(8, "big").hex()
+    file = tmp_path / "dump"
+    run("archive", "export", "--datadir", filled, file, "--after", place)
+    rest = file.read_bytes()
+    assert exported.endswith(rest)
+    assert len(parse_stream(rest, final=True)[0]) == 500
+    run("archive", "export", "--datadir", filled, file, "--after", place, check=1)
+    assert file.read_bytes() == rest
+
+
+def test_an_export_that_fills_the_disk_goes_on(
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it says to go on is behind nothing but what the file has."""
+    monkeypatch.setattr("wakumail.cli.transfer.EXPORT_BYTES", 50_000)
+    with Archive(filled / "archive", readonly=True) as archive:
+        first, sequence = archive.follow(0, max_bytes=50_000)
+        second, _ = archive.follow(sequence, max_bytes=50_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(first + second) - 100, limits[1]))
+    try:
+        command = ["archive", "export", "--datadir", str(filled), str(tmp_path / "dump")]
+        assert main(command) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = f"go on with --after {sequence.to_bytes(8, 'big').hex()}\n"
+    assert capsys.readouterr().err.startswith(told)
+    assert (tmp_path / "dump").read_bytes() == (first + second)[:-100]
+
+
+def test_an_export_does_not_write_over_a_file(filled: Path, tmp_path: Path) -> None:
+    file = tmp_path / "dump"
+    file.write_text("precious")
+    command = ["archive", "export", "--datadir", filled, file]
+    run(*command, check=1)
+    assert file.read_text() == "precious"
+    run(*command, "--force")
+    assert file.read_bytes() == run(*command[:-1])
+
+
+def test_an_export_goes_to_an_empty_file_or_a_device(filled: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "dump"
+    empty.touch()
+    for target in (empty, "/dev/null"):
+        run("archive", "export", "--datadir", filled, target)
+    assert empty.read_bytes() == run("archive", "export", "--datadir", filled)
+
+
+def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:
+    for action in ("stat", "export", "verify", "compact"):
+        run("archive", action, "--datadir", tmp_path / "typo", check=1)
+    run("archive", "prune", "--datadir", tmp_path / "typo", "--before", "1d", check=1)
+    run("archive", "verify", "--datadir", tmp_path / "typo", "--pages", check=1)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_prune_by_age(own: Path) -> None:
+    pruned = run_json("archive", "prune", "--datadir", own, "--before", NOW - DAY - 3600)
+    assert pruned == {"pruned": 400}
+    assert run_json("archive", "stat", "--datadir", own)["envelopes"] == 800
+    assert run_json("archive", "verify", "--datadir", own)["problems"] == []
+
+
+def test_prune_by_size(tmp_path: Path) -> None:
+    flags = ["--datadir", tmp_path / "data"]
+    run("archive", "import", *flags, stdin=dump(make(12_000, TOPICS, spread=DAY)))
+    size = run_json("archive", "stat", *flags)["file_bytes"] // 2
+    run("archive", "prune", *flags, "--max-size", 0, check=2)  # it would be all of it
+    pruned = run_json("archive", "prune", *flags, "--max-size", size)["pruned"]
+    result = run_json("archive", "stat", *flags)
+    assert result["file_bytes"] <= size
+    assert result["envelopes"] == 12_000 - pruned > 2000
+
+
+def test_compact_gives_space_back(own: Path, envelopes: list[Envelope]) -> None:
+    file = own / "archive" / "data.mdb"
+    run("archive", "prune", "--datadir", own, "--before", NOW - DAY + 7200)
+    before = file.stat().st_size
+    run("archive", "compact", "--datadir", own)
+    assert file.stat().st_size < 0.7 * before
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run_json("archive", "verify", "--datadir", own)["problems"] == []
+    left = run_json("archive", "stat", "--datadir", own)["envelopes"]
+    again = run_json("archive", "import", "--datadir", own, stdin=dump(envelopes))
+    assert again["duplicates"] == left
+
+
+def test_backup_beside_a_server_and_no_compaction(tmp_path: Path) -> None:
+    posted = make(300, TOPICS)
+    with Server(tmp_path / "data", "--min-pow", "0") as server:
+        run("post", server.enode, "--dump", "-", stdin=dump(posted))
+        run("archive", "backup", "--datadir", server.datadir, tmp_path / "copy")
+        run("archive", "compact", "--datadir", server.datadir, check=1)
+        assert run_json("archive", "verify", "--datadir", server.datadir)["envelopes"] == 300
+    assert run("archive", "export", "--datadir", tmp_path / "copy") == run(
+        "archive", "export", "--datadir", server.datadir
+    )
+    assert run_json("archive", "verify", "--datadir", tmp_path / "copy", "--pages") == {
+        "envelopes": 300,
+        "count": 0,
+        "problems": [],
+    }
+
+
+def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:
+    one = envelopes[0]
+    key = one.created.to_bytes(4, "big") + one.hash[:16]
+    put_row(own / "archive", "times", key, b"else" + bytes(6))
+    result = run_json("archive", "verify", "--datadir", own, check=1)
+    assert result["problems"]

@@ -1,0 +1,282 @@
+"""`wakumail post` and `wakumail request` against real servers: messages go in, and come out."""
+
+import argparse
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.envelopes import dump, make
+from tests.support.processes import Server
+from tests.support.scripted import nobody, silent
+from wakumail.base.text import MAX_TEXT
+from wakumail.cli import canary, post, request
+from wakumail.cli.printing import entry, line, message_entry, utc
+from wakumail.devp2p.keys import generate, load_or_create_node_key, node_id
+from wakumail.mail.mailservers import NoMailserver
+from wakumail.node.mining import PowNotReached
+from wakumail.node.opening import ReceivedMessage
+from wakumail.waku.envelope import parse_stream
+from wakumail.waku.message import symmetric_key
+from wakumail.waku.topics import public_chat
+
+Wakumail = Callable[..., str]
+ENVELOPE = make(1, [b"topi"], created=1_000_000_000)[0]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server") / "data", "--min-pow", "0") as server:
+        yield server
+
+
+@pytest.fixture
+def wakumail(capsys: pytest.CaptureFixture[str]) -> Wakumail:
+    """Runs a command in this process; answers its stdout."""
+
+    def run(*arguments: object, code: int = 0) -> str:
+        parser = argparse.ArgumentParser()
+        commands = parser.add_subparsers()
+        for command in (canary, post, request):
+            command.add(commands)
+        parsed = parser.parse_args([str(argument) for argument in arguments])
+        assert parsed.run(parsed) == code
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def chat() -> str:
+    """The name of a chat that no other test uses."""
+    return f"chat {os.urandom(4).hex()}"
+
+
+def messages(output: str) -> list[Any]:
+    """The messages of a JSON result."""
+    return list(json.loads(output)["messages"])
+
+
+def test_a_public_chat(server: Server, wakumail: Wakumail, chat: str) -> None:
+    sent = wakumail("post", server.enode, "--chat", chat, "--payload", "good morning")
+    assert sent == "1 envelope sent, 1 confirmed\n"
+    got = wakumail("request", server.enode, "--chat", chat)
+    topic = public_chat(chat).hex()
+    assert re.fullmatch(
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ {topic} [0-9a-f]{{64}} \d+ unsigned good morning\n",
+        got,
+    )
+    [message] = messages(wakumail("request", server.enode, "--chat", chat, "--json"))
+    assert (message["text"], message["signer"], message["topic"]) == ("good morning", None, topic)
+    assert message["payload"] == b"good morning".hex()
+
+
+def test_signed_messages(server: Server, wakumail: Wakumail, chat: str, tmp_path: Path) -> None:
+    signer = load_or_create_node_key(tmp_path / "signer", os.urandom)
+    flags = ["--chat", chat, "--payload", "it is me", "--sign-with", tmp_path / "signer"]
+    wakumail("post", server.enode, *flags)
+    identity = node_id(signer.public_key).hex()
+    assert f" {identity[:16]}… it is me\n" in wakumail("request", server.enode, "--chat", chat)
+    [message] = messages(wakumail("request", server.enode, "--chat", chat, "--json"))
+    assert message["signer"] == identity
+
+
+def test_every_kind_of_key(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    topic = os.urandom(4).hex()
+    receiver = load_or_create_node_key(tmp_path / "receiver", os.urandom)
+    (tmp_path / "payload").write_bytes(b"\xff\0")
+    for recipient in (
+        ["--password", "one", "--payload", "first"],
+        ["--password", "two", "--payload", "second"],
+        ["--public-key", node_id(receiver.public_key).hex(), "--payload", "third"],
+        ["--public-key", f"0x04{node_id(receiver.public_key).hex()}", "--payload", "fourth"],
+        ["--password", "nobody's", "--payload-file", tmp_path / "payload"],
+    ):
+        wakumail("post", server.enode, "--topic", topic, *recipient)
+    (tmp_path / "two").write_text(symmetric_key("two").hex() + "\r\n")
+    opening = ["--message-password", "one", "--message-key-file", tmp_path / "two"]
+    opening += ["--private-key-file", tmp_path / "receiver"]
+
+    lines = wakumail("request", server.enode, "--topic", topic, *opening).splitlines()
+    assert sorted(line.split()[5:] for line in lines) == [
+        [],
+        *(["first"], ["fourth"], ["second"], ["third"]),
+    ]
+
+    result = json.loads(wakumail("request", server.enode, "--topic", topic, *opening, "--json"))
+    texts = {message["text"] for message in result["messages"]}
+    assert texts == {"first", "second", "third", "fourth"}
+    assert result["envelopes"] == 5
+    [unopened] = result["unopened"]
+    assert unopened.keys() == {"created", "topic", "hash", "size"}
+
+    out = tmp_path / "dump"
+    lines = wakumail("request", server.enode, "--topic", topic, *opening, "--out", out).splitlines()
+    assert sorted(line.split()[5] for line in lines) == ["first", "fourth", "second", "third"]
+    assert len(parse_stream(out.read_bytes(), final=True)[0]) == 5
+
+    result = json.loads(wakumail("request", server.enode, "--topic", topic, "--json"))
+    assert result.keys() == {"envelopes", "foreign", "pages", "last_hash", "cursor"}
+
+
+def test_several_mailservers(server: Server, wakumail: Wakumail, chat: str, tmp_path: Path) -> None:
+    wakumail("post", server.enode, "--chat", chat, "--payload", "found")
+    (tmp_path / "more").write_text(json.dumps([server.enode]))
+    for flags in ([], ["--fastest"], ["--all", "--from", "3d"]):
+        both = [nobody(), "--mailservers", tmp_path / "more", "--chat", chat, *flags]
+        result = json.loads(wakumail("request", *both, "--json"))
+        assert [message["text"] for message in result["messages"]] == ["found"]
+        assert result["mailserver"] == server.enode
+
+
+def test_no_mailserver_answers(wakumail: Wakumail) -> None:
+    with pytest.raises(NoMailserver, match=r"127\.0\.0\.1:1: .*; 127\.0\.0\.1:1: "):
+        wakumail("request", nobody(), nobody(), "--chat", "any")
+
+
+def test_refused_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    early = make(1, [b"topi"], created=int(time.time()) + 600)
+    (tmp_path / "early").write_bytes(dump(early))
+    told = wakumail("post", server.enode, "--dump", tmp_path / "early", code=1)
+    assert told.startswith("1 envelope sent, 0 confirmed\nrefused: ")
+
+
+def test_withheld_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(dump([ENVELOPE]))
+    command = ["post", server.enode, "--dump", tmp_path / "old"]
+    assert wakumail(*command, code=1) == "0 envelopes sent, 0 confirmed\nwithheld: expired\n"
+    result = json.loads(wakumail(*command, "--json", code=1))
+    assert result["withheld"] == [{"hash": ENVELOPE.hash.hex(), "reason": "expired"}]
+
+
+def test_a_node_that_confirms_nothing(wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(dump(make(2, [b"topi"])))
+    with Server(tmp_path / "data", "--min-pow", "0", "--no-confirmations") as server:
+        command = ["post", server.enode, "--dump", tmp_path / "dump"]
+        assert wakumail(*command, code=1) == "2 envelopes sent, 0 confirmed\n"
+        assert wakumail(*command, "--unconfirmed") == "2 envelopes sent, 0 confirmed\n"
+
+
+def test_a_dump_that_is_none(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text("no dump at all")
+    told = wakumail("post", server.enode, "--dump", tmp_path / "dump", code=1)
+    assert told == "0 envelopes sent, 0 confirmed\n"
+
+
+def test_a_canary_gives_up_when_it_is_told_to(wakumail: Wakumail) -> None:
+    with silent() as enode:
+        told = wakumail("canary", enode, "--timeout", 0.05, code=1)
+    assert told == "failed at connect: not connected within 0.05 s\n"
+
+
+def test_who_cannot_be_reached_is_named(wakumail: Wakumail) -> None:
+    told = wakumail("canary", nobody(), code=1)
+    assert told == "failed at connect: 127.0.0.1:1: Connection refused\n"
+
+
+def test_the_work_is_given_up(wakumail: Wakumail) -> None:
+    flags = ["--chat", "any", "--payload", "x", "--pow", 1e12, "--pow-time", 0]
+    with pytest.raises(PowNotReached):
+        wakumail("post", nobody(), *flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("request --chat x", "give at least one ENODE"),
+        ("request ENODE", "--topic or --chat, or a --bloom"),
+        ("request ENODE --chat x --timeout 0", "more than 0"),
+        ("canary ENODE --timeout 0", "more than 0"),
+        ("request ENODE --chat x --limit 1001", "from 1 to 1000"),
+        ("request ENODE ENODE --chat x --cursor 00", "for one ENODE"),
+        ("request ENODE --chat x --json --out -", "both want stdout"),
+        ("request --mailservers FILE --chat x", "FILE: "),
+        ("post ENODE --payload x", "needs --chat, or --topic and"),
+        ("post ENODE --payload x --topic 01020304", "needs --chat, or --topic and"),
+        ("post ENODE --payload x --password x", "needs --chat, or --topic and"),
+        ("post ENODE --payload x --chat x --topic 01020304", "leave out --topic"),
+        ("post ENODE --payload x --chat x --password x", "not allowed with"),
+        ("post ENODE --payload x --chat x --ttl 9", "at least 10"),
+        ("post ENODE --payload x --topic 01020304 --public-key 0x05", "a public key is 128"),
+        (f"post ENODE --payload x --topic 01020304 --public-key {'ff' * 64}", "a public key is"),
+        (f"post ENODE --payload x --topic 01020304 --public-key 05{'01' * 64}", "that begin with"),
+        ("post ENODE --dump x --topic 01020304", "--topic is for a payload"),
+        ("post ENODE --dump x --chat x", "--chat is for a payload"),
+        ("post ENODE --dump x --password x", "--password is for a payload"),
+        ("post ENODE --dump x --public-key KEY", "--public-key is for a payload"),
+        ("post ENODE --dump x --sign-with x", "--sign-with is for a payload"),
+        ("post ENODE --dump x --ttl 50", "--ttl is for a payload"),
+    ],
+)
+def test_wrong_usage(
+    wakumail: Wakumail, capsys: pytest.CaptureFixture[str], arguments: str, text: str
+) -> None:
+    written = arguments.replace("ENODE", str(nobody())).replace("KEY", nobody().node_id.hex())
+    with pytest.raises(SystemExit) as ended:
+        wakumail(*written.split())
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", '["enode://"]', "[1]", "[" * 100_000, "\xff", ""])
+def test_a_list_of_mailservers_that_is_none(
+    wakumail: Wakumail, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "list"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(SystemExit):
+        wakumail("request", "--mailservers", file, "--chat", "x")
+    assert f"{file}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--message-key-file", "--private-key-file"])
+@pytest.mark.parametrize("content", ["", "ab", "zz" * 32, "ab" * 33, "ab" * 10_000])
+def test_key_files_that_hold_none(
+    wakumail: Wakumail, tmp_path: Path, flag: str, content: str
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"{file} holds no ") as refused:
+        wakumail("request", nobody(), "--chat", "x", flag, file)
+    assert not content or content not in str(refused.value)
+    with pytest.raises(FileNotFoundError):
+        wakumail("request", nobody(), "--chat", "x", flag, tmp_path / "nowhere")
+
+
+def test_lines() -> None:
+    end = f"746f7069 {ENVELOPE.hash.hex()} {len(ENVELOPE.rlp)}"
+    assert line(ENVELOPE, None) == f"{utc(ENVELOPE.created)} {end}"
+    assert utc(1_000_000_000) == "2001-09-09T01:46:40Z"
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        (b"two\nlines\x1b[2J", "two?lines?[2J"),
+        ("grüß dich".encode(), "grüß dich"),
+        (b"x" * 5000, "x" * MAX_TEXT),
+        (b"\xff\0", "0xff00"),
+        (b"\xff" * 65, "0x" + "ff" * 64 + "…"),
+        (b"", ""),
+    ],
+)
+def test_what_a_message_says_does_not_steer_the_terminal(payload: bytes, shown: str) -> None:
+    message = ReceivedMessage(ENVELOPE, payload, b"", None, None)
+    assert line(ENVELOPE, message) == f"{line(ENVELOPE, None)} unsigned {shown}"
+
+
+def test_entries() -> None:
+    signer = generate(os.urandom).public_key
+    binary = message_entry(ReceivedMessage(ENVELOPE, b"\xff", b"", signer, None))
+    assert binary == entry(ENVELOPE) | {
+        "signer": node_id(signer),
+        "payload": b"\xff",
+        "text": None,
+    }
+    text = message_entry(ReceivedMessage(ENVELOPE, b"two\nlines", b"", None, None))
+    assert (text["signer"], text["text"]) == (None, "two\nlines")

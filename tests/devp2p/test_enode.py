@@ -1,0 +1,127 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import node_id, private_key
+
+ID = node_id(private_key(b"\x04" * 32).public_key)
+HEX = ID.hex()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "discport"),
+    [
+        (f"enode://{HEX}@10.3.58.6:30303", "10.3.58.6", 30303, 30303),
+        (f"enode://{HEX}@10.3.58.6:30303?discport=30301", "10.3.58.6", 30303, 30301),
+        (f"enode://{HEX}@10.3.58.6:30303?discport=0", "10.3.58.6", 30303, 0),
+        (f"enode://{HEX}@[2001:db8::1]:443", "2001:db8::1", 443, 443),
+        (f"enode://{HEX}@[::ffff:1.2.3.4]:1", "::ffff:1.2.3.4", 1, 1),
+        (f"enode://{HEX}@mail-01.do-ams3.eth.prod:65535", "mail-01.do-ams3.eth.prod", 65535, 65535),
+        (f"enode://{HEX}@localhost:30303", "localhost", 30303, 30303),
+        (f"enode://{HEX}@my_service:30303", "my_service", 30303, 30303),
+    ],
+)
+def test_url_both_ways(url: str, host: str, port: int, discport: int) -> None:
+    enode = Enode.parse(url)
+    assert enode == Enode(ID, host, port, discport)
+    assert str(enode) == url
+    assert url.removeprefix(f"enode://{HEX}@").startswith(enode.address)
+
+
+def test_upper_case_hex_and_a_repeated_discport_are_read() -> None:
+    url = f"enode://{HEX.upper()}@10.0.0.1:7?discport=7"
+    assert str(Enode.parse(url)) == f"enode://{HEX}@10.0.0.1:7"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "looks like"),
+        (HEX, "looks like"),
+        (f"enr://{HEX}@10.0.0.1:1", "looks like"),
+        (f"ENODE://{HEX}@10.0.0.1:1", "looks like"),
+        (f"enode://{HEX}", "looks like"),
+        (f"enode://{HEX}@10.0.0.1", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:x", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:-1", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:\u0661", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:1?discport=", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:1?discv4=1", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:1\n", "looks like"),
+        (f" enode://{HEX}@10.0.0.1:1", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:1/", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:" + "9" * 5000, "looks like"),
+        (f"enode://{HEX[:-1]}@10.0.0.1:1", "128 hexadecimal"),
+        (f"enode://{HEX}00@10.0.0.1:1", "128 hexadecimal"),
+        (f"enode://{HEX[:-1]}g@10.0.0.1:1", "128 hexadecimal"),
+        (f"enode://{'00' * 64}@10.0.0.1:1", "public key"),
+        (f"enode://{HEX}@10.0.0.1:0", "TCP port"),
+        (f"enode://{HEX}@10.0.0.1:65536", "TCP port"),
+        (f"enode://{HEX}@10.0.0.1:1?discport=65536", "UDP port"),
+        (f"enode://{HEX}@::1:30303", "brackets"),
+        (f"enode://{HEX}@[10.0.0.1]:30303", "brackets"),
+        (f"enode://{HEX}@[::1:30303", "brackets"),
+        (f"enode://{HEX}@[]:30303", "brackets"),
+        (f"enode://{HEX}@[:]:30303", "':'"),
+        (f"enode://{HEX}@[12345::]:30303", "'12345::'"),
+        (f"enode://{HEX}@[fe80::1%eth0]:30303", "zone"),
+        (f"enode://{HEX}@:30303", "neither"),
+        (f"enode://{HEX}@a..b:30303", "neither"),
+        (f"enode://{HEX}@-a:30303", "neither"),
+        (f"enode://{HEX}@a b:30303", "neither"),
+        (f"enode://{HEX}@b\u00fccher.example:30303", "neither"),
+        (f"enode://{HEX}@user@host:30303", "neither"),
+        (f"enode://{HEX}@{'a' * 64}:30303", "neither"),
+        (f"enode://{HEX}@{'.'.join(['a' * 63] * 4)}:30303", "neither"),
+        (f"enode://{HEX}@256.0.0.1:30303", "256"),
+        (f"enode://{HEX}@1.2.3:30303", "4 octets"),
+        (f"enode://{HEX}@host.123:30303", "4 octets"),
+    ],
+)
+def test_parse_says_what_is_wrong(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Enode.parse(url)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("identity", "host", "port", "discport"),
+    [
+        (ID[1:], "10.0.0.1", 1, 1),
+        (ID, "[::1]", 1, 1),
+        (ID, "10.0.0.1", 0, 1),
+        (ID, "10.0.0.1", 1, -1),
+    ],
+    ids=["id", "host", "port", "discport"],
+)
+def test_a_wrong_enode_cannot_be_made(identity: bytes, host: str, port: int, discport: int) -> None:
+    with pytest.raises(ValueError, match=r"node id|hex digits|port"):
+        Enode(identity, host, port, discport)
+
+
+hosts = st.one_of(
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(str),
+    st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{2,8}){0,3}", fullmatch=True),
+)
+
+
+@given(st.integers(1, 2**200), hosts, st.integers(1, 0xFFFF), st.integers(0, 0xFFFF))
+@settings(max_examples=100, deadline=None)
+def test_parse_inverts_str(secret: int, host: str, port: int, discport: int) -> None:
+    identity = node_id(private_key(secret.to_bytes(32, "big")).public_key)
+    enode = Enode(identity, host, port, discport)
+    assert Enode.parse(str(enode)) == enode
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_any_text_is_an_enode_or_a_value_error(text: str) -> None:
+    for url in (text, f"enode://{HEX}@{text}", f"enode://{HEX}@{text}:1"):
+        try:
+            enode = Enode.parse(url)
+        except ValueError:
+            continue
+        assert Enode.parse(str(enode)) == enode

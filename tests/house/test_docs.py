@@ -1,0 +1,123 @@
+"""What users rely on is documented: settings, commands, counters."""
+
+import argparse
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+
+import wakumail
+from wakumail.cli import parser
+from wakumail.counters import COUNTERS
+from wakumail.errors import WakumailError
+from wakumail.ops.config import SETTINGS
+from wakumail.ops.config.statusgo import ADVICE, NATURAL, READERS, SWITCHES
+from wakumail.waku.envelope import Verdict
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COUNTERS_PAGE = (ROOT / "docs" / "counters.md").read_text()
+STATUS_GO_PAGE = (ROOT / "docs" / "status-go.md").read_text()
+LINKS = [
+    (page, link)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    if "://" not in link
+]
+MAPS = sorted(Path(wakumail.__file__).parent.glob("*/**/__init__.py"))
+SOURCES = list(Path(wakumail.__file__).parent.rglob("*.py"))
+
+
+def subcommands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in of._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def errors(root: type[WakumailError] = WakumailError) -> set[type[WakumailError]]:
+    """All errors below `root`."""
+    children = set(root.__subclasses__())
+    return children.union(*(errors(child) for child in children))
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    documented = set(re.findall(r"^\| `(--[\w.-]+)` \|", README, re.MULTILINE))
+    on = {setting.negated_flag for setting in SETTINGS if setting.default is True}
+    assert documented == on | {s.flag for s in SETTINGS if s.default is not True}
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """In the first column of a table, and so are its actions."""
+    rows = [line.replace("\\|", "/") for line in README.splitlines() if line.startswith("| `")]
+    columns = "\n".join(row.split("|")[1] for row in rows)
+    for name, command in subcommands(parser()).items():
+        assert f"`wakumail {name}" in columns
+        for action in subcommands(command):
+            assert re.search(rf"(`|/|{name} ){action}\b", columns), action
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """The rows of a table of the page on status-go: what is named in the second column, by key."""
+    text = STATUS_GO_PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \|", text, re.MULTILINE)
+    return {key: re.findall("`(.*?)`", named) for key, named in rows}
+
+
+def test_every_key_of_status_go_is_documented() -> None:
+    """Those that are translated with the settings that they become."""
+    flags = {s.field: s.negated_flag if s.default is True else s.flag for s in SETTINGS}
+    becoming = table("What becomes a setting")
+    assert becoming.keys() == READERS.keys()
+    for key, named in becoming.items():
+        assert named
+        assert set(named) <= set(flags.values())
+        with contextlib.suppress(ValueError):  # of those that take no number
+            assert named == [flags[field] for field in READERS[key](1)]
+    switches = {key: list(others) for key, others in SWITCHES.items()}
+    assert table("What puts others out of force") == switches
+    assert table("What has no counterpart").keys() == ADVICE.keys() | NATURAL.keys()
+
+
+@pytest.mark.parametrize("room", MAPS, ids=lambda path: path.parent.name)
+def test_every_room_maps_its_files(room: Path) -> None:
+    """A docstring line for each file and folder, `name  what it is`, and no line for another."""
+    inside = {path.name.partition(".")[0] for path in room.parent.iterdir()}
+    told = re.findall(r"^ *(\w+)  +\S", room.read_text().split('"""')[1], re.MULTILINE)
+    assert sorted(told) == sorted(inside - {"__init__", "__pycache__", "py"})
+
+
+def test_every_counter_has_a_line_and_is_counted() -> None:
+    named = {error.counter for error in errors()}
+    verdicts = {f"envelopes_{verdict.name.lower()}" for verdict in Verdict}
+    text = "\n".join(path.read_text() for path in SOURCES if path.name != "counters.py")
+    for name in COUNTERS:
+        counted = f'"{name}"' in text or name in named or name in verdicts
+        assert counted, f"{name} is never counted"
+    for name in {*COUNTERS, *re.findall(r'(?:add|_count)\("(\w+)"', text)}:
+        assert f"| `{name}` |" in COUNTERS_PAGE, f"{name} is not in docs/counters.md"
+
+
+@pytest.mark.parametrize("error", sorted(errors(), key=str))
+def test_every_error_a_peer_can_cause_has_a_counter_of_its_own(error: type[WakumailError]) -> None:
+    assert f"| `{error.counter}` |" in COUNTERS_PAGE
+    assert error.__doc__
+    sharing = {e for e in errors() if e.counter == error.counter and e is not error}
+    assert not {e for e in sharing if not issubclass(e, error) and not issubclass(error, e)}
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: str(value).split("/")[-1])
+def test_links_lead_somewhere(page: Path, link: str) -> None:
+    """A file of the repository, and a heading in it if the link names one."""
+    file, _, heading = link.partition("#")
+    target = page.parent / file if file else page
+    assert target.exists(), target
+    if heading:
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+        assert heading in map(anchor, headings), f"{target.name} has no {heading}"
+
+
+def anchor(heading: str) -> str:
+    """How GitHub names a heading in links."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -1,0 +1,294 @@
+"""The client against mailservers that are slow, wrong or hostile: bounded, and told in words."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from tests.support.envelopes import make
+from tests.support.puppet import asynchronous, eventually
+from tests.support.scripted import (
+    OnBatch,
+    OnRequest,
+    Scripted,
+    archive_of,
+    complete,
+    packet,
+    scripted,
+    silent,
+    stall,
+)
+from wakumail.devp2p.keys import generate
+from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
+from wakumail.mail import answer, client
+from wakumail.mail.client import ANSWER_TIMEOUT, MailPeer, RequestRefused, Wanted, connect
+from wakumail.mail.forms import Request
+from wakumail.node.link import Link
+from wakumail.waku import packets as waku
+from wakumail.waku.completion import Completion, Dialect
+from wakumail.waku.envelope import Envelope, Rules, make_envelope
+from wakumail.waku.message import seal
+
+TOPIC = b"topi"
+NOW = int(time.time())
+WANTED = Wanted(NOW - 3600, NOW + 3600, (TOPIC,), limit=100)  # its tests may run much later
+
+
+@asynccontextmanager
+async def mailserver(
+    on_request: OnRequest | None = None,
+    on_batch: OnBatch | None = None,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> AsyncIterator[tuple[MailPeer, Scripted]]:
+    """A client connected to a mailserver that behaves as told."""
+    async with scripted(on_request, on_batch) as server, connect(server.enode) as peer:
+        peer.answer_timeout = answer_timeout
+        yield peer, server
+
+
+def trickle(packets: Sequence[Sequence[Envelope]]) -> OnRequest:
+    """Sends so many packets, one every 10 ms, and never completes."""
+
+    async def send(link: Link) -> None:
+        for envelopes in packets:
+            if link.closed is not None:
+                return
+            link.peer.deliver_history(packet(envelopes))
+            link.flush()
+            await asyncio.sleep(0.01)
+
+    tasks: list[asyncio.Task[None]] = []
+    return lambda link, request: tasks.append(asyncio.create_task(send(link)))
+
+
+def envelope_of(data: bytes) -> Envelope:
+    return make_envelope(NOW + 30, 50, TOPIC, data, 0)
+
+
+@asynchronous
+async def test_what_was_not_asked_for_is_left_out() -> None:
+    wanted, others = make(5, [TOPIC]), make(4, [b"else"])
+    old = make(3, [TOPIC], created=NOW - 7200)
+
+    def answer(link: Link, request: Request) -> None:
+        link.peer.deliver_history(packet(others + wanted))
+        link.peer.deliver_history(packet(old))
+        complete(link, request)
+
+    async with mailserver(answer) as (peer, _):
+        page = await peer.request(WANTED)
+        assert list(page.envelopes) == wanted
+        assert page.foreign == 7
+
+
+@asynchronous
+async def test_what_no_node_takes_is_left_out() -> None:
+    """The largest envelope that is taken, and one that is larger."""
+    size = Rules().max_envelope_size
+    rest = size - len(envelope_of(bytes(size // 2)).rlp) + size // 2
+    largest, larger = envelope_of(bytes(rest)), envelope_of(bytes(rest + 1))
+    assert len(largest.rlp) == size
+    async with mailserver(archive_of([larger, largest])) as (peer, _):
+        page = await peer.request(WANTED)
+        assert page.envelopes == (largest,)
+        assert page.foreign == 1
+
+
+@asynchronous
+async def test_more_than_was_asked_for_ends_the_connection() -> None:
+    def answer(link: Link, request: Request) -> None:
+        for seed in range(30):
+            link.peer.deliver_history(packet(make(10, [TOPIC], seed=seed)))
+
+    async with mailserver(answer) as (peer, _):
+        with pytest.raises(PeerGone, match="more than the 100 envelopes"):
+            await peer.request(WANTED)
+        assert peer.counters["history_over_limit"] == 1
+
+
+@asynchronous
+async def test_a_silent_mailserver_is_given_up() -> None:
+    async with mailserver(stall, answer_timeout=0.05) as (peer, _):
+        with pytest.raises(AnswerTimeout, match="does it keep an archive"):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_the_answer_to_a_cancelled_request_is_not_taken_for_the_next() -> None:
+    async with mailserver(stall) as (peer, server):
+        request = asyncio.create_task(peer.request(WANTED))
+        await eventually(lambda: len(server.requests) == 1)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        with pytest.raises(PeerGone):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_one_that_says_nothing_at_all() -> None:
+    with silent() as enode, pytest.raises(AnswerTimeout, match=r"not connected within 0\.05 s"):
+        async with connect(enode, answer_timeout=0.05):
+            pass
+
+
+@asynchronous
+async def test_empty_packets_are_no_progress() -> None:
+    async with mailserver(trickle([[]] * 1000), answer_timeout=0.1) as (peer, _):
+        with pytest.raises(AnswerTimeout):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_a_trickle_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "PATIENCE", 2)
+    envelopes = make(200, [TOPIC])
+    async with mailserver(trickle([[e] for e in envelopes]), answer_timeout=0.2) as (peer, _):
+        with pytest.raises(AnswerTimeout, match=r"stalled after [1-9]\d* envelopes"):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_nothing_unasked_is_taken() -> None:
+    envelopes = make(5, [TOPIC])
+
+    def push(link: Link) -> None:
+        for _ in range(20):
+            link.peer.deliver_history(packet(envelopes))
+        completion = Completion(bytes(32), cursor=b"c" * 36)
+        link.peer.complete_history(completion.encode(Dialect.BYTES))
+        link.peer.send_messages(packet(envelopes))
+
+    def answer(link: Link, request: Request) -> None:
+        archive_of([])(link, request)
+        push(link)
+
+    async with scripted(answer) as server:
+        server.on_ready = push
+        async with connect(server.enode) as peer:
+            for _ in range(2):
+                page = await peer.request(WANTED)
+                assert not page.envelopes
+                assert not page.foreign
+            await eventually(lambda: peer.counters["packets_unasked"] == 3 * 21)
+
+
+@asynchronous
+async def test_messages_are_opened() -> None:
+    password, private, author = bytes(32), generate(os.urandom), generate(os.urandom)
+    envelopes = [
+        envelope_of(seal(b"shared", key=password, sign_with=author, random=os.urandom)),
+        envelope_of(seal(b"private", key=private.public_key, random=os.urandom)),
+        envelope_of(seal(b"foreign", key=b"\1" * 32, random=os.urandom)),
+    ]
+    async with mailserver(archive_of(envelopes)) as (peer, _):
+        pages = peer.history(lower=NOW - 60, topics=[TOPIC], limit=2, keys=[password, private])
+        found = {
+            envelope: message
+            async for page in pages
+            for envelope, message in zip(page.envelopes, page.messages, strict=True)
+        }
+    shared, secret = found[envelopes[0]], found[envelopes[1]]
+    assert shared is not None
+    assert (shared.payload, shared.signer) == (b"shared", author.public_key)
+    assert secret is not None
+    assert (secret.payload, secret.recipient) == (b"private", private.public_key)
+    assert found[envelopes[2]] is None
+
+
+@asynchronous
+async def test_cursors_without_end() -> None:
+    def answer(link: Link, request: Request) -> None:
+        complete(link, request, os.urandom(36))
+
+    async with mailserver(answer) as (peer, handler):
+        with pytest.raises(RequestRefused, match="no end"):
+            async for _page in peer.history(lower=NOW - 60, topics=[TOPIC]):
+                pass
+        assert len(handler.requests) == client.MAX_EMPTY_PAGES
+
+
+@asynchronous
+async def test_a_cursor_that_stays_where_it_is() -> None:
+    async with mailserver(lambda link, request: complete(link, request, b"c" * 36)) as (
+        peer,
+        _,
+    ):
+        with pytest.raises(RequestRefused, match="cursor that it was given"):
+            async for _page in peer.history(lower=NOW - 60, topics=[TOPIC]):
+                pass
+
+
+@asynchronous
+async def test_completions_of_other_requests_are_not_ours() -> None:
+    def answer(link: Link, request: Request) -> None:
+        complete(link, replace(request, request_id=bytes(32)))
+        link.peer.deliver_history(packet(make(2, [TOPIC])))
+        complete(link, request)
+
+    async with mailserver(answer) as (peer, _):
+        assert len((await peer.request(WANTED)).envelopes) == 2
+        assert peer.counters["packets_unasked"] == 1
+
+
+@asynchronous
+async def test_the_words_of_a_mailserver_do_not_steer_the_terminal() -> None:
+    def answer(link: Link, request: Request) -> None:
+        completion = Completion(request.request_id, error="no\x1b[2J\nok: all is well")
+        link.peer.complete_history(completion.encode(Dialect.BYTES))
+
+    async with mailserver(answer) as (peer, _):
+        with pytest.raises(RequestRefused) as refused:
+            await peer.request(WANTED)
+        assert str(refused.value) == "no?[2J?ok: all is well"
+
+
+@asynchronous
+async def test_only_what_was_sent_can_be_refused() -> None:
+    sent = make(3, [TOPIC])
+    strange = [waku.EnvelopeError(os.urandom(32), 1, "no") for _ in range(1000)]
+
+    def refuse(link: Link, batch_hash: bytes) -> None:
+        errors = (*strange, waku.EnvelopeError(sent[0].hash, 1, "old"))
+        link.peer.confirm([waku.MessageResponse(batch_hash, errors)])
+
+    async with mailserver(on_batch=refuse) as (peer, _):
+        posted = await peer.post([envelope.rlp for envelope in sent])
+        assert (posted.sent, posted.confirmed) == (3, 2)
+        assert [error.text for error in posted.errors] == ["old"]
+
+
+@asynchronous
+async def test_a_mailserver_that_goes_away_while_we_post() -> None:
+    def leave(link: Link, batch_hash: bytes) -> None:
+        link.disconnect(DisconnectReason.QUITTING)
+
+    async with mailserver(on_batch=leave) as (peer, _):
+        with pytest.raises(PeerGone, match="quitting"):
+            await peer.post([e.rlp for e in make(3000, [TOPIC], size=1000)])
+
+
+@asynchronous
+async def test_no_confirmation() -> None:
+    async with mailserver(None, lambda link, batch_hash: None, answer_timeout=0.05) as (peer, _):
+        with pytest.raises(AnswerTimeout, match="no confirmation"):
+            await peer.post([e.rlp for e in make(3, [TOPIC])])
+
+
+@asynchronous
+async def test_posts_take_turns() -> None:
+    batch = [e.rlp for e in make(3, [TOPIC])]
+
+    def confirm(link: Link, batch_hash: bytes) -> None:
+        link.peer.confirm([waku.MessageResponse(batch_hash, ())])
+
+    async with mailserver(on_batch=confirm) as (
+        peer,
+        _,
+    ):
+        first, second = await asyncio.gather(peer.post(batch), peer.post(batch))
+        assert first.confirmed == second.confirmed == 3

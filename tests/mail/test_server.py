@@ -1,0 +1,390 @@
+"""The mailserver over real sockets, with peers under the test's control."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.disks import FullDisk
+from tests.support.envelopes import TTL, make, newest_first
+from tests.support.exchanges import TOPICS, answer, build, messages, post, works
+from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from wakumail.base import rlp
+from wakumail.base.keccak import keccak256
+from wakumail.counters import Counters
+from wakumail.devp2p.connection import Established, Packet
+from wakumail.devp2p.keys import generate
+from wakumail.devp2p.packets import SHH6, Capability
+from wakumail.mail import forms as mail
+from wakumail.mail.forms import Form
+from wakumail.mail.history import MAX_WAITING_BYTES
+from wakumail.ops.assembly import node_config
+from wakumail.ops.config import Settings
+from wakumail.waku import packets as waku
+from wakumail.waku.bloom import bloom_of
+from wakumail.waku.completion import ZERO_HASH
+from wakumail.waku.envelope import Envelope, Rules, make_envelope, parse
+from wakumail.waku.interest import EVERYTHING
+from wakumail.waku.packets import Code, StatusOptions, WakuDialect
+
+
+def test_a_node_nobody_configured() -> None:
+    """As WAKU-USAGE has it ("Waku node configuration"), for all topics, in both versions."""
+    config = node_config(Settings(), generate(os.urandom), Counters())
+    assert config.connection.capabilities == (Capability("waku", 0), Capability("waku", 1))
+    assert config.options.pow == config.rules.min_pow <= 0.002
+    assert config.rules.min_pow_large <= 0.000002
+    assert config.rules.interest == EVERYTHING
+    assert config.options.interest is None
+    assert (config.options.light, config.options.confirmations) == (False, True)
+    bridge = node_config(Settings(shh=True), generate(os.urandom), Counters())
+    assert {*bridge.connection.capabilities} == {*config.connection.capabilities, SHH6}
+
+
+@asynchronous
+async def test_confirms_what_is_archived(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = make(100, TOPICS)
+        assert await post(puppet, envelopes) == []
+        assert all(server.store.archive.contains(e.created, e.hash) for e in envelopes)
+        assert await post(puppet, envelopes[:10]) == []
+        assert await post(puppet, []) == []
+        assert server.counters["envelopes_archived"] == 100
+        assert server.counters["envelopes_duplicate"] == 10
+        assert server.counters["envelopes_archived_before"] == 0
+
+
+@asynchronous
+async def test_reports_the_bad_ones_of_a_mixed_batch(tmp_path: Path) -> None:
+    now = int(time.time())
+    good = make_envelope(now + TTL, TTL, b"good", b"", 0)
+    old = make_envelope(now - 100, TTL, b"old.", b"", 0)
+    future = make_envelope(now + 500, TTL, b"futu", b"", 0)
+    silent = make_envelope(now - 15, TTL, b"sile", b"", 0)
+    endless = make_envelope(now, 0, b"ttl0", b"", 0)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        errors = await post(puppet, [old, good, silent, future, endless])
+        assert [(error.hash, error.code, error.text) for error in errors] == [
+            (old.hash, 1, "very old envelope"),
+            (future.hash, 1, "envelope from future"),
+        ]
+        assert server.store.archive.stat().envelopes == 1
+        for verdict in ("very_old", "from_future", "expired", "ttl_zero"):
+            assert server.counters[f"envelopes_{verdict}"] == 1
+
+
+@asynchronous
+async def test_confirmations_can_be_off(tmp_path: Path) -> None:
+    options = waku.StatusOptions(pow=0.0, confirmations=False)
+    async with mailserver(tmp_path, node={"options": options}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.MESSAGES, messages(make(3, TOPICS)))
+        await eventually(lambda: server.counters["envelopes_archived"] == 3)
+        await works(enode)
+        assert server.counters["messages_confirmed"] == 0
+
+
+@asynchronous
+async def test_an_envelope_over_its_limit_is_dropped_alone(tmp_path: Path) -> None:
+    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=1000)
+    async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        good = make(10, TOPICS, size=50)
+        assert await post(puppet, [*good[:5], *make(3, TOPICS, size=50_000), *good[5:]]) == []
+        assert server.counters["envelopes_too_large"] == 3
+        assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == 10
+
+
+@asynchronous
+async def test_a_raised_pow_is_told_and_demanded_a_little_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = sorted(make(40, TOPICS), key=lambda envelope: envelope.pow)
+        least = envelopes[30].pow
+        server.set_min_pow(least)
+        update = await puppet.packet(Code.STATUS_UPDATE)
+        told = WakuDialect(1).decode_update(Code.STATUS_UPDATE, update)
+        assert told == StatusOptions(pow=least)
+        assert await post(puppet, envelopes[:10]) == []
+        assert server.counters["envelopes_low_pow"] == 0
+        monkeypatch.setattr("wakumail.node.node.TOLERANCE", 0.0)
+        server.set_min_pow(least)
+        await eventually(lambda: server.node.status.rules.min_pow == least)
+        assert await post(puppet, envelopes[10:]) == []
+        good = 10 + sum(envelope.pow >= least for envelope in envelopes[10:])
+        assert server.counters["envelopes_low_pow"] == 40 - good
+        assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == good
+
+
+@asynchronous
+async def test_nothing_live_goes_to_a_peer_before_its_status(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        await post(await Puppet.ready(enode), make(5, TOPICS))
+        silent = await Puppet.dial(enode)
+        silent.waku = (await silent.until(Established)).capabilities[0]
+        assert (await silent.until(Packet)).code == Code.STATUS
+        options = StatusOptions(pow=0.0)
+        await (await Puppet.ready(enode, options=options)).packet(Code.MESSAGES)
+        assert server.counters["packets_relayed"] == 1
+        silent.send(Code.STATUS, WakuDialect(1).encode_status(options))
+        assert len(parse(await silent.packet(Code.MESSAGES))) == 5
+
+
+@pytest.mark.parametrize("form", Form)
+@asynchronous
+async def test_answers_every_form_in_its_dialect(tmp_path: Path, form: Form) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = make(50, TOPICS)
+        await post(puppet, envelopes)
+        wanted = newest_first([e for e in envelopes if e.topic == TOPICS[0]])
+        packet, request_id = build(form, topics=TOPICS[:1], limit=5)
+        puppet.send(Code.P2P_REQUEST, packet)
+        got, _, completion, payload = await answer(puppet)
+        assert got == wanted[:5]
+        assert (completion.request_id, completion.last_hash) == (request_id, wanted[4].hash)
+        assert len(completion.cursor) == 36
+        assert (payload[0] >= 0xC0) == (form in (Form.R5, Form.R6))
+        packet, _ = build(form, topics=TOPICS[:1], cursor=completion.cursor, limit=1000)
+        puppet.send(Code.P2P_REQUEST, packet)
+        got, _, completion, _ = await answer(puppet)
+        assert got == wanted[5:]
+        assert completion.cursor == b""
+
+
+@asynchronous
+async def test_one_packet_per_envelope_without_batch(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        await post(puppet, make(12, TOPICS))
+        packet, _ = build(bloom=b"\xff" * 64, batch=False, limit=10)
+        puppet.send(Code.P2P_REQUEST, packet)
+        _, counts, completion, _ = await answer(puppet)
+        assert counts == [1] * 10
+        assert completion.cursor
+
+
+@asynchronous
+async def test_packets_stay_below_their_limit(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = make(40, TOPICS, size=100_000)
+        await post(puppet, envelopes)
+        packet, _ = build(bloom=b"\xff" * 64)
+        puppet.send(Code.P2P_REQUEST, packet)
+        sizes = []
+        while (event := await puppet.until(Packet)).code == Code.P2P_MESSAGE:
+            sizes.append(len(event.payload))
+        assert max(sizes) <= 1 << 20
+        assert len(sizes) < 10
+        assert sum(sizes) > sum(len(e.rlp) for e in envelopes)
+
+
+@pytest.mark.parametrize("form", [Form.R3, Form.R6])
+@asynchronous
+async def test_topics_win_over_the_bloom_and_no_topics_leave_it(tmp_path: Path, form: Form) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        all_topics = [bytes([number, 50 + number, 100 + number, 0]) for number in range(4)]
+        envelopes = make(40, all_topics)
+        await post(puppet, envelopes)
+        bloom = bloom_of(all_topics[3:])
+        for topics, wanted in ((all_topics[:2], all_topics[:2]), ([], all_topics[3:])):
+            puppet.send(Code.P2P_REQUEST, build(form, topics=topics, bloom=bloom)[0])
+            expected = newest_first([e for e in envelopes if e.topic in wanted])
+            assert (await answer(puppet))[0] == expected
+
+
+@pytest.mark.parametrize("form", [Form.R5, Form.R6])
+@asynchronous
+async def test_a_completion_is_the_list_of_the_specification(tmp_path: Path, form: Form) -> None:
+    """Request id, last hash and cursor; this is empty when there is no more."""
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode)
+        envelopes = newest_first(make(10, TOPICS))
+        await post(puppet, envelopes)
+        request, cursor = build(form, topics=TOPICS, limit=6)[0], b""
+        for page in (envelopes[:6], envelopes[6:]):
+            puppet.send(Code.P2P_REQUEST, request)
+            got, _, completion, payload = await answer(puppet)
+            assert got == page
+            cursor = completion.cursor
+            assert rlp.decode(payload) == [keccak256(request), page[-1].hash, cursor]
+            assert bool(cursor) == (page[-1] is not envelopes[-1])
+            request = build(form, topics=TOPICS, cursor=cursor, limit=6)[0]
+
+
+@asynchronous
+async def test_requests_are_of_direct_peers_and_go_no_further(tmp_path: Path) -> None:
+    """One that was relayed is an envelope as any other, and a request is never relayed."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppet, other = await Puppet.ready(enode), await Puppet.ready(enode)
+        await post(puppet, make(3, TOPICS))
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert len((await answer(puppet))[0]) == 3
+        assert server.relay.pool.envelopes == server.counters["envelopes_received"] == 3
+        request = Envelope.decode(build(topics=TOPICS)[0])
+        assert await post(other, [request]) == []
+        assert server.counters["requests_received"] == 1
+        assert server.store.archive.contains(request.created, request.hash)
+
+
+@asynchronous
+async def test_only_the_requester_is_answered(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        one, other = await Puppet.ready(enode), await Puppet.ready(enode)
+        await post(one, make(10, TOPICS))
+        packet, _ = build(topics=TOPICS)
+        one.send(Code.P2P_REQUEST, packet)
+        assert len((await answer(one))[0]) == 10
+        other.send(Code.MESSAGES, messages([]))
+        assert (await other.until(Packet)).code == Code.MESSAGE_RESPONSE
+
+
+@asynchronous
+async def test_requests_of_a_peer_run_in_order_and_some_wait(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, mail={"max_waiting": 3}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await post(puppet, make(10, TOPICS))
+        requests = [build(Form.R1, topics=TOPICS, request_id=bytes([n] * 32)) for n in range(8)]
+        for packet, _ in requests:
+            puppet.connection.send(puppet.waku, Code.P2P_REQUEST, packet)
+        puppet.flush()
+        completions = [(await answer(puppet))[2] for _ in requests]
+        served = [c.request_id for c in completions if c.error is None]
+        refused = [c for c in completions if c.error is not None]
+        assert served == [request_id for _, request_id in requests[: len(served)]]
+        assert {c.error for c in refused} == {"too many requests are waiting"}
+        assert server.counters["requests_too_many_waiting"] == len(refused) >= 1
+
+
+@asynchronous
+async def test_large_requests_that_wait_are_few(tmp_path: Path) -> None:
+    """Whoever asks and does not read keeps no more of them here than one of the largest."""
+    async with mailserver(tmp_path) as (server, enode):
+        await Puppet.ready(enode)
+        (link,) = server.node.links.values()
+        await eventually(lambda: link.ready)
+        link.pause_writing()
+        assert server.history is not None
+        for size, waiting in ((100, 0), (MAX_WAITING_BYTES - 50, 1), (51, 1), (50, 2)):
+            server.history.request(link, bytes(size))
+            await asyncio.sleep(0)
+            assert len(server.history._waiting[link]) == waiting
+        assert server.counters["requests_too_many_waiting"] == 1
+        link.resume_writing()
+        await eventually(lambda: not server.history._waiting)  # type: ignore[union-attr]
+
+
+@asynchronous
+async def test_request_rate_limit(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, mail={"requests_per_second": 0.001}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        results = []
+        for form in (Form.R3, Form.R3, Form.R5):
+            packet, request_id = build(form, topics=TOPICS)
+            puppet.send(Code.P2P_REQUEST, packet)
+            completion = (await answer(puppet))[2]
+            assert completion.request_id == request_id
+            results.append(completion.error)
+        assert results == [None, "request rate limit exceeded", None]
+        assert server.counters["requests_rate_limited"] == 2
+        again = await Puppet.ready(enode)
+        again.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(again))[2].error == "request rate limit exceeded"
+
+
+@asynchronous
+async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
+    """Among them the two that crash status-go: a bloom of 63 bytes, upper = 2^32 - 1."""
+    now = int(time.time())
+    bad: list[tuple[bytes, str]] = [
+        (b"garbage", "request_malformed"),
+        (rlp.encode([]), "request_malformed"),
+        (build(key=bytes(32), topics=TOPICS)[0], "request_unopened"),
+        (build(topics=TOPICS, lower=now, upper=now - 1)[0], "request_range_inverted"),
+        (build(bloom=bytes(63))[0], "request_bloom_invalid"),
+        (build(topics=TOPICS, cursor=b"x" * 35)[0], "request_cursor_invalid"),
+        (build()[0], "request_filter_missing"),
+        (build(topics=[b"%04d" % n for n in range(1001)])[0], "request_topics_too_many"),
+    ]
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        for packet, counter in bad:
+            puppet.send(Code.P2P_REQUEST, packet)
+            envelopes, _, completion, payload = await answer(puppet)
+            assert not envelopes
+            assert completion.error, counter
+            assert completion.request_id == mail.identify(packet)
+            assert b"ERROR=" in payload
+            assert server.counters[counter] >= 1, dict(server.counters)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS, lower=0, upper=0xFFFFFFFF)[0])
+        assert (await answer(puppet))[2].error is None
+        puppet.send(Code.P2P_REQUEST, build(Form.R5, bloom=bytes(63))[0])
+        completion = (await answer(puppet))[2]
+        assert (completion.last_hash, completion.cursor) == (ZERO_HASH, b"")
+        assert server.counters["requests_failed"] == len(bad) + 1
+
+
+@asynchronous
+async def test_signature_and_pow_can_be_demanded(tmp_path: Path) -> None:
+    policy = mail.RequestPolicy(require_signature=True)
+    async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[2].error == "the request is not signed"
+        assert server.counters["request_unsigned"] == 1
+    policy = mail.RequestPolicy(min_pow=1000.0)
+    async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert "PoW" in str((await answer(puppet))[2].error)
+
+
+@asynchronous
+async def test_waku_0_and_devp2p_4(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        old = (Capability("waku", 0),)
+        puppet = await Puppet.ready(enode, capabilities=old, p2p_version=4)
+        assert puppet.waku.version == 0
+        envelopes = make(10, TOPICS)
+        assert await post(puppet, envelopes) == []
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[0] == newest_first(envelopes)
+
+
+@asynchronous
+async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.archive.store.RETRY_INTERVAL", 0.001)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        first, second = make(10, TOPICS, seed=1), make(10, TOPICS, seed=2)
+        await post(puppet, first)
+        full = FullDisk(server.store)
+        puppet.send(Code.MESSAGES, messages(second))
+        await eventually(lambda: server.counters["commits_failed"] >= 3)
+        assert server.store.degraded == "no room"
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[0] == newest_first(first)
+        full.mend()
+        await puppet.packet(Code.BATCH_ACK)
+        assert server.store.degraded == ""
+        puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
+        assert (await answer(puppet))[0] == newest_first(first + second)
+
+
+@asynchronous
+async def test_who_has_not_told_its_status_is_no_peer_yet(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        await Puppet.ready(enode)
+        await (await Puppet.dial(enode)).until(Established)
+        assert len(server.node.links) == 2
+        await eventually(lambda: len(server.node.peers) == 1)

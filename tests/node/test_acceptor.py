@@ -1,0 +1,124 @@
+"""A listening socket: takes who calls when it is wanted to, and goes on when there are sockets."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.support.puppet import asynchronous, eventually
+from wakumail.node.acceptor import Acceptor
+
+
+class Called(asyncio.Protocol):
+    """Counts the connections."""
+
+    count = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        type(self).count += 1
+        transport.close()
+
+
+class Exhausted(socket.socket):
+    """The socket of a process that has no descriptor left, until it has."""
+
+    left = False
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if not self.left:
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exhausted]:
+    monkeypatch.setattr(Called, "count", 0)
+    with Exhausted() as own:
+        own.bind(("127.0.0.1", 0))
+        own.listen()
+        yield own
+
+
+async def rounds() -> None:
+    """Let the loop take whatever there is to take."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@asynchronous
+async def test_takes_whom_it_is_wanted_to(own: Exhausted) -> None:
+    own.left = True
+    acceptor = Acceptor(own, Called)
+    acceptor.want(False)
+    acceptor.want(False)
+    with closing(socket.create_connection(own.getsockname())):
+        await rounds()
+        assert not Called.count
+        acceptor.want(True)
+        await eventually(lambda: Called.count == 1)
+    acceptor.close()
+    acceptor.want(True)
+    await acceptor.wait_closed()
+
+
+@asynchronous
+async def test_closing_waits_for_who_was_taken(own: Exhausted) -> None:
+    own.left = True
+    acceptor = Acceptor(own, Called)
+    with closing(socket.create_connection(own.getsockname())):
+        while not acceptor._taking:  # noqa: ASYNC110 - for one round of the loop
+            await asyncio.sleep(0)
+        acceptor.close()
+        await acceptor.wait_closed()
+        assert Called.count == 1
+
+
+@asynchronous
+async def test_goes_on_when_there_are_sockets_again(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 0.0)
+    acceptor = Acceptor(own, Called)
+    with closing(socket.create_connection(own.getsockname())):
+        await eventually(lambda: bool(caplog.records))
+        assert not Called.count
+        own.left = True
+        await eventually(lambda: Called.count == 1)
+    acceptor.close()
+    assert "too many open files" in caplog.text
+
+
+@asynchronous
+async def test_to_be_wanted_makes_no_sockets(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often the node has room for more meanwhile, the next try is made in its time."""
+    monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 3600.0)
+    acceptor = Acceptor(own, Called)
+    with closing(socket.create_connection(own.getsockname())):
+        await eventually(lambda: bool(caplog.records))
+        for more in (True, False, True):
+            acceptor.want(more)
+            await rounds()
+    acceptor.close()
+    assert len(caplog.records) == 1
+
+
+@asynchronous
+async def test_that_there_are_sockets_makes_nobody_wanted(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 0.0)
+    acceptor = Acceptor(own, Called)
+    acceptor._accept()
+    own.left = True
+    acceptor.want(False)
+    with closing(socket.create_connection(own.getsockname())):
+        await rounds()
+        assert not Called.count
+        acceptor.want(True)
+        await eventually(lambda: Called.count == 1)
+    acceptor.close()

@@ -1,0 +1,235 @@
+"""Named peers are kept connected, whatever becomes of them, and never flooded with dials."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.puppet import TIMEOUT, asynchronous, connection_config, eventually, mailserver
+from wakumail.counters import Counters
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import generate, node_id
+from wakumail.errors import DisconnectReason
+from wakumail.node import dialer as dialer_module
+from wakumail.node.dialer import Dialer
+from wakumail.node.link import Link
+from wakumail.node.node import Node, NodeConfig
+from wakumail.waku.peer import Event
+
+
+class Quiet:
+    """A node's owner that does nothing."""
+
+    def on_event(self, link: Link, event: Event) -> None: ...
+
+    def on_gone(self, link: Link) -> None: ...
+
+
+async def fails(node: Node, times: int) -> None:
+    """Wait until so many more dials of a node have failed."""
+    already = node.counters["dials_failed"]
+    await eventually(lambda: node.counters["dials_failed"] >= already + times)
+
+
+@asynccontextmanager
+async def dialing() -> AsyncIterator[tuple[Dialer, Node]]:
+    counters = Counters()
+    node = Node(NodeConfig(connection_config(generate(os.urandom))), Quiet(), counters)
+    dialer = Dialer(node, counters)
+    try:
+        yield dialer, node
+    finally:
+        await dialer.close()
+        await asyncio.wait_for(node.close(), TIMEOUT)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer_module, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(dialer_module, "LAST_DELAY", 0.02)
+
+
+def nobody(port: int) -> Enode:
+    """The enode of a node that does not exist."""
+    return Enode(node_id(generate(os.urandom).public_key), "127.0.0.1", port, port)
+
+
+async def connected(node: Node) -> Link:
+    await eventually(lambda: any(link.ready for link in node.links.values()))
+    return next(iter(node.links.values()))
+
+
+@asynchronous
+async def test_a_named_peer_is_connected_and_connected_again(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode), dialing() as (dialer, node):
+        dialer.add(enode)
+        assert set(dialer.targets) == {enode.node_id}
+        for _ in range(3):
+            link = await connected(node)
+            assert link.remote == enode
+            assert not link.inbound
+            next(iter(server.node.links.values())).disconnect(DisconnectReason.REQUESTED)
+            await asyncio.wait_for(link.gone(), TIMEOUT)
+        await connected(node)
+        assert node.counters["dials"] >= 4
+
+
+@asynchronous
+async def test_the_hello_tells_the_port_that_the_system_chose(tmp_path: Path) -> None:
+    async with mailserver(tmp_path / "1") as (one, enode), mailserver(tmp_path / "2") as (other, _):
+        one.dialer.add(other.enode)
+        link = await connected(other.node)
+        assert link.peer.hello is not None
+        assert link.peer.hello.listen_port == enode.port
+
+
+@asynchronous
+async def test_a_peer_that_is_not_there_is_dialed_until_it_is(tmp_path: Path) -> None:
+    async with mailserver(tmp_path / "first") as (server, enode):
+        key = server.config.node.connection.node_key
+    async with dialing() as (dialer, node):
+        dialer.add(enode)
+        await eventually(lambda: node.counters["dials_failed"] >= 3)
+        async with mailserver(tmp_path / "second", connection={"node_key": key}, port=enode.port):
+            await connected(node)
+
+
+@asynchronous
+async def test_who_cannot_be_reached_is_warned_of_once_until_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mailserver(tmp_path / "first") as (server, enode):
+        key = server.config.node.connection.node_key
+    async with dialing() as (dialer, node):
+        dialer.add(enode)
+        for number in range(1, 3):
+            await fails(node, 3)
+            warned = [r.message for r in caplog.records if r.levelname == "WARNING"]
+            assert warned == [f"{enode.address} cannot be reached: Connection refused"] * number
+            own, port = {"node_key": key}, enode.port
+            async with mailserver(tmp_path / str(number), connection=own, port=port):
+                await connected(node)
+
+
+@asynchronous
+async def test_who_called_us_first_is_not_dialed(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode), dialing() as (dialer, node):
+        await node.dial(enode)
+        own_id = node_id(node.config.connection.node_key.public_key)
+        await eventually(lambda: own_id in server.node.links)
+        server.dialer.add(Enode(own_id, "127.0.0.1", 1, 1))
+        link = server.node.links[own_id]
+        dialer.add(enode)
+        await asyncio.sleep(0)
+        assert server.counters["dials"] == node.counters["dials"] == 0
+        link.disconnect(DisconnectReason.REQUESTED)
+        await eventually(lambda: server.counters["dials"] + node.counters["dials"] > 0)
+
+
+@asynchronous
+async def test_removing_a_peer_parts_from_it(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode), dialing() as (dialer, node):
+        dialer.add(enode)
+        link = await connected(node)
+        dialer.remove(enode.node_id)
+        await asyncio.wait_for(link.gone(), TIMEOUT)
+        assert not dialer.targets
+        dialer.remove(enode.node_id)
+        assert node.counters["dials"] == 1
+        await eventually(lambda: not server.node.links)
+
+
+@asynchronous
+async def test_dials_in_progress_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers that take the socket and say nothing hold no more than their slots."""
+    monkeypatch.setattr(dialer_module, "MAX_DIALS", 3)
+    calls: list[asyncio.StreamWriter] = []
+
+    def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(writer)
+
+    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with dialing() as (dialer, node):
+        for _ in range(10):
+            dialer.add(nobody(port))
+        await eventually(lambda: len(calls) == 3)
+        await asyncio.sleep(0)
+        assert node.counters["dials"] == 3
+    for writer in calls:
+        writer.close()
+    listener.close()
+    await listener.wait_closed()
+
+
+@asynchronous
+async def test_delays_grow_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer_module, "LAST_DELAY", 0.3)
+    asked: list[float] = []
+
+    def widest(low: float, high: float) -> float:
+        asked.append(high)
+        return high
+
+    monkeypatch.setattr("random.uniform", widest)
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def count(delay: float) -> None:
+        if delay >= 0.01:
+            slept.append(delay)
+        await sleep(0)
+
+    monkeypatch.setattr("wakumail.node.dialer.asyncio.sleep", count)
+    async with dialing() as (dialer, node):
+        dialer.add(nobody(1))
+        await eventually(lambda: len(slept) >= 8)
+    assert slept[:8] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.3, 0.3, 0.3]
+    assert node.counters["dials_failed"] >= 8
+
+
+@pytest.mark.parametrize("late", [False, True])
+@asynchronous
+async def test_a_dial_that_is_cancelled_as_it_connects_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Nothing would end it, and a server that stops waits for all sockets."""
+    gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with silent, dialing() as (_, node):
+        dial = asyncio.ensure_future(node.dial(nobody(silent.sockets[0].getsockname()[1])))
+        admit = node.admit_socket
+
+        def admit_and_cancel(link: Link) -> None:
+            admit(link)
+            if late:
+                asyncio.get_running_loop().call_soon(dial.cancel)
+            else:
+                dial.cancel()
+
+        monkeypatch.setattr(node, "admit_socket", admit_and_cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        await eventually(lambda: not node._sockets)
+        await asyncio.wait_for(gone.wait(), TIMEOUT)
+
+
+@asynchronous
+async def test_a_dial_that_is_cancelled_before_it_fails() -> None:
+    async with dialing() as (_, node):
+        dial = asyncio.ensure_future(node.dial(nobody(1)))
+        await asyncio.sleep(0)
+        dial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        await eventually(lambda: len(asyncio.all_tasks()) == 1)

@@ -1,0 +1,293 @@
+"""Handshakes beside the loop: those who call wait for each other, and nobody else for them."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.connections import ALICE, BOB, BOB_CONFIG, NOW, Side, deliver, transfer
+from tests.support.exchanges import works
+from tests.support.hostile import Served
+from tests.support.puppet import (
+    TIMEOUT,
+    Puppet,
+    asynchronous,
+    connection_config,
+    eventually,
+    mailserver,
+)
+from tests.support.wires import opened
+from wakumail.devp2p import handshake
+from wakumail.devp2p.connection import Authenticated, Closed, Connection, Established
+from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET, Initiator, Response
+from wakumail.devp2p.keys import PrivateKey, Random, node_id
+from wakumail.devp2p.shaking import HandshakeDue
+from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
+from wakumail.node.handshake_thread import AHEAD, MAX_WAITING
+from wakumail.node.link import Link
+from wakumail.node.node import Node
+
+AUTH = Initiator(ALICE, BOB.public_key, os.urandom).auth
+
+
+class Door:
+    """Where the server's handshakes wait while it is shut."""
+
+    def __init__(self) -> None:
+        self.knocked = 0
+        """How many were begun to be computed."""
+        self._opened = threading.Event()
+        self.open = self._opened.set
+        self.shut = self._opened.clear
+
+    def respond(self, node_key: PrivateKey, auth: bytes, random: Random) -> Response:
+        self.knocked += 1
+        assert self._opened.wait(TIMEOUT)
+        return handshake.respond(node_key, auth, random)
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    door = Door()
+    monkeypatch.setattr("wakumail.devp2p.shaking.respond", door.respond)
+    yield door
+    door.open()
+
+
+def called(data: bytes = AUTH) -> tuple[Connection, HandshakeDue]:
+    """A connection of Bob's that was called, and what it wants computed."""
+    bob = Connection(BOB_CONFIG, os.urandom, NOW)
+    deliver(bob, data)
+    due = bob.next_event()
+    assert isinstance(due, HandshakeDue)
+    assert bob.next_event() is None
+    return bob, due
+
+
+def call(node: Node, link: Link) -> None:
+    """Let an auth packet come to a link of this node's."""
+    key = node.config.connection.node_key
+    deliver(link, Initiator(ALICE, key.public_key, os.urandom).auth)
+
+
+# -- what a connection asks for -------------------------------------------------------------------
+
+
+def test_the_arithmetic_is_its_owners() -> None:
+    bob, due = called()
+    assert bob.data_to_send() == []
+    computed = due.compute()
+    assert bob.next_event() is None
+    bob.shaken(computed)
+    assert bob.next_event() == Authenticated(node_id(ALICE.public_key))
+    assert len(bob.data_to_send()) == 1
+
+
+def test_what_is_wrong_is_an_answer_too() -> None:
+    bob, due = called(AUTH[:-1] + bytes([AUTH[-1] ^ 1]))
+    bob.shaken(due.compute())
+    closed = bob.next_event()
+    assert isinstance(closed, Closed)
+    assert isinstance(closed.error, HandshakeError)
+
+
+def test_who_calls_computes_first() -> None:
+    alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
+    assert alice.data_to_send() == []
+    due = alice.next_event()
+    assert isinstance(due, HandshakeDue)
+    alice.shaken(due.compute())
+    (auth,) = alice.data_to_send()
+    assert isinstance(handshake.respond(BOB, auth, os.urandom), Response)
+
+
+def test_what_comes_before_the_auth_is_computed() -> None:
+    """An ack can be none of ours then, and is refused once there is something to compare it to."""
+    alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
+    deliver(alice, AUTH)
+    for _ in range(2):
+        due = alice.next_event()
+        assert isinstance(due, HandshakeDue)
+        alice.shaken(due.compute())
+    assert isinstance(closed := alice.next_event(), Closed)
+    assert isinstance(closed.error, HandshakeError)
+
+
+def test_what_comes_meanwhile_waits() -> None:
+    alice, bob = Side(connection_config(ALICE), BOB.public_key), Side(BOB_CONFIG)
+    (auth,) = alice.connection.data_to_send()
+    deliver(bob.connection, auth)
+    due = bob.connection.next_event()
+    assert isinstance(due, HandshakeDue)
+    computed = due.compute()
+    assert isinstance(computed, Response)
+    alice.receive(computed.ack)
+    deliver(bob.connection, alice.take())
+    bob.connection.shaken(computed)
+    bob.take()  # the ack
+    transfer(alice, bob)
+    assert isinstance(bob.events[-1], Established)
+    assert isinstance(alice.events[-1], Established)
+
+
+def test_no_more_comes_than_there_is_room_for() -> None:
+    bob, due = called()
+    deliver(bob, bytes(MAX_HANDSHAKE_PACKET - len(AUTH)))
+    closed = bob.next_event()
+    assert isinstance(closed, Closed)
+    assert isinstance(closed.error, HandshakeError)
+    bob.shaken(due.compute())
+    assert bob.next_event() is None
+
+
+def test_an_end_does_not_wait() -> None:
+    """Nothing is made of what is computed then."""
+    timed_out, left, disconnected = [called() for _ in range(3)]
+    timed_out[0].handle_timer(NOW + BOB_CONFIG.handshake_timeout)
+    left[0].eof(NOW)
+    disconnected[0].disconnect(DisconnectReason.QUITTING)
+    for bob, due in (timed_out, left, disconnected):
+        closed = bob.next_event()
+        assert isinstance(closed, Closed)
+        assert isinstance(closed.error, HandshakeTimeout) == (bob is timed_out[0])
+        bob.shaken(due.compute())
+        assert bob.next_event() is None
+        assert bob.data_to_send() == []
+
+
+def test_who_is_refused_unseen_was_never_there() -> None:
+    """The end of a connection comes in place of what was not pulled."""
+    bob, due = called()
+    bob.shaken(due.compute())
+    bob.disconnect(DisconnectReason.QUITTING)
+    assert bob.next_event() == Closed(DisconnectReason.QUITTING, by_peer=False)
+    assert bob.next_event() is None
+
+
+# -- many at once ---------------------------------------------------------------------------------
+
+
+async def greeted(puppets: list[Puppet]) -> None:
+    """Wait until all are let in."""
+    await asyncio.gather(*(puppet.until(Established) for puppet in puppets))
+
+
+@asynchronous
+async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
+    """Those who call wait, in the backlog of the system if they are many."""
+    door.open()
+    async with mailserver(tmp_path) as (server, enode):
+        served = await Served.connect(enode)
+        door.shut()
+        knocked = door.knocked
+        callers = [await Puppet.dial(enode) for _ in range(MAX_WAITING + AHEAD + 20)]
+        node = server.node
+        await eventually(lambda: len(node._handshaker._waiting) >= MAX_WAITING)
+        for _ in range(3):
+            await served.check()
+        # One may have been taken, and another accepted, before there were so many.
+        assert len(node._sockets) <= 2 + AHEAD + MAX_WAITING + 2
+        assert door.knocked == knocked + 1
+        assert len(server.node.links) == 2
+        door.open()
+        await greeted(callers)
+        assert len(server.node.links) == 2 + len(callers)
+        assert server.counters["connections_crowded_out"] == 0
+
+
+@asynchronous
+async def test_who_waits_too_long_is_not_computed(tmp_path: Path, door: Door) -> None:
+    async with mailserver(tmp_path, connection={"handshake_timeout": 0.05}) as (server, enode):
+        for _ in range(AHEAD + 5):
+            await Puppet.dial(enode)
+        await eventually(lambda: server.counters["handshake_timeout"] == AHEAD + 5)
+        await eventually(lambda: not server.node._sockets)
+        door.open()
+        server.node._connection = connection_config(server.config.node.connection.node_key)
+        await works(enode)
+        assert door.knocked == AHEAD + 1
+
+
+@asynchronous
+async def test_who_is_crowded_out_is_not_computed(tmp_path: Path, door: Door) -> None:
+    """Whom the thread has got already it finishes, for nothing."""
+    async with mailserver(tmp_path, node={"max_handshakes": 3}) as (server, enode):
+        callers = []
+        for _ in range(AHEAD + 6):
+            callers.append(await Puppet.dial(enode))
+            await eventually(lambda: server.counters["connections_accepted"] == len(callers))
+            await eventually(
+                lambda: (
+                    server.node._handshaker._computing + len(server.node._handshaker._waiting)
+                    == min(len(callers), AHEAD + 3)
+                )
+            )
+        assert server.counters["connections_crowded_out"] == AHEAD + 3
+        door.open()
+        await greeted(callers[-3:])
+        assert door.knocked == AHEAD + 3
+        assert len(server.node.links) == 3
+
+
+@asynchronous
+async def test_what_comes_too_late_touches_nothing(door: Door) -> None:
+    node, links, wires = opened(["192.0.2.1"] * 3)
+    for link in links:
+        call(node, link)
+    assert len(node._handshaker._waiting) == 3 - AHEAD
+    for link in links:
+        link.disconnect(DisconnectReason.QUITTING)
+        link.connection_lost(None)
+    assert not node._handshaker._waiting
+    door.open()
+    await eventually(lambda: not node._handshaker._computing)
+    assert [wire.unread for wire in wires] == [0, 0, 0]
+    assert not node.links
+    await node.close()
+    assert door.knocked <= AHEAD
+
+
+@asynchronous
+async def test_no_more_are_let_in_once_the_node_is_quiet(door: Door) -> None:
+    node, (link,), _ = opened(["192.0.2.1"])
+    call(node, link)
+    node.quiesce()
+    door.open()
+    await eventually(lambda: not node._handshaker._computing)
+    assert not node.links
+    link.disconnect(DisconnectReason.QUITTING)
+    assert link.closed == Closed(DisconnectReason.QUITTING, by_peer=False)
+    assert not node.links
+    link.connection_lost(None)
+    await node.close()
+
+
+@asynchronous
+async def test_the_socket_is_not_read_meanwhile(door: Door) -> None:
+    node, (link,), (wire,) = opened(["192.0.2.1"])
+    assert wire.is_reading()
+    call(node, link)
+    assert not wire.is_reading()
+    link.pause()
+    link.resume()
+    assert not wire.is_reading()
+    door.open()
+    await eventually(wire.is_reading)
+    link.connection_lost(None)
+
+
+@asynchronous
+async def test_hanging_up_meanwhile(
+    tmp_path: Path, door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        for _ in range(AHEAD + 3):
+            (await Puppet.dial(enode)).hang_up()
+        await eventually(lambda: server.counters["connections_accepted"] == AHEAD + 3)
+        door.open()
+        await eventually(lambda: not server.node._sockets)
+        await works(enode)
+    assert not caplog.records

@@ -1,0 +1,85 @@
+"""A link and its transport: who counts as reading, and sockets whose peer has left already."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.support.hostile import Served
+from tests.support.puppet import asynchronous, connection_config, eventually, mailserver
+from tests.support.wires import Nobody, Wire
+from wakumail.counters import Counters
+from wakumail.devp2p.keys import generate
+from wakumail.node.link import MIN_PROGRESS, Link
+from wakumail.node.node import Node, NodeConfig
+from wakumail.node.roster import OwnRoster
+
+
+class Torn(OwnRoster):
+    """A roster that nobody can be taken off."""
+
+    def leave(self, node_id: bytes) -> None:
+        raise OSError("no locks available")
+
+
+@pytest.mark.parametrize("read", [MIN_PROGRESS - 1, MIN_PROGRESS])
+@asynchronous
+async def test_progress_is_what_the_peer_has_read(
+    monkeypatch: pytest.MonkeyPatch, read: int
+) -> None:
+    """However much more was written meanwhile."""
+    counters = Counters()
+    node = Node(NodeConfig(connection_config(generate(os.urandom))), Nobody(), counters)
+    link, wire = Link(node), Wire()
+    link.connection_made(wire)
+    link.peer.connection._shaking.outbox.append(bytes(1 << 20))
+    link.flush()
+    monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 0.0)
+    link.pause_writing()
+    monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 60.0)
+    link.peer.connection._shaking.outbox.append(bytes(1 << 20))
+    link.flush()
+    wire.unread -= read
+    looked: list[None] = []
+    asyncio.get_running_loop().call_later(0, looked.append, None)
+    await eventually(lambda: bool(looked))
+    assert counters["connections_stalled"] == (read < MIN_PROGRESS)
+    link.connection_lost(None)
+
+
+@asynchronous
+async def test_all_hear_of_an_end_that_the_roster_fails_to_note() -> None:
+    handler = Nobody()
+    config = NodeConfig(connection_config(generate(os.urandom)), roster=Torn())
+    node = Node(config, handler, Counters())
+    link = Link(node)
+    link.connection_made(Wire())
+    node.links[link.node_id] = link
+    link.ready = True
+    with pytest.raises(OSError, match="no locks available"):
+        link.connection_lost(None)
+    async with asyncio.timeout(1):
+        await link.gone()
+        await node.close()
+    assert handler.gone == [link]
+
+
+@asynchronous
+async def test_sockets_whose_peer_has_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They have no address; nothing of them stays, neither in the node nor in the log."""
+    networks = (ipaddress.ip_network("127.0.0.0/8"),)
+    async with mailserver(tmp_path, node={"networks": networks}) as (server, enode):
+        served = await Served.connect(enode)
+        for _ in range(20):
+            with socket.create_connection((enode.host, enode.port)) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await eventually(lambda: server.counters["connections_accepted"] == 2 + 20)
+        await eventually(lambda: len(server.node._sockets) == 2)
+        await served.check()
+    assert not caplog.records

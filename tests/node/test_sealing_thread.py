@@ -1,0 +1,214 @@
+"""What is sealed beside the loop: the order of frames, who waits for them, and how links end."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.relaying import link_of
+from wakumail.base import rlp
+from wakumail.devp2p.frame_writer import FrameWriter
+from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
+from wakumail.node.link import MAX_UNREAD, SEAL_AT_ONCE, WRITE_HIGH_WATER, Link, StalledPeer
+from wakumail.node.sealing_thread import TOGETHER, Sealer
+from wakumail.waku.packets import Code
+
+LONG = rlp.join_list([rlp.encode(bytes(SEAL_AT_ONCE))])
+SHORT = rlp.join_list([])
+
+
+class Held:
+    """A sealer that is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Callable[[], None]] = []
+
+    def seal(self, writer: FrameWriter, done: Callable[[bytes], None]) -> None:
+        self.jobs.append(partial(done, writer.seal()))
+
+    def go_on(self) -> None:
+        self.jobs.pop(0)()
+
+    def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def sealing(datadir: Path) -> AsyncIterator[tuple[Held, Link, Puppet]]:
+    """A link of a mailserver's to a puppet, and who seals its long packets."""
+    async with mailserver(datadir) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        server.node.sealer.close()
+        held = Held()
+        server.node.sealer = held  # type: ignore[assignment]
+        yield held, link_of(server, puppet), puppet
+
+
+def send(link: Link, payload: bytes) -> None:
+    link.peer.deliver_history(payload)
+    link.flush()
+
+
+@asynchronous
+async def test_what_is_sent_meanwhile_goes_behind(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, puppet):
+        send(link, LONG)
+        assert len(held.jobs) == 1
+        send(link, SHORT)
+        assert len(held.jobs) == 1
+        held.go_on()
+        send(link, SHORT)  # short ones need nobody
+        assert not held.jobs
+        for payload in (LONG, SHORT, SHORT):
+            assert await puppet.packet(Code.P2P_MESSAGE) == payload
+
+
+@asynchronous
+async def test_a_link_is_not_writable_before_its_frames_are_sealed(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, puppet):
+        told: list[Link] = []
+        link._owner.on_writable = told.append  # type: ignore[attr-defined]
+        link.peer.deliver_history(LONG)
+        assert link.unread > len(LONG)
+        draining = asyncio.create_task(link.drain())
+        await eventually(lambda: len(held.jobs) == 1)
+        puppet.connection.probe(0.0)
+        puppet.flush()
+        await eventually(lambda: link.unread > 0)  # what it sends is read and answered
+        assert not link.writable
+        assert not draining.done()
+        assert not told
+        held.go_on()
+        await draining
+        assert told == [link]
+
+
+@asynchronous
+async def test_a_link_that_is_behind_stays_so_when_its_frames_are_sealed(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, _):
+        send(link, LONG)
+        link.pause_writing()
+        held.go_on()
+        assert not link.writable
+        send(link, LONG)
+        link.resume_writing()
+        assert not link.writable
+        held.go_on()
+        assert link.writable
+
+
+@asynchronous
+async def test_goodbye_is_the_last_that_is_sealed(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, puppet):
+        send(link, LONG)
+        link.peer.deliver_history(LONG)
+        link.disconnect(DisconnectReason.QUITTING)
+        assert not link._transport.is_closing()
+        with pytest.raises(PeerGone):
+            await link.drain()
+        held.go_on()
+        held.go_on()
+        assert link._transport.is_closing()
+        for _ in range(2):
+            assert await puppet.packet(Code.P2P_MESSAGE) == LONG
+        assert (await puppet.closed()).reason is DisconnectReason.QUITTING
+
+
+@asynchronous
+async def test_nobody_waits_longer_than_that_for_a_goodbye(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.node.link.CLOSE_TIMEOUT", 0.0)
+    async with sealing(tmp_path) as (held, link, _):
+        send(link, LONG)
+        link.disconnect(DisconnectReason.QUITTING)
+        await link.gone()
+        held.go_on()
+        assert not held.jobs
+
+
+@pytest.mark.parametrize("end", ["drop", "hang up"])
+@asynchronous
+async def test_links_that_end_meanwhile(tmp_path: Path, end: str) -> None:
+    async with sealing(tmp_path) as (held, link, puppet):
+        send(link, LONG)
+        if end == "drop":
+            link.drop(ProtocolError("for a test"))
+        else:
+            puppet.hang_up()
+        await link.gone()
+        link.peer.deliver_history(LONG)
+        held.go_on()
+        assert not held.jobs
+
+
+@asynchronous
+async def test_several_links_at_once(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppets = [await Puppet.ready(enode) for _ in range(2 * TOGETHER + 1)]
+        links = [link_of(server, puppet) for puppet in puppets]
+        payload = rlp.join_list([rlp.encode(os.urandom(2 * WRITE_HIGH_WATER))])
+        for link in links:
+            send(link, payload)
+            send(link, SHORT)
+        for puppet in puppets:
+            assert await puppet.packet(Code.P2P_MESSAGE) == payload
+            assert await puppet.packet(Code.P2P_MESSAGE) == SHORT
+        await asyncio.gather(*(link.drain() for link in links))
+
+
+@asynchronous
+async def test_a_failure_is_told_and_holds_up_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sealer = Sealer()
+    first, twice, last = (FrameWriter(bytes(32), bytes(32), b"") for _ in range(3))
+    done: list[tuple[str, bytes | None]] = []
+    sealer.seal(first, lambda frames: done.append(("first", frames)))
+    for _ in range(2):
+        sealer.seal(twice, lambda frames: done.append(("twice", frames)))
+    await eventually(lambda: len(done) == 3)
+    sealer.seal(last, lambda frames: done.append(("last", frames)))
+    await eventually(lambda: len(done) == 4)
+    assert done == [("first", b""), ("twice", None), ("twice", None), ("last", b"")]
+    assert [record.message for record in caplog.records] == ["frames could not be sealed"]
+    sealer.close()
+
+
+@asynchronous
+async def test_a_link_whose_frames_are_lost_ends(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, _):
+        send(link, LONG)
+        held.jobs.clear()
+        link._on_sealed(None)
+        await link.gone()
+        assert not held.jobs
+
+
+@asynchronous
+async def test_what_waits_meanwhile_has_a_bound(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as (held, link, _):
+        send(link, LONG)
+        while link.unread <= MAX_UNREAD:
+            send(link, LONG)
+        await link.gone()
+        assert isinstance(link.closed and link.closed.error, StalledPeer)
+        held.go_on()
+
+
+@asynchronous
+async def test_what_waits_at_the_end_is_dropped() -> None:
+    sealer = Sealer()
+    writers = [FrameWriter(bytes(32), bytes(32), b"") for _ in range(3)]
+    done: list[bytes | None] = []
+    for writer in writers:
+        writer.add(bytes(1 << 20))
+        sealer.seal(writer, done.append)
+    sealer.close()
+    await eventually(lambda: len(done) == 1)
+    assert all(writer.waiting for writer in writers[1:])

@@ -1,0 +1,148 @@
+"""Turns: those who send much go on one after the other, and hold up nobody who sends little."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.connections import deliver
+from tests.support.envelopes import make
+from tests.support.exchanges import TOPICS, messages
+from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.relaying import link_of
+from wakumail.devp2p.connection import PACKET_COST, UNEVENTFUL
+from wakumail.errors import DisconnectReason
+from wakumail.mail.server import Server
+from wakumail.node.link import ANSWERS_UNREAD, Link
+from wakumail.waku.packets import Code
+
+SENDERS, PACKETS = 3, 20
+
+
+class Taken:
+    """Who had an event taken, in their order."""
+
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.links: list[Link] = []
+        self._on_event = server.node.on_event
+        monkeypatch.setattr(server.node, "on_event", self)
+
+    def __call__(self, link: Link, event: object) -> None:
+        self.links.append(link)
+        self._on_event(link, event)  # type: ignore[arg-type]
+
+
+def send_much(puppet: Puppet) -> None:
+    """Packets between which another lies: each is an event of its own."""
+    for _ in range(PACKETS):
+        puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
+        puppet.connection.send(puppet.waku, Code.BATCH_ACK, b"")
+
+
+@asynccontextmanager
+async def one_peer(datadir: Path) -> AsyncIterator[tuple[Server, Link, Puppet]]:
+    """A mailserver, its link to a puppet, and that."""
+    async with mailserver(datadir) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        await eventually(lambda: len(server.node.peers) == 1)
+        yield server, link_of(server, puppet), puppet
+
+
+def wire_of(puppet: Puppet) -> bytes:
+    """All that a puppet has to send."""
+    return b"".join(puppet.connection.data_to_send())
+
+
+@asynchronous
+async def test_who_sends_much_goes_on_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that came in one read, an event of one of them in each round of the loop."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
+        await eventually(lambda: len(server.node.peers) == SENDERS)
+        links = [link_of(server, puppet) for puppet in puppets]
+        for puppet in puppets:
+            send_much(puppet)
+        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        taken = Taken(server, monkeypatch)
+        for link, puppet in zip(links, puppets, strict=True):
+            deliver(link, wire_of(puppet))
+        assert not taken.links
+        most = 0
+        while len(taken.links) < SENDERS * PACKETS:
+            before = len(taken.links)
+            await asyncio.sleep(0)
+            most = max(most, len(taken.links) - before)
+        assert most == 1
+        assert taken.links == links * PACKETS
+
+
+@asynchronous
+async def test_who_sends_little_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packet that is all there is: whoever's turn it is, it is taken, and reading goes on."""
+    async with one_peer(tmp_path) as (server, link, puppet):
+        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        assert server.node.is_turn_over()
+        taken = Taken(server, monkeypatch)
+        puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
+        deliver(link, wire_of(puppet))
+        assert taken.links == [link]
+        assert link._transport.is_reading()
+
+
+@asynchronous
+async def test_who_has_left_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
+        await eventually(lambda: len(server.node.peers) == SENDERS)
+        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        taken = Taken(server, monkeypatch)
+        for puppet in puppets:
+            send_much(puppet)
+            deliver(link_of(server, puppet), wire_of(puppet))
+        first = link_of(server, puppets[0])
+        first.disconnect(DisconnectReason.QUITTING)
+        await eventually(lambda: len(taken.links) == (SENDERS - 1) * PACKETS)
+        assert first not in taken.links
+    assert not caplog.records
+
+
+@asynchronous
+async def test_packets_without_an_event_take_from_the_turn_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with one_peer(tmp_path) as (_, link, puppet):
+        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        for _ in range(3 * UNEVENTFUL // PACKET_COST):
+            puppet.connection.probe(0.0)
+        deliver(link, wire_of(puppet))
+        assert not link._transport.is_reading()
+        await eventually(lambda: link._transport.is_reading())
+        assert link.peer.connection.buffered == 0
+
+
+@asynchronous
+async def test_who_does_not_read_its_answers_is_not_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with one_peer(tmp_path) as (server, link, puppet):
+        taken = Taken(server, monkeypatch)
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "unread", ANSWERS_UNREAD + 1)
+            link.pause_writing()
+            puppet.connection.probe(0.0)
+            deliver(link, wire_of(puppet))
+            assert not link._transport.is_reading()
+            puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
+            deliver(link, wire_of(puppet))
+            assert not taken.links
+        link.resume_writing()
+        assert taken.links == [link]
+        assert link._transport.is_reading()

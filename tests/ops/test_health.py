@@ -1,0 +1,269 @@
+"""Health tells the truth: green only while clients are served, red with the reason otherwise."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from wakumail.archive.archive import Page
+from wakumail.errors import ArchiveError
+from wakumail.mail.forms import RequestPolicy
+from wakumail.mail.server import Server
+from wakumail.ops.monitoring import health as health_module
+from wakumail.ops.monitoring.collector import Reporter
+from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
+from wakumail.ops.monitoring.pages import Monitor
+
+
+class Pages(NamedTuple):
+    """A server with its pages, and a client that reads them."""
+
+    server: Server
+    reporter: Reporter
+    http: aiohttp.ClientSession
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        async with self.http.get(path) as response:
+            return response.status, await response.json()
+
+    async def failing(self) -> dict[str, str]:
+        """The checks that /health names, and why."""
+        status, body = await self.get("/health")
+        assert body["ok"] == (status == 200) == (not body["failing"])
+        assert status in (200, 503)
+        return {problem["check"]: problem["reason"] for problem in body["failing"]}
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no reason for a test to see a blocked loop."""
+    monkeypatch.setattr(health_module, "MAX_LAG", 60.0)
+
+
+@asynccontextmanager
+async def pages(tmp_path: Path, **choices: Any) -> AsyncIterator[Pages]:
+    async with mailserver(tmp_path, **choices) as (server, _):
+        reporter = Reporter(server)
+        reporter.start()
+        monitor = Monitor(reporter)
+        try:
+            host, port = await monitor.start("127.0.0.1", 0)
+            async with aiohttp.ClientSession(f"http://{host}:{port}") as http:
+                yield Pages(server, reporter, http)
+        finally:
+            await monitor.close()
+            await reporter.close()
+
+
+async def until_answered(server: Server, health: Health) -> None:
+    await eventually(lambda: sum(health.canary.seconds.counts) > 0)
+    assert server.counters["canaries_failed"] == 0
+
+
+# -- the canary ---------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_a_canary_is_a_client(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        canary = Canary(server)
+        assert canary.failure(time.monotonic()) == "no canary was answered: none has returned yet"
+        await canary.sing()
+        assert canary.failure(time.monotonic()) == ""
+        assert server.counters["canaries"] == server.counters["peers_connected"] == 1
+        assert server.counters["requests_received"] == server.counters["requests_completed"] == 1
+        assert server.counters["canaries_failed"] == 0
+        await eventually(lambda: not server.node.links)
+        assert server.counters["peers_disconnected_them"] == 1
+
+
+@asynchronous
+async def test_an_answer_counts_for_a_while_only(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        canary = Canary(server)
+        await canary.sing()
+        answered = time.monotonic()
+        assert server.node._acceptors
+        server.node._acceptors[0].close()
+        await canary.sing()
+        assert server.counters["canaries_failed"] == 1
+        assert canary.failure(answered + CANARY_MEMORY - 5) == ""
+        failure = canary.failure(answered + CANARY_MEMORY + 5)
+        assert failure.startswith("no answer for 65 s: connecting failed: ")
+
+
+@asynchronous
+async def test_a_request_that_is_refused_is_a_failure(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, mail={"policy": RequestPolicy(min_pow=1e9)}) as (server, _):
+        canary = Canary(server)
+        await canary.sing()
+        failure = canary.failure(time.monotonic())
+        assert failure.startswith("no canary was answered: a request failed: ")
+        assert "PoW" in failure
+
+
+@asynchronous
+async def test_an_archive_that_cannot_be_read_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        canary = Canary(server)
+        assert server.store is not None
+
+        async def page(*arguments: Any, **named: Any) -> Page:
+            raise ArchiveError("gone")
+
+        monkeypatch.setattr(server.store, "page", page)
+        await canary.sing()
+        assert "the archive could not be read" in canary.failure(time.monotonic())
+
+
+@asynchronous
+async def test_an_archive_that_never_answers_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "CANARY_TIMEOUT", 0.2)
+    async with mailserver(tmp_path) as (server, _):
+        canary = Canary(server)
+        assert server.store is not None
+
+        async def page(*arguments: Any, **named: Any) -> Page:
+            await asyncio.Event().wait()
+            raise AssertionError("not reached")
+
+        monkeypatch.setattr(server.store, "page", page)
+        await canary.sing()
+        assert canary.failure(time.monotonic()).endswith("failed: TimeoutError")
+
+
+@asynchronous
+async def test_a_full_house_lets_the_canary_in_and_does_not_count_it(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, node={"max_peers": 1}) as (server, enode):
+        await Puppet.ready(enode)
+        health = Health(server)
+        health.start()
+        try:
+            await until_answered(server, health)
+        finally:
+            await health.close()
+        assert server.counters["connections_refused_full"] == 0
+
+
+@asynchronous
+async def test_trust_and_tasks_end_with_the_health(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        health = Health(server)
+        before = asyncio.all_tasks()
+        health.start()
+        assert health.canary.node_id in server.node.trusted
+        await health.close()
+        assert health.canary.node_id not in server.node.trusted
+        assert asyncio.all_tasks() == before
+
+
+# -- the pages ----------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_all_is_well(tmp_path: Path) -> None:
+    async with pages(tmp_path) as here:
+        await until_answered(here.server, here.reporter.health)
+        for path in ("/live", "/ready", "/health"):
+            assert await here.get(path) == (200, {"ok": True, "failing": []})
+
+
+@asynchronous
+async def test_health_follows_the_archive(tmp_path: Path) -> None:
+    async with pages(tmp_path) as here:
+        await until_answered(here.server, here.reporter.health)
+        assert here.server.store is not None
+        here.server.store.degraded = "the disk is full"
+        status, body = await here.get("/health")
+        assert (status, body["ok"]) == (503, False)
+        [problem] = body["failing"]
+        assert (problem["check"], problem["reason"]) == ("archive", "the disk is full")
+        assert problem["seconds"] >= 0
+        assert (await here.get("/ready"))[0] == (await here.get("/live"))[0] == 200
+        here.server.store.degraded = ""
+        assert await here.failing() == {}
+
+
+@asynchronous
+async def test_a_problem_ages_until_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        health = Health(server)
+        clock = 1000.0
+        monkeypatch.setattr(health_module, "time", SimpleNamespace(monotonic=lambda: clock))
+        assert server.store is not None
+        server.store.degraded = "the disk is full"
+        assert {p.check: p.seconds for p in health.problems()} == {"archive": 0, "canary": 0}
+        clock += 7
+        assert {p.check: p.seconds for p in health.problems()} == {"archive": 7, "canary": 7}
+        server.store.degraded = ""
+        assert [p.check for p in health.problems()] == ["canary"]
+        server.store.degraded = "again"
+        assert {p.check: p.seconds for p in health.problems()} == {"archive": 0, "canary": 7}
+
+
+@asynchronous
+async def test_health_is_red_when_no_canary_gets_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "CANARY_INTERVAL", 0.01)
+    monkeypatch.setattr(health_module, "CANARY_MEMORY", 0.0)
+    async with pages(tmp_path) as here:
+        await until_answered(here.server, here.reporter.health)
+        assert here.server.node._acceptors
+        here.server.node._acceptors[0].close()
+        await eventually(lambda: here.server.counters["canaries_failed"] > 0)
+        assert "connecting failed" in (await here.failing())["canary"]
+
+
+@asynchronous
+async def test_ready_when_connections_are_taken(tmp_path: Path) -> None:
+    async with pages(tmp_path) as here:
+        assert (await here.get("/ready"))[0] == 200
+        here.server.node.listening = None
+        status, body = await here.get("/ready")
+        assert status == 503
+        assert [problem["check"] for problem in body["failing"]] == ["listening"]
+        assert (await here.get("/live"))[0] == 200
+
+
+@asynchronous
+async def test_a_loop_that_was_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "WATCH_INTERVAL", 0.01)
+    async with pages(tmp_path) as here:
+        await until_answered(here.server, here.reporter.health)
+        monkeypatch.setattr(health_module, "MAX_LAG", -1.0)
+        waited = sum(here.reporter.health.lag.counts)
+        await eventually(lambda: sum(here.reporter.health.lag.counts) > waited + 1)
+        assert (await here.failing())["event loop"].startswith("event loop blocked for ")
+        monkeypatch.setattr(health_module, "LAG_MEMORY", -1.0)
+        assert await here.failing() == {}
+
+
+@asynchronous
+async def test_reading_is_all_that_can_be_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with pages(tmp_path) as here:
+        async with here.http.post("/health", data=b"x") as response:
+            assert response.status == 405
+        async with here.http.get("/") as response:
+            assert response.status == 404
+        async with here.http.head("/live") as response:
+            assert response.status == 200
+            assert await response.read() == b""
+        assert not [record for record in caplog.records if record.name == "aiohttp.access"]

@@ -1,0 +1,242 @@
+"""What an archive answers, as a plain list and a filter; and its file, seen by the lmdb package."""
+
+import pickle
+import random
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.base import rlp
+from wakumail.waku.bloom import FULL_BLOOM, covers
+from wakumail.waku.envelope import Batch, Envelope, make_envelope, parse
+
+DAY = 86400
+START = 19_000 * DAY
+
+Tables = dict[str, dict[bytes, bytes]]
+
+DUMP_TABLES = """
+import lmdb, pickle, sys
+with lmdb.open(sys.argv[1], max_dbs=16, readonly=True) as env, env.begin() as txn:
+    names = [bytes(name) for name, _ in txn.cursor()]
+    tables = {name.decode(): dict(txn.cursor(env.open_db(name, txn, create=False)))
+              for name in names}
+sys.stdout.buffer.write(pickle.dumps(tables))
+"""
+
+PUT_ROW = """
+import lmdb, sys
+path, table, key, value = sys.argv[1], *map(bytes.fromhex, sys.argv[2:])
+with lmdb.open(path, max_dbs=16) as env, env.begin(write=True) as txn:
+    txn.put(key, value, db=env.open_db(table, txn) if table else None)
+"""
+
+
+def envelope(created: int, topic: bytes, number: int, size: int = 20) -> Envelope:
+    """An envelope of that creation time; `number` makes it differ from others."""
+    ttl = 50
+    data = number.to_bytes(8, "big").rjust(size, b"\x7f")
+    return make_envelope((created + ttl) % 2**32, ttl, topic, data, number)
+
+
+def batch_of(envelopes: Iterable[Envelope]) -> Batch:
+    return parse(rlp.join_list([each.rlp for each in envelopes]))
+
+
+def order(each: Envelope) -> tuple[int, bytes]:
+    return each.created, each.hash
+
+
+def position_of(each: Envelope) -> bytes:
+    return each.created.to_bytes(4, "big") + each.hash
+
+
+def read_packet(packet: bytes) -> list[Envelope]:
+    """The envelopes of a packet, which must be one canonical RLP list."""
+    return [Envelope.decode(item) for item in rlp.split_list(packet)]
+
+
+def make(
+    count: int, *, first: int = 0, start: int = START, spread: int = 3 * DAY, size: int = 100
+) -> list[Envelope]:
+    """Envelopes of some twenty topics; those of the same `first` are the same."""
+    source = random.Random(first)
+    return [
+        envelope(
+            start + source.randrange(spread), bytes([0, 0, 0, source.randrange(20)]), each, size
+        )
+        for each in range(first, first + count)
+    ]
+
+
+def everything(archive: Archive) -> list[Envelope]:
+    return read_packet(archive.page(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).packet)
+
+
+def sorted_down(envelopes: Sequence[Envelope]) -> list[Envelope]:
+    return sorted(envelopes, key=order, reverse=True)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A query that can be asked of the archive and of the model."""
+
+    lower: int = 0
+    upper: int = 2**32 - 1
+    topics: Collection[bytes] | None = None
+    bloom: bytes | None = None
+    newest_first: bool = True
+
+    def compile(self) -> Query:
+        return Query(
+            self.lower,
+            self.upper,
+            topics=self.topics,
+            bloom=self.bloom,
+            newest_first=self.newest_first,
+        )
+
+    def wants(self, each: Envelope) -> bool:
+        if not self.lower <= each.created <= self.upper:
+            return False
+        if self.topics is not None:
+            return each.topic in self.topics
+        return self.bloom in (None, FULL_BLOOM) or covers(self.bloom or b"", each.topic)
+
+
+@dataclass
+class Model:
+    """An archive without a file."""
+
+    envelopes: dict[tuple[int, bytes], Envelope] = field(default_factory=dict)
+
+    def append(self, added: Iterable[Envelope]) -> None:
+        self.envelopes |= {order(each): each for each in added}
+
+    def answer(self, terms: Terms, position: bytes = b"") -> list[Envelope]:
+        """All that follows the position; of its hash 16 bytes count."""
+        wanted = sorted(filter(terms.wants, self.envelopes.values()), key=order)
+        if terms.newest_first:
+            wanted.reverse()
+        if not position:
+            return wanted
+        places = [(each, position_of(each)[:20]) for each in wanted]
+        if terms.newest_first:
+            return [each for each, place in places if place < position[:20]]
+        return [each for each, place in places if place > position[:20]]
+
+
+def check_page(
+    model: Model, terms: Terms, position: bytes, page: Page, limit: int, max_bytes: int
+) -> None:
+    """Whether a page is what the model allows at that position, and goes on where it should."""
+    expected = model.answer(terms, position)
+    got = read_packet(page.packet)
+    rest = expected[page.count :]
+    assert [each.rlp for each in got] == [each.rlp for each in expected[: page.count]]
+    assert page.count == len(got) <= limit
+    assert page.last_hash == (got[-1].hash if got else b"")
+    assert len(page.packet) <= max_bytes or page.count == 1
+    assert len(page.position) == 36 or page.position == position
+    if page.state is PageState.EXHAUSTED:
+        assert not rest
+    elif page.state is PageState.MORE:
+        assert rest
+        if page.count < limit:
+            with_next = rlp.join_list([each.rlp for each in expected[: page.count + 1]])
+            assert page.count
+            assert len(with_next) > max_bytes
+    assert model.answer(terms, page.position) == rest
+    if got and page.state is not PageState.PAUSED:
+        assert page.position == position_of(got[-1])
+
+
+def check_answer(
+    archive: Archive,
+    model: Model,
+    terms: Terms,
+    *,
+    position: bytes = b"",
+    limit: int = 2**31,
+    max_bytes: int = 2**31,
+    budget: int = 2**31,
+) -> list[Page]:
+    """Page through a whole answer and check each page; answers the pages."""
+    query = terms.compile()
+    pages = []
+    while True:
+        page = archive.page(query, position, limit=limit, max_bytes=max_bytes, budget=budget)
+        check_page(model, terms, position, page, limit, max_bytes)
+        pages.append(page)
+        if page.state is PageState.EXHAUSTED:
+            return pages
+        assert page.position != position, "a slice that does not get on"
+        position = page.position
+
+
+def python(code: str, *arguments: object, check: int = 0) -> bytes:
+    """Run Python code in a process of its own; answers its stdout."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, timeout=30
+    )
+    assert done.returncode == check, done.stderr.decode()
+    return done.stdout
+
+
+def read_tables(path: Path) -> Tables:
+    """All rows of an archive, read by the lmdb package."""
+    tables = pickle.loads(python(DUMP_TABLES, path))
+    assert isinstance(tables, dict)
+    return tables
+
+
+def put_row(path: Path, table: str, key: bytes, value: bytes) -> None:
+    """Change a row behind the archive's back; table "" is LMDB's own."""
+    python(PUT_ROW, path, table.encode().hex(), key.hex(), value.hex())
+
+
+def number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def check_tables(tables: Tables, stored: Sequence[Envelope]) -> None:
+    """Whether indexes, totals and data hold exactly these envelopes and agree."""
+    envelopes = {}
+    for key, value in tables["chunks"].items():
+        day, last, count = number(key[:2]), number(key[2:]), number(value[:4])
+        assert tables["arrivals"].pop(key[2:]) == key[:2]
+        ends = [number(value[at : at + 4]) for at in range(4, 4 + 4 * count, 4)]
+        data = value[4 + 4 * count :]
+        assert ends[-1] == len(data)
+        for index, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            each = Envelope.decode(data[start:end])
+            assert each.created // 86400 == day
+            envelopes[last + 1 - count + index] = each
+    assert not tables["arrivals"]
+    assert sorted(envelopes.values(), key=order) == sorted(stored, key=order)
+    assert number(tables["meta"][b"next"]) == (max(envelopes) + 1 if envelopes else 0)
+    times, postings = {}, {}
+    topics: dict[bytes, int] = {}
+    for sequence, each in envelopes.items():
+        day, second = divmod(each.created, 86400)
+        topic_key = day.to_bytes(2, "big") + each.topic
+        place = sequence.to_bytes(6, "big")
+        times[each.created.to_bytes(4, "big") + each.hash[:16]] = each.topic + place
+        postings[topic_key + second.to_bytes(3, "big") + each.hash[:16]] = place
+        topics[topic_key] = topics.get(topic_key, 0) + 1
+    assert tables["times"] == times
+    assert tables["postings"] == postings
+    assert {key: number(value) for key, value in tables["topics"].items()} == topics
+    days = {key[:2]: [0, 0, 0] for key in topics}
+    for key, count in topics.items():
+        days[key[:2]][0] += count
+        days[key[:2]][2] += 1
+    for each in envelopes.values():
+        days[(each.created // 86400).to_bytes(2, "big")][1] += len(each.rlp)
+    assert tables["days"] == {
+        day: total[0].to_bytes(8, "big") + total[1].to_bytes(8, "big") + total[2].to_bytes(4, "big")
+        for day, total in days.items()
+    }

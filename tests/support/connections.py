@@ -1,0 +1,183 @@
+"""Two ends of a connection in memory, and a peer that says anything."""
+
+import os
+from dataclasses import replace
+from random import Random
+
+import pytest
+from cramjam import snappy
+
+from tests.support.codec import FrameCodec
+from wakumail.base import rlp
+from wakumail.devp2p.connection import (
+    Authenticated,
+    Closed,
+    Connection,
+    ConnectionConfig,
+    Event,
+    Packet,
+    Uneventful,
+)
+from wakumail.devp2p.handshake import Initiator
+from wakumail.devp2p.keys import PublicKey, node_id, private_key
+from wakumail.devp2p.packets import WAKU, Capability, Hello, Shared, decode_disconnect
+from wakumail.devp2p.shaking import HandshakeDue
+from wakumail.errors import ProtocolError
+from wakumail.node.link import Link
+
+ALICE = private_key(b"\x01" * 32)
+BOB = private_key(b"\x02" * 32)
+ALICE_ID, BOB_ID = node_id(ALICE.public_key), node_id(BOB.public_key)
+SHARED = Shared("waku", 1, 0x10, 128)
+NOW = 1000.0
+MAX_PACKET = 1 << 20
+
+BOB_CONFIG = ConnectionConfig(BOB, "wakumail/bob", 30303, WAKU, max_packet=MAX_PACKET)
+ALICE_CONFIG = replace(BOB_CONFIG, node_key=ALICE, client_id="wakumail/alice", listen_port=0)
+
+
+class Side:
+    """A connection, what came out of it, and an owner that accepts everybody."""
+
+    def __init__(self, config: ConnectionConfig, remote: PublicKey | None = None, seed: int = 0):
+        self.random = Random(seed).randbytes if seed else os.urandom
+        self.connection = Connection(config, self.random, NOW, remote)
+        self.events: list[Event] = []
+        self.uneventful = 0
+        """How often it was asked whether to go on."""
+        self.accepts = True
+        if remote is not None:
+            self.compute(self.connection.next_event())
+
+    def receive(self, data: bytes, now: float = NOW) -> None:
+        left = memoryview(data)
+        while left:
+            room = self.connection.get_buffer(len(left))
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+            left = left[count:]
+            self.connection.buffer_updated(count, now)
+            self.pull()
+
+    def compute(self, due: object) -> None:
+        assert isinstance(due, HandshakeDue)
+        self.connection.shaken(due.compute())
+
+    def pull(self) -> None:
+        while (event := self.connection.next_event()) is not None:
+            if isinstance(event, HandshakeDue):
+                self.compute(event)
+                continue
+            if isinstance(event, Uneventful):
+                self.uneventful += 1
+                continue
+            self.events.append(event)
+            if isinstance(event, Authenticated) and self.accepts:
+                self.connection.accept()
+
+    def take(self) -> bytes:
+        return b"".join(self.connection.data_to_send())
+
+    @property
+    def pending(self) -> int:
+        """Bytes that `take` would give."""
+        return sum(map(len, self.connection._shaking.outbox)) + self.connection.unsealed
+
+    def at(self, now: float) -> None:
+        self.connection.handle_timer(now)
+        self.pull()
+
+    @property
+    def closed(self) -> Closed:
+        assert isinstance(self.events[-1], Closed), self.events
+        return self.events[-1]
+
+    @property
+    def packets(self) -> list[tuple[int, bytes]]:
+        return [(event.code, event.payload) for event in self.events if isinstance(event, Packet)]
+
+
+def deliver(to: Connection | Link, data: bytes) -> None:
+    """Let this come in one read."""
+    size = len(data)
+    to.get_buffer(size)[:size] = data
+    if isinstance(to, Link):
+        to.buffer_updated(size)
+    else:
+        to.buffer_updated(size, NOW)
+
+
+def transfer(alice: Side, bob: Side, now: float = NOW) -> None:
+    """Carry bytes both ways until it is quiet."""
+    alice.pull()
+    bob.pull()
+    while any(sizes := (alice.pending, bob.pending)):
+        to_bob, to_alice = alice.take(), bob.take()
+        assert (len(to_bob), len(to_alice)) == sizes
+        bob.receive(to_bob, now)
+        alice.receive(to_alice, now)
+
+
+def pair(
+    alice_config: ConnectionConfig = ALICE_CONFIG, bob_config: ConnectionConfig = BOB_CONFIG
+) -> tuple[Side, Side]:
+    """Two ends of a connection that is established."""
+    alice, bob = Side(alice_config, BOB.public_key), Side(bob_config)
+    transfer(alice, bob)
+    return alice, bob
+
+
+class RawPeer:
+    """An initiator that says anything to a connection of Bob's."""
+
+    def __init__(self, config: ConnectionConfig = BOB_CONFIG, *, greets: bool = True) -> None:
+        self.bob = Side(config)
+        self.bob_version = config.p2p_version
+        initiator = Initiator(ALICE, BOB.public_key, os.urandom)
+        self.bob.receive(initiator.auth)
+        ack, *rest = self.bob.connection.data_to_send()
+        self.codec = FrameCodec(*initiator.finish(ack))
+        self.codec.feed(b"".join(rest))
+        self.hello, _ = self.read()
+        self.compresses = False
+        if greets:
+            self.greet()
+
+    def read(self) -> tuple[int, bytes]:
+        frame = self.codec.next_frame()
+        assert frame is not None
+        item, size = rlp.decode_prefix(frame[:5])
+        return rlp.as_int(item), bytes(frame[size:])
+
+    def greet(self, version: int = 5, identity: bytes = ALICE_ID, name: str = "waku") -> None:
+        hello = Hello(version, "raw", (Capability(name, 1),), 0, identity)
+        self.say(0, hello.encode(), compress=False)
+        self.compresses = min(version, self.bob_version) >= 5
+
+    def say(self, message_id: int, data: bytes, *, compress: bool | None = None) -> None:
+        if self.compresses if compress is None else compress:
+            data = bytes(snappy.compress_raw(data))
+        self.say_frame(rlp.encode(message_id) + data)
+
+    def say_frame(self, frame: bytes) -> None:
+        self.bob.receive(self.codec.encode(frame))
+
+    def hear(self) -> tuple[int, bytes]:
+        """The one packet that Bob answered with."""
+        self.codec.feed(self.bob.take())
+        message_id, data = self.read()
+        assert self.codec.next_frame() is None
+        return message_id, bytes(snappy.decompress_raw(data)) if self.compresses else data
+
+    def assert_refused(self, error: type[ProtocolError]) -> None:
+        """Bob told us the reason and counted it."""
+        closed = self.bob.closed
+        assert type(closed.error) is error
+        assert (closed.reason, closed.by_peer) == (error.reason, False)
+        message_id, data = self.hear()
+        assert message_id == 1
+        assert decode_disconnect(data) == error.reason
+        assert data[0] == 0xC1
+
+
+both_versions = pytest.mark.parametrize("version", [5, 4])

@@ -1,0 +1,43 @@
+"""Stores whose disks are not as they should be; reading works as ever."""
+
+import threading
+from typing import Any, cast
+
+from tests.support.puppet import TIMEOUT
+from wakumail.archive.archive import Appended
+from wakumail.archive.store import Store
+from wakumail.errors import ArchiveError
+from wakumail.waku.envelope import Batch
+
+
+class Disk:
+    """The archive of a store, in whose place it is from now on."""
+
+    def __init__(self, store: Store) -> None:
+        self.archive = store.archive
+        self.reading, self.close = store.archive.reading, store.archive.close
+        self._store = store
+        store.archive = cast(Any, self)
+
+    def mend(self) -> None:
+        """Give the store its archive back."""
+        self._store.archive = self.archive
+
+
+class FullDisk(Disk):
+    """It has no room, and refuses to write until it is mended."""
+
+    def append(self, batches: object) -> None:
+        raise ArchiveError("no room")
+
+
+class SlowDisk(Disk):
+    """Its first write takes until it is told otherwise."""
+
+    def __init__(self, store: Store) -> None:
+        self.writes = threading.Event()
+        super().__init__(store)
+
+    def append(self, batches: list[Batch]) -> Appended:
+        self.writes.wait(TIMEOUT / 2)
+        return self.archive.append(batches)

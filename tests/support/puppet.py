@@ -1,0 +1,227 @@
+"""A mailserver in this process, and peers under a test's control that speak to it over sockets."""
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import uvloop
+
+from wakumail.archive.archive import Archive
+from wakumail.archive.store import Store
+from wakumail.counters import Counters
+from wakumail.devp2p.connection import (
+    Authenticated,
+    Closed,
+    Connection,
+    ConnectionConfig,
+    Established,
+    Event,
+    Packet,
+)
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import PrivateKey, generate, public_key
+from wakumail.devp2p.packets import WAKU, Capability, Shared
+from wakumail.devp2p.shaking import HandshakeDue
+from wakumail.mail.forms import RequestKeys
+from wakumail.mail.history import MailConfig
+from wakumail.mail.server import Server, ServerConfig
+from wakumail.node.node import NodeConfig
+from wakumail.waku.envelope import Rules
+from wakumail.waku.message import symmetric_key
+from wakumail.waku.packets import Code, StatusOptions
+from wakumail.waku.peer import DIALECTS, Dialect
+
+E = TypeVar("E", bound=Event)
+TIMEOUT = 10
+PASSWORD_KEY = symmetric_key("test")
+dialed: list["Puppet"] = []
+"""Every puppet that has a socket: the mailserver's end is theirs."""
+
+
+def connection_config(key: PrivateKey, **changes: Any) -> ConnectionConfig:
+    config = ConnectionConfig(node_key=key, client_id="puppet", listen_port=0, capabilities=WAKU)
+    return replace(config, **changes)
+
+
+class Mailserver(Server):
+    """A server that has an archive, for certain."""
+
+    store: Store
+
+
+@asynccontextmanager
+async def mailserver(
+    datadir: Path,
+    *,
+    node: dict[str, Any] | None = None,
+    mail: dict[str, Any] | None = None,
+    connection: dict[str, Any] | None = None,
+    port: int = 0,
+    relay_memory: int = 64 << 20,
+) -> AsyncIterator[tuple[Mailserver, Enode]]:
+    """A mailserver on loopback that takes every PoW, and its enode."""
+    key = generate(os.urandom)
+    counters = Counters()
+    choices: dict[str, Any] = {
+        "connection": connection_config(key, **connection or {}),
+        "options": StatusOptions(pow=0.0, confirmations=True),
+        "rules": Rules(min_pow=0.0, min_pow_large=0.0),
+    }
+    node_config = NodeConfig(**choices | (node or {}))
+    config = ServerConfig(
+        node_config,
+        MailConfig(RequestKeys(PASSWORD_KEY, (key,)), **mail or {}),
+        relay_memory=relay_memory,
+        max_packet=1 << 20,
+    )
+    server = Mailserver(config, Store(Archive(datadir / "archive"), counters), counters)
+    try:
+        await server.node.listen("127.0.0.1", port)
+        yield server, server.enode
+    finally:
+        await asyncio.wait_for(server.close(), TIMEOUT)
+        while dialed:
+            dialed.pop().hang_up()
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on the event loop that the server runs on."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        uvloop.run(test(*arguments, **named))
+
+    return run
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Let the loop run until `condition` holds."""
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():  # noqa: ASYNC110 - the condition is any, not an event
+            await asyncio.sleep(0.001)
+
+
+class Puppet:
+    """One connection to a mailserver, driven by hand."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.waku: Shared
+        """The capability that is spoken: waku, or shh."""
+        self.dialect: Dialect
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    @classmethod
+    async def dial(
+        cls, enode: Enode, *, key: PrivateKey | None = None, source: str = "", **changes: Any
+    ) -> Self:
+        """Open the socket, from the address `source` of this machine, and send auth."""
+        config = connection_config(key or generate(os.urandom), **changes)
+        puppet = cls(Connection(config, os.urandom, 0.0, public_key(enode.node_id)))
+        puppet.next_event()
+        puppet._reader, puppet._writer = await asyncio.open_connection(
+            enode.host, enode.port, local_addr=(source, 0) if source else None
+        )
+        dialed.append(puppet)
+        puppet.flush()
+        return puppet
+
+    @classmethod
+    async def ready(
+        cls,
+        enode: Enode,
+        *,
+        key: PrivateKey | None = None,
+        options: StatusOptions = StatusOptions(),
+        **changes: Any,
+    ) -> Self:
+        """Dial, and exchange hello and status."""
+        puppet = await cls.dial(enode, key=key, **changes)
+        established = await puppet.until(Established)
+        puppet.waku = established.capabilities[-1]
+        puppet.dialect = DIALECTS[Capability(puppet.waku.name, puppet.waku.version)]
+        puppet.send(Code.STATUS, puppet.dialect.encode_status(options))
+        await puppet.packet(Code.STATUS)
+        return puppet
+
+    async def event(self) -> Event:
+        """The next event; hellos are exchanged on the way."""
+        async with asyncio.timeout(TIMEOUT):
+            while (event := self.next_event()) is None:
+                self.flush()
+                data = await self._reader.read(1 << 16)
+                if data:
+                    self.feed(data)
+                else:
+                    self.connection.eof(0.0)
+        if isinstance(event, Authenticated):
+            self.connection.accept()
+        self.flush()
+        return event
+
+    def next_event(self) -> Event | None:
+        """The next event of what has come; the handshake is computed on the way."""
+        while isinstance(event := self.connection.next_event(), HandshakeDue):
+            self.connection.shaken(event.compute())
+        return event
+
+    async def until(self, kind: type[E]) -> E:
+        """The next event of a kind; an unexpected end is a failure."""
+        while not isinstance(event := await self.event(), kind):
+            assert not isinstance(event, Closed), event
+        return event
+
+    async def packet(self, code: int) -> bytes:
+        """The payload of the next packet with that code."""
+        while (packet := await self.until(Packet)).code != code:
+            pass
+        return packet.payload
+
+    async def closed(self) -> Closed:
+        """How it ended."""
+        while not isinstance(event := await self.event(), Closed):
+            pass
+        return event
+
+    def send(self, code: int, payload: bytes) -> None:
+        """Send a packet of the waku capability."""
+        self.connection.send(self.waku, code, payload)
+        self.flush()
+
+    def update(self, options: StatusOptions) -> None:
+        """Send the Status Updates that tell of options."""
+        for code, payload in self.dialect.encode_update(options):
+            self.send(code, payload)
+
+    def write(self, data: bytes) -> None:
+        """Send raw bytes."""
+        self._writer.write(data)
+
+    def feed(self, data: bytes) -> None:
+        """Hand received bytes to the connection."""
+        while data:
+            buffer = self.connection.get_buffer(len(data))
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            self.connection.buffer_updated(size, 0.0)
+            data = data[size:]
+
+    def flush(self) -> None:
+        """Write what the connection has to send."""
+        self._writer.writelines(self.connection.data_to_send())
+
+    @property
+    def port(self) -> int:
+        """Of our end of the socket."""
+        port: int = self._writer.get_extra_info("sockname")[1]
+        return port
+
+    def hang_up(self) -> None:
+        """Close the socket without a word."""
+        self._writer.transport.abort()

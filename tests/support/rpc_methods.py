@@ -1,0 +1,115 @@
+"""Methods for the tests of the RPC transports, and the loop that they run on."""
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from wakumail.counters import Counters
+from wakumail.node.keystore import KeysFull
+from wakumail.rpc.http import HttpEndpoint
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session
+
+TIMEOUT = 10
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on the event loop that the server runs on."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        async def limited() -> None:
+            async with asyncio.timeout(TIMEOUT):
+                await test(*arguments, **named)
+
+        uvloop.run(limited())
+
+    return run
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Let the loop run until `condition` holds."""
+    while not condition():  # noqa: ASYNC110 - the condition is any, not an event
+        await asyncio.sleep(0.001)
+
+
+def connections(endpoint: HttpEndpoint) -> int:
+    """How many connections an endpoint has."""
+    server = endpoint._runner.server
+    assert server is not None
+    return len(server.connections)
+
+
+def request(method: Any, *params: Any, call_id: Any = 1) -> bytes:
+    """A call as bytes."""
+    message = {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params}
+    return json.dumps(message).encode()
+
+
+class Methods:
+    """Sessions and notes of what was called, in a dispatcher of its own."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.gate = asyncio.Event()
+        self.waiting = 0
+        self.noted: list[Any] = []
+        self.sessions: list[Session] = []
+        self.ended: list[Session] = []
+        table: dict[str, Callable[..., Any]] = {
+            "test_echo": self.echo,
+            "test_subtract": self.subtract,
+            "test_note": self.note,
+            "test_wait": self.wait,
+            "test_subscribe": self.subscribe,
+            "test_refuse": self.refuse,
+            "test_reject": self.reject,
+            "test_break": self.break_down,
+            "test_bytes": self.bytes_result,
+            "test_size": self.size,
+            "hidden_echo": self.echo,
+        }
+        self.dispatcher = Dispatcher(table, ["test"], self.counters)
+
+    def echo(self, _session: Session, value: Any) -> Any:
+        return value
+
+    def subtract(self, _session: Session, minuend: int, subtrahend: int = 0) -> int:
+        return minuend - subtrahend
+
+    def note(self, _session: Session, *values: Any) -> None:
+        self.noted.append(list(values))
+
+    async def wait(self, _session: Session, value: Any = None) -> Any:
+        self.waiting += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.waiting -= 1
+        return value
+
+    def subscribe(self, session: Session, *notifications: Any) -> str:
+        """Notify at once: what a subscription must not do before its answer."""
+        self.sessions.append(session)
+        session.on_close.append(lambda: self.ended.append(session))
+        for notification in notifications:
+            session.notify("test_subscription", {"subscription": "1", "result": notification})
+        return "1"
+
+    def refuse(self, _session: Session) -> None:
+        raise RpcError(INVALID_PARAMS, "not like this", {"like": "that"})
+
+    def reject(self, _session: Session) -> None:
+        raise KeysFull("no room")
+
+    async def break_down(self, _session: Session) -> None:
+        raise KeyError("secret")
+
+    def bytes_result(self, _session: Session) -> bytes:
+        return b"no JSON"
+
+    def size(self, _session: Session, size: int) -> str:
+        return "x" * size

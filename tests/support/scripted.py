@@ -1,0 +1,127 @@
+"""A mailserver over sockets that answers requests and batches as the test says."""
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+
+from tests.support.envelopes import newest_first
+from tests.support.puppet import connection_config
+from wakumail.base import rlp
+from wakumail.counters import Counters
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import generate, node_id
+from wakumail.mail import forms as mail
+from wakumail.mail.forms import Request, RequestKeys, RequestPolicy
+from wakumail.node.link import Link
+from wakumail.node.node import Node, NodeConfig
+from wakumail.waku.completion import Completion, Dialect, pack_cursor
+from wakumail.waku.envelope import Envelope, Rules
+from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
+from wakumail.waku.packets import StatusOptions
+from wakumail.waku.peer import EnvelopesReceived, Event, HistoryRequested, Ready
+
+KEYS = RequestKeys(symmetric_key(DEFAULT_PASSWORD))
+OnRequest = Callable[[Link, Request], None]
+OnBatch = Callable[[Link, bytes], None]
+
+
+class Scripted:
+    """Does to each request, and each batch, what the test says."""
+
+    enode: Enode
+
+    def __init__(self, on_request: OnRequest | None, on_batch: OnBatch | None) -> None:
+        self.on_request = on_request
+        self.on_batch = on_batch
+        self.on_ready: Callable[[Link], None] | None = None
+        self.requests: list[Request] = []
+        self.links: set[Link] = set()
+
+    def on_event(self, link: Link, event: Event) -> None:
+        match event:
+            case Ready():
+                self.links.add(link)
+                if self.on_ready is not None:
+                    self.on_ready(link)
+            case HistoryRequested(packet) if self.on_request is not None:
+                request = mail.read_request(packet, KEYS, RequestPolicy(), int(time.time()))
+                self.requests.append(request)
+                self.on_request(link, request)
+            case EnvelopesReceived(batch) if self.on_batch is not None:
+                for batch_hash, _ in batch.confirmations:
+                    self.on_batch(link, batch_hash)
+        link.flush()
+
+    def on_gone(self, link: Link) -> None:
+        self.links.discard(link)
+
+
+@asynccontextmanager
+async def scripted(
+    on_request: OnRequest | None = None, on_batch: OnBatch | None = None
+) -> AsyncIterator[Scripted]:
+    """A mailserver that behaves as told, on loopback."""
+    key = generate(os.urandom)
+    server = Scripted(on_request, on_batch)
+    options = StatusOptions(pow=0.0, confirmations=True)
+    config = NodeConfig(connection_config(key), options, Rules(min_pow=0.0, min_pow_large=0.0))
+    node = Node(config, server, Counters())
+    host, port = await node.listen("127.0.0.1", 0)
+    server.enode = Enode(node_id(key.public_key), host, port, port)
+    try:
+        yield server
+    finally:
+        await node.close()
+
+
+def nobody() -> Enode:
+    """A mailserver that is not there."""
+    return Enode(node_id(generate(os.urandom).public_key), "127.0.0.1", 1, 1)
+
+
+@contextmanager
+def silent() -> Iterator[Enode]:
+    """A mailserver that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield replace(nobody(), port=listening.getsockname()[1])
+
+
+def packet(envelopes: Sequence[Envelope]) -> bytes:
+    return rlp.join_list([envelope.rlp for envelope in envelopes])
+
+
+def complete(link: Link, request: Request, cursor: bytes = b"") -> None:
+    completion = Completion(request.request_id, cursor=cursor)
+    link.peer.complete_history(completion.encode(Dialect.LIST))
+
+
+def refuse(link: Link, request: Request) -> None:
+    completion = Completion(request.request_id, error="not today")
+    link.peer.complete_history(completion.encode(Dialect.BYTES))
+
+
+def stall(link: Link, request: Request) -> None:
+    pass
+
+
+def archive_of(envelopes: Sequence[Envelope]) -> OnRequest:
+    """Answers as a mailserver with these envelopes does."""
+
+    def answer(link: Link, request: Request) -> None:
+        found = [
+            e
+            for e in newest_first(envelopes)
+            if request.lower <= e.created <= request.upper
+            and e.topic in request.topics
+            and (not request.cursor or pack_cursor(e.created, e.hash) < request.cursor)
+        ]
+        page = found[: request.limit]
+        if page:
+            link.peer.deliver_history(packet(page))
+        last = page[-1] if len(found) > len(page) else None
+        complete(link, request, b"" if last is None else pack_cursor(last.created, last.hash))
+
+    return answer

@@ -1,0 +1,457 @@
+"""Workers: several real processes behind one port, as one server."""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.crew import Crew, caller_of, kill, running, wait_for_end
+from tests.support.envelopes import make
+from tests.support.networks import free_port
+from tests.support.processes import END_TIMEOUT, Server, run
+from tests.support.puppet import Puppet, asynchronous, eventually
+from tests.support.rpc_callers import SYMMETRIC
+from wakumail.base.rlp import join_list
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import PrivateKey, generate
+from wakumail.errors import DisconnectReason, PeerGone
+from wakumail.mail.client import MailPeer, connect
+from wakumail.ops.monitoring.health import LAG_MEMORY
+from wakumail.waku.envelope import Envelope, make_envelope, parse
+from wakumail.waku.packets import Code
+
+TOPICS = [b"top" + bytes([number]) for number in range(3)]
+
+
+@pytest.fixture
+def crew(tmp_path: Path) -> Iterator[Crew]:
+    with Crew(tmp_path / "data") as crew:
+        yield crew
+
+
+def fresh(number: int, topic: bytes = b"live") -> Envelope:
+    return make_envelope(int(time.time()) + 60, 60, topic, number.to_bytes(8, "big"), 0)
+
+
+async def hashes(peer: MailPeer) -> set[bytes]:
+    """All envelopes of the last minutes, as this peer's mailserver knows them."""
+    pages = peer.history(lower=int(time.time()) - 300, bloom=b"\xff" * 64)
+    return {envelope.hash async for page in pages for envelope in page.envelopes}
+
+
+async def receive(puppet: Puppet, count: int) -> list[bytes]:
+    """The hashes of the next envelopes that a peer is sent, so many."""
+    found: list[bytes] = []
+    while len(found) < count:
+        found += [envelope.hash for envelope in parse(await puppet.packet(Code.MESSAGES))]
+    return found
+
+
+def metrics(port: int) -> dict[str, float]:
+    """The samples of a scrape that have no labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        families = text_string_to_metric_families(page.read().decode())
+        return {s.name: s.value for family in families for s in family.samples if not s.labels}
+
+
+# -- envelopes ----------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_what_one_has_taken_all_relay_and_find(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        envelopes = make(600, TOPICS)
+        listeners = await crew.puppets()
+        async with crew.clients() as clients:
+            assert len(clients) == 2
+            posting = [
+                client.post([envelope.rlp for envelope in envelopes[number::2]])
+                for number, client in enumerate(clients.values())
+            ]
+            told = [receive(listener, len(envelopes)) for listener in listeners.values()]
+            posted, seen = await asyncio.gather(asyncio.gather(*posting), asyncio.gather(*told))
+            assert [each.confirmed for each in posted] == [300, 300]
+            everything = {envelope.hash for envelope in envelopes}
+            assert [sorted(one) for one in seen] == [sorted(everything)] * 2
+            for client in clients.values():
+                assert await hashes(client) == everything
+
+
+@asynchronous
+async def test_peers_are_sent_what_has_their_pow_whoever_took_it(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        envelopes = make(100, TOPICS)
+        least = sorted(envelope.pow for envelope in envelopes)[50]
+        wanted = sorted(envelope.hash for envelope in envelopes if envelope.pow >= least)
+        listeners = await crew.puppets(min_pow=least)
+        async with connect(crew.enode) as client:
+            await client.post([envelope.rlp for envelope in envelopes])
+            last = next(each for each in map(fresh, itertools.count()) if each.pow >= least)
+            await client.post([last.rlp])
+        for listener in listeners.values():
+            *told, end = await receive(listener, len(wanted) + 1)
+            assert (sorted(told), end) == (wanted, last.hash)
+
+
+@asynchronous
+async def test_without_an_archive_they_relay_all_the_same(tmp_path: Path) -> None:
+    async with running(tmp_path / "data", "--no-mailserver") as crew:
+        listeners = await crew.puppets()
+        envelopes = [fresh(number) for number in range(20)]
+        sender = await crew.puppet()
+        sender.send(Code.MESSAGES, join_list([envelope.rlp for envelope in envelopes]))
+        for listener in listeners.values():
+            assert sorted(await receive(listener, 20)) == sorted(e.hash for e in envelopes)
+        await post(crew)
+        for listener in listeners.values():
+            assert len(await receive(listener, 1)) == 1
+
+
+# -- processes that end -------------------------------------------------------------------------
+
+
+class Poster:
+    """Posts one small batch after the other, and connects again whenever it loses its server."""
+
+    def __init__(self, crew: Crew, number: int) -> None:
+        self.confirmed: list[bytes] = []
+        self.batches = 0
+        self.endings: list[str] = []
+        self._crew = crew
+        self._number = number
+
+    async def run(self, enough: asyncio.Event) -> None:
+        while not enough.is_set():
+            try:
+                async with connect(self._crew.enode) as peer:
+                    while not enough.is_set():
+                        await self._post(peer)
+            except ConnectionRefusedError:
+                raise
+            except (PeerGone, OSError) as error:
+                self.endings.append(str(error))
+
+    async def _post(self, peer: MailPeer) -> None:
+        number = (self._number << 32) + 10 * self.batches
+        self.batches += 1
+        batch = [fresh(number + offset) for offset in range(10)]
+        assert (await peer.post([envelope.rlp for envelope in batch])).confirmed == 10
+        self.confirmed += [envelope.hash for envelope in batch]
+
+
+async def archived(crew: Crew) -> set[bytes]:
+    async with connect(crew.enode) as peer:
+        return await hashes(peer)
+
+
+@asynchronous
+async def test_kill_9_of_a_worker_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        listeners = await crew.puppets()
+        enough = asyncio.Event()
+        posters = [Poster(crew, number) for number in range(6)]
+        posting = asyncio.gather(*(poster.run(enough) for poster in posters))
+        await eventually(lambda: all(poster.batches > 3 for poster in posters))
+        victim, survivor = crew.workers()
+        kill(victim)
+        assert (await listeners[victim].closed()).reason is None
+        workers = await crew.without(victim)
+        assert survivor in workers
+        batches = [poster.batches for poster in posters]
+        await eventually(
+            lambda: all(p.batches > 3 + n for p, n in zip(posters, batches, strict=True))
+        )
+        enough.set()
+        await posting
+        assert set().union(*(poster.confirmed for poster in posters)) <= await archived(crew)
+        # The other's peers have seen nothing of it, and the new one relays what they send.
+        told = await crew.puppets()
+        last = fresh(0, b"last")
+        listeners[survivor].send(Code.MESSAGES, join_list([last.rlp]))
+        newcomer = next(told[pid] for pid in workers if pid != survivor)
+        while last.hash not in await receive(newcomer, 1):
+            pass
+
+
+@asynchronous
+async def test_a_rolling_restart_refuses_no_connection(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        listeners = await crew.puppets()
+        enough = asyncio.Event()
+        posters = [Poster(crew, number) for number in range(4)]
+
+        async def knock() -> int:
+            count = 0
+            while not enough.is_set():
+                _, writer = await asyncio.open_connection("127.0.0.1", crew.target.port)
+                writer.transport.abort()
+                count += 1
+            return count
+
+        knocking = asyncio.create_task(knock())
+        posting = asyncio.gather(*(poster.run(enough) for poster in posters))
+        await eventually(lambda: all(poster.batches > 3 for poster in posters))
+        old = crew.workers()
+        crew.process.send_signal(signal.SIGHUP)
+        for listener in listeners.values():
+            ending = await listener.closed()
+            assert (ending.by_peer, ending.reason) == (True, DisconnectReason.QUITTING)
+        new = await crew.without(*old)
+        assert not set(new) & set(old)
+        enough.set()
+        await posting
+        assert await knocking > 10
+        assert set().union(*(poster.confirmed for poster in posters)) <= await archived(crew)
+        assert all(ending for poster in posters for ending in poster.endings)
+        assert crew.log.read_text().count("all workers are new") == 1
+        assert sorted(crew.workers()) == sorted(new)
+        assert "died" not in crew.log.read_text()
+
+
+@asynchronous
+async def test_a_rolling_restart_stops_at_what_does_not_start(tmp_path: Path) -> None:
+    key, password = tmp_path / "key", tmp_path / "password"
+    password.write_text("secret")
+    key.write_text("11" * 32)
+    flags = ("--password-file", password, "--nodekey", key)
+    async with running(tmp_path / "data", *flags) as crew:
+        workers = crew.workers()
+        password.rename(tmp_path / "gone")
+        crew.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: crew.log.read_text().count("goes no further") == 1)
+        (tmp_path / "gone").rename(password)
+        key.write_text("22" * 32)
+        crew.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: crew.log.read_text().count("goes no further") == 2)
+        assert "another node key" in crew.log.read_text()
+        assert crew.workers() == workers
+        key.write_text("11" * 32)
+        crew.process.send_signal(signal.SIGHUP)
+        assert len(await crew.without(*workers)) == 2
+
+
+def test_no_worker_outlives_the_supervisor(crew: Crew) -> None:
+    workers = crew.workers()
+    assert len(workers) == 2
+    crew.process.kill()
+    wait_for_end(*workers)
+
+
+@asynchronous
+async def test_a_worker_says_which_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        owner = crew.owner((await crew.puppet()).port)
+        told = re.search(rf"worker (\d+), process {owner}, takes", crew.log.read_text())
+        assert told is not None
+    said = rf" worker {told[1]}: connections_accepted: 1$"
+    assert re.search(said, crew.log.read_text(), re.MULTILINE)
+
+
+def test_sigterm_ends_all(crew: Crew) -> None:
+    workers = crew.workers()
+    assert crew.stop() == 0
+    assert not set(map(str, workers)) & set(os.listdir("/proc"))
+
+
+@pytest.mark.parametrize(
+    "flags", [["--password-file", "/nowhere"], ["--host", "192.0.2.1"], ["--ipcpath", "/no/where"]]
+)
+def test_a_start_that_fails_ends(tmp_path: Path, flags: list[str]) -> None:
+    chosen = ["--datadir", tmp_path / "data", "--port", 0, "--workers", 2, *flags]
+    assert run("serve", *chosen, check=1) == b""
+
+
+def test_a_port_of_others_is_not_shared(crew: Crew, tmp_path: Path) -> None:
+    flags = ["--datadir", tmp_path / "other", "--host", "127.0.0.1", "--port", crew.target.port]
+    run("serve", *flags, "--workers", 2, check=1)
+    run("serve", *flags, check=1)
+
+
+# -- peers --------------------------------------------------------------------------------------
+
+
+async def refusal(crew: Crew, key: PrivateKey | None = None) -> int | None:
+    """Why one more peer is turned away."""
+    return (await (await Puppet.dial(crew.target, key=key)).closed()).reason
+
+
+@asynchronous
+async def test_peers_are_limited_together(tmp_path: Path) -> None:
+    async with running(tmp_path / "data", "--maxpeers", 3) as crew:
+        keys = [generate(os.urandom) for _ in range(3)]
+        peers = [await crew.puppet(key) for key in keys]
+        owners = [crew.owner(peer.port) for peer in peers]
+        endings = [asyncio.create_task(peer.closed()) for peer in peers]
+        for _ in range(6):
+            assert await refusal(crew) == DisconnectReason.TOO_MANY_PEERS
+            assert await refusal(crew, keys[0]) == DisconnectReason.ALREADY_CONNECTED
+        assert not any(ending.done() for ending in endings)
+        kill(owners[0])
+        await crew.without(owners[0])
+        # Whoever was with the dead worker finds its room again.
+        for key, owner, ending in zip(keys, owners, endings, strict=True):
+            if owner == owners[0]:
+                await asyncio.wait((ending,))
+                await crew.puppet(key)
+        for _ in range(6):
+            assert await refusal(crew) == DisconnectReason.TOO_MANY_PEERS
+        for ending in endings:
+            ending.cancel()
+
+
+@asynchronous
+async def test_a_static_peer_is_called_once_and_again_by_a_successor(tmp_path: Path) -> None:
+    with Server(tmp_path / "other") as other:
+        async with running(tmp_path / "data", "--static-nodes", other.enode) as crew:
+            identity = crew.target.node_id.hex()
+
+            async def callers() -> list[str]:
+                peers = await call(other, "admin_peers")
+                return [str(peer["network"]["remoteAddress"]) for peer in peers]
+
+            async def called() -> str:
+                async with asyncio.timeout(END_TIMEOUT):
+                    while not (found := await callers()):
+                        pass
+                (address,) = found
+                return address
+
+            first = await called()
+            leader = crew.dialer(first, Enode.parse(other.enode))
+            kill(leader)
+            await crew.without(leader)
+            async with asyncio.timeout(END_TIMEOUT):
+                while (second := await called()) == first:
+                    pass
+            assert crew.dialer(second, Enode.parse(other.enode)) in crew.workers()
+            (peer,) = await call(other, "admin_peers")
+            assert identity in peer["enode"]
+            assert other.stop() == 0
+        assert "connections_refused_duplicate" not in other.log.read_text()
+
+
+# -- the API, metrics and health ----------------------------------------------------------------
+
+
+async def call(server: Server, method: str, *params: object) -> Any:
+    """The result of a call over the socket."""
+    async with caller_of(server.datadir) as caller:
+        return await caller.call(method, *params)
+
+
+async def post(server: Server, payload: str = "0x68656c6c6f") -> None:
+    key = await call(server, "waku_addSymKey", SYMMETRIC)
+    message = {"symKeyID": key, "topic": "0x6c697665", "payload": payload, "ttl": 50}
+    await call(server, "waku_post", message | {"powTarget": 0.0})
+
+
+@asynchronous
+async def test_the_api_speaks_for_all(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as crew:
+        peers = await crew.puppets()
+        assert await call(crew, "net_peerCount") == "0x2"
+        shown = await call(crew, "admin_peers")
+        ports = {int(peer["network"]["remoteAddress"].rpartition(":")[2]) for peer in shown}
+        assert ports == {peer.port for peer in peers.values()}
+        await post(crew)
+        for peer in peers.values():
+            assert len(await receive(peer, 1)) == 1
+        # What is ordered holds at all of them, and for a worker that comes later.
+        assert await call(crew, "waku_setMinPoW", 0.25) is True
+        for peer in peers.values():
+            await peer.packet(Code.STATUS_UPDATE)
+        for old in crew.workers():
+            kill(old)
+            await crew.without(old)
+        async with crew.clients() as clients:
+            assert [c._link.peer.settings.pow for c in clients.values()] == [0.25, 0.25]
+
+
+@pytest.mark.timeout(180)
+@asynchronous
+async def test_metrics_add_up(tmp_path: Path) -> None:
+    port = free_port()
+    async with running(tmp_path / "data", "--metrics", "--metrics.port", port) as crew:
+        envelopes = make(60, TOPICS)
+        async with crew.clients() as clients:
+            for number, client in enumerate(clients.values()):
+                await client.post([envelope.rlp for envelope in envelopes[number::2]])
+            async with asyncio.timeout(END_TIMEOUT):
+                while (before := await asyncio.to_thread(metrics, port))["p2p_peers_absolute"] > 2:
+                    pass  # of some the end has not come yet
+        assert before["wakumail_envelopes_received_total"] == 60
+        assert before["wakumail_envelopes_archived_total"] == 60
+        assert before["waku_envelopes_size_bytes_count"] == 60
+        assert before["waku_envelopes_size_bytes_sum"] == sum(len(e.rlp) for e in envelopes)
+        assert before["wakumail_archive_envelopes"] == 60
+        assert before["p2p_peers_absolute"] == 2
+        assert before["p2p_peers_max"] == 5000
+        await eventually_answers(port, "/health")
+        old = crew.workers()
+        crew.process.send_signal(signal.SIGHUP)
+        await crew.without(*old)
+        await eventually_answers(port, "/health")
+        after = await asyncio.to_thread(metrics, port)
+        assert after["wakumail_envelopes_received_total"] == 60
+        assert after["waku_envelopes_size_bytes_count"] == 60
+        counted = {name for name in before if name.startswith("wakumail_")} & {
+            name for name in before if name.endswith(("_total", "_count"))
+        }
+        assert len(counted) > 80
+        assert all(after[name] >= before[name] for name in counted)
+
+
+@pytest.mark.timeout(180)
+@asynchronous
+async def test_health_tells_of_a_worker_that_does_not_answer(tmp_path: Path) -> None:
+    port = free_port()
+    async with running(tmp_path / "data", "--metrics", "--metrics.port", port) as crew:
+        await eventually_answers(port, "/health")
+        stuck = next(pid for pid in crew.workers() if pid != crew.listener(port))
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            (problem,) = await asyncio.to_thread(failing, port)
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+        assert problem["check"] == "event loop"
+        assert re.fullmatch("worker [01]: does not answer", problem["reason"])
+        # Then it says itself why it did not.
+        while "does not answer" in problem["reason"]:
+            (problem,) = await asyncio.to_thread(failing, port)
+        assert re.match("worker [01]: event loop blocked for ", problem["reason"])
+
+
+def failing(port: int) -> list[dict[str, Any]]:
+    """What /health says that fails."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as page:
+            return list(json.load(page)["failing"])
+    except urllib.error.HTTPError as error:
+        return list(json.load(error)["failing"])
+
+
+async def eventually_answers(port: int, path: str) -> None:
+    """Wait until a page says that all is well."""
+
+    def is_well() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as page:
+                return bool(page.status == 200)
+        except OSError:
+            return False
+
+    # Beside much other work a loop may be late once, which is told for so long.
+    async with asyncio.timeout(LAG_MEMORY + END_TIMEOUT):
+        while not await asyncio.to_thread(is_well):
+            pass

@@ -1,0 +1,161 @@
+"""What peers may send, and how fast they may be sent to."""
+
+import ipaddress
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from wakumail.waku.packets import NO_LIMITS, PeerSettings, RateLimits
+from wakumail.waku.rate_limits import Pace, Traffic, TrafficExcess, Whitelist, host_of
+
+ALICE, BOB = b"a" * 64, b"b" * 64
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+MAX_PACKET = 1000
+
+
+class Limited:
+    """Traffic under limits, and what it counts."""
+
+    def __init__(self, **choices: Any) -> None:
+        self.counts: Counter[str] = Counter()
+        self.traffic = Traffic(
+            choices.get("packets", NO_LIMITS),
+            choices.get("sizes", NO_LIMITS),
+            tolerance=choices.get("tolerance", 0),
+            max_packet=MAX_PACKET,
+            whitelist=choices.get("whitelist", Whitelist()),
+            count=self._add,
+        )
+
+    def _add(self, name: str) -> None:
+        if name != "packets_limited":
+            self.counts[name] += 1
+
+    def taken(
+        self, node_id: bytes = ALICE, address: str = HERE, size: int = 1, at: float = 0.0
+    ) -> bool:
+        try:
+            self.traffic.check(node_id, address, size, at)
+        except TrafficExcess:
+            return False
+        return True
+
+
+def test_without_limits_all_is_taken() -> None:
+    limited = Limited()
+    assert all(limited.taken(size=1 << 30) for _ in range(1000))
+    assert not limited.traffic.by_topic
+
+
+def test_packets_of_a_peer() -> None:
+    limited = Limited(packets=RateLimits(0, 2, 0))
+    assert [limited.taken() for _ in range(3)] == [True, True, False]
+    assert limited.taken(BOB)
+    assert limited.taken(at=0.5)
+    assert limited.counts == {"rate_limit_packets_peer": 1}
+
+
+def test_packets_of_an_address_are_those_of_all_its_peers() -> None:
+    limited = Limited(packets=RateLimits(2, 0, 0))
+    assert limited.taken(ALICE)
+    assert limited.taken(BOB)
+    assert not limited.taken(b"c" * 64)
+    assert limited.taken(ALICE, THERE)
+    assert limited.counts == {"rate_limit_packets_ip": 1}
+
+
+def test_an_ipv6_network_is_one_host() -> None:
+    assert host_of("2001:db8:1:2:3:4:5:6") == host_of("2001:db8:1:2::7") == "2001:db8:1:2::/64"
+    assert host_of("2001:db8:1:3::7") != host_of("2001:db8:1:2::7")
+    assert host_of(HERE) == HERE
+    limited = Limited(packets=RateLimits(1, 0, 0))
+    assert limited.taken(address="2001:db8::1")
+    assert not limited.taken(address="2001:db8::2")
+
+
+@pytest.mark.parametrize(("limit", "name"), [((5, 0, 0), "ip"), ((0, 5, 0), "peer")])
+def test_bytes(limit: tuple[int, int, int], name: str) -> None:
+    limited = Limited(sizes=RateLimits(*limit))
+    assert limited.taken(size=MAX_PACKET), "one packet is always taken"
+    assert not limited.taken(size=1)
+    assert limited.taken(size=5, at=1.0)
+    assert not limited.taken(size=1, at=1.0)
+    assert limited.counts == {f"rate_limit_bytes_{name}": 2}
+
+
+def test_topics_of_a_peer() -> None:
+    limited = Limited(packets=RateLimits(0, 0, 3), sizes=RateLimits(0, 0, 2 * MAX_PACKET))
+    assert limited.traffic.by_topic
+    limited.traffic.check_topics(ALICE, HERE, {b"aaaa": (3, 10), b"bbbb": (1, 10)}, 0.0)
+    with pytest.raises(TrafficExcess, match="rate_limit_packets_topic"):
+        limited.traffic.check_topics(ALICE, HERE, {b"aaaa": (1, 10)}, 0.0)
+    with pytest.raises(TrafficExcess, match="rate_limit_bytes_topic"):
+        limited.traffic.check_topics(ALICE, HERE, {b"bbbb": (1, 2 * MAX_PACKET)}, 0.0)
+    limited.traffic.check_topics(BOB, HERE, {b"aaaa": (3, 10)}, 0.0)
+    assert limited.counts == {"rate_limit_packets_topic": 1, "rate_limit_bytes_topic": 1}
+
+
+def test_what_is_tolerated_is_taken_and_earned_back_slowly() -> None:
+    limited = Limited(packets=RateLimits(0, 1, 0), tolerance=3)
+    assert [limited.taken() for _ in range(5)] == [True, True, True, True, False]
+    assert limited.counts["rate_limit_packets_peer"] == 4
+    assert limited.taken(at=10.0)
+    assert limited.taken(at=10.0), "one of three after ten seconds"
+    assert not limited.taken(at=10.0)
+
+
+@pytest.mark.parametrize(
+    "whitelist",
+    [
+        Whitelist((ALICE,)),
+        Whitelist((), (ipaddress.ip_network("192.0.2.0/31"),)),
+    ],
+)
+def test_the_whitelist(whitelist: Whitelist) -> None:
+    limited = Limited(packets=RateLimits(1, 1, 1), whitelist=whitelist)
+    assert all(limited.taken() for _ in range(10))
+    for _ in range(10):
+        limited.traffic.check_topics(ALICE, HERE, {b"aaaa": (10, 10)}, 0.0)
+    assert [limited.taken(BOB, "198.51.100.1") for _ in range(2)] == [True, False]
+    assert not limited.counts["rate_limit_packets_topic"]
+
+
+def settings(packets: RateLimits = NO_LIMITS, sizes: RateLimits = NO_LIMITS) -> PeerSettings:
+    return PeerSettings(packet_rate_limits=packets, bytes_rate_limits=sizes)
+
+
+def test_who_advertises_no_limits_is_sent_any_amount() -> None:
+    pace = Pace(settings(), 0.0)
+    for _ in range(100):
+        assert pace.delay(0.0) == 0
+        pace.spend(1 << 20, 0.0)
+    assert pace.burst is None
+
+
+@pytest.mark.parametrize("limits", [RateLimits(2, 9, 0), RateLimits(9, 2, 0), RateLimits(0, 2, 0)])
+def test_the_lower_limit_of_packets_is_kept(limits: RateLimits) -> None:
+    pace = Pace(settings(packets=limits), 0.0)
+    for _ in range(2):
+        assert pace.delay(0.0) == 0
+        pace.spend(1, 0.0)
+    assert pace.delay(0.25) == 0.25
+    assert pace.delay(0.5) == 0
+
+
+def test_a_packet_over_the_limit_of_bytes_is_paid_for_later() -> None:
+    pace = Pace(settings(sizes=RateLimits(0, 100, 0)), 0.0)
+    assert pace.burst == 100
+    assert pace.delay(0.0) == 0
+    pace.spend(300, 0.0)
+    assert pace.delay(0.5) == 1.5
+    assert pace.delay(2.0) == 0
+
+
+def test_both_limits_are_waited_for() -> None:
+    pace = Pace(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
+    pace.spend(300, 0.0)
+    assert pace.delay(0.0) == 2
+    pace = Pace(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
+    pace.spend(50, 0.0)
+    assert pace.delay(0.0) == 1
