@@ -19,8 +19,7 @@ from wakumail.cli import canary, post, request
 from wakumail.cli.printing import entry, line, message_entry, utc
 from wakumail.devp2p.keys import generate, load_or_create_node_key, node_id
 from wakumail.mail.mailservers import NoMailserver
-from wakumail.node.mining import PowNotReached
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import PowNotReached, ReceivedMessage
 from wakumail.waku.envelope import parse_stream
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat

@@ -13,7 +13,7 @@ from tests.support.relaying import ALL, link_of, mark, received, send
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.requester import Untrusted
 from wakumail.node.filters import Filter
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.completion import Completion, Dialect
 from wakumail.waku.envelope import Envelope, Rules, make_envelope
 from wakumail.waku.message import seal

@@ -26,7 +26,7 @@ from wakumail.node.filters import (
     _open_some,
     _Table,
 )
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import make_envelope, parse
 from wakumail.waku.interest import EVERYTHING, Interest
 

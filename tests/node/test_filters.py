@@ -31,12 +31,11 @@ from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.keys import PrivateKey, PublicKey
 from wakumail.node import filters as filters_module
-from wakumail.node import opening
 from wakumail.node.filters import (
     TOLD,
     Filter,
 )
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import Rules, judge, make_envelope
 from wakumail.waku.message import open_message, seal
 from wakumail.waku.pow import mine
@@ -384,7 +383,7 @@ async def test_an_error_of_ours_does_not_stop_the_others(
             assert data != broken.data, "stumbled"
             return open_message(data, key)
 
-        monkeypatch.setattr(opening, "open_message", stumble)
+        monkeypatch.setattr("wakumail.node.messages.open_message", stumble)
         it.offer(broken)
         it.offer(sealed(b"whole"))
         assert await it.poll(filter_id) == [b"whole"]

@@ -19,7 +19,7 @@ from tests.support.rpc_callers import TOPIC, UnixCaller
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.node.filters import MAX_FILTERS, MAX_POLLED_BYTES
-from wakumail.node.opening import MESSAGE_COST
+from wakumail.node.messages import MESSAGE_COST
 from wakumail.rpc.access import Access
 from wakumail.rpc.api import NAMESPACES, all_methods
 from wakumail.rpc.http import HttpEndpoint

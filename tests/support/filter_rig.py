@@ -13,9 +13,8 @@ from tests.support.archive_model import batch_of
 from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, PublicKey, private_key
-from wakumail.node import opening
 from wakumail.node.filters import Filter, Filters
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import open_message, seal
 
@@ -86,7 +85,7 @@ class Gate:
         self.threads: set[int] = set()
         self.free = threading.Event()
         self.free.set()
-        monkeypatch.setattr(opening, "open_message", self)
+        monkeypatch.setattr("wakumail.node.messages.open_message", self)
 
     def __call__(self, data: bytes, key: bytes | PrivateKey) -> Any:
         self.calls.append((data, key))

@@ -24,7 +24,7 @@ from wakumail.cli.options import (
 )
 from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_key
 from wakumail.mail.client import connect
-from wakumail.node.mining import DEFAULT_TTL, compose
+from wakumail.node.messages import DEFAULT_TTL, compose
 from wakumail.ops.config.values import hexadecimal
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.message import symmetric_key

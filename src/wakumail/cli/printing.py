@@ -5,7 +5,7 @@ from typing import Any
 
 from wakumail.base.text import printable
 from wakumail.devp2p.keys import node_id
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import Envelope
 
 SIGNER_DIGITS = 16

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
 from wakumail.mail.request import MAX_LIMIT
-from wakumail.node.opening import Key, ReceivedMessage, open_envelopes
+from wakumail.node.messages import Key, ReceivedMessage, open_envelopes
 from wakumail.waku.completion import Completion
 from wakumail.waku.envelope import Batch, Envelope
 from wakumail.waku.interest import Interest

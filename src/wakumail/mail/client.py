@@ -33,8 +33,8 @@ from wakumail.mail.answer import (
 from wakumail.mail.forms import Completion, Form
 from wakumail.mail.posting import Posted, Poster, Withheld
 from wakumail.node.link import Link, describe
+from wakumail.node.messages import Key
 from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
-from wakumail.node.opening import Key
 from wakumail.version import CLIENT_ID
 from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key

@@ -11,6 +11,5 @@ sealing_thread    long frames encrypted beside the loop
 relay             live envelopes on their way to peers
 filters           messages on their way to those who subscribed
 keystore          keys that the node holds for its users
-mining            envelopes made
-opening           envelopes opened
+messages          messages made and opened
 """

@@ -19,7 +19,7 @@ from wakumail.base.threads import Threads
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, PublicKey
 from wakumail.errors import WakumailError
-from wakumail.node.opening import ReceivedMessage, open_envelope
+from wakumail.node.messages import ReceivedMessage, open_envelope
 from wakumail.waku.envelope import TOPIC_SIZE, Batch, Envelope
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.message import checked_key

@@ -7,7 +7,7 @@ from wakumail.devp2p.keys import PublicKey
 from wakumail.devp2p.packets import WAKU
 from wakumail.node.filters import Filter
 from wakumail.node.keystore import KeyStore
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import ReceivedMessage
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 from wakumail.rpc.params import Fields, Reader

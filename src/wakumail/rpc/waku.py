@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 from wakumail.mail.server import Server
-from wakumail.node import mining
-from wakumail.node.opening import ReceivedMessage
+from wakumail.node.messages import DEFAULT_TTL, ReceivedMessage, compose
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER, RpcError, Session
 from wakumail.rpc.objects import (
@@ -228,13 +227,13 @@ class Waku:
         target = fields.optional("powTarget", params.number, least)
         if target < least:
             raise RpcError(SERVER, f"message rejected, PoW too low: this node asks for {least}")
-        envelope = await mining.compose(
+        envelope = await compose(
             payload,
             key=key,
             topic=topic or bytes(TOPIC_SIZE),
             sign_with=None if signer is None else keys.private_key(signer),
             padding=padding,
-            ttl=fields.optional("ttl", _ttl, 0) or mining.DEFAULT_TTL,
+            ttl=fields.optional("ttl", _ttl, 0) or DEFAULT_TTL,
             target=target,
             seconds=fields.optional("powTime", _pow_time, DEFAULT_POW_TIME),
             now=int(time.time()),

@@ -1,0 +1,152 @@
+"""Messages made and opened, in threads that leave the loop free."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from wakumail.devp2p.keys import PrivateKey, PublicKey, Random
+from wakumail.errors import MessageError, WakumailError
+from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
+from wakumail.waku.message import open_message, seal
+from wakumail.waku.pow import mine as mine_slice
+
+T = TypeVar("T")
+
+Key: TypeAlias = bytes | PrivateKey
+"""What opens a message: a symmetric key (message.KEY_SIZE bytes), or the receiver's private one."""
+
+TRIALS = 256
+"""Trials of a key on an envelope between two looks whether the result is wanted still: 20 ms."""
+
+MESSAGE_COST = 1024
+"""Bytes of memory that a message takes beside three times its envelope: RLP, data, plain text."""
+
+DEFAULT_TTL = 50
+"""Seconds that a message lives when its poster does not say (geth)."""
+
+SLICE = 1 << 17
+"""Nonces that a search tries, some 40 ms, before it lets others use its thread."""
+
+MINERS = 2
+"""Threads that all searches share."""
+
+_miners = ThreadPoolExecutor(MINERS, "miner")
+
+
+class PowNotReached(WakumailError):
+    """The time was up before a nonce was found that shows enough work."""
+
+    counter = "pow_not_reached"
+
+
+async def mine(
+    expiry: int, ttl: int, topic: bytes, data: bytes, *, target: float, seconds: float
+) -> int:
+    """A nonce with which the envelope has a PoW of at least `target`.
+
+    PowNotReached after `seconds`, in which one SLICE is tried at least. ValueError as pow.mine. A
+    search that is cancelled ends with its slice.
+    """
+    search = partial(mine_slice, expiry, ttl, topic, data, target=target, max_nonces=SLICE)
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    for start in itertools.count(0, SLICE):
+        nonce = await _in_thread(partial(search, start=start))
+        if nonce is not None:
+            return nonce
+        if clock() >= deadline:
+            break
+    raise PowNotReached(f"no PoW of {target} within {seconds} s")
+
+
+async def compose(
+    payload: bytes,
+    *,
+    topic: bytes,
+    key: bytes | PublicKey,
+    sign_with: PrivateKey | None = None,
+    padding: bytes | None = None,
+    now: int,
+    ttl: int,
+    target: float,
+    seconds: float,
+    random: Random,
+) -> Envelope:
+    """An envelope around `payload`, created `now` (Unix seconds), sealed and mined as asked.
+
+    ValueError as message.seal and pow.mine and for a `ttl` (seconds) that ends after
+    MAX_TIME, PowNotReached as `mine`.
+    """
+    if not 0 < ttl <= MAX_TIME - now:
+        raise ValueError(f"a ttl is from 1 to {MAX_TIME - now} seconds, not {ttl}")
+    expiry = now + ttl
+    data = await _in_thread(
+        partial(seal, payload, key=key, sign_with=sign_with, padding=padding, random=random)
+    )
+    nonce = await mine(expiry, ttl, topic, data, target=target, seconds=seconds)
+    return await _in_thread(partial(make_envelope, expiry, ttl, topic, data, nonce))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_miners, work)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ReceivedMessage:
+    """A message that a key of ours opened, with the envelope that it came in."""
+
+    envelope: Envelope
+    payload: bytes
+    padding: bytes
+    signer: PublicKey | None
+    recipient: PublicKey | None
+    """Whose private key opened it; None where a symmetric one did."""
+
+    @property
+    def pow(self) -> float:
+        """The proof of work of the envelope."""
+        return self.envelope.pow
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes."""
+        return MESSAGE_COST + 3 * len(self.envelope.rlp)
+
+
+def open_envelope(envelope: Envelope, key: Key) -> ReceivedMessage | None:
+    """The message in an envelope; None where it is not for `key`, or its signature is nobody's."""
+    try:
+        message = open_message(envelope.data, key)
+        signer = message.signer
+    except MessageError:
+        return None
+    recipient = key.public_key if isinstance(key, PrivateKey) else None
+    return ReceivedMessage(envelope, message.payload, message.padding, signer, recipient)
+
+
+async def open_envelopes(
+    envelopes: Sequence[Envelope], keys: Sequence[Key]
+) -> tuple[ReceivedMessage | None, ...]:
+    """The message in each envelope, by the first key that opens it; None where none does.
+
+    A message whose signature is nobody's counts as not opened. The work is done in a thread.
+    ValueError for a symmetric key of another size.
+    """
+    if not keys:
+        return (None,) * len(envelopes)
+    step = max(1, TRIALS // len(keys))
+    messages: list[ReceivedMessage | None] = []
+    for start in range(0, len(envelopes), step):
+        messages += await asyncio.to_thread(_open_all, envelopes[start : start + step], keys)
+    return tuple(messages)
+
+
+def _open_all(envelopes: Sequence[Envelope], keys: Sequence[Key]) -> list[ReceivedMessage | None]:
+    return [
+        next(filter(None, (open_envelope(envelope, key) for key in keys)), None)
+        for envelope in envelopes
+    ]
