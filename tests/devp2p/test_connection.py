@@ -26,7 +26,7 @@ from tests.support.connections import (
 from tests.vectors import VECTORS
 from wakumail.base import rlp
 from wakumail.base.snappy import store_prefix
-from wakumail.devp2p import shaking
+from wakumail.devp2p import handshake
 from wakumail.devp2p.connection import (
     PACKET_COST,
     PING_SLACK,
@@ -40,7 +40,7 @@ from wakumail.devp2p.connection import (
     Packet,
     Uneventful,
 )
-from wakumail.devp2p.handshake import Response, Secrets
+from wakumail.devp2p.handshake import HandshakeDue, Response, Secrets
 from wakumail.devp2p.keys import PublicKey, private_key
 from wakumail.devp2p.packets import (
     CAPABILITY_LENGTHS,
@@ -50,7 +50,6 @@ from wakumail.devp2p.packets import (
     Hello,
     Shared,
 )
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.errors import DisconnectReason, HandshakeTimeout, PingTimeout, UselessPeer
 
 GO = VECTORS["rlpx"]
@@ -200,8 +199,8 @@ def recorded(side: str) -> Connection:
     config = ConnectionConfig(private_key(values[f"{side}_priv"]), "test", 0, WAKU)
     remote = PublicKey(values["recipient_pub"]) if side == "initiator" else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shaking, "Initiator", Recorded)
-        patch.setattr(shaking, "respond", respond)
+        patch.setattr(handshake, "Initiator", Recorded)
+        patch.setattr(handshake, "respond", respond)
         connection = Connection(config, os.urandom, NOW, remote)
         packet = values["auth" if remote is None else "ack"]
         if remote is not None:

@@ -20,11 +20,15 @@ from tests.support.puppet import (
     mailserver,
 )
 from tests.support.wires import opened
-from wakumail.devp2p import handshake
 from wakumail.devp2p.connection import Authenticated, Closed, Connection, Established
-from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET, Initiator, Response
+from wakumail.devp2p.handshake import (
+    MAX_HANDSHAKE_PACKET,
+    HandshakeDue,
+    Initiator,
+    Response,
+    respond,
+)
 from wakumail.devp2p.keys import PrivateKey, Random, node_id
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
 from wakumail.node.handshake_thread import AHEAD, MAX_WAITING
 from wakumail.node.link import Link
@@ -46,13 +50,13 @@ class Door:
     def respond(self, node_key: PrivateKey, auth: bytes, random: Random) -> Response:
         self.knocked += 1
         assert self._opened.wait(TIMEOUT)
-        return handshake.respond(node_key, auth, random)
+        return respond(node_key, auth, random)
 
 
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     door = Door()
-    monkeypatch.setattr("wakumail.devp2p.shaking.respond", door.respond)
+    monkeypatch.setattr("wakumail.devp2p.handshake.respond", door.respond)
     yield door
     door.open()
 
@@ -101,7 +105,7 @@ def test_who_calls_computes_first() -> None:
     assert isinstance(due, HandshakeDue)
     alice.shaken(due.compute())
     (auth,) = alice.data_to_send()
-    assert isinstance(handshake.respond(BOB, auth, os.urandom), Response)
+    assert isinstance(respond(BOB, auth, os.urandom), Response)
 
 
 def test_what_comes_before_the_auth_is_computed() -> None:

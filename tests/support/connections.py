@@ -18,10 +18,9 @@ from wakumail.devp2p.connection import (
     Packet,
     Uneventful,
 )
-from wakumail.devp2p.handshake import Initiator
+from wakumail.devp2p.handshake import HandshakeDue, Initiator
 from wakumail.devp2p.keys import PublicKey, node_id, private_key
 from wakumail.devp2p.packets import WAKU, Capability, Hello, Shared, decode_disconnect
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.errors import ProtocolError
 from wakumail.node.link import Link
 

@@ -11,9 +11,9 @@ from tests.support.envelopes import make
 from wakumail.base import rlp
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Authenticated, Closed, Established, Uneventful
+from wakumail.devp2p.handshake import HandshakeDue
 from wakumail.devp2p.keys import PublicKey
 from wakumail.devp2p.packets import SHH6, WAKU, Capability, Shared
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.errors import ProtocolError
 from wakumail.waku import packets as waku
 from wakumail.waku.bloom import FULL_BLOOM

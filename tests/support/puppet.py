@@ -24,9 +24,9 @@ from wakumail.devp2p.connection import (
     Packet,
 )
 from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.handshake import HandshakeDue
 from wakumail.devp2p.keys import PrivateKey, generate, public_key
 from wakumail.devp2p.packets import WAKU, Capability, Shared
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.mail.forms import RequestKeys
 from wakumail.mail.history import MailConfig
 from wakumail.mail.server import Server, ServerConfig

@@ -3,8 +3,7 @@
 keys          secp256k1 keys, node ids, signatures
 ecies         encryption for a public key
 enode         enode URLs
-handshake     the two packets that make the keys of a connection
-shaking       the steps of a handshake as bytes arrive
+handshake     the two packets that make the keys of a connection, as bytes arrive
 frame_reader  frames checked and decrypted (compiled)
 frame_writer  frames encrypted (compiled)
 packets       hello, disconnect, and the message ids of each capability

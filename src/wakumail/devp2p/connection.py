@@ -22,7 +22,7 @@ from wakumail.base import rlp
 from wakumail.base.snappy import inflate, store_prefix
 from wakumail.devp2p.frame_reader import MAX_FRAME, FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
-from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET, Secrets
+from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET, Computed, HandshakeDue, Secrets, Shaking
 from wakumail.devp2p.keys import PrivateKey, PublicKey, Random, node_id
 from wakumail.devp2p.packets import (
     CAPABILITY_LENGTHS,
@@ -40,7 +40,6 @@ from wakumail.devp2p.packets import (
     negotiate,
     read_message_id,
 )
-from wakumail.devp2p.shaking import Computed, HandshakeDue, Shaking
 from wakumail.errors import (
     DisconnectReason,
     FrameError,

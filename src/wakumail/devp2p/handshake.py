@@ -1,16 +1,21 @@
 """The RLPx handshake: keys for a connection out of two packets (RLPx, "Initial Handshake").
 
 Only the form of EIP-8 is spoken: a 16-bit size, then that many bytes of ECIES around an RLP list
-and padding. Everything here is a function of its arguments that takes about half a millisecond of
+and padding. Initiator and respond are functions of their arguments that take half a millisecond of
 curve arithmetic, most of it without the GIL: a caller may run it in a thread. Whatever is wrong
 with a packet is a HandshakeError.
+
+Shaking is sans-IO: bytes come in; what is to be computed, our packets and keys come out. The
+arithmetic is left to the connection's owner.
 
 A recorded auth packet that is sent again passes here, and gains nothing: the recipient's part of
 the keys is fresh each time, and without the initiator's ephemeral key no frame can be made.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from wakumail.base import rlp
@@ -103,6 +108,102 @@ def packet_size(data: bytes | bytearray | memoryview) -> int | None:
     if not PREFIX_SIZE + ecies.OVERHEAD < size <= MAX_HANDSHAKE_PACKET:
         raise HandshakeError(f"a handshake packet of {size} bytes")
     return size
+
+
+Computed = Initiator | Response | Secrets | HandshakeError
+"""What a part of a handshake comes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeDue:
+    """A part of the handshake has to be computed: give what `compute` answers to shaken().
+
+    That may be done in another thread, for it touches nothing of the connection; until then
+    nothing is to be read. It takes half a millisecond, most of it without the GIL.
+    """
+
+    work: Callable[[], Computed]
+
+    def compute(self) -> Computed:
+        """The arithmetic; what is wrong with the peer's packet is answered, too."""
+        try:
+            return self.work()
+        except HandshakeError as error:
+            return error
+
+
+class Shaking:
+    """A handshake; the initiator's side when `remote`, whom it calls, is given."""
+
+    def __init__(
+        self, node_key: PrivateKey, random: Random, remote: PublicKey | None = None
+    ) -> None:
+        self.remote_id = b"" if remote is None else node_id(remote)
+        """The peer's node id, 64 bytes; of one that called us it is known with the keys."""
+        self.outbox: list[bytes] = []
+        """Our packets, for who sends them to take out."""
+        self._node_key = node_key
+        self._random = random
+        self._remote = remote
+        self._initiator: Initiator | None = None
+        self._buffer = bytearray(MAX_HANDSHAKE_PACKET)
+        self._filled = 0
+        self._packet_size = 0
+        """Bytes of the peer's packet, once it is being looked at."""
+        self._computing = False
+
+    def get_buffer(self) -> memoryview:
+        """Room for received bytes; none is left only when `due` has an error to tell."""
+        return memoryview(self._buffer)[self._filled :]
+
+    def received(self, count: int) -> None:
+        """`count` bytes were written into the buffer."""
+        self._filled += count
+
+    def due(self) -> HandshakeDue | None:
+        """What has to be computed now; None until that is done, or the peer's packet is whole.
+
+        HandshakeError when it is no such packet, or when more has come meanwhile than fits.
+        """
+        if self._computing:
+            if self._filled == MAX_HANDSHAKE_PACKET:
+                raise HandshakeError("more came before the handshake was computed")
+            return None
+        if self._initiator is None and self._remote is not None:
+            return self._compute(partial(Initiator, self._node_key, self._remote, self._random))
+        size = packet_size(self._buffer[: self._filled])
+        if size is None or size > self._filled:
+            return None
+        self._packet_size = size
+        packet = bytes(self._buffer[:size])
+        if self._initiator is not None:
+            return self._compute(partial(self._initiator.finish, packet))
+        return self._compute(partial(respond, self._node_key, packet, self._random))
+
+    def shaken(self, computed: Initiator | Response | Secrets) -> Secrets | None:
+        """Take what was computed; the keys, if it is over now."""
+        self._computing = False
+        match computed:
+            case Initiator():
+                self._initiator = computed
+                self.outbox.append(computed.auth)
+                return None
+            case Response(ack, secrets, remote):
+                self.remote_id = node_id(remote)
+                self.outbox.append(ack)
+                return secrets
+            case Secrets():
+                return computed
+
+    def rest(self) -> bytes:
+        """What came behind the peer's packet; asking takes it out, and gives the memory back."""
+        rest = bytes(self._buffer[self._packet_size : self._filled])
+        self._buffer = bytearray()  # not clear(): the event loop may still hold a view of it
+        return rest
+
+    def _compute(self, work: Callable[[], Computed]) -> HandshakeDue:
+        self._computing = True
+        return HandshakeDue(work)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wakumail.base.threads import Threads
-from wakumail.devp2p.shaking import Computed, HandshakeDue
+from wakumail.devp2p.handshake import Computed, HandshakeDue
 from wakumail.node.link import Link
 
 AHEAD = 2

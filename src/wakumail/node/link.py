@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from wakumail.devp2p.connection import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.shaking import Computed, HandshakeDue
+from wakumail.devp2p.handshake import Computed, HandshakeDue
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.node.sealing_thread import Sealer
 from wakumail.waku.packets import StatusOptions

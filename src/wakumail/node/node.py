@@ -14,8 +14,8 @@ from typing import Protocol
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Closed, Connection, ConnectionConfig
 from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.handshake import HandshakeDue
 from wakumail.devp2p.keys import node_id, public_key
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.node.acceptor import Acceptor
 from wakumail.node.handshake_thread import Handshaker

@@ -21,8 +21,8 @@ from wakumail.devp2p.connection import (
     Packets,
     Uneventful,
 )
+from wakumail.devp2p.handshake import HandshakeDue
 from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
-from wakumail.devp2p.shaking import HandshakeDue
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion
