@@ -34,8 +34,8 @@ from wakumail.ops.monitoring.exposition import (
     Scrape,
     error_texts,
     histogram,
+    peers,
 )
-from wakumail.ops.monitoring.gauges import peers
 from wakumail.ops.monitoring.pages import Monitor
 from wakumail.waku.envelope import Verdict
 

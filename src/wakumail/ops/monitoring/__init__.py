@@ -2,8 +2,7 @@
 
 report        what one worker measured
 collector     the reports of all workers, put together
-exposition    metrics in the format of Prometheus
-gauges        those that go up and down
+exposition    metrics in the format of Prometheus: counters, histograms, gauges
 health        whether the server answers its own requests
 client_names  the software of a peer, from its client id
 pages         /metrics, /health, /ready and /live
