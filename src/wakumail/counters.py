@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from wakumail.errors import WakumailError
 from wakumail.waku.envelope import Verdict
 
 COUNTERS: Mapping[str, str] = {
@@ -91,3 +92,12 @@ class Counters(Counter[str]):
         """Count `count` more of `name`."""
         if count:
             self[name] += count
+
+
+def error_texts(*roots: type[WakumailError]) -> dict[str, str]:
+    """The counters of these errors and of all below them, with the first line of what they say."""
+    texts: dict[str, str] = {}
+    for root in roots:
+        texts |= error_texts(*root.__subclasses__())
+        texts[root.counter] = str(root.__doc__).partition("\n")[0]
+    return texts

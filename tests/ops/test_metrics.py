@@ -20,7 +20,7 @@ from tests.support.envelopes import make
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from wakumail.archive.archive import Stat
 from wakumail.base.histograms import ANSWER_BYTES, ENVELOPE_BYTES, Histogram
-from wakumail.counters import COUNTERS
+from wakumail.counters import COUNTERS, error_texts
 from wakumail.mail.client import connect
 from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
@@ -32,7 +32,6 @@ from wakumail.ops.monitoring.exposition import (
     COUNTERS_OF_STATUS_GO,
     DERIVED,
     Scrape,
-    error_texts,
     histogram,
     peers,
 )

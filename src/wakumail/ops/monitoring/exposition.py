@@ -24,8 +24,8 @@ from prometheus_client.utils import floatToGoString
 from wakumail.archive.results import Stat
 from wakumail.archive.store import Store
 from wakumail.base.histograms import Histogram
-from wakumail.counters import COUNTERS
-from wakumail.errors import HandshakeError, ProtocolError, WakumailError
+from wakumail.counters import COUNTERS, error_texts
+from wakumail.errors import HandshakeError, ProtocolError
 from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring.client_names import count_kinds
@@ -36,15 +36,6 @@ from wakumail.waku.pool import Pool
 
 COUNTED_ERRORS = (HandshakeError, ProtocolError, RequestError)
 """The roots of the errors that a server counts: they end connections, or refuse requests."""
-
-
-def error_texts(*roots: type[WakumailError]) -> dict[str, str]:
-    """The counters of these errors and of all below them, with the first line of what they say."""
-    texts: dict[str, str] = {}
-    for root in roots:
-        texts |= error_texts(*root.__subclasses__())
-        texts[root.counter] = str(root.__doc__).partition("\n")[0]
-    return texts
 
 
 class Translation(NamedTuple):
