@@ -27,15 +27,9 @@ from wakumail.mail.server import Server
 from wakumail.ops.monitoring import collector as reporter_module
 from wakumail.ops.monitoring import health as health_module
 from wakumail.ops.monitoring.collector import Reporter
-from wakumail.ops.monitoring.exposition import (
-    COUNTED_ERRORS,
-    COUNTERS_OF_STATUS_GO,
-    DERIVED,
-    Scrape,
-    histogram,
-    peers,
-)
+from wakumail.ops.monitoring.exposition import COUNTED_ERRORS, DERIVED, Scrape, histogram, peers
 from wakumail.ops.monitoring.pages import Monitor
+from wakumail.ops.monitoring.statusgo import COUNTERS_OF_STATUS_GO
 from wakumail.waku.envelope import Verdict
 
 TOPICS = [b"aaaa", b"bbbb"]
