@@ -21,9 +21,9 @@ from wakumail.ops.config import Settings
 from wakumail.ops.logs import JsonFormatter
 from wakumail.ops.monitoring.report import Family, Problem, Report, Sample, together
 from wakumail.ops.workers import channel as channel_module
-from wakumail.ops.workers.bells import Bells, make_bells
 from wakumail.ops.workers.channel import CallRefused, Channel, ChannelClosed, open_channel
 from wakumail.ops.workers.methods import GATHERED, ORDERS, all_peers, for_all, sum_of_all
+from wakumail.ops.workers.shared import Bells, make_bells
 from wakumail.ops.workers.worker import Worker
 from wakumail.rpc.jsonrpc import Session
 

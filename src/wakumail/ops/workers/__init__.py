@@ -5,9 +5,7 @@ place       one worker, whichever process it is
 worker      what each process runs
 channel     calls between the supervisor and a worker
 registry    all peers of all workers, in shared memory
-judgements  hashes and PoW, in shared memory
-bells       wakes the others after a commit
-lock        locks between processes
+shared      bells that wake the others after a commit, locks, the memory of judgements
 follower    reads what the others committed
 methods     the RPC API of the worker that speaks for all
 """

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from wakumail.devp2p.keys import NODE_ID_SIZE
 from wakumail.errors import WakumailError
 from wakumail.node.roster import Entry
-from wakumail.ops.workers.lock import Lock
+from wakumail.ops.workers.shared import Lock
 
 MAGIC = b"wakumai2"
 """Of this layout, and of the slots of judgements that come with it: a worker of another version

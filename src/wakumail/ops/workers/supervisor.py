@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from wakumail.ops.monitoring.report import Problem, Report, together
-from wakumail.ops.workers.bells import make_bells
 from wakumail.ops.workers.channel import open_channel
-from wakumail.ops.workers.judgements import make_memory
 from wakumail.ops.workers.methods import subject
 from wakumail.ops.workers.place import Place, Worker, WorkerFailed
 from wakumail.ops.workers.registry import Registry
+from wakumail.ops.workers.shared import make_bells, make_memory
 
 log = logging.getLogger(__name__)
 

@@ -21,12 +21,11 @@ from wakumail.ops import assembly as build
 from wakumail.ops import logs
 from wakumail.ops.config import Settings
 from wakumail.ops.monitoring.report import Problem, Report
-from wakumail.ops.workers.bells import Bells
 from wakumail.ops.workers.channel import Channel, ChannelClosed, open_channel
 from wakumail.ops.workers.follower import Follower
-from wakumail.ops.workers.judgements import judgements_in
 from wakumail.ops.workers.methods import DIAL, for_all
 from wakumail.ops.workers.registry import Registry, SharedRoster
+from wakumail.ops.workers.shared import Bells, judgements_in
 from wakumail.ops.workers.supervisor import Plan, Supervisor
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.jsonrpc import Dispatcher, Session
