@@ -3,19 +3,18 @@
 Results go to stdout (one JSON object with --json), everything else to stderr. Exit codes: 0 done,
 1 failed, 2 wrong usage.
 
-    serve         runs a server
-    attach        calls the API of a running node
-    config        shows the settings, imports those of a status-go node
-    request       asks for history
-    post          sends envelopes
-    canary        checks a mailserver
-    archive       looks after an archive
-    transfer      its import and export
-    key           makes a node key
-    bench         loads a mailserver and measures it
-    options       types of options, and progress bars
-    message_keys  keys of messages as options
-    printing      envelopes and messages as lines and as JSON
+    serve     runs a server
+    attach    calls the API of a running node
+    config    shows the settings, imports those of a status-go node
+    request   asks for history
+    post      sends envelopes
+    canary    checks a mailserver
+    archive   looks after an archive
+    transfer  its import and export
+    key       makes a node key
+    bench     loads a mailserver and measures it
+    options   options that several commands have, and progress bars
+    printing  envelopes and messages as lines and as JSON
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What several commands share: the types of their options, progress, and machine output."""
+"""Options that several commands have, progress bars, and machine output."""
 
 import argparse
 import contextlib
@@ -14,10 +14,14 @@ from tqdm import tqdm
 
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import load_node_key
 from wakumail.mail.answer import ANSWER_TIMEOUT
 from wakumail.ops.config import values
+from wakumail.waku.message import KEY_SIZE, symmetric_key
 
 if TYPE_CHECKING:
+    from wakumail.mail.client import Key
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Subparsers = object
@@ -25,6 +29,9 @@ else:
 T = TypeVar("T")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+MAX_KEY_FILE = 2 * KEY_SIZE + 2
+"""Bytes of a file with a symmetric key: its digits and a line end, at most CR LF."""
 
 
 def option(read: Callable[[str], T]) -> Callable[[str], T]:
@@ -130,3 +137,36 @@ def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
     else:
         with Path(name).open(mode) as file:
             yield file  # type: ignore[misc]  # opened in binary
+
+
+def add_message_keys(parser: argparse.ArgumentParser) -> None:
+    """What opens the messages in envelopes."""
+    group = parser.add_argument_group("messages", "what opens them; each may be given again")
+    for flag, metavar, text in (
+        ("--chat", "NAME", "a public chat: asks for its topic and opens with its key"),
+        ("--message-password", "TEXT", "open with the key of a password"),
+        ("--message-key-file", "FILE", "open with the symmetric key in a file, 64 hex digits"),
+        ("--private-key-file", "FILE", "open with the private key in a file, 64 hex digits"),
+    ):
+        dest = f"{flag.removeprefix('--').replace('-', '_')}s"
+        group.add_argument(flag, dest=dest, action="append", default=[], metavar=metavar, help=text)
+
+
+def load_message_keys(arguments: argparse.Namespace) -> "list[Key]":
+    """The keys that were given; ValueError and OSError for a file without one."""
+    return [
+        *map(symmetric_key, arguments.chats),
+        *map(symmetric_key, arguments.message_passwords),
+        *map(load_symmetric_key, arguments.message_key_files),
+        *map(load_node_key, arguments.private_key_files),
+    ]
+
+
+def load_symmetric_key(name: str) -> bytes:
+    """The symmetric key in a file; ValueError, which does not show it, where there is none."""
+    with Path(name).open("rb") as file:
+        text = file.read(MAX_KEY_FILE + 1).decode("ascii", "replace")
+    digits = text.removesuffix("\n").removesuffix("\r")
+    if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * KEY_SIZE}}}", digits):
+        raise ValueError(f"{name} holds no symmetric key: it is {2 * KEY_SIZE} hexadecimal digits")
+    return bytes.fromhex(digits)

@@ -10,13 +10,14 @@ from typing import Any, BinaryIO
 
 import uvloop
 
-from wakumail.cli.message_keys import add_message_keys, load_message_keys
 from wakumail.cli.options import (
     Subparsers,
     add_json,
+    add_message_keys,
     add_timeout,
     add_topics,
     counted,
+    load_message_keys,
     open_binary,
     option,
     parse_bloom,
