@@ -25,8 +25,9 @@ from tests.support.scripted import (
 from wakumail.devp2p.keys import generate
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
 from wakumail.mail import answer, client
-from wakumail.mail.client import ANSWER_TIMEOUT, MailPeer, RequestRefused, Wanted, connect
-from wakumail.mail.forms import Request
+from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused, Wanted
+from wakumail.mail.client import MailPeer, connect
+from wakumail.mail.request import Request
 from wakumail.node.link import Link
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion, Dialect

@@ -27,8 +27,7 @@ from tests.support.scripted import (
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import DisconnectReason
 from wakumail.mail import mailservers as module
-from wakumail.mail.client import RequestRefused
-from wakumail.mail.forms import Request
+from wakumail.mail.answer import RequestRefused
 from wakumail.mail.mailservers import (
     WINDOW,
     WINDOW_REST,
@@ -37,7 +36,7 @@ from wakumail.mail.mailservers import (
     mailservers,
     windows,
 )
-from wakumail.mail.request import UPPER_MARGIN
+from wakumail.mail.request import UPPER_MARGIN, Request
 from wakumail.node.link import Link
 from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import seal

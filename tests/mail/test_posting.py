@@ -8,7 +8,8 @@ import pytest
 from tests.support.envelopes import TTL
 from tests.support.puppet import asynchronous, mailserver
 from wakumail.errors import RlpError
-from wakumail.mail.client import Posted, Withheld, connect
+from wakumail.mail.client import connect
+from wakumail.mail.posting import Posted, Withheld
 from wakumail.waku.envelope import Envelope, Verdict, make_envelope
 from wakumail.waku.packets import StatusOptions
 

@@ -28,33 +28,30 @@ from tests.support.mail_packets import (
 )
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode
-from wakumail.mail.forms import (
-    CURSOR_SIZE,
+from wakumail.mail.request import (
+    FIELDS,
     MAX_LIMIT,
     MAX_REQUEST_SIZE,
     MAX_REQUEST_TOPICS,
     REQUEST_POW,
-    Dialect,
     Form,
-    RequestKeys,
-    RequestPolicy,
-    build_request,
-    identify,
-    read_request,
-)
-from wakumail.mail.request import (
-    FIELDS,
     RequestBloomError,
     RequestCursorError,
     RequestError,
     RequestFilterError,
     RequestFormError,
+    RequestKeys,
+    RequestPolicy,
     RequestPowError,
     RequestSealError,
     RequestSignatureError,
     RequestTopicsError,
+    build_request,
+    identify,
+    read_request,
 )
 from wakumail.waku.bloom import BLOOM_SIZE
+from wakumail.waku.completion import CURSOR_SIZE, Dialect
 from wakumail.waku.envelope import MAX_TIME, make_envelope
 
 every_form = pytest.mark.parametrize("form", ALL_FORMS, ids=lambda form: form.name)

@@ -17,9 +17,8 @@ from wakumail.counters import Counters
 from wakumail.devp2p.connection import Established, Packet
 from wakumail.devp2p.keys import generate
 from wakumail.devp2p.packets import SHH6, Capability
-from wakumail.mail import forms as mail
-from wakumail.mail.forms import Form
 from wakumail.mail.history import MAX_WAITING_BYTES
+from wakumail.mail.request import Form, RequestPolicy, identify
 from wakumail.ops.assembly import node_config
 from wakumail.ops.config import Settings
 from wakumail.waku import packets as waku
@@ -321,7 +320,7 @@ async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
             envelopes, _, completion, payload = await answer(puppet)
             assert not envelopes
             assert completion.error, counter
-            assert completion.request_id == mail.identify(packet)
+            assert completion.request_id == identify(packet)
             assert b"ERROR=" in payload
             assert server.counters[counter] >= 1, dict(server.counters)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS, lower=0, upper=0xFFFFFFFF)[0])
@@ -334,13 +333,13 @@ async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_signature_and_pow_can_be_demanded(tmp_path: Path) -> None:
-    policy = mail.RequestPolicy(require_signature=True)
+    policy = RequestPolicy(require_signature=True)
     async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
         puppet = await Puppet.ready(enode)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
         assert (await answer(puppet))[2].error == "the request is not signed"
         assert server.counters["request_unsigned"] == 1
-    policy = mail.RequestPolicy(min_pow=1000.0)
+    policy = RequestPolicy(min_pow=1000.0)
     async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
         puppet = await Puppet.ready(enode)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])

@@ -14,13 +14,13 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from tests.support.chosen_settings import CHOSEN, ENODE, EXCLUSIVE, KEY, OTHER, environ, setting
-from wakumail.mail.forms import Dialect
 from wakumail.ops.config import SETTINGS, ConfigError, Contradiction, Namespace, Settings, load
 from wakumail.ops.config.layers import DEFAULT
 from wakumail.ops.config.setting import SECTIONS, Setting, plain
 from wakumail.ops.config.settings import MAX_DAYS, MAX_PACKET, MAX_REPLY
 from wakumail.ops.config.toml import LINE, Line, comment, document, literal
 from wakumail.ops.config.values import LARGEST, LogLevel
+from wakumail.waku.completion import Dialect
 from wakumail.waku.packets import MAX_TOPIC_INTEREST
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from wakumail.archive.archive import Page
 from wakumail.errors import ArchiveError
-from wakumail.mail.forms import RequestPolicy
+from wakumail.mail.request import RequestPolicy
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring import health as health_module
 from wakumail.ops.monitoring.collector import Reporter

@@ -9,8 +9,7 @@ from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.connection import Packet
 from wakumail.devp2p.enode import Enode
-from wakumail.mail import forms as mail
-from wakumail.mail.forms import Form
+from wakumail.mail.request import Form, build_request
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion
 from wakumail.waku.envelope import Envelope, parse
@@ -36,7 +35,7 @@ async def post(puppet: Puppet, envelopes: Sequence[Envelope]) -> list[waku.Envel
 def build(form: Form = Form.R3, **fields: Any) -> tuple[bytes, bytes]:
     now = int(time.time())
     defaults: dict[str, Any] = {"lower": now - 3600, "upper": now + 60, "key": PASSWORD_KEY}
-    return mail.build_request(form, **defaults | fields, random=bytes_of, now=now)
+    return build_request(form, **defaults | fields, random=bytes_of, now=now)
 
 
 def bytes_of(count: int) -> bytes:

@@ -9,21 +9,18 @@ import pytest
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode
 from wakumail.devp2p import keys
-from wakumail.mail.forms import (
-    Dialect,
+from wakumail.mail.request import (
+    FIELDS,
     Form,
     Request,
+    RequestError,
     RequestKeys,
     RequestPolicy,
     identify,
-    pack_cursor,
     read_request,
 )
-from wakumail.mail.request import (
-    FIELDS,
-    RequestError,
-)
 from wakumail.waku.bloom import bloom_of
+from wakumail.waku.completion import Dialect, pack_cursor
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
 

@@ -27,8 +27,8 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeDue
 from wakumail.devp2p.keys import PrivateKey, generate, public_key
 from wakumail.devp2p.packets import WAKU, Capability, Shared
-from wakumail.mail.forms import RequestKeys
 from wakumail.mail.history import MailConfig
+from wakumail.mail.request import RequestKeys
 from wakumail.mail.server import Server, ServerConfig
 from wakumail.node.node import NodeConfig
 from wakumail.waku.envelope import Rules

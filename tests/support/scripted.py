@@ -13,8 +13,7 @@ from wakumail.base import rlp
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
-from wakumail.mail import forms as mail
-from wakumail.mail.forms import Request, RequestKeys, RequestPolicy
+from wakumail.mail.request import Request, RequestKeys, RequestPolicy, read_request
 from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
 from wakumail.waku.completion import Completion, Dialect, pack_cursor
@@ -47,7 +46,7 @@ class Scripted:
                 if self.on_ready is not None:
                     self.on_ready(link)
             case HistoryRequested(packet) if self.on_request is not None:
-                request = mail.read_request(packet, KEYS, RequestPolicy(), int(time.time()))
+                request = read_request(packet, KEYS, RequestPolicy(), int(time.time()))
                 self.requests.append(request)
                 self.on_request(link, request)
             case EnvelopesReceived(batch) if self.on_batch is not None:

@@ -24,7 +24,7 @@ from tests.support.hostile import (
 )
 from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, mailserver
 from wakumail.base import rlp
-from wakumail.mail.forms import MAX_REQUEST_SIZE
+from wakumail.mail.request import MAX_REQUEST_SIZE
 from wakumail.node.filters import Filter
 from wakumail.node.relay import REOFFER_INTERVAL
 from wakumail.waku.bloom import bloom_of

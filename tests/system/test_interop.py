@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.processes import Server, run_json
-from wakumail.mail.forms import Form
+from wakumail.mail.request import Form
 from wakumail.waku.envelope import Envelope
 
 pytestmark = pytest.mark.timeout(180)  # npm may have to fetch its packages first

@@ -11,7 +11,7 @@ from tests.support.envelopes import dump, make, newest_first
 from tests.support.processes import Server, run, run_json
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect
-from wakumail.mail.forms import Form
+from wakumail.mail.request import Form
 from wakumail.waku.envelope import Envelope, parse_stream
 
 TOPICS = [bytes([number, 7, 7, number]) for number in range(5)]

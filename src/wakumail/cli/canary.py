@@ -7,8 +7,9 @@ import uvloop
 
 from wakumail.cli.options import Subparsers, add_enode, add_json, add_timeout, print_json
 from wakumail.errors import WakumailError, reason
-from wakumail.mail.client import Wanted, connect
-from wakumail.mail.forms import Form
+from wakumail.mail.answer import Wanted
+from wakumail.mail.client import connect
+from wakumail.mail.request import Form
 from wakumail.waku.message import DEFAULT_PASSWORD
 
 

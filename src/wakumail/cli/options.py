@@ -20,7 +20,7 @@ from wakumail.ops.config import values
 from wakumail.waku.message import KEY_SIZE, symmetric_key
 
 if TYPE_CHECKING:
-    from wakumail.mail.client import Key
+    from wakumail.node.messages import Key
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:

@@ -29,9 +29,9 @@ from wakumail.cli.options import (
 )
 from wakumail.cli.printing import entry, line, message_entry
 from wakumail.devp2p.enode import Enode, read_enodes
-from wakumail.mail.client import HistoryPage
-from wakumail.mail.forms import MAX_LIMIT, Form
+from wakumail.mail.answer import HistoryPage
 from wakumail.mail.mailservers import WINDOW, mailservers
+from wakumail.mail.request import MAX_LIMIT, Form
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.message import DEFAULT_PASSWORD
 from wakumail.waku.topics import public_chat

@@ -1,7 +1,6 @@
 """History, asked for and answered.
 
-request      a request for history: its fields, and why it is refused
-forms        the seven forms of a request
+request      a request for history: its seven forms, its fields, and why it is refused
 history      requests answered from the archive
 server       the whole mailserver
 answer       the answer to one request, checked

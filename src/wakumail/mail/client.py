@@ -21,22 +21,21 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, generate, public_key
 from wakumail.devp2p.packets import WAKU, Hello
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
-from wakumail.mail import forms as mail
 from wakumail.mail.answer import (
     ANSWER_TIMEOUT,
     Answer,
     HistoryPage,
-    Overdelivery,
     RequestRefused,
     Wanted,
 )
-from wakumail.mail.forms import Completion, Form
-from wakumail.mail.posting import Posted, Poster, Withheld
+from wakumail.mail.posting import Posted, Poster
+from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, build_request
 from wakumail.node.link import Link, describe
 from wakumail.node.messages import Key
 from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
 from wakumail.version import CLIENT_ID
 from wakumail.waku.bloom import BLOOM_SIZE
+from wakumail.waku.completion import Completion
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import (
@@ -46,21 +45,6 @@ from wakumail.waku.peer import (
     HistoryDelivered,
     Ready,
 )
-
-__all__ = [
-    "ANSWER_TIMEOUT",
-    "MAX_EMPTY_PAGES",
-    "AnswerTimeout",
-    "HistoryPage",
-    "Key",
-    "MailPeer",
-    "Overdelivery",
-    "Posted",
-    "RequestRefused",
-    "Wanted",
-    "Withheld",
-    "connect",
-]
 
 MAX_EMPTY_PAGES = 100
 """Pages in a row without an envelope that was asked for, but with a cursor."""
@@ -124,7 +108,7 @@ class MailPeer:
         upper: int | None = None,
         topics: Collection[bytes] = (),
         bloom: bytes = b"",
-        limit: int = mail.MAX_LIMIT,
+        limit: int = MAX_LIMIT,
         cursor: bytes = b"",
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
@@ -135,7 +119,7 @@ class MailPeer:
         them. Follows the cursor until the mailserver has no more; stop iterating to stop asking.
         RequestRefused, AnswerTimeout and PeerGone end it.
         """
-        upper = int(time.time()) + mail.UPPER_MARGIN if upper is None else upper
+        upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
         wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
         async for page in self.pages(wanted, cursor, form, keys):
             yield page
@@ -170,7 +154,7 @@ class MailPeer:
     ) -> HistoryPage:
         """Ask for one page. Requests of one peer take turns: p2p messages carry no request id."""
         async with self._turn:
-            packet, request_id = mail.build_request(
+            packet, request_id = build_request(
                 form,
                 lower=wanted.lower,
                 upper=wanted.upper,

@@ -12,15 +12,22 @@ from wakumail.base.histograms import ANSWER_BYTES, SECONDS, Histogram
 from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, PeerGone
-from wakumail.mail import forms as mail
-from wakumail.mail.forms import Dialect, Request, RequestKeys, RequestPolicy
-from wakumail.mail.request import RequestError, RequestFormError
+from wakumail.mail.request import (
+    MAX_REQUEST_SIZE,
+    Request,
+    RequestError,
+    RequestFormError,
+    RequestKeys,
+    RequestPolicy,
+    identify,
+    read_request,
+)
 from wakumail.node.link import Link
-from wakumail.waku.completion import ZERO_HASH, Completion
+from wakumail.waku.completion import ZERO_HASH, Completion, Dialect
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING_BYTES = mail.MAX_REQUEST_SIZE
+MAX_WAITING_BYTES = MAX_REQUEST_SIZE
 """Bytes of requests of one peer that may wait for their turn: usual ones have some hundred."""
 
 
@@ -91,10 +98,10 @@ class History:
         """Queue a request behind those of the same peer; one task at a time answers a peer."""
         self._counters.add("requests_received")
         waiting = self._waiting.get(link)
-        if len(packet) > mail.MAX_REQUEST_SIZE:
+        if len(packet) > MAX_REQUEST_SIZE:
             # At once: in the queue it would take its memory for as long as the peer reads slowly.
-            text = f"a request of more than {mail.MAX_REQUEST_SIZE} bytes"
-            self._refuse(link, RequestFormError(text, mail.identify(packet)))
+            text = f"a request of more than {MAX_REQUEST_SIZE} bytes"
+            self._refuse(link, RequestFormError(text, identify(packet)))
         elif waiting is None:
             self._waiting[link] = deque((packet,))
             task = asyncio.get_running_loop().create_task(self._answer_all(link))
@@ -103,7 +110,7 @@ class History:
         elif self._has_room(waiting, packet):
             waiting.append(packet)
         else:
-            refusal = TooManyRequests("too many requests are waiting", mail.identify(packet))
+            refusal = TooManyRequests("too many requests are waiting", identify(packet))
             self._refuse(link, refusal)
 
     def _has_room(self, waiting: deque[bytes], packet: bytes) -> bool:
@@ -135,7 +142,7 @@ class History:
         now = time.time()
         started = time.monotonic()
         try:
-            request = mail.read_request(packet, self.config.keys, self.config.policy, int(now))
+            request = read_request(packet, self.config.keys, self.config.policy, int(now))
             if not self._limiter.take((link.node_id, link.host), now):
                 raise RateLimited(
                     "request rate limit exceeded", request.request_id, request.dialect

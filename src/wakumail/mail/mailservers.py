@@ -16,8 +16,10 @@ from dataclasses import replace
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
-from wakumail.mail.client import ANSWER_TIMEOUT, HistoryPage, Key, MailPeer, Wanted
+from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted
+from wakumail.mail.client import MailPeer
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form
+from wakumail.node.messages import Key
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 
 log = logging.getLogger(__name__)

@@ -1,12 +1,29 @@
-"""A request for history: its forms, its fields, and why it may be refused (8/WAKU-MAIL)."""
+"""Requests for history: the seven forms in which they are made, their fields, their refusals.
 
-from collections.abc import Mapping
+    R1, R2   a plain list, not encrypted; it names its own id
+    R3-R6    a list in the payload of an envelope that is sealed for the mailserver
+    R7       fields of fixed size in such a payload, big-endian:
+             lower (4)  upper (4)  [bloom (64)  [limit (4)  [cursor (36; of 40 the last 4 unused)]]]
+
+The id of a request in an envelope is the envelope's hash (8/WAKU-MAIL; README.md, "Dialects").
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, NamedTuple
 
-from wakumail.errors import WakumailError
-from wakumail.waku.completion import Dialect
-from wakumail.waku.envelope import MAX_TIME
+from wakumail.base.keccak import keccak256
+from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, split_list
+from wakumail.devp2p.keys import PrivateKey, PublicKey, Random
+from wakumail.errors import MessageError, RlpError, WakumailError
+from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, bloom_of
+from wakumail.waku.completion import CURSOR_SIZE, Dialect
+from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
+from wakumail.waku.message import Message, open_message, seal
+from wakumail.waku.packets import HASH_SIZE
+from wakumail.waku.pow import mine
 
 MAX_LIMIT = 1000
 """Envelopes that one request may ask for, unless the operator says otherwise."""
@@ -16,6 +33,23 @@ MAX_REQUEST_TOPICS = 1000
 
 UPPER_MARGIN = 60
 """Seconds from now to the upper end of a request that names none."""
+
+MAX_REQUEST_SIZE = 64 << 10
+"""Bytes of a P2P Request packet; one with MAX_REQUEST_TOPICS topics has less than 8 KiB."""
+
+REQUEST_TTL = 50
+"""Seconds that the envelope of a request lives."""
+
+REQUEST_POW = 0.002
+"""PoW that the envelope of a request shows, as those of status-go's clients do."""
+
+REQUEST_TOPIC = bytes(TOPIC_SIZE)
+
+BINARY_SIZES = (8, 72, 76, 112, 116)
+"""Bytes that a payload of form R7 may have."""
+
+LIST_MARK = b"\xc0"
+"""Where RLP lists begin; a binary payload stays below until 2072, when `lower` reaches it."""
 
 
 class Form(Enum):
@@ -144,3 +178,248 @@ class RequestCursorError(RequestError):
     """A cursor that is none of ours."""
 
     counter = "request_cursor_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKeys:
+    """What the envelope of a request may be sealed for."""
+
+    symmetric: bytes | None = None
+    """32 bytes, see message.symmetric_key."""
+    private: tuple[PrivateKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPolicy:
+    """What is asked of a request.
+
+    A plain one has neither signature nor PoW: it is refused where one of them is required.
+    """
+
+    require_signature: bool = False
+    """Of any key: it tells nothing about who asks."""
+    min_pow: float = 0.0
+    max_limit: int = MAX_LIMIT
+    """Envelopes; a request for more, or for no number, is one for so many."""
+
+
+class _Opened(NamedTuple):
+    """A request whose form is known and whose fields are not yet read."""
+
+    form: Form
+    fields: Mapping[str, Item]
+    envelope: Envelope | None
+    message: Message | None
+
+
+def identify(packet: bytes) -> bytes:
+    """The request id of a P2P Request packet: the one it names, or the Keccak-256 of all of it."""
+    if len(packet) <= MAX_REQUEST_SIZE:
+        try:
+            first = decode(next(iter(split_list(packet)), b""))
+        except RlpError:
+            pass
+        else:
+            if _is_id(first):
+                return as_bytes(first)
+    return keccak256(packet)
+
+
+def read_request(packet: bytes, keys: RequestKeys, policy: RequestPolicy, now: int) -> Request:
+    """The request in a P2P Request packet; `now` is in Unix seconds.
+
+    Every failure is a RequestError of a kind of its own. It carries the request id and the dialect
+    of the answer: the byte string, where the form could not be recognised.
+    """
+    request_id, dialect = identify(packet), Dialect.BYTES
+    try:
+        opened = _open(packet, keys)
+        dialect = opened.form.dialect
+        _check_sender(opened, policy)
+        request = _read_fields(opened, request_id, policy)
+        _check_filter(request, now)
+    except RlpError as error:
+        raise RequestFormError(f"malformed request: {error}", request_id, dialect) from error
+    except RequestError as error:
+        error.request_id, error.dialect = request_id, dialect
+        raise
+    return request
+
+
+def build_request(
+    form: Form,
+    *,
+    lower: int,
+    upper: int,
+    bloom: bytes = b"",
+    topics: Sequence[bytes] = (),
+    limit: int = 0,
+    cursor: bytes = b"",
+    batch: bool = True,
+    request_id: bytes | None = None,
+    key: bytes | PublicKey | None = None,
+    sign_with: PrivateKey | None = None,
+    random: Random,
+    now: int,
+) -> tuple[bytes, bytes]:
+    """A P2P Request packet and its request id.
+
+    Times are Unix seconds. A form without topics asks with their bloom, so more may come than was
+    asked for; a form without `batch` leaves that to the mailserver. R1 and R2 name `request_id`
+    (32 bytes, random unless given); the others are sealed with `key` and signed with `sign_with`.
+    ValueError for what does not fit into the fields, or a sealed form without a key.
+    """
+    if not all(0 <= number <= MAX_TIME for number in (lower, upper, limit)):
+        raise ValueError("times and limit are integers of 32 bits")
+    if topics and "topics" not in FIELDS[form]:
+        bloom = bloom_of(topics)
+    fields: dict[str, Any] = {
+        "lower": lower,
+        "upper": upper,
+        "bloom": bloom,
+        "topics": topics,
+        "limit": limit,
+        "cursor": cursor,
+        "batch": batch,
+    }
+    if "id" in FIELDS[form]:
+        fields["id"] = request_id or random(HASH_SIZE)
+        return _join_fields(form, fields), fields["id"]
+    if key is None:
+        raise ValueError(f"a request of form {form.name} needs a key")
+    data = seal(_join_fields(form, fields), key=key, sign_with=sign_with, random=random)
+    expiry = now + REQUEST_TTL
+    nonce = mine(expiry, REQUEST_TTL, REQUEST_TOPIC, data, target=REQUEST_POW)
+    assert nonce is not None, "mining without a bound ends with a nonce"
+    envelope = make_envelope(expiry, REQUEST_TTL, REQUEST_TOPIC, data, nonce)
+    return envelope.rlp, envelope.hash
+
+
+def _is_id(item: Item) -> bool:
+    return isinstance(item, bytes) and len(item) == HASH_SIZE
+
+
+def _open(packet: bytes, keys: RequestKeys) -> _Opened:
+    if len(packet) > MAX_REQUEST_SIZE:
+        raise RequestFormError(f"a request of more than {MAX_REQUEST_SIZE} bytes")
+    items = as_list(decode(packet), at_least=1)
+    if _is_id(items[0]):
+        form = Form.R2 if len(items) == len(FIELDS[Form.R2]) else Form.R1
+        return _Opened(form, _named(form, items), None, None)
+    envelope = Envelope.decode(packet)
+    message = _decrypt(envelope.data, keys)
+    form, fields = _recognise(message.payload)
+    return _Opened(form, fields, envelope, message)
+
+
+def _decrypt(data: bytes, keys: RequestKeys) -> Message:
+    symmetric = () if keys.symmetric is None else (keys.symmetric,)
+    for key in (*symmetric, *keys.private):
+        try:
+            return open_message(data, key)
+        except MessageError:
+            continue
+    raise RequestSealError("no key of this mailserver opens the request")
+
+
+def _recognise(payload: bytes) -> tuple[Form, Mapping[str, Item]]:
+    """The form of an envelope's payload, and its fields."""
+    if payload[:1] < LIST_MARK:
+        return Form.R7, _split_binary(payload)
+    items = as_list(decode(payload), at_least=4)
+    if len(items) == len(FIELDS[Form.R6]):
+        form = Form.R6 if isinstance(items[-1], list) else Form.R4
+    else:
+        form = Form.R5 if len(items) < len(FIELDS[Form.R6]) else Form.R3
+    return form, _named(form, items)
+
+
+def _named(form: Form, items: Sequence[Item]) -> Mapping[str, Item]:
+    names = FIELDS[form]
+    if len(items) > len(names) or (len(items) < len(names) and form is not Form.R5):
+        raise RequestFormError(f"a request of {len(items)} items")
+    return dict(zip(names, items, strict=False))
+
+
+def _split_binary(payload: bytes) -> Mapping[str, Item]:
+    """The fields of form R7, as they would stand in a list."""
+    if len(payload) not in BINARY_SIZES:
+        raise RequestFormError(f"a binary request of {len(payload)} bytes")
+    cursor = payload[76 : 76 + CURSOR_SIZE]
+    return {
+        "lower": payload[:4].lstrip(b"\0"),
+        "upper": payload[4:8].lstrip(b"\0"),
+        "bloom": payload[8:72] or FULL_BLOOM,
+        "limit": payload[72:76].lstrip(b"\0"),
+        "cursor": cursor if any(cursor) else b"",
+    }
+
+
+def _join_fields(form: Form, fields: Mapping[str, Any]) -> bytes:
+    """A plain request, or the payload of an envelope."""
+    if form is not Form.R7:
+        return encode([fields[name] for name in FIELDS[form]])
+    limit: int = fields["limit"]
+    cursor: bytes = fields["cursor"]
+    payload = struct.pack(">II", fields["lower"], fields["upper"])
+    if payload[:1] >= LIST_MARK:
+        raise ValueError(f"form R7 cannot ask from {fields['lower']} on")
+    if fields["bloom"] or limit or cursor:
+        payload += fields["bloom"] or FULL_BLOOM
+    if limit or cursor:
+        payload += struct.pack(">I", limit)
+    return payload + cursor
+
+
+def _check_sender(opened: _Opened, policy: RequestPolicy) -> None:
+    if policy.require_signature and not _is_signed(opened.message):
+        raise RequestSignatureError("the request is not signed")
+    if policy.min_pow > 0:
+        envelope = opened.envelope
+        # Without a ttl the PoW would be infinite: a division by zero, not work.
+        if envelope is None or envelope.ttl == 0 or envelope.pow < policy.min_pow:
+            raise RequestPowError(f"the request shows less PoW than {policy.min_pow}")
+
+
+def _is_signed(message: Message | None) -> bool:
+    try:
+        return message is not None and message.signer is not None
+    except MessageError:
+        return False
+
+
+def _read_fields(opened: _Opened, request_id: bytes, policy: RequestPolicy) -> Request:
+    fields = opened.fields
+    limit = as_int(fields["limit"], 32)
+    return Request(
+        form=opened.form,
+        request_id=request_id,
+        lower=as_int(fields["lower"], 32),
+        upper=as_int(fields["upper"], 32),
+        bloom=as_bytes(fields["bloom"]),
+        topics=_read_topics(fields.get("topics", [])),
+        limit=min(limit or policy.max_limit, policy.max_limit),
+        cursor=as_bytes(fields.get("cursor", b"")),
+        batch=as_int(fields.get("batch", b"\x01"), 1) == 1,
+    )
+
+
+def _read_topics(item: Item) -> tuple[bytes, ...]:
+    """Topics as status-go takes them: longer ones are cut, shorter ones filled up with zeros."""
+    topics = as_list(item)
+    if len(topics) > MAX_REQUEST_TOPICS:
+        raise RequestTopicsError(f"a request for {len(topics)} topics")
+    return tuple(
+        dict.fromkeys(as_bytes(topic)[:TOPIC_SIZE].ljust(TOPIC_SIZE, b"\0") for topic in topics)
+    )
+
+
+def _check_filter(request: Request, now: int) -> None:
+    if request.lower > request.resolved_upper(now):
+        raise RequestRangeError("the lower time is after the upper one")
+    if len(request.bloom) not in (0, BLOOM_SIZE):
+        raise RequestBloomError(f"a bloom of {len(request.bloom)} bytes")
+    if not request.bloom and not request.topics:
+        raise RequestFilterError("neither topics nor a bloom")
+    if len(request.cursor) not in (0, CURSOR_SIZE):
+        raise RequestCursorError(f"a cursor of {len(request.cursor)} bytes")

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, public_key
 from wakumail.errors import WakumailError
-from wakumail.mail import forms as mail
 from wakumail.mail.answer import ANSWER_TIMEOUT
-from wakumail.mail.request import Form
+from wakumail.mail.request import Form, build_request
 from wakumail.node.link import Link
 from wakumail.waku.completion import Completion
 
@@ -71,7 +70,7 @@ class Requester:
             raise Untrusted("the mailserver is not trusted")
         if link in self._asked and len(self._asked[link].request_ids) >= MAX_OPEN:
             raise TooManyOpen(f"{MAX_OPEN} requests to this mailserver have no answer yet")
-        packet, request_id = mail.build_request(
+        packet, request_id = build_request(
             Form.R3,
             lower=lower,
             upper=upper,

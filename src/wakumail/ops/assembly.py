@@ -13,8 +13,8 @@ from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.enode import Enode, read_enodes
 from wakumail.devp2p.keys import PrivateKey, load_node_key, load_or_create_node_key, parse_node_key
 from wakumail.devp2p.packets import SHH6, WAKU
-from wakumail.mail.forms import RequestKeys, RequestPolicy
 from wakumail.mail.history import MailConfig
+from wakumail.mail.request import RequestKeys, RequestPolicy
 from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
 from wakumail.node.node import NodeConfig
 from wakumail.ops.config import Advertised, Namespace, Settings

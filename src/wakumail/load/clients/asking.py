@@ -15,7 +15,8 @@ from wakumail.load.clients.channel import SENDER, LoadFailed, connect
 from wakumail.load.clients.processes import Running, Tally
 from wakumail.load.workload.requests import LIMIT, Ask
 from wakumail.load.workload.traffic import ENVELOPE_SIZE
-from wakumail.mail import forms as mail
+from wakumail.mail.request import Form, build_request
+from wakumail.waku.completion import Completion
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import Code
 
@@ -92,7 +93,7 @@ class Asker:
             self._packets[ask, cursor] = request_packet(ask, cursor, self._key, self._node_key)
         return self._packets[ask, cursor]
 
-    def _await_completion(self) -> mail.Completion:
+    def _await_completion(self) -> Completion:
         """Count what comes before the completion."""
         while True:
             frame = self._channel.skim()
@@ -102,7 +103,7 @@ class Asker:
                 self._tally.bytes += size
             elif frame.first.startswith(self._completion):
                 data = self._channel.skimmer.data(frame)[len(self._completion) :]
-                answer = mail.Completion.decode(bytes(snappy.decompress_raw(data)))
+                answer = Completion.decode(bytes(snappy.decompress_raw(data)))
                 if answer.error is not None:
                     raise LoadFailed(f"the server refused a request: {answer.error}")
                 return answer
@@ -112,8 +113,8 @@ class Asker:
 
 def request_packet(ask: Ask, cursor: bytes, key: bytes, node_key: keys.PrivateKey) -> bytes:
     """A signed request of form R3, as status-go's clients send it."""
-    packet, _ = mail.build_request(
-        mail.Form.R3,
+    packet, _ = build_request(
+        Form.R3,
         lower=ask.lower,
         upper=ask.upper,
         topics=ask.topics,

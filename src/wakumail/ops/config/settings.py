@@ -8,12 +8,13 @@ from pathlib import Path
 
 from wakumail.archive.store import Durability
 from wakumail.devp2p.enode import MAX_PORT, Enode
-from wakumail.mail.forms import MAX_LIMIT, Dialect
+from wakumail.mail.request import MAX_LIMIT
 from wakumail.ops.config import values
 from wakumail.ops.config.setting import Kind, describe, setting
 from wakumail.ops.config.values import LogLevel
 from wakumail.rpc.access import exposure
 from wakumail.rpc.namespaces import Namespace
+from wakumail.waku.completion import Dialect
 from wakumail.waku.packets import MAX_TOPIC_INTEREST
 from wakumail.waku.rate_limits import Network
 

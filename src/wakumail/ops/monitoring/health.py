@@ -16,7 +16,8 @@ import time
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
-from wakumail.mail.client import Wanted, connect
+from wakumail.mail.answer import Wanted
+from wakumail.mail.client import connect
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring.report import Problem
 

@@ -31,29 +31,25 @@ from tests.support.mail_packets import (
 from tests.vectors import VECTORS
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p import keys
-from wakumail.mail.forms import (
-    CURSOR_SIZE,
+from wakumail.mail.request import (
+    FIELDS,
     MAX_LIMIT,
     REQUEST_POW,
     UPPER_MARGIN,
-    Dialect,
     Form,
     Request,
-    RequestKeys,
-    RequestPolicy,
-    build_request,
-    identify,
-    pack_cursor,
-    read_request,
-)
-from wakumail.mail.request import (
-    FIELDS,
     RequestError,
     RequestFilterError,
     RequestFormError,
+    RequestKeys,
+    RequestPolicy,
     RequestRangeError,
+    build_request,
+    identify,
+    read_request,
 )
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, bloom_of
+from wakumail.waku.completion import CURSOR_SIZE, Dialect, pack_cursor
 from wakumail.waku.envelope import MAX_TIME, Envelope
 from wakumail.waku.message import open_message
 
