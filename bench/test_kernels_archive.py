@@ -18,7 +18,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from wakumail.archive.archive import Archive, Page, PageState, Query
 from wakumail.base.threads import CompiledThreads
-from wakumail.load.workload.traffic import DAY, END, Traffic
+from wakumail.load.workload.archived_traffic import DAY, END, Traffic
 from wakumail.waku.envelope import Batch
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
-from wakumail.load.workload.traffic import Traffic
+from wakumail.load.workload.archived_traffic import Traffic
 from wakumail.waku.envelope import Batch, parse
 from wakumail.waku.interest import EVERYTHING
 from wakumail.waku.pool import Pool

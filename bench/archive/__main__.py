@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from wakumail.load.server import Server
-from wakumail.load.workload.requests import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
-from wakumail.load.workload.traffic import Traffic
+from wakumail.load.server_process import Server
+from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.request_kinds import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
 
 from . import report
 from .plot import Line, plot

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from statistics import median
 
 from wakumail.load.report.machine import cpu_name
-from wakumail.load.workload.requests import Row
+from wakumail.load.workload.request_kinds import Row
 
 from .served import Result
 from .stored import Appends, Imported, Pruning

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import lmdb
 
-from wakumail.load.workload.requests import LIMIT, Ask
-from wakumail.load.workload.traffic import DAY
+from wakumail.load.workload.archived_traffic import DAY
+from wakumail.load.workload.request_kinds import LIMIT, Ask
 from wakumail.waku.bloom import covers
 
 

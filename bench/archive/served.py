@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from wakumail.archive.archive import Archive, PageState
-from wakumail.load.clients.asking import Asking
+from wakumail.load.clients.history_reader import Asking
 from wakumail.load.clients.processes import Crew
-from wakumail.load.server import Server
+from wakumail.load.server_process import Server
 from wakumail.load.watch import Watch, throughput
-from wakumail.load.workload.requests import LIMIT, Ask, Row
-from wakumail.load.workload.traffic import Traffic
+from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.request_kinds import LIMIT, Ask, Row
 
 from .scan import measure_scan
 

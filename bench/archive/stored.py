@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from wakumail.archive.archive import Archive, Query, Stat
-from wakumail.load import server
-from wakumail.load.server import Server, write_dump
-from wakumail.load.workload.traffic import DAY, END, Traffic
+from wakumail.load import filled_archives
+from wakumail.load.filled_archives import write_dump
+from wakumail.load.server_process import Server
+from wakumail.load.workload.archived_traffic import DAY, END, Traffic
 from wakumail.waku.envelope import Batch, parse_stream
 
 ROUNDS = 3
@@ -42,7 +43,7 @@ def import_dump(datadir: Path, traffic: Traffic) -> Imported:
     dump = datadir.with_suffix(".dump")
     write_dump(traffic, dump)
     began, cpu = time.perf_counter(), children_cpu()
-    server.import_dump(datadir, dump)
+    filled_archives.import_dump(datadir, dump)
     seconds, cpu = time.perf_counter() - began, children_cpu() - cpu
     dump.unlink()
     with Archive(datadir / "archive", readonly=True) as archive:

@@ -12,21 +12,21 @@ import pytest
 
 from tests.support.codec import FrameCodec
 from wakumail.base.rlp import join_list
-from wakumail.load.accounting import Account, process_cpu
-from wakumail.load.clients.channel import Channel
-from wakumail.load.clients.sending import Lane, Sending
-from wakumail.load.clients.skim import Skimmer
+from wakumail.load.case_results import Result, compare
+from wakumail.load.clients.blocking_connection import Channel
+from wakumail.load.clients.sender import Lane, Sending
+from wakumail.load.clients.skimmer import Skimmer
 from wakumail.load.measures import METRICS, Measures, Spread, percentile, ratio
+from wakumail.load.process_usage import Account, process_cpu
 from wakumail.load.report.html import page
 from wakumail.load.report.machine import Machine
 from wakumail.load.report.tables import as_json, report
-from wakumail.load.run import Result, compare
+from wakumail.load.scenarios.case_choice import Entry, Goal, targets
 from wakumail.load.scenarios.cases import split
-from wakumail.load.scenarios.presets import Entry, Goal, targets
 from wakumail.load.scenarios.soak import drift
-from wakumail.load.workload.live import Live
-from wakumail.load.workload.requests import KINDS, ROWS
-from wakumail.load.workload.traffic import DAY, END, ENVELOPE_SIZE, TTL, Traffic
+from wakumail.load.workload.archived_traffic import DAY, END, ENVELOPE_SIZE, TTL, Traffic
+from wakumail.load.workload.live_traffic import Live
+from wakumail.load.workload.request_kinds import KINDS, ROWS
 from wakumail.waku.envelope import Envelope, parse
 
 AES, MAC = bytes(range(32)), bytes(range(32, 64))

@@ -10,21 +10,23 @@ import pytest
 from tests.support.processes import run, run_json
 from tests.support.scripted import nobody
 from wakumail.cli import main
-from wakumail.load.clients.channel import LoadFailed
-from wakumail.load.clients.processes import Crew, Outcome
-from wakumail.load.clients.sending import Sending
+from wakumail.load.case_results import measure
+from wakumail.load.clients.processes import Crew
+from wakumail.load.clients.role import LoadFailed, Outcome
+from wakumail.load.clients.sender import Sending
+from wakumail.load.filled_archives import Archives, import_dump
+from wakumail.load.measured_server import Foreign, Own
 from wakumail.load.measures import METRICS, Measures
-from wakumail.load.run import measure
+from wakumail.load.scenarios.case_choice import SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.scenarios.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
 from wakumail.load.scenarios.crowd import Crowd
 from wakumail.load.scenarios.mixed import Beside, Bulk, Posting, Slow, Storm
-from wakumail.load.scenarios.presets import SCENARIOS, SOAK, Choice, Entry, targets
 from wakumail.load.scenarios.soak import Soak
-from wakumail.load.server import Archives, Foreign, Own, Served, import_dump
+from wakumail.load.server_process import Served
 from wakumail.load.watch import Watch
-from wakumail.load.workload.live import Live
-from wakumail.load.workload.requests import FOLLOWING, ONE_TOPIC
-from wakumail.load.workload.traffic import ENVELOPES_PER_TOPIC, Traffic
+from wakumail.load.workload.archived_traffic import ENVELOPES_PER_TOPIC, Traffic
+from wakumail.load.workload.live_traffic import Live
+from wakumail.load.workload.request_kinds import FOLLOWING, ONE_TOPIC
 
 LIVE = Live(topics=5)
 TRAFFIC = Traffic(3000, 3)

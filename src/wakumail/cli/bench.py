@@ -12,15 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wakumail.cli.options import Subparsers, add_json, option, parse_enode, print_json
+from wakumail.load.case_results import measure
 from wakumail.load.clients.processes import Crew
+from wakumail.load.filled_archives import Archives, write_dump
+from wakumail.load.measured_server import Foreign, Own, Target
 from wakumail.load.report.html import page
 from wakumail.load.report.machine import Machine
 from wakumail.load.report.tables import as_json, report
-from wakumail.load.run import measure
-from wakumail.load.scenarios.presets import MILLION, SCENARIOS, SOAK, Choice, Entry, targets
-from wakumail.load.server import Archives, Foreign, Own, Target, write_dump
-from wakumail.load.workload.live import Live
-from wakumail.load.workload.traffic import DATA_SIZE, Traffic
+from wakumail.load.scenarios.case_choice import MILLION, SCENARIOS, SOAK, Choice, Entry, targets
+from wakumail.load.workload.archived_traffic import DATA_SIZE, Traffic
+from wakumail.load.workload.live_traffic import Live
 from wakumail.ops.config import values
 from wakumail.ops.file_limit import raise_file_limit
 

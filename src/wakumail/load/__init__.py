@@ -1,12 +1,14 @@
 """The load bench: `wakumail bench`. A server and its clients, each in a process of its own.
 
-workload    what is sent, and what is asked for
-clients     what clients do
-scenarios   what is measured
-report      how it is told
-server      the server that is measured
-accounting  the CPU and memory of its processes
-watch       one run of the clients against one server
-measures    names and units of what is measured
-run         several runs of every case, in turn
+workload         what is sent, and what is asked for
+clients          what clients do
+filled_archives  archives with traffic in them, each made once
+process_usage    CPU and memory of a process and its descendants
+server_process   `wakumail serve` in a process of its own
+measured_server  the server that is measured: our own, or one that runs already
+measures         names and units of what is measured
+watch            one run of the clients against one server
+scenarios        what is measured
+case_results     several runs of every case, in turn
+report           the results as text, JSON and HTML
 """

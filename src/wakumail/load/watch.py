@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wakumail.load.clients.processes import Gang, Outcome
+from wakumail.load.clients.processes import Gang
+from wakumail.load.clients.role import Outcome
 from wakumail.load.measures import percentile, ratio
-from wakumail.load.server import Served
+from wakumail.load.server_process import Served
 
 CORES = len(os.sched_getaffinity(0))
 MIB = 1 << 20

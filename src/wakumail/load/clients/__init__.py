@@ -1,12 +1,13 @@
-"""What clients do, one load a file, and the processes that do it.
+"""The clients of the bench, one kind a file, and the processes that they run in.
 
-skim       frames counted, not decrypted
-channel    a blocking connection that costs its client little
-sending    sends envelopes
-asking     asks for history
-listening  takes every envelope
-idle       keeps many connections
-storm      connects many times
-slow       asks for much and reads little
-processes  the processes of the clients
+role                 what a client is, and what it comes to
+skimmer              reads the sizes of frames without decrypting them
+blocking_connection  a connection that costs its client little
+sender               sends envelopes
+history_reader       asks for history
+envelope_listener    takes every envelope
+idle_client          keeps many connections open
+storm_client         connects many times at once
+slow_reader          asks for much and reads little
+processes            the processes of the clients
 """

@@ -3,69 +3,22 @@
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
-from typing import Protocol, Self
+from typing import Self
 
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
-from wakumail.load.clients.channel import LoadFailed
+from wakumail.load.clients.role import Load, LoadFailed, Outcome, Role
 
 SPAWN = get_context("spawn")
 
-Running = Callable[[], bool]
-"""Whether a role should go on: one that has no end of its own asks."""
 
 END_TIMEOUT = 2.0
 """Seconds for a client process to end by itself."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a client has done."""
-
-    envelopes: int = 0
-    bytes: int = 0
-    """Of envelopes."""
-    seconds: list[float] = field(default_factory=list)
-    """Of each request, or each connection that was made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a client has done, when (monotonic seconds), and the CPU (seconds) it took for that."""
-
-    tally: Tally
-    began: float
-    ended: float
-    cpu: float
-
-
-class Role(Protocol):
-    """What one client does. A failure is any exception; it ends the bench."""
-
-    def prepare(self) -> None:
-        """Whatever need not be measured; called before each `run`."""
-
-    def run(self, running: Running) -> None:
-        """What is measured."""
-
-    def tally(self) -> Tally:
-        """What the last run came to, after it was checked."""
-
-    def close(self) -> None:
-        """Hang up."""
-
-
-class Load(Protocol):
-    """A role that can be sent to another process."""
-
-    def open(self, enode: Enode) -> Role:
-        """Connect."""
 
 
 class Hand:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from wakumail.load.case_results import Result
 from wakumail.load.measures import METRICS, ratio
 from wakumail.load.report.machine import Machine
 from wakumail.load.report.plots import Bar, Distance, bars, distances
@@ -15,8 +16,7 @@ from wakumail.load.report.tables import (
     scenario_lines,
     scenarios,
 )
-from wakumail.load.run import Result
-from wakumail.load.scenarios.presets import Goal
+from wakumail.load.scenarios.case_choice import Goal
 
 STYLE = """\
 :root { color-scheme: light dark; --ink: #1c2127; --soft: #5d6873; --paper: #fff; --line: #dde2e7;

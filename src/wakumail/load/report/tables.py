@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from wakumail.load.case_results import Result, compare
 from wakumail.load.measures import METRICS, Spread
 from wakumail.load.report.machine import Machine
-from wakumail.load.run import Result, compare
-from wakumail.load.scenarios.presets import Goal
+from wakumail.load.scenarios.case_choice import Goal
 
 Lines = tuple[Sequence[str], list[Sequence[str]]]
 """The header of a table, and its lines."""

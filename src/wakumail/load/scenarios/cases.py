@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from wakumail.archive.archive import Archive
-from wakumail.load.clients.asking import Asking
-from wakumail.load.clients.idle import Waiting
-from wakumail.load.clients.listening import Listening
+from wakumail.load.clients.envelope_listener import Listening
+from wakumail.load.clients.history_reader import Asking
+from wakumail.load.clients.idle_client import Waiting
 from wakumail.load.clients.processes import Crew
-from wakumail.load.clients.sending import Sending
+from wakumail.load.clients.sender import Sending
+from wakumail.load.measured_server import Target
 from wakumail.load.measures import Measures, ratio
-from wakumail.load.server import Served, Target
+from wakumail.load.server_process import Served
 from wakumail.load.watch import Watch, latencies, throughput
-from wakumail.load.workload.live import Live
-from wakumail.load.workload.requests import ONE_TOPIC, Row
-from wakumail.load.workload.traffic import DATA_SIZE, Traffic
+from wakumail.load.workload.archived_traffic import DATA_SIZE, Traffic
+from wakumail.load.workload.live_traffic import Live
+from wakumail.load.workload.request_kinds import ONE_TOPIC, Row
 
 PROCESSES = 2
 """Client processes that share the connections of one load."""

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from wakumail.load.clients.asking import Asking
-from wakumail.load.clients.channel import TIMEOUT
-from wakumail.load.clients.idle import Waiting
+from wakumail.load.clients.blocking_connection import TIMEOUT
+from wakumail.load.clients.history_reader import Asking
+from wakumail.load.clients.idle_client import Waiting
 from wakumail.load.clients.processes import Crew
-from wakumail.load.clients.sending import Sending
+from wakumail.load.clients.sender import Sending
+from wakumail.load.measured_server import Target
 from wakumail.load.measures import Measures, ratio
 from wakumail.load.scenarios.cases import PROCESSES, REQUESTS, plural, sendings, split
-from wakumail.load.server import Target
 from wakumail.load.watch import Watch, latencies, rate
-from wakumail.load.workload.requests import ONE_TOPIC
-from wakumail.load.workload.traffic import Traffic
+from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.request_kinds import ONE_TOPIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from wakumail.load.clients.asking import Asking
-from wakumail.load.clients.channel import TIMEOUT
-from wakumail.load.clients.processes import Crew, Load, Outcome
-from wakumail.load.clients.sending import Sending
-from wakumail.load.clients.slow import Dawdling
-from wakumail.load.clients.storm import Calling
+from wakumail.load.clients.blocking_connection import TIMEOUT
+from wakumail.load.clients.history_reader import Asking
+from wakumail.load.clients.processes import Crew
+from wakumail.load.clients.role import Load, Outcome
+from wakumail.load.clients.sender import Sending
+from wakumail.load.clients.slow_reader import Dawdling
+from wakumail.load.clients.storm_client import Calling
+from wakumail.load.measured_server import Target
 from wakumail.load.measures import Measures, percentile, ratio
 from wakumail.load.scenarios.cases import PROCESSES, REQUESTS, plural, sendings, split
-from wakumail.load.server import Target
 from wakumail.load.watch import Watch, all_seconds, latencies, rate, span, throughput
-from wakumail.load.workload.requests import EVERYTHING, FOLLOWING, ONE_TOPIC
-from wakumail.load.workload.traffic import Traffic
+from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.request_kinds import EVERYTHING, FOLLOWING, ONE_TOPIC
 
 UNBOUNDED = 1 << 30
 OPEN_REQUESTS = 4

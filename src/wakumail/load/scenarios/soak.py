@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from wakumail.load.clients.asking import Asking
+from wakumail.load.clients.history_reader import Asking
 from wakumail.load.clients.processes import Crew, Gang
-from wakumail.load.clients.sending import Sending
+from wakumail.load.clients.sender import Sending
+from wakumail.load.measured_server import Target
 from wakumail.load.measures import Measures, ratio
 from wakumail.load.scenarios.cases import REQUESTS, sendings
-from wakumail.load.server import Target
 from wakumail.load.watch import Watch, latencies, rate
-from wakumail.load.workload.requests import FOLLOWING, ONE_TOPIC
-from wakumail.load.workload.traffic import Traffic
+from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.request_kinds import FOLLOWING, ONE_TOPIC
 
 HEAT_SECONDS = 2.0
 """Of requests, in each of which the senders send once."""

@@ -1,6 +1,6 @@
 """What is sent, and what is asked for.
 
-traffic   what an archive is filled with
-live      envelopes for senders
-requests  requests for history
+archived_traffic  what an archive is filled with
+live_traffic      envelopes for senders
+request_kinds     requests for history
 """

@@ -7,8 +7,8 @@ from selectors import EVENT_READ, DefaultSelector
 from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.channel import SENDER, Channel, connect
-from wakumail.load.clients.processes import Running, Tally
+from wakumail.load.clients.blocking_connection import SENDER, Channel, connect
+from wakumail.load.clients.role import Running, Tally
 
 PING_INTERVAL = 15.0
 """Seconds between the pings of one connection, as peers send them."""

@@ -18,9 +18,9 @@ from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.channel import SENDER, TIMEOUT, Channel, LoadFailed, connect
-from wakumail.load.clients.processes import Running, Tally
-from wakumail.load.workload.live import Live
+from wakumail.load.clients.blocking_connection import SENDER, TIMEOUT, Channel, connect
+from wakumail.load.clients.role import LoadFailed, Running, Tally
+from wakumail.load.workload.live_traffic import Live
 from wakumail.waku import packets as waku
 from wakumail.waku.packets import Code
 

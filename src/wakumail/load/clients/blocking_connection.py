@@ -23,7 +23,8 @@ from wakumail.devp2p.packets import (
     negotiate,
 )
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.skim import Frame, Skimmer
+from wakumail.load.clients.role import LoadFailed
+from wakumail.load.clients.skimmer import Frame, Skimmer
 from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
@@ -37,10 +38,6 @@ SENDER = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmati
 
 LISTENER = StatusOptions(pow=0.0, light=False, confirmations=False)
 """The status of who wants every envelope."""
-
-
-class LoadFailed(Exception):
-    """A load did not come to its end, so there is nothing that it has measured."""
 
 
 class Channel:

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 from wakumail.devp2p.enode import Enode
-from wakumail.load.clients.channel import SENDER, Channel
-from wakumail.load.clients.processes import Running, Tally
+from wakumail.load.clients.blocking_connection import SENDER, Channel
+from wakumail.load.clients.role import Running, Tally
 
 
 @dataclass(frozen=True, slots=True)

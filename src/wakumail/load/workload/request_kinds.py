@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from wakumail.archive.archive import Query
-from wakumail.load.workload.traffic import DAY, END, Traffic
+from wakumail.load.workload.archived_traffic import DAY, END, Traffic
 from wakumail.waku.bloom import FULL_BLOOM, bloom_of
 
 LIMIT = 1000

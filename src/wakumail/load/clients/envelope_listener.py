@@ -9,9 +9,9 @@ from cramjam import snappy
 from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.channel import LISTENER, TIMEOUT, Channel, LoadFailed, connect
-from wakumail.load.clients.processes import Running, Tally
-from wakumail.load.workload.traffic import ENVELOPE_SIZE
+from wakumail.load.clients.blocking_connection import LISTENER, TIMEOUT, Channel, connect
+from wakumail.load.clients.role import LoadFailed, Running, Tally
+from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
 from wakumail.waku.packets import Code
 
 

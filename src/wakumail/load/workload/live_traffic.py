@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wakumail.load.workload.traffic import DATA_SIZE, NONCE, make_topics
+from wakumail.load.workload.archived_traffic import DATA_SIZE, NONCE, make_topics
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.pow import mine
 

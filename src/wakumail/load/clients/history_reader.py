@@ -11,10 +11,10 @@ from wakumail.base.rlp import encode
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.channel import SENDER, LoadFailed, connect
-from wakumail.load.clients.processes import Running, Tally
-from wakumail.load.workload.requests import LIMIT, Ask
-from wakumail.load.workload.traffic import ENVELOPE_SIZE
+from wakumail.load.clients.blocking_connection import SENDER, connect
+from wakumail.load.clients.role import LoadFailed, Running, Tally
+from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
+from wakumail.load.workload.request_kinds import LIMIT, Ask
 from wakumail.mail.request import Form, build_request
 from wakumail.waku.completion import Completion
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from wakumail.errors import WakumailError
-from wakumail.load.clients.channel import LoadFailed
 from wakumail.load.clients.processes import Crew
+from wakumail.load.clients.role import LoadFailed
+from wakumail.load.measured_server import Target
 from wakumail.load.measures import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
-from wakumail.load.scenarios.presets import Entry
-from wakumail.load.server import Target
+from wakumail.load.scenarios.case_choice import Entry
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from socket import MSG_DONTWAIT
 
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
-from wakumail.load.clients.asking import request_packet
-from wakumail.load.clients.channel import SENDER, connect
-from wakumail.load.clients.processes import Running, Tally
-from wakumail.load.workload.requests import Ask
+from wakumail.load.clients.blocking_connection import SENDER, connect
+from wakumail.load.clients.history_reader import request_packet
+from wakumail.load.clients.role import Running, Tally
+from wakumail.load.workload.request_kinds import Ask
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import Code
 

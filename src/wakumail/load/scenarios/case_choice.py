@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wakumail.load.clients.sending import Sending
+from wakumail.load.clients.sender import Sending
 from wakumail.load.scenarios.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
 from wakumail.load.scenarios.crowd import Crowd
 from wakumail.load.scenarios.mixed import Beside, Bulk, Posting, Slow, Storm
 from wakumail.load.scenarios.soak import Soak
-from wakumail.load.workload.live import Live
-from wakumail.load.workload.requests import (
+from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.live_traffic import Live
+from wakumail.load.workload.request_kinds import (
     EVERYTHING,
     EVERYTHING_BY_8,
     FOLLOWING,
@@ -20,7 +21,6 @@ from wakumail.load.workload.requests import (
     TEN_TOPICS,
     Row,
 )
-from wakumail.load.workload.traffic import Traffic
 
 SCENARIOS = (
     "ingest",

@@ -1,0 +1,41 @@
+"""Archives that the bench fills with traffic, each made once."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from wakumail.load.clients.role import LoadFailed
+from wakumail.load.server_process import WAKUMAIL
+from wakumail.load.workload.archived_traffic import Traffic
+
+
+class Archives:
+    """Data directories with traffic in their archives, each made once."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._filled: dict[Traffic, Path] = {}
+
+    def filled(self, traffic: Traffic) -> Path:
+        """The one with this traffic."""
+        if traffic not in self._filled:
+            path = self.directory / f"archive-{len(self._filled)}"
+            dump = path.with_suffix(".dump")
+            write_dump(traffic, dump)
+            import_dump(path, dump)
+            dump.unlink()
+            self._filled[traffic] = path
+        return self._filled[traffic]
+
+
+def write_dump(traffic: Traffic, path: Path) -> None:
+    """The traffic as a dump."""
+    with path.open("wb") as file:
+        file.writelines(traffic.dump())
+
+
+def import_dump(datadir: Path, dump: Path) -> None:
+    """What `wakumail archive import` makes of a dump. LoadFailed when it fails."""
+    command = (*WAKUMAIL, "archive", "import", "--datadir", str(datadir), str(dump))
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        raise LoadFailed(f"the archive could not be filled: {shlex.join(command)}")

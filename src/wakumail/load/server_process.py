@@ -1,0 +1,79 @@
+"""A wakumail server that the bench starts and ends."""
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from wakumail.archive.datadir import Datadir
+from wakumail.devp2p.enode import Enode
+from wakumail.load.clients.role import LoadFailed
+from wakumail.load.process_usage import Account
+
+WAKUMAIL = (sys.executable, "-m", "wakumail")
+FLAGS = ("--host", "127.0.0.1", "--port", "0", "--verbosity", "error")
+OPEN = ("--retention", "0", "--min-pow", "0", "--maxpeers", "20000")
+"""Keep envelopes of any age, let clients spend their time on sending rather than on mining, and
+have room for more of them than one bench has."""
+END_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs."""
+
+    enode: Enode
+    account: Account | None
+    """None where it is not known which process it is."""
+    started: float = 0.0
+    """Seconds from its start to the line that says where it listens."""
+    datadir: Datadir | None = None
+
+
+class Server:
+    """`wakumail serve` in a process of its own, over the data directory at `datadir`.
+
+    LoadFailed when it does not start, and when it does not end well.
+    """
+
+    def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
+        self._command = (*WAKUMAIL, "serve", "--datadir", str(datadir), *FLAGS, *OPEN, *flags)
+        began = time.perf_counter()
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            self._end()
+            raise LoadFailed(f"the server did not start: {shlex.join(self._command)}")
+        started = time.perf_counter() - began
+        account = Account(self._process.pid)
+        self.served = Served(Enode.parse(line), account, started, Datadir(datadir))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._end()
+        if kind is None and self._process.returncode:
+            raise LoadFailed(f"the server ended with exit code {self._process.returncode}")
+
+    def _end(self) -> None:
+        try:
+            self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
