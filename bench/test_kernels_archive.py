@@ -18,13 +18,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from wakumail.archive.archive import Archive, Page, PageState, Query
 from wakumail.base.threads import CompiledThreads
-from wakumail.load.workload.archived_traffic import DAY, END, Traffic
+from wakumail.load.workload.archived_traffic import DAY, TRAFFIC_END, ArchivedTraffic
 from wakumail.waku.envelope import Batch
 
 T = TypeVar("T")
 
 ARCHIVED = 20_000
-ONE_DAY = Traffic(ARCHIVED, 1000, days=1)
+ONE_DAY = ArchivedTraffic(ARCHIVED, 1000, days=1)
 TOPICS = Random(1).sample(ONE_DAY.topics, 10)
 QUERY = {"topic": TOPICS[:1], "ten topics": TOPICS}
 COMMIT = 1000
@@ -66,7 +66,7 @@ def test_page(benchmark: BenchmarkFixture, directory: Path, side: str, topics: l
         topic in topics for batch in ONE_DAY.batches(COMMIT) for topic in topic_of(batch)
     )
     if side == "ours":
-        query = Query(END - 2 * DAY, END, topics=topics)
+        query = Query(TRAFFIC_END - 2 * DAY, TRAFFIC_END, topics=topics)
         with Archive(directory / "archive", readonly=True) as archive:
             page = benchmark(archive.page, query, limit=1000, max_bytes=1 << 20)
         assert (page.count, page.state) == (expected, PageState.EXHAUSTED)
@@ -78,7 +78,7 @@ def test_page(benchmark: BenchmarkFixture, directory: Path, side: str, topics: l
 @pytest.mark.benchmark(group="a page of one topic, read beside the loop")
 @pytest.mark.parametrize("side", ["ours", "executor"])
 def test_page_beside_the_loop(benchmark: BenchmarkFixture, directory: Path, side: str) -> None:
-    query = Query(END - 2 * DAY, END, topics=TOPICS[:1])
+    query = Query(TRAFFIC_END - 2 * DAY, TRAFFIC_END, topics=TOPICS[:1])
     with (
         Archive(directory / "archive", readonly=True) as archive,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -123,7 +123,7 @@ def append_in_python(env: lmdb.Environment, batch: Batch) -> int:
 def test_append(benchmark: Any, tmp_path: Path, side: str) -> None:
     """Each round appends other envelopes; reading and hashing them is not measured."""
     rounds = 15
-    batches = list(islice(Traffic(COMMIT * rounds, 1000).batches(COMMIT), rounds))
+    batches = list(islice(ArchivedTraffic(COMMIT * rounds, 1000).batches(COMMIT), rounds))
     left = iter(batches)
 
     def setup() -> tuple[tuple[Batch], dict[str, object]]:

@@ -11,13 +11,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
-from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.waku.envelope import Batch, parse
 from wakumail.waku.interest import EVERYTHING
 from wakumail.waku.pool import Pool
 
 AES_KEY, MAC_KEY, SEED = bytes(range(32)), bytes(range(32, 64)), b"seed"
-PACKET = join_list(list(Traffic(100, 10).stream()))
+PACKET = join_list(list(ArchivedTraffic(100, 10).stream()))
 ROUNDS = 30
 BLOCK = 16
 
@@ -162,5 +162,5 @@ def test_pool(benchmark: Any, relay: Callable[[list[Batch]], int]) -> None:
 
 
 def chunks() -> list[list[bytes]]:
-    envelopes = list(Traffic(1000, 100, days=0.0001).stream())
+    envelopes = list(ArchivedTraffic(1000, 100, days=0.0001).stream())
     return [envelopes[start : start + 100] for start in range(0, 1000, 100)]

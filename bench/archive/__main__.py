@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from wakumail.load.server_process import Server
-from wakumail.load.workload.archived_traffic import Traffic
-from wakumail.load.workload.request_kinds import LONG_ABSENCE, ONE_TOPIC, ROWS, Row
+from wakumail.load.server_process import ServerProcess
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
+from wakumail.load.workload.request_kinds import LONG_ABSENCE, ONE_TOPIC, REQUEST_KINDS, RequestKind
 
 from . import report
 from .plot import Line, plot
@@ -51,7 +51,7 @@ class Run:
         self.directory = directory
         self.sizes = sizes
         self.imports: list[tuple[Imported, tuple[float, float]]] = []
-        self.rows: list[tuple[Row, int, Result]] = []
+        self.rows: list[tuple[RequestKind, int, Result]] = []
 
     def measure(self) -> str:
         """All tables."""
@@ -98,15 +98,15 @@ class Run:
 
     def _build(self, size: int, stack: ExitStack) -> Site:
         say(f"an archive of {size:,} envelopes")
-        traffic = Traffic.of(size)
+        traffic = ArchivedTraffic.of(size)
         datadir = self.directory / str(size)
         imported = import_dump(datadir, traffic)
         self.imports.append((imported, measure_start(datadir)))
-        return Site(traffic, datadir, stack.enter_context(Server(datadir)))
+        return Site(traffic, datadir, stack.enter_context(ServerProcess(datadir)))
 
     def _ask(self, sites: list[Site]) -> None:
         with Bench() as bench:
-            for row in ROWS:
+            for row in REQUEST_KINDS:
                 say(f"{row.name}, clients: {row.clients}")
                 plotted = row in (ONE_TOPIC, LONG_ABSENCE)
                 asked = [s for s in sites if plotted or s.traffic.envelopes >= TABLED]
@@ -116,19 +116,21 @@ class Run:
     def _longer(self, site: Site, stack: ExitStack) -> str:
         """The same traffic for ten times as long: the same requests have the same answers."""
         say("an archive of ten times the days")
-        traffic = Traffic(LARGE, site.traffic.topic_count, days=10 * site.traffic.days)
+        traffic = ArchivedTraffic(LARGE, site.traffic.topic_count, days=10 * site.traffic.days)
         datadir = self.directory / "longer"
         import_dump(datadir, traffic)
-        longer = Site(traffic, datadir, stack.enter_context(Server(datadir)))
+        longer = Site(traffic, datadir, stack.enter_context(ServerProcess(datadir)))
         with Bench() as bench:
-            results = [bench.run(row, [site, longer]) for row in ROWS]
-        pairs = [(row, small, large) for row, (small, large) in zip(ROWS, results, strict=True)]
+            results = [bench.run(row, [site, longer]) for row in REQUEST_KINDS]
+        pairs = [
+            (row, small, large) for row, (small, large) in zip(REQUEST_KINDS, results, strict=True)
+        ]
         return report.growth_table(pairs)
 
-    def _tabled(self) -> list[tuple[Row, int, Result]]:
+    def _tabled(self) -> list[tuple[RequestKind, int, Result]]:
         return [row for row in self.rows if row[1] >= TABLED]
 
-    def _pairs(self) -> list[tuple[Row, Result, Result]]:
+    def _pairs(self) -> list[tuple[RequestKind, Result, Result]]:
         tabled = self._tabled()
         return [
             (row, small, large)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from statistics import median
 
 from wakumail.load.report.machine import cpu_name
-from wakumail.load.workload.request_kinds import Row
+from wakumail.load.workload.request_kinds import RequestKind
 
 from .served import Result
 from .stored import Appends, Imported, Pruning
@@ -47,7 +47,7 @@ def size_name(count: int) -> str:
     return f"{count // 10**6} M" if count >= 10**6 else f"{count // 10**3} k"
 
 
-def requests_table(rows: Sequence[tuple[Row, int, Result]]) -> str:
+def requests_table(rows: Sequence[tuple[RequestKind, int, Result]]) -> str:
     """The rows of requests, one line for each archive."""
     header = (
         *("request", "clients", "archive", "envelopes", "p50 ms", "p95 ms", "p99 ms"),
@@ -57,7 +57,7 @@ def requests_table(rows: Sequence[tuple[Row, int, Result]]) -> str:
     return table(header, [request_line(*row) for row in rows])
 
 
-def request_line(row: Row, size: int, result: Result) -> Sequence[str]:
+def request_line(row: RequestKind, size: int, result: Result) -> Sequence[str]:
     """One line of requests_table."""
     hits = median(result.hits)
     return (
@@ -71,7 +71,7 @@ def request_line(row: Row, size: int, result: Result) -> Sequence[str]:
     )
 
 
-def growth_table(pairs: Sequence[tuple[Row, Result, Result]]) -> str:
+def growth_table(pairs: Sequence[tuple[RequestKind, Result, Result]]) -> str:
     """The same request at 1 M and at 10 M: the median of each round's ratio."""
 
     def ratio(small: Sequence[float], large: Sequence[float]) -> str:

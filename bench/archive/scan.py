@@ -11,15 +11,15 @@ from pathlib import Path
 import lmdb
 
 from wakumail.load.workload.archived_traffic import DAY
-from wakumail.load.workload.request_kinds import LIMIT, Ask
+from wakumail.load.workload.request_kinds import PAGE_LIMIT, RequestSpec
 from wakumail.waku.bloom import covers
 
 
-def scan(env: lmdb.Environment, ask: Ask, start: bytes = b"") -> tuple[list[bytes], bytes]:
+def scan(env: lmdb.Environment, spec: RequestSpec, start: bytes = b"") -> tuple[list[bytes], bytes]:
     """A page of envelopes before the key `start`, newest first, and the key that ends it."""
     page: list[bytes] = []
-    verdicts = dict.fromkeys(ask.topics, True)
-    lower, bound = ask.lower.to_bytes(4, "big"), start or (ask.upper + 1).to_bytes(4, "big")
+    verdicts = dict.fromkeys(spec.topics, True)
+    lower, bound = spec.lower.to_bytes(4, "big"), start or (spec.upper + 1).to_bytes(4, "big")
     with env.begin() as txn, env.begin(buffers=True) as data:
         times = txn.cursor(env.open_db(b"times", txn, create=False))
         chunks = data.cursor(env.open_db(b"chunks", data, create=False))
@@ -30,10 +30,10 @@ def scan(env: lmdb.Environment, ask: Ask, start: bytes = b"") -> tuple[list[byte
             topic = value[:4]
             wanted = verdicts.get(topic)
             if wanted is None:
-                wanted = verdicts[topic] = not ask.topics and covers(ask.bloom, topic)
+                wanted = verdicts[topic] = not spec.topics and covers(spec.bloom, topic)
             if wanted:
                 page.append(fetch(chunks, key, value))
-                if len(page) == LIMIT:
+                if len(page) == PAGE_LIMIT:
                     return page, key
     return page, b""
 
@@ -52,13 +52,13 @@ def fetch(chunks: lmdb.Cursor, key: bytes, value: bytes) -> bytes:
     return bytes(envelopes[begin:end])
 
 
-def measure_scan(archive: Path, ask: Ask) -> tuple[float, int]:
+def measure_scan(archive: Path, spec: RequestSpec) -> tuple[float, int]:
     """One request: seconds of CPU, so that waiting for the disk does not count; envelopes."""
     with lmdb.open(str(archive), max_dbs=7, readonly=True, readahead=False) as env:
         began = time.process_time()
-        page, key = scan(env, ask)
+        page, key = scan(env, spec)
         count = len(page)
-        while key and ask.follows:
-            page, key = scan(env, ask, key)
+        while key and spec.follows_cursor:
+            page, key = scan(env, spec, key)
             count += len(page)
         return time.process_time() - began, count

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from wakumail.archive.archive import Archive, PageState
-from wakumail.load.clients.history_reader import Asking
-from wakumail.load.clients.processes import Crew
-from wakumail.load.server_process import Server
+from wakumail.load.clients.history_reader import HistoryReaderLoad
+from wakumail.load.clients.processes import ClientPool
+from wakumail.load.server_process import ServerProcess
 from wakumail.load.watch import Watch, throughput
-from wakumail.load.workload.archived_traffic import Traffic
-from wakumail.load.workload.request_kinds import LIMIT, Ask, Row
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
+from wakumail.load.workload.request_kinds import PAGE_LIMIT, RequestKind, RequestSpec
 
 from .scan import measure_scan
 
@@ -34,9 +34,9 @@ PACKET = 1 << 20
 class Site:
     """An archive, how it was filled, and the server over it."""
 
-    traffic: Traffic
+    traffic: ArchivedTraffic
     datadir: Path
-    server: Server
+    server: ServerProcess
 
     @property
     def archive(self) -> Path:
@@ -70,7 +70,7 @@ class Bench:
     """The processes that ask: clients, and one that scans."""
 
     def __init__(self) -> None:
-        self._crew = Crew()
+        self._pool = ClientPool()
         self._scanner = ProcessPoolExecutor(1, get_context("spawn"))
 
     def __enter__(self) -> Self:
@@ -82,28 +82,30 @@ class Bench:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._crew.__exit__(kind, error, at)
+        self._pool.__exit__(kind, error, at)
         self._scanner.shutdown()
 
-    def run(self, row: Row, sites: Sequence[Site]) -> list[Result]:
+    def run(self, row: RequestKind, sites: Sequence[Site]) -> list[Result]:
         """Measure a row at each site, in turn, ROUNDS times."""
         results = [Result() for _ in sites]
         for number in range(ROUNDS):
             for site, result in zip(sites, results, strict=True):
-                asks = row.asks(site.traffic)
-                self._ask(site, row.clients, asks, result)
+                specs = row.specs(site.traffic)
+                self._request(site, row.clients, specs, result)
                 if row.clients == 1:
-                    self._scan(site, asks[number % len(asks)], result)
-                    result.archive.append(measure_pages(site.archive, asks))
+                    self._scan(site, specs[number % len(specs)], result)
+                    result.archive.append(measure_pages(site.archive, specs))
         return results
 
-    def _ask(self, site: Site, clients: int, asks: Sequence[Ask], result: Result) -> None:
-        served = site.server.served
-        loads = [Asking(asks, SECONDS, COUNT)] * clients
-        with self._crew.open(loads, served.enode) as gang:
-            gang.prepare()
+    def _request(
+        self, site: Site, clients: int, specs: Sequence[RequestSpec], result: Result
+    ) -> None:
+        served = site.server.running
+        loads = [HistoryReaderLoad(specs, SECONDS, COUNT)] * clients
+        with self._pool.open(loads, served.enode) as readers:
+            readers.prepare()
             watch = Watch(served, [])
-            (outcomes,) = watch.run([gang])
+            (outcomes,) = watch.run([readers])
         seconds = watch.seconds
         result.latencies += seconds
         result.p50.append(median(seconds))
@@ -111,41 +113,41 @@ class Bench:
         result.rates.append(throughput(outcomes))
         result.hits.append(watch.envelopes / len(seconds))
 
-    def _scan(self, site: Site, ask: Ask, result: Result) -> None:
-        cpu, count = self._scanner.submit(measure_scan, site.archive, ask).result()
-        if count != count_hits(site.archive, ask):
+    def _scan(self, site: Site, spec: RequestSpec, result: Result) -> None:
+        cpu, count = self._scanner.submit(measure_scan, site.archive, spec).result()
+        if count != count_hits(site.archive, spec):
             raise AssertionError("the scan and the archive do not agree")
         result.scans.append(cpu)
 
 
-def count_hits(path: Path, ask: Ask) -> int:
+def count_hits(path: Path, spec: RequestSpec) -> int:
     """How many envelopes the archive answers with."""
     with Archive(path, readonly=True) as archive:
-        return answer(archive, ask)
+        return answer(archive, spec)
 
 
-def answer(archive: Archive, ask: Ask) -> int:
+def answer(archive: Archive, spec: RequestSpec) -> int:
     """Read the whole answer, as a server would; how many envelopes it has."""
-    query, position, total, page_count = ask.query, b"", 0, 0
+    query, position, total, page_count = spec.query, b"", 0, 0
     while True:
-        page = archive.page(query, position, limit=LIMIT - page_count, max_bytes=PACKET)
+        page = archive.page(query, position, limit=PAGE_LIMIT - page_count, max_bytes=PACKET)
         position = page.position
         total += page.count
         page_count += page.count
         if page.state is PageState.EXHAUSTED:
             return total
-        if page_count == LIMIT:
-            if not ask.follows:
+        if page_count == PAGE_LIMIT:
+            if not spec.follows_cursor:
                 return total
             page_count = 0
 
 
-def measure_pages(path: Path, asks: Sequence[Ask]) -> float:
+def measure_pages(path: Path, specs: Sequence[RequestSpec]) -> float:
     """Seconds of CPU that the archive alone takes for one of these requests."""
     with Archive(path, readonly=True) as archive:
-        for ask in asks:
-            answer(archive, ask)
+        for spec in specs:
+            answer(archive, spec)
         began = time.process_time()
-        for ask in asks:
-            answer(archive, ask)
-        return (time.process_time() - began) / len(asks)
+        for spec in specs:
+            answer(archive, spec)
+        return (time.process_time() - began) / len(specs)

@@ -10,8 +10,8 @@ from statistics import median
 from wakumail.archive.archive import Archive, Query, Stat
 from wakumail.load import filled_archives
 from wakumail.load.filled_archives import write_dump
-from wakumail.load.server_process import Server
-from wakumail.load.workload.archived_traffic import DAY, END, Traffic
+from wakumail.load.server_process import ServerProcess
+from wakumail.load.workload.archived_traffic import DAY, TRAFFIC_END, ArchivedTraffic
 from wakumail.waku.envelope import Batch, parse_stream
 
 ROUNDS = 3
@@ -23,7 +23,7 @@ IMPORT_BATCH = 7800
 SAMPLE = 33_334 * 3
 """Envelopes of three days, as dense as a million in thirty."""
 
-HIT_TRAFFIC = Traffic(100_000, 10, days=0.5, data_size=1)
+HIT_TRAFFIC = ArchivedTraffic(100_000, 10, days=0.5, data_size=1)
 """Nearly empty envelopes, so that what is measured is the index."""
 
 
@@ -38,7 +38,7 @@ class Imported:
     """Bytes of data.mdb."""
 
 
-def import_dump(datadir: Path, traffic: Traffic) -> Imported:
+def import_dump(datadir: Path, traffic: ArchivedTraffic) -> Imported:
     """Write the traffic into a dump and import it."""
     dump = datadir.with_suffix(".dump")
     write_dump(traffic, dump)
@@ -74,7 +74,7 @@ def measure_appends(path: Path, topic_count: int) -> list[Appends]:
         for kind in kinds:
             seed = 1000 + 100 * number + kinds.index(kind)
             count = 20_000 if kind.batch > 1 else 300 if kind.sync else 5000
-            traffic = Traffic(count, topic_count, days=count * 30 / 1e6, seed=seed)
+            traffic = ArchivedTraffic(count, topic_count, days=count * 30 / 1e6, seed=seed)
             with Archive(path, sync=kind.sync) as archive:
                 wall, cpu = append(archive, list(traffic.batches(kind.batch)))
             kind.wall.append(wall / count * 1e6)
@@ -92,7 +92,7 @@ def append(archive: Archive, batches: Iterable[Batch]) -> tuple[float, float]:
 
 def measure_parsing() -> float:
     """Microseconds of CPU per envelope to read and hash a dump."""
-    dump = b"".join(Traffic(10_000, 1000).dump())
+    dump = b"".join(ArchivedTraffic(10_000, 1000).dump())
     taken = []
     for _ in range(ROUNDS):
         began = time.process_time()
@@ -135,7 +135,7 @@ def measure_pruning(path: Path) -> Pruning:
 def measure_disk(directory: Path, *, zipf: bool, batch: int) -> tuple[float, float]:
     """Bytes per envelope of a new archive: of its pages in use, and of its file."""
     path = directory / f"disk-{zipf}-{batch}"
-    traffic = Traffic(SAMPLE, 1000, days=3, zipf=zipf)
+    traffic = ArchivedTraffic(SAMPLE, 1000, days=3, zipf=zipf)
     with Archive(path, sync=False) as archive:
         append(archive, traffic.batches(batch))
         stat = archive.stat()
@@ -151,8 +151,8 @@ def measure_hits(directory: Path) -> tuple[float, float]:
     path = directory / "hits"
     with Archive(path, sync=False) as archive:
         append(archive, HIT_TRAFFIC.batches(1000))
-        by_topic = Query(0, END, topics=HIT_TRAFFIC.topics[:1])
-        return time_hits(archive, by_topic), time_hits(archive, Query(0, END))
+        by_topic = Query(0, TRAFFIC_END, topics=HIT_TRAFFIC.topics[:1])
+        return time_hits(archive, by_topic), time_hits(archive, Query(0, TRAFFIC_END))
 
 
 def time_hits(archive: Archive, query: Query) -> float:
@@ -169,8 +169,8 @@ def measure_start(datadir: Path) -> tuple[float, float]:
     """Seconds until `wakumail serve` accepts connections, and until the archive alone is open."""
     starts, opens = [], []
     for _ in range(ROUNDS):
-        with Server(datadir) as running:
-            starts.append(running.served.started)
+        with ServerProcess(datadir) as process:
+            starts.append(process.running.started)
         began = time.perf_counter()
         with Archive(datadir / "archive") as archive:
             archive.stat()

@@ -12,21 +12,27 @@ import pytest
 
 from tests.support.codec import FrameCodec
 from wakumail.base.rlp import join_list
-from wakumail.load.case_results import Result, compare
-from wakumail.load.clients.blocking_connection import Channel
-from wakumail.load.clients.sender import Lane, Sending
+from wakumail.load.case_results import CaseResult, compare
+from wakumail.load.clients.blocking_connection import BlockingConnection
+from wakumail.load.clients.sender import SenderLoad, SendQueue
 from wakumail.load.clients.skimmer import Skimmer
 from wakumail.load.measures import METRICS, Measures, Spread, percentile, ratio
-from wakumail.load.process_usage import Account, process_cpu
-from wakumail.load.report.html import page
+from wakumail.load.process_usage import ProcessUsage, process_cpu
+from wakumail.load.report.html import html_report
 from wakumail.load.report.machine import Machine
-from wakumail.load.report.tables import as_json, report
-from wakumail.load.scenarios.case_choice import Entry, Goal, targets
+from wakumail.load.report.tables import json_report, text_report
+from wakumail.load.scenarios.case_choice import Goal, PlannedCase, goal_cases
 from wakumail.load.scenarios.cases import split
 from wakumail.load.scenarios.soak import drift
-from wakumail.load.workload.archived_traffic import DAY, END, ENVELOPE_SIZE, TTL, Traffic
-from wakumail.load.workload.live_traffic import Live
-from wakumail.load.workload.request_kinds import KINDS, ROWS
+from wakumail.load.workload.archived_traffic import (
+    ARCHIVED_TTL,
+    DAY,
+    ENVELOPE_SIZE,
+    TRAFFIC_END,
+    ArchivedTraffic,
+)
+from wakumail.load.workload.live_traffic import LiveTraffic
+from wakumail.load.workload.request_kinds import REQUEST_KINDS, TOPIC_CHOICES
 from wakumail.waku.envelope import Envelope, parse
 
 AES, MAC = bytes(range(32)), bytes(range(32, 64))
@@ -36,7 +42,7 @@ AES, MAC = bytes(range(32)), bytes(range(32, 64))
 
 @pytest.mark.parametrize(("size", "sizes"), [(100, [100, 100, 50]), (1000, [250])])
 def test_live_envelopes_are_distinct_and_of_one_size(size: int, sizes: list[int]) -> None:
-    batches = list(Live(topics=3).batches(250, size, 0.0))
+    batches = list(LiveTraffic(topics=3).batches(250, size, 0.0))
     envelopes = [envelope for batch in batches for envelope in batch]
     assert [len(batch) for batch in batches] == sizes
     assert len(set(envelopes)) == 250
@@ -46,47 +52,49 @@ def test_live_envelopes_are_distinct_and_of_one_size(size: int, sizes: list[int]
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
 def test_duplicates_have_their_share(share: float) -> None:
-    batches = list(Live(duplicates=share).batches(1000, 10, 0.0))
+    batches = list(LiveTraffic(duplicates=share).batches(1000, 10, 0.0))
     distinct = {envelope for batch in batches for envelope in batch}
     assert len(distinct) == pytest.approx(1000 * (1 - share), abs=1)
 
 
 def test_live_envelopes_show_the_pow_that_is_wanted() -> None:
-    (batch,) = Live().batches(20, 20, 0.002)
+    (batch,) = LiveTraffic().batches(20, 20, 0.002)
     assert all(envelope.pow >= 0.002 for envelope in parse(join_list(batch)))
     assert {len(envelope) for envelope in batch} == {ENVELOPE_SIZE}
 
 
 def test_archived_traffic_is_repeatable_and_does_not_compress() -> None:
-    traffic = Traffic(6000, 6)
+    traffic = ArchivedTraffic(6000, 6)
     batches = list(traffic.batches(1000))
     created = [envelope.created for batch in batches for envelope in batch]
     assert b"".join(traffic.dump()) == b"".join(traffic.dump())
-    assert END - traffic.span - DAY < min(created) <= max(created) < END + TTL
+    assert (
+        TRAFFIC_END - traffic.span - DAY < min(created) <= max(created) < TRAFFIC_END + ARCHIVED_TTL
+    )
     assert len({envelope.data[:8] for batch in batches for envelope in batch}) == 6000
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_rows_ask_within_the_traffic(row: Any) -> None:
-    asks = row.asks(Traffic(100_000, 100))
-    assert KINDS / 2 < len(set(asks)) <= KINDS if row.topics else len(asks) == 1
-    assert all(END - 30 * DAY < ask.lower < ask.upper == END for ask in asks)
+@pytest.mark.parametrize("kind", REQUEST_KINDS, ids=lambda kind: kind.name)
+def test_rows_ask_within_the_traffic(kind: Any) -> None:
+    specs = kind.specs(ArchivedTraffic(100_000, 100))
+    assert TOPIC_CHOICES / 2 < len(set(specs)) <= TOPIC_CHOICES if kind.topics else len(specs) == 1
+    assert all(TRAFFIC_END - 30 * DAY < spec.lower < spec.upper == TRAFFIC_END for spec in specs)
 
 
 def test_a_connection_with_nothing_to_send_sends_nothing() -> None:
     """Not even the ping whose answer ends a run: the next would end with it."""
     ours, theirs = socket.socketpair()
-    channel = SimpleNamespace(
+    connection = SimpleNamespace(
         socket=ours,
-        server=SimpleNamespace(pow=None),
+        server_status=SimpleNamespace(pow=None),
         message_id=lambda code: bytes([code]),
         encode_p2p=lambda code: bytes([code]),
     )
     with ours, theirs:
-        lane = Lane(cast(Channel, channel))
-        assert not list(lane.prepare(Sending(Live(), 0, confirmed=False), 0))
-        assert lane.done
-        assert not lane.push()
+        queue = SendQueue(cast(BlockingConnection, connection))
+        assert not list(queue.prepare(SenderLoad(LiveTraffic(), 0, confirmed=False), 0))
+        assert queue.done
+        assert not queue.push()
         ours.close()
         assert theirs.recv(1) == b""
 
@@ -101,10 +109,10 @@ def test_skimmer_agrees_with_the_codec(chunk: int) -> None:
     wire = b"".join(codec.encode(packet) for packet in packets)
     seen = []
     while wire:
-        room = skimmer.room()[:chunk]
+        room = skimmer.get_buffer()[:chunk]
         count = min(len(room), len(wire))
         room[:count], wire = wire[:count], wire[count:]
-        if (frame := skimmer.filled(count)) is not None:
+        if (frame := skimmer.received(count)) is not None:
             seen.append(skimmer.data(frame))
             assert frame.first == seen[-1][:16]
             assert frame.size == len(seen[-1])
@@ -113,7 +121,7 @@ def test_skimmer_agrees_with_the_codec(chunk: int) -> None:
 
 def test_skimmer_tells_the_end() -> None:
     with pytest.raises(ConnectionError):
-        Skimmer(AES).filled(0)
+        Skimmer(AES).received(0)
 
 
 # -- accounting -------------------------------------------------------------------------------
@@ -136,16 +144,16 @@ child.communicate(b"\\n")
 def test_an_account_has_the_children_too() -> None:
     command = [sys.executable, "-c", FAMILY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        account = Account(process.pid)
+        usage = ProcessUsage(process.pid)
         assert process.stdout is not None
         process.stdout.readline()
-        assert account.cpu() > process_cpu(process.pid)
-        assert account.resident() > 64 << 20
-        assert account.peak() >= account.resident()
-        account.reset_peak()
+        assert usage.cpu() > process_cpu(process.pid)
+        assert usage.resident() > 64 << 20
+        assert usage.peak() >= usage.resident()
+        usage.reset_peak()
         process.communicate(b"\n")
     with pytest.raises(ProcessLookupError):
-        account.cpu()
+        usage.cpu()
 
 
 # -- numbers ----------------------------------------------------------------------------------
@@ -165,16 +173,16 @@ def test_numbers() -> None:
 MACHINE = Machine(
     "2026-01-01 00:00 UTC", "a <chip>", 2, 0.5, "system", "versions", "wakumail bench"
 )
-INGEST, INGEST_BY_4, *_, GROWTH = targets()
+INGEST, INGEST_BY_4, *_, GROWTH = goal_cases()
 
 
-def result(entry: Entry, *runs: Measures, target: str = "wakumail") -> Result:
-    return Result(entry, target, list(runs))
+def result(planned: PlannedCase, *runs: Measures, server: str = "wakumail") -> CaseResult:
+    return CaseResult(planned, server, list(runs))
 
 
 def test_report_tells_medians_spread_and_goals() -> None:
     runs: list[Measures] = [{"ingested": rate, "envelope_cpu": 9.0} for rate in (1e5, 3e5, 2e5)]
-    text = report(MACHINE, [result(INGEST, *runs)], 1)
+    text = text_report(MACHINE, [result(INGEST, *runs)], 1)
     assert "200,000 (100,000-300,000)" in text
     goals = [line for line in text.splitlines() if "at least" in line or "at most" in line]
     assert [line.rstrip(" |").rpartition(" ")[2] for line in goals] == ["yes", "NO"]
@@ -183,10 +191,10 @@ def test_report_tells_medians_spread_and_goals() -> None:
 
 
 def test_two_servers_have_a_ratio() -> None:
-    one = result(INGEST, {"ingested": 100.0, "peak": 5.0}, target="one")
-    other = result(INGEST, {"ingested": 250.0}, target="other")
+    one = result(INGEST, {"ingested": 100.0, "peak": 5.0}, server="one")
+    other = result(INGEST, {"ingested": 250.0}, server="other")
     assert compare(one, other) == {"ingested": 2.5}
-    text = report(MACHINE, [one, other], 2)
+    text = text_report(MACHINE, [one, other], 2)
     assert "2.50 x" in text
     assert text.index(" one |") < text.index(" other |") < text.index("second to first")
 
@@ -202,36 +210,36 @@ def test_two_servers_have_a_ratio() -> None:
 def test_the_bench_says_when_the_server_was_not_what_was_measured(run: Measures, note: str) -> None:
     (said,) = result(INGEST, run).notes()
     assert said.startswith(note)
-    assert note in report(MACHINE, [result(INGEST, run)], 1)
+    assert note in text_report(MACHINE, [result(INGEST, run)], 1)
     assert not list(result(INGEST, {"client": 79.0, "cores": 90.0, "envelopes": 1.0}).notes())
 
 
 def test_what_failed_is_in_the_report() -> None:
-    failed = Result(INGEST, "wakumail", failure="the server hung up")
-    assert "failed: the server hung up" in report(MACHINE, [failed], 1)
-    assert "failed: the server hung up" in page(MACHINE, [failed], 1)
-    assert as_json(MACHINE, [failed])["results"][0]["notes"] == ["failed: the server hung up"]
+    failed = CaseResult(INGEST, "wakumail", failure="the server hung up")
+    assert "failed: the server hung up" in text_report(MACHINE, [failed], 1)
+    assert "failed: the server hung up" in html_report(MACHINE, [failed], 1)
+    assert json_report(MACHINE, [failed])["results"][0]["notes"] == ["failed: the server hung up"]
 
 
 def test_a_case_that_failed_reaches_no_goal() -> None:
-    failed = Result(INGEST, "wakumail", failure="the server hung up")
-    lines = report(MACHINE, [failed], 1).splitlines()
+    failed = CaseResult(INGEST, "wakumail", failure="the server hung up")
+    lines = text_report(MACHINE, [failed], 1).splitlines()
     goals = [line for line in lines if "at least" in line or "at most" in line]
     assert len(goals) == len(INGEST.goals)
     assert all(line.endswith("|      NO |") for line in goals)
-    html = page(MACHINE, [failed], 1)
+    html = html_report(MACHINE, [failed], 1)
     assert html.count('<td class="no">NO</td>') == len(INGEST.goals)
     assert "<circle" not in html  # nothing was measured that could be at a distance from them
 
 
 def test_goals_that_a_server_does_not_tell_are_left_out() -> None:
-    text = report(MACHINE, [result(INGEST, {"ingested": 2e5})], 1)
+    text = text_report(MACHINE, [result(INGEST, {"ingested": 2e5})], 1)
     assert text.count("at least") == 1
     assert "at most" not in text
 
 
 def test_goals_are_known_metrics() -> None:
-    every = [goal for entry in targets() for goal in entry.goals]
+    every = [goal for planned in goal_cases() for goal in planned.goals]
     assert Goal("envelope_cpu", 47, 8) in every
     assert all(goal.metric in METRICS for goal in every)
 
@@ -263,7 +271,7 @@ class Checker(HTMLParser):
 def test_page_is_whole_and_loads_nothing() -> None:
     run: Measures = {"ingested": 1e5, "envelope_cpu": 9.0, "peak": 1.0, "disk": 650.0}
     results = [result(INGEST, run), result(INGEST_BY_4, run), result(GROWTH, {"growth": 0.0})]
-    html = page(MACHINE, results, 1)
+    html = html_report(MACHINE, results, 1)
     checker = Checker()
     checker.feed(html)
     assert not checker.wrong

@@ -10,132 +10,160 @@ import pytest
 from tests.support.processes import run, run_json
 from tests.support.scripted import nobody
 from wakumail.cli import main
-from wakumail.load.case_results import measure
-from wakumail.load.clients.processes import Crew
+from wakumail.load.case_results import measure_cases
+from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import LoadFailed, Outcome
-from wakumail.load.clients.sender import Sending
-from wakumail.load.filled_archives import Archives, import_dump
-from wakumail.load.measured_server import Foreign, Own
+from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.filled_archives import FilledArchives, import_dump
+from wakumail.load.measured_server import ForeignServer, OwnServer
 from wakumail.load.measures import METRICS, Measures
-from wakumail.load.scenarios.case_choice import SCENARIOS, SOAK, Choice, Entry, targets
-from wakumail.load.scenarios.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
-from wakumail.load.scenarios.crowd import Crowd
-from wakumail.load.scenarios.mixed import Beside, Bulk, Posting, Slow, Storm
-from wakumail.load.scenarios.soak import Soak
-from wakumail.load.server_process import Served
+from wakumail.load.scenarios.case_choice import SCENARIOS, SOAK, CaseChoice, PlannedCase, goal_cases
+from wakumail.load.scenarios.cases import (
+    Case,
+    GrowthCase,
+    IdleCase,
+    IngestCase,
+    RelayCase,
+    RequestCase,
+    StartUpCase,
+)
+from wakumail.load.scenarios.crowd import CrowdCase
+from wakumail.load.scenarios.mixed import Bulk, MixedCase, Posting, Slow, Storm
+from wakumail.load.scenarios.soak import SoakCase
+from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch
-from wakumail.load.workload.archived_traffic import ENVELOPES_PER_TOPIC, Traffic
-from wakumail.load.workload.live_traffic import Live
-from wakumail.load.workload.request_kinds import FOLLOWING, ONE_TOPIC
+from wakumail.load.workload.archived_traffic import ENVELOPES_PER_TOPIC, ArchivedTraffic
+from wakumail.load.workload.live_traffic import LiveTraffic
+from wakumail.load.workload.request_kinds import ALL_PAGES, ONE_TOPIC
 
-LIVE = Live(topics=5)
-TRAFFIC = Traffic(3000, 3)
+LIVE = LiveTraffic(topics=5)
+TRAFFIC = ArchivedTraffic(3000, 3)
 SECONDS = 0.05
 
 CASES: list[tuple[Case, set[str]]] = [
-    (Ingest(Sending(LIVE, 300, batch=7)), {"ingested", "envelope_cpu", "peak", "disk", "client"}),
-    (Ingest(Sending(LIVE, 301, connections=3, batch=10, confirmed=False)), {"ingested"}),
-    (Ingest(Sending(Live(duplicates=0.5), 300, batch=1)), {"ingested"}),
-    (Ingest(Sending(Live(data_size=5000, topics=1), 50)), {"ingested"}),
-    (Requests(ONE_TOPIC, TRAFFIC, SECONDS), {"p50", "p99", "request_cpu", "throughput"}),
-    (Requests(FOLLOWING, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
-    (Growth(TRAFFIC, SECONDS), {"growth"}),
-    (StartUp(TRAFFIC), {"start", "disk"}),
-    (Relay(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
-    (Idle(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
-    (Beside(Posting(Sending(LIVE, 200)), TRAFFIC, SECONDS), {"ingested", "slowdown", "p99_alone"}),
-    (Beside(Bulk(), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
-    (Beside(Slow(3), TRAFFIC, SECONDS), {"p99", "peak"}),
-    (Beside(Storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
-    (Crowd(6, Sending(LIVE, 200, 3), TRAFFIC, SECONDS), {"ingested", "p99", "slowdown"}),
+    (
+        IngestCase(SenderLoad(LIVE, 300, batch=7)),
+        {"ingested", "envelope_cpu", "peak", "disk", "client"},
+    ),
+    (IngestCase(SenderLoad(LIVE, 301, connections=3, batch=10, confirmed=False)), {"ingested"}),
+    (IngestCase(SenderLoad(LiveTraffic(duplicates=0.5), 300, batch=1)), {"ingested"}),
+    (IngestCase(SenderLoad(LiveTraffic(data_size=5000, topics=1), 50)), {"ingested"}),
+    (RequestCase(ONE_TOPIC, TRAFFIC, SECONDS), {"p50", "p99", "request_cpu", "throughput"}),
+    (RequestCase(ALL_PAGES, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
+    (GrowthCase(TRAFFIC, SECONDS), {"growth"}),
+    (StartUpCase(TRAFFIC), {"start", "disk"}),
+    (RelayCase(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
+    (IdleCase(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
+    (
+        MixedCase(Posting(SenderLoad(LIVE, 200)), TRAFFIC, SECONDS),
+        {"ingested", "slowdown", "p99_alone"},
+    ),
+    (MixedCase(Bulk(), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
+    (MixedCase(Slow(3), TRAFFIC, SECONDS), {"p99", "peak"}),
+    (MixedCase(Storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
+    (CrowdCase(6, SenderLoad(LIVE, 200, 3), TRAFFIC, SECONDS), {"ingested", "p99", "slowdown"}),
 ]
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
-    with Crew() as crew:
-        yield crew
+def pool() -> Iterator[ClientPool]:
+    with ClientPool() as pool:
+        yield pool
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
-    return Own(Archives(tmp_path_factory.mktemp("load")))
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> OwnServer:
+    return OwnServer(FilledArchives(tmp_path_factory.mktemp("load")))
 
 
 @pytest.mark.parametrize(("case", "keys"), CASES, ids=lambda v: getattr(v, "scenario", ""))
-def test_every_scenario_runs(case: Case, keys: set[str], own: Own, crew: Crew) -> None:
-    measures = case.measure(own, crew)
+def test_every_scenario_runs(
+    case: Case, keys: set[str], own_server: OwnServer, pool: ClientPool
+) -> None:
+    measures = case.measure(own_server, pool)
     assert keys <= set(measures) <= set(METRICS)
     assert all(measures[key] > 0 for key in keys - {"cpu_share", "connection_memory"})
 
 
-def test_one_request_is_measured_however_short_the_time(own: Own, crew: Crew) -> None:
-    assert Requests(ONE_TOPIC, TRAFFIC, 0.0).measure(own, crew)["p99"] > 0
+def test_one_request_is_measured_however_short_the_time(
+    own_server: OwnServer, pool: ClientPool
+) -> None:
+    assert RequestCase(ONE_TOPIC, TRAFFIC, 0.0).measure(own_server, pool)["p99"] > 0
 
 
-def test_requests_have_the_envelopes_of_the_traffic(own: Own, crew: Crew) -> None:
-    measures = Requests(FOLLOWING, TRAFFIC, SECONDS).measure(own, crew)
+def test_requests_have_the_envelopes_of_the_traffic(
+    own_server: OwnServer, pool: ClientPool
+) -> None:
+    measures = RequestCase(ALL_PAGES, TRAFFIC, SECONDS).measure(own_server, pool)
     assert measures["envelopes"] == pytest.approx(TRAFFIC.envelopes / 30, abs=1)
 
 
-def test_long_runs_are_sent_in_heats(own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wakumail.load.scenarios.cases.HEAT", 100)
-    assert Ingest(Sending(LIVE, 300)).measure(own, crew)["ingested"] > 0
+def test_long_runs_are_sent_in_heats(
+    own_server: OwnServer, pool: ClientPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.load.scenarios.cases.ROUND_ENVELOPES", 100)
+    assert IngestCase(SenderLoad(LIVE, 300)).measure(own_server, pool)["ingested"] > 0
 
 
-def test_soak_tells_drift(own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wakumail.load.scenarios.soak.HEAT_SECONDS", SECONDS)
-    measures = Soak(Sending(LIVE, 100), TRAFFIC, 0.0).measure(own, crew)
+def test_soak_tells_drift(
+    own_server: OwnServer, pool: ClientPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.load.scenarios.soak.ROUND_SECONDS", SECONDS)
+    measures = SoakCase(SenderLoad(LIVE, 100), TRAFFIC, 0.0).measure(own_server, pool)
     assert measures["p99_drift"] > 0
     assert measures["memory_drift"] > 0
 
 
 def test_soak_counts_what_all_senders_send(
-    own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch
+    own_server: OwnServer, pool: ClientPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.load.scenarios.soak.HEAT_SECONDS", SECONDS)
+    monkeypatch.setattr("wakumail.load.scenarios.soak.ROUND_SECONDS", SECONDS)
     monkeypatch.setattr(
         "wakumail.load.scenarios.soak.rate", lambda ours: sum(o.tally.envelopes for o in ours)
     )
-    measures = Soak(Sending(LIVE, 100, connections=2), TRAFFIC, 0.0).measure(own, crew)
+    measures = SoakCase(SenderLoad(LIVE, 100, connections=2), TRAFFIC, 0.0).measure(
+        own_server, pool
+    )
     assert measures["ingested"] == 100
 
 
-def test_more_connections_than_envelopes(own: Own, crew: Crew) -> None:
-    assert Ingest(Sending(LIVE, 1, connections=3)).measure(own, crew)["ingested"] > 0
+def test_more_connections_than_envelopes(own_server: OwnServer, pool: ClientPool) -> None:
+    assert IngestCase(SenderLoad(LIVE, 1, connections=3)).measure(own_server, pool)["ingested"] > 0
 
 
 def test_all_clients_of_a_crowd_take_their_share_of_the_cores(
-    own: Own, crew: Crew, monkeypatch: pytest.MonkeyPatch
+    own_server: OwnServer, pool: ClientPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(watch: Watch, others: Sequence[Outcome] = ()) -> Measures:
+    def bottleneck(watch: Watch, others: Sequence[Outcome] = ()) -> Measures:
         return {"client": len([*watch.outcomes, *others])}
 
-    monkeypatch.setattr(Watch, "load", load)
-    measures = Crowd(6, Sending(LIVE, 200, 3), TRAFFIC, SECONDS).measure(own, crew)
+    monkeypatch.setattr(Watch, "bottleneck", bottleneck)
+    measures = CrowdCase(6, SenderLoad(LIVE, 200, 3), TRAFFIC, SECONDS).measure(own_server, pool)
     assert measures["client"] == 2 + 1 + 2  # who send, who asks, who wait
 
 
-def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, crew: Crew) -> None:
-    strict = Own(Archives(tmp_path), ["--min-pow", "0.002"])
-    assert Ingest(Sending(LIVE, 20)).measure(strict, crew)["ingested"] > 0
+def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, pool: ClientPool) -> None:
+    strict = OwnServer(FilledArchives(tmp_path), ["--min-pow", "0.002"])
+    assert IngestCase(SenderLoad(LIVE, 20)).measure(strict, pool)["ingested"] > 0
 
 
-def test_a_case_that_fails_leaves_the_others(tmp_path: Path, crew: Crew) -> None:
-    target = Own(Archives(tmp_path), ["--no-confirmations"])
-    cases = Ingest(Sending(LIVE, 20)), Ingest(Sending(LIVE, 20, confirmed=False))
+def test_a_case_that_fails_leaves_the_others(tmp_path: Path, pool: ClientPool) -> None:
+    server = OwnServer(FilledArchives(tmp_path), ["--no-confirmations"])
+    cases = IngestCase(SenderLoad(LIVE, 20)), IngestCase(SenderLoad(LIVE, 20, confirmed=False))
     said: list[str] = []
-    failed, done = measure([Entry(case) for case in cases], [target], 2, crew, said.append)
+    failed, done = measure_cases(
+        [PlannedCase(case) for case in cases], [server], 2, pool, said.append
+    )
     assert (failed.runs, failed.failure) == ([], "the server does not confirm")
     assert (len(done.runs), done.failure, len(said)) == (2, "", 3)
 
 
 def test_a_server_without_an_archive_leaves_the_others(
-    own: Own, tmp_path: Path, crew: Crew
+    own_server: OwnServer, tmp_path: Path, pool: ClientPool
 ) -> None:
-    bare = Own(Archives(tmp_path), ["--no-mailserver"])
-    entry = Entry(Ingest(Sending(LIVE, 20, confirmed=False)))
-    without, done = measure([entry], [bare, own], 1, crew, print)
+    bare = OwnServer(FilledArchives(tmp_path), ["--no-mailserver"])
+    planned = PlannedCase(IngestCase(SenderLoad(LIVE, 20, confirmed=False)))
+    without, done = measure_cases([planned], [bare, own_server], 1, pool, print)
     assert "archive" in without.failure
     assert (len(done.runs), done.failure) == (1, "")
 
@@ -145,28 +173,33 @@ def test_an_import_that_fails_is_told(tmp_path: Path) -> None:
         import_dump(tmp_path / "data", tmp_path / "nothing")
 
 
-def test_a_refusing_server_is_told(tmp_path: Path, crew: Crew) -> None:
-    target = Own(Archives(tmp_path), ["--nonsense"])
-    with pytest.raises(LoadFailed, match="did not start"), target.serving():
+def test_a_refusing_server_is_told(tmp_path: Path, pool: ClientPool) -> None:
+    server = OwnServer(FilledArchives(tmp_path), ["--nonsense"])
+    with pytest.raises(LoadFailed, match="did not start"), server.serving():
         pass
 
 
-def test_a_server_that_does_not_end_well_is_told(own: Own) -> None:
-    def kill(served: Served) -> None:
-        assert served.account is not None
-        os.kill(served.account.pid, signal.SIGKILL)
+def test_a_server_that_does_not_end_well_is_told(own_server: OwnServer) -> None:
+    def kill(running: RunningServer) -> None:
+        assert running.usage is not None
+        os.kill(running.usage.pid, signal.SIGKILL)
 
-    with pytest.raises(LoadFailed, match="ended with exit code -9"), own.serving() as served:
-        kill(served)
+    with (
+        pytest.raises(LoadFailed, match="ended with exit code -9"),
+        own_server.serving() as running,
+    ):
+        kill(running)
 
 
-def test_servers_that_run_already_are_compared(own: Own, crew: Crew) -> None:
-    with own.serving() as one, own.serving() as other:
-        assert one.account is not None
-        servers = Foreign(one.enode, one.account.pid), Foreign(other.enode, None)
-        known, unknown = measure([Entry(Ingest(Sending(LIVE, 100)))], servers, 1, crew, print)
-        assert Growth(TRAFFIC, SECONDS).measure(servers[0], crew) == {}
-        assert StartUp(TRAFFIC).measure(servers[0], crew) == {}
+def test_servers_that_run_already_are_compared(own_server: OwnServer, pool: ClientPool) -> None:
+    with own_server.serving() as one, own_server.serving() as other:
+        assert one.usage is not None
+        servers = ForeignServer(one.enode, one.usage.pid), ForeignServer(other.enode, None)
+        known, unknown = measure_cases(
+            [PlannedCase(IngestCase(SenderLoad(LIVE, 100)))], servers, 1, pool, print
+        )
+        assert GrowthCase(TRAFFIC, SECONDS).measure(servers[0], pool) == {}
+        assert StartUpCase(TRAFFIC).measure(servers[0], pool) == {}
     assert {"ingested", "envelope_cpu", "peak"} <= set(known.keys)
     assert set(unknown.keys) == {"ingested", "client"}
 
@@ -189,7 +222,7 @@ def test_servers_with_other_flags_are_compared() -> None:
 def test_the_command_writes_the_archive_as_a_dump(tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     run("bench", "--write-dump", dump, "--archive", "2000")
-    assert dump.read_bytes() == b"".join(Traffic(2000, 2000 // ENVELOPES_PER_TOPIC).dump())
+    assert dump.read_bytes() == b"".join(ArchivedTraffic(2000, 2000 // ENVELOPES_PER_TOPIC).dump())
 
 
 @pytest.mark.parametrize("wrong", [["cook"], ["--pid", "1"], ["--count", "1,x"], ["--runs", "0"]])
@@ -211,7 +244,7 @@ def test_wrong_usage(wrong: list[str]) -> None:
     ],
 )
 def test_targets_have_a_load_of_their_own(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wakumail.cli.bench.measure", lambda *_: [])
+    monkeypatch.setattr("wakumail.cli.bench.measure_cases", lambda *_: [])
     with pytest.raises(SystemExit, match="2"):
         main(["bench", "--targets", *choice.split()])
 
@@ -221,18 +254,19 @@ def test_a_server_that_runs_already_takes_no_flags() -> None:
 
 
 def test_choices_make_a_case_of_each_number() -> None:
-    choice = Choice(["ingest", "idle"], connections=(1, 4), counts=(10, 20, 30))
-    assert [entry.case.scenario for entry in choice.entries()] == ["ingest"] * 6 + ["idle"] * 6
+    choice = CaseChoice(["ingest", "idle"], connections=(1, 4), counts=(10, 20, 30))
+    scenarios = [planned.case.scenario for planned in choice.planned_cases()]
+    assert scenarios == ["ingest"] * 6 + ["idle"] * 6
 
 
 def test_all_scenarios_are_chosen_but_the_soak() -> None:
-    assert {entry.case.scenario for entry in Choice().entries()} == set(SCENARIOS)
-    assert [entry.case.scenario for entry in Choice([SOAK]).entries()] == [SOAK]
+    assert {planned.case.scenario for planned in CaseChoice().planned_cases()} == set(SCENARIOS)
+    assert [planned.case.scenario for planned in CaseChoice([SOAK]).planned_cases()] == [SOAK]
 
 
 def test_every_goal_is_a_metric_of_its_case() -> None:
     measured = {case.scenario: set[str]() for case, _ in CASES}
     for case, keys in CASES:
         measured[case.scenario] |= keys
-    for entry in targets():
-        assert {goal.metric for goal in entry.goals} <= measured[entry.case.scenario]
+    for planned in goal_cases():
+        assert {goal.metric for goal in planned.goals} <= measured[planned.case.scenario]

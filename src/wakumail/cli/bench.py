@@ -12,27 +12,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wakumail.cli.options import Subparsers, add_json, option, parse_enode, print_json
-from wakumail.load.case_results import measure
-from wakumail.load.clients.processes import Crew
-from wakumail.load.filled_archives import Archives, write_dump
-from wakumail.load.measured_server import Foreign, Own, Target
-from wakumail.load.report.html import page
+from wakumail.load.case_results import measure_cases
+from wakumail.load.clients.processes import ClientPool
+from wakumail.load.filled_archives import FilledArchives, write_dump
+from wakumail.load.measured_server import ForeignServer, MeasuredServer, OwnServer
+from wakumail.load.report.html import html_report
 from wakumail.load.report.machine import Machine
-from wakumail.load.report.tables import as_json, report
-from wakumail.load.scenarios.case_choice import MILLION, SCENARIOS, SOAK, Choice, Entry, targets
-from wakumail.load.workload.archived_traffic import DATA_SIZE, Traffic
-from wakumail.load.workload.live_traffic import Live
+from wakumail.load.report.tables import json_report, text_report
+from wakumail.load.scenarios.case_choice import (
+    DEFAULT_ARCHIVE,
+    SCENARIOS,
+    SOAK,
+    CaseChoice,
+    PlannedCase,
+    goal_cases,
+)
+from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
+from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.ops.config import values
 from wakumail.ops.file_limit import raise_file_limit
 
-NAMES = (*SCENARIOS, SOAK)
+SCENARIO_NAMES = (*SCENARIOS, SOAK)
 
-MOST_ENVELOPES = 10_000_000
-MOST_CONNECTIONS = 10_000
-MOST_DATA = 1 << 20
-MOST_SECONDS = 3600.0
+MAX_BENCH_ENVELOPES = 10_000_000
+MAX_CONNECTIONS = 10_000
+MAX_DATA_SIZE = 1 << 20
+MAX_SECONDS = 3600.0
 
-CHOOSING = {
+LOAD_OPTIONS = {
     "scenarios": "SCENARIO",
     "connections": "--connections",
     "count": "--count",
@@ -53,7 +60,7 @@ def add(commands: Subparsers) -> None:
         nargs="*",
         default=SCENARIOS,
         metavar="SCENARIO",
-        help=f"any of: {', '.join(NAMES)}",
+        help=f"any of: {', '.join(SCENARIO_NAMES)}",
     )
     parser.add_argument(
         "--targets",
@@ -63,7 +70,7 @@ def add(commands: Subparsers) -> None:
     add_target(parser)
     add_load(parser)
     parser.add_argument(
-        "--runs", type=number(100), default=3, metavar="N", help="of each case (default: 3)"
+        "--runs", type=count_type(100), default=3, metavar="N", help="of each case (default: 3)"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots")
     add_json(parser)
@@ -72,8 +79,8 @@ def add(commands: Subparsers) -> None:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Whom to measure."""
-    whom = parser.add_mutually_exclusive_group()
-    whom.add_argument(
+    servers = parser.add_mutually_exclusive_group()
+    servers.add_argument(
         "--serve",
         dest="flags",
         type=shlex.split,
@@ -82,7 +89,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="FLAGS",
         help="more flags for `wakumail serve`, as in --serve='--workers 2'; twice: compare two",
     )
-    whom.add_argument(
+    servers.add_argument(
         "--enode",
         dest="enodes",
         type=parse_enode,
@@ -94,7 +101,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pid",
         dest="pids",
-        type=number(1 << 22),
+        type=count_type(1 << 22),
         action="append",
         default=[],
         metavar="PID",
@@ -112,26 +119,34 @@ def add_load(parser: argparse.ArgumentParser) -> None:
     """How much; lists are separated by commas and make a case of each entry."""
     parser.add_argument(
         "--connections",
-        type=numbers(MOST_CONNECTIONS),
+        type=count_list_type(MAX_CONNECTIONS),
         default=(),
         metavar="N,…",
         help="that send, listen, idle, storm or read slowly",
     )
     parser.add_argument(
-        "--count", type=numbers(MOST_ENVELOPES), default=(), metavar="N,…", help="envelopes to send"
+        "--count",
+        type=count_list_type(MAX_BENCH_ENVELOPES),
+        default=(),
+        metavar="N,…",
+        help="envelopes to send",
     )
     parser.add_argument(
-        "--batch", type=number(10_000), default=100, metavar="N", help="envelopes in a packet (100)"
+        "--batch",
+        type=count_type(10_000),
+        default=100,
+        metavar="N",
+        help="envelopes in a packet (100)",
     )
     parser.add_argument(
         "--size",
-        type=number(MOST_DATA),
+        type=count_type(MAX_DATA_SIZE),
         default=DATA_SIZE,
         metavar="BYTES",
         help="data of an envelope (%(default)s)",
     )
     parser.add_argument(
-        "--topics", type=number(100_000), default=1000, metavar="N", help="of envelopes (1000)"
+        "--topics", type=count_type(100_000), default=1000, metavar="N", help="of envelopes (1000)"
     )
     parser.add_argument(
         "--duplicates",
@@ -148,8 +163,8 @@ def add_load(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--archive",
-        type=number(MOST_ENVELOPES),
-        default=MILLION,
+        type=count_type(MAX_BENCH_ENVELOPES),
+        default=DEFAULT_ARCHIVE,
         metavar="N",
         help="envelopes in the archive that is asked of (1,000,000)",
     )
@@ -165,69 +180,71 @@ def add_load(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def number(most: int) -> Callable[[str], int]:
+def count_type(most: int) -> Callable[[str], int]:
     """A type for whole numbers from 1."""
     return option(values.whole(1, most))
 
 
-def numbers(most: int) -> Callable[[str], tuple[int, ...]]:
+def count_list_type(most: int) -> Callable[[str], tuple[int, ...]]:
     """A type for several of them."""
     read = values.whole(1, most)
     return option(lambda text: tuple(map(read, text.split(","))))
 
 
-parse_seconds = option(values.amount(MOST_SECONDS))
+parse_seconds = option(values.amount(MAX_SECONDS))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and report; 1 when a case failed."""
-    if unknown := set(arguments.scenarios) - set(NAMES):
+    if unknown := set(arguments.scenarios) - set(SCENARIO_NAMES):
         arguments.usage_error(f"no such scenario: {', '.join(sorted(unknown))}")
     if arguments.pids and len(arguments.pids) != len(arguments.enodes):
         arguments.usage_error("give one --pid for each --enode")
     if arguments.targets:
         check_targets(arguments)
     if arguments.write_dump is not None:
-        write_dump(Traffic.of(arguments.archive), arguments.write_dump)
+        write_dump(ArchivedTraffic.of(arguments.archive), arguments.write_dump)
         return 0
     raise_file_limit()
     machine = Machine.here()
     with tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory:
-        whom = measured(arguments, Path(directory))
-        with Crew() as crew:
-            results = measure(entries(arguments), whom, arguments.runs, crew, say)
+        servers = measured_servers(arguments, Path(directory))
+        with ClientPool() as pool:
+            results = measure_cases(
+                planned_cases(arguments), servers, arguments.runs, pool, print_progress
+            )
     if arguments.html is not None:
-        arguments.html.write_text(page(machine, results, len(whom)))
+        arguments.html.write_text(html_report(machine, results, len(servers)))
     if arguments.json:
-        print_json(as_json(machine, results))
+        print_json(json_report(machine, results))
     else:
-        print(report(machine, results, len(whom)))
+        print(text_report(machine, results, len(servers)))
     return 1 if any(result.failure for result in results) else 0
 
 
 def check_targets(arguments: argparse.Namespace) -> None:
     """Refuse to choose another load than what the targets were measured with."""
-    for name, flag in CHOOSING.items():
+    for name, flag in LOAD_OPTIONS.items():
         if getattr(arguments, name) != arguments.default(name):
             arguments.usage_error(f"{flag} is for scenarios: --targets have loads of their own")
 
 
-def measured(arguments: argparse.Namespace, directory: Path) -> list[Target]:
+def measured_servers(arguments: argparse.Namespace, directory: Path) -> list[MeasuredServer]:
     """Our own server, with each set of flags, or those that are named."""
     if not arguments.enodes:
-        archives = Archives(directory)
-        return [Own(archives, flags) for flags in arguments.flags or [[]]]
+        archives = FilledArchives(directory)
+        return [OwnServer(archives, flags) for flags in arguments.flags or [[]]]
     pids = arguments.pids or [None] * len(arguments.enodes)
-    return [Foreign(enode, pid) for enode, pid in zip(arguments.enodes, pids, strict=True)]
+    return [ForeignServer(enode, pid) for enode, pid in zip(arguments.enodes, pids, strict=True)]
 
 
-def entries(arguments: argparse.Namespace) -> list[Entry]:
+def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
     """What is to be measured."""
     if arguments.targets:
-        return targets(arguments.archive, arguments.seconds)
-    choice = Choice(
+        return goal_cases(arguments.archive, arguments.seconds)
+    choice = CaseChoice(
         scenarios=arguments.scenarios,
-        live=Live(arguments.size, arguments.topics, arguments.duplicates),
+        live=LiveTraffic(arguments.size, arguments.topics, arguments.duplicates),
         connections=arguments.connections,
         counts=arguments.count,
         batch=arguments.batch,
@@ -235,9 +252,9 @@ def entries(arguments: argparse.Namespace) -> list[Entry]:
         archive=arguments.archive,
         seconds=arguments.seconds,
     )
-    return choice.entries()
+    return choice.planned_cases()
 
 
-def say(what: str) -> None:
+def print_progress(what: str) -> None:
     """Progress, on stderr."""
     print(f"bench: {what}", file=sys.stderr, flush=True)

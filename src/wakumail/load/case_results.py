@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from wakumail.errors import WakumailError
-from wakumail.load.clients.processes import Crew
+from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import LoadFailed
-from wakumail.load.measured_server import Target
+from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
-from wakumail.load.scenarios.case_choice import Entry
+from wakumail.load.scenarios.case_choice import PlannedCase
 
 
 @dataclass(slots=True)
-class Result:
+class CaseResult:
     """What one case came to with one target."""
 
-    entry: Entry
-    target: str
+    planned: PlannedCase
+    server: str
     runs: list[Measures] = field(default_factory=list)
     failure: str = ""
     """Why there are not more runs."""
@@ -48,36 +48,38 @@ class Result:
             yield "no envelope came: the archive does not hold the traffic of --write-dump"
 
 
-def measure(
-    entries: Sequence[Entry],
-    targets: Sequence[Target],
+def measure_cases(
+    planned_cases: Sequence[PlannedCase],
+    servers: Sequence[MeasuredServer],
     runs: int,
-    crew: Crew,
-    say: Callable[[str], None],
-) -> list[Result]:
+    pool: ClientPool,
+    progress: Callable[[str], None],
+) -> list[CaseResult]:
     """All results: case by case, and in it target by target.
 
     A case that fails once is not tried again; the others go on.
     """
     results = []
-    for entry in entries:
-        case = entry.case
-        these = [Result(entry, target.name) for target in targets]
+    for planned in planned_cases:
+        case = planned.case
+        these = [CaseResult(planned, server.name) for server in servers]
         for number in range(runs):
-            for target, result in zip(targets, these, strict=True):
+            for server, result in zip(servers, these, strict=True):
                 if result.failure:
                     continue
-                say(f"{case.scenario}: {case.title} ({target.name}, run {number + 1} of {runs})")
+                progress(
+                    f"{case.scenario}: {case.title} ({server.name}, run {number + 1} of {runs})"
+                )
                 try:
-                    result.runs.append(case.measure(target, crew))
+                    result.runs.append(case.measure(server, pool))
                 except (LoadFailed, WakumailError, OSError) as error:
                     result.failure = str(error)
-                    crew.give_up()
+                    pool.end_busy()
         results += these
     return results
 
 
-def compare(one: Result, other: Result) -> dict[str, float]:
+def compare(one: CaseResult, other: CaseResult) -> dict[str, float]:
     """The ratio of the medians of each metric that both have."""
     common = [key for key in one.keys if key in other.keys]
     return {key: ratio(other.median(key), one.median(key)) for key in common}

@@ -5,18 +5,18 @@ import subprocess
 from pathlib import Path
 
 from wakumail.load.clients.role import LoadFailed
-from wakumail.load.server_process import WAKUMAIL
-from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.server_process import WAKUMAIL_COMMAND
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
 
 
-class Archives:
+class FilledArchives:
     """Data directories with traffic in their archives, each made once."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._filled: dict[Traffic, Path] = {}
+        self._filled: dict[ArchivedTraffic, Path] = {}
 
-    def filled(self, traffic: Traffic) -> Path:
+    def filled(self, traffic: ArchivedTraffic) -> Path:
         """The one with this traffic."""
         if traffic not in self._filled:
             path = self.directory / f"archive-{len(self._filled)}"
@@ -28,7 +28,7 @@ class Archives:
         return self._filled[traffic]
 
 
-def write_dump(traffic: Traffic, path: Path) -> None:
+def write_dump(traffic: ArchivedTraffic, path: Path) -> None:
     """The traffic as a dump."""
     with path.open("wb") as file:
         file.writelines(traffic.dump())
@@ -36,6 +36,6 @@ def write_dump(traffic: Traffic, path: Path) -> None:
 
 def import_dump(datadir: Path, dump: Path) -> None:
     """What `wakumail archive import` makes of a dump. LoadFailed when it fails."""
-    command = (*WAKUMAIL, "archive", "import", "--datadir", str(datadir), str(dump))
+    command = (*WAKUMAIL_COMMAND, "archive", "import", "--datadir", str(datadir), str(dump))
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise LoadFailed(f"the archive could not be filled: {shlex.join(command)}")

@@ -8,57 +8,61 @@ from shutil import copytree
 from typing import Protocol
 
 from wakumail.devp2p.enode import Enode
-from wakumail.load.filled_archives import Archives
-from wakumail.load.process_usage import Account
-from wakumail.load.server_process import Served, Server
-from wakumail.load.workload.archived_traffic import Traffic
+from wakumail.load.filled_archives import FilledArchives
+from wakumail.load.process_usage import ProcessUsage
+from wakumail.load.server_process import RunningServer, ServerProcess
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
 
 
-class Target(Protocol):
+class MeasuredServer(Protocol):
     """Whom the bench measures."""
 
     name: str
-    has_archives: bool
+    takes_any_archive: bool
     """Whether it can be had over any archive."""
 
     def serving(
-        self, archive: Traffic | None = None, *, writing: bool = False
-    ) -> AbstractContextManager[Served]:
+        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+    ) -> AbstractContextManager[RunningServer]:
         """The server over an archive of this traffic, or a new one, as long as it is needed.
 
         writing: more will be written into that archive.
         """
 
 
-class Foreign:
+class ForeignServer:
     """A server that runs already. Its archive is what it is: filled with a dump of the traffic."""
 
-    has_archives = False
+    takes_any_archive = False
 
     def __init__(self, enode: Enode, pid: int | None) -> None:
         self.name = f"{enode.host}:{enode.port}"
-        self._served = Served(enode, None if pid is None else Account(pid))
+        self._served = RunningServer(enode, None if pid is None else ProcessUsage(pid))
 
     @contextmanager
-    def serving(self, archive: Traffic | None = None, *, writing: bool = False) -> Iterator[Served]:
+    def serving(
+        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+    ) -> Iterator[RunningServer]:
         """The server."""
-        if self._served.account is not None:
-            self._served.account.reset_peak()
+        if self._served.usage is not None:
+            self._served.usage.reset_peak()
         yield self._served
 
 
-class Own:
+class OwnServer:
     """`wakumail serve`, started anew each time with `flags` beside our own."""
 
-    has_archives = True
+    takes_any_archive = True
 
-    def __init__(self, archives: Archives, flags: Sequence[str] = ()) -> None:
+    def __init__(self, archives: FilledArchives, flags: Sequence[str] = ()) -> None:
         self.name = " ".join(("wakumail", *flags))
         self._archives = archives
         self._flags = flags
 
     @contextmanager
-    def serving(self, archive: Traffic | None = None, *, writing: bool = False) -> Iterator[Served]:
+    def serving(
+        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+    ) -> Iterator[RunningServer]:
         """A server over a data directory that goes afterwards."""
         with tempfile.TemporaryDirectory(dir=self._archives.directory) as name:
             path = Path(name) / "data"
@@ -68,5 +72,5 @@ class Own:
                     copytree(filled, path)
                 else:
                     path = filled
-            with Server(path, self._flags) as server:
-                yield server.served
+            with ServerProcess(path, self._flags) as server:
+                yield server.running

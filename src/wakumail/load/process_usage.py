@@ -10,7 +10,7 @@ RESET_PEAK = "5"
 """What makes /proc/PID/clear_refs forget the peak (proc(5))."""
 
 
-class Account:
+class ProcessUsage:
     """A process, and those that descend from it: a server may have workers."""
 
     def __init__(self, pid: int) -> None:

@@ -14,36 +14,44 @@ from typing import Self
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.load.clients.role import LoadFailed
-from wakumail.load.process_usage import Account
+from wakumail.load.process_usage import ProcessUsage
 
-WAKUMAIL = (sys.executable, "-m", "wakumail")
-FLAGS = ("--host", "127.0.0.1", "--port", "0", "--verbosity", "error")
-OPEN = ("--retention", "0", "--min-pow", "0", "--maxpeers", "20000")
+WAKUMAIL_COMMAND = (sys.executable, "-m", "wakumail")
+BASE_FLAGS = ("--host", "127.0.0.1", "--port", "0", "--verbosity", "error")
+LENIENT_FLAGS = ("--retention", "0", "--min-pow", "0", "--maxpeers", "20000")
 """Keep envelopes of any age, let clients spend their time on sending rather than on mining, and
 have room for more of them than one bench has."""
-END_TIMEOUT = 30.0
+SERVER_END_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RunningServer:
     """A server that runs."""
 
     enode: Enode
-    account: Account | None
+    usage: ProcessUsage | None
     """None where it is not known which process it is."""
     started: float = 0.0
     """Seconds from its start to the line that says where it listens."""
     datadir: Datadir | None = None
 
 
-class Server:
+class ServerProcess:
     """`wakumail serve` in a process of its own, over the data directory at `datadir`.
 
     LoadFailed when it does not start, and when it does not end well.
     """
 
     def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
-        self._command = (*WAKUMAIL, "serve", "--datadir", str(datadir), *FLAGS, *OPEN, *flags)
+        self._command = (
+            *WAKUMAIL_COMMAND,
+            "serve",
+            "--datadir",
+            str(datadir),
+            *BASE_FLAGS,
+            *LENIENT_FLAGS,
+            *flags,
+        )
         began = time.perf_counter()
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -52,8 +60,8 @@ class Server:
             self._end()
             raise LoadFailed(f"the server did not start: {shlex.join(self._command)}")
         started = time.perf_counter() - began
-        account = Account(self._process.pid)
-        self.served = Served(Enode.parse(line), account, started, Datadir(datadir))
+        usage = ProcessUsage(self._process.pid)
+        self.running = RunningServer(Enode.parse(line), usage, started, Datadir(datadir))
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +79,7 @@ class Server:
 
     def _end(self) -> None:
         try:
-            self._process.wait(END_TIMEOUT)
+            self._process.wait(SERVER_END_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -5,17 +5,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wakumail.load.clients.processes import Gang
+from wakumail.load.clients.processes import Clients
 from wakumail.load.clients.role import Outcome
 from wakumail.load.measures import percentile, ratio
-from wakumail.load.server_process import Served
+from wakumail.load.server_process import RunningServer
 
-CORES = len(os.sched_getaffinity(0))
+CORE_COUNT = len(os.sched_getaffinity(0))
 MIB = 1 << 20
 
 SETTLE_INTERVAL = 0.1
 """Seconds in which a server that has settled takes less than SETTLED seconds of CPU."""
-SETTLED = 0.005
+SETTLED_CPU = 0.005
 SETTLE_LIMIT = 5.0
 
 
@@ -23,42 +23,44 @@ SETTLE_LIMIT = 5.0
 class Watch:
     """What clients did and what the server took for it; several runs add up."""
 
-    served: Served
+    running: RunningServer
     outcomes: list[Outcome]
     wall: float = 0.0
     """Seconds from the first client's beginning to the last one's end."""
     cpu: float = 0.0
     """Seconds of the server's."""
 
-    def run(self, gangs: Sequence[Gang], aside: Sequence[Gang] = ()) -> list[list[Outcome]]:
-        """Run until all of `gangs` have finished; those `aside` go on until then.
+    def run(
+        self, groups: Sequence[Clients], background: Sequence[Clients] = ()
+    ) -> list[list[Outcome]]:
+        """Run until all of `groups` have finished; those in the `background` go on until then.
 
-        Answers the outcomes of each gang; those of `gangs` count as this run's.
+        Answers the outcomes of each group; those of `groups` count as this run's.
         """
         cpu = self._cpu()
-        for gang in (*aside, *gangs):
-            gang.start()
-        finished = [gang.finish() for gang in gangs]
+        for group in (*background, *groups):
+            group.start()
+        finished = [group.finish() for group in groups]
         cpu = self._cpu() - cpu
-        for gang in aside:
-            gang.stop()
+        for group in background:
+            group.stop()
         counted = [outcome for outcomes in finished for outcome in outcomes]
         self.outcomes += counted
         self.wall += span(counted)
         self.cpu += cpu
-        return [*finished, *(gang.finish() for gang in aside)]
+        return [*finished, *(group.finish() for group in background)]
 
     def settle(self) -> None:
         """Wait until the server has done what it put off, and count that too."""
-        account = self.served.account
-        if account is None:
+        usage = self.running.usage
+        if usage is None:
             return
-        before, limit = account.cpu(), time.monotonic() + SETTLE_LIMIT
+        before, limit = usage.cpu(), time.monotonic() + SETTLE_LIMIT
         while time.monotonic() < limit:
             time.sleep(SETTLE_INTERVAL)
-            now = account.cpu()
+            now = usage.cpu()
             self.cpu += now - before
-            if now - before < SETTLED:
+            if now - before < SETTLED_CPU:
                 return
             before = now
 
@@ -76,27 +78,27 @@ class Watch:
         """The server's CPU for each of `count` things, in units of so many seconds."""
         return ratio(self.cpu, count) / unit
 
-    def server(self) -> dict[str, float]:
+    def memory(self) -> dict[str, float]:
         """The metrics of the server's memory, where it is known which process it is."""
-        account = self.served.account
-        if account is None:
+        usage = self.running.usage
+        if usage is None:
             return {}
-        return {"peak": account.peak() / MIB, "resident": account.resident() / MIB}
+        return {"peak": usage.peak() / MIB, "resident": usage.resident() / MIB}
 
     def costs(self, **metrics: float) -> dict[str, float]:
         """Those metrics of the server's CPU, if it is known."""
-        return {} if self.served.account is None else metrics
+        return {} if self.running.usage is None else metrics
 
-    def load(self, others: Sequence[Outcome] = ()) -> dict[str, float]:
+    def bottleneck(self, others: Sequence[Outcome] = ()) -> dict[str, float]:
         """The metrics that tell who was the bottleneck; `others` were clients too."""
         clients = [*self.outcomes, *others]
         shares = [ratio(client.cpu, client.ended - client.began) for client in clients]
-        cores = 100 * ratio(self.cpu / self.wall + sum(shares), CORES)
+        cores = 100 * ratio(self.cpu / self.wall + sum(shares), CORE_COUNT)
         return {"client": 100 * max(shares)} | self.costs(cores=cores)
 
     def _cpu(self) -> float:
-        account = self.served.account
-        return 0.0 if account is None else account.cpu()
+        usage = self.running.usage
+        return 0.0 if usage is None else usage.cpu()
 
 
 def span(outcomes: Sequence[Outcome]) -> float:

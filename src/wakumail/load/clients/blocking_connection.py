@@ -28,19 +28,19 @@ from wakumail.load.clients.skimmer import Frame, Skimmer
 from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
-TIMEOUT = 120.0
+LOAD_TIMEOUT = 120.0
 """Seconds that a server may take for anything."""
 
-CLIENT_ID = "wakumail-bench"
+BENCH_CLIENT_ID = "wakumail-bench"
 
-SENDER = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
+WANTS_NOTHING = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
 """The status of who wants nothing."""
 
-LISTENER = StatusOptions(pow=0.0, light=False, confirmations=False)
+WANTS_EVERYTHING = StatusOptions(pow=0.0, light=False, confirmations=False)
 """The status of who wants every envelope."""
 
 
-class Channel:
+class BlockingConnection:
     """A connection; dialed at once, and past its status after `greet`.
 
     What comes may be read with `reader`, or past its size with `skimmer`: never with both.
@@ -54,14 +54,14 @@ class Channel:
         self.writer: FrameWriter
         self.skimmer: Skimmer
         self.socket: socket.socket
-        self.server: StatusOptions
+        self.server_status: StatusOptions
         """The mailserver's status."""
         self._shared: Shared
         self._dialect: WakuDialect
 
     def dial(self) -> None:
         """Connect, and send the auth packet."""
-        self.socket = socket.create_connection(self._address, TIMEOUT)
+        self.socket = socket.create_connection(self._address, LOAD_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(self._initiator.auth)
 
@@ -74,7 +74,7 @@ class Channel:
         self.reader, self.skimmer = FrameReader(aes, mac, ingress_seed), Skimmer(aes)
         self.writer = FrameWriter(aes, mac, egress_seed)
         own_id = keys.node_id(self._node_key.public_key)
-        own = Hello(P2P_VERSION, CLIENT_ID, WAKU, 0, own_id).encode()
+        own = Hello(P2P_VERSION, BENCH_CLIENT_ID, WAKU, 0, own_id).encode()
         self.writer.add(own, rlp.encode(P2PCode.HELLO))
         self.socket.sendall(self.writer.seal())
         hello = Hello.decode(self._expect(P2PCode.HELLO, compressed=False))
@@ -83,7 +83,9 @@ class Channel:
         (self._shared,) = negotiate(WAKU, hello.capabilities)
         self._dialect = WakuDialect(self._shared.version)
         self.send(Code.STATUS, self._dialect.encode_status(status))
-        self.server = self._dialect.decode_status(self._expect(self._shared.offset + Code.STATUS))
+        self.server_status = self._dialect.decode_status(
+            self._expect(self._shared.offset + Code.STATUS)
+        )
 
     def message_id(self, code: int) -> bytes:
         """How a packet of the capability begins."""
@@ -112,7 +114,7 @@ class Channel:
     def skim(self) -> Frame:
         """The next frame, past its size."""
         while True:
-            frame = self.skimmer.filled(self.socket.recv_into(self.skimmer.room()))
+            frame = self.skimmer.received(self.socket.recv_into(self.skimmer.get_buffer()))
             if frame is not None:
                 return frame
 
@@ -149,12 +151,12 @@ class Channel:
                 return bytes(snappy.decompress_raw(frame[size:])) if compressed else frame[size:]
 
 
-def connect(enode: Enode, status: StatusOptions) -> Channel:
+def open_connection(enode: Enode, status: StatusOptions) -> BlockingConnection:
     """A connection past its status."""
-    channel = Channel(enode)
-    channel.dial()
-    channel.greet(status)
-    return channel
+    connection = BlockingConnection(enode)
+    connection.dial()
+    connection.greet(status)
+    return connection
 
 
 def disconnect_reason(data: bytes) -> str:

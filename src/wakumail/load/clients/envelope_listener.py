@@ -9,14 +9,19 @@ from cramjam import snappy
 from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.blocking_connection import LISTENER, TIMEOUT, Channel, connect
-from wakumail.load.clients.role import LoadFailed, Running, Tally
+from wakumail.load.clients.blocking_connection import (
+    LOAD_TIMEOUT,
+    WANTS_EVERYTHING,
+    BlockingConnection,
+    open_connection,
+)
+from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
 from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
 from wakumail.waku.packets import Code
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class EnvelopeListenerLoad:
     """Listen on so many connections until each has had `count` envelopes."""
 
     connections: int
@@ -24,32 +29,35 @@ class Listening:
     envelope_size: int = ENVELOPE_SIZE
     """Bytes of the RLP of each envelope: packets are counted by their size."""
 
-    def open(self, enode: Enode) -> "Listener":
+    def open(self, enode: Enode) -> "EnvelopeListener":
         """Connect."""
-        return Listener(self, enode)
+        return EnvelopeListener(self, enode)
 
 
-class Listener:
+class EnvelopeListener:
     """The client."""
 
-    def __init__(self, load: Listening, enode: Enode) -> None:
+    def __init__(self, load: EnvelopeListenerLoad, enode: Enode) -> None:
         self._load = load
-        self._ears = [Ear(connect(enode, LISTENER), load) for _ in range(load.connections)]
+        self._counters = [
+            EnvelopeCounter(open_connection(enode, WANTS_EVERYTHING), load)
+            for _ in range(load.connections)
+        ]
 
     def prepare(self) -> None:
         """Begin anew."""
-        for ear in self._ears:
-            ear.envelopes = 0
+        for counter in self._counters:
+            counter.envelopes = 0
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """Read until all have had all."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + LOAD_TIMEOUT
         with DefaultSelector() as selector:
-            for ear in self._ears:
-                selector.register(ear.channel.socket, EVENT_READ, ear)
-            while selector.get_map() and running():
+            for counter in self._counters:
+                selector.register(counter.connection.socket, EVENT_READ, counter)
+            while selector.get_map() and keep_going():
                 if time.monotonic() > deadline:
-                    had = min(ear.envelopes for ear in self._ears)
+                    had = min(counter.envelopes for counter in self._counters)
                     raise LoadFailed(f"only {had} of {self._load.count} envelopes were relayed")
                 for key, _ in selector.select(0.1):
                     key.data.pull()
@@ -58,33 +66,33 @@ class Listener:
 
     def tally(self) -> Tally:
         """What came, on all connections."""
-        envelopes = sum(ear.envelopes for ear in self._ears)
+        envelopes = sum(counter.envelopes for counter in self._counters)
         return Tally(envelopes, envelopes * self._load.envelope_size)
 
     def close(self) -> None:
         """Hang up."""
-        for ear in self._ears:
-            ear.channel.close()
+        for counter in self._counters:
+            counter.connection.close()
 
 
-class Ear:
+class EnvelopeCounter:
     """One connection, and how many envelopes came over it."""
 
-    def __init__(self, channel: Channel, load: Listening) -> None:
-        self.channel = channel
+    def __init__(self, connection: BlockingConnection, load: EnvelopeListenerLoad) -> None:
+        self.connection = connection
         self.envelopes = 0
         self._envelope_size = load.envelope_size
-        self._messages = channel.message_id(Code.MESSAGES)
+        self._messages = connection.message_id(Code.MESSAGES)
         self._ping = rlp.encode(P2PCode.PING)
 
     def pull(self) -> None:
         """Read once."""
-        skimmer = self.channel.skimmer
-        frame = skimmer.filled(self.channel.socket.recv_into(skimmer.room()))
+        skimmer = self.connection.skimmer
+        frame = skimmer.received(self.connection.socket.recv_into(skimmer.get_buffer()))
         if frame is None:
             return
         if frame.first.startswith(self._messages):
             size = snappy.decompress_raw_len(frame.first[len(self._messages) :])
             self.envelopes += size // self._envelope_size
         elif frame.first.startswith(self._ping):
-            self.channel.send_p2p(P2PCode.PONG)
+            self.connection.send_p2p(P2PCode.PONG)

@@ -11,10 +11,10 @@ from wakumail.base.rlp import encode
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.blocking_connection import SENDER, connect
-from wakumail.load.clients.role import LoadFailed, Running, Tally
+from wakumail.load.clients.blocking_connection import WANTS_NOTHING, open_connection
+from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
 from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
-from wakumail.load.workload.request_kinds import LIMIT, Ask
+from wakumail.load.workload.request_kinds import PAGE_LIMIT, RequestSpec
 from wakumail.mail.request import Form, build_request
 from wakumail.waku.completion import Completion
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
@@ -22,45 +22,45 @@ from wakumail.waku.packets import Code
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class HistoryReaderLoad:
     """Requests in turn until `seconds` are over, or `count` were answered."""
 
-    asks: Sequence[Ask]
+    specs: Sequence[RequestSpec]
     seconds: float
     count: int
 
-    def open(self, enode: Enode) -> "Asker":
+    def open(self, enode: Enode) -> "HistoryReader":
         """Connect."""
-        return Asker(self, enode)
+        return HistoryReader(self, enode)
 
 
-class Asker:
+class HistoryReader:
     """The client."""
 
-    def __init__(self, load: Asking, enode: Enode) -> None:
+    def __init__(self, load: HistoryReaderLoad, enode: Enode) -> None:
         self._load = load
-        self._channel = connect(enode, SENDER)
+        self._connection = open_connection(enode, WANTS_NOTHING)
         self._key = symmetric_key(DEFAULT_PASSWORD)
         self._node_key = keys.generate(os.urandom)
-        self._packets: dict[tuple[Ask, bytes], bytes] = {}
-        self._delivery = self._channel.message_id(Code.P2P_MESSAGE)
-        self._completion = self._channel.message_id(Code.P2P_REQUEST_COMPLETE)
+        self._packets: dict[tuple[RequestSpec, bytes], bytes] = {}
+        self._delivery = self._connection.message_id(Code.P2P_MESSAGE)
+        self._completion = self._connection.message_id(Code.P2P_REQUEST_COMPLETE)
         self._ping = encode(P2PCode.PING)
         self._tally = Tally()
 
     def prepare(self) -> None:
         """Make all packets, and warm the server's caches: ask each once."""
-        for ask in self._load.asks:
-            self._ask(ask)
+        for spec in self._load.specs:
+            self._request(spec)
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """Ask; once at least, or there would be no latency to tell."""
         load, self._tally = self._load, Tally()
         taken = self._tally.seconds
         ends = time.monotonic() + load.seconds
         while True:
-            taken.append(self._ask(load.asks[len(taken) % len(load.asks)]))
-            if not running() or len(taken) == load.count or time.monotonic() >= ends:
+            taken.append(self._request(load.specs[len(taken) % len(load.specs)]))
+            if not keep_going() or len(taken) == load.count or time.monotonic() >= ends:
                 return
 
     def tally(self) -> Tally:
@@ -69,9 +69,9 @@ class Asker:
 
     def close(self) -> None:
         """Hang up."""
-        self._channel.close()
+        self._connection.close()
 
-    def _ask(self, ask: Ask) -> float:
+    def _request(self, spec: RequestSpec) -> float:
         """Send the request and read the answer, page after page where it follows.
 
         Answers the seconds from sending to completion; making the requests is not among them.
@@ -79,47 +79,49 @@ class Asker:
         cursor = b""
         waited = 0.0
         while True:
-            packet = self._packet(ask, cursor)
+            packet = self._packet(spec, cursor)
             began = time.perf_counter()
-            self._channel.send(Code.P2P_REQUEST, packet)
+            self._connection.send(Code.P2P_REQUEST, packet)
             cursor = self._await_completion().cursor
             waited += time.perf_counter() - began
-            if not (cursor and ask.follows):
+            if not (cursor and spec.follows_cursor):
                 return waited
 
-    def _packet(self, ask: Ask, cursor: bytes) -> bytes:
+    def _packet(self, spec: RequestSpec, cursor: bytes) -> bytes:
         """The packet of a request; made once, for making it costs more than answering it."""
-        if (ask, cursor) not in self._packets:
-            self._packets[ask, cursor] = request_packet(ask, cursor, self._key, self._node_key)
-        return self._packets[ask, cursor]
+        if (spec, cursor) not in self._packets:
+            self._packets[spec, cursor] = request_packet(spec, cursor, self._key, self._node_key)
+        return self._packets[spec, cursor]
 
     def _await_completion(self) -> Completion:
         """Count what comes before the completion."""
         while True:
-            frame = self._channel.skim()
+            frame = self._connection.skim()
             if frame.first.startswith(self._delivery):
                 size = snappy.decompress_raw_len(frame.first[len(self._delivery) :])
                 self._tally.envelopes += size // ENVELOPE_SIZE
                 self._tally.bytes += size
             elif frame.first.startswith(self._completion):
-                data = self._channel.skimmer.data(frame)[len(self._completion) :]
+                data = self._connection.skimmer.data(frame)[len(self._completion) :]
                 answer = Completion.decode(bytes(snappy.decompress_raw(data)))
                 if answer.error is not None:
                     raise LoadFailed(f"the server refused a request: {answer.error}")
                 return answer
             elif frame.first.startswith(self._ping):
-                self._channel.send_p2p(P2PCode.PONG)
+                self._connection.send_p2p(P2PCode.PONG)
 
 
-def request_packet(ask: Ask, cursor: bytes, key: bytes, node_key: keys.PrivateKey) -> bytes:
+def request_packet(
+    spec: RequestSpec, cursor: bytes, key: bytes, node_key: keys.PrivateKey
+) -> bytes:
     """A signed request of form R3, as status-go's clients send it."""
     packet, _ = build_request(
         Form.R3,
-        lower=ask.lower,
-        upper=ask.upper,
-        topics=ask.topics,
-        bloom=ask.bloom,
-        limit=LIMIT,
+        lower=spec.lower,
+        upper=spec.upper,
+        topics=spec.topics,
+        bloom=spec.bloom,
+        limit=PAGE_LIMIT,
         cursor=cursor,
         key=key,
         sign_with=node_key,

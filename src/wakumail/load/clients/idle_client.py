@@ -7,55 +7,59 @@ from selectors import EVENT_READ, DefaultSelector
 from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.blocking_connection import SENDER, Channel, connect
-from wakumail.load.clients.role import Running, Tally
+from wakumail.load.clients.blocking_connection import (
+    WANTS_NOTHING,
+    BlockingConnection,
+    open_connection,
+)
+from wakumail.load.clients.role import KeepGoing, Tally
 
 PING_INTERVAL = 15.0
 """Seconds between the pings of one connection, as peers send them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class IdleLoad:
     """So many connections, kept for so long."""
 
     connections: int
     seconds: float
 
-    def open(self, enode: Enode) -> "Waiter":
+    def open(self, enode: Enode) -> "IdleClient":
         """Connect."""
-        return Waiter(self, enode)
+        return IdleClient(self, enode)
 
 
-class Waiter:
+class IdleClient:
     """The client: pings each connection every PING_INTERVAL, evenly spread, and answers pings."""
 
-    def __init__(self, load: Waiting, enode: Enode) -> None:
+    def __init__(self, load: IdleLoad, enode: Enode) -> None:
         self._load = load
         self._ping = rlp.encode(P2PCode.PING)
         self._selector = DefaultSelector()
         self._turn = 0
-        self._channels: list[Channel] = []
+        self._connections: list[BlockingConnection] = []
         for _ in range(load.connections):
-            channel = connect(enode, SENDER)
-            self._channels.append(channel)
-            self._selector.register(channel.socket, EVENT_READ, channel)
+            connection = open_connection(enode, WANTS_NOTHING)
+            self._connections.append(connection)
+            self._selector.register(connection.socket, EVENT_READ, connection)
 
     def prepare(self) -> None:
         """Nothing."""
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """Keep the connections."""
-        interval = PING_INTERVAL / len(self._channels)
+        interval = PING_INTERVAL / len(self._connections)
         now = time.monotonic()
         ends, next_ping = now + self._load.seconds, now + interval
-        while running() and now < ends:
+        while keep_going() and now < ends:
             for key, _ in self._selector.select(max(0.0, min(next_ping, ends) - now)):
                 for frame in key.data.frames():
                     if bytes(frame).startswith(self._ping):
                         key.data.send_p2p(P2PCode.PONG)
             now = time.monotonic()
             while next_ping <= now:
-                self._channels[self._turn % len(self._channels)].send_p2p(P2PCode.PING)
+                self._connections[self._turn % len(self._connections)].send_p2p(P2PCode.PING)
                 self._turn += 1
                 next_ping += interval
 
@@ -66,5 +70,5 @@ class Waiter:
     def close(self) -> None:
         """Hang up."""
         self._selector.close()
-        for channel in self._channels:
-            channel.close()
+        for connection in self._connections:
+            connection.close()

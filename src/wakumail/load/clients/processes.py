@@ -14,32 +14,32 @@ from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 from wakumail.load.clients.role import Load, LoadFailed, Outcome, Role
 
-SPAWN = get_context("spawn")
+SPAWN_CONTEXT = get_context("spawn")
 
 
-END_TIMEOUT = 2.0
+CLIENT_END_TIMEOUT = 2.0
 """Seconds for a client process to end by itself."""
 
 
-class Hand:
+class ClientProcess:
     """A client process. Each `begin` is followed by an `end`, so several work at once."""
 
     def __init__(self) -> None:
-        self._pipe, theirs = SPAWN.Pipe()
-        self._stop = SPAWN.Event()
-        self._process: SpawnProcess = SPAWN.Process(
-            target=work, args=(theirs, self._stop), daemon=True
+        self._pipe, theirs = SPAWN_CONTEXT.Pipe()
+        self._stop = SPAWN_CONTEXT.Event()
+        self._process: SpawnProcess = SPAWN_CONTEXT.Process(
+            target=client_main, args=(theirs, self._stop), daemon=True
         )
         self._process.start()
         theirs.close()
 
-    def begin(self, what: str, *arguments: object) -> None:
+    def send_command(self, what: str, *arguments: object) -> None:
         """Tell it what to do: `open`, `prepare`, `run` or `close`."""
         if what == "run":
             self._stop.clear()
         self._pipe.send((what, arguments))
 
-    def end(self) -> Outcome | None:
+    def await_answer(self) -> Outcome | None:
         """Wait until it is done; what came of a run. LoadFailed with what went wrong."""
         try:
             answer = self._pipe.recv()
@@ -54,61 +54,61 @@ class Hand:
         """End a run that has no end of its own."""
         self._stop.set()
 
-    def dismiss(self) -> None:
+    def shut_down(self) -> None:
         """End the process, whatever it does."""
         self._stop.set()
         self._pipe.close()
-        self._process.join(END_TIMEOUT)
+        self._process.join(CLIENT_END_TIMEOUT)
         self._process.kill()
         self._process.join()
 
 
-class Crew:
+class ClientPool:
     """Client processes, kept from one case to the next."""
 
     def __init__(self) -> None:
-        self._idle: list[Hand] = []
-        self._busy: list[Hand] = []
+        self._idle: list[ClientProcess] = []
+        self._busy: list[ClientProcess] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give_up()
-        for hand in self._idle:
-            hand.dismiss()
+        self.end_busy()
+        for process in self._idle:
+            process.shut_down()
 
-    def give_up(self) -> None:
+    def end_busy(self) -> None:
         """Part from all that are at something: it has failed."""
-        for hand in self._busy:
-            hand.dismiss()
+        for process in self._busy:
+            process.shut_down()
         self._busy.clear()
 
-    def open(self, loads: Sequence[Load], enode: Enode) -> "Gang":
+    def open(self, loads: Sequence[Load], enode: Enode) -> "Clients":
         """Clients with these loads, connected."""
         while len(self._idle) < len(loads):
-            self._idle.append(Hand())
-        hands = [self._idle.pop() for _ in loads]
-        self._busy += hands
-        for hand, load in zip(hands, loads, strict=True):
-            hand.begin("open", load, enode)
-        for hand in hands:
-            hand.end()
-        return Gang(self, hands)
+            self._idle.append(ClientProcess())
+        processes = [self._idle.pop() for _ in loads]
+        self._busy += processes
+        for process, load in zip(processes, loads, strict=True):
+            process.send_command("open", load, enode)
+        for process in processes:
+            process.await_answer()
+        return Clients(self, processes)
 
-    def release(self, hands: Sequence[Hand]) -> None:
+    def release(self, processes: Sequence[ClientProcess]) -> None:
         """These are free for the next case."""
-        for hand in hands:
-            self._busy.remove(hand)
-            self._idle.append(hand)
+        for process in processes:
+            self._busy.remove(process)
+            self._idle.append(process)
 
 
-class Gang:
+class Clients:
     """Clients that are at it together."""
 
-    def __init__(self, crew: Crew, hands: Sequence[Hand]) -> None:
-        self._crew = crew
-        self._hands = hands
+    def __init__(self, pool: ClientPool, processes: Sequence[ClientProcess]) -> None:
+        self._pool = pool
+        self._processes = processes
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +116,7 @@ class Gang:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._all("close")
-            self._crew.release(self._hands)
+            self._pool.release(self._processes)
 
     def prepare(self) -> None:
         """Let each do what need not be measured."""
@@ -124,17 +124,21 @@ class Gang:
 
     def start(self) -> None:
         """Begin a run; `finish` has to follow."""
-        for hand in self._hands:
-            hand.begin("run")
+        for process in self._processes:
+            process.send_command("run")
 
     def finish(self) -> list[Outcome]:
         """Wait for the end of the run."""
-        return [outcome for hand in self._hands if (outcome := hand.end()) is not None]
+        return [
+            outcome
+            for process in self._processes
+            if (outcome := process.await_answer()) is not None
+        ]
 
     def stop(self) -> None:
         """End a run that has no end of its own; `finish` still has to follow."""
-        for hand in self._hands:
-            hand.stop()
+        for process in self._processes:
+            process.stop()
 
     def run(self) -> list[Outcome]:
         """Run to the end."""
@@ -142,13 +146,13 @@ class Gang:
         return self.finish()
 
     def _all(self, what: str) -> None:
-        for hand in self._hands:
-            hand.begin(what)
-        for hand in self._hands:
-            hand.end()
+        for process in self._processes:
+            process.send_command(what)
+        for process in self._processes:
+            process.await_answer()
 
 
-def work(pipe: Connection, stop: Event) -> None:
+def client_main(pipe: Connection, stop: Event) -> None:
     """The life of a client process."""
     gc.disable()  # a pause would be taken for the server's
     role: Role | None = None
@@ -162,13 +166,13 @@ def work(pipe: Connection, stop: Event) -> None:
                     answer: Outcome | str | None = None
                 else:
                     assert role is not None
-                    answer = act(role, what, stop)
+                    answer = perform(role, what, stop)
             except (LoadFailed, WakumailError, OSError) as error:
                 answer = str(error) or type(error).__name__
             pipe.send(answer)
 
 
-def act(role: Role, what: str, stop: Event) -> Outcome | None:
+def perform(role: Role, what: str, stop: Event) -> Outcome | None:
     """Do one thing; only `run` is measured."""
     if what == "run":
         began, cpu = time.monotonic(), time.process_time()

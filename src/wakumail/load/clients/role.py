@@ -6,7 +6,7 @@ from typing import Protocol
 
 from wakumail.devp2p.enode import Enode
 
-Running = Callable[[], bool]
+KeepGoing = Callable[[], bool]
 """Whether a role should go on: one that has no end of its own asks."""
 
 
@@ -41,7 +41,7 @@ class Role(Protocol):
     def prepare(self) -> None:
         """Whatever need not be measured; called before each `run`."""
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """What is measured."""
 
     def tally(self) -> Tally:

@@ -18,9 +18,14 @@ from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import Code as P2PCode
-from wakumail.load.clients.blocking_connection import SENDER, TIMEOUT, Channel, connect
-from wakumail.load.clients.role import LoadFailed, Running, Tally
-from wakumail.load.workload.live_traffic import Live
+from wakumail.load.clients.blocking_connection import (
+    LOAD_TIMEOUT,
+    WANTS_NOTHING,
+    BlockingConnection,
+    open_connection,
+)
+from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
+from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.waku import packets as waku
 from wakumail.waku.packets import Code
 
@@ -29,14 +34,14 @@ WRITE_SIZE = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SenderLoad:
     """`count` envelopes a run, spread over `connections`, in packets of `batch`.
 
     confirmed: the run is over when all are confirmed; otherwise when the server has read them.
     `warm_up` envelopes go before the first run.
     """
 
-    live: Live
+    live: LiveTraffic
     count: int
     connections: int = 1
     batch: int = 100
@@ -51,10 +56,14 @@ class Sending:
 class Sender:
     """The client."""
 
-    def __init__(self, load: Sending, enode: Enode) -> None:
+    def __init__(self, load: SenderLoad, enode: Enode) -> None:
         self._load = load
-        self._lanes = [Lane(connect(enode, SENDER)) for _ in range(load.connections)]
-        if load.confirmed and not all(lane.channel.server.confirmations for lane in self._lanes):
+        self._queues = [
+            SendQueue(open_connection(enode, WANTS_NOTHING)) for _ in range(load.connections)
+        ]
+        if load.confirmed and not all(
+            queue.connection.server_status.confirmations for queue in self._queues
+        ):
             raise LoadFailed("the server does not confirm")
         if load.warm_up:
             self._prepare(load.warm_up)
@@ -66,52 +75,53 @@ class Sender:
         self._prepare(self._load.count)
 
     def _prepare(self, count: int) -> None:
-        share, rest = divmod(count, len(self._lanes))
+        share, rest = divmod(count, len(self._queues))
         makings = [
-            lane.prepare(self._load, share + (number < rest))
-            for number, lane in enumerate(self._lanes)
+            queue.prepare(self._load, share + (number < rest))
+            for number, queue in enumerate(self._queues)
         ]
         for _ in zip_longest(*makings):  # by turns: what is sent at one time was made at one time
             pass
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """Write and read until all is confirmed, or read."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + LOAD_TIMEOUT
         with DefaultSelector() as selector:
-            for lane in self._lanes:
-                selector.register(lane.channel.socket, EVENT_READ | EVENT_WRITE, lane)
+            for queue in self._queues:
+                selector.register(queue.connection.socket, EVENT_READ | EVENT_WRITE, queue)
             while selector.get_map():
                 if time.monotonic() > deadline:
-                    raise LoadFailed(f"not all envelopes were taken within {TIMEOUT:g} s")
+                    raise LoadFailed(f"not all envelopes were taken within {LOAD_TIMEOUT:g} s")
                 for key, events in selector.select(1.0):
-                    lane = key.data
-                    if events & EVENT_WRITE and not lane.push():
-                        selector.modify(key.fileobj, EVENT_READ, lane)
+                    queue = key.data
+                    if events & EVENT_WRITE and not queue.push():
+                        selector.modify(key.fileobj, EVENT_READ, queue)
                     if events & EVENT_READ:
-                        lane.pull()
-                    if lane.done:
+                        queue.pull()
+                    if queue.done:
                         selector.unregister(key.fileobj)
 
     def tally(self) -> Tally:
         """What was sent; LoadFailed unless the confirmations say so too."""
         if self._load.confirmed:
-            for lane in self._lanes:
-                lane.check()
+            for queue in self._queues:
+                queue.check()
         return Tally(
-            sum(lane.envelopes for lane in self._lanes), sum(lane.size for lane in self._lanes)
+            sum(queue.envelopes for queue in self._queues),
+            sum(queue.size for queue in self._queues),
         )
 
     def close(self) -> None:
         """Hang up."""
-        for lane in self._lanes:
-            lane.channel.close()
+        for queue in self._queues:
+            queue.connection.close()
 
 
-class Lane:
+class SendQueue:
     """One connection, and what goes over it in a run."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+    def __init__(self, connection: BlockingConnection) -> None:
+        self.connection = connection
         self.envelopes = 0
         self.size = 0
         """Bytes of all envelopes."""
@@ -122,34 +132,34 @@ class Lane:
         self._awaited = 0
         self._final = b""
         self._sent: set[bytes] = set()
-        self._response = channel.message_id(Code.MESSAGE_RESPONSE)
+        self._response = connection.message_id(Code.MESSAGE_RESPONSE)
         self._goodbye = rlp.encode(P2PCode.DISCONNECT)
 
-    def prepare(self, load: Sending, count: int) -> Iterator[None]:
+    def prepare(self, load: SenderLoad, count: int) -> Iterator[None]:
         """Make the frames of a run, a packet at each step."""
         self.envelopes, self.size, self.done = count, 0, not count
         self._sent.clear()
         self._answers.clear()
         self._awaited = 0
         writes = [bytearray()]
-        for batch in load.live.batches(count, load.batch, self.channel.server.pow or 0.0):
+        for batch in load.live.batches(count, load.batch, self.connection.server_status.pow or 0.0):
             packet = rlp.join_list(batch)
             self.size += sum(map(len, batch))
             if load.confirmed:
                 self._sent.add(keccak256(packet))
                 self._awaited += 1
-            writes[-1] += self.channel.encode(Code.MESSAGES, packet)
+            writes[-1] += self.connection.encode(Code.MESSAGES, packet)
             if len(writes[-1]) >= WRITE_SIZE:
                 writes.append(bytearray())
             yield
         if load.confirmed:
-            self._final = self.channel.message_id(Code.BATCH_ACK)
+            self._final = self.connection.message_id(Code.BATCH_ACK)
         else:
             self._final = rlp.encode(P2PCode.PONG)
             if count:
                 # What follows them has been read when it is answered.
                 self._awaited = 1
-                writes[-1] += self.channel.encode_p2p(P2PCode.PING)
+                writes[-1] += self.connection.encode_p2p(P2PCode.PING)
         self._unsent = [memoryview(write) for write in reversed(writes) if write]
 
     def push(self) -> bool:
@@ -158,7 +168,7 @@ class Lane:
             write = self._unsent.pop()
             try:
                 # The socket has a timeout: its own `send` would wait, and nobody would read.
-                count = os.write(self.channel.socket.fileno(), write)
+                count = os.write(self.connection.socket.fileno(), write)
             except BlockingIOError:
                 count = 0
             if count < len(write):
@@ -168,7 +178,7 @@ class Lane:
 
     def pull(self) -> None:
         """Read what came."""
-        for frame in self.channel.frames():
+        for frame in self.connection.frames():
             answer = bytes(frame)
             if answer.startswith(self._final):
                 self._awaited -= 1

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-BLOCK = 16
-HEADER = 2 * BLOCK
+AES_BLOCK = 16
+HEADER_SIZE = 2 * AES_BLOCK
 """Bytes of a frame's header and its MAC."""
 
-ROOM = 4096
+INITIAL_BUFFER = 4096
 """Bytes of a buffer to begin with."""
 
 
@@ -39,49 +39,51 @@ class Skimmer:
 
     def __init__(self, aes: bytes) -> None:
         self._cipher = Cipher(AES256(aes), ECB()).encryptor()
-        self._buffer = memoryview(bytearray(ROOM))
+        self._buffer = memoryview(bytearray(INITIAL_BUFFER))
         self._filled = 0
-        self._wanted = HEADER
+        self._wanted = HEADER_SIZE
         self._size = 0
         self._blocks = 0
 
-    def room(self) -> memoryview:
+    def get_buffer(self) -> memoryview:
         """Where the next bytes go: never behind the end of a frame."""
         return self._buffer[self._filled : self._wanted]
 
-    def filled(self, count: int) -> Frame | None:
+    def received(self, count: int) -> Frame | None:
         """So many bytes came; the frame that they complete. ConnectionError for none."""
         if not count:
             raise ConnectionError("the server hung up")
         self._filled += count
         if self._filled < self._wanted:
             return None
-        if self._wanted == HEADER:
+        if self._wanted == HEADER_SIZE:
             self._read_header()
             return None
         raw, block = self._buffer[: self._filled], self._blocks + 1
-        self._blocks = block + (self._wanted - HEADER) // BLOCK - 1
-        first = self._decrypt(raw[HEADER : HEADER + BLOCK], block)[: self._size]
-        self._filled, self._wanted = 0, HEADER
+        self._blocks = block + (self._wanted - HEADER_SIZE) // AES_BLOCK - 1
+        first = self._decrypt(raw[HEADER_SIZE : HEADER_SIZE + AES_BLOCK], block)[: self._size]
+        self._filled, self._wanted = 0, HEADER_SIZE
         return Frame(first, self._size, raw, block)
 
     def data(self, frame: Frame) -> bytes:
         """All data of the frame that came last, decrypted."""
-        padded = -(-frame.size // BLOCK) * BLOCK
-        return self._decrypt(frame.raw[HEADER : HEADER + padded], frame.block)[: frame.size]
+        padded = -(-frame.size // AES_BLOCK) * AES_BLOCK
+        return self._decrypt(frame.raw[HEADER_SIZE : HEADER_SIZE + padded], frame.block)[
+            : frame.size
+        ]
 
     def _read_header(self) -> None:
-        header = self._decrypt(self._buffer[:BLOCK], self._blocks)
+        header = self._decrypt(self._buffer[:AES_BLOCK], self._blocks)
         self._size = int.from_bytes(header[:3], "big")
-        self._wanted = HEADER + -(-self._size // BLOCK) * BLOCK + BLOCK
+        self._wanted = HEADER_SIZE + -(-self._size // AES_BLOCK) * AES_BLOCK + AES_BLOCK
         if self._wanted > len(self._buffer):
-            room = memoryview(bytearray(2 * self._wanted))
-            room[:HEADER] = self._buffer[:HEADER]
-            self._buffer = room
+            get_buffer = memoryview(bytearray(2 * self._wanted))
+            get_buffer[:HEADER_SIZE] = self._buffer[:HEADER_SIZE]
+            self._buffer = get_buffer
 
     def _decrypt(self, data: memoryview, block: int) -> bytes:
         """AES in counter mode, from any block of the stream on."""
-        counters = range(block, block + len(data) // BLOCK)
-        stream = self._cipher.update(b"".join(n.to_bytes(BLOCK, "big") for n in counters))
+        counters = range(block, block + len(data) // AES_BLOCK)
+        stream = self._cipher.update(b"".join(n.to_bytes(AES_BLOCK, "big") for n in counters))
         plain = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
         return plain.to_bytes(len(data), "big")

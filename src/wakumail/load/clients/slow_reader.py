@@ -7,10 +7,10 @@ from socket import MSG_DONTWAIT
 
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
-from wakumail.load.clients.blocking_connection import SENDER, connect
+from wakumail.load.clients.blocking_connection import WANTS_NOTHING, open_connection
 from wakumail.load.clients.history_reader import request_packet
-from wakumail.load.clients.role import Running, Tally
-from wakumail.load.workload.request_kinds import Ask
+from wakumail.load.clients.role import KeepGoing, Tally
+from wakumail.load.workload.request_kinds import RequestSpec
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import Code
 
@@ -19,43 +19,43 @@ PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Dawdling:
+class SlowReaderLoad:
     """So many connections, each with `requests` open, read at `rate` bytes per second."""
 
-    ask: Ask
+    spec: RequestSpec
     connections: int
     requests: int
     rate: int = 64 << 10
 
-    def open(self, enode: Enode) -> "Dawdler":
+    def open(self, enode: Enode) -> "SlowReader":
         """Connect."""
-        return Dawdler(self, enode)
+        return SlowReader(self, enode)
 
 
-class Dawdler:
+class SlowReader:
     """The client."""
 
-    def __init__(self, load: Dawdling, enode: Enode) -> None:
+    def __init__(self, load: SlowReaderLoad, enode: Enode) -> None:
         self._load = load
-        self._channels = [connect(enode, SENDER) for _ in range(load.connections)]
+        self._connections = [open_connection(enode, WANTS_NOTHING) for _ in range(load.connections)]
         self._tally = Tally()
 
     def prepare(self) -> None:
         """Ask."""
         key, node_key = symmetric_key(DEFAULT_PASSWORD), keys.generate(os.urandom)
-        packet = request_packet(self._load.ask, b"", key, node_key)
-        for channel in self._channels:
+        packet = request_packet(self._load.spec, b"", key, node_key)
+        for connection in self._connections:
             for _ in range(self._load.requests):
-                channel.send(Code.P2P_REQUEST, packet)
+                connection.send(Code.P2P_REQUEST, packet)
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """Read a little of everyone, again and again; the server may part from us."""
         self._tally = Tally()
         size = int(self._load.rate * PAUSE)
-        while running():
-            for channel in self._channels:
+        while keep_going():
+            for connection in self._connections:
                 try:
-                    self._tally.bytes += len(channel.socket.recv(size, MSG_DONTWAIT))
+                    self._tally.bytes += len(connection.socket.recv(size, MSG_DONTWAIT))
                 except (BlockingIOError, ConnectionError):
                     continue
             time.sleep(PAUSE)
@@ -66,5 +66,5 @@ class Dawdler:
 
     def close(self) -> None:
         """Hang up."""
-        for channel in self._channels:
-            channel.close()
+        for connection in self._connections:
+            connection.close()

@@ -4,44 +4,44 @@ import time
 from dataclasses import dataclass
 
 from wakumail.devp2p.enode import Enode
-from wakumail.load.clients.blocking_connection import SENDER, Channel
-from wakumail.load.clients.role import Running, Tally
+from wakumail.load.clients.blocking_connection import WANTS_NOTHING, BlockingConnection
+from wakumail.load.clients.role import KeepGoing, Tally
 
 
 @dataclass(frozen=True, slots=True)
-class Calling:
+class StormLoad:
     """So many connections, all dialed before the first is greeted."""
 
     connections: int
 
-    def open(self, enode: Enode) -> "Caller":
+    def open(self, enode: Enode) -> "StormClient":
         """Nothing yet."""
-        return Caller(self, enode)
+        return StormClient(self, enode)
 
 
-class Caller:
+class StormClient:
     """The client. Its part of each handshake is about a third of the server's."""
 
-    def __init__(self, load: Calling, enode: Enode) -> None:
+    def __init__(self, load: StormLoad, enode: Enode) -> None:
         self._load = load
         self._enode = enode
-        self._channels: list[Channel] = []
+        self._connections: list[BlockingConnection] = []
         self._tally = Tally()
 
     def prepare(self) -> None:
         """Make keys and auth packets."""
         self.close()
-        self._channels = [Channel(self._enode) for _ in range(self._load.connections)]
+        self._connections = [BlockingConnection(self._enode) for _ in range(self._load.connections)]
 
-    def run(self, running: Running) -> None:
+    def run(self, keep_going: KeepGoing) -> None:
         """Dial all, then take each through its handshake; seconds are from its dialing."""
         self._tally = Tally()
         dialed = []
-        for channel in self._channels:
-            channel.dial()
+        for connection in self._connections:
+            connection.dial()
             dialed.append(time.monotonic())
-        for channel, began in zip(self._channels, dialed, strict=True):
-            channel.greet(SENDER)
+        for connection, began in zip(self._connections, dialed, strict=True):
+            connection.greet(WANTS_NOTHING)
             self._tally.seconds.append(time.monotonic() - began)
 
     def tally(self) -> Tally:
@@ -50,6 +50,6 @@ class Caller:
 
     def close(self) -> None:
         """Hang up."""
-        for channel in self._channels:
-            channel.close()
-        self._channels = []
+        for connection in self._connections:
+            connection.close()
+        self._connections = []

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from wakumail.load.case_results import Result
+from wakumail.load.case_results import CaseResult
 from wakumail.load.measures import METRICS, ratio
 from wakumail.load.report.machine import Machine
-from wakumail.load.report.plots import Bar, Distance, bars, distances
+from wakumail.load.report.plots import Bar, Distance, bar_plot, distance_plot
 from wakumail.load.report.tables import (
     DURABILITY,
     columns,
@@ -47,10 +47,10 @@ td { white-space: nowrap; } :is(th, td):first-child { text-align: left; padding-
 """
 
 
-def page(machine: Machine, results: Sequence[Result], targets: int) -> str:
+def html_report(machine: Machine, results: Sequence[CaseResult], servers: int) -> str:
     """The whole file."""
     title = "wakumail bench"
-    body = "\n".join(sections(machine, results, targets))
+    body = "\n".join(sections(machine, results, servers))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -59,54 +59,54 @@ def page(machine: Machine, results: Sequence[Result], targets: int) -> str:
     )
 
 
-def sections(machine: Machine, results: Sequence[Result], targets: int) -> Iterator[str]:
+def sections(machine: Machine, results: Sequence[CaseResult], servers: int) -> Iterator[str]:
     """What the body holds."""
     *lines, command = machine.lines()
     yield "<header>"
     yield from (f"<p>{escape(text)}</p>" for text in lines)
     yield f"<p><code>{escape(command)}</code></p></header>"
-    if targets > 1:
-        names = dict.fromkeys(result.target for result in results)
+    if servers > 1:
+        names = dict.fromkeys(result.server for result in results)
         keys = (f'<b class="s{n}">■</b> {escape(name)}' for n, name in enumerate(names))
         yield f"<p>{' &nbsp; '.join(keys)}</p>"
     if notes := list(notes_of(results)):
         yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
-    if any(result.entry.goals for result in results):
+    if any(result.planned.goals for result in results):
         yield "<h2>Goals</h2>"
         yield '<p><b class="s0">●</b> measured &nbsp; <b class="s1">●</b> status-go</p>'
         measured = [distance(r, goal) for r, goal, spread, _ in goals(results) if spread]
-        yield distances(measured)
-        yield table(*goal_lines(results))
+        yield distance_plot(measured)
+        yield html_table(*goal_lines(results))
         yield f"<p>{DURABILITY}</p>"
     for scenario, group in scenarios(results):
         yield f"<h2>{escape(scenario)}</h2>"
-        yield f'<div class="plots">{"".join(plots(group, targets))}</div>'
-        yield table(*scenario_lines(group, targets))
+        yield f'<div class="plots">{"".join(plots(group, servers))}</div>'
+        yield html_table(*scenario_lines(group, servers))
 
 
-def distance(result: Result, goal: Goal) -> Distance:
+def distance(result: CaseResult, goal: Goal) -> Distance:
     """A goal as a row of the plot."""
     metric = METRICS[goal.metric]
     ours, theirs = ratio(result.median(goal.metric), goal.goal), ratio(goal.incumbent, goal.goal)
     if not metric.higher_is_better:
         ours, theirs = ratio(1, ours), ratio(1, theirs)
-    case = result.entry.case
+    case = result.planned.case
     return Distance(f"{case.scenario}: {case.title} — {metric.heading}", ours, theirs)
 
 
-def plots(results: Sequence[Result], targets: int) -> Iterator[str]:
+def plots(results: Sequence[CaseResult], servers: int) -> Iterator[str]:
     """A plot for each metric, in which every case has a bar for each server."""
     for key in columns(results):
         if METRICS[key].charted:
             rows = [
-                Bar(result.entry.case.title, spread, number % targets)
+                Bar(result.planned.case.title, spread, number % servers)
                 for number, result in enumerate(results)
                 if (spread := result.spread(key)) is not None
             ]
-            yield bars(METRICS[key], rows)
+            yield bar_plot(METRICS[key], rows)
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def html_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table; what is reached or not is coloured."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     rows = ("".join(map(cell_of, line)) for line in lines)

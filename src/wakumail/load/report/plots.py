@@ -8,17 +8,17 @@ from math import log10
 from wakumail.load.measures import Metric, Spread
 
 WIDTH = 640
-ROW = 42
-LABEL = 16
+ROW_HEIGHT = 42
+LABEL_BASE = 16
 """Units from the top of a row to the base of its label."""
-BAR = 12
-VALUE = 96
+BAR_HEIGHT = 12
+VALUE_WIDTH = 96
 """Units that are kept free behind a bar, for its value."""
 
 DECADES = 2
 """Powers of ten on either side of the goal; what is beyond stands at the edge."""
-AXIS = 26
-EDGE = 14
+AXIS_HEIGHT = 26
+MARGIN = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +30,25 @@ class Bar:
     series: int = 0
 
 
-def bars(metric: Metric, rows: Sequence[Bar]) -> str:
+def bar_plot(metric: Metric, rows: Sequence[Bar]) -> str:
     """A bar for each median, from zero; a whisker from the least to the greatest."""
     largest = max(row.spread.high for row in rows) or 1.0
-    scale = (WIDTH - VALUE) / largest
+    scale = (WIDTH - VALUE_WIDTH) / largest
     parts = []
     for number, row in enumerate(rows):
-        top = number * ROW
-        y = top + LABEL + 8
+        top = number * ROW_HEIGHT
+        y = top + LABEL_BASE + 8
         low, middle, high = (
             value * scale for value in (row.spread.low, row.spread.median, row.spread.high)
         )
         parts += [
-            text(0, top + LABEL, row.label),
+            svg_text(0, top + LABEL_BASE, row.label),
             f'<rect class="s{row.series}" x="0" y="{y}" width="{max(middle, 1):.1f}" '
-            f'height="{BAR}" rx="2"/>',
-            line(low, y + BAR / 2, high, y + BAR / 2, "whisker"),
-            text(high + 8, y + BAR - 2, metric.text(row.spread.median), "value"),
+            f'height="{BAR_HEIGHT}" rx="2"/>',
+            svg_line(low, y + BAR_HEIGHT / 2, high, y + BAR_HEIGHT / 2, "whisker"),
+            svg_text(high + 8, y + BAR_HEIGHT - 2, metric.text(row.spread.median), "value"),
         ]
-    return figure(len(rows) * ROW, metric.heading, parts)
+    return svg_figure(len(rows) * ROW_HEIGHT, metric.heading, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +60,34 @@ class Distance:
     incumbent: float
 
 
-def distances(rows: Sequence[Distance]) -> str:
+def distance_plot(rows: Sequence[Distance]) -> str:
     """A dot for us and one for the incumbent on each row; better is to the right."""
-    height = len(rows) * ROW + AXIS
+    height = len(rows) * ROW_HEIGHT + AXIS_HEIGHT
     parts = []
     for power in range(-DECADES, DECADES + 1):
-        x, kind = place(10.0**power), "goal" if power == 0 else "grid"
-        parts.append(line(x, 0, x, height - AXIS, kind))
+        x, kind = axis_position(10.0**power), "goal" if power == 0 else "grid"
+        parts.append(svg_line(x, 0, x, height - AXIS_HEIGHT, kind))
         name = "goal" if power == 0 else f"{10.0**power:g} x"
-        parts.append(text(x, height - 8, name, "tick"))
+        parts.append(svg_text(x, height - 8, name, "tick"))
     for number, row in enumerate(rows):
-        top = number * ROW
-        y = top + LABEL + 12
+        top = number * ROW_HEIGHT
+        y = top + LABEL_BASE + 12
         parts += [
-            text(0, top + LABEL, row.label),
-            line(place(row.incumbent), y, place(row.ours), y, "span"),
-            f'<circle class="s1" cx="{place(row.incumbent):.1f}" cy="{y}" r="5"/>',
-            f'<circle class="s0" cx="{place(row.ours):.1f}" cy="{y}" r="6"/>',
+            svg_text(0, top + LABEL_BASE, row.label),
+            svg_line(axis_position(row.incumbent), y, axis_position(row.ours), y, "span"),
+            f'<circle class="s1" cx="{axis_position(row.incumbent):.1f}" cy="{y}" r="5"/>',
+            f'<circle class="s0" cx="{axis_position(row.ours):.1f}" cy="{y}" r="6"/>',
         ]
-    return figure(height, "Distance from the goal, better to the right", parts)
+    return svg_figure(height, "Distance from the goal, better to the right", parts)
 
 
-def place(value: float) -> float:
+def axis_position(value: float) -> float:
     """Where a ratio is on the axis."""
     power = max(-DECADES, min(DECADES, log10(value) if value > 0 else -DECADES))
-    return EDGE + (power + DECADES) / (2 * DECADES) * (WIDTH - 2 * EDGE)
+    return MARGIN + (power + DECADES) / (2 * DECADES) * (WIDTH - 2 * MARGIN)
 
 
-def figure(height: int, caption: str, parts: Sequence[str]) -> str:
+def svg_figure(height: int, caption: str, parts: Sequence[str]) -> str:
     """The plot with its caption."""
     return (
         f"<figure><figcaption>{escape(caption)}</figcaption>"
@@ -96,11 +96,11 @@ def figure(height: int, caption: str, parts: Sequence[str]) -> str:
     )
 
 
-def text(x: float, y: float, words: str, kind: str = "label") -> str:
+def svg_text(x: float, y: float, words: str, kind: str = "label") -> str:
     """Words at a place."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
 
 
-def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+def svg_line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     """A straight line."""
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'

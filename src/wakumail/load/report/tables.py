@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from wakumail.load.case_results import Result, compare
+from wakumail.load.case_results import CaseResult, compare
 from wakumail.load.measures import METRICS, Spread
 from wakumail.load.report.machine import Machine
 from wakumail.load.scenarios.case_choice import Goal
@@ -16,7 +16,7 @@ Lines = tuple[Sequence[str], list[Sequence[str]]]
 DURABILITY = "A confirmed envelope is on disk: tests/system/test_durability.py shows it."
 
 
-def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned."""
     rows = [header, *lines]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -37,57 +37,57 @@ def spread_text(key: str, spread: Spread | None) -> str:
     return middle if low == high else f"{middle} ({low}-{high})"
 
 
-def scenarios(results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
+def scenarios(results: Sequence[CaseResult]) -> Iterator[tuple[str, list[CaseResult]]]:
     """The results of each scenario, in their order."""
-    for scenario, group in groupby(results, lambda result: result.entry.case.scenario):
+    for scenario, group in groupby(results, lambda result: result.planned.case.scenario):
         yield scenario, list(group)
 
 
-def columns(results: Sequence[Result]) -> list[str]:
+def columns(results: Sequence[CaseResult]) -> list[str]:
     """The metrics that one of them has at least."""
     return [key for key in METRICS if any(key in result.keys for result in results)]
 
 
-def report(machine: Machine, results: Sequence[Result], targets: int) -> str:
+def text_report(machine: Machine, results: Sequence[CaseResult], servers: int) -> str:
     """Everything."""
     parts = ["\n".join(machine.lines())]
     for scenario, group in scenarios(results):
         parts.append(f"## {scenario}")
-        parts.append(table(*scenario_lines(group, targets)))
-    if any(result.entry.goals for result in results):
-        parts += ["## Goals", table(*goal_lines(results)), DURABILITY]
+        parts.append(markdown_table(*scenario_lines(group, servers)))
+    if any(result.planned.goals for result in results):
+        parts += ["## Goals", markdown_table(*goal_lines(results)), DURABILITY]
     if notes := list(notes_of(results)):
         parts.append("\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts)
 
 
-def scenario_lines(results: Sequence[Result], targets: int) -> Lines:
+def scenario_lines(results: Sequence[CaseResult], servers: int) -> Lines:
     """A line for each case and target, and the ratio of two targets below them."""
     keys = columns(results)
-    server = ("server",) if targets > 1 else ()
+    server = ("server",) if servers > 1 else ()
     header = ("", *server, *(METRICS[key].heading for key in keys))
     lines: list[Sequence[str]] = []
-    for start in range(0, len(results), targets):
-        these = results[start : start + targets]
+    for start in range(0, len(results), servers):
+        these = results[start : start + servers]
         for result in these:
-            name = (result.target,) if targets > 1 else ()
+            name = (result.server,) if servers > 1 else ()
             cells = (spread_text(key, result.spread(key)) for key in keys)
-            lines.append((result.entry.case.title, *name, *cells))
-        if targets == 2:
+            lines.append((result.planned.case.title, *name, *cells))
+        if servers == 2:
             ratios = compare(*these)
             cells = (f"{ratios[key]:.2f} x" if key in ratios else "" for key in keys)
             lines.append(("", "second to first", *cells))
     return header, lines
 
 
-def goals(results: Sequence[Result]) -> Iterator[tuple[Result, Goal, Spread | None, bool]]:
+def goals(results: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, Goal, Spread | None, bool]]:
     """Each goal with what was measured, and whether it is reached.
 
     Nothing was by a case that failed at once. What a server that runs already does not tell is
     left out.
     """
     for result in results:
-        for goal in result.entry.goals:
+        for goal in result.planned.goals:
             spread = result.spread(goal.metric)
             if spread is not None:
                 better = METRICS[goal.metric].higher_is_better
@@ -97,7 +97,7 @@ def goals(results: Sequence[Result]) -> Iterator[tuple[Result, Goal, Spread | No
                 yield result, goal, None, False
 
 
-def goal_lines(results: Sequence[Result]) -> Lines:
+def goal_lines(results: Sequence[CaseResult]) -> Lines:
     """What was measured, beside status-go's numbers and the goals."""
     lines: list[Sequence[str]] = []
     for result, goal, spread, reached in goals(results):
@@ -105,7 +105,7 @@ def goal_lines(results: Sequence[Result]) -> Lines:
         at_least = "at least" if metric.higher_is_better else "at most"
         lines.append(
             (
-                f"{result.entry.case.scenario}: {result.entry.case.title}",
+                f"{result.planned.case.scenario}: {result.planned.case.title}",
                 metric.heading,
                 spread_text(goal.metric, spread),
                 metric.text(goal.incumbent),
@@ -116,25 +116,25 @@ def goal_lines(results: Sequence[Result]) -> Lines:
     return ("work", "", "measured", "status-go", "goal", "reached"), lines
 
 
-def notes_of(results: Sequence[Result]) -> Iterator[str]:
+def notes_of(results: Sequence[CaseResult]) -> Iterator[str]:
     """What has to be known of the numbers, each with the case that it is about."""
     for result in results:
         for note in result.notes():
-            yield f"{result.entry.case.scenario}, {result.entry.case.title}: {note}"
+            yield f"{result.planned.case.scenario}, {result.planned.case.title}: {note}"
 
 
-def as_json(machine: Machine, results: Sequence[Result]) -> dict[str, Any]:
+def json_report(machine: Machine, results: Sequence[CaseResult]) -> dict[str, Any]:
     """Everything, for a program."""
     return {
         "machine": dataclasses.asdict(machine),
         "results": [
             {
-                "scenario": result.entry.case.scenario,
-                "title": result.entry.case.title,
-                "server": result.target,
+                "scenario": result.planned.case.scenario,
+                "title": result.planned.case.title,
+                "server": result.server,
                 "runs": result.runs,
                 "median": {key: result.median(key) for key in result.keys},
-                "goals": [dataclasses.asdict(goal) for goal in result.entry.goals],
+                "goals": [dataclasses.asdict(goal) for goal in result.planned.goals],
                 "notes": list(result.notes()),
             }
             for result in results

@@ -3,23 +3,31 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wakumail.load.clients.sender import Sending
-from wakumail.load.scenarios.cases import Case, Growth, Idle, Ingest, Relay, Requests, StartUp
-from wakumail.load.scenarios.crowd import Crowd
-from wakumail.load.scenarios.mixed import Beside, Bulk, Posting, Slow, Storm
-from wakumail.load.scenarios.soak import Soak
-from wakumail.load.workload.archived_traffic import Traffic
-from wakumail.load.workload.live_traffic import Live
+from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.scenarios.cases import (
+    Case,
+    GrowthCase,
+    IdleCase,
+    IngestCase,
+    RelayCase,
+    RequestCase,
+    StartUpCase,
+)
+from wakumail.load.scenarios.crowd import CrowdCase
+from wakumail.load.scenarios.mixed import Bulk, MixedCase, Posting, Slow, Storm
+from wakumail.load.scenarios.soak import SoakCase
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
+from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import (
-    EVERYTHING,
-    EVERYTHING_BY_8,
-    FOLLOWING,
+    ALL_PAGES,
+    ALL_TOPICS,
+    ALL_TOPICS_BY_8,
     LONG_ABSENCE,
     ONE_TOPIC,
     ONE_TOPIC_BY_8,
-    ROWS,
+    REQUEST_KINDS,
     TEN_TOPICS,
-    Row,
+    RequestKind,
 )
 
 SCENARIOS = (
@@ -36,9 +44,9 @@ SCENARIOS = (
 SOAK = "soak"
 """Run only when it is named: it takes long."""
 
-MILLION = 1_000_000
+DEFAULT_ARCHIVE = 1_000_000
 
-IDLE = 5000
+CROWD_IDLE = 5000
 """Connections that wait in a crowd; --connections are those that send."""
 
 
@@ -52,7 +60,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlannedCase:
     """A case, and what it has to reach."""
 
     case: Case
@@ -60,97 +68,97 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CaseChoice:
     """What flags choose; an empty tuple or None leaves it to the scenario."""
 
     scenarios: Sequence[str] = SCENARIOS
-    live: Live = field(default_factory=Live)
+    live: LiveTraffic = field(default_factory=LiveTraffic)
     connections: Sequence[int] = ()
     counts: Sequence[int] = ()
     batch: int = 100
     confirmed: bool = True
-    archive: int = MILLION
+    archive: int = DEFAULT_ARCHIVE
     """Envelopes in the archive of which is asked."""
     seconds: float = 1.5
     """Of requests, in one run; idle connections are watched for ten times as long."""
 
-    def entries(self) -> list[Entry]:
+    def planned_cases(self) -> list[PlannedCase]:
         """A case for each scenario, number of connections and number of envelopes."""
-        return [Entry(case) for name in self.scenarios for case in self._cases(name)]
+        return [PlannedCase(case) for name in self.scenarios for case in self._cases(name)]
 
     def _cases(self, scenario: str) -> list[Case]:
-        traffic = Traffic.of(self.archive)
+        traffic = ArchivedTraffic.of(self.archive)
         match scenario:
             case "ingest":
                 return [
-                    Ingest(self._sending(count, connections))
+                    IngestCase(self._sending(count, connections))
                     for count in self.counts or (100_000,)
                     for connections in self.connections or (1,)
                 ]
             case "request":
-                return [Requests(row, traffic, self.seconds) for row in ROWS]
+                return [RequestCase(kind, traffic, self.seconds) for kind in REQUEST_KINDS]
             case "relay":
                 return [
-                    Relay(self.live, count, connections)
+                    RelayCase(self.live, count, connections)
                     for count in self.counts or (10_000,)
                     for connections in self.connections or (20,)
                 ]
             case "mixed":
                 return [
-                    Beside(Posting(self._sending(count, connections)), traffic, self.seconds)
+                    MixedCase(Posting(self._sending(count, connections)), traffic, self.seconds)
                     for count in self.counts or (100_000,)
                     for connections in self.connections or (1,)
                 ]
             case "slow":
                 return [
-                    Beside(Slow(number), traffic, self.seconds)
+                    MixedCase(Slow(number), traffic, self.seconds)
                     for number in self.connections or (20,)
                 ]
             case "storm":
                 return [
-                    Beside(Storm(number), traffic, self.seconds)
+                    MixedCase(Storm(number), traffic, self.seconds)
                     for number in self.connections or (500,)
                 ]
             case "idle":
                 return [
-                    Idle(number, self.live, count, 10 * self.seconds)
+                    IdleCase(number, self.live, count, 10 * self.seconds)
                     for count in self.counts or (0,)
                     for number in self.connections or (1000,)
                 ]
             case "crowd":
                 return [
-                    Crowd(IDLE, self._sending(count, connections), traffic, self.seconds)
+                    CrowdCase(CROWD_IDLE, self._sending(count, connections), traffic, self.seconds)
                     for count in self.counts or (100_000,)
                     for connections in self.connections or (500,)
                 ]
             case "fairness":
-                return [Beside(Bulk(), traffic, self.seconds)]
+                return [MixedCase(Bulk(), traffic, self.seconds)]
             case _:
                 return [
-                    Soak(self._sending(count, connections), traffic, self.seconds)
+                    SoakCase(self._sending(count, connections), traffic, self.seconds)
                     for count in self.counts or (10_000,)
                     for connections in self.connections or (4,)
                 ]
 
-    def _sending(self, count: int, connections: int) -> Sending:
-        return Sending(self.live, count, connections, self.batch, self.confirmed)
+    def _sending(self, count: int, connections: int) -> SenderLoad:
+        return SenderLoad(self.live, count, connections, self.batch, self.confirmed)
 
 
-def targets(archive: int = MILLION, seconds: float = 1.5) -> list[Entry]:
+def goal_cases(archive: int = DEFAULT_ARCHIVE, seconds: float = 1.5) -> list[PlannedCase]:
     """What status-go's mailserver was measured with, and what we want to reach.
 
     Two cores of an AMD EPYC, loopback, three runs, medians; envelopes of 538 bytes, an archive of
     1,000,000 over 30 days with 1000 topics.
     """
-    live, traffic = Live(), Traffic.of(archive)
+    live, traffic = LiveTraffic(), ArchivedTraffic.of(archive)
     many = 400_000
 
-    def asked(row: Row, **goals: tuple[float, float]) -> Entry:
-        return entry(Requests(row, traffic, seconds), goals)
+    def asked(kind: RequestKind, **goals: tuple[float, float]) -> PlannedCase:
+        return with_goals(RequestCase(kind, traffic, seconds), goals)
 
     return [
-        entry(
-            Ingest(Sending(live, many)),
+        with_goals(
+            IngestCase(SenderLoad(live, many)),
             {
                 "ingested": (31_200, 150_000),
                 "envelope_cpu": (47, 8),
@@ -158,30 +166,30 @@ def targets(archive: int = MILLION, seconds: float = 1.5) -> list[Entry]:
                 "disk": (591, 700),
             },
         ),
-        entry(
-            Ingest(Sending(live, many, connections=4)),
+        with_goals(
+            IngestCase(SenderLoad(live, many, connections=4)),
             {"ingested": (14_300, 150_000), "envelope_cpu": (130, 8), "peak": (991, 200)},
         ),
-        entry(
-            Ingest(Sending(live, 20_000, batch=1)),
+        with_goals(
+            IngestCase(SenderLoad(live, 20_000, batch=1)),
             {"ingested": (22_700, 60_000), "envelope_cpu": (52, 20)},
         ),
-        entry(
-            Idle(100, live, 50_000, 10 * seconds),
+        with_goals(
+            IdleCase(100, live, 50_000, 10 * seconds),
             {"cpu_share": (184, 2)},
         ),
         asked(ONE_TOPIC, p50=(22, 0.5), request_cpu=(24, 0.3)),
         asked(ONE_TOPIC_BY_8, p50=(111, 3), p99=(190, 8)),
         asked(TEN_TOPICS, p50=(25, 1.5), request_cpu=(28, 1)),
         asked(LONG_ABSENCE, p50=(608, 4), request_cpu=(705, 3)),
-        asked(EVERYTHING, throughput=(95, 250), envelope_cpu=(4.1, 1.7)),
-        asked(EVERYTHING_BY_8, throughput=(196, 450), envelope_cpu=(3.2, 1.7)),
-        asked(FOLLOWING, p50=(330, 80)),
-        entry(StartUp(traffic), {"start": (0.6, 0.3), "disk": (591, 700)}),
-        entry(Growth(traffic, seconds), {"growth": (10, 1.3)}),
+        asked(ALL_TOPICS, throughput=(95, 250), envelope_cpu=(4.1, 1.7)),
+        asked(ALL_TOPICS_BY_8, throughput=(196, 450), envelope_cpu=(3.2, 1.7)),
+        asked(ALL_PAGES, p50=(330, 80)),
+        with_goals(StartUpCase(traffic), {"start": (0.6, 0.3), "disk": (591, 700)}),
+        with_goals(GrowthCase(traffic, seconds), {"growth": (10, 1.3)}),
     ]
 
 
-def entry(case: Case, goals: Mapping[str, tuple[float, float]]) -> Entry:
+def with_goals(case: Case, goals: Mapping[str, tuple[float, float]]) -> PlannedCase:
     """A case with its goals, each: status-go's number, ours."""
-    return Entry(case, tuple(Goal(metric, *numbers) for metric, numbers in goals.items()))
+    return PlannedCase(case, tuple(Goal(metric, *numbers) for metric, numbers in goals.items()))

@@ -5,33 +5,33 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from wakumail.archive.archive import Archive
-from wakumail.load.clients.envelope_listener import Listening
-from wakumail.load.clients.history_reader import Asking
-from wakumail.load.clients.idle_client import Waiting
-from wakumail.load.clients.processes import Crew
-from wakumail.load.clients.sender import Sending
-from wakumail.load.measured_server import Target
+from wakumail.load.clients.envelope_listener import EnvelopeListenerLoad
+from wakumail.load.clients.history_reader import HistoryReaderLoad
+from wakumail.load.clients.idle_client import IdleLoad
+from wakumail.load.clients.processes import ClientPool
+from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import Measures, ratio
-from wakumail.load.server_process import Served
+from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch, latencies, throughput
-from wakumail.load.workload.archived_traffic import DATA_SIZE, Traffic
-from wakumail.load.workload.live_traffic import Live
-from wakumail.load.workload.request_kinds import ONE_TOPIC, Row
+from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
+from wakumail.load.workload.live_traffic import LiveTraffic
+from wakumail.load.workload.request_kinds import ONE_TOPIC, RequestKind
 
-PROCESSES = 2
+CLIENT_PROCESSES = 2
 """Client processes that share the connections of one load."""
 
-HEAT = 400_000
+ROUND_ENVELOPES = 400_000
 """Envelopes that a run sends at once; those of a longer run are made in between, off the clock."""
 
-WARM_UP = 0.05
+WARM_UP_SHARE = 0.05
 """What part of the envelopes goes before the first that count, up to WARM_UP_MOST."""
-WARM_UP_MOST = 2000
+MAX_WARM_UP = 2000
 
-REQUESTS = 2000
+MAX_REQUESTS = 2000
 """Requests of one client in one run, at most."""
 
-BLOCK_SIZE = 512
+STAT_BLOCK = 512
 """Bytes of a block, as stat(2) counts them."""
 
 
@@ -46,7 +46,7 @@ class Case(Protocol):
     def title(self) -> str:
         """What is measured, for a person."""
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """One run. LoadFailed when it does not come to its end."""
 
 
@@ -61,9 +61,9 @@ def split(count: int, parts: int) -> list[int]:
     return [size for number in range(parts) if (size := share + (number < rest))]
 
 
-def sendings(load: Sending) -> list[Sending]:
+def sendings(load: SenderLoad) -> list[SenderLoad]:
     """The same load for several processes, each with an envelope to send at least."""
-    connections = split(load.connections, min(PROCESSES, load.count))
+    connections = split(load.connections, min(CLIENT_PROCESSES, load.count))
     counts = split(load.count, len(connections))
     warm_up = load.warm_up // len(connections)
     return [
@@ -73,10 +73,10 @@ def sendings(load: Sending) -> list[Sending]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ingest:
+class IngestCase:
     """Envelopes into a new archive."""
 
-    load: Sending
+    load: SenderLoad
     scenario: str = "ingest"
 
     @property
@@ -95,59 +95,61 @@ class Ingest:
             words.append("unconfirmed")
         return ", ".join(words)
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Send, in heats where it is much."""
-        heats = math.ceil(self.load.count / HEAT)
-        warm_up = min(WARM_UP_MOST, int(self.load.count * WARM_UP))
-        load = replace(self.load, count=self.load.count // heats, warm_up=warm_up)
-        with target.serving() as served, crew.open(sendings(load), served.enode) as gang:
-            watch = Watch(served, [])
-            for _ in range(heats):
-                gang.prepare()
-                watch.run([gang])
+        rounds = math.ceil(self.load.count / ROUND_ENVELOPES)
+        warm_up = min(MAX_WARM_UP, int(self.load.count * WARM_UP_SHARE))
+        load = replace(self.load, count=self.load.count // rounds, warm_up=warm_up)
+        with server.serving() as running, pool.open(sendings(load), running.enode) as clients:
+            watch = Watch(running, [])
+            for _ in range(rounds):
+                clients.prepare()
+                watch.run([clients])
                 if not load.confirmed:
                     watch.settle()
             return {
                 "ingested": ratio(watch.envelopes, watch.wall),
                 **watch.costs(envelope_cpu=watch.per(watch.envelopes, 1e-6)),
-                **watch.server(),
-                **watch.load(),
-                **disk(served),
+                **watch.memory(),
+                **watch.bottleneck(),
+                **disk(running),
             }
 
 
-def disk(served: Served) -> dict[str, float]:
+def disk(running: RunningServer) -> dict[str, float]:
     """Bytes of the archive's file for each envelope in it."""
-    if served.datadir is None:
+    if running.datadir is None:
         return {}
-    path = served.datadir.archive
+    path = running.datadir.archive
     with Archive(path, readonly=True) as archive:
         envelopes = archive.stat().envelopes
-    size = sum(file.stat().st_blocks * BLOCK_SIZE for file in path.iterdir())
+    size = sum(file.stat().st_blocks * STAT_BLOCK for file in path.iterdir())
     return {"disk": ratio(size, envelopes)}
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
+class RequestCase:
     """One kind of request of an archive, by one client or several at once."""
 
-    row: Row
-    traffic: Traffic
+    kind: RequestKind
+    traffic: ArchivedTraffic
     seconds: float
     scenario: str = "request"
 
     @property
     def title(self) -> str:
         """The kind of request, and how many send it."""
-        return f"{self.row.name}, {plural(self.row.clients, 'client')}"
+        return f"{self.kind.name}, {plural(self.kind.clients, 'client')}"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Ask."""
-        loads = [Asking(self.row.asks(self.traffic), self.seconds, REQUESTS)] * self.row.clients
-        with target.serving(self.traffic) as served, crew.open(loads, served.enode) as gang:
-            gang.prepare()
-            watch = Watch(served, [])
-            (outcomes,) = watch.run([gang])
+        loads = [
+            HistoryReaderLoad(self.kind.specs(self.traffic), self.seconds, MAX_REQUESTS)
+        ] * self.kind.clients
+        with server.serving(self.traffic) as running, pool.open(loads, running.enode) as clients:
+            clients.prepare()
+            watch = Watch(running, [])
+            (outcomes,) = watch.run([clients])
             count = len(watch.seconds)
             return {
                 "throughput": throughput(outcomes),
@@ -157,32 +159,32 @@ class Requests:
                     envelope_cpu=watch.per(watch.envelopes, 1e-6),
                     request_cpu=watch.per(count, 1e-3),
                 ),
-                **watch.server(),
-                **watch.load(),
+                **watch.memory(),
+                **watch.bottleneck(),
             }
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class GrowthCase:
     """The same request of an archive and of one a tenth as large."""
 
-    traffic: Traffic
+    traffic: ArchivedTraffic
     seconds: float
-    row: Row = ONE_TOPIC
+    kind: RequestKind = ONE_TOPIC
     scenario: str = "growth"
 
     @property
     def title(self) -> str:
         """From how many to how many."""
-        return f"{self.row.name}: {self.traffic.envelopes // 10:,} to {self.traffic.envelopes:,}"
+        return f"{self.kind.name}: {self.traffic.envelopes // 10:,} to {self.traffic.envelopes:,}"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """The small one, then the large one; nothing of a server that has its own archive."""
-        if not target.has_archives:
+        if not server.takes_any_archive:
             return {}
-        small = Traffic.of(self.traffic.envelopes // 10)
+        small = ArchivedTraffic.of(self.traffic.envelopes // 10)
         costs = [
-            Requests(self.row, traffic, self.seconds).measure(target, crew)
+            RequestCase(self.kind, traffic, self.seconds).measure(server, pool)
             for traffic in (small, self.traffic)
         ]
         before, after = (cost.get("request_cpu", cost["p50"]) for cost in costs)
@@ -190,10 +192,10 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True)
-class StartUp:
+class StartUpCase:
     """A server over an archive, until it says where it listens; and what the archive takes."""
 
-    traffic: Traffic
+    traffic: ArchivedTraffic
     scenario: str = "start-up"
 
     @property
@@ -201,19 +203,19 @@ class StartUp:
         """How large the archive is."""
         return f"with {self.traffic.envelopes:,} envelopes"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Start it; nothing is known of a server that runs already."""
-        if not target.has_archives:
+        if not server.takes_any_archive:
             return {}
-        with target.serving(self.traffic) as served:
-            return {"start": served.started, **disk(served)}
+        with server.serving(self.traffic) as running:
+            return {"start": running.started, **disk(running)}
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class RelayCase:
     """Envelopes from one connection to many."""
 
-    live: Live
+    live: LiveTraffic
     count: int
     listeners: int
     scenario: str = "relay"
@@ -223,18 +225,21 @@ class Relay:
         """How many, to how many."""
         return f"{self.count:,} envelopes, 1 in, {self.listeners} out"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Twice: what comes first warms the server up."""
         size = len(next(self.live.batches(1, 1, 0.0))[0])
-        sending = [Sending(self.live, self.count)]
-        listening = [Listening(some, self.count, size) for some in split(self.listeners, PROCESSES)]
+        sending = [SenderLoad(self.live, self.count)]
+        listening = [
+            EnvelopeListenerLoad(some, self.count, size)
+            for some in split(self.listeners, CLIENT_PROCESSES)
+        ]
         with (
-            target.serving() as served,
-            crew.open(sending, served.enode) as sender,
-            crew.open(listening, served.enode) as listeners,
+            server.serving() as running,
+            pool.open(sending, running.enode) as sender,
+            pool.open(listening, running.enode) as listeners,
         ):
             for _ in range(2):
-                watch = Watch(served, [])
+                watch = Watch(running, [])
                 sender.prepare()
                 listeners.prepare()
                 _, heard = watch.run([sender, listeners])
@@ -242,17 +247,17 @@ class Relay:
             return {
                 "delivered": ratio(delivered, watch.wall),
                 **watch.costs(envelope_cpu=watch.per(delivered, 1e-6)),
-                **watch.server(),
-                **watch.load(),
+                **watch.memory(),
+                **watch.bottleneck(),
             }
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class IdleCase:
     """Many connections on which nothing happens, beside live envelopes that they do not want."""
 
     connections: int
-    live: Live
+    live: LiveTraffic
     count: int
     seconds: float
     scenario: str = "idle"
@@ -263,27 +268,29 @@ class Idle:
         beside = f" beside {self.count:,} live envelopes" if self.count else ""
         return f"{self.connections:,} connections{beside}"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Memory before and after they connect, then the CPU of some seconds."""
-        waiting = [Waiting(some, self.seconds) for some in split(self.connections, PROCESSES)]
-        with target.serving() as served:
+        waiting = [
+            IdleLoad(some, self.seconds) for some in split(self.connections, CLIENT_PROCESSES)
+        ]
+        with server.serving() as running:
             if self.count:
-                send(crew, served, Sending(self.live, self.count))
-            memory = served.account.resident() if served.account else 0
-            with crew.open(waiting, served.enode) as gang:
-                watch = Watch(served, [])
+                send(pool, running, SenderLoad(self.live, self.count))
+            memory = running.usage.resident() if running.usage else 0
+            with pool.open(waiting, running.enode) as clients:
+                watch = Watch(running, [])
                 watch.settle()
-                taken = served.account.resident() - memory if served.account else 0
+                taken = running.usage.resident() - memory if running.usage else 0
                 watch.cpu = 0.0
-                watch.run([gang])
+                watch.run([clients])
                 return watch.costs(
                     cpu_share=100 * ratio(watch.cpu, watch.wall),
                     connection_memory=taken / self.connections / 1024,
                 )
 
 
-def send(crew: Crew, served: Served, load: Sending) -> None:
+def send(pool: ClientPool, running: RunningServer, load: SenderLoad) -> None:
     """Send these, and wait until they are confirmed."""
-    with crew.open([load], served.enode) as gang:
-        gang.prepare()
-        gang.run()
+    with pool.open([load], running.enode) as clients:
+        clients.prepare()
+        clients.run()

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from wakumail.load.clients.blocking_connection import TIMEOUT
-from wakumail.load.clients.history_reader import Asking
-from wakumail.load.clients.processes import Crew
+from wakumail.load.clients.blocking_connection import LOAD_TIMEOUT
+from wakumail.load.clients.history_reader import HistoryReaderLoad
+from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import Load, Outcome
-from wakumail.load.clients.sender import Sending
-from wakumail.load.clients.slow_reader import Dawdling
-from wakumail.load.clients.storm_client import Calling
-from wakumail.load.measured_server import Target
+from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.clients.slow_reader import SlowReaderLoad
+from wakumail.load.clients.storm_client import StormLoad
+from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import Measures, percentile, ratio
-from wakumail.load.scenarios.cases import PROCESSES, REQUESTS, plural, sendings, split
+from wakumail.load.scenarios.cases import CLIENT_PROCESSES, MAX_REQUESTS, plural, sendings, split
 from wakumail.load.watch import Watch, all_seconds, latencies, rate, span, throughput
-from wakumail.load.workload.archived_traffic import Traffic
-from wakumail.load.workload.request_kinds import EVERYTHING, FOLLOWING, ONE_TOPIC
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
+from wakumail.load.workload.request_kinds import ALL_PAGES, ALL_TOPICS, ONE_TOPIC
 
-UNBOUNDED = 1 << 30
+UNLIMITED_REQUESTS = 1 << 30
 OPEN_REQUESTS = 4
 """Requests of one slow reader."""
 
@@ -42,7 +42,7 @@ class Others(Protocol):
     def writes(self) -> bool:
         """Whether it writes into the archive."""
 
-    def loads(self, traffic: Traffic) -> Sequence[Load]:
+    def loads(self, traffic: ArchivedTraffic) -> Sequence[Load]:
         """The clients."""
 
     def measures(self, outcomes: Sequence[Outcome]) -> Measures:
@@ -50,11 +50,11 @@ class Others(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class MixedCase:
     """One client that asks for one topic of a day, alone and beside others."""
 
     others: Others
-    traffic: Traffic
+    traffic: ArchivedTraffic
     seconds: float
 
     @property
@@ -67,25 +67,27 @@ class Beside:
         """Beside what."""
         return f"{ONE_TOPIC.name}, beside {self.others.title}"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """First alone; then until the others come to their end, or for as long as before."""
         others = self.others
-        asks = ONE_TOPIC.asks(self.traffic)
-        alone = Asking(asks, self.seconds, REQUESTS)
-        beside = Asking(asks, TIMEOUT, UNBOUNDED) if others.ends else alone
-        with target.serving(self.traffic, writing=others.writes) as served:
-            with crew.open([alone], served.enode) as small:
+        specs = ONE_TOPIC.specs(self.traffic)
+        alone = HistoryReaderLoad(specs, self.seconds, MAX_REQUESTS)
+        beside = (
+            HistoryReaderLoad(specs, LOAD_TIMEOUT, UNLIMITED_REQUESTS) if others.ends else alone
+        )
+        with server.serving(self.traffic, writing=others.writes) as running:
+            with pool.open([alone], running.enode) as small:
                 small.prepare()
-                (quiet,) = Watch(served, []).run([small])
+                (quiet,) = Watch(running, []).run([small])
             with (
-                crew.open([beside], served.enode) as small,
-                crew.open(others.loads(self.traffic), served.enode) as crowd,
+                pool.open([beside], running.enode) as small,
+                pool.open(others.loads(self.traffic), running.enode) as crowd,
             ):
                 small.prepare()
                 crowd.prepare()
-                watch = Watch(served, [])
+                watch = Watch(running, [])
                 first, then = (crowd, small) if others.ends else (small, crowd)
-                results = watch.run([first], aside=[then])
+                results = watch.run([first], background=[then])
                 busy, crowded = reversed(results) if others.ends else results
                 before, during = latencies(quiet), latencies(busy)
                 return {
@@ -93,8 +95,8 @@ class Beside:
                     "p99_alone": before["p99"],
                     "slowdown": ratio(during["p99"], before["p99"]),
                     **others.measures(crowded),
-                    **watch.server(),
-                    **watch.load(results[-1]),
+                    **watch.memory(),
+                    **watch.bottleneck(results[-1]),
                 }
 
 
@@ -102,7 +104,7 @@ class Beside:
 class Posting:
     """Others send envelopes."""
 
-    load: Sending
+    load: SenderLoad
     scenario: str = "mixed"
     ends: bool = True
     writes: bool = True
@@ -112,7 +114,7 @@ class Posting:
         """How many."""
         return f"{self.load.count:,} envelopes from {plural(self.load.connections, 'sender')}"
 
-    def loads(self, traffic: Traffic) -> Sequence[Load]:
+    def loads(self, traffic: ArchivedTraffic) -> Sequence[Load]:
         """Senders."""
         return sendings(self.load)
 
@@ -130,9 +132,9 @@ class Bulk:
     ends: bool = False
     writes: bool = False
 
-    def loads(self, traffic: Traffic) -> Sequence[Load]:
+    def loads(self, traffic: ArchivedTraffic) -> Sequence[Load]:
         """The reader."""
-        return [Asking(FOLLOWING.asks(traffic), TIMEOUT, UNBOUNDED)]
+        return [HistoryReaderLoad(ALL_PAGES.specs(traffic), LOAD_TIMEOUT, UNLIMITED_REQUESTS)]
 
     def measures(self, outcomes: Sequence[Outcome]) -> Measures:
         """How fast it read."""
@@ -153,10 +155,13 @@ class Slow:
         """How many."""
         return f"{self.connections} who hardly read"
 
-    def loads(self, traffic: Traffic) -> Sequence[Load]:
+    def loads(self, traffic: ArchivedTraffic) -> Sequence[Load]:
         """The slow readers."""
-        (ask,) = EVERYTHING.asks(traffic)
-        return [Dawdling(ask, some, OPEN_REQUESTS) for some in split(self.connections, PROCESSES)]
+        (spec,) = ALL_TOPICS.specs(traffic)
+        return [
+            SlowReaderLoad(spec, some, OPEN_REQUESTS)
+            for some in split(self.connections, CLIENT_PROCESSES)
+        ]
 
     def measures(self, outcomes: Sequence[Outcome]) -> Measures:
         """Nothing of its own: it is the server's memory that tells."""
@@ -177,9 +182,9 @@ class Storm:
         """How many."""
         return f"{self.connections} handshakes at once"
 
-    def loads(self, traffic: Traffic) -> Sequence[Load]:
+    def loads(self, traffic: ArchivedTraffic) -> Sequence[Load]:
         """The callers."""
-        return [Calling(some) for some in split(self.connections, PROCESSES)]
+        return [StormLoad(some) for some in split(self.connections, CLIENT_PROCESSES)]
 
     def measures(self, outcomes: Sequence[Outcome]) -> Measures:
         """How fast they were let in."""

@@ -6,33 +6,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from wakumail.load.clients.history_reader import Asking
-from wakumail.load.clients.processes import Crew, Gang
-from wakumail.load.clients.sender import Sending
-from wakumail.load.measured_server import Target
+from wakumail.load.clients.history_reader import HistoryReaderLoad
+from wakumail.load.clients.processes import ClientPool, Clients
+from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import Measures, ratio
-from wakumail.load.scenarios.cases import REQUESTS, sendings
+from wakumail.load.scenarios.cases import MAX_REQUESTS, sendings
 from wakumail.load.watch import Watch, latencies, rate
-from wakumail.load.workload.archived_traffic import Traffic
-from wakumail.load.workload.request_kinds import FOLLOWING, ONE_TOPIC
+from wakumail.load.workload.archived_traffic import ArchivedTraffic
+from wakumail.load.workload.request_kinds import ALL_PAGES, ONE_TOPIC
 
-HEAT_SECONDS = 2.0
+ROUND_SECONDS = 2.0
 """Of requests, in each of which the senders send once."""
 
-LEAST_HEATS = 3
+MIN_ROUNDS = 3
 
-PAIRS = 40
+PAIRED_ROUNDS = 40
 """Heats at the end that a new server has in turn: machines that are shared drift by themselves."""
 
 
 @dataclass(slots=True)
-class Heats:
+class ServerRounds:
     """The clients of one server, and what came of each heat."""
 
     watch: Watch
-    senders: Gang
-    reader: Gang
-    reader_of_all: Gang
+    senders: Clients
+    reader: Clients
+    reader_of_all: Clients
     ingested: list[float] = field(default_factory=list)
     """Envelopes per second."""
     p99: list[float] = field(default_factory=list)
@@ -46,18 +46,18 @@ class Heats:
         sent, asked, _ = self.watch.run([self.senders, self.reader, self.reader_of_all])
         self.ingested.append(rate(sent))
         self.p99.append(latencies(asked)["p99"])
-        self.memory.append(self.watch.server().get("resident", 0.0))
+        self.memory.append(self.watch.memory().get("resident", 0.0))
 
 
 @dataclass(frozen=True, slots=True)
-class Soak:
+class SoakCase:
     """Senders, one who reads everything and one who asks for little, for so many seconds.
 
     Each heat of HEAT_SECONDS has all envelopes of `load`; the next ones are made after it.
     """
 
-    load: Sending
-    traffic: Traffic
+    load: SenderLoad
+    traffic: ArchivedTraffic
     seconds: float
     scenario: str = "soak"
 
@@ -66,23 +66,23 @@ class Soak:
         """How long, and how much."""
         return f"{self.seconds:,.0f} s, heats of {self.load.count:,} envelopes and requests"
 
-    def measure(self, target: Target, crew: Crew) -> Measures:
+    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Memory of the last third of the heats against that of the first, and in the end the p99
         of a server that has been soaked against that of a new one, if there can be one.
         """
-        with self._heats(target, crew) as soaked:
+        with self._rounds(server, pool) as soaked:
             ends = time.monotonic() + self.seconds
-            while len(soaked.p99) < LEAST_HEATS or time.monotonic() < ends:
+            while len(soaked.p99) < MIN_ROUNDS or time.monotonic() < ends:
                 soaked.run()
             measures = {
                 "ingested": median(soaked.ingested),
                 "p99": median(soaked.p99),
-                **soaked.watch.server(),
+                **soaked.watch.memory(),
                 **soaked.watch.costs(memory_drift=drift(soaked.memory)),
             }
-            if target.has_archives:
-                with self._heats(target, crew) as new:
-                    pairs = min(PAIRS, len(soaked.p99))
+            if server.takes_any_archive:
+                with self._rounds(server, pool) as new:
+                    pairs = min(PAIRED_ROUNDS, len(soaked.p99))
                     for _ in range(pairs):
                         soaked.run()
                         new.run()
@@ -90,19 +90,20 @@ class Soak:
             return measures
 
     @contextmanager
-    def _heats(self, target: Target, crew: Crew) -> Iterator[Heats]:
+    def _rounds(self, server: MeasuredServer, pool: ClientPool) -> Iterator[ServerRounds]:
         small, bulk = (
-            Asking(row.asks(self.traffic), HEAT_SECONDS, REQUESTS) for row in (ONE_TOPIC, FOLLOWING)
+            HistoryReaderLoad(kind.specs(self.traffic), ROUND_SECONDS, MAX_REQUESTS)
+            for kind in (ONE_TOPIC, ALL_PAGES)
         )
         with (
-            target.serving(self.traffic, writing=True) as served,
-            crew.open(sendings(self.load), served.enode) as senders,
-            crew.open([small], served.enode) as reader,
-            crew.open([bulk], served.enode) as reader_of_all,
+            server.serving(self.traffic, writing=True) as running,
+            pool.open(sendings(self.load), running.enode) as senders,
+            pool.open([small], running.enode) as reader,
+            pool.open([bulk], running.enode) as reader_of_all,
         ):
             reader.prepare()
             reader_of_all.prepare()
-            yield Heats(Watch(served, []), senders, reader, reader_of_all)
+            yield ServerRounds(Watch(running, []), senders, reader, reader_of_all)
 
 
 def drift(values: Sequence[float]) -> float:

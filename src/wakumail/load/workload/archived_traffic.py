@@ -7,22 +7,22 @@ from random import Random
 
 from wakumail.waku.envelope import Batch, make_envelope, parse_stream
 
-END = 1_700_000_000
+TRAFFIC_END = 1_700_000_000
 """Unix seconds at which all archived traffic ends: in the middle of a day, as it is mostly."""
 
 DAY = 86_400
-TTL = 50
+ARCHIVED_TTL = 50
 DATA_SIZE = 512
 ENVELOPE_SIZE = 538
 """Bytes of the RLP of an envelope with DATA_SIZE bytes of data."""
 
-NONCE = 1 << 63
+FIRST_NONCE = 1 << 63
 """Of the first envelope; all have eight bytes, so envelopes of one data size have one size."""
 
-MAX_DELAY = 20
+MAX_ARRIVAL_DELAY = 20
 """Seconds that an envelope may be under way: the disorder of arrival."""
 
-GROUP = 5000
+DUMP_PIECE = 5000
 """Envelopes of one piece of a dump."""
 
 ENVELOPES_PER_TOPIC = 1000
@@ -30,7 +30,7 @@ ENVELOPES_PER_TOPIC = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class ArchivedTraffic:
     """So many envelopes on so many topics, evenly over the days before END.
 
     zipf: the topic of rank n has traffic in proportion to 1 / n; otherwise all have the same.
@@ -45,7 +45,7 @@ class Traffic:
     seed: int = 7
 
     @classmethod
-    def of(cls, envelopes: int) -> "Traffic":
+    def of(cls, envelopes: int) -> "ArchivedTraffic":
         """The traffic of an archive of so many envelopes: with it grows the number of topics."""
         return cls(envelopes, max(1, envelopes // ENVELOPES_PER_TOPIC))
 
@@ -66,20 +66,24 @@ class Traffic:
         weights = list(
             accumulate(1 / (rank if self.zipf else 1) for rank in range(1, 1 + len(topics)))
         )
-        first = END - self.span + TTL
+        first = TRAFFIC_END - self.span + ARCHIVED_TTL
         for number in range(self.envelopes):
-            place = number % GROUP
+            place = number % DUMP_PIECE
             if not place:
-                chosen = source.choices(topics, cum_weights=weights, k=GROUP)
-                data = source.randbytes(GROUP * self.data_size)
-            expiry = first + number * self.span // self.envelopes - int(MAX_DELAY * source.random())
+                chosen = source.choices(topics, cum_weights=weights, k=DUMP_PIECE)
+                data = source.randbytes(DUMP_PIECE * self.data_size)
+            expiry = (
+                first
+                + number * self.span // self.envelopes
+                - int(MAX_ARRIVAL_DELAY * source.random())
+            )
             own = data[place * self.data_size : (place + 1) * self.data_size]
-            yield make_envelope(expiry, TTL, chosen[place], own, NONCE + number).rlp
+            yield make_envelope(expiry, ARCHIVED_TTL, chosen[place], own, FIRST_NONCE + number).rlp
 
     def dump(self) -> Iterator[bytes]:
         """The same as pieces of a dump."""
         stream = self.stream()
-        while piece := b"".join(islice(stream, GROUP)):
+        while piece := b"".join(islice(stream, DUMP_PIECE)):
             yield piece
 
     def batches(self, size: int) -> Iterator[Batch]:

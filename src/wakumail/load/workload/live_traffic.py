@@ -6,19 +6,19 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wakumail.load.workload.archived_traffic import DATA_SIZE, NONCE, make_topics
+from wakumail.load.workload.archived_traffic import DATA_SIZE, FIRST_NONCE, make_topics
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.pow import mine
 
-TTL = 120
+LIVE_TTL = 120
 """Seconds: none may expire before a slow server has read it."""
 
-REPEATABLE = 1000
+REPEATABLE_ENVELOPES = 1000
 """The last envelopes, of which one is sent again where duplicates are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveTraffic:
     """What senders send: `data_size` bytes of random data on so many topics.
 
     `duplicates`: the share of envelopes that were sent before, by the same sender. 0 to 0.99.
@@ -31,10 +31,10 @@ class Live:
     def batches(self, count: int, size: int, min_pow: float) -> Iterator[list[bytes]]:
         """`count` envelopes (each its RLP), made now, in batches of `size`."""
         topics = make_topics(self.topics)
-        recent: deque[bytes] = deque(maxlen=REPEATABLE)
+        recent: deque[bytes] = deque(maxlen=REPEATABLE_ENVELOPES)
         fresh = 0
         for start in range(0, count, size):
-            expiry = int(time.time()) + TTL
+            expiry = int(time.time()) + LIVE_TTL
             data = os.urandom(self.data_size * min(size, count - start))
             batch = []
             for number in range(start, min(start + size, count)):
@@ -45,7 +45,7 @@ class Live:
                 own = data[place : place + self.data_size]
                 topic = topics[number % len(topics)]
                 envelope = make_envelope(
-                    expiry, TTL, topic, own, self._nonce(expiry, topic, own, min_pow, number)
+                    expiry, LIVE_TTL, topic, own, self._nonce(expiry, topic, own, min_pow, number)
                 ).rlp
                 batch.append(envelope)
                 recent.append(envelope)
@@ -56,7 +56,7 @@ class Live:
     def _nonce(expiry: int, topic: bytes, data: bytes, min_pow: float, number: int) -> int:
         """A nonce of eight bytes, so that all envelopes have one size."""
         if not min_pow:
-            return NONCE + number
-        nonce = mine(expiry, TTL, topic, data, target=min_pow, start=NONCE)
+            return FIRST_NONCE + number
+        nonce = mine(expiry, LIVE_TTL, topic, data, target=min_pow, start=FIRST_NONCE)
         assert nonce is not None, "mining without a bound ends with a nonce"
         return nonce

@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from random import Random
 
 from wakumail.archive.archive import Query
-from wakumail.load.workload.archived_traffic import DAY, END, Traffic
+from wakumail.load.workload.archived_traffic import DAY, TRAFFIC_END, ArchivedTraffic
 from wakumail.waku.bloom import FULL_BLOOM, bloom_of
 
-LIMIT = 1000
+PAGE_LIMIT = 1000
 """Envelopes of one page: what servers allow."""
 
-KINDS = 20
+TOPIC_CHOICES = 20
 """Requests of a row that differ in their topics."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestSpec:
     """One request: times inclusive, in Unix seconds; with neither topics nor bloom, everything."""
 
     lower: int
     upper: int
     topics: tuple[bytes, ...] = ()
     bloom: bytes = b""
-    follows: bool = False
+    follows_cursor: bool = False
     """Whether to follow the cursor until nothing remains."""
 
     @property
@@ -34,7 +34,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RequestKind:
     """A kind of request and how many clients send it at once."""
 
     name: str
@@ -46,36 +46,38 @@ class Row:
     envelopes: int = 0
     """Follow the cursor over so many envelopes."""
 
-    def asks(self, traffic: Traffic) -> Sequence[Ask]:
+    def specs(self, traffic: ArchivedTraffic) -> Sequence[RequestSpec]:
         """Requests of this kind, about different topics."""
         source = Random(traffic.seed + 2)
         span = self.days * DAY
         if self.envelopes:
             span = min(DAY, self.envelopes * traffic.span // traffic.envelopes)
-        lower = END - span + 1
+        lower = TRAFFIC_END - span + 1
         if not self.topics:
-            return [Ask(lower, END, bloom=FULL_BLOOM, follows=self.envelopes > 0)]
+            return [
+                RequestSpec(lower, TRAFFIC_END, bloom=FULL_BLOOM, follows_cursor=self.envelopes > 0)
+            ]
         size = min(self.topics, traffic.topic_count)
-        chosen = [tuple(source.sample(traffic.topics, size)) for _ in range(KINDS)]
+        chosen = [tuple(source.sample(traffic.topics, size)) for _ in range(TOPIC_CHOICES)]
         if self.by_bloom:
-            return [Ask(lower, END, bloom=bloom_of(topics)) for topics in chosen]
-        return [Ask(lower, END, topics=topics) for topics in chosen]
+            return [RequestSpec(lower, TRAFFIC_END, bloom=bloom_of(topics)) for topics in chosen]
+        return [RequestSpec(lower, TRAFFIC_END, topics=topics) for topics in chosen]
 
 
-ONE_TOPIC = Row("1 topic, 24 h", topics=1)
-ONE_TOPIC_BY_8 = Row("1 topic, 24 h", clients=8, topics=1)
-TEN_TOPICS = Row("bloom of 10 topics, 24 h", topics=10, by_bloom=True)
-LONG_ABSENCE = Row("bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30)
-EVERYTHING = Row("everything, 24 h")
-EVERYTHING_BY_8 = Row("everything, 24 h", clients=8)
-FOLLOWING = Row("following 33,334 envelopes", envelopes=33_334)
+ONE_TOPIC = RequestKind("1 topic, 24 h", topics=1)
+ONE_TOPIC_BY_8 = RequestKind("1 topic, 24 h", clients=8, topics=1)
+TEN_TOPICS = RequestKind("bloom of 10 topics, 24 h", topics=10, by_bloom=True)
+LONG_ABSENCE = RequestKind("bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30)
+ALL_TOPICS = RequestKind("everything, 24 h")
+ALL_TOPICS_BY_8 = RequestKind("everything, 24 h", clients=8)
+ALL_PAGES = RequestKind("following 33,334 envelopes", envelopes=33_334)
 
-ROWS = (
+REQUEST_KINDS = (
     ONE_TOPIC,
     ONE_TOPIC_BY_8,
     TEN_TOPICS,
     LONG_ABSENCE,
-    EVERYTHING,
-    EVERYTHING_BY_8,
-    FOLLOWING,
+    ALL_TOPICS,
+    ALL_TOPICS_BY_8,
+    ALL_PAGES,
 )
