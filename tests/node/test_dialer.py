@@ -17,13 +17,13 @@ from wakumail.node import dialer as dialer_module
 from wakumail.node.dialer import Dialer
 from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
-from wakumail.waku.peer import Event
+from wakumail.waku.peer import PeerEvent
 
 
 class Quiet:
     """A node's owner that does nothing."""
 
-    def on_event(self, link: Link, event: Event) -> None: ...
+    def on_event(self, link: Link, event: PeerEvent) -> None: ...
 
     def on_gone(self, link: Link) -> None: ...
 

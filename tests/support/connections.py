@@ -14,7 +14,7 @@ from wakumail.devp2p.connection import (
     Closed,
     Connection,
     ConnectionConfig,
-    Event,
+    ConnectionEvent,
     Packet,
     Uneventful,
 )
@@ -41,7 +41,7 @@ class Side:
     def __init__(self, config: ConnectionConfig, remote: PublicKey | None = None, seed: int = 0):
         self.random = Random(seed).randbytes if seed else os.urandom
         self.connection = Connection(config, self.random, NOW, remote)
-        self.events: list[Event] = []
+        self.events: list[ConnectionEvent] = []
         self.uneventful = 0
         """How often it was asked whether to go on."""
         self.accepts = True

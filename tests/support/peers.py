@@ -21,7 +21,7 @@ from wakumail.waku.completion import Completion, Dialect
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import OwnStatus
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
-from wakumail.waku.peer import DIALECTS, Event, Peer, Ready
+from wakumail.waku.peer import DIALECTS, Peer, PeerEvent, Ready
 
 UNIX_TIME = 1_700_000_000
 OPTIONS = StatusOptions(pow=0.5, confirmations=True)
@@ -71,7 +71,7 @@ class PeerSide(Side):
         self.passes = 0
         """How many packets the gate lets through before its refusal."""
         self.refusal: ProtocolError | None = None
-        self.happened: list[Event] = []
+        self.happened: list[PeerEvent] = []
         self.now = NOW
 
     def gate(self, code: int, size: int) -> None:
@@ -92,10 +92,10 @@ class PeerSide(Side):
                 self.connection.accept()
 
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=PeerEvent)
 
 
-def the(kind: type[E], event: Event) -> E:
+def the(kind: type[E], event: PeerEvent) -> E:
     """`event`, which has to be of a kind."""
     assert isinstance(event, kind), event
     return event
@@ -118,7 +118,7 @@ def carry(alice: PeerSide, bob: PeerSide) -> None:
         alice.receive(to_alice)
 
 
-def say(alice: PeerSide, bob: PeerSide, code: int, payload: bytes) -> Sequence[Event]:
+def say(alice: PeerSide, bob: PeerSide, code: int, payload: bytes) -> Sequence[PeerEvent]:
     """Send a packet from Alice; answers what happens at Bob's."""
     before = len(bob.happened)
     alice.peer._send(code, payload)

@@ -19,8 +19,8 @@ from wakumail.devp2p.connection import (
     Closed,
     Connection,
     ConnectionConfig,
+    ConnectionEvent,
     Established,
-    Event,
     Packet,
 )
 from wakumail.devp2p.enode import Enode
@@ -36,7 +36,7 @@ from wakumail.waku.message import symmetric_key
 from wakumail.waku.packets import Code, StatusOptions
 from wakumail.waku.peer import DIALECTS, Dialect
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=ConnectionEvent)
 TIMEOUT = 10
 PASSWORD_KEY = symmetric_key("test")
 dialed: list["Puppet"] = []
@@ -150,7 +150,7 @@ class Puppet:
         await puppet.packet(Code.STATUS)
         return puppet
 
-    async def event(self) -> Event:
+    async def event(self) -> ConnectionEvent:
         """The next event; hellos are exchanged on the way."""
         async with asyncio.timeout(TIMEOUT):
             while (event := self.next_event()) is None:
@@ -165,7 +165,7 @@ class Puppet:
         self.flush()
         return event
 
-    def next_event(self) -> Event | None:
+    def next_event(self) -> ConnectionEvent | None:
         """The next event of what has come; the handshake is computed on the way."""
         while isinstance(event := self.connection.next_event(), HandshakeDue):
             self.connection.shaken(event.compute())

@@ -20,7 +20,7 @@ from wakumail.waku.completion import Completion, Dialect, pack_cursor
 from wakumail.waku.envelope import Envelope, Rules
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import EnvelopesReceived, Event, HistoryRequested, Ready
+from wakumail.waku.peer import EnvelopesReceived, HistoryRequested, PeerEvent, Ready
 
 KEYS = RequestKeys(symmetric_key(DEFAULT_PASSWORD))
 OnRequest = Callable[[Link, Request], None]
@@ -39,7 +39,7 @@ class Scripted:
         self.requests: list[Request] = []
         self.links: set[Link] = set()
 
-    def on_event(self, link: Link, event: Event) -> None:
+    def on_event(self, link: Link, event: PeerEvent) -> None:
         match event:
             case Ready():
                 self.links.add(link)

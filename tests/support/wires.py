@@ -9,7 +9,7 @@ from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
 from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
-from wakumail.waku.peer import Event
+from wakumail.waku.peer import PeerEvent
 
 
 class Wire(asyncio.Transport):
@@ -55,7 +55,7 @@ class Nobody:
     def __init__(self) -> None:
         self.gone: list[Link] = []
 
-    def on_event(self, link: Link, event: Event) -> None:
+    def on_event(self, link: Link, event: PeerEvent) -> None:
         pass
 
     def on_gone(self, link: Link) -> None:

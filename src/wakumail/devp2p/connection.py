@@ -163,7 +163,9 @@ class Uneventful:
     """Packets were taken that need nothing of the owner, and there may be more."""
 
 
-Event = HandshakeDue | Authenticated | Established | Packet | Packets | Uneventful | Closed
+ConnectionEvent = (
+    HandshakeDue | Authenticated | Established | Packet | Packets | Uneventful | Closed
+)
 
 
 class State(Enum):
@@ -197,7 +199,7 @@ class Connection:
         self._heard = now
         self._next_ping = now
         self._ended = False
-        self._events: deque[Event] = deque()
+        self._events: deque[ConnectionEvent] = deque()
         self._shaking = Shaking(config.node_key, random, remote)
         self._reader: FrameReader
         self.writer: FrameWriter | None = None
@@ -257,7 +259,7 @@ class Connection:
 
     # -- events -----------------------------------------------------------------------------------
 
-    def next_event(self) -> Event | None:
+    def next_event(self) -> ConnectionEvent | None:
         """The next event, or None until more bytes come.
 
         At most one packet is decoded, or one Packets of bounded size, so an owner that does not

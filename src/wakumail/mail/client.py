@@ -40,9 +40,9 @@ from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import (
     Confirmed,
-    Event,
     HistoryCompleted,
     HistoryDelivered,
+    PeerEvent,
     Ready,
 )
 
@@ -211,7 +211,7 @@ class MailPeer:
 
     # -- node.Handler -------------------------------------------------------------------------
 
-    def on_event(self, link: Link, event: Event) -> None:
+    def on_event(self, link: Link, event: PeerEvent) -> None:
         """Route what the mailserver did."""
         match event:
             case Ready(hello):

@@ -35,10 +35,10 @@ from wakumail.waku.interest import EVERYTHING
 from wakumail.waku.peer import (
     Confirmed,
     EnvelopesReceived,
-    Event,
     HistoryCompleted,
     HistoryDelivered,
     HistoryRequested,
+    PeerEvent,
     Ready,
     SettingsChanged,
 )
@@ -209,7 +209,7 @@ class Server:
 
     # -- node.Handler -------------------------------------------------------------------------
 
-    def on_event(self, link: Link, event: Event) -> None:
+    def on_event(self, link: Link, event: PeerEvent) -> None:
         """Route what a ready peer did."""
         match event:
             case EnvelopesReceived(batch):

@@ -15,7 +15,7 @@ from wakumail.devp2p.handshake import Computed, HandshakeDue
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.node.sealing_thread import Sealer
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import Event, Peer, Ready, SettingsChanged
+from wakumail.waku.peer import Peer, PeerEvent, Ready, SettingsChanged
 from wakumail.waku.rate_limits import Pace, host_of
 
 WRITE_TIMEOUT = 20.0
@@ -76,7 +76,7 @@ class Owner(Protocol):
     def rest(self, link: "Link") -> None:
         """Call the link's `go_on` when it is its turn."""
 
-    def on_event(self, link: "Link", event: Event) -> None:
+    def on_event(self, link: "Link", event: PeerEvent) -> None:
         """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
 
     def writable(self, link: "Link") -> None:
@@ -405,7 +405,7 @@ class Link(asyncio.BufferedProtocol):
         else:
             self._transport.pause_reading()
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: PeerEvent) -> None:
         match event:
             case HandshakeDue():
                 self._computing = True

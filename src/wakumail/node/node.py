@@ -26,7 +26,7 @@ from wakumail.node.turns import Turns
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import Event, Peer, Ready
+from wakumail.waku.peer import Peer, PeerEvent, Ready
 from wakumail.waku.rate_limits import Network, Traffic
 
 MAX_RECEIVING = 256 << 20
@@ -98,7 +98,7 @@ def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
 class Handler(Protocol):
     """Who owns a node: the server, or the client library."""
 
-    def on_event(self, link: Link, event: Event) -> None:
+    def on_event(self, link: Link, event: PeerEvent) -> None:
         """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
 
     def on_gone(self, link: Link) -> None:
@@ -394,7 +394,7 @@ class Node:
         """Let a link go on when it is its turn."""
         self._turns.rest(link)
 
-    def on_event(self, link: Link, event: Event) -> None:
+    def on_event(self, link: Link, event: PeerEvent) -> None:
         """Pass on what a ready peer did."""
         if isinstance(event, Ready):
             self.counters.add("peers_connected")

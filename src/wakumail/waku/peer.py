@@ -138,7 +138,7 @@ class Confirmed:
     errors: tuple[waku.EnvelopeError, ...]
 
 
-Event = (
+PeerEvent = (
     HandshakeDue
     | Authenticated
     | Ready
@@ -196,7 +196,7 @@ class Peer:
 
     # -- what the owner asks ------------------------------------------------------------------
 
-    def next_event(self, now: float, unix_time: int) -> Event | None:
+    def next_event(self, now: float, unix_time: int) -> PeerEvent | None:
         """The next event, or None until more bytes come.
 
         One packet is taken from the connection at a time, or one Packets, so an owner that stops
@@ -280,7 +280,7 @@ class Peer:
 
     # -- what the peer sends ------------------------------------------------------------------
 
-    def _on_event(self, event: object, now: float, unix_time: int) -> Event | None:
+    def _on_event(self, event: object, now: float, unix_time: int) -> PeerEvent | None:
         match event:
             case Packets(payloads, ends):
                 return self._on_messages(payloads, ends, unix_time)
@@ -316,7 +316,7 @@ class Peer:
             status = DIALECTS[capability].encode_status(NOTHING)
             self.connection.send(shared[capability], Code.STATUS, status)
 
-    def _on_packet(self, code: int, payload: bytes, now: float, unix_time: int) -> Event | None:
+    def _on_packet(self, code: int, payload: bytes, now: float, unix_time: int) -> PeerEvent | None:
         if code == Code.STATUS:
             return self._on_status(payload)
         if not self._ready:
@@ -336,7 +336,7 @@ class Peer:
                 self._count("packets_unknown")
         return None
 
-    def _on_status(self, payload: bytes) -> Event | None:
+    def _on_status(self, payload: bytes) -> PeerEvent | None:
         assert self.hello is not None
         if self._ready:
             self._count("packets_status_repeated")
@@ -354,7 +354,7 @@ class Peer:
         self._untold.clear()
         return Ready(self.hello, self.name)
 
-    def _on_status_update(self, code: int, payload: bytes, now: float) -> Event | None:
+    def _on_status_update(self, code: int, payload: bytes, now: float) -> PeerEvent | None:
         if not self._updates.take(UPDATE_OVERHEAD + len(payload), now):
             raise StatusUpdateFlood("too many status updates")
         try:
@@ -370,7 +370,7 @@ class Peer:
     def _are_both_light(self) -> bool:
         return self.settings.light and bool(self._own.options.light)
 
-    def _on_messages(self, payloads: bytes, ends: list[int], unix_time: int) -> Event | None:
+    def _on_messages(self, payloads: bytes, ends: list[int], unix_time: int) -> PeerEvent | None:
         own = self._own
         confirming = bool(own.options.confirmations)
         batch = judge_packets(
@@ -380,7 +380,7 @@ class Peer:
             self._count("packets_messages_malformed")
         return EnvelopesReceived(batch) if batch.packets else None
 
-    def _on_confirmation(self, code: Code, payload: bytes) -> Event | None:
+    def _on_confirmation(self, code: Code, payload: bytes) -> PeerEvent | None:
         if not (self._unconfirmed[code] and self.settings.confirmations):
             self._count("packets_unasked")
             return None
@@ -389,7 +389,7 @@ class Peer:
             return Confirmed(waku.decode_batch_ack(payload), ())
         return Confirmed(*waku.decode_message_response(payload))
 
-    def _on_history(self, code: int, payload: bytes, now: float) -> Event | None:
+    def _on_history(self, code: int, payload: bytes, now: float) -> PeerEvent | None:
         if self.expects_history:
             return self._read_history(code, payload)
         if not self.trusted:
