@@ -30,7 +30,7 @@ from wakumail.mail.client import MailPeer, connect
 from wakumail.mail.request import Request
 from wakumail.node.link import Link
 from wakumail.waku import packets as waku
-from wakumail.waku.completion import Completion, Dialect
+from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.envelope import Envelope, Rules, make_envelope
 from wakumail.waku.message import seal
 
@@ -161,7 +161,7 @@ async def test_nothing_unasked_is_taken() -> None:
         for _ in range(20):
             link.peer.deliver_history(packet(envelopes))
         completion = Completion(bytes(32), cursor=b"c" * 36)
-        link.peer.complete_history(completion.encode(Dialect.BYTES))
+        link.peer.complete_history(completion.encode(CompletionForm.BYTES))
         link.peer.send_messages(packet(envelopes))
 
     def answer(link: Link, request: Request) -> None:
@@ -240,7 +240,7 @@ async def test_completions_of_other_requests_are_not_ours() -> None:
 async def test_the_words_of_a_mailserver_do_not_steer_the_terminal() -> None:
     def answer(link: Link, request: Request) -> None:
         completion = Completion(request.request_id, error="no\x1b[2J\nok: all is well")
-        link.peer.complete_history(completion.encode(Dialect.BYTES))
+        link.peer.complete_history(completion.encode(CompletionForm.BYTES))
 
     async with mailserver(answer) as (peer, _):
         with pytest.raises(RequestRefused) as refused:

@@ -51,7 +51,7 @@ from wakumail.mail.request import (
     read_request,
 )
 from wakumail.waku.bloom import BLOOM_SIZE
-from wakumail.waku.completion import CURSOR_SIZE, Dialect
+from wakumail.waku.completion import CURSOR_SIZE, CompletionForm
 from wakumail.waku.envelope import MAX_TIME, make_envelope
 
 every_form = pytest.mark.parametrize("form", ALL_FORMS, ids=lambda form: form.name)
@@ -73,7 +73,7 @@ def test_number_of_topics(form: Form) -> None:
 def test_bloom_of_wrong_size(form: Form, size: int) -> None:
     error = refusal(packet_of(form, bloom=bytes(size)))
     assert type(error) is RequestBloomError
-    assert error.dialect is form.dialect
+    assert error.completion_form is form.completion_form
 
 
 @pytest.mark.parametrize("form", [form for form in ALL_FORMS if form is not Form.R7])
@@ -81,14 +81,14 @@ def test_bloom_of_wrong_size(form: Form, size: int) -> None:
 def test_cursor_of_wrong_size(form: Form, size: int) -> None:
     error = refusal(packet_of(form, cursor=bytes(size)))
     assert type(error) is RequestCursorError
-    assert error.dialect is form.dialect
+    assert error.completion_form is form.completion_form
 
 
 @pytest.mark.parametrize("form", [form for form in ALL_FORMS if form is not Form.R7])
 def test_neither_topics_nor_bloom(form: Form) -> None:
     error = refusal(packet_of(form, bloom=b"", topics=[]))
     assert type(error) is RequestFilterError
-    assert error.dialect is form.dialect
+    assert error.completion_form is form.completion_form
 
 
 @pytest.mark.parametrize("form", [form for form in ALL_FORMS if form is not Form.R7])
@@ -112,7 +112,7 @@ def test_fields_of_wrong_shape(form: Form, name: str, value: Any) -> None:
         return
     error = refusal(packet_of(form, **{name: value}))
     assert type(error) is RequestFormError
-    assert error.dialect is form.dialect
+    assert error.completion_form is form.completion_form
 
 
 def test_topics_that_are_no_list() -> None:
@@ -120,7 +120,7 @@ def test_topics_that_are_no_list() -> None:
     assert type(refusal(packet_of(Form.R3, topics=TOPIC))) is RequestFormError
     # In R6 it is the batch flag of R4, and no good one.
     error = refusal(packet_of(Form.R6, topics=TOPIC))
-    assert (type(error), error.dialect) == (RequestFormError, Dialect.BYTES)
+    assert (type(error), error.completion_form) == (RequestFormError, CompletionForm.BYTES)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_payloads_of_no_form(payload: bytes) -> None:
 def test_packets_of_no_form(packet: bytes) -> None:
     error = refusal(packet)
     assert type(error) is RequestFormError
-    assert error.dialect is Dialect.BYTES
+    assert error.completion_form is CompletionForm.BYTES
 
 
 def test_size_of_a_packet() -> None:
@@ -202,7 +202,7 @@ def test_no_key_opens(request_keys: RequestKeys, key: Any) -> None:
     with pytest.raises(RequestSealError) as caught:
         read_request(packet, request_keys, POLICY, NOW)
     assert caught.value.request_id == keccak256(packet)
-    assert caught.value.dialect is Dialect.BYTES
+    assert caught.value.completion_form is CompletionForm.BYTES
 
 
 @every_form
@@ -210,7 +210,7 @@ def test_required_signature(form: Form) -> None:
     policy = RequestPolicy(require_signature=True)
     error = refusal(packet_of(form), policy)
     assert type(error) is RequestSignatureError
-    assert error.dialect is form.dialect
+    assert error.completion_form is form.completion_form
     if form in SEALED_FORMS:
         packet, _ = build_request(
             form, lower=1, upper=2, bloom=BLOOM, key=KEY, sign_with=OTHER, random=filler, now=NOW
@@ -224,7 +224,7 @@ def test_required_pow(form: Form) -> None:
     policy = RequestPolicy(min_pow=REQUEST_POW)
     error = refusal(packet_of(form), policy)
     assert type(error) is RequestPowError
-    assert error.dialect is form.dialect
+    assert error.completion_form is form.completion_form
     if form in SEALED_FORMS:
         packet, _ = build_request(
             form, lower=1, upper=2, bloom=BLOOM, key=KEY, random=filler, now=NOW

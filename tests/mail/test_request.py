@@ -49,7 +49,7 @@ from wakumail.mail.request import (
     read_request,
 )
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, bloom_of
-from wakumail.waku.completion import CURSOR_SIZE, Dialect, pack_cursor
+from wakumail.waku.completion import CURSOR_SIZE, CompletionForm, pack_cursor
 from wakumail.waku.envelope import MAX_TIME, Envelope
 from wakumail.waku.message import open_message
 
@@ -263,7 +263,7 @@ def test_round_trip(
     if not bloom and not topics:
         error = refusal(packet)
         assert type(error) is RequestFilterError
-        assert error.dialect is form.dialect
+        assert error.completion_form is form.completion_form
         return
     assert read(packet) == Request(
         form=form,
@@ -282,7 +282,7 @@ def test_round_trip(
 def test_forms_made_by_hand(form: Form) -> None:
     packet = packet_of(form)
     request = read(packet)
-    assert (request.form, request.dialect) == (form, form.dialect)
+    assert (request.form, request.completion_form) == (form, form.completion_form)
     assert (request.lower, request.upper, request.limit) == (NOW - 100, NOW, 10)
     assert request.bloom == BLOOM
     assert request.topics == ((TOPIC,) if "topics" in FIELDS[form] else ())
@@ -291,7 +291,7 @@ def test_forms_made_by_hand(form: Form) -> None:
 
 
 def test_dialects() -> None:
-    lists = {form for form in Form if form.dialect is Dialect.LIST}
+    lists = {form for form in Form if form.completion_form is CompletionForm.LIST}
     assert lists == {Form.R5, Form.R6}
 
 

@@ -14,7 +14,7 @@ from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.requester import Untrusted
 from wakumail.node.filters import Filter
 from wakumail.node.messages import ReceivedMessage
-from wakumail.waku.completion import Completion, Dialect
+from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.envelope import Envelope, Rules, make_envelope
 from wakumail.waku.message import seal
 from wakumail.waku.packets import Code
@@ -63,7 +63,7 @@ async def test_nothing_is_taken_from_who_is_not_trusted(tmp_path: Path) -> None:
         p2p, live = Heard(server, allow_p2p=True), Heard(server, allow_p2p=False)
         deliver(puppet, HISTORY)
         deliver(puppet, [sealed(b"new")])
-        puppet.send(Code.P2P_REQUEST_COMPLETE, Completion(bytes(32)).encode(Dialect.LIST))
+        puppet.send(Code.P2P_REQUEST_COMPLETE, Completion(bytes(32)).encode(CompletionForm.LIST))
         await settled(puppet, live)
         assert p2p.payloads == live.payloads
         assert server.counters["packets_unasked"] == 3
@@ -130,7 +130,7 @@ async def test_a_mailserver_has_to_be_trusted_to_be_asked(tmp_path: Path) -> Non
         server.node.trust(IDENTITY)
         request_id = ask(server, puppet)
         await puppet.packet(Code.P2P_REQUEST)
-        completion = Completion(request_id).encode(Dialect.LIST)
+        completion = Completion(request_id).encode(CompletionForm.LIST)
         puppet.send(Code.P2P_REQUEST_COMPLETE, completion)
         await eventually(lambda: server.counters["history_answered"] == 1)
 

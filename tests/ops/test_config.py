@@ -20,7 +20,7 @@ from wakumail.ops.config.setting import SECTIONS, Setting, plain
 from wakumail.ops.config.settings import MAX_DAYS, MAX_PACKET, MAX_REPLY
 from wakumail.ops.config.toml import LINE, Line, comment, document, literal
 from wakumail.ops.config.values import LARGEST, LogLevel
-from wakumail.waku.completion import Dialect
+from wakumail.waku.completion import CompletionForm
 from wakumail.waku.packets import MAX_TOPIC_INTEREST
 
 
@@ -336,7 +336,7 @@ def test_values_are_of_use() -> None:
     fields = ("verbosity", "completion", "rate_whitelist", "netrestrict", "topics", "static_nodes")
     values = load({}, environ({field: CHOSEN[field] for field in fields})).settings
     assert values.verbosity is LogLevel.DEBUG
-    assert values.completion is Dialect.LIST
+    assert values.completion is CompletionForm.LIST
     assert values.rate_whitelist == (
         bytes.fromhex("ab" * 64),
         ipaddress.ip_network("192.0.2.1/32"),

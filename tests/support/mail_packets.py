@@ -20,7 +20,7 @@ from wakumail.mail.request import (
     read_request,
 )
 from wakumail.waku.bloom import bloom_of
-from wakumail.waku.completion import Dialect, pack_cursor
+from wakumail.waku.completion import CompletionForm, pack_cursor
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
 
@@ -85,5 +85,5 @@ def refusal(packet: bytes, policy: RequestPolicy = POLICY) -> RequestError:
     with pytest.raises(RequestError) as caught:
         read(packet, policy)
     assert caught.value.request_id == identify(packet)
-    assert isinstance(caught.value.dialect, Dialect)
+    assert isinstance(caught.value.completion_form, CompletionForm)
     return caught.value

@@ -17,7 +17,7 @@ from wakumail.devp2p.packets import SHH6, WAKU, Capability, Shared
 from wakumail.errors import ProtocolError
 from wakumail.waku import packets as waku
 from wakumail.waku.bloom import FULL_BLOOM
-from wakumail.waku.completion import Completion, Dialect
+from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import OwnStatus
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
@@ -29,7 +29,7 @@ ANY_POW = Rules(min_pow=0.0, min_pow_large=0.0)
 WAKU_0, WAKU_1 = WAKU
 ENVELOPES = make(3, [b"topi"], created=UNIX_TIME)
 MESSAGES = rlp.join_list([envelope.rlp for envelope in ENVELOPES])
-COMPLETION = Completion(bytes(32)).encode(Dialect.LIST)
+COMPLETION = Completion(bytes(32)).encode(CompletionForm.LIST)
 PACKETS: dict[int, bytes] = {
     Code.STATUS: WakuDialect(1).encode_status(OPTIONS),
     Code.MESSAGES: MESSAGES,

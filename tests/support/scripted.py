@@ -16,7 +16,7 @@ from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.request import Request, RequestKeys, RequestPolicy, read_request
 from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
-from wakumail.waku.completion import Completion, Dialect, pack_cursor
+from wakumail.waku.completion import Completion, CompletionForm, pack_cursor
 from wakumail.waku.envelope import Envelope, Rules
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
@@ -94,12 +94,12 @@ def packet(envelopes: Sequence[Envelope]) -> bytes:
 
 def complete(link: Link, request: Request, cursor: bytes = b"") -> None:
     completion = Completion(request.request_id, cursor=cursor)
-    link.peer.complete_history(completion.encode(Dialect.LIST))
+    link.peer.complete_history(completion.encode(CompletionForm.LIST))
 
 
 def refuse(link: Link, request: Request) -> None:
     completion = Completion(request.request_id, error="not today")
-    link.peer.complete_history(completion.encode(Dialect.BYTES))
+    link.peer.complete_history(completion.encode(CompletionForm.BYTES))
 
 
 def stall(link: Link, request: Request) -> None:

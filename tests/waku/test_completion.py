@@ -1,4 +1,4 @@
-"""Request Complete packets of both dialects, against the vectors of status-go."""
+"""Request Complete packets of both forms, against the vectors of status-go."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from wakumail.waku.completion import (
     ZERO_HASH,
     Completion,
     CompletionError,
-    Dialect,
+    CompletionForm,
     pack_cursor,
 )
 from wakumail.waku.packets import HASH_SIZE
@@ -50,28 +50,30 @@ def test_vectors(case: Case) -> None:
     )
     assert Completion.decode(payload) == expected
     if not case.get("decode_only"):
-        assert expected.encode(Dialect.BYTES) == payload
+        assert expected.encode(CompletionForm.BYTES) == payload
 
 
 @settings(max_examples=100, deadline=None)
-@given(request_id=hashes, last_hash=hashes, cursor=cursors, dialect=st.sampled_from(Dialect))
-def test_round_trip(request_id: bytes, last_hash: bytes, cursor: bytes, dialect: Dialect) -> None:
+@given(request_id=hashes, last_hash=hashes, cursor=cursors, form=st.sampled_from(CompletionForm))
+def test_round_trip(
+    request_id: bytes, last_hash: bytes, cursor: bytes, form: CompletionForm
+) -> None:
     completion = Completion(request_id, last_hash, cursor)
-    assert Completion.decode(completion.encode(dialect)) == completion
+    assert Completion.decode(completion.encode(form)) == completion
 
 
 @settings(max_examples=100, deadline=None)
 @given(request_id=hashes, text=texts.filter(str.isprintable))
 def test_round_trip_of_errors(request_id: bytes, text: str) -> None:
     completion = Completion(request_id, error=text)
-    assert Completion.decode(completion.encode(Dialect.BYTES)) == completion
-    assert Completion.decode(completion.encode(Dialect.LIST)) == Completion(request_id)
+    assert Completion.decode(completion.encode(CompletionForm.BYTES)) == completion
+    assert Completion.decode(completion.encode(CompletionForm.LIST)) == Completion(request_id)
 
 
 def test_list_oracle() -> None:
-    payload = Completion(ID, LAST, CURSOR).encode(Dialect.LIST)
+    payload = Completion(ID, LAST, CURSOR).encode(CompletionForm.LIST)
     assert oracle.decode(payload) == [ID, LAST, CURSOR]
-    payload = Completion(ID, LAST, CURSOR, "a reason").encode(Dialect.LIST)
+    payload = Completion(ID, LAST, CURSOR, "a reason").encode(CompletionForm.LIST)
     assert oracle.decode(payload) == [ID, ZERO_HASH, b""]
 
 
@@ -98,10 +100,10 @@ def test_sizes_that_go_clients_take(size: int) -> None:
 
 def test_error_texts_are_bounded() -> None:
     completion = Completion(ID, error="x" * (MAX_ERROR_SIZE + 1))
-    payload = completion.encode(Dialect.BYTES)
+    payload = completion.encode(CompletionForm.BYTES)
     assert len(oracle.decode(payload)) == len(ERROR_PREFIX) + HASH_SIZE + MAX_ERROR_SIZE
     assert Completion.decode(encode(oracle.decode(payload) + b"more")).error == "x" * MAX_ERROR_SIZE
-    cut = Completion(ID, error="é" * MAX_ERROR_SIZE).encode(Dialect.BYTES)
+    cut = Completion(ID, error="é" * MAX_ERROR_SIZE).encode(CompletionForm.BYTES)
     assert Completion.decode(cut).error == "é" * (MAX_ERROR_SIZE // 2)
 
 
@@ -155,5 +157,8 @@ def test_any_bytes_decode_or_are_refused(payload: bytes) -> None:
     assert len(completion.request_id) == len(completion.last_hash) == HASH_SIZE
 
 
-def test_dialects_can_be_named() -> None:
-    assert [Dialect("bytes"), Dialect("list")] == [Dialect.BYTES, Dialect.LIST]
+def test_forms_can_be_named() -> None:
+    assert [CompletionForm("bytes"), CompletionForm("list")] == [
+        CompletionForm.BYTES,
+        CompletionForm.LIST,
+    ]

@@ -29,7 +29,7 @@ from wakumail.devp2p.connection import PACKET_COST, UNEVENTFUL, Closed
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku
-from wakumail.waku.completion import Completion, Dialect
+from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.envelope import Rules, Verdict
 from wakumail.waku.packets import Code
 from wakumail.waku.peer import (
@@ -162,7 +162,7 @@ def test_history_is_taken_only_while_it_is_expected() -> None:
     carry(alice, bob)
     assert bob.happened[-1] == HistoryRequested(b"request")
     bob.peer.deliver_history(MESSAGES)
-    bob.peer.complete_history(Completion(bytes(32)).encode(Dialect.BYTES))
+    bob.peer.complete_history(Completion(bytes(32)).encode(CompletionForm.BYTES))
     carry(alice, bob)
     delivered, completed = alice.happened[-2:]
     assert len(the(HistoryDelivered, delivered).batch) == len(ENVELOPES)

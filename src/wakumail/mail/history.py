@@ -23,7 +23,7 @@ from wakumail.mail.request import (
     read_request,
 )
 from wakumail.node.link import Link
-from wakumail.waku.completion import ZERO_HASH, Completion, Dialect
+from wakumail.waku.completion import ZERO_HASH, Completion, CompletionForm
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ class MailConfig:
 
     keys: RequestKeys
     policy: RequestPolicy = field(default_factory=RequestPolicy)
-    dialect: Dialect | None = None
-    """Force the form of every completion; None answers in the dialect of the request."""
+    completion: CompletionForm | None = None
+    """Force the form of every completion; None answers in the form that fits the request."""
     max_waiting: int = 16
     """Requests of one peer that may wait for their turn."""
     requests_per_second: float = 0.0
@@ -145,13 +145,13 @@ class History:
             request = read_request(packet, self.config.keys, self.config.policy, int(now))
             if not self._limiter.take((link.node_id, link.host), now):
                 raise RateLimited(
-                    "request rate limit exceeded", request.request_id, request.dialect
+                    "request rate limit exceeded", request.request_id, request.completion_form
                 )
             completion = await self._deliver(link, request, int(now))
         except RequestError as error:
             self._refuse(link, error)
         else:
-            self._complete(link, completion, request.dialect)
+            self._complete(link, completion, request.completion_form)
             self._counters.add("requests_completed")
             self.answer_seconds.add(time.monotonic() - started)
 
@@ -180,7 +180,9 @@ class History:
             except ArchiveError as error:
                 log.error("a request failed: %s", error)
                 text = "the archive could not be read"
-                raise HistoryUnavailable(text, request.request_id, request.dialect) from error
+                raise HistoryUnavailable(
+                    text, request.request_id, request.completion_form
+                ) from error
             self.read_seconds.add(time.monotonic() - began)
             position = page.position
             remaining -= page.count
@@ -212,8 +214,8 @@ class History:
         self._counters.add(error.counter)
         log.debug("peer %s: request refused: %s", link.address, error)
         completion = Completion(error.request_id, error=str(error))
-        self._complete(link, completion, error.dialect or Dialect.BYTES)
+        self._complete(link, completion, error.completion_form or CompletionForm.BYTES)
 
-    def _complete(self, link: Link, completion: Completion, dialect: Dialect) -> None:
-        link.peer.complete_history(completion.encode(self.config.dialect or dialect))
+    def _complete(self, link: Link, completion: Completion, form: CompletionForm) -> None:
+        link.peer.complete_history(completion.encode(self.config.completion or form))
         link.flush()

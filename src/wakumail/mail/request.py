@@ -19,7 +19,7 @@ from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, s
 from wakumail.devp2p.keys import PrivateKey, PublicKey, Random
 from wakumail.errors import MessageError, RlpError, WakumailError
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, bloom_of
-from wakumail.waku.completion import CURSOR_SIZE, Dialect
+from wakumail.waku.completion import CURSOR_SIZE, CompletionForm
 from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
 from wakumail.waku.message import Message, open_message, seal
 from wakumail.waku.packets import HASH_SIZE
@@ -64,9 +64,9 @@ class Form(Enum):
     R7 = "geth's wnode, Status of 2018, binary"
 
     @property
-    def dialect(self) -> Dialect:
+    def completion_form(self) -> CompletionForm:
         """How those who speak it read the completion."""
-        return Dialect.LIST if self in (Form.R5, Form.R6) else Dialect.BYTES
+        return CompletionForm.LIST if self in (Form.R5, Form.R6) else CompletionForm.BYTES
 
 
 FIELDS: Mapping[Form, tuple[str, ...]] = {
@@ -103,9 +103,9 @@ class Request:
     """Whether several envelopes may travel in one packet."""
 
     @property
-    def dialect(self) -> Dialect:
+    def completion_form(self) -> CompletionForm:
         """How the completion is to be written."""
-        return self.form.dialect
+        return self.form.completion_form
 
     def resolved_upper(self, now: int) -> int:
         """The upper end in Unix seconds; UPPER_MARGIN after `now` where none was named."""
@@ -115,15 +115,17 @@ class Request:
 class RequestError(WakumailError):
     """A request for history that is refused; the text goes to the peer (8/WAKU-MAIL).
 
-    `request_id` (32 bytes) and `dialect` say how to answer it; empty and None until known.
+    `request_id` (32 bytes) and `completion_form` say how to answer it; empty and None until known.
     """
 
     counter = "request_invalid"
 
-    def __init__(self, text: str, request_id: bytes = b"", dialect: Dialect | None = None) -> None:
+    def __init__(
+        self, text: str, request_id: bytes = b"", completion_form: CompletionForm | None = None
+    ) -> None:
         super().__init__(text)
         self.request_id = request_id
-        self.dialect = dialect
+        self.completion_form = completion_form
 
 
 class RequestFormError(RequestError):
@@ -228,20 +230,22 @@ def identify(packet: bytes) -> bytes:
 def read_request(packet: bytes, keys: RequestKeys, policy: RequestPolicy, now: int) -> Request:
     """The request in a P2P Request packet; `now` is in Unix seconds.
 
-    Every failure is a RequestError of a kind of its own. It carries the request id and the dialect
-    of the answer: the byte string, where the form could not be recognised.
+    Every failure is a RequestError of a kind of its own. It carries the request id and the form
+    of the completion that answers it: BYTES where the request's form was not recognised.
     """
-    request_id, dialect = identify(packet), Dialect.BYTES
+    request_id, completion_form = identify(packet), CompletionForm.BYTES
     try:
         opened = _open(packet, keys)
-        dialect = opened.form.dialect
+        completion_form = opened.form.completion_form
         _check_sender(opened, policy)
         request = _read_fields(opened, request_id, policy)
         _check_filter(request, now)
     except RlpError as error:
-        raise RequestFormError(f"malformed request: {error}", request_id, dialect) from error
+        raise RequestFormError(
+            f"malformed request: {error}", request_id, completion_form
+        ) from error
     except RequestError as error:
-        error.request_id, error.dialect = request_id, dialect
+        error.request_id, error.completion_form = request_id, completion_form
         raise
     return request
 

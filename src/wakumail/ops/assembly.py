@@ -142,7 +142,7 @@ def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
             min_pow=settings.request_min_pow,
             max_limit=settings.max_limit,
         ),
-        dialect=settings.completion,
+        completion=settings.completion,
         max_waiting=settings.max_waiting,
         requests_per_second=settings.request_rate,
     )

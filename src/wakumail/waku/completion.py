@@ -1,6 +1,6 @@
 """The answer that ends a request for history: the Request Complete packet, and cursors.
 
-Its two dialects on the wire:
+Its two forms on the wire:
 
     BYTES   one byte string, in Go and 6/WAKU1:
             request id (32)  last hash (32)  [cursor (36)]
@@ -35,7 +35,7 @@ MAX_ERROR_SIZE = 1024
 """Bytes of an error's text; the rest is cut off."""
 
 
-class Dialect(StrEnum):
+class CompletionForm(StrEnum):
     """How a Request Complete packet is written."""
 
     BYTES = "bytes"
@@ -43,7 +43,7 @@ class Dialect(StrEnum):
 
 
 class CompletionError(ProtocolError):
-    """A Request Complete packet in neither dialect."""
+    """A Request Complete packet in neither form."""
 
     counter = "completion_malformed"
     reason = DisconnectReason.SUBPROTOCOL_ERROR
@@ -61,9 +61,9 @@ class Completion:
     error: str | None = None
     """Why the request was refused."""
 
-    def encode(self, dialect: Dialect) -> bytes:
+    def encode(self, form: CompletionForm) -> bytes:
         """The payload of the packet. LIST tells an error as an empty answer."""
-        if dialect is Dialect.LIST:
+        if form is CompletionForm.LIST:
             if self.error is not None:
                 return encode([self.request_id, ZERO_HASH, b""])
             return encode([self.request_id, self.last_hash, self.cursor])
@@ -73,7 +73,7 @@ class Completion:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """What a payload of either dialect says; CompletionError when it is of none."""
+        """What a payload of either form says; CompletionError when it is of none."""
         try:
             item = decode(payload, max_depth=1)
             return cls._of_list(item) if isinstance(item, list) else cls._of_bytes(item)

@@ -14,7 +14,7 @@ from wakumail.ops.config.setting import Kind, describe, setting
 from wakumail.ops.config.values import LogLevel
 from wakumail.rpc.access import exposure
 from wakumail.rpc.namespaces import Namespace
-from wakumail.waku.completion import Dialect
+from wakumail.waku.completion import CompletionForm
 from wakumail.waku.packets import MAX_TOPIC_INTEREST
 from wakumail.waku.rate_limits import Network
 
@@ -139,10 +139,10 @@ class Settings:
     )
     request_min_pow: float = setting(0.0, "least PoW of a request's envelope", AMOUNT, "POW")
     require_signature: bool = setting(False, "refuse requests that nobody signed", FLAG)
-    completion: Dialect | None = setting(
+    completion: CompletionForm | None = setting(
         None,
         "form of every Request Complete: bytes or list (default: as the request)",
-        Kind("FORM", values.choice(Dialect)),
+        Kind("FORM", values.choice(CompletionForm)),
     )
     relay_memory: int = setting(64 << 20, "live envelopes kept for relaying", BYTES)
     shh: bool = setting(False, "take Whisper 6 peers too, and bridge both networks", FLAG)
