@@ -40,7 +40,7 @@ from wakumail.devp2p.connection import (
     Packet,
     Uneventful,
 )
-from wakumail.devp2p.handshake import HandshakeDue, Response, Secrets
+from wakumail.devp2p.handshake import HandshakeStep, Response, Secrets
 from wakumail.devp2p.keys import PublicKey, private_key
 from wakumail.devp2p.packets import (
     CAPABILITY_LENGTHS,
@@ -165,9 +165,9 @@ def test_one_packet_is_decoded_per_event() -> None:
 
 
 def compute(connection: Connection) -> None:
-    due = connection.next_event()
-    assert isinstance(due, HandshakeDue)
-    connection.shaken(due.compute())
+    step = connection.next_event()
+    assert isinstance(step, HandshakeStep)
+    connection.handshake_computed(step.compute())
 
 
 def recorded(side: str) -> Connection:

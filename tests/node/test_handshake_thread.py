@@ -23,7 +23,7 @@ from tests.support.wires import opened
 from wakumail.devp2p.connection import Authenticated, Closed, Connection, Established
 from wakumail.devp2p.handshake import (
     MAX_HANDSHAKE_PACKET,
-    HandshakeDue,
+    HandshakeStep,
     Initiator,
     Response,
     respond,
@@ -61,14 +61,14 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     door.open()
 
 
-def called(data: bytes = AUTH) -> tuple[Connection, HandshakeDue]:
+def called(data: bytes = AUTH) -> tuple[Connection, HandshakeStep]:
     """A connection of Bob's that was called, and what it wants computed."""
     bob = Connection(BOB_CONFIG, os.urandom, NOW)
     deliver(bob, data)
-    due = bob.next_event()
-    assert isinstance(due, HandshakeDue)
+    step = bob.next_event()
+    assert isinstance(step, HandshakeStep)
     assert bob.next_event() is None
-    return bob, due
+    return bob, step
 
 
 def call(node: Node, link: Link) -> None:
@@ -81,18 +81,18 @@ def call(node: Node, link: Link) -> None:
 
 
 def test_the_arithmetic_is_its_owners() -> None:
-    bob, due = called()
+    bob, step = called()
     assert bob.data_to_send() == []
-    computed = due.compute()
+    computed = step.compute()
     assert bob.next_event() is None
-    bob.shaken(computed)
+    bob.handshake_computed(computed)
     assert bob.next_event() == Authenticated(node_id(ALICE.public_key))
     assert len(bob.data_to_send()) == 1
 
 
 def test_what_is_wrong_is_an_answer_too() -> None:
-    bob, due = called(AUTH[:-1] + bytes([AUTH[-1] ^ 1]))
-    bob.shaken(due.compute())
+    bob, step = called(AUTH[:-1] + bytes([AUTH[-1] ^ 1]))
+    bob.handshake_computed(step.compute())
     closed = bob.next_event()
     assert isinstance(closed, Closed)
     assert isinstance(closed.error, HandshakeError)
@@ -101,9 +101,9 @@ def test_what_is_wrong_is_an_answer_too() -> None:
 def test_who_calls_computes_first() -> None:
     alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
     assert alice.data_to_send() == []
-    due = alice.next_event()
-    assert isinstance(due, HandshakeDue)
-    alice.shaken(due.compute())
+    step = alice.next_event()
+    assert isinstance(step, HandshakeStep)
+    alice.handshake_computed(step.compute())
     (auth,) = alice.data_to_send()
     assert isinstance(respond(BOB, auth, os.urandom), Response)
 
@@ -113,9 +113,9 @@ def test_what_comes_before_the_auth_is_computed() -> None:
     alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
     deliver(alice, AUTH)
     for _ in range(2):
-        due = alice.next_event()
-        assert isinstance(due, HandshakeDue)
-        alice.shaken(due.compute())
+        step = alice.next_event()
+        assert isinstance(step, HandshakeStep)
+        alice.handshake_computed(step.compute())
     assert isinstance(closed := alice.next_event(), Closed)
     assert isinstance(closed.error, HandshakeError)
 
@@ -124,13 +124,13 @@ def test_what_comes_meanwhile_waits() -> None:
     alice, bob = Side(connection_config(ALICE), BOB.public_key), Side(BOB_CONFIG)
     (auth,) = alice.connection.data_to_send()
     deliver(bob.connection, auth)
-    due = bob.connection.next_event()
-    assert isinstance(due, HandshakeDue)
-    computed = due.compute()
+    step = bob.connection.next_event()
+    assert isinstance(step, HandshakeStep)
+    computed = step.compute()
     assert isinstance(computed, Response)
     alice.receive(computed.ack)
     deliver(bob.connection, alice.take())
-    bob.connection.shaken(computed)
+    bob.connection.handshake_computed(computed)
     bob.take()  # the ack
     transfer(alice, bob)
     assert isinstance(bob.events[-1], Established)
@@ -138,12 +138,12 @@ def test_what_comes_meanwhile_waits() -> None:
 
 
 def test_no_more_comes_than_there_is_room_for() -> None:
-    bob, due = called()
+    bob, step = called()
     deliver(bob, bytes(MAX_HANDSHAKE_PACKET - len(AUTH)))
     closed = bob.next_event()
     assert isinstance(closed, Closed)
     assert isinstance(closed.error, HandshakeError)
-    bob.shaken(due.compute())
+    bob.handshake_computed(step.compute())
     assert bob.next_event() is None
 
 
@@ -153,19 +153,19 @@ def test_an_end_does_not_wait() -> None:
     timed_out[0].handle_timer(NOW + BOB_CONFIG.handshake_timeout)
     left[0].eof(NOW)
     disconnected[0].disconnect(DisconnectReason.QUITTING)
-    for bob, due in (timed_out, left, disconnected):
+    for bob, step in (timed_out, left, disconnected):
         closed = bob.next_event()
         assert isinstance(closed, Closed)
         assert isinstance(closed.error, HandshakeTimeout) == (bob is timed_out[0])
-        bob.shaken(due.compute())
+        bob.handshake_computed(step.compute())
         assert bob.next_event() is None
         assert bob.data_to_send() == []
 
 
 def test_who_is_refused_unseen_was_never_there() -> None:
     """The end of a connection comes in place of what was not pulled."""
-    bob, due = called()
-    bob.shaken(due.compute())
+    bob, step = called()
+    bob.handshake_computed(step.compute())
     bob.disconnect(DisconnectReason.QUITTING)
     assert bob.next_event() == Closed(DisconnectReason.QUITTING, by_peer=False)
     assert bob.next_event() is None

@@ -18,7 +18,7 @@ from wakumail.devp2p.connection import (
     Packet,
     Uneventful,
 )
-from wakumail.devp2p.handshake import HandshakeDue, Initiator
+from wakumail.devp2p.handshake import HandshakeStep, Initiator
 from wakumail.devp2p.keys import PublicKey, node_id, private_key
 from wakumail.devp2p.packets import WAKU, Capability, Hello, Shared, decode_disconnect
 from wakumail.errors import ProtocolError
@@ -58,13 +58,13 @@ class Side:
             self.connection.buffer_updated(count, now)
             self.pull()
 
-    def compute(self, due: object) -> None:
-        assert isinstance(due, HandshakeDue)
-        self.connection.shaken(due.compute())
+    def compute(self, step: object) -> None:
+        assert isinstance(step, HandshakeStep)
+        self.connection.handshake_computed(step.compute())
 
     def pull(self) -> None:
         while (event := self.connection.next_event()) is not None:
-            if isinstance(event, HandshakeDue):
+            if isinstance(event, HandshakeStep):
                 self.compute(event)
                 continue
             if isinstance(event, Uneventful):
@@ -80,7 +80,7 @@ class Side:
     @property
     def pending(self) -> int:
         """Bytes that `take` would give."""
-        return sum(map(len, self.connection._shaking.outbox)) + self.connection.unsealed
+        return sum(map(len, self.connection._handshake.outbox)) + self.connection.unsealed
 
     def at(self, now: float) -> None:
         self.connection.handle_timer(now)

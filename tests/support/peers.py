@@ -11,7 +11,7 @@ from tests.support.envelopes import make
 from wakumail.base import rlp
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Authenticated, Closed, Established, Uneventful
-from wakumail.devp2p.handshake import HandshakeDue
+from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import PublicKey
 from wakumail.devp2p.packets import SHH6, WAKU, Capability, Shared
 from wakumail.errors import ProtocolError
@@ -81,7 +81,7 @@ class PeerSide(Side):
 
     def pull(self) -> None:
         while (event := self.peer.next_event(self.now, UNIX_TIME)) is not None:
-            if isinstance(event, HandshakeDue):
+            if isinstance(event, HandshakeStep):
                 self.compute(event)
                 continue
             if isinstance(event, Uneventful):

@@ -24,7 +24,7 @@ from wakumail.devp2p.connection import (
     Packet,
 )
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.handshake import HandshakeDue
+from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import PrivateKey, generate, public_key
 from wakumail.devp2p.packets import WAKU, Capability, Shared
 from wakumail.mail.history import MailConfig
@@ -167,8 +167,8 @@ class Puppet:
 
     def next_event(self) -> ConnectionEvent | None:
         """The next event of what has come; the handshake is computed on the way."""
-        while isinstance(event := self.connection.next_event(), HandshakeDue):
-            self.connection.shaken(event.compute())
+        while isinstance(event := self.connection.next_event(), HandshakeStep):
+            self.connection.handshake_computed(event.compute())
         return event
 
     async def until(self, kind: type[E]) -> E:

@@ -2,7 +2,7 @@
 
 It goes through these states, never back:
 
-    HANDSHAKE      waits for the auth or ack packet; HandshakeDue has to be computed on the way,
+    HANDSHAKE      waits for the auth or ack packet; HandshakeStep has to be computed on the way,
                    and with the keys comes Authenticated
     AUTHENTICATED  waits for accept(); what the peer sends stays unread
     GREETING       our hello is out; with the peer's comes Established
@@ -22,7 +22,13 @@ from wakumail.base import rlp
 from wakumail.base.snappy import inflate, store_prefix
 from wakumail.devp2p.frame_reader import MAX_FRAME, FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
-from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET, Computed, HandshakeDue, Secrets, Shaking
+from wakumail.devp2p.handshake import (
+    MAX_HANDSHAKE_PACKET,
+    Handshake,
+    HandshakeStep,
+    Secrets,
+    StepResult,
+)
 from wakumail.devp2p.keys import PrivateKey, PublicKey, Random, node_id
 from wakumail.devp2p.packets import (
     CAPABILITY_LENGTHS,
@@ -164,7 +170,7 @@ class Uneventful:
 
 
 ConnectionEvent = (
-    HandshakeDue | Authenticated | Established | Packet | Packets | Uneventful | Closed
+    HandshakeStep | Authenticated | Established | Packet | Packets | Uneventful | Closed
 )
 
 
@@ -200,7 +206,7 @@ class Connection:
         self._next_ping = now
         self._ended = False
         self._events: deque[ConnectionEvent] = deque()
-        self._shaking = Shaking(config.node_key, random, remote)
+        self._handshake = Handshake(config.node_key, random, remote)
         self._reader: FrameReader
         self.writer: FrameWriter | None = None
         """What seals our packets, once there are keys; an owner may do that in a thread."""
@@ -208,7 +214,7 @@ class Connection:
         self._shared: tuple[Shared, ...] = ()
         self._gathered = b""
         """The message id, encoded, of packets that are handed out together; empty for none."""
-        self._shake_hands()
+        self._step_handshake()
 
     # -- bytes in ---------------------------------------------------------------------------------
 
@@ -219,7 +225,7 @@ class Connection:
         """
         match self._state:
             case State.HANDSHAKE:
-                return self._shaking.get_buffer()
+                return self._handshake.get_buffer()
             case State.CLOSED:
                 return memoryview(bytearray(MAX_HANDSHAKE_PACKET))
             case _:
@@ -230,8 +236,8 @@ class Connection:
         self.touch(now)
         match self._state:
             case State.HANDSHAKE:
-                self._shaking.received(count)
-                self._shake_hands()
+                self._handshake.received(count)
+                self._step_handshake()
             case State.CLOSED:
                 pass
             case _:
@@ -297,35 +303,35 @@ class Connection:
 
     # -- the handshake ----------------------------------------------------------------------------
 
-    def shaken(self, computed: Computed) -> None:
-        """Take what a HandshakeDue came to; it is too late for a connection that is closed."""
+    def handshake_computed(self, result: StepResult) -> None:
+        """Take what a HandshakeStep came to; it is too late for a connection that is closed."""
         if self._state is State.CLOSED:
             return
-        if isinstance(computed, HandshakeError):
-            self._close(Closed(None, by_peer=False, error=computed))
-        elif (secrets := self._shaking.shaken(computed)) is not None:
+        if isinstance(result, HandshakeError):
+            self._close(Closed(None, by_peer=False, error=result))
+        elif (secrets := self._handshake.step_computed(result)) is not None:
             self._authenticate(secrets)
         else:
-            self._shake_hands()
+            self._step_handshake()
 
-    def _shake_hands(self) -> None:
+    def _step_handshake(self) -> None:
         """Have computed what is due."""
         try:
-            due = self._shaking.due()
+            step = self._handshake.next_step()
         except HandshakeError as error:
             self._close(Closed(None, by_peer=False, error=error))
             return
-        if due is not None:
-            self._events.append(due)
+        if step is not None:
+            self._events.append(step)
 
     def _authenticate(self, secrets: Secrets) -> None:
         """The keys are there; what came behind the peer's packet belongs to the first frame."""
         aes, mac, egress_seed, ingress_seed = secrets
         self._reader = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
         self.writer = FrameWriter(aes, mac, egress_seed)
-        self._reader.feed(self._shaking.rest())
+        self._reader.feed(self._handshake.rest())
         self._state = State.AUTHENTICATED
-        self._events.append(Authenticated(self._shaking.remote_id))
+        self._events.append(Authenticated(self._handshake.remote_id))
 
     # -- bytes out --------------------------------------------------------------------------------
 
@@ -359,7 +365,7 @@ class Connection:
 
     def data_to_send(self) -> list[bytes]:
         """What is to be written now; asking takes it out, and seals it."""
-        data, self._shaking.outbox = self._shaking.outbox, []
+        data, self._handshake.outbox = self._handshake.outbox, []
         if self.unsealed and self.writer is not None:
             data.append(self.writer.seal())
         return data
@@ -436,7 +442,7 @@ class Connection:
         hello = Hello.decode(bytes(data))
         # From here on both sides know both versions, so a refusal travels compressed too.
         self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
-        hello.verify(self._shaking.remote_id)
+        hello.verify(self._handshake.remote_id)
         self._shared = negotiate(self._config.capabilities, hello.capabilities)
         self._state = State.ESTABLISHED
         self._deadline = self._heard + self._config.idle_timeout

@@ -5,7 +5,7 @@ and padding. Initiator and respond are functions of their arguments that take ha
 curve arithmetic, most of it without the GIL: a caller may run it in a thread. Whatever is wrong
 with a packet is a HandshakeError.
 
-Shaking is sans-IO: bytes come in; what is to be computed, our packets and keys come out. The
+Handshake is sans-IO: bytes come in; what is to be computed, our packets and keys come out. The
 arithmetic is left to the connection's owner.
 
 A recorded auth packet that is sent again passes here, and gains nothing: the recipient's part of
@@ -110,21 +110,21 @@ def packet_size(data: bytes | bytearray | memoryview) -> int | None:
     return size
 
 
-Computed = Initiator | Response | Secrets | HandshakeError
+StepResult = Initiator | Response | Secrets | HandshakeError
 """What a part of a handshake comes to."""
 
 
 @dataclass(frozen=True, slots=True)
-class HandshakeDue:
-    """A part of the handshake has to be computed: give what `compute` answers to shaken().
+class HandshakeStep:
+    """A part of the handshake to be computed: give the result to Connection.handshake_computed.
 
-    That may be done in another thread, for it touches nothing of the connection; until then
+    `compute` touches nothing of the connection, so it may run in another thread; until it is done
     nothing is to be read. It takes half a millisecond, most of it without the GIL.
     """
 
-    work: Callable[[], Computed]
+    work: Callable[[], StepResult]
 
-    def compute(self) -> Computed:
+    def compute(self) -> StepResult:
         """The arithmetic; what is wrong with the peer's packet is answered, too."""
         try:
             return self.work()
@@ -132,7 +132,7 @@ class HandshakeDue:
             return error
 
 
-class Shaking:
+class Handshake:
     """A handshake; the initiator's side when `remote`, whom it calls, is given."""
 
     def __init__(
@@ -153,14 +153,14 @@ class Shaking:
         self._computing = False
 
     def get_buffer(self) -> memoryview:
-        """Room for received bytes; none is left only when `due` has an error to tell."""
+        """Room for received bytes; none is left only when `next_step` has an error to tell."""
         return memoryview(self._buffer)[self._filled :]
 
     def received(self, count: int) -> None:
         """`count` bytes were written into the buffer."""
         self._filled += count
 
-    def due(self) -> HandshakeDue | None:
+    def next_step(self) -> HandshakeStep | None:
         """What has to be computed now; None until that is done, or the peer's packet is whole.
 
         HandshakeError when it is no such packet, or when more has come meanwhile than fits.
@@ -180,20 +180,20 @@ class Shaking:
             return self._compute(partial(self._initiator.finish, packet))
         return self._compute(partial(respond, self._node_key, packet, self._random))
 
-    def shaken(self, computed: Initiator | Response | Secrets) -> Secrets | None:
+    def step_computed(self, result: Initiator | Response | Secrets) -> Secrets | None:
         """Take what was computed; the keys, if it is over now."""
         self._computing = False
-        match computed:
+        match result:
             case Initiator():
-                self._initiator = computed
-                self.outbox.append(computed.auth)
+                self._initiator = result
+                self.outbox.append(result.auth)
                 return None
             case Response(ack, secrets, remote):
                 self.remote_id = node_id(remote)
                 self.outbox.append(ack)
                 return secrets
             case Secrets():
-                return computed
+                return result
 
     def rest(self) -> bytes:
         """What came behind the peer's packet; asking takes it out, and gives the memory back."""
@@ -201,9 +201,9 @@ class Shaking:
         self._buffer = bytearray()  # not clear(): the event loop may still hold a view of it
         return rest
 
-    def _compute(self, work: Callable[[], Computed]) -> HandshakeDue:
+    def _compute(self, work: Callable[[], StepResult]) -> HandshakeStep:
         self._computing = True
-        return HandshakeDue(work)
+        return HandshakeStep(work)
 
 
 @contextmanager

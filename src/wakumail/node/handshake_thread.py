@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wakumail.base.threads import Threads
-from wakumail.devp2p.handshake import Computed, HandshakeDue
+from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.node.link import Link
 
 AHEAD = 2
@@ -21,18 +21,18 @@ MAX_WAITING = 32
 
 
 class Handshaker:
-    """Computes what is due for each link, in the order in which they come."""
+    """Computes the handshake steps of links, in the order in which they come."""
 
     def __init__(self, on_room: Callable[[bool], None]) -> None:
         """`on_room` is told whether there is room for more."""
         self._on_room = on_room
         self._thread = Threads(1, "handshakes")
-        self._waiting: dict[Link, HandshakeDue] = {}
+        self._waiting: dict[Link, HandshakeStep] = {}
         self._computing = 0
 
-    def add(self, link: Link, due: HandshakeDue) -> None:
+    def add(self, link: Link, step: HandshakeStep) -> None:
         """Compute this, then tell the link."""
-        self._waiting[link] = due
+        self._waiting[link] = step
         self._begin()
 
     def remove(self, link: Link) -> None:
@@ -47,13 +47,13 @@ class Handshaker:
     def _begin(self) -> None:
         while self._waiting and self._computing < AHEAD:
             link = next(iter(self._waiting))
-            due = self._waiting.pop(link)
+            step = self._waiting.pop(link)
             self._computing += 1
-            future = self._thread.run(due.compute)
+            future = self._thread.run(step.compute)
             future.add_done_callback(partial(self._computed, link))
         self._on_room(len(self._waiting) < MAX_WAITING)
 
-    def _computed(self, link: Link, future: asyncio.Future[Computed]) -> None:
+    def _computed(self, link: Link, future: asyncio.Future[StepResult]) -> None:
         self._computing -= 1
         self._begin()
-        link.shaken(future.result())
+        link.handshake_computed(future.result())

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from wakumail.devp2p.connection import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.handshake import Computed, HandshakeDue
+from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.node.sealing_thread import Sealer
 from wakumail.waku.packets import StatusOptions
@@ -64,8 +64,8 @@ class Owner(Protocol):
     def admit_socket(self, link: "Link") -> None:
         """A socket is open, and the handshake about to begin."""
 
-    def compute(self, link: "Link", due: HandshakeDue) -> None:
-        """Have this computed, then call the link's `shaken`, unless it has ended."""
+    def compute(self, link: "Link", step: HandshakeStep) -> None:
+        """Have this computed, then call the link's `handshake_computed`, unless it has ended."""
 
     def admit_peer(self, link: "Link") -> None:
         """A peer has shown who it is: accept or disconnect it."""
@@ -217,11 +217,11 @@ class Link(asyncio.BufferedProtocol):
         self.peer.connection.fail(error)
         self._pump()
 
-    def shaken(self, computed: Computed) -> None:
+    def handshake_computed(self, result: StepResult) -> None:
         """Go on with the handshake, if that is still wanted."""
         if self.closed is None:
             self._computing = False
-            self.peer.connection.shaken(computed)
+            self.peer.connection.handshake_computed(result)
             self._set_reading()
             self._pump()
 
@@ -407,7 +407,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_event(self, event: PeerEvent) -> None:
         match event:
-            case HandshakeDue():
+            case HandshakeStep():
                 self._computing = True
                 self._set_reading()
                 self._owner.compute(self, event)

@@ -14,7 +14,7 @@ from typing import Protocol
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Closed, Connection, ConnectionConfig
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.handshake import HandshakeDue
+from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import node_id, public_key
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.node.acceptor import Acceptor
@@ -322,9 +322,9 @@ class Node:
             if not any(address in network for network in self.config.networks):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
 
-    def compute(self, link: Link, due: HandshakeDue) -> None:
+    def compute(self, link: Link, step: HandshakeStep) -> None:
         """Have a part of a handshake computed beside the loop."""
-        self._handshaker.add(link, due)
+        self._handshaker.add(link, step)
 
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""

@@ -21,7 +21,7 @@ from wakumail.devp2p.connection import (
     Packets,
     Uneventful,
 )
-from wakumail.devp2p.handshake import HandshakeDue
+from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.waku import packets as waku
@@ -139,7 +139,7 @@ class Confirmed:
 
 
 PeerEvent = (
-    HandshakeDue
+    HandshakeStep
     | Authenticated
     | Ready
     | SettingsChanged
@@ -292,7 +292,7 @@ class Peer:
                 self._count("packets_unasked")
             case Established(hello, capabilities):
                 self._on_established(hello, capabilities, now)
-            case HandshakeDue() | Authenticated() | Uneventful():
+            case HandshakeStep() | Authenticated() | Uneventful():
                 return event
             case Closed():
                 self._status_deadline = None
