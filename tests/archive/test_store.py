@@ -16,9 +16,12 @@ import pytest
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
 from tests.support.puppet import asynchronous, eventually
+from wakumail.archive import commit_queue, retention, writer_thread
 from wakumail.archive import store as store_module
 from wakumail.archive.archive import Appended, Archive, Query
-from wakumail.archive.store import Durability, Retention, Store
+from wakumail.archive.retention import Retention
+from wakumail.archive.store import Store
+from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveFull
 from wakumail.waku.envelope import Batch, Envelope
@@ -71,7 +74,7 @@ async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
 async def test_an_interval_gathers_what_comes_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "INTERVAL", 0.05)
+    monkeypatch.setattr(writer_thread, "INTERVAL", 0.05)
     async with store_in(tmp_path, durability=Durability.INTERVAL) as (store, counters):
         started = time.monotonic()
         for number in range(30):
@@ -86,7 +89,7 @@ class Watched:
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self.stat, self.days, self.close = archive.stat, archive.days, archive.close
+        self.stat, self.days = archive.stat, archive.days
         self.commits: list[tuple[float, float, int]] = []
         """When they began and ended, and what they held."""
         self.appended = threading.Semaphore(0)
@@ -101,7 +104,7 @@ class Watched:
 
 def watch(store: Store) -> Watched:
     """The archive of a store, watched from now on."""
-    store.archive = watched = Watched(store.archive)  # type: ignore[assignment]
+    store.writer.archive = watched = Watched(store.archive)  # type: ignore[assignment]
     return watched
 
 
@@ -109,8 +112,8 @@ def watch(store: Store) -> Watched:
 async def test_as_much_as_a_commit_takes_waits_for_no_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "INTERVAL", 3600.0)
-    monkeypatch.setattr(store_module, "MAX_COMMIT_BYTES", 20_000)
+    monkeypatch.setattr(writer_thread, "INTERVAL", 3600.0)
+    monkeypatch.setattr(commit_queue, "MAX_COMMIT_BYTES", 20_000)
     async with store_in(tmp_path, durability=Durability.INTERVAL) as (store, _):
         await put(store, make(1, TOPICS))
         watched = watch(store)
@@ -129,8 +132,8 @@ async def test_as_much_as_a_commit_takes_waits_for_no_interval(
 async def test_the_writer_rests_after_a_busy_commit_as_long_as_that_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BUSY_COMMIT_BYTES", 1)
-    monkeypatch.setattr(store_module, "MAX_REST", 3600.0)
+    monkeypatch.setattr(writer_thread, "BUSY_COMMIT_BYTES", 1)
+    monkeypatch.setattr(writer_thread, "MAX_REST", 3600.0)
     async with store_in(tmp_path) as (store, _):
         watched = watch(store)
         for number in range(5):
@@ -157,8 +160,8 @@ async def test_a_full_queue_says_so_and_when_it_has_room(
 async def test_retention_by_age_beside_ingest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "RETENTION_INTERVAL", 0.01)
-    monkeypatch.setattr(store_module, "PRUNE_ENVELOPES", 50)
+    monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
+    monkeypatch.setattr(retention, "PRUNE_ENVELOPES", 50)
     now = int(time.time())
     async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
         old = make(500, TOPICS, created=now - 11 * DAY, seed=1)
@@ -175,8 +178,8 @@ async def test_retention_by_age_beside_ingest(
 @asynchronous
 async def test_a_clock_that_was_never_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic)
-    monkeypatch.setattr(store_module, "time", clock)
-    monkeypatch.setattr(store_module, "RETENTION_INTERVAL", 0.0)
+    monkeypatch.setattr(retention, "time", clock)
+    monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.0)
     async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, _):
         for number in range(3):
             await put(store, make(1, TOPICS, seed=number))
@@ -185,7 +188,7 @@ async def test_a_clock_that_was_never_set(tmp_path: Path, monkeypatch: pytest.Mo
 
 @asynchronous
 async def test_retention_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "RETENTION_INTERVAL", 0.01)
+    monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
     bound = 1 << 20
     async with store_in(tmp_path, retention=Retention(bytes=bound)) as (store, counters):
         for number in range(30):
@@ -205,7 +208,7 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     async with store_in(tmp_path) as (store, _):
         broken = asyncio.Event()
         store.on_broken = broken.set
-        monkeypatch.setattr(store, "_commit", lambda entries: 1 // 0)
+        monkeypatch.setattr(store.writer, "_commit", lambda entries: 1 // 0)
         store.put(batch_of(make(1, TOPICS)), lambda: pytest.fail("it is not on disk"))
         await asyncio.wait_for(broken.wait(), 10)
         assert store.degraded == "the writer has died"
@@ -214,24 +217,23 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 @asynchronous
 async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the retention frees may be the room that a commit needs."""
-    monkeypatch.setattr(store_module, "RETENTION_INTERVAL", 0.001)
-    monkeypatch.setattr(store_module, "RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.001)
+    monkeypatch.setattr(writer_thread, "RETRY_INTERVAL", 0.001)
     async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
         archive = store.archive
         old = make(100, TOPICS, created=int(time.time()) - 11 * DAY)
         archive.append([batch_of(old)])
 
         class FullUntilPruned:
-            prune, close = archive.prune, archive.close
-            stat, days = archive.stat, archive.days
+            prune, stat, days = archive.prune, archive.stat, archive.days
 
             def append(self, batches: list[Batch]) -> Appended:
                 if archive.stat().envelopes:
                     raise ArchiveFull("no room")
                 return archive.append(batches)
 
-        monkeypatch.setattr(store, "_next_prune", time.monotonic() + 0.01)
-        store.archive = FullUntilPruned()  # type: ignore[assignment]
+        monkeypatch.setattr(store.writer.retention, "next_look", time.monotonic() + 0.01)
+        store.writer.archive = FullUntilPruned()  # type: ignore[assignment]
         await put(store, make(3, TOPICS))
         assert counters["envelopes_pruned"] == 100
 

@@ -11,17 +11,16 @@ from wakumail.waku.envelope import Batch
 
 
 class Disk:
-    """The archive of a store, in whose place it is from now on."""
+    """Takes the place of the archive that the store's writer thread commits to."""
 
     def __init__(self, store: Store) -> None:
         self.archive = store.archive
-        self.reading, self.close = store.archive.reading, store.archive.close
-        self._store = store
-        store.archive = cast(Any, self)
+        self._writer = store.writer
+        self._writer.archive = cast(Any, self)
 
     def mend(self) -> None:
         """Give the store its archive back."""
-        self._store.archive = self.archive
+        self._writer.archive = self.archive
 
 
 class FullDisk(Disk):

@@ -360,7 +360,7 @@ async def test_a_slow_disk_holds_those_who_feed_it(
         await eventually(lambda: server.store.full)
         await works(enode)
         # Each peer may add what is taken at once before it is held.
-        assert server.store._queued_bytes < most + peers * 2 * MAX_RUN_SIZE
+        assert server.store.queued_bytes < most + peers * 2 * MAX_RUN_SIZE
         slow.writes.set()
         await eventually(lambda: server.counters["envelopes_archived"] == peers * parts * 40)
         assert server.counters["envelopes_shed"] == 0
@@ -389,7 +389,7 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
 async def test_a_full_disk_sheds_and_goes_on_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.archive.store.RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.archive.writer_thread.RETRY_INTERVAL", 0.001)
     monkeypatch.setattr("wakumail.archive.store.MAX_QUEUED_BYTES", 100_000)
     async with mailserver(tmp_path) as (server, enode):
         full = FullDisk(server.store)
@@ -402,7 +402,7 @@ async def test_a_full_disk_sheds_and_goes_on_reading(
         await works(enode)
         shed = server.counters["envelopes_shed"]
         assert 0 < shed < 30 * 40
-        assert server.store._queued_bytes < 200_000
+        assert server.store.queued_bytes < 200_000
         full.mend()
         await eventually(lambda: server.counters["envelopes_archived"] == 30 * 40 - shed)
         assert await post(await Puppet.ready(enode), make(40, TOPICS, seed=99)) == []

@@ -17,10 +17,10 @@ import pytest
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.processes import Server, run, run_json
 from tests.support.puppet import eventually
-from wakumail.archive import store
+from wakumail.archive import writer_thread
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.store import Durability
+from wakumail.archive.writer_thread import Durability
 from wakumail.cli.serve import serve
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect
@@ -38,7 +38,7 @@ FIRST_KILL = 3
 def serve_in_child(path: Path, durability: Durability, stdout: Connection) -> None:
     """What `wakumail serve` runs, without the time that starting Python takes."""
     os.dup2(stdout.fileno(), 1)
-    store.INTERVAL = INTERVAL
+    writer_thread.INTERVAL = INTERVAL
     settings = Settings(datadir=path, host="127.0.0.1", port=0, min_pow=0.0, durability=durability)
     asyncio.run(serve(settings, Datadir(path)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from wakumail.archive.archive import Archive, Day
 from wakumail.archive.datadir import Datadir
 from wakumail.archive.page_check import check_pages
-from wakumail.archive.store import AFTER_ALL
+from wakumail.archive.retention import AFTER_ALL
 from wakumail.cli import transfer
 from wakumail.cli.options import (
     Subparsers,

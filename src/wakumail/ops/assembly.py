@@ -7,7 +7,9 @@ from pathlib import Path
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.store import CommitLock, Retention, Store
+from wakumail.archive.retention import Retention
+from wakumail.archive.store import Store
+from wakumail.archive.writer_thread import CommitLock
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.enode import Enode, read_enodes

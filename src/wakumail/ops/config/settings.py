@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 
-from wakumail.archive.store import Durability
+from wakumail.archive.writer_thread import Durability
 from wakumail.devp2p.enode import MAX_PORT, Enode
 from wakumail.mail.request import MAX_LIMIT
 from wakumail.ops.config import values

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.archive import Appended, Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.store import CommitLock, Retention, Store
+from wakumail.archive.retention import KEEP_EVERYTHING, Retention
+from wakumail.archive.store import Store
+from wakumail.archive.writer_thread import CommitLock
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.node import listen_together
@@ -128,7 +130,7 @@ class Worker:
             self._store = build.open_store(
                 settings, self._datadir, self._counters, registry.commit_lock
             )
-            self._store.retain(Retention())
+            self._store.retain(KEEP_EVERYTHING)
             self._store.on_broken = self._fail
         server = self._server = Server(config, self._store, self._counters)
         self._methods = all_methods(server, ())

@@ -1,0 +1,129 @@
+"""The writer thread: commits what the queue holds, and prunes between two commits.
+
+To sync less often, commits are made less often and never left unsynced: if the commits of an LMDB
+file are not synced in their order, a power cut may lose the whole file, with what was confirmed.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import StrEnum
+
+from wakumail.archive.archive import Appended, Archive
+from wakumail.archive.commit_queue import CommitQueue, Entry
+from wakumail.archive.retention import RetentionSchedule
+from wakumail.errors import ArchiveError
+
+log = logging.getLogger(__name__)
+
+BUSY_COMMIT_BYTES = 1 << 20
+"""Bytes of memory in a commit after which the writer rests for as long as the commit took. More
+envelopes then share the next commit, so that pages of the indexes are written less often. After a
+smaller commit it does not rest, because peers may wait for each of them."""
+
+MAX_REST = 0.05
+"""Seconds that the writer rests at most; a full commit ends the rest."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two tries of a commit that failed."""
+
+INTERVAL = 0.3
+"""Seconds between two commits with Durability.INTERVAL."""
+
+CommitLock = AbstractContextManager[object]
+
+
+class Durability(StrEnum):
+    """When queued envelopes are committed; each commit is synced before it is confirmed."""
+
+    COMMIT = "commit"
+    """At once, with all that came while the last commit was written."""
+    INTERVAL = "interval"
+    """Every INTERVAL seconds: fewer syncs, later confirmations."""
+
+
+class WriterThread:
+    """Commits the batches of a queue to an archive, in a thread of its own. Made on the loop.
+
+    A commit that fails is tried again until the disk takes it. The three functions are called on
+    the loop.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        queue: CommitQueue,
+        retention: RetentionSchedule,
+        durability: Durability,
+        commit_lock: CommitLock,
+        *,
+        on_commit: Callable[[list[Entry], Appended, float], None],
+        on_failure: Callable[[str], None],
+        on_death: Callable[[], None],
+    ) -> None:
+        """`commit_lock` is held for each commit.
+
+        on_commit: for the entries of a commit and the seconds that it took; on_failure: for the
+        reason why the disk refused one; on_death: for an error of ours that ended the thread.
+        """
+        self.archive = archive
+        self.retention = retention
+        self._queue = queue
+        self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
+        self._commit_lock = commit_lock
+        self._on_commit = on_commit
+        self._on_failure = on_failure
+        self._on_death = on_death
+        self._loop = asyncio.get_running_loop()
+        self._next_commit = 0.0
+        """When the next commit may begin (time.monotonic), unless a full one waits."""
+        self._thread = threading.Thread(target=self._write, name="archive-writer")
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended, which it does once the queue is closed."""
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            while not self._queue.finished:
+                self.retention.prune_if_due(self.archive)
+                self._queue.wait(self.retention.next_look, self._next_commit)
+                with self._commit_lock:
+                    entries = self._queue.take()
+                    done = not entries or self._commit(entries)
+                if not done and not self._retry(entries):
+                    return
+        except Exception:
+            self._loop.call_soon_threadsafe(self._on_death)
+            raise
+
+    def _commit(self, entries: list[Entry]) -> bool:
+        """Append the entries; False if the disk refused them."""
+        begun = time.monotonic()
+        try:
+            appended = self.archive.append([batch for batch, _ in entries])
+        except ArchiveError as error:
+            self._loop.call_soon_threadsafe(self._on_failure, str(error))
+            return False
+        ended = time.monotonic()
+        seconds = ended - begun
+        busy = sum(batch.memory for batch, _ in entries) >= BUSY_COMMIT_BYTES
+        rest = min(seconds, MAX_REST) if busy else 0.0
+        self._next_commit = max(begun + self._interval, ended + rest)
+        self._loop.call_soon_threadsafe(self._on_commit, entries, appended, seconds)
+        return True
+
+    def _retry(self, entries: list[Entry]) -> bool:
+        """Commit until the disk takes it; False if the queue is closed before it does."""
+        while True:
+            if self._queue.wait_closed(RETRY_INTERVAL):
+                log.error("closing with envelopes that the disk refused; none was confirmed")
+                return False
+            self.retention.prune_if_due(self.archive)  # it may make the room that is missing
+            with self._commit_lock:
+                if self._commit(entries):
+                    return True
