@@ -18,12 +18,12 @@ from wakumail.errors import ArchiveError
 from wakumail.mail.request import RequestPolicy
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring import health as health_module
-from wakumail.ops.monitoring.collector import Reporter
 from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
-from wakumail.ops.monitoring.pages import Monitor
+from wakumail.ops.monitoring.pages import Pages
+from wakumail.ops.monitoring.reporter import Reporter
 
 
-class Pages(NamedTuple):
+class Probed(NamedTuple):
     """A server with its pages, and a client that reads them."""
 
     server: Server
@@ -49,17 +49,17 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def pages(tmp_path: Path, **choices: Any) -> AsyncIterator[Pages]:
+async def pages(tmp_path: Path, **choices: Any) -> AsyncIterator[Probed]:
     async with mailserver(tmp_path, **choices) as (server, _):
         reporter = Reporter(server)
         reporter.start()
-        monitor = Monitor(reporter)
+        served = Pages(reporter)
         try:
-            host, port = await monitor.start("127.0.0.1", 0)
+            host, port = await served.start("127.0.0.1", 0)
             async with aiohttp.ClientSession(f"http://{host}:{port}") as http:
-                yield Pages(server, reporter, http)
+                yield Probed(server, reporter, http)
         finally:
-            await monitor.close()
+            await served.close()
             await reporter.close()
 
 

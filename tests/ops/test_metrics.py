@@ -24,11 +24,11 @@ from wakumail.counters import COUNTERS, error_texts
 from wakumail.mail.client import connect
 from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
-from wakumail.ops.monitoring import collector as reporter_module
 from wakumail.ops.monitoring import health as health_module
-from wakumail.ops.monitoring.collector import Reporter
-from wakumail.ops.monitoring.exposition import COUNTED_ERRORS, DERIVED, Scrape, histogram, peers
-from wakumail.ops.monitoring.pages import Monitor
+from wakumail.ops.monitoring import reporter as reporter_module
+from wakumail.ops.monitoring.exposition import COUNTED_ERRORS, DERIVED, Exposition, histogram, peers
+from wakumail.ops.monitoring.pages import Pages
+from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.ops.monitoring.statusgo import COUNTERS_OF_STATUS_GO
 from wakumail.waku.envelope import Verdict
 
@@ -65,7 +65,7 @@ STATUS_GO = {
 SUFFIXES = ("_bucket", "_sum", "_count")
 
 
-class Exposition:
+class Scraped:
     """What a scrape said."""
 
     def __init__(self, text: str) -> None:
@@ -104,21 +104,21 @@ async def scraped(
     async with mailserver(tmp_path, **choices) as (server, _):
         reporter = Reporter(server)
         reporter.start()
-        monitor = Monitor(reporter)
+        pages = Pages(reporter)
         try:
-            host, port = await monitor.start("127.0.0.1", 0)
+            host, port = await pages.start("127.0.0.1", 0)
             async with aiohttp.ClientSession(f"http://{host}:{port}") as http:
                 yield server, reporter, http
         finally:
-            await monitor.close()
+            await pages.close()
             await reporter.close()
 
 
-async def scrape(http: aiohttp.ClientSession) -> Exposition:
+async def scrape(http: aiohttp.ClientSession) -> Scraped:
     async with http.get("/metrics") as response:
         assert response.status == 200
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        return Exposition(await response.text())
+        return Scraped(await response.text())
 
 
 # -- names --------------------------------------------------------------------------------------
@@ -414,9 +414,8 @@ async def test_a_node_without_an_archive(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, _):
         reporter = Reporter(server)
         bare = SimpleNamespace(**vars(server) | {"store": None, "history": None})
-        families = {
-            family.name for family in Scrape(cast(Server, bare), reporter.health, None).collect()
-        }
+        exposition = Exposition(cast(Server, bare), reporter.health, None)
+        families = {family.name for family in exposition.collect()}
     assert {"waku_envelopes_received", "p2p_peers_absolute", "wakumail_commits"} <= families
     assert not {"mailserver_archived_envelopes_total", "wakumail_queue_bytes"} & families
     assert "mailserver_delivery_duration_seconds" not in families

@@ -10,8 +10,8 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops.assembly import Offer
 from wakumail.ops.config import Settings
-from wakumail.ops.monitoring.collector import Reporter
-from wakumail.ops.monitoring.pages import Colleagues, Monitor
+from wakumail.ops.monitoring.pages import Colleagues, Pages
+from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.rpc.access import Access, load_token
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
@@ -26,7 +26,7 @@ async def start(settings: Settings, server: Server, offer: Offer, running: Async
         reporter = Reporter(server)
         reporter.start()
         running.push_async_callback(reporter.close)
-        await start_monitor(settings, reporter, running)
+        await start_pages(settings, reporter, running)
 
 
 async def start_rpc(
@@ -39,16 +39,16 @@ async def start_rpc(
         log.info("RPC on %s:%d, %s", *endpoint.address, endpoint.offers)
 
 
-async def start_monitor(
+async def start_pages(
     settings: Settings,
     reporter: Reporter,
     running: AsyncExitStack,
     colleagues: Colleagues | None = None,
 ) -> None:
     """Start the pages of metrics and health."""
-    monitor = Monitor(reporter, colleagues)
-    running.push_async_callback(monitor.close)
-    address = await monitor.start(settings.metrics_addr, settings.metrics_port)
+    pages = Pages(reporter, colleagues)
+    running.push_async_callback(pages.close)
+    address = await pages.start(settings.metrics_addr, settings.metrics_port)
     log.info("metrics on http://%s:%d/metrics", *address)
 
 

@@ -1,7 +1,7 @@
 """Metrics and health.
 
 report        what one worker measured
-collector     the reports of all workers, put together
+reporter      makes the report of this process
 exposition    metrics in the format of Prometheus: counters, histograms, gauges
 statusgo      the counters of status-go, as sums of ours
 health        whether the server answers its own requests

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-Kind = tuple[str, str, str]
+ClientKind = tuple[str, str, str]
 
-OTHER: Kind = ("other", "other", "other")
+OTHER: ClientKind = ("other", "other", "other")
 
 MAX_KINDS = 50
 """Kinds of clients that are told apart: the most frequent ones."""
 
-NAMES = {
+CLIENT_NAMES = {
     name.lower(): name
     for name in ("StatusIM", "Statusd", "Geth", "Nimbus waku node", "nim-eth-p2p", "wakumail")
 }
@@ -30,18 +30,18 @@ RELEASE = re.compile(r"v?(?:release-)?([0-9]{1,3}(?:\.[0-9]{1,3}){1,2})(?![0-9.]
 
 
 @lru_cache(maxsize=1024)
-def kind_of(client_id: str) -> Kind:
+def kind_of(client_id: str) -> ClientKind:
     """Name, version without what follows its numbers, and platform; "other" for what is none."""
     name, *rest = client_id.split("/")
-    if name.lower() not in NAMES:
+    if name.lower() not in CLIENT_NAMES:
         return OTHER
     # The version of the language, which comes last, has its name before it.
     versions = (f"v{match[1]}" for part in rest if (match := RELEASE.match(part)))
     platforms = (part for part in rest if PLATFORM.fullmatch(part))
-    return NAMES[name.lower()], next(versions, "unknown"), next(platforms, "other")
+    return CLIENT_NAMES[name.lower()], next(versions, "unknown"), next(platforms, "other")
 
 
-def count_kinds(client_ids: Iterable[str]) -> Counter[Kind]:
+def count_kinds(client_ids: Iterable[str]) -> Counter[ClientKind]:
     """How many there are of each kind; those beyond MAX_KINDS are OTHER."""
     kinds = Counter(map(kind_of, client_ids))
     frequent = Counter(dict(kinds.most_common(MAX_KINDS)))

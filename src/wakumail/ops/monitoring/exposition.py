@@ -44,7 +44,7 @@ DERIVED = {
 """What a scrape works out, in the shape of counters."""
 
 
-class Scrape(Collector):
+class Exposition(Collector):
     """One look at a server; `stat` of its archive, if it has one and it could be read."""
 
     def __init__(self, server: Server, health: Health, stat: Stat | None) -> None:
@@ -55,8 +55,8 @@ class Scrape(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics but those of the process."""
         counts = self._counts()
-        for translation in COUNTERS_OF_STATUS_GO:
-            yield translate(translation, counts)
+        for counter in COUNTERS_OF_STATUS_GO:
+            yield translate(counter, counts)
         yield from self._histograms()
         yield from gauges(self._server, self._health, self._stat)
         # All of ours from the start, so that the first of a kind is seen as an increase.

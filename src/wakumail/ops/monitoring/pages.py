@@ -15,13 +15,13 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from wakumail.ops.monitoring.collector import Reporter
 from wakumail.ops.monitoring.report import Problem, Report
+from wakumail.ops.monitoring.reporter import Reporter
 
 KEEPALIVE = 30.0
 """Seconds that a connection may be idle between two requests."""
 
-CLOSE_TIMEOUT = 2.0
+PAGES_CLOSE_TIMEOUT = 2.0
 """Seconds that requests in progress have to end when the pages close."""
 
 
@@ -35,7 +35,7 @@ class Colleagues(Protocol):
         """What fails here and there."""
 
 
-class Pages(Collector):
+class ReportCollector(Collector):
     """The metrics of a report, as the client library writes them."""
 
     def __init__(self, report: Report) -> None:
@@ -50,7 +50,7 @@ class Pages(Collector):
             yield metric
 
 
-class Monitor:
+class Pages:
     """The pages of what a reporter says, and those of its colleagues if there are any."""
 
     def __init__(self, reporter: Reporter, colleagues: Colleagues | None = None) -> None:
@@ -65,7 +65,7 @@ class Monitor:
             application,
             access_log=None,
             keepalive_timeout=KEEPALIVE,
-            shutdown_timeout=CLOSE_TIMEOUT,
+            shutdown_timeout=PAGES_CLOSE_TIMEOUT,
         )
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
@@ -86,7 +86,7 @@ class Monitor:
         if self._colleagues is not None:
             report = await self._colleagues.report(report)
         registry = CollectorRegistry()
-        registry.register(Pages(report))
+        registry.register(ReportCollector(report))
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         return web.Response(body=generate_latest(registry), headers=headers)
 

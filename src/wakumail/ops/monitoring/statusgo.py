@@ -16,7 +16,7 @@ from wakumail.counters import error_texts
 from wakumail.mail.request import RequestError
 
 
-class Translation(NamedTuple):
+class StatusGoCounter(NamedTuple):
     """A counter of status-go: for each value of its labels the sum of some counters of ours."""
 
     name: str
@@ -31,19 +31,19 @@ REFUSED_AS_INVALID = tuple(
 )
 
 COUNTERS_OF_STATUS_GO = (
-    Translation(
+    StatusGoCounter(
         "mailserver_envelopes",
         (),
         {(): ("envelopes_delivered",)},
         "Envelopes sent to those who asked for history",
     ),
-    Translation(
+    StatusGoCounter(
         "mailserver_delivery_attempts",
         (),
         {(): ("requests_received",)},
         "Requests for history",
     ),
-    Translation(
+    StatusGoCounter(
         "mailserver_delivery_failures",
         ("type",),
         {
@@ -55,13 +55,13 @@ COUNTERS_OF_STATUS_GO = (
         },
         "Requests for history that were refused or not finished",
     ),
-    Translation(
+    StatusGoCounter(
         "mailserver_requests_batched",
         (),
         {(): ("requests_batched",)},
         "Requests for history whose envelopes may share a packet",
     ),
-    Translation(
+    StatusGoCounter(
         "mailserver_envelope_queries",
         ("filter", "history"),
         {
@@ -72,25 +72,25 @@ COUNTERS_OF_STATUS_GO = (
         },
         "Queries: by topics (filter partial) or a bloom (full), from a cursor (history partial)",
     ),
-    Translation(
+    StatusGoCounter(
         "mailserver_archived_envelopes_failures",
         ("db",),
         {("archive",): ("envelopes_shed",)},
         "Good envelopes that the archive had no room for",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_envelopes_received",
         (),
         {(): ("envelopes_received",)},
         "Envelopes received, before any judgement",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_envelopes_validated",
         (),
         {(): ("envelopes_new", "envelopes_duplicate")},
         "Envelopes received that were good",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_envelopes_rejected",
         ("reason",),
         {
@@ -100,7 +100,7 @@ COUNTERS_OF_STATUS_GO = (
         },
         "Packets that could not be read",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_envelopes_cache_failures",
         ("type",),
         {
@@ -115,7 +115,7 @@ COUNTERS_OF_STATUS_GO = (
         },
         "Envelopes received that were dropped",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_envelopes_cached",
         ("cache",),
         {
@@ -125,13 +125,13 @@ COUNTERS_OF_STATUS_GO = (
         },
         "Good envelopes: known already (hit), new (miss), forgotten by the relay (clear)",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_rate_limits_processed",
         (),
         {(): ("packets_limited",)},
         "Packets held against the rate limits",
     ),
-    Translation(
+    StatusGoCounter(
         "waku_rate_limits_exceeded",
         ("type",),
         {
@@ -144,9 +144,9 @@ COUNTERS_OF_STATUS_GO = (
 )
 
 
-def translate(translation: Translation, counts: Counter[str]) -> Metric:
+def translate(counter: StatusGoCounter, counts: Counter[str]) -> Metric:
     """A counter of status-go."""
-    family = CounterMetricFamily(translation.name, translation.text, labels=translation.labels)
-    for labels, names in translation.rows.items():
+    family = CounterMetricFamily(counter.name, counter.text, labels=counter.labels)
+    for labels, names in counter.rows.items():
         family.add_metric(labels, sum(counts[name] for name in names))
     return family

@@ -35,7 +35,7 @@ from wakumail.rpc.namespaces import Namespace
 from wakumail.waku.envelope import Batch
 
 if TYPE_CHECKING:
-    from wakumail.ops.monitoring.collector import Reporter
+    from wakumail.ops.monitoring.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Worker:
 
     async def _watch(self, running: AsyncExitStack) -> None:
         """Watch ourselves, by a door of our own: at the shared one anybody may answer."""
-        from wakumail.ops.monitoring.collector import Reporter  # takes long to import
+        from wakumail.ops.monitoring.reporter import Reporter  # takes long to import
 
         await self._server.node.listen("127.0.0.1", 0)
         self._reporter = Reporter(self._server, self._server.own_enode)
@@ -214,7 +214,7 @@ class Worker:
 
                 await web.start_rpc(settings, self._offer, self._counters, running)
                 if self._reporter is not None:
-                    await web.start_monitor(settings, self._reporter, running, self)
+                    await web.start_pages(settings, self._reporter, running, self)
             if self._store is not None:
                 self._store.retain(build.retention(settings))
 
@@ -229,7 +229,7 @@ class Worker:
         methods = for_all(all_methods(self._server, namespaces), self._channel)
         return Dispatcher(methods, namespaces, self._counters)
 
-    # -- monitor.Colleagues -------------------------------------------------------------------
+    # -- pages.Colleagues ---------------------------------------------------------------------
 
     async def report(self, own: Report) -> Report:
         """The report of all workers."""

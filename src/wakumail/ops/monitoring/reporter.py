@@ -7,7 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 from wakumail.archive.results import Stat
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
-from wakumail.ops.monitoring.exposition import Scrape
+from wakumail.ops.monitoring.exposition import Exposition
 from wakumail.ops.monitoring.health import Health
 from wakumail.ops.monitoring.report import Family, Report
 
@@ -34,8 +34,8 @@ class Reporter:
 
     async def report(self) -> Report:
         """How things stand."""
-        scrape = Scrape(self._server, self.health, await self._read_stat())
-        metrics = (*scrape.collect(), *self._process.collect())
+        exposition = Exposition(self._server, self.health, await self._read_stat())
+        metrics = (*exposition.collect(), *self._process.collect())
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
 
     async def _read_stat(self) -> Stat | None:
