@@ -18,9 +18,10 @@ from typing import Any
 from wakumail.ops.monitoring.report import Problem, Report, together
 from wakumail.ops.workers.channel import open_channel
 from wakumail.ops.workers.methods import subject
-from wakumail.ops.workers.place import Place, Worker, WorkerFailed
 from wakumail.ops.workers.registry import Registry
 from wakumail.ops.workers.shared import make_bells, make_memory
+from wakumail.ops.workers.worker_process import Worker, WorkerFailed
+from wakumail.ops.workers.worker_slot import Place
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,11 @@ import pytest
 
 from tests.support.connections import BOB_ID
 from tests.support.puppet import asynchronous, eventually
-from wakumail.ops.workers import place as place_module
-from wakumail.ops.workers.place import MAX_DEATHS, Place, Worker, WorkerFailed, describe
+from wakumail.ops.workers import worker_process as process_module
+from wakumail.ops.workers import worker_slot as slot_module
 from wakumail.ops.workers.supervisor import Plan, Supervisor
+from wakumail.ops.workers.worker_process import Worker, WorkerFailed, describe
+from wakumail.ops.workers.worker_slot import MAX_DEATHS, Place
 
 
 class Starter:
@@ -41,8 +43,8 @@ class Starter:
 
 @pytest.fixture
 def starter(monkeypatch: pytest.MonkeyPatch) -> Starter:
-    monkeypatch.setattr(place_module, "FIRST_DELAY", 0.0)
-    monkeypatch.setattr(place_module, "STOP_TIMEOUT", 0.01)
+    monkeypatch.setattr(slot_module, "FIRST_DELAY", 0.0)
+    monkeypatch.setattr(process_module, "STOP_TIMEOUT", 0.01)
     return Starter()
 
 
@@ -81,7 +83,7 @@ async def test_who_lasts_in_between_is_not(
         worker = starter.workers[-1]
         if number % 2:
             assert worker.ready_at is not None
-            worker.ready_at -= place_module.STABLE
+            worker.ready_at -= slot_module.STABLE
         starter.end(worker, -9)
     await eventually(lambda: len(starter.workers) == 2 * MAX_DEATHS + 1)
     assert not keeping.done()
