@@ -1,4 +1,4 @@
-"""Places: whose worker dies, is renewed or does not stop."""
+"""Slots whose worker dies, is renewed or does not stop."""
 
 import asyncio
 import signal
@@ -12,20 +12,20 @@ from tests.support.puppet import asynchronous, eventually
 from wakumail.ops.workers import worker_process as process_module
 from wakumail.ops.workers import worker_slot as slot_module
 from wakumail.ops.workers.supervisor import Plan, Supervisor
-from wakumail.ops.workers.worker_process import Worker, WorkerFailed, describe
-from wakumail.ops.workers.worker_slot import MAX_DEATHS, Place
+from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, describe
+from wakumail.ops.workers.worker_slot import MAX_DEATHS, WorkerSlot
 
 
 class Starter:
     """Starts workers that are no processes, and that end as it is told."""
 
     def __init__(self) -> None:
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self.ready = True
 
-    async def start(self, place: Place, part: int) -> Worker:
+    async def start(self, slot: WorkerSlot, part: int) -> WorkerProcess:
         process = SimpleNamespace(pid=1, returncode=None, kill=lambda: None)
-        worker = Worker(cast(Any, process), cast(Any, None), part)
+        worker = WorkerProcess(cast(Any, process), cast(Any, None), part)
         process.send_signal = lambda number: self.end(worker, 0)
         self.workers.append(worker)
         if self.ready:
@@ -35,7 +35,7 @@ class Starter:
             self.end(worker, 1)
         return worker
 
-    def end(self, worker: Worker, code: int) -> None:
+    def end(self, worker: WorkerProcess, code: int) -> None:
         cast(Any, worker.process).returncode = code
         worker.ended.set()
         worker.settled.set()
@@ -48,13 +48,13 @@ def starter(monkeypatch: pytest.MonkeyPatch) -> Starter:
     return Starter()
 
 
-def with_a_place(test: Any) -> Any:
+def with_a_slot(test: Any) -> Any:
     async def run(starter: Starter) -> None:
-        place = Place(0, cast(Any, None), starter.start)
-        await place.begin()
-        keeping = asyncio.create_task(place.keep())
+        slot = WorkerSlot(0, cast(Any, None), starter.start)
+        await slot.begin()
+        keeping = asyncio.create_task(slot.keep())
         try:
-            await test(starter, place, keeping)
+            await test(starter, slot, keeping)
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
@@ -62,9 +62,9 @@ def with_a_place(test: Any) -> Any:
     return asynchronous(run)
 
 
-@with_a_place
+@with_a_slot
 async def test_who_dies_again_and_again_is_given_up(
-    starter: Starter, place: Place, keeping: asyncio.Task[None]
+    starter: Starter, slot: WorkerSlot, keeping: asyncio.Task[None]
 ) -> None:
     for number in range(MAX_DEATHS):
         await eventually(lambda: len(starter.workers) == number + 1)  # noqa: B023
@@ -74,33 +74,33 @@ async def test_who_dies_again_and_again_is_given_up(
     assert {worker.part for worker in starter.workers} == {0, 1}
 
 
-@with_a_place
+@with_a_slot
 async def test_who_lasts_in_between_is_not(
-    starter: Starter, place: Place, keeping: asyncio.Task[None]
+    starter: Starter, slot: WorkerSlot, keeping: asyncio.Task[None]
 ) -> None:
     for number in range(2 * MAX_DEATHS):
         await eventually(lambda: len(starter.workers) == number + 1)  # noqa: B023
         worker = starter.workers[-1]
         if number % 2:
             assert worker.ready_at is not None
-            worker.ready_at -= slot_module.STABLE
+            worker.ready_at -= slot_module.STABLE_UPTIME
         starter.end(worker, -9)
     await eventually(lambda: len(starter.workers) == 2 * MAX_DEATHS + 1)
     assert not keeping.done()
 
 
-@with_a_place
+@with_a_slot
 async def test_a_successor_that_does_not_start_leaves_all_as_it_is(
-    starter: Starter, place: Place, keeping: asyncio.Task[None]
+    starter: Starter, slot: WorkerSlot, keeping: asyncio.Task[None]
 ) -> None:
-    first = place.serving
+    first = slot.serving
     starter.ready = False
     with pytest.raises(WorkerFailed, match="worker 0 did not start: exit code 1"):
-        await place.renew()
-    assert place.serving is first is not None
+        await slot.renew()
+    assert slot.serving is first is not None
     starter.ready = True
-    await place.renew()
-    assert place.serving is starter.workers[-1]
+    await slot.renew()
+    assert slot.serving is starter.workers[-1]
     assert first.ended.is_set()
     for _ in range(10):
         await asyncio.sleep(0)  # so that `keep` sees the end of the first
@@ -108,11 +108,11 @@ async def test_a_successor_that_does_not_start_leaves_all_as_it_is(
     assert not keeping.done()
 
 
-@with_a_place
+@with_a_slot
 async def test_who_does_not_stop_is_killed(
-    starter: Starter, place: Place, keeping: asyncio.Task[None]
+    starter: Starter, slot: WorkerSlot, keeping: asyncio.Task[None]
 ) -> None:
-    worker = place.serving
+    worker = slot.serving
     assert worker is not None
     process = cast(Any, worker.process)
     process.send_signal = lambda number: None
@@ -128,7 +128,7 @@ class Crew:
         self.supervisor = Supervisor(Plan((), (), 1, "", False), on_ready=lambda enode: None)
         self.told: list[list[tuple[Any, ...]]] = []
         """What each worker was told."""
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
 
     @classmethod
     async def start(cls, starter: Starter) -> "Crew":
@@ -138,7 +138,7 @@ class Crew:
         crew.workers[2].ready_at = None
         return crew
 
-    def _add(self, worker: Worker) -> None:
+    def _add(self, worker: WorkerProcess) -> None:
         told: list[tuple[Any, ...]] = []
 
         async def call(*params: Any) -> None:
@@ -153,8 +153,8 @@ class Crew:
     async def says(self, number: int, method: str, *params: Any) -> Any:
         """What the supervisor answers to a worker."""
         listener = SimpleNamespace(fileno=lambda: 0)
-        place = cast(Any, SimpleNamespace(number=number, listener=listener))
-        return await self.supervisor._handle(place, self.workers[number], method, list(params))
+        slot = cast(Any, SimpleNamespace(number=number, listener=listener))
+        return await self.supervisor._handle(slot, self.workers[number], method, list(params))
 
 
 @asynchronous

@@ -23,7 +23,7 @@ from wakumail.ops.monitoring.report import Family, Problem, Report, Sample, toge
 from wakumail.ops.workers import channel as channel_module
 from wakumail.ops.workers.channel import CallRefused, Channel, ChannelClosed, open_channel
 from wakumail.ops.workers.methods import GATHERED, ORDERS, all_peers, for_all, sum_of_all
-from wakumail.ops.workers.shared import Bells, make_bells
+from wakumail.ops.workers.shared import WakeUps, make_wake_ups
 from wakumail.ops.workers.worker import Worker
 from wakumail.rpc.jsonrpc import Session
 
@@ -220,27 +220,27 @@ async def test_what_a_full_journal_does_not_take_is_counted(
         assert worker._counters == {"envelopes_untold": 5}
 
 
-# -- bells --------------------------------------------------------------------------------------
+# -- wake-ups -----------------------------------------------------------------------------------
 
 
 @asynchronous
 async def test_bells_wake_all_others() -> None:
-    descriptors = make_bells(3)
+    descriptors = make_wake_ups(3)
     heard = [0, 0, 0]
-    bells = [Bells(descriptors, own) for own in range(3)]
+    wake_ups = [WakeUps(descriptors, own) for own in range(3)]
 
     def hear(number: int) -> None:
         heard[number] += 1
 
-    bells[0].ring()  # before anybody listens
-    for number, bell in enumerate(bells):
-        bell.listen(lambda number=number: hear(number))  # type: ignore[misc]
+    wake_ups[0].wake_others()  # before anybody listens
+    for number, own in enumerate(wake_ups):
+        own.listen(lambda number=number: hear(number))  # type: ignore[misc]
     await eventually(lambda: heard == [0, 1, 1])
-    bells[2].ring()
-    bells[2].ring()
+    wake_ups[2].wake_others()
+    wake_ups[2].wake_others()
     await eventually(lambda: heard[0] >= 1 and heard[1] >= 2)
     assert heard[2] == 1
-    for bell in bells:
-        bell.close()
+    for own in wake_ups:
+        own.close()
     for descriptor in descriptors:
         os.close(descriptor)

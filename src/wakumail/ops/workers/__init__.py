@@ -6,7 +6,7 @@ worker_process  a process that is one of the workers, and the channel to it
 worker          what each process runs
 channel         calls between the supervisor and a worker
 registry        all peers of all workers, in shared memory
-shared          bells that wake the others after a commit, locks, the memory of judgements
+shared          wake-ups after a commit, locks, the memory of judgements
 follower        reads what the others committed
 methods         the RPC API of the worker that speaks for all
 """

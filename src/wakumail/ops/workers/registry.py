@@ -18,7 +18,7 @@ from collections.abc import Callable
 from wakumail.devp2p.keys import NODE_ID_SIZE
 from wakumail.errors import WakumailError
 from wakumail.node.roster import Entry
-from wakumail.ops.workers.shared import Lock
+from wakumail.ops.workers.shared import ProcessLock
 
 MAGIC = b"wakumai2"
 """Of this layout, and of the slots of judgements that come with it: a worker of another version
@@ -55,9 +55,9 @@ class Registry:
             raise RegistryUnknown("the supervisor is of another version: restart the whole server")
         # Opened anew: a lock has an open file description for its owner, and all were given one.
         self._locks = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
-        self.lock = Lock(self._locks, LOCK_BYTE)
+        self.lock = ProcessLock(self._locks, LOCK_BYTE)
         """Of the table, held for microseconds: no worker takes a peer without it."""
-        self.commit_lock = Lock(self._locks, COMMIT_BYTE)
+        self.commit_lock = ProcessLock(self._locks, COMMIT_BYTE)
         """Held to commit. LMDB has one of its own, but whoever waits for that has a commit in hand
         that grows no more; after a wait for this one, all that came meanwhile goes into one."""
         self._part_size = PART.size + self.records * RECORD.size

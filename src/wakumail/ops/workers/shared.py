@@ -1,4 +1,4 @@
-"""Small things that the processes of one server share: bells, locks, the memory of judgements."""
+"""What the processes of one server share: wake-ups, locks, the memory of judgements."""
 
 import asyncio
 import fcntl
@@ -13,47 +13,51 @@ from wakumail.waku.judgements import SLOT_SIZE, Judgements
 FLOCK = struct.Struct("hhqqi")
 """The system's `struct flock`: type, whence, start, length, and a process, which is 0 here."""
 
-SLOTS = 1 << 17
-"""Envelopes that are remembered, the latest: of about a second at full load."""
+JUDGEMENT_SLOTS = 1 << 17
+"""Envelopes that are remembered: the latest, about a second of full load."""
 
 
-def make_bells(count: int) -> list[int]:
-    """Descriptors of bells; what is rung while nobody listens is heard by the next who does."""
+def make_wake_ups(count: int) -> list[int]:
+    """A descriptor for each worker; it keeps a wake-up until somebody listens."""
     return [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count)]
 
 
-class Bells:
-    """The bells as one worker has them: it hears its own, and rings all others."""
+class WakeUps:
+    """Wakes the other workers after a commit, and calls back when one of them wakes us.
+
+    Each worker has one eventfd: it reads its own and writes to those of the others.
+    """
 
     def __init__(self, descriptors: Sequence[int], own: int) -> None:
         self._own = descriptors[own]
-        self._others = [bell for bell in descriptors if bell != self._own]
+        self._others = [other for other in descriptors if other != self._own]
 
-    def listen(self, on_ring: Callable[[], None]) -> None:
-        """Call `on_ring` on the loop for one ring, or for many at once."""
+    def listen(self, on_wake: Callable[[], None]) -> None:
+        """Call `on_wake` on the loop, once for all wake-ups that have come together."""
 
-        def heard() -> None:
+        def woken() -> None:
             os.eventfd_read(self._own)
-            on_ring()
+            on_wake()
 
-        asyncio.get_running_loop().add_reader(self._own, heard)
+        asyncio.get_running_loop().add_reader(self._own, woken)
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Listen no longer."""
         asyncio.get_running_loop().remove_reader(self._own)
 
-    def ring(self) -> None:
-        """Wake the others."""
-        for bell in self._others:
-            os.eventfd_write(bell, 1)
+    def wake_others(self) -> None:
+        """Have each other worker called back."""
+        for other in self._others:
+            os.eventfd_write(other, 1)
 
 
-class Lock:
-    """One byte of a file that all of them have open; held by one of them at a time.
+class ProcessLock:
+    """A lock on one byte of a file that all processes have open; one of them holds it at a time.
 
-    Its owner is the open file description of `descriptor`, which no other process may have. It is
-    not the process (lockf): then two that wait for each other are taken for a deadlock, though each
-    waits with one thread for what another thread will let go of. Both kinds shut out each other.
+    The system releases it when its holder dies. Its owner is the open file description of
+    `descriptor`, which no other process may have. The owner is not the process (lockf): the system
+    takes two processes that wait for each other for a deadlock, though each waits with one thread
+    for what another thread will let go of. Both kinds of locks shut out each other.
     """
 
     def __init__(self, descriptor: int, byte: int) -> None:
@@ -76,13 +80,13 @@ class Lock:
         fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLKW, wanted)
 
 
-def make_memory() -> int:
+def make_judgements() -> int:
     """The descriptor of an empty memory of judgements (see judgements.pyx)."""
     descriptor = os.memfd_create("wakumail-judgements")
-    os.truncate(descriptor, SLOTS * SLOT_SIZE)
+    os.truncate(descriptor, JUDGEMENT_SLOTS * SLOT_SIZE)
     return descriptor
 
 
 def judgements_in(descriptor: int) -> Judgements:
-    """What the workers note there."""
-    return Judgements(mmap.mmap(descriptor, SLOTS * SLOT_SIZE))
+    """The judgements in such a memory, as a worker reads and writes them."""
+    return Judgements(mmap.mmap(descriptor, JUDGEMENT_SLOTS * SLOT_SIZE))

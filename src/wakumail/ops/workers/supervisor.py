@@ -1,7 +1,7 @@
 """The supervisor: starts the workers, replaces those that die, and is what they share.
 
 It holds the sockets that share the port, so that none closes while its worker is replaced, the
-table of peers, the memory of what was judged, and the bells by which workers wake each other. It
+table of peers, the memory of what was judged, and the eventfds by which workers wake each other. It
 passes calls from one worker to the others. One worker leads: it alone has the RPC API and the pages
 of metrics, dials the named peers and deletes what is too old; when it is gone, another does.
 """
@@ -19,9 +19,9 @@ from wakumail.ops.monitoring.report import Problem, Report, together
 from wakumail.ops.workers.channel import open_channel
 from wakumail.ops.workers.methods import subject
 from wakumail.ops.workers.registry import Registry
-from wakumail.ops.workers.shared import make_bells, make_memory
-from wakumail.ops.workers.worker_process import Worker, WorkerFailed
-from wakumail.ops.workers.worker_slot import Place
+from wakumail.ops.workers.shared import make_judgements, make_wake_ups
+from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess
+from wakumail.ops.workers.worker_slot import WorkerSlot
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,12 @@ class Supervisor:
         """`on_ready` is called with the enode once all workers take connections."""
         self._plan = plan
         self._on_ready = on_ready
-        self._places = [Place(n, own, self._start) for n, own in enumerate(plan.listeners)]
-        self._registry = Registry.create(2 * len(self._places), plan.max_peers)
-        self._bells = make_bells(2 * len(self._places))
-        self._judgements = make_memory()
-        self._running: dict[Worker, asyncio.Task[None]] = {}
-        self._leader: Worker | None = None
+        self._slots = [WorkerSlot(n, own, self._start) for n, own in enumerate(plan.listeners)]
+        self._registry = Registry.create(2 * len(self._slots), plan.max_peers)
+        self._wake_ups = make_wake_ups(2 * len(self._slots))
+        self._judgements = make_judgements()
+        self._running: dict[WorkerProcess, asyncio.Task[None]] = {}
+        self._leader: WorkerProcess | None = None
         self._enode = ""
         self._orders: dict[str, tuple[str, list[Any]]] = {}
         self._retired = Report([], [])
@@ -71,7 +71,7 @@ class Supervisor:
             await _first_of(stopped.wait(), self._begin())
             if not stopped.is_set():
                 self._on_ready(self._enode)
-                keeping = (place.keep() for place in self._places)
+                keeping = (slot.keep() for slot in self._slots)
                 await _first_of(stopped.wait(), self._renew(renewal), self._collect(), *keeping)
         finally:
             code = await self._stop()
@@ -80,15 +80,15 @@ class Supervisor:
     # -- processes ----------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        await asyncio.gather(*(place.begin() for place in self._places))
+        await asyncio.gather(*(slot.begin() for slot in self._slots))
 
     async def _renew(self, renewal: asyncio.Event) -> None:
         while True:
             await renewal.wait()
             renewal.clear()
             try:
-                for place in self._places:
-                    await place.renew()
+                for slot in self._slots:
+                    await slot.renew()
             except WorkerFailed as error:
                 log.error("the rolling restart goes no further: %s", error)
             else:
@@ -104,20 +104,20 @@ class Supervisor:
         await asyncio.gather(*self._running.values())
         self._registry.close()
         listeners = (own.fileno() for own in self._plan.listeners)
-        for descriptor in (self._judgements, *self._bells, *listeners):
+        for descriptor in (self._judgements, *self._wake_ups, *listeners):
             os.close(descriptor)
         # One that took no connections yet may not have known either what to do with a signal.
         return int(any(c for w, c in zip(workers, codes, strict=True) if w.ready_at is not None))
 
-    async def _start(self, place: Place, part: int) -> Worker:
+    async def _start(self, slot: WorkerSlot, part: int) -> WorkerProcess:
         """Start a process."""
 
         async def handle(method: str, params: list[Any]) -> Any:
-            return await self._handle(place, worker, method, params)
+            return await self._handle(slot, worker, method, params)
 
         own, theirs = socket.socketpair()
-        shared = (self._registry.descriptor, self._judgements, *self._bells)
-        given = (theirs.fileno(), place.listener.fileno(), *shared)
+        shared = (self._registry.descriptor, self._judgements, *self._wake_ups)
+        given = (theirs.fileno(), slot.listener.fileno(), *shared)
         command = (*self._plan.command, str(theirs.fileno()))
         try:
             process = await asyncio.create_subprocess_exec(
@@ -132,11 +132,11 @@ class Supervisor:
             raise
         finally:
             theirs.close()
-        worker = Worker(process, channel, part)
+        worker = WorkerProcess(process, channel, part)
         self._running[worker] = asyncio.create_task(self._watch(worker))
         return worker
 
-    async def _watch(self, worker: Worker) -> None:
+    async def _watch(self, worker: WorkerProcess) -> None:
         """Clear up after a worker, once it has ended."""
         await worker.process.wait()
         await worker.channel.closed.wait()
@@ -149,13 +149,13 @@ class Supervisor:
         worker.settled.set()
         self._resign(worker)
 
-    def _resign(self, worker: Worker) -> None:
+    def _resign(self, worker: WorkerProcess) -> None:
         """A worker leads no longer: another does, or the next that comes."""
         if worker is self._leader:
             self._leader = None
-            self._appoint(*(place.serving for place in self._places))
+            self._appoint(*(slot.serving for slot in self._slots))
 
-    def _appoint(self, *candidates: Worker | None) -> None:
+    def _appoint(self, *candidates: WorkerProcess | None) -> None:
         """Let the first of these lead, if nobody does."""
         for candidate in candidates:
             if self._leader is None and candidate is not None:
@@ -164,12 +164,14 @@ class Supervisor:
 
     # -- what workers ask ---------------------------------------------------------------------
 
-    async def _handle(self, place: Place, worker: Worker, method: str, params: list[Any]) -> Any:
+    async def _handle(
+        self, slot: WorkerSlot, worker: WorkerProcess, method: str, params: list[Any]
+    ) -> Any:
         match method, params:
             case "hello", [str(datadir)]:
-                return self._hello(place, worker, datadir)
+                return self._hello(slot, worker, datadir)
             case "ready", [str(enode)]:
-                self._on_serving(place, worker, enode)
+                self._on_serving(slot, worker, enode)
             case "resign", []:
                 worker.leaving = True
                 self._resign(worker)
@@ -191,7 +193,7 @@ class Supervisor:
                 raise WorkerFailed(f"the supervisor knows no {method}: restart the whole server")
         return None
 
-    def _hello(self, place: Place, worker: Worker, datadir: str) -> dict[str, Any]:
+    def _hello(self, slot: WorkerSlot, worker: WorkerProcess, datadir: str) -> dict[str, Any]:
         """Tell a worker what it has to do with."""
         if datadir != self._plan.datadir:
             raise WorkerFailed("another datadir needs a restart of the whole server")
@@ -199,31 +201,31 @@ class Supervisor:
             self._leader = worker
         worker.missed.clear()  # They are among those that it is told now.
         return {
-            "number": place.number,
+            "number": slot.number,
             "part": worker.part,
-            "listener": place.listener.fileno(),
+            "listener": slot.listener.fileno(),
             "registry": self._registry.descriptor,
             "judgements": self._judgements,
-            "bells": self._bells,
+            "bells": self._wake_ups,
             "leads": worker is self._leader,
             "orders": list(self._orders.values()),
         }
 
-    def _on_serving(self, place: Place, worker: Worker, enode: str) -> None:
+    def _on_serving(self, slot: WorkerSlot, worker: WorkerProcess, enode: str) -> None:
         self._enode = self._enode or enode
         if enode != self._enode:
             text = "another node key, port or address needs a restart of the whole server"
             log.error("%s: %s is not %s", text, enode, self._enode)
             worker.process.kill()
             return
-        log.info("worker %d, process %d, takes connections", place.number, worker.process.pid)
+        log.info("worker %d, process %d, takes connections", slot.number, worker.process.pid)
         worker.ready_at = time.monotonic()
         worker.settled.set()
         for name, arguments in worker.missed:
             worker.channel.note("order", name, arguments)
         self._appoint(worker)
 
-    async def _order(self, worker: Worker, name: str, arguments: list[Any]) -> None:
+    async def _order(self, worker: WorkerProcess, name: str, arguments: list[Any]) -> None:
         """Have all other workers obey, and all that begin later, who are told the oldest first."""
         about = subject(name, arguments)
         self._orders.pop(about, None)
@@ -233,10 +235,10 @@ class Supervisor:
                 other.missed.append((name, arguments))
         await self._ask_others(worker, "order", name, arguments)
 
-    def _others(self, worker: Worker) -> list[Worker]:
+    def _others(self, worker: WorkerProcess) -> list[WorkerProcess]:
         return [other for other in self._running if other is not worker and other.ready_at]
 
-    async def _ask_others(self, worker: Worker, method: str, *params: Any) -> list[Any]:
+    async def _ask_others(self, worker: WorkerProcess, method: str, *params: Any) -> list[Any]:
         """What all other workers answer, less those that do not."""
         asked = (other.ask(method, *params) for other in self._others(worker))
         return [answer for answer in await asyncio.gather(*asked) if answer is not None]
@@ -249,24 +251,24 @@ class Supervisor:
                 await self._read_reports(self._running)
             await asyncio.sleep(COLLECT_INTERVAL)
 
-    async def _read_reports(self, workers: Iterable[Worker]) -> None:
-        async def read(worker: Worker) -> None:
+    async def _read_reports(self, workers: Iterable[WorkerProcess]) -> None:
+        async def read(worker: WorkerProcess) -> None:
             if (report := await worker.ask("report")) is not None:
                 worker.report = Report.read(report)
 
         await asyncio.gather(*(read(worker) for worker in workers if worker.ready_at))
 
-    async def _report(self, asking: Worker) -> Report:
+    async def _report(self, asking: WorkerProcess) -> Report:
         """The report of all, as far as they answer: of others what they said last counts."""
         await self._read_reports(self._others(asking))
         reports = [worker.report for worker in self._running if worker.report is not None]
         return together((self._retired, *reports))
 
-    async def _problems(self, asking: Worker, own: list[Problem]) -> list[Problem]:
+    async def _problems(self, asking: WorkerProcess, own: list[Problem]) -> list[Problem]:
         """What fails at any worker, and those that do not answer."""
 
-        async def look_at(place: Place) -> list[Problem]:
-            if (worker := place.serving) is None:
+        async def look_at(slot: WorkerSlot) -> list[Problem]:
+            if (worker := slot.serving) is None:
                 return [Problem("listening", "does not run", 0.0)]
             if worker is asking:
                 return own
@@ -276,10 +278,10 @@ class Supervisor:
                 return [Problem("event loop", "does not answer", silent)]
             return [Problem(*problem) for problem in problems or ()]
 
-        found = await asyncio.gather(*(look_at(place) for place in self._places))
+        found = await asyncio.gather(*(look_at(slot) for slot in self._slots))
         return [
-            problem._replace(reason=f"worker {place.number}: {problem.reason}")
-            for place, problems in zip(self._places, found, strict=True)
+            problem._replace(reason=f"worker {slot.number}: {problem.reason}")
+            for slot, problems in zip(self._slots, found, strict=True)
             for problem in problems
         ]
 

@@ -27,7 +27,7 @@ from wakumail.ops.workers.channel import Channel, ChannelClosed, open_channel
 from wakumail.ops.workers.follower import Follower
 from wakumail.ops.workers.methods import DIAL, for_all
 from wakumail.ops.workers.registry import Registry, SharedRoster
-from wakumail.ops.workers.shared import Bells, judgements_in
+from wakumail.ops.workers.shared import WakeUps, judgements_in
 from wakumail.ops.workers.supervisor import Plan, Supervisor
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.jsonrpc import Dispatcher, Session
@@ -137,18 +137,18 @@ class Worker:
         journal = self._store or self._make_journal(registry.commit_lock, running)
         running.push_async_callback(server.close)
         judgements = journal.archive.judgements = judgements_in(hello["judgements"])
-        bells = Bells(hello["bells"], hello["part"])
+        wake_ups = WakeUps(hello["bells"], hello["part"])
         follower = Follower(journal.archive, judgements, server.relay_committed)
         running.push_async_callback(follower.close)
 
         def committed(appended: Appended) -> None:
             if appended.stored:
                 follower.committed(appended)
-                bells.ring()
+                wake_ups.wake_others()
 
         journal.on_commit = committed
-        bells.listen(follower.wake)
-        running.callback(bells.close)
+        wake_ups.listen(follower.wake)
+        running.callback(wake_ups.close)
         for enode in self._trusted:
             server.node.trust(enode.node_id)
         if settings.metrics:

@@ -21,19 +21,19 @@ ASK_TIMEOUT = 2.0
 
 
 class WorkerFailed(WakumailError):
-    """A worker did not start, or workers of one place died again and again."""
+    """A worker did not start, or workers of one slot died again and again."""
 
     counter = "worker_failed"
 
 
-class Worker:
+class WorkerProcess:
     """A worker process, and the channel to it."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel, part: int) -> None:
         self.process = process
         self.channel = channel
         self.part = part
-        """Of the registry, and its bell."""
+        """Number of its part of the registry, and of its wake-up."""
         self.ready_at: float | None = None
         """When it took connections, by time.monotonic(); None before."""
         self.settled = asyncio.Event()

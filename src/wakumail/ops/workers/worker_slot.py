@@ -1,4 +1,4 @@
-"""A place: one of the workers that a server has, whichever process it is at the moment."""
+"""A slot: one of the workers of a server, whichever process it is at the moment."""
 
 import asyncio
 import logging
@@ -6,11 +6,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 
-from wakumail.ops.workers.worker_process import Worker, WorkerFailed, describe
+from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, describe
 
 log = logging.getLogger(__name__)
 
-STABLE = 10.0
+STABLE_UPTIME = 10.0
 """Seconds that a worker has to last for its end to be no sign that the next ends as soon."""
 
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0
@@ -18,26 +18,26 @@ FIRST_DELAY, LAST_DELAY = 0.1, 5.0
 with each further time, up to the last. The first time it is replaced at once."""
 
 MAX_DEATHS = 8
-"""Workers of one place in a row that did not last, after which the server gives up."""
+"""Workers of one slot in a row that did not last, after which the server gives up."""
 
-Start = Callable[["Place", int], Awaitable[Worker]]
-"""Starts a process for a place, with a part of the registry."""
+StartWorker = Callable[["WorkerSlot", int], Awaitable[WorkerProcess]]
+"""Starts a process for a slot, with a part of the registry."""
 
 
-class Place:
+class WorkerSlot:
     """Keeps one worker running, the next when one is gone."""
 
-    def __init__(self, number: int, listener: socket.socket, start: Start) -> None:
+    def __init__(self, number: int, listener: socket.socket, start: StartWorker) -> None:
         self.number = number
         self.listener = listener
         """Stays open from one worker to the next, with the connections that wait in it."""
-        self.worker: Worker | None = None
+        self.worker: WorkerProcess | None = None
         self._start = start
         self._turn = asyncio.Lock()
         self._parts = (2 * number, 2 * number + 1)
 
     @property
-    def serving(self) -> Worker | None:
+    def serving(self) -> WorkerProcess | None:
         """The worker, while there is one that takes connections."""
         return self.worker if self.worker is not None and self.worker.serving else None
 
@@ -58,7 +58,7 @@ class Place:
                     continue  # It left, and its successor is there.
                 log.error("worker %d died: %s", self.number, describe(worker.process.returncode))
                 since = worker.ready_at
-                lasted = since is not None and time.monotonic() - since >= STABLE
+                lasted = since is not None and time.monotonic() - since >= STABLE_UPTIME
                 deaths = 1 if lasted else deaths + 1
                 if deaths == MAX_DEATHS:
                     raise WorkerFailed(f"worker {self.number} died {deaths} times in a row")
@@ -82,11 +82,11 @@ class Place:
                 await old.end()
 
     def _other_part(self) -> int:
-        """A part that no worker of this place has."""
+        """A part that no worker of this slot has."""
         first, second = self._parts
         return second if self.worker is not None and self.worker.part == first else first
 
-    async def _settle(self, worker: Worker) -> None:
+    async def _settle(self, worker: WorkerProcess) -> None:
         await worker.settled.wait()
         if worker.ready_at is None:
             ending = describe(worker.process.returncode)
