@@ -22,7 +22,7 @@ from wakumail.mail.mailservers import NoMailserver
 from wakumail.node.messages import PowNotReached, ReceivedMessage
 from wakumail.waku.envelope import parse_stream
 from wakumail.waku.message import symmetric_key
-from wakumail.waku.topics import public_chat
+from wakumail.waku.topics import public_chat_topic
 
 Wakumail = Callable[..., str]
 ENVELOPE = make(1, [b"topi"], created=1_000_000_000)[0]
@@ -65,7 +65,7 @@ def test_a_public_chat(server: Server, wakumail: Wakumail, chat: str) -> None:
     sent = wakumail("post", server.enode, "--chat", chat, "--payload", "good morning")
     assert sent == "1 envelope sent, 1 confirmed\n"
     got = wakumail("request", server.enode, "--chat", chat)
-    topic = public_chat(chat).hex()
+    topic = public_chat_topic(chat).hex()
     assert re.fullmatch(
         rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ {topic} [0-9a-f]{{64}} \d+ unsigned good morning\n",
         got,

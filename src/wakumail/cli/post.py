@@ -28,7 +28,7 @@ from wakumail.node.messages import DEFAULT_TTL, compose
 from wakumail.ops.config.values import hexadecimal
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.message import symmetric_key
-from wakumail.waku.topics import public_chat
+from wakumail.waku.topics import public_chat_topic
 
 MIN_TTL = 10
 """Seconds: clients live at least so long (WAKU-USAGE, "Waku node configuration")."""
@@ -188,7 +188,7 @@ async def sealed(arguments: argparse.Namespace) -> bytes:
     signer = arguments.sign_with
     envelope = await compose(
         payload,
-        topic=arguments.topic if arguments.chat is None else public_chat(arguments.chat),
+        topic=arguments.topic if arguments.chat is None else public_chat_topic(arguments.chat),
         key=receiver(arguments),
         sign_with=None if signer is None else load_node_key(signer),
         now=int(time.time()),

@@ -34,7 +34,7 @@ from wakumail.mail.mailservers import WINDOW, mailservers
 from wakumail.mail.request import MAX_LIMIT, Form
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.message import DEFAULT_PASSWORD
-from wakumail.waku.topics import public_chat
+from wakumail.waku.topics import public_chat_topic
 
 DEFAULT_AGE = 24 * 3600
 """Seconds of history that are asked for when --from does not say."""
@@ -119,7 +119,7 @@ def add_wanted(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask, write, report."""
     arguments.enodes = [*arguments.enodes, *arguments.mailservers]
-    arguments.topics = [*arguments.topics, *map(public_chat, arguments.chats)]
+    arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
     check(arguments)
     uvloop.run(request(arguments))
     return 0

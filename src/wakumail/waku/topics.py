@@ -14,22 +14,22 @@ X_SIZE = NODE_ID_SIZE // 2
 """Bytes of the X coordinate, which is the first half of a node id."""
 
 
-def public_chat(name: str) -> bytes:
+def public_chat_topic(name: str) -> bytes:
     """The topic of a public chat ("Public chats"). Its symmetric key has the name as password."""
     return keccak256(name.encode())[:TOPIC_SIZE]
 
 
-def contact_code(public: PublicKey) -> bytes:
+def contact_code_topic(public: PublicKey) -> bytes:
     """Where `public` publishes how to reach its devices ("Contact code topic")."""
-    return public_chat(f"0x{public.format(compressed=False).hex()}-contact-code")
+    return public_chat_topic(f"0x{public.format(compressed=False).hex()}-contact-code")
 
 
-def partition(public: PublicKey) -> bytes:
+def partitioned_topic(public: PublicKey) -> bytes:
     """Where `public` listens for those it does not know yet ("Partitioned topic")."""
     x = int.from_bytes(node_id(public)[:X_SIZE])
-    return public_chat(f"contact-discovery-{x % PARTITIONS}")
+    return public_chat_topic(f"contact-discovery-{x % PARTITIONS}")
 
 
-def negotiated(private: PrivateKey, public: PublicKey) -> bytes:
+def negotiated_topic(private: PrivateKey, public: PublicKey) -> bytes:
     """What two who know each other use; the same from both sides ("Negotiated topic")."""
-    return public_chat(shared_x(private, public).hex())
+    return public_chat_topic(shared_x(private, public).hex())
