@@ -21,8 +21,8 @@ from wakumail.load.report.machine import Machine
 from wakumail.load.report.tables import json_report, text_report
 from wakumail.load.scenarios.case_choice import (
     DEFAULT_ARCHIVE,
+    DEFAULT_SCENARIOS,
     SCENARIOS,
-    SOAK,
     CaseChoice,
     PlannedCase,
     goal_cases,
@@ -31,8 +31,6 @@ from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.ops.config import values
 from wakumail.ops.file_limit import raise_file_limit
-
-SCENARIO_NAMES = (*SCENARIOS, SOAK)
 
 MAX_BENCH_ENVELOPES = 10_000_000
 MAX_CONNECTIONS = 10_000
@@ -58,9 +56,9 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "scenarios",
         nargs="*",
-        default=SCENARIOS,
+        default=DEFAULT_SCENARIOS,
         metavar="SCENARIO",
-        help=f"any of: {', '.join(SCENARIO_NAMES)}",
+        help=f"any of: {', '.join(SCENARIOS)}",
     )
     parser.add_argument(
         "--targets",
@@ -196,7 +194,7 @@ parse_seconds = option(values.amount(MAX_SECONDS))
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and report; 1 when a case failed."""
-    if unknown := set(arguments.scenarios) - set(SCENARIO_NAMES):
+    if unknown := set(arguments.scenarios) - set(SCENARIOS):
         arguments.usage_error(f"no such scenario: {', '.join(sorted(unknown))}")
     if arguments.pids and len(arguments.pids) != len(arguments.enodes):
         arguments.usage_error("give one --pid for each --enode")

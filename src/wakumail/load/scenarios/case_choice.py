@@ -1,7 +1,8 @@
 """Which cases a run has: those that flags choose, or every row of a goal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from wakumail.load.clients.sender import SenderLoad
 from wakumail.load.scenarios.cases import (
@@ -14,7 +15,14 @@ from wakumail.load.scenarios.cases import (
     StartUpCase,
 )
 from wakumail.load.scenarios.crowd import CrowdCase
-from wakumail.load.scenarios.mixed import Bulk, MixedCase, Posting, Slow, Storm
+from wakumail.load.scenarios.mixed import (
+    MixedCase,
+    Others,
+    bulk_reader,
+    senders,
+    slow_readers,
+    storm,
+)
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
@@ -29,20 +37,6 @@ from wakumail.load.workload.request_kinds import (
     TEN_TOPICS,
     RequestKind,
 )
-
-SCENARIOS = (
-    "ingest",
-    "request",
-    "relay",
-    "mixed",
-    "slow",
-    "storm",
-    "idle",
-    "crowd",
-    "fairness",
-)
-SOAK = "soak"
-"""Run only when it is named: it takes long."""
 
 DEFAULT_ARCHIVE = 1_000_000
 
@@ -71,7 +65,7 @@ class PlannedCase:
 class CaseChoice:
     """What flags choose; an empty tuple or None leaves it to the scenario."""
 
-    scenarios: Sequence[str] = SCENARIOS
+    scenarios: Sequence[str]
     live: LiveTraffic = field(default_factory=LiveTraffic)
     connections: Sequence[int] = ()
     counts: Sequence[int] = ()
@@ -83,65 +77,62 @@ class CaseChoice:
     """Of requests, in one run; idle connections are watched for ten times as long."""
 
     def planned_cases(self) -> list[PlannedCase]:
-        """A case for each scenario, number of connections and number of envelopes."""
-        return [PlannedCase(case) for name in self.scenarios for case in self._cases(name)]
+        """The cases of each scenario, in the order of `scenarios`."""
+        return [PlannedCase(case) for name in self.scenarios for case in SCENARIOS[name](self)]
 
-    def _cases(self, scenario: str) -> list[Case]:
-        traffic = ArchivedTraffic.of(self.archive)
-        match scenario:
-            case "ingest":
-                return [
-                    IngestCase(self._sending(count, connections))
-                    for count in self.counts or (100_000,)
-                    for connections in self.connections or (1,)
-                ]
-            case "request":
-                return [RequestCase(kind, traffic, self.seconds) for kind in REQUEST_KINDS]
-            case "relay":
-                return [
-                    RelayCase(self.live, count, connections)
-                    for count in self.counts or (10_000,)
-                    for connections in self.connections or (20,)
-                ]
-            case "mixed":
-                return [
-                    MixedCase(Posting(self._sending(count, connections)), traffic, self.seconds)
-                    for count in self.counts or (100_000,)
-                    for connections in self.connections or (1,)
-                ]
-            case "slow":
-                return [
-                    MixedCase(Slow(number), traffic, self.seconds)
-                    for number in self.connections or (20,)
-                ]
-            case "storm":
-                return [
-                    MixedCase(Storm(number), traffic, self.seconds)
-                    for number in self.connections or (500,)
-                ]
-            case "idle":
-                return [
-                    IdleCase(number, self.live, count, 10 * self.seconds)
-                    for count in self.counts or (0,)
-                    for number in self.connections or (1000,)
-                ]
-            case "crowd":
-                return [
-                    CrowdCase(CROWD_IDLE, self._sending(count, connections), traffic, self.seconds)
-                    for count in self.counts or (100_000,)
-                    for connections in self.connections or (500,)
-                ]
-            case "fairness":
-                return [MixedCase(Bulk(), traffic, self.seconds)]
-            case _:
-                return [
-                    SoakCase(self._sending(count, connections), traffic, self.seconds)
-                    for count in self.counts or (10_000,)
-                    for connections in self.connections or (4,)
-                ]
+    @property
+    def archived(self) -> ArchivedTraffic:
+        """The traffic in the archive."""
+        return ArchivedTraffic.of(self.archive)
 
-    def _sending(self, count: int, connections: int) -> SenderLoad:
-        return SenderLoad(self.live, count, connections, self.batch, self.confirmed)
+    def sizes(self, count: int, connections: int) -> Iterator[tuple[int, int]]:
+        """Every pair of a number of envelopes and one of connections; the defaults of a scenario
+        stand in for what was not chosen.
+        """
+        return product(self.counts or (count,), self.connections or (connections,))
+
+    def loads(self, count: int, connections: int) -> list[SenderLoad]:
+        """Senders of every size, with the defaults of a scenario."""
+        return [
+            SenderLoad(self.live, some, over, self.batch, self.confirmed)
+            for some, over in self.sizes(count, connections)
+        ]
+
+    def mixed_cases(self, others: Iterable[Others]) -> list[Case]:
+        """Small requests beside each of these."""
+        return [MixedCase(some, self.archived, self.seconds) for some in others]
+
+
+SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
+    "ingest": lambda choice: map(IngestCase, choice.loads(100_000, 1)),
+    "request": lambda choice: [
+        RequestCase(kind, choice.archived, choice.seconds) for kind in REQUEST_KINDS
+    ],
+    "relay": lambda choice: [
+        RelayCase(choice.live, count, listeners) for count, listeners in choice.sizes(10_000, 20)
+    ],
+    "mixed": lambda choice: choice.mixed_cases(map(senders, choice.loads(100_000, 1))),
+    "slow": lambda choice: choice.mixed_cases(
+        slow_readers(number, choice.archived) for number in choice.connections or (20,)
+    ),
+    "storm": lambda choice: choice.mixed_cases(map(storm, choice.connections or (500,))),
+    "idle": lambda choice: [
+        IdleCase(connections, choice.live, count, 10 * choice.seconds)
+        for count, connections in choice.sizes(0, 1000)
+    ],
+    "crowd": lambda choice: [
+        CrowdCase(CROWD_IDLE, load, choice.archived, choice.seconds)
+        for load in choice.loads(100_000, 500)
+    ],
+    "fairness": lambda choice: choice.mixed_cases([bulk_reader(choice.archived)]),
+    "soak": lambda choice: [
+        SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
+    ],
+}
+"""The cases of each scenario: one for each number of envelopes and of connections."""
+
+DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name != "soak")
+"""A soak takes long: it runs only when it is named."""
 
 
 def goal_cases(archive: int = DEFAULT_ARCHIVE, seconds: float = 1.5) -> list[PlannedCase]:

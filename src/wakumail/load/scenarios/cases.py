@@ -1,6 +1,8 @@
 """The scenarios: each says what one run of it is, and what that comes to."""
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -8,7 +10,8 @@ from wakumail.archive.archive import Archive
 from wakumail.load.clients.envelope_listener import EnvelopeListenerLoad
 from wakumail.load.clients.history_reader import HistoryReaderLoad
 from wakumail.load.clients.idle_client import IdleLoad
-from wakumail.load.clients.processes import ClientPool
+from wakumail.load.clients.processes import ClientPool, Clients
+from wakumail.load.clients.role import Outcome
 from wakumail.load.clients.sender import SenderLoad
 from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import Measures, ratio
@@ -16,7 +19,7 @@ from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch, latencies, throughput
 from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
-from wakumail.load.workload.request_kinds import ONE_TOPIC, RequestKind
+from wakumail.load.workload.request_kinds import ONE_TOPIC, RequestKind, RequestSpec
 
 CLIENT_PROCESSES = 2
 """Client processes that share the connections of one load."""
@@ -30,6 +33,7 @@ MAX_WARM_UP = 2000
 
 MAX_REQUESTS = 2000
 """Requests of one client in one run, at most."""
+UNLIMITED_REQUESTS = 1 << 30
 
 STAT_BLOCK = 512
 """Bytes of a block, as stat(2) counts them."""
@@ -269,28 +273,54 @@ class IdleCase:
         return f"{self.connections:,} connections{beside}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Memory before and after they connect, then the CPU of some seconds."""
-        waiting = [
-            IdleLoad(some, self.seconds) for some in split(self.connections, CLIENT_PROCESSES)
-        ]
+        """Send the live envelopes, then connect and wait."""
         with server.serving() as running:
             if self.count:
-                send(pool, running, SenderLoad(self.live, self.count))
-            memory = running.usage.resident() if running.usage else 0
-            with pool.open(waiting, running.enode) as clients:
-                watch = Watch(running, [])
-                watch.settle()
-                taken = running.usage.resident() - memory if running.usage else 0
-                watch.cpu = 0.0
-                watch.run([clients])
-                return watch.costs(
-                    cpu_share=100 * ratio(watch.cpu, watch.wall),
-                    connection_memory=taken / self.connections / 1024,
-                )
+                with pool.open([SenderLoad(self.live, self.count)], running.enode) as sender:
+                    sender.prepare()
+                    sender.run()
+            with idle_clients(self.connections, self.seconds, running, pool) as (_, costs):
+                return costs
 
 
-def send(pool: ClientPool, running: RunningServer, load: SenderLoad) -> None:
-    """Send these, and wait until they are confirmed."""
-    with pool.open([load], running.enode) as clients:
-        clients.prepare()
-        clients.run()
+@contextmanager
+def idle_clients(
+    connections: int, seconds: float, running: RunningServer, pool: ClientPool
+) -> Iterator[tuple[Clients, Measures]]:
+    """Clients that keep `connections` open, and their cost: memory, and CPU over `seconds`."""
+    loads = [IdleLoad(some, seconds) for some in split(connections, CLIENT_PROCESSES)]
+    memory = running.usage.resident() if running.usage else 0
+    with pool.open(loads, running.enode) as clients:
+        watch = Watch(running, [])
+        watch.settle()
+        taken = running.usage.resident() - memory if running.usage else 0
+        watch.cpu = 0.0
+        watch.run([clients])
+        yield (
+            clients,
+            watch.costs(
+                cpu_share=100 * ratio(watch.cpu, watch.wall),
+                connection_memory=taken / connections / 1024,
+            ),
+        )
+
+
+def measure_alone(
+    specs: Sequence[RequestSpec], seconds: float, running: RunningServer, pool: ClientPool
+) -> list[Outcome]:
+    """One client that asks for `seconds` while nobody else is there."""
+    load = HistoryReaderLoad(specs, seconds, MAX_REQUESTS)
+    with pool.open([load], running.enode) as reader:
+        reader.prepare()
+        (outcomes,) = Watch(running, []).run([reader])
+        return outcomes
+
+
+def slowdown(alone: Sequence[Outcome], beside: Sequence[Outcome]) -> Measures:
+    """Latencies of requests beside other clients, compared with those alone."""
+    before, during = latencies(alone), latencies(beside)
+    return {
+        **during,
+        "p99_alone": before["p99"],
+        "slowdown": ratio(during["p99"], before["p99"]),
+    }
