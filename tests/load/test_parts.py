@@ -21,8 +21,8 @@ from wakumail.load.process_usage import ProcessUsage, process_cpu
 from wakumail.load.report.html import html_report
 from wakumail.load.report.machine import Machine
 from wakumail.load.report.tables import json_report, text_report
-from wakumail.load.scenarios.case_choice import Goal, PlannedCase, goal_cases
 from wakumail.load.scenarios.cases import split
+from wakumail.load.scenarios.goals import Goal, PlannedCase, goal_cases
 from wakumail.load.scenarios.soak import drift
 from wakumail.load.workload.archived_traffic import (
     ARCHIVED_TTL,

@@ -17,13 +17,7 @@ from wakumail.load.clients.sender import SenderLoad
 from wakumail.load.filled_archives import FilledArchives, import_dump
 from wakumail.load.measured_server import ForeignServer, OwnServer
 from wakumail.load.measures import METRICS, Measures
-from wakumail.load.scenarios.case_choice import (
-    DEFAULT_SCENARIOS,
-    SCENARIOS,
-    CaseChoice,
-    PlannedCase,
-    goal_cases,
-)
+from wakumail.load.scenarios.case_choice import DEFAULT_SCENARIOS, SCENARIOS, CaseChoice
 from wakumail.load.scenarios.cases import (
     Case,
     GrowthCase,
@@ -34,6 +28,7 @@ from wakumail.load.scenarios.cases import (
     StartUpCase,
 )
 from wakumail.load.scenarios.crowd import CrowdCase
+from wakumail.load.scenarios.goals import PlannedCase, goal_cases
 from wakumail.load.scenarios.mixed import MixedCase, bulk_reader, senders, slow_readers, storm
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.server_process import RunningServer

@@ -19,14 +19,8 @@ from wakumail.load.measured_server import ForeignServer, MeasuredServer, OwnServ
 from wakumail.load.report.html import html_report
 from wakumail.load.report.machine import Machine
 from wakumail.load.report.tables import json_report, text_report
-from wakumail.load.scenarios.case_choice import (
-    DEFAULT_ARCHIVE,
-    DEFAULT_SCENARIOS,
-    SCENARIOS,
-    CaseChoice,
-    PlannedCase,
-    goal_cases,
-)
+from wakumail.load.scenarios.case_choice import DEFAULT_SCENARIOS, SCENARIOS, CaseChoice
+from wakumail.load.scenarios.goals import DEFAULT_ARCHIVE, PlannedCase, goal_cases
 from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.ops.config import values

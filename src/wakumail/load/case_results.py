@@ -8,7 +8,7 @@ from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import LoadFailed
 from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import CLIENT_LIMIT, CORES_LIMIT, METRICS, Measures, Spread, ratio
-from wakumail.load.scenarios.case_choice import PlannedCase
+from wakumail.load.scenarios.goals import PlannedCase
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from wakumail.load.report.tables import (
     scenario_lines,
     scenarios,
 )
-from wakumail.load.scenarios.case_choice import Goal
+from wakumail.load.scenarios.goals import Goal
 
 STYLE = """\
 :root { color-scheme: light dark; --ink: #1c2127; --soft: #5d6873; --paper: #fff; --line: #dde2e7;

@@ -8,7 +8,7 @@ from typing import Any
 from wakumail.load.case_results import CaseResult, compare
 from wakumail.load.measures import METRICS, Spread
 from wakumail.load.report.machine import Machine
-from wakumail.load.scenarios.case_choice import Goal
+from wakumail.load.scenarios.goals import Goal
 
 Lines = tuple[Sequence[str], list[Sequence[str]]]
 """The header of a table, and its lines."""

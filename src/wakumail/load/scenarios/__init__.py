@@ -1,8 +1,9 @@
 """What is measured.
 
 cases        the scenarios of one kind of client
-mixed        those of two kinds
+mixed        the scenarios of small requests beside other clients
 crowd        thousands of peers
 soak         a long run
-case_choice  the cases of a run: those that flags choose, or those with goals
+goals        the cases of `--targets`, with the numbers to reach
+case_choice  the cases that flags choose
 """
