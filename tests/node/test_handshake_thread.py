@@ -189,7 +189,7 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         knocked = door.knocked
         callers = [await Puppet.dial(enode) for _ in range(MAX_WAITING + AHEAD + 20)]
         node = server.node
-        await eventually(lambda: len(node._handshaker._waiting) >= MAX_WAITING)
+        await eventually(lambda: len(node.handshaker._waiting) >= MAX_WAITING)
         for _ in range(3):
             await served.check()
         # One may have been taken, and another accepted, before there were so many.
@@ -225,7 +225,7 @@ async def test_who_is_crowded_out_is_not_computed(tmp_path: Path, door: Door) ->
             await eventually(lambda: server.counters["connections_accepted"] == len(callers))
             await eventually(
                 lambda: (
-                    server.node._handshaker._computing + len(server.node._handshaker._waiting)
+                    server.node.handshaker._computing + len(server.node.handshaker._waiting)
                     == min(len(callers), AHEAD + 3)
                 )
             )
@@ -241,13 +241,13 @@ async def test_what_comes_too_late_touches_nothing(door: Door) -> None:
     node, links, wires = opened(["192.0.2.1"] * 3)
     for link in links:
         call(node, link)
-    assert len(node._handshaker._waiting) == 3 - AHEAD
+    assert len(node.handshaker._waiting) == 3 - AHEAD
     for link in links:
         link.disconnect(DisconnectReason.QUITTING)
         link.connection_lost(None)
-    assert not node._handshaker._waiting
+    assert not node.handshaker._waiting
     door.open()
-    await eventually(lambda: not node._handshaker._computing)
+    await eventually(lambda: not node.handshaker._computing)
     assert [wire.unread for wire in wires] == [0, 0, 0]
     assert not node.links
     await node.close()
@@ -260,7 +260,7 @@ async def test_no_more_are_let_in_once_the_node_is_quiet(door: Door) -> None:
     call(node, link)
     node.quiesce()
     door.open()
-    await eventually(lambda: not node._handshaker._computing)
+    await eventually(lambda: not node.handshaker._computing)
     assert not node.links
     link.disconnect(DisconnectReason.QUITTING)
     assert link.closed == Closed(DisconnectReason.QUITTING, by_peer=False)

@@ -69,10 +69,12 @@ async def test_what_is_sent_meanwhile_goes_behind(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_link_is_not_writable_before_its_frames_are_sealed(tmp_path: Path) -> None:
+async def test_a_link_is_not_writable_before_its_frames_are_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with sealing(tmp_path) as (held, link, puppet):
         told: list[Link] = []
-        link._owner.on_writable = told.append  # type: ignore[attr-defined]
+        monkeypatch.setattr(link._node.handler, "on_writable", told.append)
         link.peer.deliver_history(LONG)
         assert link.unread > len(LONG)
         draining = asyncio.create_task(link.drain())

@@ -26,8 +26,8 @@ class Taken:
 
     def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         self.links: list[Link] = []
-        self._on_event = server.node.on_event
-        monkeypatch.setattr(server.node, "on_event", self)
+        self._on_event = server.on_event
+        monkeypatch.setattr(server, "on_event", self)
 
     def __call__(self, link: Link, event: object) -> None:
         self.links.append(link)
@@ -87,7 +87,7 @@ async def test_who_sends_little_does_not_wait(
     """A packet that is all there is: whoever's turn it is, it is taken, and reading goes on."""
     async with one_peer(tmp_path) as (server, link, puppet):
         monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
-        assert server.node.is_turn_over()
+        assert server.node.turns.is_over()
         taken = Taken(server, monkeypatch)
         puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
         deliver(link, wire_of(puppet))

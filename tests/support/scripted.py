@@ -54,6 +54,9 @@ class Scripted:
                     self.on_batch(link, batch_hash)
         link.flush()
 
+    def on_writable(self, link: Link) -> None:
+        pass
+
     def on_gone(self, link: Link) -> None:
         self.links.discard(link)
 

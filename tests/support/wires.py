@@ -58,6 +58,9 @@ class Nobody:
     def on_event(self, link: Link, event: PeerEvent) -> None:
         pass
 
+    def on_writable(self, link: Link) -> None:
+        pass
+
     def on_gone(self, link: Link) -> None:
         self.gone.append(link)
 

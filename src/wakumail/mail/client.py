@@ -228,6 +228,9 @@ class MailPeer:
             case HistoryDelivered() | HistoryCompleted():
                 self.counters.add("packets_unasked")
 
+    def on_writable(self, link: Link) -> None:
+        """Nothing: who posts waits for it by `drain`."""
+
     def on_gone(self, link: Link) -> None:
         """Whoever waits learns why it will not come."""
         assert link.closed is not None

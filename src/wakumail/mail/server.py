@@ -103,7 +103,6 @@ class Server:
         """Of our own envelopes that wait for their commit."""
         self.rules = config.node.rules
         """What we take; the peers' envelopes are judged by `node.status.rules`, which is slower."""
-        self.node.on_writable = self.relay.on_writable
         self.node.status.known = self.relay.pool
         if store is not None:
             assert config.mail is not None
@@ -232,6 +231,10 @@ class Server:
                 self.counters.add("confirmations_received")
             case _:
                 self.counters.add("packets_unasked")
+
+    def on_writable(self, link: Link) -> None:
+        """Let the relay send the peer what it was passed over with."""
+        self.relay.on_writable(link)
 
     def on_gone(self, link: Link) -> None:
         """Forget the peer."""

@@ -1,22 +1,24 @@
 """A link: one transport and the Waku peer behind it.
 
-Bytes come in through the buffer of the connection's frame reader, events go to whom the link
-belongs (the node, in node.py), and what the connection has to send goes out.
+Bytes come in through the buffer of the connection's frame reader, events go to
+the node (node.py) and its handler, and what the connection has to send goes out.
 """
 
 import asyncio
 import time
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from wakumail.devp2p.connection import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
-from wakumail.node.sealing_thread import Sealer
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer, PeerEvent, Ready, SettingsChanged
 from wakumail.waku.rate_limits import Pace, host_of
+
+if TYPE_CHECKING:
+    from wakumail.node.node import Node
 
 WRITE_TIMEOUT = 20.0
 """Seconds within which a peer has to read MIN_PROGRESS of a full write buffer (Go gives 20 s)."""
@@ -53,52 +55,10 @@ class StalledPeer(ProtocolError):
     reason = DisconnectReason.TCP_ERROR
 
 
-class Owner(Protocol):
-    """Whom links belong to: the node."""
-
-    sealer: Sealer
-
-    def make_peer(self, link: "Link", now: float) -> Peer:
-        """The peer for a new socket; `now` is the loop's clock."""
-
-    def admit_socket(self, link: "Link") -> None:
-        """A socket is open, and the handshake about to begin."""
-
-    def compute(self, link: "Link", step: HandshakeStep) -> None:
-        """Have this computed, then call the link's `handshake_computed`, unless it has ended."""
-
-    def admit_peer(self, link: "Link") -> None:
-        """A peer has shown who it is: accept or disconnect it."""
-
-    def is_turn_over(self) -> bool:
-        """Whether a link that has more to take should rest."""
-
-    def rest(self, link: "Link") -> None:
-        """Call the link's `go_on` when it is its turn."""
-
-    def on_event(self, link: "Link", event: PeerEvent) -> None:
-        """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
-
-    def writable(self, link: "Link") -> None:
-        """A peer that had left too much unread has read most of it."""
-
-    def count_receiving(self, link: "Link", size: int) -> None:
-        """The link's buffer for frames has `size` bytes now."""
-
-    def count_written(self, size: int) -> None:
-        """So many bytes more were written to a peer."""
-
-    def ended(self, link: "Link", closed: Closed) -> None:
-        """A connection has ended; its socket is about to be closed."""
-
-    def forget(self, link: "Link") -> None:
-        """A socket is closed."""
-
-
 class Link(asyncio.BufferedProtocol):
     """One transport and the peer behind it."""
 
-    def __init__(self, owner: Owner, remote: Enode | None = None) -> None:
+    def __init__(self, node: "Node", remote: Enode | None = None) -> None:
         self.node_id = b""
         self.remote = remote
         """Whom we called; None for a peer that called us."""
@@ -115,7 +75,7 @@ class Link(asyncio.BufferedProtocol):
         """How fast the peer may be sent envelopes, once it is ready."""
         self.receiving = 0
         """Bytes of its buffer for frames, as the node counts them."""
-        self._owner = owner
+        self._node = node
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._opened: asyncio.Future[None] | None = (
@@ -139,7 +99,7 @@ class Link(asyncio.BufferedProtocol):
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
 
-    # -- for the owner, and those above -----------------------------------------------------------
+    # -- for the node, and those above ------------------------------------------------------------
 
     def flush_soon(self) -> None:
         """Flush in the loop's next turn: all that is sent until then leaves in one write."""
@@ -160,7 +120,7 @@ class Link(asyncio.BufferedProtocol):
             assert connection.writer is not None
             self._sealing = True
             self._room.clear()
-            self._owner.sealer.seal(connection.writer, self._on_sealed)
+            self._node.sealer.seal(connection.writer, self._on_sealed)
         elif data := connection.data_to_send():
             self._write(data)
 
@@ -270,8 +230,8 @@ class Link(asyncio.BufferedProtocol):
         self.address, self.port = endpoint(transport.get_extra_info("peername"))
         self.host = host_of(self.address)
         self.local = endpoint(transport.get_extra_info("sockname"))
-        self.peer = self._owner.make_peer(self, self._loop.time())
-        self._owner.admit_socket(self)
+        self.peer = self._node.make_peer(self, self._loop.time())
+        self._node.admit_socket(self)
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -282,7 +242,7 @@ class Link(asyncio.BufferedProtocol):
         """Bytes came."""
         connection = self.peer.connection
         connection.buffer_updated(nbytes, self._loop.time())
-        if not self._resting and connection.buffered > LITTLE and self._owner.is_turn_over():
+        if not self._resting and connection.buffered > LITTLE and self._node.turns.is_over():
             self._rest()
         self._pump()
 
@@ -306,7 +266,7 @@ class Link(asyncio.BufferedProtocol):
                 self._timer.cancel()
             self._room.set()
             self._gone.set()
-            self._owner.forget(self)
+            self._node.forget(self)
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""
@@ -337,11 +297,11 @@ class Link(asyncio.BufferedProtocol):
             if event is None:
                 break
             self._on_event(event)
-            if self._owner.is_turn_over() and self.peer.connection.buffered:
+            if self._node.turns.is_over() and self.peer.connection.buffered:
                 self._rest()
         self.flush()
         self._arm_timer()
-        self._owner.count_receiving(self, self.peer.connection.capacity)
+        self._node.count_receiving(self, self.peer.connection.capacity)
 
     def _is_held(self) -> bool:
         """Whether what came has to wait: for the store, for others, for the peer itself."""
@@ -356,7 +316,7 @@ class Link(asyncio.BufferedProtocol):
         self._written += size
         self._transport.writelines(data)
         self._check_unread()
-        self._owner.count_written(size)
+        self._node.count_written(size)
 
     def _check_unread(self) -> None:
         """Stop taking what has to be answered from who does not read the answers."""
@@ -380,10 +340,11 @@ class Link(asyncio.BufferedProtocol):
             self._make_room()
 
     def _make_room(self) -> None:
-        """Let the owner send more, unless the peer or the sealer is behind."""
+        """Let more be sent, unless the peer or the sealer is behind."""
         if not self._full and not self._sealing:
             self._room.set()
-            self._owner.writable(self)
+            if self.ready:
+                self._node.handler.on_writable(self)
 
     def _read_by_peer(self) -> int:
         """Bytes that are written and no longer wait in our buffer."""
@@ -393,7 +354,7 @@ class Link(asyncio.BufferedProtocol):
         """Let the others have their turn."""
         self._resting = True
         self._set_reading()
-        self._owner.rest(self)
+        self._node.turns.rest(self)
 
     def _set_reading(self) -> None:
         """Read from the socket, or stop to."""
@@ -410,12 +371,12 @@ class Link(asyncio.BufferedProtocol):
             case HandshakeStep():
                 self._computing = True
                 self._set_reading()
-                self._owner.compute(self, event)
+                self._node.handshaker.add(self, event)
             case Uneventful():
                 pass
             case Authenticated(identity):
                 self.node_id = identity
-                self._owner.admit_peer(self)
+                self._node.admit_peer(self)
             case Closed():
                 self._on_closed(event)
             case _:
@@ -424,18 +385,19 @@ class Link(asyncio.BufferedProtocol):
                 if isinstance(event, Ready):
                     self._on_ready()
                 try:
-                    self._owner.on_event(self, event)
+                    self._node.handler.on_event(self, event)
                 except ProtocolError as error:
                     self.peer.connection.fail(error)
 
     def _on_ready(self) -> None:
         self.ready = True
+        self._node.counters.add("peers_connected")
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
     def _on_closed(self, event: Closed) -> None:
         self.closed = event
-        self._owner.ended(self, event)
+        self._node.ended(self, event)
         self.flush()
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(PeerGone(describe(event)))

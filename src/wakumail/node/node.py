@@ -14,7 +14,6 @@ from typing import Protocol
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Closed, Connection, ConnectionConfig
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import node_id, public_key
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.node.acceptor import Acceptor
@@ -26,7 +25,7 @@ from wakumail.node.turns import Turns
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import Peer, PeerEvent, Ready
+from wakumail.waku.peer import Peer, PeerEvent
 from wakumail.waku.rate_limits import Network, Traffic
 
 MAX_RECEIVING = 256 << 20
@@ -101,6 +100,9 @@ class Handler(Protocol):
     def on_event(self, link: Link, event: PeerEvent) -> None:
         """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
 
+    def on_writable(self, link: Link) -> None:
+        """A peer that had left too much unread has read most of it."""
+
     def on_gone(self, link: Link) -> None:
         """A peer that was ready is no longer there."""
 
@@ -132,15 +134,13 @@ class Node:
         self.trusted: set[bytes] = set()
         """Node ids of peers that are never one too many, and may send p2p messages."""
         self.listening: tuple[str, int] | None = None
-        self.on_writable: Callable[[Link], None] | None = None
-        """Called when a peer that read too slowly can be sent more."""
         self.sealer = Sealer()
         self._connection = config.connection
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
-        self._handshaker = Handshaker(self._welcome)
-        self._turns = Turns()
+        self.handshaker = Handshaker(self._welcome)
+        self.turns = Turns()
         self._shaking: dict[Link, None] = {}
         """Links whose handshake is not done, in the order in which they came."""
         self._held: dict[Link, None] = {}
@@ -230,7 +230,7 @@ class Node:
             self._emptied.clear()
             await self._emptied.wait()
         self.sealer.close()
-        self._handshaker.close()
+        self.handshaker.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -289,7 +289,7 @@ class Node:
             link.resume()
             asyncio.get_running_loop().call_soon(self.release, wanted)
 
-    # -- link.Owner ---------------------------------------------------------------------------
+    # -- for its links ------------------------------------------------------------------------
 
     def make_peer(self, link: Link, now: float) -> Peer:
         """A peer that has to keep to our limits."""
@@ -321,10 +321,6 @@ class Node:
             address = ipaddress.ip_address(link.address)
             if not any(address in network for network in self.config.networks):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
-
-    def compute(self, link: Link, step: HandshakeStep) -> None:
-        """Have a part of a handshake computed beside the loop."""
-        self._handshaker.add(link, step)
 
     def admit_peer(self, link: Link) -> None:
         """Say hello to a peer that has shown who it is, or tell it why not."""
@@ -386,25 +382,6 @@ class Node:
             del self.links[link.node_id]
             self._roster.leave(link.node_id)
 
-    def is_turn_over(self) -> bool:
-        """Whether links that have much to take should rest."""
-        return self._turns.is_over()
-
-    def rest(self, link: Link) -> None:
-        """Let a link go on when it is its turn."""
-        self._turns.rest(link)
-
-    def on_event(self, link: Link, event: PeerEvent) -> None:
-        """Pass on what a ready peer did."""
-        if isinstance(event, Ready):
-            self.counters.add("peers_connected")
-        self.handler.on_event(link, event)
-
-    def writable(self, link: Link) -> None:
-        """Pass on that a slow peer has caught up."""
-        if self.on_writable is not None and link.ready:
-            self.on_writable(link)
-
     def count_receiving(self, link: Link, size: int) -> None:
         """`link` has a buffer of `size` bytes now; all of them together are bounded."""
         size = size if size > COMMON_BUFFER else 0
@@ -439,7 +416,7 @@ class Node:
     def ended(self, link: Link, closed: Closed) -> None:
         """Count why a connection ended; its handshake goes no further."""
         self._shaking.pop(link, None)
-        self._handshaker.remove(link)
+        self.handshaker.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
         elif closed.reason is None:
