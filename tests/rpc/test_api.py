@@ -26,7 +26,7 @@ from wakumail.node.keystore import MAX_KEYS
 from wakumail.rpc.api import NAMESPACES, all_methods
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
-from wakumail.rpc.waku import MAX_ENVELOPE_SIZE
+from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE
 from wakumail.version import CLIENT_ID
 from wakumail.waku.envelope import Rules
 from wakumail.waku.message import KEY_ROUNDS

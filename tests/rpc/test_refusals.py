@@ -10,7 +10,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
-from wakumail.rpc.waku import MAX_ENVELOPE_SIZE, MAX_POW_TIME, MAX_TTL
+from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE, MAX_POW_TIME, MAX_TTL
 from wakumail.waku.envelope import LARGE_ENVELOPE, Rules
 from wakumail.waku.packets import StatusOptions
 

@@ -4,11 +4,8 @@ jsonrpc     calls and answers
 params      parameters of calls
 objects     filters and messages as JSON
 namespaces  the namespaces of the methods
-waku        waku_*
-wakuext     wakuext_*
-admin       admin_*
-net         net_*, web3_* and rpc_*
-api         all methods
+methods     the methods, a file for each group of names
+api         all methods as one table
 access      who may call over TCP
 splitter    JSON values cut out of a stream
 stream      a caller on a connection

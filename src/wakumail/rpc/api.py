@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from wakumail.mail.server import Server
-from wakumail.rpc.admin import Admin
+from wakumail.rpc.methods.admin import Admin
+from wakumail.rpc.methods.net import Net, Rpc, Web3
+from wakumail.rpc.methods.waku import Waku
+from wakumail.rpc.methods.wakuext import WakuExt
 from wakumail.rpc.namespaces import Namespace
-from wakumail.rpc.net import Net, Rpc, Web3
-from wakumail.rpc.waku import Waku
-from wakumail.rpc.wakuext import WakuExt
 
 NAMESPACES = tuple(Namespace)
 """All that a transport can offer."""
