@@ -12,7 +12,7 @@ from wakumail.cli import parser
 from wakumail.counters import COUNTERS
 from wakumail.errors import WakumailError
 from wakumail.ops.config import SETTINGS
-from wakumail.ops.config.statusgo import ADVICE, NATURAL, READERS, SWITCHES
+from wakumail.ops.config.statusgo import ADVICE, KEY_READERS, NATURAL, SWITCHES
 from wakumail.waku.envelope import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -69,12 +69,12 @@ def test_every_key_of_status_go_is_documented() -> None:
     """Those that are translated with the settings that they become."""
     flags = {s.field: s.negated_flag if s.default is True else s.flag for s in SETTINGS}
     becoming = table("What becomes a setting")
-    assert becoming.keys() == READERS.keys()
+    assert becoming.keys() == KEY_READERS.keys()
     for key, named in becoming.items():
         assert named
         assert set(named) <= set(flags.values())
         with contextlib.suppress(ValueError):  # of those that take no number
-            assert named == [flags[field] for field in READERS[key](1)]
+            assert named == [flags[field] for field in KEY_READERS[key](1)]
     switches = {key: list(others) for key, others in SWITCHES.items()}
     assert table("What puts others out of force") == switches
     assert table("What has no counterpart").keys() == ADVICE.keys() | NATURAL.keys()

@@ -17,7 +17,7 @@ from tests.support.chosen_settings import CHOSEN, ENODE, EXCLUSIVE, KEY, OTHER, 
 from wakumail.ops.config import SETTINGS, ConfigError, Contradiction, Namespace, Settings, load
 from wakumail.ops.config.layers import DEFAULT
 from wakumail.ops.config.setting import SECTIONS, Setting, plain
-from wakumail.ops.config.settings import MAX_DAYS, MAX_PACKET, MAX_REPLY
+from wakumail.ops.config.settings import HIGHEST_MAX_PACKET, HIGHEST_MAX_REPLY, MAX_DAYS
 from wakumail.ops.config.toml import LINE, Line, comment, document, literal
 from wakumail.ops.config.values import LARGEST, LogLevel
 from wakumail.waku.completion import CompletionForm
@@ -181,12 +181,12 @@ def test_unknown_variables(tmp_path: Path) -> None:
         ("max_size = " + "9" * 20, "max_size: '" + "9" * 20 + "' is no whole number"),
         ("maxpeers = 0", f"maxpeers: 0 is not from 1 to {(1 << 31) - 1}"),
         (
-            f"max_packet = {MAX_PACKET + 1}",
-            f"max_packet: {MAX_PACKET + 1} is not from 1024 to {MAX_PACKET}",
+            f"max_packet = {HIGHEST_MAX_PACKET + 1}",
+            f"max_packet: {HIGHEST_MAX_PACKET + 1} is not from 1024 to {HIGHEST_MAX_PACKET}",
         ),
         (
-            f"max_reply = {MAX_REPLY + 1}",
-            f"max_reply: {MAX_REPLY + 1} is not from 1024 to {MAX_REPLY}",
+            f"max_reply = {HIGHEST_MAX_REPLY + 1}",
+            f"max_reply: {HIGHEST_MAX_REPLY + 1} is not from 1024 to {HIGHEST_MAX_REPLY}",
         ),
         ("min_pow = -0.5", "min_pow: -0.5 is not from 0 to 1e+09"),
         ("min_pow = nan", "min_pow: nan is not from 0 to 1e+09"),

@@ -12,9 +12,9 @@ import pytest
 from wakumail.node.roster import Entry, OwnRoster, Roster
 from wakumail.ops.workers.registry import (
     COMMIT_BYTE,
+    EXTRA_RECORDS,
     LOCK_BYTE,
     MAGIC,
-    ROOM,
     Registry,
     RegistryUnknown,
     SharedRoster,
@@ -100,7 +100,7 @@ def test_a_record_is_used_again(registry: Registry) -> None:
 
 def test_no_record_is_left(registry: Registry) -> None:
     roster = roster_at(registry, 0)
-    for number in range(2 + ROOM):
+    for number in range(2 + EXTRA_RECORDS):
         assert roster.enter(number.to_bytes(64, "big"), HOST, None) is Entry.DONE
     assert roster.enter(IDS[0], HOST, None) is Entry.FULL
     assert roster_at(registry, 1).enter(IDS[0], HOST, None) is Entry.DONE

@@ -12,7 +12,7 @@ from tests.support.puppet import asynchronous, eventually
 from wakumail.ops.workers import worker_process as process_module
 from wakumail.ops.workers import worker_slot as slot_module
 from wakumail.ops.workers.supervisor import Plan, Supervisor
-from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, describe
+from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, describe_exit
 from wakumail.ops.workers.worker_slot import MAX_DEATHS, WorkerSlot
 
 
@@ -193,10 +193,10 @@ async def test_the_last_order_about_a_node_holds_whatever_its_address(starter: S
 
 
 def test_how_a_process_ended() -> None:
-    assert describe(None) == "it did not end"
-    assert describe(1) == "exit code 1"
-    assert describe(-9) == "killed by SIGKILL"
-    assert describe(-127) == "killed by signal 127"
+    assert describe_exit(None) == "it did not end"
+    assert describe_exit(1) == "exit code 1"
+    assert describe_exit(-9) == "killed by SIGKILL"
+    assert describe_exit(-127) == "killed by signal 127"
 
 
 @asynchronous

@@ -21,7 +21,7 @@ from wakumail.ops.config import Settings
 from wakumail.ops.logs import JsonFormatter
 from wakumail.ops.monitoring.report import Family, Problem, Report, Sample, together
 from wakumail.ops.workers import channel as channel_module
-from wakumail.ops.workers.channel import CallRefused, Channel, ChannelClosed, open_channel
+from wakumail.ops.workers.channel import CallRefused, ChannelClosed, WorkerChannel, open_channel
 from wakumail.ops.workers.methods import GATHERED, ORDERS, all_peers, for_all, sum_of_all
 from wakumail.ops.workers.shared import WakeUps, make_wake_ups
 from wakumail.ops.workers.worker import Worker
@@ -30,7 +30,7 @@ from wakumail.rpc.jsonrpc import Session
 # -- channels -----------------------------------------------------------------------------------
 
 
-async def channels(one: Any, other: Any) -> tuple[Channel, Channel]:
+async def channels(one: Any, other: Any) -> tuple[WorkerChannel, WorkerChannel]:
     ends = socket.socketpair()
     return await open_channel(ends[0], one), await open_channel(ends[1], other)
 
@@ -67,7 +67,7 @@ async def test_calls_are_answered_in_any_order() -> None:
 @asynchronous
 async def test_a_message_that_is_too_long_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = await channels(echo, echo)
-    monkeypatch.setattr(channel_module, "MAX_MESSAGE", 100)
+    monkeypatch.setattr(channel_module, "MAX_CHANNEL_MESSAGE", 100)
     assert await one.call("a", "b" * 50) == ["a", "b" * 50]
     with pytest.raises(ChannelClosed):
         await one.call("a", "b" * 100)

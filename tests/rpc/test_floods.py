@@ -25,7 +25,7 @@ from wakumail.rpc.api import NAMESPACES, all_methods
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import MAX_MESSAGE, SERVER, Dispatcher
-from wakumail.rpc.stream import MAX_UNREAD
+from wakumail.rpc.stream import MAX_UNREAD_NOTIFICATIONS
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
 
@@ -146,7 +146,7 @@ async def test_thousands_of_filters_and_subscriptions(tmp_path: Path) -> None:
 async def test_a_subscriber_that_never_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.rpc.stream.WRITE_TIMEOUT", 1.0)
+    monkeypatch.setattr("wakumail.rpc.stream.SEND_TIMEOUT", 1.0)
     async with offered(tmp_path) as (server, enode, api):
         served = await Served.connect(enode)
         deaf, reader = await api.connect(), await api.connect()
@@ -155,7 +155,7 @@ async def test_a_subscriber_that_never_reads(
             await caller.call("waku_subscribe", "messages", wanted)
         deaf.deaf()
         hostile = await Hostile.enter(enode)
-        count = 2 * MAX_UNREAD // (2 * SIZE)
+        count = 2 * MAX_UNREAD_NOTIFICATIONS // (2 * SIZE)
         flood = asyncio.ensure_future(served.during(hostile.pour(sealed(count))))
         hashes = {(await reader.notification())["result"]["hash"] for _ in range(count)}
         await flood

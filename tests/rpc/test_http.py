@@ -245,7 +245,7 @@ async def test_a_slow_head_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_caller_that_does_not_read_its_answer_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "WRITE_TIMEOUT", 0.01)
+    monkeypatch.setattr(http, "SEND_TIMEOUT", 0.01)
     async with listening() as fixture:
         reader, writer = await fixture.connect()
         body = request("test_size", 20 << 20)
@@ -368,7 +368,7 @@ async def test_connections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_close_waits_for_calls_in_progress_so_long_and_no_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(http, "HTTP_CLOSE_TIMEOUT", 0.01)
     async with listening() as fixture:
         await fixture.connect()
         task = asyncio.create_task(fixture.post(request("test_wait")))

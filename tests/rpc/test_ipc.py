@@ -16,7 +16,7 @@ from tests.support.rpc_methods import Methods, asynchronous, eventually, request
 from wakumail.rpc import ipc
 from wakumail.rpc.ipc import MAX_PATH, IpcEndpoint, IpcError
 from wakumail.rpc.jsonrpc import INVALID_REQUEST, MAX_MESSAGE, PARSE_ERROR
-from wakumail.rpc.stream import MAX_UNREAD
+from wakumail.rpc.stream import MAX_UNREAD_NOTIFICATIONS
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -170,7 +170,7 @@ async def test_a_subscription_notifies_until_the_caller_leaves(tmp_path: Path) -
 async def test_a_caller_that_does_not_read_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.rpc.stream.WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr("wakumail.rpc.stream.SEND_TIMEOUT", 0.1)
     async with listening(tmp_path) as fixture:
         reader, writer = await fixture.connect()
         pause(reader)
@@ -178,13 +178,15 @@ async def test_a_caller_that_does_not_read_is_cut_off(
         await eventually(lambda: len(fixture.methods.sessions) == 1)
         # Some of it fits into the socket's buffers.
         for _ in range(20):
-            fixture.methods.sessions[0].notify("n", {"result": "x" * (MAX_UNREAD // 10)})
+            fixture.methods.sessions[0].notify(
+                "n", {"result": "x" * (MAX_UNREAD_NOTIFICATIONS // 10)}
+            )
             await asyncio.sleep(0)
         await eventually(lambda: len(fixture.methods.ended) == 1)
         assert fixture.methods.counters["rpc_sessions_slow"] == 1
         pause(reader, False)
         with pytest.raises((ConnectionResetError, EOFError)):
-            await reader.readexactly(3 * MAX_UNREAD)
+            await reader.readexactly(3 * MAX_UNREAD_NOTIFICATIONS)
 
 
 @asynchronous
@@ -194,7 +196,7 @@ async def test_a_caller_that_leaves_its_last_answer_unread_is_cut_off(
     async def drain(self: asyncio.StreamWriter) -> None:
         """Take everything into memory."""
 
-    monkeypatch.setattr(ipc, "CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(ipc, "IPC_CLOSE_TIMEOUT", 0.01)
     monkeypatch.setattr(asyncio.StreamWriter, "drain", drain)
     async with listening(tmp_path) as fixture:
         reader, writer = await fixture.connect()

@@ -9,7 +9,7 @@ import pytest
 from tests.support.rpc_methods import Methods, asynchronous, eventually, request
 from wakumail.rpc import stream
 from wakumail.rpc.jsonrpc import PARSE_ERROR, RpcError
-from wakumail.rpc.stream import MAX_CALLS, MAX_UNREAD, StreamSession
+from wakumail.rpc.stream import MAX_CALLS, MAX_UNREAD_NOTIFICATIONS, StreamSession
 
 
 class FakeWire:
@@ -203,7 +203,7 @@ async def test_what_too_many_unread_notifications_leave_no_room_for_is_dropped()
     fixture.wire.reading.clear()
     fixture.wire.put(request("test_subscribe"))
     await eventually(lambda: len(fixture.methods.sessions) == 1)
-    message = "x" * (MAX_UNREAD // 10)
+    message = "x" * (MAX_UNREAD_NOTIFICATIONS // 10)
     for _ in range(9 + 4):
         notify(fixture.session, message)
     assert fixture.methods.counters["rpc_notifications_dropped"] == 4
@@ -222,7 +222,7 @@ async def test_a_notification_that_is_over_the_bound_alone_is_sent() -> None:
     fixture.wire.put(request("test_subscribe"))
     await eventually(lambda: len(fixture.methods.sessions) == 1)
     for _ in range(2):
-        notify(fixture.session, "x" * MAX_UNREAD)
+        notify(fixture.session, "x" * MAX_UNREAD_NOTIFICATIONS)
     fixture.wire.reading.set()
     await eventually(lambda: len(fixture.wire.sent) == 1 + 1)
     assert fixture.methods.counters["rpc_notifications_dropped"] == 1
@@ -231,7 +231,7 @@ async def test_a_notification_that_is_over_the_bound_alone_is_sent() -> None:
 @asynchronous
 async def test_notifications_that_are_read_are_forgotten() -> None:
     fixture = Fixture()
-    message = "x" * (MAX_UNREAD // 3)
+    message = "x" * (MAX_UNREAD_NOTIFICATIONS // 3)
     for count in range(1, 9):
         notify(fixture.session, message)
         await eventually(lambda count=count: len(fixture.wire.sent) == count)  # type: ignore[misc]
@@ -245,7 +245,7 @@ async def test_notifications_held_by_a_batch_have_the_same_bound() -> None:
     fixture.wire.put(b"[%b]" % request("test_wait"))
     await eventually(lambda: fixture.methods.waiting == 1)
     for _ in range(3):
-        notify(fixture.session, "x" * (MAX_UNREAD // 3))
+        notify(fixture.session, "x" * (MAX_UNREAD_NOTIFICATIONS // 3))
     assert fixture.methods.counters["rpc_notifications_dropped"] == 1
     fixture.methods.gate.set()
     await eventually(lambda: len(fixture.wire.sent) == 1 + 2)
@@ -255,7 +255,7 @@ async def test_notifications_held_by_a_batch_have_the_same_bound() -> None:
 async def test_an_answer_that_is_not_taken_in_time_ends_the_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "WRITE_TIMEOUT", 0.001)
+    monkeypatch.setattr(stream, "SEND_TIMEOUT", 0.001)
     fixture = Fixture()
     fixture.wire.reading.clear()
     fixture.wire.put(request("test_subscribe"), request("test_wait"))

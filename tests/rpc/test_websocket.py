@@ -16,7 +16,7 @@ from wakumail.rpc import http
 from wakumail.rpc.access import Access
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import INVALID_REQUEST, MAX_MESSAGE, PARSE_ERROR
-from wakumail.rpc.stream import MAX_CALLS, MAX_UNREAD
+from wakumail.rpc.stream import MAX_CALLS, MAX_UNREAD_NOTIFICATIONS
 
 TOKEN = "0123456789abcdef" * 2
 CALL = request("test_echo", 1)
@@ -113,13 +113,13 @@ async def test_a_caller_that_vanishes() -> None:
 
 @asynchronous
 async def test_a_caller_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wakumail.rpc.stream.WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr("wakumail.rpc.stream.SEND_TIMEOUT", 0.1)
     async with listening() as fixture, fixture.connect() as socket:
         await exchange(socket, request("test_subscribe"))
         socket.transport.pause_reading()
         session = fixture.methods.sessions[0]
         while not fixture.methods.ended:
-            session.notify("n", {"result": "x" * (MAX_UNREAD // 10)})
+            session.notify("n", {"result": "x" * (MAX_UNREAD_NOTIFICATIONS // 10)})
             await asyncio.sleep(0)
         assert fixture.methods.counters["rpc_sessions_slow"] == 1
         socket.transport.resume_reading()
@@ -268,7 +268,7 @@ async def test_close_says_goodbye() -> None:
 async def test_close_does_not_wait_for_those_who_do_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(http, "HTTP_CLOSE_TIMEOUT", 0.01)
     async with listening() as fixture, fixture.connect() as socket:
         await exchange(socket, request("test_subscribe"))
         socket.transport.pause_reading()

@@ -26,7 +26,7 @@ from wakumail.cli.options import (
 from wakumail.cli.printing import utc
 from wakumail.ops.config.values import whole
 
-PRUNE_ENVELOPES = 2000
+PRUNE_STEP = 2000
 """Envelopes that one commit of a prune deletes."""
 
 BAR_INTERVAL = 0.1
@@ -116,7 +116,7 @@ def prune(arguments: argparse.Namespace) -> int:
         while more and (
             arguments.max_size is None or archive.stat().file_bytes > arguments.max_size
         ):
-            pruned = archive.prune(before, limit=PRUNE_ENVELOPES)
+            pruned = archive.prune(before, limit=PRUNE_STEP)
             envelopes, more = envelopes + pruned.envelopes, pruned.more
             bar.update(pruned.envelopes)
     if arguments.json:

@@ -143,7 +143,7 @@ async def request(arguments: argparse.Namespace) -> None:
     """Fetch the pages that were asked for."""
     keys = load_message_keys(arguments)
     lower = int(time.time()) - DEFAULT_AGE if arguments.lower is None else arguments.lower
-    report = Report(listing=arguments.json and bool(keys))
+    report = HistoryReport(listing=arguments.json and bool(keys))
     async with mailservers(
         arguments.enodes,
         fastest=arguments.fastest,
@@ -191,7 +191,7 @@ def lines(page: HistoryPage, *, unopened: bool) -> Iterator[str]:
             yield line(envelope, message)
 
 
-class Report:
+class HistoryReport:
     """What came, page by page; with a list of all of it only if there is to be one."""
 
     def __init__(self, *, listing: bool) -> None:

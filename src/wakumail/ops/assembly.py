@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from wakumail.archive.archive import Archive
@@ -32,8 +33,6 @@ from wakumail.waku.packets import RateLimits, StatusOptions
 from wakumail.waku.rate_limits import Traffic, Whitelist
 
 log = logging.getLogger(__name__)
-
-DAY = 86400
 
 Offer = Callable[[tuple[Namespace, ...]], Dispatcher]
 """Makes what answers calls to the methods of some namespaces."""
@@ -172,7 +171,8 @@ def open_store(
 
 def retention(settings: Settings) -> Retention:
     """What the archive keeps."""
-    return Retention(int(settings.retention * DAY), settings.max_size)
+    age = timedelta(days=settings.retention)
+    return Retention(int(age.total_seconds()), settings.max_size)
 
 
 def ipc_endpoint(

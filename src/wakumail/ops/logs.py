@@ -5,7 +5,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-TEXT = "%(asctime)s %(levelname)-7s %(message)s"
+LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,6 +34,10 @@ class JsonFormatter(logging.Formatter):
 def start(level: str = "info", *, as_json: bool = False, worker: int | None = None) -> None:
     """Log to stderr from now on, this way only; in the name of a worker, if there are several."""
     handler = logging.StreamHandler(sys.stderr)
-    text = TEXT if worker is None else TEXT.replace("%(message)s", f"worker {worker}: %(message)s")
+    text = (
+        LINE_FORMAT
+        if worker is None
+        else LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s")
+    )
     handler.setFormatter(JsonFormatter(worker) if as_json else logging.Formatter(text))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -16,7 +16,7 @@ from aiohttp.http import HttpProcessingError
 from wakumail.counters import Counters
 from wakumail.rpc.access import Access
 from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher, Session
-from wakumail.rpc.stream import MAX_SESSIONS, WRITE_TIMEOUT, StreamSession
+from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT, StreamSession
 
 JSON = "application/json"
 
@@ -29,13 +29,13 @@ BODY_TIMEOUT = 30.0
 HEARTBEAT = 30.0
 """Seconds between pings of a silent WebSocket; one that leaves a ping unanswered is closed."""
 
-CLOSE_TIMEOUT = 2.0
+HTTP_CLOSE_TIMEOUT = 2.0
 """Seconds for the farewells of WebSockets, and for calls in progress when we close."""
 
 LINGERING_TIME = 2.0
 """Seconds in which the rest of a refused body is read, so that the caller hears why."""
 
-Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class HttpEndpoint:
             access_log=None,
             logger=log,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=CLOSE_TIMEOUT)
+        self._runner = web.ServerRunner(server, shutdown_timeout=HTTP_CLOSE_TIMEOUT)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
@@ -126,7 +126,7 @@ class HttpEndpoint:
         for session in self._sessions:
             session.close()
         if ending:
-            await asyncio.wait(ending, timeout=2 * CLOSE_TIMEOUT)
+            await asyncio.wait(ending, timeout=2 * HTTP_CLOSE_TIMEOUT)
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -163,7 +163,7 @@ class HttpEndpoint:
         """Send an answer; a caller that does not take it in time is cut off."""
         response = web.Response(body=answer or b"", content_type=JSON)
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT):
+            async with asyncio.timeout(SEND_TIMEOUT):
                 await response.prepare(request)
                 await response.write_eof()
         except TimeoutError:
@@ -176,7 +176,7 @@ class HttpEndpoint:
     ) -> web.WebSocketResponse:
         """Serve a session on a WebSocket to its end."""
         socket = web.WebSocketResponse(
-            timeout=CLOSE_TIMEOUT,
+            timeout=HTTP_CLOSE_TIMEOUT,
             heartbeat=HEARTBEAT,
             compress=False,
             max_msg_size=MAX_MESSAGE + 1,  # the first size that is too large
@@ -199,7 +199,7 @@ class HttpEndpoint:
 class BoundedServer(web.Server):
     """Takes MAX_SESSIONS connections at a time."""
 
-    def __init__(self, handler: Handler, counters: Counters, **choices: Any) -> None:
+    def __init__(self, handler: HttpHandler, counters: Counters, **choices: Any) -> None:
         super().__init__(handler, **choices)
         self._counters = counters
 

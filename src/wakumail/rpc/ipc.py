@@ -21,7 +21,7 @@ MAX_PATH = 107
 CHUNK = 1 << 16
 """Bytes that are read at a time."""
 
-CLOSE_TIMEOUT = 2.0
+IPC_CLOSE_TIMEOUT = 2.0
 """Seconds in which a caller takes the last of its answers when its session ends."""
 
 
@@ -100,7 +100,7 @@ class IpcEndpoint:
             await session.serve()
             if not session.slow:
                 writer.close()
-                async with asyncio.timeout(CLOSE_TIMEOUT):
+                async with asyncio.timeout(IPC_CLOSE_TIMEOUT):
                     await writer.wait_closed()
         except OSError:
             pass  # It does not take the rest, or is gone.

@@ -16,11 +16,11 @@ MAX_SESSIONS = 128
 MAX_CALLS = 16
 """Messages of one session in progress or with their answers unsent; more are not read."""
 
-MAX_UNREAD = 16 << 20
+MAX_UNREAD_NOTIFICATIONS = 16 << 20
 """Bytes of notifications that may wait for a caller to read them; what comes beyond is dropped.
 In hexadecimal one packet from a peer may bring 20 MiB, but not all at once."""
 
-WRITE_TIMEOUT = 30.0
+SEND_TIMEOUT = 30.0
 """Seconds in which a caller takes one answer or notification; then its session is ended."""
 
 BATCH = re.compile(rb"[ \t\r\n]*\[")
@@ -85,7 +85,7 @@ class StreamSession(Session):
         if self._closing:
             return
         notification = encode({"jsonrpc": "2.0", "method": method, "params": params})
-        if self._unread and self._unread + len(notification) > MAX_UNREAD:
+        if self._unread and self._unread + len(notification) > MAX_UNREAD_NOTIFICATIONS:
             self._counters.add("rpc_notifications_dropped")
             return
         self._unread += len(notification)
@@ -123,7 +123,7 @@ class StreamSession(Session):
         while (item := await self._outgoing.get()) is not None:
             value, sent = item
             try:
-                async with asyncio.timeout(WRITE_TIMEOUT):
+                async with asyncio.timeout(SEND_TIMEOUT):
                     await self._wire.send(value)
             except TimeoutError:
                 self._mark_slow()

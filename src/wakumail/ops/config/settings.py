@@ -21,10 +21,10 @@ from wakumail.waku.rate_limits import Network
 MAX_DAYS = 10_000
 """Days of retention, whose beginning has to be later than 1970."""
 
-MAX_PACKET = 16 << 20
+HIGHEST_MAX_PACKET = 16 << 20
 """Bytes of a packet once inflated, as devp2p bounds it (EIP-706)."""
 
-MAX_REPLY = 10 << 20
+HIGHEST_MAX_REPLY = 10 << 20
 """Bytes of a packet that is sent: one frame takes it even where snappy makes it longer."""
 
 
@@ -51,8 +51,8 @@ WHOLE = Kind("N", values.whole(0, (1 << 31) - 1), (int,))
 WORKERS = Kind("N", values.whole(1, MAX_WORKERS), (int,))
 PORT = Kind("PORT", values.whole(0, MAX_PORT), (int,))
 BYTES = Kind("BYTES", values.whole(1), (int,))
-PACKET = Kind("BYTES", values.whole(1024, MAX_PACKET), (int,))
-REPLY = Kind("BYTES", values.whole(1024, MAX_REPLY), (int,))
+PACKET = Kind("BYTES", values.whole(1024, HIGHEST_MAX_PACKET), (int,))
+REPLY = Kind("BYTES", values.whole(1024, HIGHEST_MAX_REPLY), (int,))
 SIZE = Kind("BYTES", values.whole(0), (int,))
 AMOUNT = Kind("N", values.amount(1e9), (float, int))
 DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))

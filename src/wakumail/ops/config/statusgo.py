@@ -94,7 +94,7 @@ def filter_mode(value: Any) -> Choices:
     return {"interest": "bloom" if expect(bool, value) else "topics"}
 
 
-READERS: Mapping[str, Callable[[Any], Choices]] = {
+KEY_READERS: Mapping[str, Callable[[Any], Choices]] = {
     "DataDir": same("datadir"),
     "ListenAddr": listen,
     "AdvertiseAddr": advertise,
@@ -200,7 +200,7 @@ class Translation:
         off = next((s for s, keys in SWITCHES.items() if key in keys and _is_off(s, given)), None)
         if off is not None:
             self.remarks.append(f"{key}: not in force without {off}")
-        elif key in READERS:
+        elif key in KEY_READERS:
             if value not in (None, "", []):
                 self._take(key, value)
         elif key not in SWITCHES and value != NATURAL.get(key):
@@ -210,7 +210,8 @@ class Translation:
         fields = {setting.field: setting for setting in SETTINGS}
         try:
             chosen = {
-                field: fields[field].read_toml(item) for field, item in READERS[key](value).items()
+                field: fields[field].read_toml(item)
+                for field, item in KEY_READERS[key](value).items()
             }
         except ValueError as error:
             self.remarks.append(f"{key}: {error}")
@@ -239,7 +240,7 @@ def _read(text: str | bytes) -> dict[str, Any]:
     document = json.loads(text)
     if not isinstance(document, dict):
         raise ValueError("the configuration of status-go is a JSON object")
-    known = (*OBJECTS, *READERS, *SWITCHES, *NATURAL, *ADVICE)
+    known = (*OBJECTS, *KEY_READERS, *SWITCHES, *NATURAL, *ADVICE)
     given = dict(_flatten(document, {key.lower(): key for key in known}))
     given.setdefault(RATE_LIMITER, False)
     return given

@@ -11,7 +11,7 @@ from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 from wakumail.waku.rate_limits import Network
 
-Choice = TypeVar("Choice", bound=StrEnum)
+Word = TypeVar("Word", bound=StrEnum)
 
 LARGEST = (1 << 63) - 1
 """The largest whole number that is taken; 64 bits hold it."""
@@ -80,10 +80,10 @@ def path(text: str) -> Path:
     return Path(words(text))
 
 
-def choice(choices: type[Choice]) -> Callable[[str], Choice]:
+def choice(choices: type[Word]) -> Callable[[str], Word]:
     """Reads one of some words."""
 
-    def read(text: str) -> Choice:
+    def read(text: str) -> Word:
         if text not in tuple(choices):
             raise ValueError(f"{text!r} is none of {', '.join(choices)}")
         return choices(text)

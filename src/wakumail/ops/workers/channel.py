@@ -17,7 +17,7 @@ from wakumail.errors import WakumailError
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE = 64 << 20
+MAX_CHANNEL_MESSAGE = 64 << 20
 """Bytes of a message: room for what is told of all peers of a worker."""
 
 LENGTH = 4
@@ -41,7 +41,7 @@ class CallRefused(WakumailError):
     counter = "channel_call_refused"
 
 
-class Channel:
+class WorkerChannel:
     """One end; made by `open_channel`."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Channel:
         try:
             while True:
                 size = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
-                if size > MAX_MESSAGE:
+                if size > MAX_CHANNEL_MESSAGE:
                     raise ValueError(f"a message of {size} bytes")
                 number, *message = json.loads(await self._reader.readexactly(size))
                 if number < 0:
@@ -134,7 +134,7 @@ class Channel:
             self._send([-number, result, error])
 
 
-async def open_channel(own: socket.socket, handle: Handle) -> Channel:
+async def open_channel(own: socket.socket, handle: Handle) -> WorkerChannel:
     """Begin to talk over one end of a socket pair."""
     reader, writer = await asyncio.open_connection(sock=own)
-    return Channel(reader, writer, handle)
+    return WorkerChannel(reader, writer, handle)

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from wakumail.devp2p.enode import Enode
-from wakumail.ops.workers.channel import Channel
+from wakumail.ops.workers.channel import WorkerChannel
 
 Method = Callable[..., Any]
 
@@ -47,7 +47,7 @@ def subject(name: str, params: Iterable[Any]) -> str:
     return ORDERS[name].format(*node_ids)
 
 
-def for_all(methods: Mapping[str, Method], channel: Channel) -> dict[str, Method]:
+def for_all(methods: Mapping[str, Method], channel: WorkerChannel) -> dict[str, Method]:
     """The methods of one worker, made such that they are about all."""
     own = dict(methods)
     for name, join in GATHERED.items():
@@ -58,7 +58,7 @@ def for_all(methods: Mapping[str, Method], channel: Channel) -> dict[str, Method
 
 
 def gathered(
-    name: str, method: Method, join: Callable[[Iterable[Any]], Any], channel: Channel
+    name: str, method: Method, join: Callable[[Iterable[Any]], Any], channel: WorkerChannel
 ) -> Method:
     """A method whose answer is put together of those of all workers."""
 
@@ -70,7 +70,7 @@ def gathered(
     return ask
 
 
-def ordered(name: str, method: Method, channel: Channel) -> Method:
+def ordered(name: str, method: Method, channel: WorkerChannel) -> Method:
     """A method that does its work at all workers, once it has done it here."""
 
     @wraps(method)

@@ -24,10 +24,10 @@ MAGIC = b"wakumai2"
 """Of this layout, and of the slots of judgements that come with it: a worker of another version
 must not write to either."""
 
-HEADER = struct.Struct("=8sII")
+REGISTRY_HEADER = struct.Struct("=8sII")
 PART = struct.Struct("=II")
 RECORD = struct.Struct(f"={NODE_ID_SIZE}s32s")
-ROOM = 1024
+EXTRA_RECORDS = 1024
 """Records of a part for peers that are no guests: dialed and trusted ones."""
 
 NO_HOST = bytes(32)
@@ -50,7 +50,9 @@ class Registry:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        magic, self.parts, self.records = HEADER.unpack(os.pread(descriptor, HEADER.size, 0))
+        magic, self.parts, self.records = REGISTRY_HEADER.unpack(
+            os.pread(descriptor, REGISTRY_HEADER.size, 0)
+        )
         if magic != MAGIC:
             raise RegistryUnknown("the supervisor is of another version: restart the whole server")
         # Opened anew: a lock has an open file description for its owner, and all were given one.
@@ -61,16 +63,16 @@ class Registry:
         """Held to commit. LMDB has one of its own, but whoever waits for that has a commit in hand
         that grows no more; after a wait for this one, all that came meanwhile goes into one."""
         self._part_size = PART.size + self.records * RECORD.size
-        self._map = mmap.mmap(descriptor, HEADER.size + self.parts * self._part_size)
+        self._map = mmap.mmap(descriptor, REGISTRY_HEADER.size + self.parts * self._part_size)
 
     @classmethod
     def create(cls, parts: int, max_peers: int) -> "Registry":
         """A table that is empty, for so many workers with `max_peers` guests in all."""
-        records = min(max_peers + ROOM, MAX_RECORDS)
+        records = min(max_peers + EXTRA_RECORDS, MAX_RECORDS)
         descriptor = os.memfd_create("wakumail-peers")
         part_size = PART.size + records * RECORD.size
-        os.truncate(descriptor, HEADER.size + parts * part_size)
-        os.pwrite(descriptor, HEADER.pack(MAGIC, parts, records), 0)
+        os.truncate(descriptor, REGISTRY_HEADER.size + parts * part_size)
+        os.pwrite(descriptor, REGISTRY_HEADER.pack(MAGIC, parts, records), 0)
         return cls(descriptor)
 
     def close(self) -> None:
@@ -130,7 +132,7 @@ class Registry:
         return self._map[start : start + used * RECORD.size]
 
     def _start(self, part: int) -> int:
-        start: int = HEADER.size + part * self._part_size + PART.size
+        start: int = REGISTRY_HEADER.size + part * self._part_size + PART.size
         return start
 
 

@@ -23,7 +23,7 @@ from wakumail.ops import assembly as build
 from wakumail.ops import logs
 from wakumail.ops.config import Settings
 from wakumail.ops.monitoring.report import Problem, Report
-from wakumail.ops.workers.channel import Channel, ChannelClosed, open_channel
+from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
 from wakumail.ops.workers.follower import Follower
 from wakumail.ops.workers.methods import DIAL, for_all
 from wakumail.ops.workers.registry import Registry, SharedRoster
@@ -89,7 +89,7 @@ class Worker:
         self._turn = asyncio.Lock()
         self._reporter: Reporter | None = None
         self._store: Store | None = None
-        self._channel: Channel
+        self._channel: WorkerChannel
         self._server: Server
 
     async def run(self, own: socket.socket) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wakumail.errors import WakumailError
 from wakumail.ops.monitoring.report import Report
-from wakumail.ops.workers.channel import CallRefused, Channel, ChannelClosed
+from wakumail.ops.workers.channel import CallRefused, ChannelClosed, WorkerChannel
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ class WorkerFailed(WakumailError):
 class WorkerProcess:
     """A worker process, and the channel to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: Channel, part: int) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, channel: WorkerChannel, part: int
+    ) -> None:
         self.process = process
         self.channel = channel
         self.part = part
@@ -89,7 +91,7 @@ class WorkerProcess:
         return answer
 
 
-def describe(code: int | None) -> str:
+def describe_exit(code: int | None) -> str:
     """How a process ended, for a person."""
     if code is None:
         return "it did not end"

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 
-from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, describe
+from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, describe_exit
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ class WorkerSlot:
             async with self._turn:
                 if worker is not self.worker:
                     continue  # It left, and its successor is there.
-                log.error("worker %d died: %s", self.number, describe(worker.process.returncode))
+                log.error(
+                    "worker %d died: %s", self.number, describe_exit(worker.process.returncode)
+                )
                 since = worker.ready_at
                 lasted = since is not None and time.monotonic() - since >= STABLE_UPTIME
                 deaths = 1 if lasted else deaths + 1
@@ -89,5 +91,5 @@ class WorkerSlot:
     async def _settle(self, worker: WorkerProcess) -> None:
         await worker.settled.wait()
         if worker.ready_at is None:
-            ending = describe(worker.process.returncode)
+            ending = describe_exit(worker.process.returncode)
             raise WorkerFailed(f"worker {self.number} did not start: {ending}")

@@ -13,7 +13,7 @@ from wakumail.rpc.objects import WAKU_VERSION
 from wakumail.version import CLIENT_ID
 
 
-class Admin:
+class AdminMethods:
     """What an operator asks and changes."""
 
     def __init__(self, server: Server) -> None:

@@ -14,7 +14,7 @@ API_VERSION = "1.0"
 """Of each namespace, as geth says of all of its own."""
 
 
-class Net:
+class NetMethods:
     """The network."""
 
     def __init__(self, server: Server) -> None:
@@ -33,7 +33,7 @@ class Net:
         return hex(len(self._server.node.peers))
 
 
-class Web3:
+class Web3Methods:
     """The client."""
 
     def methods(self) -> dict[str, Callable[..., Any]]:
@@ -45,7 +45,7 @@ class Web3:
         return CLIENT_ID
 
 
-class Rpc:
+class RpcMethods:
     """The API itself, as one transport offers it."""
 
     def __init__(self, namespaces: Collection[str]) -> None:

@@ -38,7 +38,7 @@ MAX_POW_TIME = 600.0
 NOTIFICATION = "waku_subscription"
 
 
-class Waku:
+class WakuMethods:
     """The methods of 9/WAKU-RPC; a subscription belongs to the session that began it."""
 
     def __init__(self, server: Server) -> None:

@@ -13,7 +13,7 @@ DEFAULT_RANGE = 24 * 3600
 """Seconds back from `to` where a request does not say from when on it wants messages."""
 
 
-class WakuExt:
+class WakuExtMethods:
     """What status-go adds to the methods of 9/WAKU-RPC."""
 
     def __init__(self, server: Server) -> None:
