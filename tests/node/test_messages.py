@@ -139,8 +139,8 @@ async def composed(payload: bytes = b"payload", **changes: Any) -> Envelope:
         "key": KEY,
         "now": NOW,
         "ttl": TTL,
-        "target": 0.002,
-        "seconds": 60.0,
+        "pow_target": 0.002,
+        "pow_time": 60.0,
         "random": os.urandom,
     }
     return await compose(payload, **choices | changes)
@@ -165,7 +165,7 @@ async def test_composes_for_a_public_key() -> None:
 
 @asynchronous
 async def test_the_longest_ttl() -> None:
-    made = await composed(ttl=MAX_TIME - NOW, target=0.0)
+    made = await composed(ttl=MAX_TIME - NOW, pow_target=0.0)
     assert (made.expiry, made.created) == (MAX_TIME, NOW)
 
 
@@ -183,4 +183,4 @@ async def test_what_cannot_be_composed() -> None:
     with pytest.raises(ValueError, match="a topic has 4 bytes"):
         await composed(topic=b"abcde")
     with pytest.raises(PowNotReached):
-        await composed(target=IMPOSSIBLE, seconds=0.0)
+        await composed(pow_target=IMPOSSIBLE, pow_time=0.0)

@@ -1,9 +1,7 @@
 """`wakumail post`: send envelopes to a mailserver and wait until it has them on disk."""
 
 import argparse
-import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -24,7 +22,7 @@ from wakumail.cli.options import (
 )
 from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_key
 from wakumail.mail.client import connect
-from wakumail.node.messages import DEFAULT_TTL, compose
+from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, compose
 from wakumail.ops.config.values import hexadecimal
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.message import symmetric_key
@@ -74,12 +72,15 @@ def add(commands: Subparsers) -> None:
         help=f"time to live (default: {DEFAULT_TTL})",
     )
     parser.add_argument(
-        "--pow", type=parse_amount, default=0.002, help="PoW to mine (default: %(default)s)"
+        "--pow",
+        type=parse_amount,
+        default=DEFAULT_TARGET,
+        help="PoW to mine (default: %(default)s)",
     )
     parser.add_argument(
         "--pow-time",
         type=parse_amount,
-        default=30.0,
+        default=DEFAULT_MINING_TIME,
         metavar="SECONDS",
         help="give up mining after so long (default: %(default)g)",
     )
@@ -191,11 +192,9 @@ async def sealed(arguments: argparse.Namespace) -> bytes:
         topic=arguments.topic if arguments.chat is None else public_chat_topic(arguments.chat),
         key=receiver(arguments),
         sign_with=None if signer is None else load_node_key(signer),
-        now=int(time.time()),
         ttl=arguments.ttl,
-        target=arguments.pow,
-        seconds=arguments.pow_time,
-        random=os.urandom,
+        pow_target=arguments.pow,
+        pow_time=arguments.pow_time,
     )
     return envelope.rlp
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from wakumail.devp2p.keys import PrivateKey, PublicKey, Random
 from wakumail.errors import MessageError, WakumailError
-from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
+from wakumail.waku.envelope import MAX_TIME, TOPIC_SIZE, Envelope, make_envelope
 from wakumail.waku.message import open_message, seal
 from wakumail.waku.pow import mine as mine_slice
 
@@ -27,6 +29,12 @@ MESSAGE_COST = 1024
 
 DEFAULT_TTL = 50
 """Seconds that a message lives when its poster does not say (geth)."""
+
+DEFAULT_TARGET = 0.002
+"""PoW of a message when its poster does not say: what nodes ask for by default."""
+
+DEFAULT_MINING_TIME = 30.0
+"""Seconds after which a search for that PoW is given up, when its poster does not say."""
 
 SLICE = 1 << 17
 """Nonces that a search tries, some 40 ms, before it lets others use its thread."""
@@ -70,24 +78,31 @@ async def compose(
     key: bytes | PublicKey,
     sign_with: PrivateKey | None = None,
     padding: bytes | None = None,
-    now: int,
-    ttl: int,
-    target: float,
-    seconds: float,
-    random: Random,
+    now: int | None = None,
+    ttl: int = DEFAULT_TTL,
+    pow_target: float = DEFAULT_TARGET,
+    pow_time: float = DEFAULT_MINING_TIME,
+    random: Random = os.urandom,
 ) -> Envelope:
-    """An envelope around `payload`, created `now` (Unix seconds), sealed and mined as asked.
+    """An envelope on `topic` (4 bytes) around `payload`, sealed with `key` and mined.
 
-    ValueError as message.seal and pow.mine and for a `ttl` (seconds) that ends after
-    MAX_TIME, PowNotReached as `mine`.
+    `key` is a symmetric key (32 bytes) or the public key of the receiver. It is created `now` (Unix
+    seconds, by default the present) and lives `ttl` seconds. It shows a PoW of at least
+    `pow_target`, which is searched for at most `pow_time` seconds.
+
+    ValueError for a topic, a key, a payload or a ttl of a wrong size, and for a PoW that no nonce
+    shows; PowNotReached when the time is up.
     """
-    if not 0 < ttl <= MAX_TIME - now:
-        raise ValueError(f"a ttl is from 1 to {MAX_TIME - now} seconds, not {ttl}")
-    expiry = now + ttl
+    created = int(time.time()) if now is None else now
+    if not 0 < ttl <= MAX_TIME - created:
+        raise ValueError(f"a ttl is from 1 to {MAX_TIME - created} seconds, not {ttl}")
+    if len(topic) != TOPIC_SIZE:
+        raise ValueError(f"a topic has {TOPIC_SIZE} bytes, not {len(topic)}")
+    expiry = created + ttl
     data = await _in_thread(
         partial(seal, payload, key=key, sign_with=sign_with, padding=padding, random=random)
     )
-    nonce = await mine(expiry, ttl, topic, data, target=target, seconds=seconds)
+    nonce = await mine(expiry, ttl, topic, data, target=pow_target, seconds=pow_time)
     return await _in_thread(partial(make_envelope, expiry, ttl, topic, data, nonce))
 
 

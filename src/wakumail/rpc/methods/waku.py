@@ -1,8 +1,6 @@
 """waku_*: the node as a place to keep keys, post messages and receive them (9/WAKU-RPC)."""
 
 import asyncio
-import os
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -234,10 +232,8 @@ class WakuMethods:
             sign_with=None if signer is None else keys.private_key(signer),
             padding=padding,
             ttl=fields.optional("ttl", _ttl, 0) or DEFAULT_TTL,
-            target=target,
-            seconds=fields.optional("powTime", _pow_time, DEFAULT_POW_TIME),
-            now=int(time.time()),
-            random=os.urandom,
+            pow_target=target,
+            pow_time=fields.optional("powTime", _pow_time, DEFAULT_POW_TIME),
         )
         if peer:
             self._server.send_direct(peer, envelope.rlp)
