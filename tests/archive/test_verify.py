@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.archive_damage import Edit, break_overflow_page, damages, edit, make_intact
 from tests.support.archive_model import (
     DAY,
     START,
@@ -20,37 +20,11 @@ from tests.support.archive_model import (
     batch_of,
     envelope,
     make,
-    number,
-    python,
     read_tables,
 )
 from wakumail.archive import page_check
 from wakumail.archive.archive import Archive
 from wakumail.errors import ArchiveError
-
-Edit = tuple[str, bytes, bytes | None]
-
-EDIT = """
-import itertools, lmdb, sys
-edits = iter(sys.argv[1:])
-rows = zip(edits, edits, edits, edits)
-for path, changes in itertools.groupby(rows, lambda row: row[0]):
-    with lmdb.open(path, max_dbs=16, sync=False) as env, env.begin(write=True) as txn:
-        for _, table, key, value in changes:
-            db = env.open_db(table.encode(), txn)
-            if value == "-":
-                assert txn.delete(bytes.fromhex(key), db=db)
-            else:
-                txn.put(bytes.fromhex(key), bytes.fromhex(value), db=db)
-"""
-
-
-def edit(edits: Sequence[tuple[Path, Edit]]) -> None:
-    """Change rows behind the archive's back; a value of None deletes the row."""
-    arguments: list[object] = []
-    for path, (table, key, value) in edits:
-        arguments += [path, table, key.hex(), "-" if value is None else value.hex()]
-    python(EDIT, *arguments)
 
 
 def verify(path: Path) -> list[str]:
@@ -222,115 +196,7 @@ def test_it_pins_pages_only_while_it_is_open(tmp_path: Path) -> None:
 def intact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
     """An archive of three days in several chunks, and its rows."""
     path = tmp_path_factory.mktemp("intact")
-    with Archive(path, sync=False) as archive:
-        archive.append([batch_of(make(150, size=200))])
-        archive.append([batch_of(make(150, first=150, size=200))])
-    return path, read_tables(path)
-
-
-def plus(value: bytes, more: int = 1) -> bytes:
-    return (number(value) + more).to_bytes(len(value), "big")
-
-
-def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
-    """Edits, and what must be said of them."""
-    row = {name: next(iter(rows.items())) for name, rows in tables.items()}
-    middle = {name: list(rows.items())[len(rows) // 2] for name, rows in tables.items()}
-
-    key, value = middle["times"]
-    place = f"sequence {number(value[4:])}, hash {key[4:].hex()}"
-    yield [("times", key, None)], f"missing in `times` (day {number(key[:4]) // DAY}, {place}"
-    yield [("times", *row["times"][:1], None)], "a row of `postings` has none in `times`"
-    yield [("times", key, value[:4] + plus(value[4:]))], "`times` has another sequence for"
-    yield [("times", key, b"none" + value[4:])], "`times` has another topic for an envelope"
-    yield [("times", key, value + b"!")], "a row of `times` has the wrong size"
-    yield [("times", key[:-1], value)], f"wrong size (key {key[:-1].hex()})"
-    for other in (plus(key), bytes(20)):
-        yield [("times", other, value)], "leads to no envelope, or another one (day "
-
-    key, value = middle["postings"]
-    yield [("postings", key, None)], f"missing in `postings` (day {number(key[:2])}, sequence "
-    yield [("postings", key, plus(value))], "`postings` has another sequence for an envelope"
-    yield [("postings", key, value[1:])], "a row of `postings` has the wrong size"
-    yield [("postings", key + b"!", value)], f"`postings` has the wrong size (key {key.hex()}21)"
-    yield [("postings", plus(key), value)], "a row of `postings` has none in `times` (day "
-    yield [("postings", b"\xff" * 25, value)], "a row of `postings` has none in `times` (day 65535"
-
-    key, value = middle["topics"]
-    place = f"1 found (day {number(key[:2])}, topic {key[2:].hex()})"
-    count = number(value)
-    yield (
-        [("topics", key, plus(value, 3))],
-        f"envelopes: {count + 3} stored, {place.replace('1', str(count), 1)}",
-    )
-    yield [("topics", key, None)], f"(day {number(key[:2])}, topic {key[2:].hex()})"
-    yield [("topics", key, b"")], "a row of `topics` has the wrong size"
-    yield [("topics", b"\0\0none", bytes(4))], "a topic without envelopes (day 0, topic 6e6f6e65)"
-    yield [("topics", b"\xff\xffnone", bytes(4))], "`topics` has a topic without envelopes"
-
-    key, value = middle["days"]
-    day = f"found (day {number(key)})"
-    yield [("days", key, plus(value[:8]) + value[8:])], "`days` miscounts the envelopes: "
-    yield [("days", key, value[:8] + plus(value[8:16]) + value[16:])], "miscounts the bytes: "
-    yield [("days", key, value[:16] + plus(value[16:]))], f"topics: {number(value[16:]) + 1} stor"
-    yield [("days", key, None)], f"miscounts the envelopes: 0 stored, {number(value[:8])} {day}"
-    yield [("days", key, value[1:])], f"a row of `days` has the wrong size (key {key.hex()})"
-    yield [("days", b"\xff\xff", value)], "0 found (day 65535)"
-
-    key, value = middle["chunks"]
-    count = number(value[:4])
-    place = f"(day {number(key[:2])}, sequence {number(key[2:])})"
-    first = f"(day {number(key[:2])}, sequence {number(key[2:]) + 1 - count})"
-    data = 4 + 4 * count
-    yield [("chunks", key, None)], f"`arrivals` names a chunk that is missing {place}"
-    yield [("chunks", key, None)], "leads to no envelope, or another one"
-    yield [("chunks", key, value[:-1])], f"a chunk's parts do not fit together {place}"
-    yield [("chunks", key, b"")], "a chunk's parts do not fit together"
-    yield [("chunks", key, bytes(4) + value[4:])], "a chunk's parts do not fit together"
-    yield (
-        [("chunks", key, value[:4] + b"\xff" * 4 + value[8:])],
-        f"a chunk does not say where an envelope ends {first}",
-    )
-    yield (
-        [("chunks", key, value[:4] + plus(value[4:8]) + value[8:])],
-        f"an envelope is not canonical RLP {first}",
-    )
-    yield (
-        [("chunks", key, value[:data] + b"\x80" + value[data + 1 :])],
-        f"an envelope is not canonical RLP {first}",
-    )
-    yield (
-        [("chunks", key, value[: data + 60] + b"\0" + value[data + 61 :])],
-        f"an envelope is missing in `times` {first[:-1]}, hash ",
-    )
-    yield [("chunks", plus(key), value)], "a chunk is missing in `arrivals` (day "
-    yield (
-        [("chunks", key[:-1], value)],
-        f"a row of `chunks` has the wrong size (key {key[:-1].hex()}",
-    )
-    other_day = plus(key[:2]) + key[2:]
-    yield (
-        [("chunks", key, None), ("chunks", other_day, value), ("arrivals", key[2:], other_day[:2])],
-        "an envelope lies in the chunk of another day (day ",
-    )
-    late = key[:2] + (400).to_bytes(6, "big")
-    yield [("chunks", late, value), ("arrivals", late[2:], late[:2])], "is yet to be given is there"
-    twice = plus(key, -1)
-    yield (
-        [("chunks", twice, value), ("arrivals", twice[2:], twice[:2])],
-        "a chunk has sequences that another one has, too (day ",
-    )
-
-    key, value = middle["arrivals"]
-    place = f"(day {number(value)}, sequence {number(key)})"
-    yield [("arrivals", key, None)], f"a chunk is missing in `arrivals` {place}"
-    yield [("arrivals", key, plus(value))], f"a chunk is missing in `arrivals` {place}"
-    yield [("arrivals", key, value + b"!")], f"`arrivals` has the wrong size (key {key.hex()})"
-    yield [("arrivals", plus(key), value)], "`arrivals` names a chunk that is missing"
-
-    yield [("meta", b"next", None)], "`meta` does not say the next sequence"
-    yield [("meta", b"next", b"299")], "`meta` does not say the next sequence"
-    yield [("meta", b"next", (299).to_bytes(6, "big"))], "is yet to be given is there (day "
+    return path, make_intact(path)
 
 
 def test_each_kind_of_damage_is_named(tmp_path: Path, intact: tuple[Path, Tables]) -> None:
@@ -389,17 +255,6 @@ def test_problems_are_counted_and_the_first_hundred_described(tmp_path: Path) ->
         assert verification.problems > 300
         assert len(verification.describe()) == 100
         assert verification.envelopes == 0
-
-
-def break_overflow_page(path: Path) -> None:
-    """Let a row of `chunks` say that its value lies in a page beyond the end."""
-    key, _ = max(read_tables(path)["chunks"].items(), key=lambda row: len(row[1]))
-    content = (path / "data.mdb").read_bytes()
-    places = [at for at in range(len(content)) if content.startswith(key, at)]
-    damaged = bytearray(content)
-    for at in places:
-        damaged[at + 8 : at + 16] = b"\xff\xff\xff\x7f\0\0\0\0"
-    (path / "data.mdb").write_bytes(damaged)
 
 
 def test_a_damaged_page_ends_it(tmp_path: Path) -> None:
