@@ -32,20 +32,20 @@ class LibraryCodec:
 
     def encode(self, data: bytes) -> bytes:
         header = len(data).to_bytes(3, "big") + b"\xc2\x80\x80"
-        sealed = self._cipher.encrypt(header.ljust(BLOCK, b"\0"))
-        sealed += self._stir(sealed)
+        encrypted = self._cipher.encrypt(header.ljust(BLOCK, b"\0"))
+        encrypted += self._stir(encrypted)
         body = self._cipher.encrypt(data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0"))
-        return sealed + body + self._seal(body)
+        return encrypted + body + self._mac_of(body)
 
     def decode(self, frame: bytes) -> bytes:
         header = frame[:BLOCK]
         assert self._stir(header) == frame[BLOCK : 2 * BLOCK]
         size = int.from_bytes(self._cipher.decrypt(header)[:3], "big")
         body = frame[2 * BLOCK : -BLOCK]
-        assert self._seal(body) == frame[-BLOCK:]
+        assert self._mac_of(body) == frame[-BLOCK:]
         return bytes(self._cipher.decrypt(body)[:size])
 
-    def _seal(self, body: bytes) -> bytes:
+    def _mac_of(self, body: bytes) -> bytes:
         self._mac.update(body)
         return self._stir(self._mac.digest()[:BLOCK])
 
@@ -61,7 +61,7 @@ def our_encoder() -> Callable[[bytes], bytes]:
 
     def encode(packet: bytes) -> bytes:
         writer.add(packet)
-        return writer.seal()
+        return writer.encrypt()
 
     return encode
 

@@ -15,7 +15,7 @@ from tests.support.puppet import asynchronous
 from wakumail.archive.archive import Archive, Page, Query
 from wakumail.base.jobs import Job, JobThreads
 from wakumail.base.threads import CompiledThreads, Threads
-from wakumail.devp2p.frame_writer import FrameWriter, Sealing
+from wakumail.devp2p.frame_writer import Encryption, FrameWriter
 from wakumail.errors import ArchiveError
 
 
@@ -71,7 +71,7 @@ def sealing(size: int = 1000) -> "Job[list[bytes]]":
     """A job that takes a while, by its size."""
     writer = FrameWriter(bytes(32), bytes(32), b"")
     writer.add(bytes(size))
-    return Sealing([writer])
+    return Encryption([writer])
 
 
 def reading(archive: Archive) -> "Job[Page]":

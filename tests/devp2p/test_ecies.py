@@ -12,7 +12,7 @@ from wakumail.errors import EciesError
 
 KEY = private_key(b"\x02" * 32)
 OTHER = private_key(b"\x03" * 32)
-SEALED = encrypt(KEY.public_key, b"hello", os.urandom, b"prefix")
+ENCRYPTED = encrypt(KEY.public_key, b"hello", os.urandom, b"prefix")
 
 
 WHOLE = [case for case in VECTORS["messages_asymmetric"]["cases"] if "rlp" in case]
@@ -36,51 +36,51 @@ def test_decrypt_opens_the_handshake_packets_of_go(packet: str, side: str) -> No
 @given(st.binary(max_size=300), st.binary(max_size=4))
 @settings(max_examples=50, deadline=None)
 def test_decrypt_inverts_encrypt(message: bytes, auth_data: bytes) -> None:
-    sealed = encrypt(KEY.public_key, message, os.urandom, auth_data)
-    assert len(sealed) == len(message) + OVERHEAD
-    assert decrypt(KEY, sealed, auth_data) == message
+    encrypted = encrypt(KEY.public_key, message, os.urandom, auth_data)
+    assert len(encrypted) == len(message) + OVERHEAD
+    assert decrypt(KEY, encrypted, auth_data) == message
 
 
 def test_encrypt_draws_the_ephemeral_key_then_the_iv() -> None:
     draws = iter([b"\x05" * 32, b"\xff" * IV_SIZE])
-    sealed = encrypt(KEY.public_key, b"m" * 40, lambda size: next(draws))
-    assert sealed[:POINT_SIZE] == private_key(b"\x05" * 32).public_key.format(compressed=False)
-    assert sealed[POINT_SIZE : POINT_SIZE + IV_SIZE] == b"\xff" * IV_SIZE
-    assert decrypt(KEY, sealed) == b"m" * 40  # the counter runs over its 128 bits
+    encrypted = encrypt(KEY.public_key, b"m" * 40, lambda size: next(draws))
+    assert encrypted[:POINT_SIZE] == private_key(b"\x05" * 32).public_key.format(compressed=False)
+    assert encrypted[POINT_SIZE : POINT_SIZE + IV_SIZE] == b"\xff" * IV_SIZE
+    assert decrypt(KEY, encrypted) == b"m" * 40  # the counter runs over its 128 bits
 
 
-@given(st.integers(0, len(SEALED) - 1), st.integers(1, 255))
+@given(st.integers(0, len(ENCRYPTED) - 1), st.integers(1, 255))
 @settings(max_examples=100, deadline=None)
 def test_a_changed_byte_is_noticed(at: int, change: int) -> None:
-    changed = bytearray(SEALED)
+    changed = bytearray(ENCRYPTED)
     changed[at] ^= change
     with pytest.raises(EciesError):
         decrypt(KEY, bytes(changed), b"prefix")
 
 
-@pytest.mark.parametrize("size", [0, 1, POINT_SIZE, OVERHEAD - 1, len(SEALED) - 1])
+@pytest.mark.parametrize("size", [0, 1, POINT_SIZE, OVERHEAD - 1, len(ENCRYPTED) - 1])
 def test_a_cut_message_is_noticed(size: int) -> None:
     with pytest.raises(EciesError):
-        decrypt(KEY, SEALED[:size], b"prefix")
+        decrypt(KEY, ENCRYPTED[:size], b"prefix")
 
 
 def test_hybrid_and_compressed_points_are_refused() -> None:
     for first in (0x00, 0x02, 0x03, 0x06, 0x07):
         with pytest.raises(EciesError, match="not an ECIES message"):
-            decrypt(KEY, bytes([first]) + SEALED[1:], b"prefix")
+            decrypt(KEY, bytes([first]) + ENCRYPTED[1:], b"prefix")
 
 
 def test_a_point_off_the_curve_is_refused() -> None:
     with pytest.raises(EciesError, match="no point"):
-        decrypt(KEY, b"\x04" + b"\x01" * (POINT_SIZE - 1) + SEALED[POINT_SIZE:], b"prefix")
+        decrypt(KEY, b"\x04" + b"\x01" * (POINT_SIZE - 1) + ENCRYPTED[POINT_SIZE:], b"prefix")
 
 
 def test_another_key_or_other_auth_data_does_not_open() -> None:
     with pytest.raises(EciesError, match="tag"):
-        decrypt(OTHER, SEALED, b"prefix")
+        decrypt(OTHER, ENCRYPTED, b"prefix")
     for auth_data in (b"", b"prefiX", b"prefix "):
         with pytest.raises(EciesError, match="tag"):
-            decrypt(KEY, SEALED, auth_data)
+            decrypt(KEY, ENCRYPTED, auth_data)
 
 
 @given(st.binary(max_size=OVERHEAD + 40))
@@ -93,9 +93,9 @@ def test_garbage_is_an_ecies_error(data: bytes) -> None:
 
 
 def test_empty_message() -> None:
-    sealed = encrypt(KEY.public_key, b"", os.urandom)
-    assert len(sealed) == POINT_SIZE + IV_SIZE + TAG_SIZE
-    assert decrypt(KEY, sealed) == b""
+    encrypted = encrypt(KEY.public_key, b"", os.urandom)
+    assert len(encrypted) == POINT_SIZE + IV_SIZE + TAG_SIZE
+    assert decrypt(KEY, encrypted) == b""
 
 
 def test_no_two_messages_are_alike() -> None:

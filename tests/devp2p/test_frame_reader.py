@@ -434,7 +434,7 @@ class TestArguments:
         codec = left()
         with pytest.raises(BufferError):
             codec.feed(memoryview(b"abcdef")[::2])
-        with pytest.raises(TypeError):  # it could change before it is sealed
+        with pytest.raises(TypeError):  # it could change before it is encrypted
             codec.encode(bytearray(b"data"))  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             codec.encode(b"data", bytearray(b"prefix"))  # type: ignore[arg-type]

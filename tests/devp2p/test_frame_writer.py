@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.codec import OracleSender
-from wakumail.devp2p.frame_writer import FrameWriter, Sealing, _seal_with
+from wakumail.devp2p.frame_writer import Encryption, FrameWriter, _encrypt_with
 
 AES_KEY = bytes(range(32))
 RATE = 136  # bytes per permutation of Keccak
@@ -19,7 +19,7 @@ Packets = Sequence[tuple[bytes, bytes]]
 def is_possible(way: Way) -> bool:
     """Whether this processor can run `way`."""
     try:
-        _seal_with(way, [])
+        _encrypt_with(way, [])
     except ValueError:
         return False
     return True
@@ -39,13 +39,13 @@ def pattern(size: int) -> bytes:
     return bytes((i * 7 + i // 251) % 256 for i in range(size))
 
 
-def seal(way: Way, jobs: Sequence[Packets]) -> list[bytes]:
+def encrypt(way: Way, jobs: Sequence[Packets]) -> list[bytes]:
     """What becomes of packets (prefix and data) of several connections."""
     writers = [FrameWriter(*secrets(number)) for number in range(len(jobs))]
     for writer, packets in zip(writers, jobs, strict=True):
         for prefix, data in packets:
             writer.add(data, prefix)
-    return _seal_with(way, writers)
+    return _encrypt_with(way, writers)
 
 
 def oracle(jobs: Sequence[Packets]) -> list[bytes]:
@@ -69,14 +69,14 @@ packets = st.tuples(st.binary(max_size=40), near_edges)
 @given(jobs=st.lists(st.lists(packets, max_size=4), max_size=9))
 @settings(max_examples=60, deadline=None)
 def test_side_by_side_as_one_by_one(way: Way, jobs: list[Packets]) -> None:
-    assert seal(way, jobs) == oracle(jobs)
+    assert encrypt(way, jobs) == oracle(jobs)
 
 
 @in_every_way
 @pytest.mark.parametrize("count", range(1, 10))
 def test_counts_around_the_lanes(way: Way, count: int) -> None:
     jobs = [[(b"\x11", pattern(5000 + 700 * number))] for number in range(count)]
-    assert seal(way, jobs) == oracle(jobs)
+    assert encrypt(way, jobs) == oracle(jobs)
 
 
 @in_every_way
@@ -84,7 +84,7 @@ def test_counts_around_the_lanes(way: Way, count: int) -> None:
 def test_one_long_among_short(way: Way, place: int) -> None:
     jobs = [[(b"\x11", pattern(40 * number + 1))] * 3 for number in range(6)]
     jobs[place] = [(b"\x12", pattern(60_000)), (b"\x13", b"behind it")]
-    assert seal(way, jobs) == oracle(jobs)
+    assert encrypt(way, jobs) == oracle(jobs)
 
 
 @in_every_way
@@ -96,7 +96,7 @@ def test_streams_go_on_from_call_to_call(way: Way) -> None:
         chosen = [number for number in range(5) if (number + turn) % 3]
         for number in chosen:
             writers[number].add(data)
-        frames = _seal_with(way, [writers[number] for number in chosen])
+        frames = _encrypt_with(way, [writers[number] for number in chosen])
         assert frames == [senders[number].encode(data) for number in chosen]
 
 
@@ -107,24 +107,24 @@ def test_all_that_waits_of_one_connection() -> None:
         writer.add(data)
     expected = b"".join(map(sender.encode, datas))
     assert writer.waiting == len(expected)
-    assert writer.seal() == expected
+    assert writer.encrypt() == expected
     assert writer.waiting == 0
-    assert writer.seal() == b""
+    assert writer.encrypt() == b""
     writer.add(b"more")
-    assert _seal_with("portable", [writer]) == [sender.encode(b"more")]
+    assert _encrypt_with("portable", [writer]) == [sender.encode(b"more")]
 
 
-def test_a_writer_is_sealed_by_one_at_a_time() -> None:
+def test_a_writer_is_encrypted_by_one_at_a_time() -> None:
     writer = FrameWriter(*secrets(1))
     writer.add(b"once")
     for _ in range(2):  # and after that it is of no use: who knows what was sent
-        with pytest.raises(RuntimeError, match="being sealed"):
-            Sealing([writer, writer])
+        with pytest.raises(RuntimeError, match="being encrypted"):
+            Encryption([writer, writer])
 
 
 def test_what_is_no_writer_and_no_way() -> None:
     with pytest.raises(TypeError):
-        Sealing([b"writer"])  # type: ignore[list-item]
+        Encryption([b"writer"])  # type: ignore[list-item]
     with pytest.raises(KeyError):
-        _seal_with("abacus", [])  # type: ignore[arg-type]
+        _encrypt_with("abacus", [])  # type: ignore[arg-type]
     assert "portable" in WAYS

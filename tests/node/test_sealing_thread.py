@@ -29,7 +29,7 @@ class Held:
         self.jobs: list[Callable[[], None]] = []
 
     def seal(self, writer: FrameWriter, done: Callable[[bytes], None]) -> None:
-        self.jobs.append(partial(done, writer.seal()))
+        self.jobs.append(partial(done, writer.encrypt()))
 
     def go_on(self) -> None:
         self.jobs.pop(0)()

@@ -63,7 +63,7 @@ class FrameCodec(FrameReader):
     def encode(self, data: bytes, prefix: bytes = b"") -> bytes:
         """One frame."""
         self.writer.add(data, prefix)
-        return self.writer.seal()
+        return self.writer.encrypt()
 
 
 AES_KEY = bytes(range(32))

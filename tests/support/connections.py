@@ -80,7 +80,7 @@ class Side:
     @property
     def pending(self) -> int:
         """Bytes that `take` would give."""
-        return sum(map(len, self.connection._handshake.outbox)) + self.connection.unsealed
+        return sum(map(len, self.connection._handshake.outbox)) + self.connection.unencrypted
 
     def at(self, now: float) -> None:
         self.connection.handle_timer(now)

@@ -251,17 +251,17 @@ BREACHES: dict[str, tuple[Callable[[Puppet], None], str]] = {
 }
 
 
-def seal(puppet: Puppet, data: bytes, message_id: int) -> bytes:
+def encrypt(puppet: Puppet, data: bytes, message_id: int) -> bytes:
     """A frame with this data, as it is."""
     writer = puppet.connection.writer
     assert writer is not None
     writer.add(data, rlp.encode(message_id))
-    return writer.seal()
+    return writer.encrypt()
 
 
 def frame(puppet: Puppet, data: bytes, message_id: int = 0x11) -> None:
     """Send frame data as it is."""
-    puppet.write(seal(puppet, data, message_id))
+    puppet.write(encrypt(puppet, data, message_id))
 
 
 @pytest.mark.parametrize(("breach", "counter"), BREACHES.values(), ids=list(BREACHES))
@@ -323,7 +323,7 @@ async def test_unfinished_frames_are_bounded_over_all_peers(
     async with mailserver(tmp_path) as (server, enode):
         for _ in range(4):
             puppet = await Puppet.ready(enode)
-            whole = seal(puppet, bytes(5 << 20), 0x11)
+            whole = encrypt(puppet, bytes(5 << 20), 0x11)
             puppet.write(whole[: 400 << 10])
         await eventually(lambda: server.counters["connections_crowded_out"] >= 1)
         await works(enode)

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """RLPx frames that a peer sends: checked, decrypted and handed out.
 
-Source of all rules: RLPx, "Framing" and "MAC"; how a frame looks stands in seal.h. What follows
-the size in a header (the list of capability id and context id) is not looked at.
+Source of all rules: RLPx, "Framing" and "MAC"; frame_encryption.h shows how a frame looks. The
+list of capability id and context id that follows the size in a header is not looked at.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -13,7 +13,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from wakumail.base.snappy cimport read_elements, read_size
-from wakumail.devp2p.frame_stream cimport KEY, LARGEST, stream, stream_init, stream_open, stream_open_header
+from wakumail.devp2p.frame_stream cimport KEY, LARGEST, stream, stream_init, stream_decrypt, stream_decrypt_header
 
 from wakumail.errors import FrameError
 
@@ -241,7 +241,7 @@ cdef class FrameReader:
         cdef uint8_t *header = data + self.start
         if self.size or self.fault != NO_FAULT or self.end - self.start < HEADER:
             return
-        if not stream_open_header(&self.ingress, header):
+        if not stream_decrypt_header(&self.ingress, header):
             self.fault = HEADER_MAC
             return
         self.size = <Py_ssize_t> header[0] << 16 | <Py_ssize_t> header[1] << 8 | header[2]
@@ -256,7 +256,7 @@ cdef class FrameReader:
         self._open_header(data)
         if self.opened or self.fault != NO_FAULT or self._missing() > 0:
             return
-        if stream_open(&self.ingress, data + self.start, pad(self.size)):
+        if stream_decrypt(&self.ingress, data + self.start, pad(self.size)):
             self.opened = True
         else:
             self.fault = FRAME_MAC

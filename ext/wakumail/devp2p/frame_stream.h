@@ -59,7 +59,7 @@ static bool stream_agrees(const stream *self, const uint8_t *mac)
 }
 
 /* Decrypt the header in place, unless its MAC is wrong. */
-static bool stream_open_header(stream *self, uint8_t *header)
+static bool stream_decrypt_header(stream *self, uint8_t *header)
 {
     stream_stir(self, header);
     if (!stream_agrees(self, header + STREAM_BLOCK))
@@ -69,7 +69,7 @@ static bool stream_open_header(stream *self, uint8_t *header)
 }
 
 /* Decrypt the frame data in place, unless its MAC is wrong. */
-static bool stream_open(stream *self, uint8_t *data, size_t padded)
+static bool stream_decrypt(stream *self, uint8_t *data, size_t padded)
 {
     keccak_update(&self->mac, data, padded);
     stream_stir_data(self);

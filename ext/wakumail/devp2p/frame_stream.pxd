@@ -1,4 +1,4 @@
-"""One direction of an RLPx connection, for the kernels that read frames and seal them."""
+"""One direction of an RLPx connection, for the kernels that read and write frames."""
 
 from libc.stdint cimport uint8_t
 
@@ -8,8 +8,8 @@ cdef extern from "frame_stream.h" nogil:
     void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
                      const uint8_t *seed, size_t size)
     # Decrypt in place, unless the MAC is wrong.
-    bint stream_open_header(stream *self, uint8_t *header)
-    bint stream_open(stream *self, uint8_t *data, size_t padded)
+    bint stream_decrypt_header(stream *self, uint8_t *header)
+    bint stream_decrypt(stream *self, uint8_t *data, size_t padded)
 
 cdef enum:
     KEY = 32                # bytes

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """RLPx frames to be sent: packets wait here, and are encrypted and authenticated when asked for.
 
-Not the sealing of messages: see message.py. How a frame looks, and how those of several
-connections are made side by side, stands in seal.h.
+frame_encryption.h shows how a frame looks, and how those of several connections are made side by
+side.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t
 from wakumail.base.jobs cimport Job
 from wakumail.devp2p.frame_stream cimport KEY, LARGEST, stream, stream_init
 
-cdef extern from "frame_seal.h" nogil:
+cdef extern from "frame_encryption.h" nogil:
     enum keccak_way:
         KECCAK_PORTABLE
         KECCAK_BMI
@@ -20,33 +20,33 @@ cdef extern from "frame_seal.h" nogil:
         KECCAK_AVX512
     bint keccak_can(keccak_way way)
     keccak_way keccak_best(keccak_way way)
-    ctypedef struct seal_packet:
+    ctypedef struct frame_data:
         const uint8_t *piece[2]
         size_t size[2]
-    ctypedef struct seal_job:
+    ctypedef struct frame_job:
         stream *egress
-        const seal_packet *packets
+        const frame_data *packets
         size_t count
         uint8_t *frame
-    size_t seal_size(size_t size)
-    void seal_with(keccak_way way, seal_job *jobs, size_t count)
+    size_t frame_size(size_t size)
+    void frames_encrypt(keccak_way way, frame_job *jobs, size_t count)
 
 cdef enum:
-    BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
+    MAX_WITH_GIL = 2048     # bytes: encrypted in less time than giving the GIL away may cost
 
 
 cdef class FrameWriter:
     """What one connection sends.
 
     `aes` and `mac` are 32-byte keys, `seed` is what the MAC absorbs first. It has nothing in common
-    with the reader of the connection, so that frames may be sealed in one thread while others are
-    read, and packets added, in another.
+    with the reader of the connection, so that frames may be encrypted in one thread while others
+    are read, and packets added, in another.
     """
 
     cdef stream egress
     cdef list packets       # that wait: (prefix, data)
-    cdef readonly Py_ssize_t waiting    # bytes of all frames that are not sealed yet
-    cdef bint sealing       # for ever after a failure: the peer would understand no later frame
+    cdef readonly Py_ssize_t waiting    # bytes of all frames that are not encrypted yet
+    cdef bint encrypting    # for ever after a failure: the peer would understand no later frame
 
     def __cinit__(self, bytes aes not None, bytes mac not None, bytes seed not None):
         if len(aes) != KEY or len(mac) != KEY:
@@ -54,7 +54,7 @@ cdef class FrameWriter:
         stream_init(&self.egress, aes, mac, seed, len(seed))
         self.packets = []
         self.waiting = 0
-        self.sealing = False
+        self.encrypting = False
 
     def add(self, bytes data not None, bytes prefix not None=b""):
         """Let `prefix` and `data` together be one frame (1 to LARGEST bytes, else ValueError)."""
@@ -63,53 +63,53 @@ cdef class FrameWriter:
             raise ValueError(f"a frame holds 1 to {LARGEST} bytes, not {size}")
         cdef tuple packet = (prefix, data)
         self.packets.append(packet)
-        self.waiting += seal_size(size)
+        self.waiting += frame_size(size)
 
-    def seal(self):
+    def encrypt(self):
         """All that waits, as frames one after the other."""
-        cdef Sealing job = Sealing((self,))
-        if self.waiting > BRIEF:
+        cdef Encryption job = Encryption((self,))
+        if self.waiting > MAX_WITH_GIL:
             return job.do()[0]
-        seal_all(&job.sealing)
+        encrypt_all(&job.encryption)
         return job.finish()[0]
 
     cdef list take(self):
-        """The packets that wait; the writer is being sealed from now on."""
-        if self.sealing:
-            raise RuntimeError("frames of this connection are being sealed")
-        self.sealing = True
+        """The packets that wait; they are being encrypted from now on."""
+        if self.encrypting:
+            raise RuntimeError("frames of this connection are being encrypted")
+        self.encrypting = True
         packets, self.packets = self.packets, []
         return packets
 
 
-cdef struct sealing:
+cdef struct encryption:
     keccak_way way
-    seal_job *jobs
+    frame_job *jobs
     size_t count
 
 
-cdef void seal_all(void *context) noexcept nogil:
-    cdef const sealing *s = <const sealing *> context
-    seal_with(s.way, s.jobs, s.count)
+cdef void encrypt_all(void *context) noexcept nogil:
+    cdef const encryption *s = <const encryption *> context
+    frames_encrypt(s.way, s.jobs, s.count)
 
 
-cdef class Sealing(Job):
-    """The job of sealing what waits in each of `writers`, in less time than one after the other.
+cdef class Encryption(Job):
+    """The job that encrypts what waits in each of `writers`, faster than one after the other.
 
-    Its result is for each what FrameWriter.seal gives. Packets may be added meanwhile, and wait for
-    the next job. RuntimeError for a writer whose frames are being sealed already.
+    Its result is for each what FrameWriter.encrypt gives. Packets may be added meanwhile, and wait
+    for the next job. RuntimeError for a writer whose frames are being encrypted already.
     """
 
     cdef list writers
     cdef list taken         # packets of each
     cdef list frames        # of each
-    cdef sealing sealing
-    cdef seal_packet *table
+    cdef encryption encryption
+    cdef frame_data *table
 
     def __cinit__(self, writers):
         cdef FrameWriter writer
         cdef list packets
-        cdef seal_job *jobs
+        cdef frame_job *jobs
         cdef Py_ssize_t total = 0, at = 0
         cdef size_t i
         self.writers, self.taken, self.frames = list(writers), [], []
@@ -117,9 +117,9 @@ cdef class Sealing(Job):
             packets = writer.take()
             self.taken.append(packets)
             total += len(packets)
-        jobs = <seal_job *> PyMem_Malloc(len(self.writers) * sizeof(seal_job))
-        self.sealing = sealing(keccak_best(KECCAK_AVX512), jobs, len(self.writers))
-        self.table = <seal_packet *> PyMem_Malloc(total * sizeof(seal_packet))
+        jobs = <frame_job *> PyMem_Malloc(len(self.writers) * sizeof(frame_job))
+        self.encryption = encryption(keccak_best(KECCAK_AVX512), jobs, len(self.writers))
+        self.table = <frame_data *> PyMem_Malloc(total * sizeof(frame_data))
         if jobs == NULL or self.table == NULL:
             raise MemoryError
         for i, (writer, packets) in enumerate(zip(self.writers, self.taken)):
@@ -130,21 +130,21 @@ cdef class Sealing(Job):
             jobs[i].count = len(packets)
             jobs[i].frame = <uint8_t *> PyBytes_AS_STRING(room)
             at += len(packets)
-        self.job.run, self.job.context = seal_all, &self.sealing
+        self.job.run, self.job.context = encrypt_all, &self.encryption
 
     def __dealloc__(self):
-        PyMem_Free(self.sealing.jobs)
+        PyMem_Free(self.encryption.jobs)
         PyMem_Free(self.table)
 
     cdef object finish(self):
         cdef FrameWriter writer
         for writer, frames in zip(self.writers, self.frames):
             writer.waiting -= len(frames)
-            writer.sealing = False
+            writer.encrypting = False
         return self.frames
 
 
-cdef Py_ssize_t _list_packets(seal_packet *table, list packets) except -1:
+cdef Py_ssize_t _list_packets(frame_data *table, list packets) except -1:
     """Point at the bytes of `packets`, which stay alive; answers how many their frames have."""
     cdef bytes prefix, data
     cdef Py_ssize_t size = 0
@@ -154,7 +154,7 @@ cdef Py_ssize_t _list_packets(seal_packet *table, list packets) except -1:
         table[i].size[0] = PyBytes_GET_SIZE(prefix)
         table[i].piece[1] = <const uint8_t *> PyBytes_AS_STRING(data)
         table[i].size[1] = PyBytes_GET_SIZE(data)
-        size += seal_size(table[i].size[0] + table[i].size[1])
+        size += frame_size(table[i].size[0] + table[i].size[1])
     return size
 
 
@@ -168,11 +168,11 @@ cdef dict _WAYS = {
 }
 
 
-def _seal_with(str way, writers):
-    """For tests: the result of Sealing(writers), made in a way of _keccak256_many_with."""
+def _encrypt_with(str way, writers):
+    """For tests: the result of Encryption(writers), made in a way of _keccak256_many_with."""
     cdef keccak_way number = _WAYS[way]
     if not keccak_can(number):
         raise ValueError(f"this processor has no {way}")
-    cdef Sealing job = Sealing(writers)
-    job.sealing.way = number
+    cdef Encryption job = Encryption(writers)
+    job.encryption.way = number
     return job.do()

@@ -209,7 +209,7 @@ class Connection:
         self._handshake = Handshake(config.node_key, random, remote)
         self._reader: FrameReader
         self.writer: FrameWriter | None = None
-        """What seals our packets, once there are keys; an owner may do that in a thread."""
+        """Encrypts our packets, once there are keys; the owner may call it in a thread."""
         self._snappy = False
         self._shared: tuple[Shared, ...] = ()
         self._gathered = b""
@@ -364,14 +364,14 @@ class Connection:
         self._end(error.reason, error)
 
     def data_to_send(self) -> list[bytes]:
-        """What is to be written now; asking takes it out, and seals it."""
+        """Take out and encrypt what is to be written now."""
         data, self._handshake.outbox = self._handshake.outbox, []
-        if self.unsealed and self.writer is not None:
-            data.append(self.writer.seal())
+        if self.unencrypted and self.writer is not None:
+            data.append(self.writer.encrypt())
         return data
 
     @property
-    def unsealed(self) -> int:
+    def unencrypted(self) -> int:
         """Bytes that the frames of what waits will have."""
         return 0 if self.writer is None else self.writer.waiting
 

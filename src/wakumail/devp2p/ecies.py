@@ -51,10 +51,10 @@ def decrypt(private: PrivateKey, data: bytes, auth_data: bytes = b"") -> bytes:
     except ValueError:
         raise EciesError("the ephemeral key is no point of the curve") from None
     cipher_key, tag_key = _derive(shared_x(private, public))
-    sealed, tag = data[POINT_SIZE:-TAG_SIZE], data[-TAG_SIZE:]
-    if not hmac.compare_digest(_tag(tag_key, sealed + auth_data), tag):
+    encrypted, tag = data[POINT_SIZE:-TAG_SIZE], data[-TAG_SIZE:]
+    if not hmac.compare_digest(_tag(tag_key, encrypted + auth_data), tag):
         raise EciesError("the tag does not fit the message")
-    return _crypt(cipher_key, sealed[:IV_SIZE], sealed[IV_SIZE:])
+    return _crypt(cipher_key, encrypted[:IV_SIZE], encrypted[IV_SIZE:])
 
 
 def _derive(secret: bytes) -> tuple[bytes, bytes]:

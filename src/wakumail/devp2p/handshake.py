@@ -80,21 +80,21 @@ class Initiator:
         token = shared_x(node_key, remote)
         signature = sign(self._ephemeral, _xor(token, self._nonce))
         identity = node_id(node_key.public_key)
-        self.auth = _seal(remote, [signature, identity, self._nonce, HANDSHAKE_VERSION], random)
+        self.auth = _encrypt(remote, [signature, identity, self._nonce, HANDSHAKE_VERSION], random)
 
     def finish(self, ack: bytes) -> Secrets:
         """The keys, from the recipient's ack packet (all of it, with the prefix)."""
-        ephemeral, nonce = _open_ack(self._node_key, ack)
+        ephemeral, nonce = _read_ack(self._node_key, ack)
         aes, mac = _derive(shared_x(self._ephemeral, ephemeral), nonce, self._nonce)
         return Secrets(aes, mac, _xor(mac, nonce) + self.auth, _xor(mac, self._nonce) + ack)
 
 
 def respond(node_key: PrivateKey, auth: bytes, random: Random) -> Response:
     """Answer an initiator's auth packet (all of it, with the prefix)."""
-    remote, remote_ephemeral, remote_nonce = _open_auth(node_key, auth)
+    remote, remote_ephemeral, remote_nonce = _read_auth(node_key, auth)
     ephemeral = generate(random)
     nonce = random(NONCE_SIZE)
-    ack = _seal(remote, [node_id(ephemeral.public_key), nonce, HANDSHAKE_VERSION], random)
+    ack = _encrypt(remote, [node_id(ephemeral.public_key), nonce, HANDSHAKE_VERSION], random)
     aes, mac = _derive(shared_x(ephemeral, remote_ephemeral), nonce, remote_nonce)
     secrets = Secrets(aes, mac, _xor(mac, remote_nonce) + ack, _xor(mac, nonce) + auth)
     return Response(ack, secrets, remote)
@@ -216,9 +216,9 @@ def _told_as_handshake_error() -> Iterator[None]:
 
 
 @_told_as_handshake_error()
-def _open_auth(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, PublicKey, bytes]:
+def _read_auth(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, PublicKey, bytes]:
     """The initiator's key, its ephemeral key and its nonce."""
-    signature, identity, nonce, _version, *_ = _open(node_key, packet, at_least=4)
+    signature, identity, nonce, _version, *_ = _decrypt(node_key, packet, at_least=4)
     remote = public_key(rlp.as_bytes(identity))
     nonce = rlp.as_bytes(nonce, NONCE_SIZE)
     token = shared_x(node_key, remote)
@@ -227,13 +227,13 @@ def _open_auth(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, PublicKe
 
 
 @_told_as_handshake_error()
-def _open_ack(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, bytes]:
+def _read_ack(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, bytes]:
     """The recipient's ephemeral key and its nonce."""
-    identity, nonce, _version, *_ = _open(node_key, packet, at_least=3)
+    identity, nonce, _version, *_ = _decrypt(node_key, packet, at_least=3)
     return public_key(rlp.as_bytes(identity)), rlp.as_bytes(nonce, NONCE_SIZE)
 
 
-def _open(node_key: PrivateKey, packet: bytes, *, at_least: int) -> list[rlp.Item]:
+def _decrypt(node_key: PrivateKey, packet: bytes, *, at_least: int) -> list[rlp.Item]:
     """The items in a packet; the padding after them is ignored."""
     if packet_size(packet) != len(packet):
         raise HandshakeError(f"a handshake packet cut to {len(packet)} bytes")
@@ -242,7 +242,7 @@ def _open(node_key: PrivateKey, packet: bytes, *, at_least: int) -> list[rlp.Ite
     return rlp.as_list(body, at_least=at_least)
 
 
-def _seal(remote: PublicKey, body: list[bytes | int], random: Random) -> bytes:
+def _encrypt(remote: PublicKey, body: list[bytes | int], random: Random) -> bytes:
     spread = MAX_PADDING - MIN_PADDING + 1
     padding = random(MIN_PADDING + int.from_bytes(random(2), "big") % spread)
     message = rlp.encode(body) + padding

@@ -116,7 +116,7 @@ class Link(asyncio.BufferedProtocol):
             self._check_unread()
             return
         connection = self.peer.connection
-        if connection.unsealed > SEAL_AT_ONCE:
+        if connection.unencrypted > SEAL_AT_ONCE:
             assert connection.writer is not None
             self._sealing = True
             self._room.clear()
@@ -214,7 +214,7 @@ class Link(asyncio.BufferedProtocol):
     @property
     def unread(self) -> int:
         """Bytes that wait for the peer to read what was written, or to be sealed."""
-        return self._transport.get_write_buffer_size() + self.peer.connection.unsealed
+        return self._transport.get_write_buffer_size() + self.peer.connection.unencrypted
 
     @property
     def writable(self) -> bool:

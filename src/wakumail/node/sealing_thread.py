@@ -6,15 +6,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from wakumail.base.threads import CompiledThreads
-from wakumail.devp2p.frame_writer import FrameWriter, Sealing
+from wakumail.devp2p.frame_writer import Encryption, FrameWriter
 
 log = logging.getLogger(__name__)
 
 Done = Callable[[bytes | None], None]
 
 TOGETHER = 4
-"""Connections whose frames are made at once, as many as seal.h has lanes for: with one thread
-they take hardly longer than those of one connection, where more threads would split them up."""
+"""Connections whose frames are made at once, as many as frame_encryption.h has lanes: with
+one thread they take hardly longer than those of one connection, where more threads would split
+them up."""
 
 
 class Sealer:
@@ -50,7 +51,7 @@ class Sealer:
             return
         writers, calls = zip(*batch, strict=True)
         try:
-            job = Sealing(writers)
+            job = Encryption(writers)
         except Exception:
             log.exception("frames could not be sealed")
             self._tell(calls, [None] * len(calls))

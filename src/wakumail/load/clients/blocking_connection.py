@@ -76,7 +76,7 @@ class BlockingConnection:
         own_id = keys.node_id(self._node_key.public_key)
         own = Hello(P2P_VERSION, BENCH_CLIENT_ID, WAKU, 0, own_id).encode()
         self.writer.add(own, rlp.encode(P2PCode.HELLO))
-        self.socket.sendall(self.writer.seal())
+        self.socket.sendall(self.writer.encrypt())
         hello = Hello.decode(self._expect(P2PCode.HELLO, compressed=False))
         if hello.version < SNAPPY_VERSION:
             raise LoadFailed("the server speaks devp2p without compression")
@@ -109,7 +109,7 @@ class BlockingConnection:
 
     def _frame(self, message_id: bytes, payload: bytes) -> bytes:
         self.writer.add(bytes(snappy.compress_raw(payload)), message_id)
-        return self.writer.seal()
+        return self.writer.encrypt()
 
     def skim(self) -> Frame:
         """The next frame, past its size."""

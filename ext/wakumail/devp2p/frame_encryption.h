@@ -6,51 +6,51 @@
 
    and the header, before its encryption, `size u24 BE | c2 80 80 | zeros`: what follows the size
    is a list of capability id and context id, of which nobody makes anything. */
-#ifndef WAKUMAIL_SEAL_H
-#define WAKUMAIL_SEAL_H
+#ifndef WAKUMAIL_FRAME_ENCRYPTION_H
+#define WAKUMAIL_FRAME_ENCRYPTION_H
 
 #include "frame_stream.h"
 
-#define SEAL_CHUNK 16           /* blocks of Keccak: what is copied, encrypted and hashed at a time
+#define FRAME_CHUNK 16          /* blocks of Keccak: what is copied, encrypted and hashed at a time
                                    stays in the nearest cache, also for four connections */
 
 typedef struct {                /* frame data in two pieces */
     const uint8_t *piece[2];
     size_t size[2];
-} seal_packet;
+} frame_data;
 
 typedef struct {                /* what one connection has to send */
     stream *egress;
-    const seal_packet *packets; /* the first is the one whose frame is open */
+    const frame_data *packets;  /* the first is the one whose frame is open */
     size_t count;
     uint8_t *frame;             /* where that frame goes, and behind it the others */
     size_t padded;              /* bytes of its data */
     size_t encrypted;           /* of them, always whole blocks */
     size_t absorbed;            /* of those */
-} seal_job;
+} frame_job;
 
-static inline size_t seal_pad(size_t size)
+static inline size_t frame_pad(size_t size)
 {
     return (size + STREAM_BLOCK - 1) & ~(size_t) (STREAM_BLOCK - 1);
 }
 
-static inline size_t seal_least(size_t a, size_t b)
+static inline size_t frame_least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
 /* Bytes on the wire of a frame with so many bytes of data. */
-static inline size_t seal_size(size_t size)
+static inline size_t frame_size(size_t size)
 {
-    return STREAM_HEADER + seal_pad(size) + STREAM_BLOCK;
+    return STREAM_HEADER + frame_pad(size) + STREAM_BLOCK;
 }
 
 /* Copy `size` bytes of frame data, from `at` on; zeros follow what the packet has. */
-static void seal_copy(const seal_packet *packet, size_t at, uint8_t *out, size_t size)
+static void frame_copy(const frame_data *packet, size_t at, uint8_t *out, size_t size)
 {
     for (int i = 0; i < 2; i++) {
-        size_t skipped = seal_least(at, packet->size[i]);
-        size_t take = seal_least(size, packet->size[i] - skipped);
+        size_t skipped = frame_least(at, packet->size[i]);
+        size_t take = frame_least(size, packet->size[i] - skipped);
         if (take)               /* an empty piece may have no address */
             memcpy(out, packet->piece[i] + skipped, take);
         at -= skipped;
@@ -61,28 +61,28 @@ static void seal_copy(const seal_packet *packet, size_t at, uint8_t *out, size_t
 }
 
 /* Have the data encrypted up to `end`, and the block that this ends in. */
-static void seal_encrypt(seal_job *job, size_t end)
+static void frame_encrypt(frame_job *job, size_t end)
 {
     uint8_t *data = job->frame + STREAM_HEADER + job->encrypted;
-    size_t size = seal_pad(end) - seal_least(seal_pad(end), job->encrypted);
-    seal_copy(job->packets, job->encrypted, data, size);
+    size_t size = frame_pad(end) - frame_least(frame_pad(end), job->encrypted);
+    frame_copy(job->packets, job->encrypted, data, size);
     aes_ctr(&job->egress->cipher, &job->egress->counter, data, size / STREAM_BLOCK);
     job->encrypted += size;
 }
 
 /* Encrypt and absorb up to `end`, without lanes. */
-static void seal_absorb(seal_job *job, size_t end)
+static void frame_absorb(frame_job *job, size_t end)
 {
     while (job->absorbed < end) {
-        size_t size = seal_least(end - job->absorbed, SEAL_CHUNK * KECCAK_RATE);
-        seal_encrypt(job, job->absorbed + size);
+        size_t size = frame_least(end - job->absorbed, FRAME_CHUNK * KECCAK_RATE);
+        frame_encrypt(job, job->absorbed + size);
         keccak_update(&job->egress->mac, job->frame + STREAM_HEADER + job->absorbed, size);
         job->absorbed += size;
     }
 }
 
 /* Begin the frame of the next packet: its header. */
-static void seal_open(seal_job *job)
+static void frame_begin(frame_job *job)
 {
     stream *egress = job->egress;
     size_t size = job->packets->size[0] + job->packets->size[1];
@@ -92,14 +92,14 @@ static void seal_open(seal_job *job)
     stream_stir(egress, header);
     memcpy(job->frame, header, STREAM_BLOCK);
     memcpy(job->frame + STREAM_BLOCK, egress->digest, STREAM_BLOCK);
-    job->padded = seal_pad(size);
+    job->padded = frame_pad(size);
     job->encrypted = job->absorbed = 0;
 }
 
 /* End the frame that is open: the rest of its data, and its MAC. */
-static void seal_close(seal_job *job)
+static void frame_end(frame_job *job)
 {
-    seal_absorb(job, job->padded);
+    frame_absorb(job, job->padded);
     stream_stir_data(job->egress);
     job->frame += STREAM_HEADER + job->padded;
     memcpy(job->frame, job->egress->digest, STREAM_BLOCK);
@@ -109,34 +109,34 @@ static void seal_close(seal_job *job)
 }
 
 /* Blocks that the frame that is open has left for a lane. */
-static inline size_t seal_blocks(const seal_job *job)
+static inline size_t frame_blocks(const frame_job *job)
 {
     return (job->padded - job->absorbed) / KECCAK_RATE;
 }
 
 /* Go on to the next frame that has work for a lane, and to a bound of blocks in it; false when
-   all is sealed. */
-static bool seal_advance(seal_job *job)
+   all is encrypted. */
+static bool frame_next(frame_job *job)
 {
-    for (; job->count; seal_close(job)) {
-        seal_open(job);
+    for (; job->count; frame_end(job)) {
+        frame_begin(job);
         size_t filled = job->egress->mac.fill;
-        seal_absorb(job, seal_least(filled ? KECCAK_RATE - filled : 0, job->padded));
-        if (seal_blocks(job))
+        frame_absorb(job, frame_least(filled ? KECCAK_RATE - filled : 0, job->padded));
+        if (frame_blocks(job))
             return true;
     }
     return false;
 }
 
 /* Take so many blocks of each of up to KECCAK_LANES jobs; the other lanes hash for nobody. */
-static void seal_step(enum keccak_way way, seal_job **jobs, size_t count, size_t blocks)
+static void frames_step(enum keccak_way way, frame_job **jobs, size_t count, size_t blocks)
 {
     uint64_t nobody[25] = {0};
     uint64_t *states[KECCAK_LANES];
     const uint8_t *data[KECCAK_LANES];
     for (size_t lane = 0; lane < KECCAK_LANES; lane++) {
-        seal_job *job = jobs[lane < count ? lane : 0];
-        seal_encrypt(job, job->absorbed + KECCAK_RATE * blocks);
+        frame_job *job = jobs[lane < count ? lane : 0];
+        frame_encrypt(job, job->absorbed + KECCAK_RATE * blocks);
         states[lane] = lane < count ? job->egress->mac.state : nobody;
         data[lane] = job->frame + STREAM_HEADER + job->absorbed;
     }
@@ -145,34 +145,34 @@ static void seal_step(enum keccak_way way, seal_job **jobs, size_t count, size_t
         jobs[lane]->absorbed += KECCAK_RATE * blocks;
 }
 
-/* Seal all packets of all jobs, each of another connection. A lane that has done with one takes
+/* Encrypt all packets of all jobs, each of another connection. A lane that has done with one takes
    the next, so that unequal lengths leave none idle while jobs wait. */
-static void seal_with(enum keccak_way way, seal_job *jobs, size_t count)
+static void frames_encrypt(enum keccak_way way, frame_job *jobs, size_t count)
 {
-    seal_job *lanes[KECCAK_LANES];
+    frame_job *lanes[KECCAK_LANES];
     size_t open = 0;
     for (;;) {
         for (; open < KECCAK_LANES && count; jobs++, count--)
-            if (seal_advance(jobs))
+            if (frame_next(jobs))
                 lanes[open++] = jobs;
         if (!open)
             return;
         if (open < keccak_worthwhile(way)) {
-            seal_job *job = lanes[--open];
+            frame_job *job = lanes[--open];
             do
-                seal_close(job);
-            while (seal_advance(job));
+                frame_end(job);
+            while (frame_next(job));
             continue;
         }
-        size_t blocks = SEAL_CHUNK;
+        size_t blocks = FRAME_CHUNK;
         for (size_t lane = 0; lane < open; lane++)
-            blocks = seal_least(blocks, seal_blocks(lanes[lane]));
-        seal_step(way, lanes, open, blocks);
+            blocks = frame_least(blocks, frame_blocks(lanes[lane]));
+        frames_step(way, lanes, open, blocks);
         for (size_t lane = open; lane-- > 0;) {
-            if (seal_blocks(lanes[lane]))
+            if (frame_blocks(lanes[lane]))
                 continue;
-            seal_close(lanes[lane]);
-            if (!seal_advance(lanes[lane]))
+            frame_end(lanes[lane]);
+            if (!frame_next(lanes[lane]))
                 lanes[lane] = lanes[--open];
         }
     }
