@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wakumail.archive.archive import Archive, Day
 from wakumail.archive.datadir import Datadir
+from wakumail.archive.independent import Opinion, verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
 from wakumail.cli import transfer
@@ -136,6 +137,11 @@ def add_verify(actions: Subparsers) -> None:
         action="store_true",
         help="check the pages of the file too, with the lmdb package; no server may run",
     )
+    parser.add_argument(
+        "--independent",
+        action="store_true",
+        help="let a program check it that shares no code with the server; needs wakumail[verify]",
+    )
     add_json(parser)
     parser.set_defaults(run=verify)
 
@@ -147,23 +153,41 @@ def verify(arguments: argparse.Namespace) -> int:
     if arguments.pages:
         with arguments.datadir.alone():
             count, problems = check_pages(arguments.datadir.archive)
+    walk = walk_independently if arguments.independent else walk_rows
+    opinion = walk(arguments.datadir.archive)
+    count += opinion.count
+    problems += opinion.problems
+    if arguments.json:
+        print_json({"envelopes": opinion.envelopes, "count": count, "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+        envelopes = counted(opinion.envelopes, "envelope")
+        print(f"{envelopes} verified, {counted(count, 'problem')}")
+    return 1 if count else 0
+
+
+def walk_rows(directory: Path) -> Opinion:
+    """Verify with the archive's own code."""
     with (
-        Archive(arguments.datadir.archive, readonly=True) as archive,
+        Archive(directory, readonly=True) as archive,
         archive.verify() as verification,
         progress("B", verification.total) as bar,
     ):
         for done in verification:
             bar.update(done)
-        count += verification.problems
-        problems += verification.describe()
-    if arguments.json:
-        print_json({"envelopes": verification.envelopes, "count": count, "problems": problems})
-    else:
-        for problem in problems:
-            print(problem)
-        envelopes = counted(verification.envelopes, "envelope")
-        print(f"{envelopes} verified, {counted(count, 'problem')}")
-    return 1 if count else 0
+        return Opinion(verification.envelopes, verification.problems, verification.describe())
+
+
+def walk_independently(directory: Path) -> Opinion:
+    """Verify with the packages of wakumail[verify] alone."""
+    with progress("B") as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        return verify_independently(directory, advance)
 
 
 def add_backup(actions: Subparsers) -> None:

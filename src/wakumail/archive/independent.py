@@ -1,0 +1,64 @@
+"""Starts the second opinion on an archive (independent_reader.py) and collects its report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wakumail.errors import ArchiveError
+
+PROGRAM = Path(__file__).with_name("independent_reader.py")
+
+MAX_TOLD = 100
+"""Problems that are told; all are counted."""
+
+
+@dataclass
+class Opinion:
+    """The report: sound envelopes, the number of problems, and the first of them as texts."""
+
+    envelopes: int = 0
+    count: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify_independently(
+    directory: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None
+) -> Opinion:
+    """Check the archive in `directory` with code that shares nothing with what wrote it.
+
+    progress: called with (bytes looked at since the last call, bytes in all). A server may run
+    meanwhile; what is committed when it begins is checked. ArchiveError when the packages of
+    wakumail[verify] are not installed, and when the file is not an archive. A damaged page that
+    ends the process is one more problem: what was found before it is kept.
+    """
+    command = [sys.executable, "-I", str(PROGRAM), os.fsdecode(directory), str(MAX_TOLD)]
+    opinion = Opinion()
+    total = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert reader.stderr is not None
+        ended = False
+        for text in reader.stdout:
+            line = json.loads(text)
+            total = line.get("total", total)
+            if "problem" in line:
+                opinion.problems.append(line["problem"])
+            elif "count" in line:
+                opinion.envelopes, opinion.count = line["envelopes"], line["count"]
+                ended = True
+            elif progress is not None:
+                progress(line.get("done", 0), total)
+        reason = reader.stderr.read().decode(errors="replace").strip()
+    if reader.returncode < 0:
+        name = signal.Signals(-reader.returncode).name
+        opinion.problems.append(f"a damaged page ended LMDB ({name}): the rest was not looked at")
+        opinion.count = len(opinion.problems)
+    elif reader.returncode or not ended:
+        last = reason.splitlines()[-1] if reason else "it ended early"
+        raise ArchiveError(f"{os.fsdecode(directory)}: it cannot be checked: {last}")
+    return opinion
