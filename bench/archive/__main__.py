@@ -91,8 +91,8 @@ class Run:
             found = [(size, result) for name, size, result in self.rows if name == row]
             scans = [(size, median(result.scans) * 1e3) for size, result in found]
             served = [(size, result.percentile(50) * 1e3) for size, result in found]
-            lines.append(Line(f"scan: {row.name}", color, scans, dashed=True))
-            lines.append(Line(row.name, color, served))
+            lines.append(Line(f"scan: {row.title}", color, scans, dashed=True))
+            lines.append(Line(row.title, color, served))
         title = "The same request on a growing archive: served, and a plain scan (its CPU)"
         return plot(lines, title, "envelopes in the archive", "latency (p50), milliseconds")
 
@@ -107,7 +107,7 @@ class Run:
     def _ask(self, sites: list[Site]) -> None:
         with Bench() as bench:
             for row in REQUEST_KINDS:
-                say(f"{row.name}, clients: {row.clients}")
+                say(f"{row.title}, clients: {row.clients}")
                 plotted = row in (ONE_TOPIC, LONG_ABSENCE)
                 asked = [s for s in sites if plotted or s.traffic.envelopes >= TABLED]
                 for site, result in zip(asked, bench.run(row, asked), strict=True):

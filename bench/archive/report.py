@@ -61,7 +61,7 @@ def request_line(row: RequestKind, size: int, result: Result) -> Sequence[str]:
     """One line of requests_table."""
     hits = median(result.hits)
     return (
-        *(row.name, str(row.clients), size_name(size), f"{hits:,.0f}"),
+        *(row.title, str(row.clients), size_name(size), f"{hits:,.0f}"),
         *(f"{result.percentile(percent) * 1e3:.2f}" for percent in (50, 95, 99)),
         spread(result.cpu),
         f"{median(result.cpu) / hits * 1e6:.2f}",
@@ -79,7 +79,7 @@ def growth_table(pairs: Sequence[tuple[RequestKind, Result, Result]]) -> str:
 
     lines = [
         (
-            *(row.name, str(row.clients), ratio(small.p50, large.p50)),
+            *(row.title, str(row.clients), ratio(small.p50, large.p50)),
             *(ratio(small.cpu, large.cpu), ratio(small.hits, large.hits)),
             ratio(small.scans, large.scans) if small.scans else "",
         )

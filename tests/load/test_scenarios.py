@@ -214,6 +214,14 @@ def test_the_command_reports(tmp_path: Path) -> None:
     assert result["machine"]["command"].startswith("wakumail bench ingest --count 50,60")
 
 
+def test_the_command_measures_the_requests_that_are_named() -> None:
+    chosen = ("--requests", "all-topics,one-topic", "--archive", "2000", "--seconds", "0.05")
+    result = run_json("bench", "request", *chosen, "--runs", "1")
+    titles = [case["title"] for case in result["results"]]
+    assert titles == ["everything, 24 h, 1 client", "1 topic, 24 h, 1 client"]
+    assert all(case["median"]["p50"] > 0 for case in result["results"])
+
+
 def test_servers_with_other_flags_are_compared() -> None:
     flags = ("--serve=", "--serve=--no-shh", "--count", "50", "--runs", "1")
     result = run_json("bench", "ingest", *flags)
@@ -226,9 +234,19 @@ def test_the_command_writes_the_archive_as_a_dump(tmp_path: Path) -> None:
     assert dump.read_bytes() == b"".join(ArchivedTraffic(2000, 2000 // ENVELOPES_PER_TOPIC).dump())
 
 
-@pytest.mark.parametrize("wrong", [["cook"], ["--pid", "1"], ["--count", "1,x"], ["--runs", "0"]])
-def test_wrong_usage(wrong: list[str]) -> None:
-    run("bench", *wrong, check=2)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "cook",
+        "--pid 1",
+        "--count 1,x",
+        "--runs 0",
+        "request --requests one-topic,x",
+        "ingest --requests one-topic",
+    ],
+)
+def test_wrong_usage(wrong: str) -> None:
+    run("bench", *wrong.split(), check=2)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +255,7 @@ def test_wrong_usage(wrong: list[str]) -> None:
         "ingest",
         "--connections 2",
         "--count 10",
+        "--requests one-topic",
         "--batch 10",
         "--size 10",
         "--topics 10",

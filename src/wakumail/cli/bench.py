@@ -23,6 +23,7 @@ from wakumail.load.scenarios.case_choice import DEFAULT_SCENARIOS, SCENARIOS, Ca
 from wakumail.load.scenarios.goals import DEFAULT_ARCHIVE, PlannedCase, goal_cases
 from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
+from wakumail.load.workload.request_kinds import REQUEST_KINDS, parse_kinds
 from wakumail.ops.config import values
 from wakumail.ops.file_limit import raise_file_limit
 
@@ -35,6 +36,7 @@ LOAD_OPTIONS = {
     "scenarios": "SCENARIO",
     "connections": "--connections",
     "count": "--count",
+    "requests": "--requests",
     "batch": "--batch",
     "size": "--size",
     "topics": "--topics",
@@ -124,6 +126,13 @@ def add_load(parser: argparse.ArgumentParser) -> None:
         help="envelopes to send",
     )
     parser.add_argument(
+        "--requests",
+        type=option(parse_kinds),
+        default=REQUEST_KINDS,
+        metavar="NAME,…",
+        help=f"which requests `request` measures: {', '.join(kind.name for kind in REQUEST_KINDS)}",
+    )
+    parser.add_argument(
         "--batch",
         type=count_type(10_000),
         default=100,
@@ -190,6 +199,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and report; 1 when a case failed."""
     if unknown := set(arguments.scenarios) - set(SCENARIOS):
         arguments.usage_error(f"no such scenario: {', '.join(sorted(unknown))}")
+    if arguments.requests != REQUEST_KINDS and "request" not in arguments.scenarios:
+        arguments.usage_error("--requests is for the scenario `request`")
     if arguments.pids and len(arguments.pids) != len(arguments.enodes):
         arguments.usage_error("give one --pid for each --enode")
     if arguments.targets:
@@ -239,6 +250,7 @@ def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
         live=LiveTraffic(arguments.size, arguments.topics, arguments.duplicates),
         connections=arguments.connections,
         counts=arguments.count,
+        requests=arguments.requests,
         batch=arguments.batch,
         confirmed=arguments.confirm,
         archive=arguments.archive,

@@ -25,9 +25,7 @@ from wakumail.load.scenarios.mixed import (
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
-from wakumail.load.workload.request_kinds import (
-    REQUEST_KINDS,
-)
+from wakumail.load.workload.request_kinds import REQUEST_KINDS, RequestKind
 
 CROWD_IDLE = 5000
 """Connections that wait in a crowd; --connections are those that send."""
@@ -41,6 +39,7 @@ class CaseChoice:
     live: LiveTraffic = field(default_factory=LiveTraffic)
     connections: Sequence[int] = ()
     counts: Sequence[int] = ()
+    requests: Sequence[RequestKind] = REQUEST_KINDS
     batch: int = 100
     confirmed: bool = True
     archive: int = DEFAULT_ARCHIVE
@@ -78,7 +77,7 @@ class CaseChoice:
 SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
     "ingest": lambda choice: map(IngestCase, choice.loads(100_000, 1)),
     "request": lambda choice: [
-        RequestCase(kind, choice.archived, choice.seconds) for kind in REQUEST_KINDS
+        RequestCase(kind, choice.archived, choice.seconds) for kind in choice.requests
     ],
     "relay": lambda choice: [
         RelayCase(choice.live, count, listeners) for count, listeners in choice.sizes(10_000, 20)

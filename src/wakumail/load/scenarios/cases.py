@@ -143,7 +143,7 @@ class RequestCase:
     @property
     def title(self) -> str:
         """The kind of request, and how many send it."""
-        return f"{self.kind.name}, {plural(self.kind.clients, 'client')}"
+        return f"{self.kind.title}, {plural(self.kind.clients, 'client')}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Ask."""
@@ -180,7 +180,7 @@ class GrowthCase:
     @property
     def title(self) -> str:
         """From how many to how many."""
-        return f"{self.kind.name}: {self.traffic.envelopes // 10:,} to {self.traffic.envelopes:,}"
+        return f"{self.kind.title}: {self.traffic.envelopes // 10:,} to {self.traffic.envelopes:,}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """The small one, then the large one; nothing of a server that has its own archive."""

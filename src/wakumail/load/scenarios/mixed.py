@@ -63,7 +63,7 @@ class MixedCase:
     @property
     def title(self) -> str:
         """The request, and the others."""
-        return f"{ONE_TOPIC.name}, beside {self.others.title}"
+        return f"{ONE_TOPIC.title}, beside {self.others.title}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Ask alone first; then beside the others, until they end or the seconds are over."""

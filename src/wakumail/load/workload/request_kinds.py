@@ -38,6 +38,9 @@ class RequestKind:
     """A kind of request and how many clients send it at once."""
 
     name: str
+    """How `--requests` calls it."""
+    title: str
+    """How reports call it."""
     clients: int = 1
     topics: int = 0
     """How many each request asks for; none: everything."""
@@ -64,13 +67,15 @@ class RequestKind:
         return [RequestSpec(lower, TRAFFIC_END, topics=topics) for topics in chosen]
 
 
-ONE_TOPIC = RequestKind("1 topic, 24 h", topics=1)
-ONE_TOPIC_BY_8 = RequestKind("1 topic, 24 h", clients=8, topics=1)
-TEN_TOPICS = RequestKind("bloom of 10 topics, 24 h", topics=10, by_bloom=True)
-LONG_ABSENCE = RequestKind("bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30)
-ALL_TOPICS = RequestKind("everything, 24 h")
-ALL_TOPICS_BY_8 = RequestKind("everything, 24 h", clients=8)
-ALL_PAGES = RequestKind("following 33,334 envelopes", envelopes=33_334)
+ONE_TOPIC = RequestKind("one-topic", "1 topic, 24 h", topics=1)
+ONE_TOPIC_BY_8 = RequestKind("one-topic-by-8", "1 topic, 24 h", clients=8, topics=1)
+TEN_TOPICS = RequestKind("ten-topics", "bloom of 10 topics, 24 h", topics=10, by_bloom=True)
+LONG_ABSENCE = RequestKind(
+    "long-absence", "bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30
+)
+ALL_TOPICS = RequestKind("all-topics", "everything, 24 h")
+ALL_TOPICS_BY_8 = RequestKind("all-topics-by-8", "everything, 24 h", clients=8)
+ALL_PAGES = RequestKind("all-pages", "following 33,334 envelopes", envelopes=33_334)
 
 REQUEST_KINDS = (
     ONE_TOPIC,
@@ -81,3 +86,12 @@ REQUEST_KINDS = (
     ALL_TOPICS_BY_8,
     ALL_PAGES,
 )
+
+
+def parse_kinds(text: str) -> tuple[RequestKind, ...]:
+    """Kinds of requests from their names, separated by commas. ValueError for an unknown name."""
+    known = {kind.name: kind for kind in REQUEST_KINDS}
+    try:
+        return tuple(known[name] for name in text.split(","))
+    except KeyError as error:
+        raise ValueError(f"no such request: {error.args[0]!r}") from None
