@@ -71,7 +71,8 @@ async def test_a_named_peer_is_connected_and_connected_again(tmp_path: Path) -> 
         assert set(dialer.targets) == {enode.node_id}
         for _ in range(3):
             link = await connected(node)
-            assert link.remote == enode
+            assert link.dial is not None
+            assert link.dial.enode == enode
             assert not link.inbound
             next(iter(server.node.links.values())).disconnect(DisconnectReason.REQUESTED)
             await asyncio.wait_for(link.gone(), TIMEOUT)

@@ -31,7 +31,7 @@ from wakumail.devp2p.handshake import (
 from wakumail.devp2p.keys import PrivateKey, Random, node_id
 from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
 from wakumail.node.handshake_thread import AHEAD, MAX_WAITING
-from wakumail.node.link import Link
+from wakumail.node.link import Link, Wait
 from wakumail.node.node import Node
 
 AUTH = Initiator(ALICE, BOB.public_key, os.urandom).auth
@@ -275,8 +275,8 @@ async def test_the_socket_is_not_read_meanwhile(door: Door) -> None:
     assert wire.is_reading()
     call(node, link)
     assert not wire.is_reading()
-    link.pause()
-    link.resume()
+    link.pause(Wait.NODE)
+    link.resume(Wait.NODE)
     assert not wire.is_reading()
     door.open()
     await eventually(wire.is_reading)

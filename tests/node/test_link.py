@@ -1,16 +1,19 @@
 """A link and its transport: who counts as reading, and sockets whose peer has left already."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import socket
 import struct
+import weakref
 from pathlib import Path
 
 import pytest
 
 from tests.support.hostile import Served
-from tests.support.puppet import asynchronous, connection_config, eventually, mailserver
+from tests.support.puppet import Puppet, asynchronous, connection_config, eventually, mailserver
+from tests.support.relaying import link_of
 from tests.support.wires import Nobody, Wire
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
@@ -83,3 +86,18 @@ async def test_sockets_whose_peer_has_left(
         await eventually(lambda: len(server.node._sockets) == 2)
         await served.check()
     assert not caplog.records
+
+
+@asynchronous
+async def test_a_link_goes_with_its_last_reference(tmp_path: Path) -> None:
+    """A server looks for cyclic garbage so seldom that an ended link must be part of none."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        link = weakref.ref(link_of(server, puppet))
+        gc.disable()
+        try:
+            puppet.hang_up()
+            await eventually(lambda: not server.node._sockets)
+            await eventually(lambda: link() is None)
+        finally:
+            gc.enable()

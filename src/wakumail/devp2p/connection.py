@@ -254,6 +254,11 @@ class Connection:
             self._close(Closed(None, by_peer=True))
 
     @property
+    def closed(self) -> bool:
+        """True once nothing but Closed is left to pull."""
+        return self._state is State.CLOSED
+
+    @property
     def capacity(self) -> int:
         """Bytes of memory in which frames are put together."""
         return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.capacity

@@ -268,7 +268,7 @@ class Server:
         if store is not None:
             store.put(batch, partial(self._confirm, link, batch))
             if store.full and not store.degraded:
-                self.node.hold(link)
+                self.node.pause_reading(link)
         elif self.on_unarchived is not None:
             self.on_unarchived(batch)
 
@@ -296,7 +296,7 @@ class Server:
         assert store is not None
         if store.degraded:
             self._let_go()
-        self.node.release(lambda: not store.full or bool(store.degraded))
+        self.node.resume_reading(lambda: not store.full or bool(store.degraded))
 
     def _let_go(self) -> None:
         """Let nobody wait for a disk that takes nothing."""

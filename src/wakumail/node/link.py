@@ -7,7 +7,8 @@ the node (node.py) and its handler, and what the connection has to send goes out
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from wakumail.devp2p.connection import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
@@ -55,13 +56,34 @@ class StalledPeer(ProtocolError):
     reason = DisconnectReason.TCP_ERROR
 
 
+class Wait(Enum):
+    """Reasons to read nothing more from a peer; what it has sent already waits."""
+
+    HANDSHAKE = auto()
+    """A step of the handshake is computed beside the loop."""
+    TURN = auto()
+    """Other busy links have their turn."""
+    NODE = auto()
+    """The node takes no more packets: the store is full, or the node is about to stop."""
+    PEER = auto()
+    """The peer leaves too much unread."""
+
+
+class Dial(NamedTuple):
+    """A connection that we open."""
+
+    enode: Enode
+    ready: asyncio.Future[None]
+    """Done once the peer is ready; PeerGone if the connection ends before."""
+
+
 class Link(asyncio.BufferedProtocol):
     """One transport and the peer behind it."""
 
-    def __init__(self, node: "Node", remote: Enode | None = None) -> None:
+    def __init__(self, node: "Node", dial: Dial | None = None) -> None:
         self.node_id = b""
-        self.remote = remote
-        """Whom we called; None for a peer that called us."""
+        self.dial = dial
+        """None for a peer that called us."""
         self.address, self.port = "", 0
         """Where the peer's socket is."""
         self.host = ""
@@ -78,16 +100,9 @@ class Link(asyncio.BufferedProtocol):
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._opened: asyncio.Future[None] | None = (
-            None if remote is None else self._loop.create_future()
-        )
         self._gone = asyncio.Event()
-        self._paused = False
-        self._resting = False
-        self._clogged = False
-        """Whether it leaves so much unread that what it sends waits."""
-        self._computing = False
-        """Whether the handshake is being computed."""
+        self._waits: set[Wait] = set()
+        """If there are any, no event is taken but the end of the connection."""
         self._flushing = False
         self._sealing = False
         self._full = False
@@ -153,54 +168,39 @@ class Link(asyncio.BufferedProtocol):
                 await asyncio.wait_for(self.gone(), delay)
             await self.drain()
 
-    def pause(self) -> None:
+    def pause(self, wait: Wait) -> None:
         """Stop reading from the peer; what it sent already stays where it is."""
-        self._paused = True
+        self._waits.add(wait)
         self._set_reading()
 
-    def resume(self) -> None:
-        """Read again, beginning with what is buffered."""
-        self._paused = False
-        self.peer.connection.touch(self._loop.time())
-        self._set_reading()
-        self._pump()
+    def resume(self, wait: Wait) -> None:
+        """Read again, beginning with what is buffered, unless that waits for something else too."""
+        if wait in self._waits:
+            self._waits.remove(wait)
+            self.peer.connection.touch(self._loop.time())
+            self._set_reading()
+            self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
         """Say goodbye and close; what came and was not looked at yet is dropped."""
-        self._take_all()
         self.peer.connection.disconnect(reason)
         self._pump()
 
     def fail(self, error: ProtocolError) -> None:
         """Say why and close, as `disconnect`, for what the peer has done."""
-        self._take_all()
         self.peer.connection.fail(error)
         self._pump()
 
     def handshake_computed(self, result: StepResult) -> None:
         """Go on with the handshake, if that is still wanted."""
         if self.closed is None:
-            self._computing = False
             self.peer.connection.handshake_computed(result)
-            self._set_reading()
-            self._pump()
-
-    def go_on(self) -> None:
-        """Take what came while it was the others' turn."""
-        if self._resting:
-            self._resting = False
-            self._set_reading()
-            self._pump()
+            self.resume(Wait.HANDSHAKE)
 
     def drop(self, error: ProtocolError) -> None:
         """Close at once: the peer does not read what we would say."""
         self._transport.abort()
         self.fail(error)
-
-    async def opened(self) -> None:
-        """Wait until an outgoing link is ready; PeerGone with the reason when it fails."""
-        assert self._opened is not None
-        await self._opened
 
     async def gone(self) -> None:
         """Wait until the socket is closed."""
@@ -209,7 +209,7 @@ class Link(asyncio.BufferedProtocol):
     @property
     def inbound(self) -> bool:
         """Whether the peer called us."""
-        return self.remote is None
+        return self.dial is None
 
     @property
     def unread(self) -> int:
@@ -242,8 +242,8 @@ class Link(asyncio.BufferedProtocol):
         """Bytes came."""
         connection = self.peer.connection
         connection.buffer_updated(nbytes, self._loop.time())
-        if not self._resting and connection.buffered > LITTLE and self._node.turns.is_over():
-            self._rest()
+        if connection.buffered > LITTLE and self._node.turns.is_over():
+            self._wait_turn()
         self._pump()
 
     def eof_received(self) -> bool:
@@ -257,9 +257,9 @@ class Link(asyncio.BufferedProtocol):
         try:
             self.peer.connection.eof(self._loop.time())
             while self.closed is None:
-                if self._paused:
+                if Wait.NODE in self._waits:
                     self.peer.connection.abandon()
-                self._take_all()
+                self._waits.clear()
                 self._pump()
         finally:  # whatever went wrong: who waits for the end would wait for ever
             if self._timer is not None:
@@ -281,35 +281,24 @@ class Link(asyncio.BufferedProtocol):
         self._full = False
         self._stalled_until = None
         self._make_room()
-        if self._clogged:
-            self._clogged = False
-            self.peer.connection.touch(self._loop.time())
-            self._set_reading()
-            self._pump()
+        self.resume(Wait.PEER)
 
     # -- the middle ---------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Take events until there are none, the handler pauses this link, or its turn is over."""
+        """Take events until there are none, or they have to wait."""
         now, unix_time = self._loop.time(), int(time.time())
-        while not self._is_held() and self.closed is None:
+        connection, turns = self.peer.connection, self._node.turns
+        while self.closed is None and (not self._waits or connection.closed):
             event = self.peer.next_event(now, unix_time)
             if event is None:
                 break
             self._on_event(event)
-            if self._node.turns.is_over() and self.peer.connection.buffered:
-                self._rest()
+            if turns.is_over() and connection.buffered:
+                self._wait_turn()
         self.flush()
         self._arm_timer()
-        self._node.count_receiving(self, self.peer.connection.capacity)
-
-    def _is_held(self) -> bool:
-        """Whether what came has to wait: for the store, for others, for the peer itself."""
-        return self._paused or self._resting or self._clogged
-
-    def _take_all(self) -> None:
-        """Let nothing wait any more."""
-        self._paused = self._resting = self._clogged = False
+        self._node.count_receiving(self, connection.capacity)
 
     def _write(self, data: list[bytes]) -> None:
         size = sum(map(len, data))
@@ -322,9 +311,8 @@ class Link(asyncio.BufferedProtocol):
         """Stop taking what has to be answered from who does not read the answers."""
         if self.unread > MAX_UNREAD:
             self.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
-        elif self._full and self.unread > ANSWERS_UNREAD and not self._clogged:
-            self._clogged = True
-            self._set_reading()
+        elif self._full and self.unread > ANSWERS_UNREAD:
+            self.pause(Wait.PEER)
 
     def _on_sealed(self, frames: bytes | None) -> None:
         self._sealing = False
@@ -350,15 +338,15 @@ class Link(asyncio.BufferedProtocol):
         """Bytes that are written and no longer wait in our buffer."""
         return self._written - self._transport.get_write_buffer_size()
 
-    def _rest(self) -> None:
+    def _wait_turn(self) -> None:
         """Let the others have their turn."""
-        self._resting = True
-        self._set_reading()
-        self._node.turns.rest(self)
+        if Wait.TURN not in self._waits:
+            self.pause(Wait.TURN)
+            self._node.turns.wait(self)
 
     def _set_reading(self) -> None:
         """Read from the socket, or stop to."""
-        wanted = not (self._is_held() or self._computing)
+        wanted = not self._waits
         if self._transport.is_closing() or wanted == self._transport.is_reading():
             return
         if wanted:
@@ -369,8 +357,7 @@ class Link(asyncio.BufferedProtocol):
     def _on_event(self, event: PeerEvent) -> None:
         match event:
             case HandshakeStep():
-                self._computing = True
-                self._set_reading()
+                self.pause(Wait.HANDSHAKE)
                 self._node.handshaker.add(self, event)
             case Uneventful():
                 pass
@@ -392,15 +379,16 @@ class Link(asyncio.BufferedProtocol):
     def _on_ready(self) -> None:
         self.ready = True
         self._node.counters.add("peers_connected")
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_result(None)
+        if self.dial is not None and not self.dial.ready.done():
+            self.dial.ready.set_result(None)
 
     def _on_closed(self, event: Closed) -> None:
         self.closed = event
+        self._waits.clear()
         self._node.ended(self, event)
         self.flush()
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_exception(PeerGone(describe(event)))
+        if self.dial is not None and not self.dial.ready.done():
+            self.dial.ready.set_exception(PeerGone(describe(event)))
         self._room.set()
         if not self._transport.is_closing():
             self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
@@ -431,7 +419,7 @@ class Link(asyncio.BufferedProtocol):
                 self.drop(StalledPeer(f"less than {MIN_PROGRESS} bytes read in {WRITE_TIMEOUT} s"))
                 return
             self._read_before, self._stalled_until = read, now + WRITE_TIMEOUT
-        if self._is_held():
+        if self._waits:
             # It is we who do not read: the peer is not silent, and must not take us for it.
             self.peer.connection.touch(now)
         self.peer.handle_timer(now)

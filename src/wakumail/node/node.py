@@ -18,7 +18,7 @@ from wakumail.devp2p.keys import node_id, public_key
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.node.acceptor import Acceptor
 from wakumail.node.handshake_thread import Handshaker
-from wakumail.node.link import Link, StalledPeer
+from wakumail.node.link import Dial, Link, StalledPeer, Wait
 from wakumail.node.roster import Entry, OwnRoster, Roster
 from wakumail.node.sealing_thread import Sealer
 from wakumail.node.turns import Turns
@@ -143,7 +143,7 @@ class Node:
         self.turns = Turns()
         self._shaking: dict[Link, None] = {}
         """Links whose handshake is not done, in the order in which they came."""
-        self._held: dict[Link, None] = {}
+        self._paused: dict[Link, None] = {}
         self._receiving = 0
         self._written = 0
         """Bytes, since it was last looked at what is unread."""
@@ -196,14 +196,16 @@ class Node:
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`; the link is ready. OSError or PeerGone when it does not come."""
         loop = asyncio.get_running_loop()
+        dial = Dial(enode, loop.create_future())
         connecting = loop.create_task(
-            loop.create_connection(lambda: Link(self, enode), enode.host, enode.port)
+            loop.create_connection(lambda: Link(self, dial), enode.host, enode.port)
         )
         try:
             # Shielded, for what uvloop cancels when it has just connected never tells the link.
             _, link = await asyncio.shield(connecting)
-            await link.opened()
+            await dial.ready
         except asyncio.CancelledError:
+            dial.ready.cancel()
             connecting.add_done_callback(_part)
             raise
         return link
@@ -215,9 +217,9 @@ class Node:
             acceptor.close()
         if self._settling is not None:
             self._settling.cancel()
-        self._held.clear()
+        self._paused.clear()
         for link in self._sockets:
-            link.pause()
+            link.pause(Wait.NODE)
 
     async def close(self) -> None:
         """Say goodbye to every peer and wait until the sockets are closed."""
@@ -276,24 +278,24 @@ class Node:
 
     # -- back-pressure ------------------------------------------------------------------------
 
-    def hold(self, link: Link) -> None:
-        """Stop reading from a peer until `release`."""
-        self._held[link] = None
-        link.pause()
+    def pause_reading(self, link: Link) -> None:
+        """Read nothing more from a peer until `resume_reading`."""
+        self._paused[link] = None
+        link.pause(Wait.NODE)
 
-    def release(self, wanted: Callable[[], bool]) -> None:
-        """Read again from the held peers, one a turn, while more is wanted."""
-        if self._held and wanted():
-            link = next(iter(self._held))
-            del self._held[link]
-            link.resume()
-            asyncio.get_running_loop().call_soon(self.release, wanted)
+    def resume_reading(self, wanted: Callable[[], bool]) -> None:
+        """Read again from paused peers, one in each round of the loop, while more is wanted."""
+        if self._paused and wanted():
+            link = next(iter(self._paused))
+            del self._paused[link]
+            link.resume(Wait.NODE)
+            asyncio.get_running_loop().call_soon(self.resume_reading, wanted)
 
     # -- for its links ------------------------------------------------------------------------
 
     def make_peer(self, link: Link, now: float) -> Peer:
         """A peer that has to keep to our limits."""
-        remote = None if link.remote is None else public_key(link.remote.node_id)
+        remote = None if link.dial is None else public_key(link.dial.enode.node_id)
         connection = Connection(self._connection, os.urandom, now, remote)
         return Peer(connection, self.status, self.counters.add, self._gate(link))
 
@@ -431,7 +433,7 @@ class Node:
         self._sockets.discard(link)
         if not self._sockets:
             self._emptied.set()
-        self._held.pop(link, None)
+        self._paused.pop(link, None)
         self._receiving -= link.receiving
         link.receiving = 0
         try:

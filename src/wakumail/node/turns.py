@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 
-from wakumail.node.link import Link
+from wakumail.node.link import Link, Wait
 
 TURN = 0.001
 """Seconds that busy links together take of one round of the loop, and that a round of the relay
@@ -19,7 +19,7 @@ class Turns:
     """Whose turn it is."""
 
     def __init__(self) -> None:
-        self._resting: deque[Link] = deque()
+        self._waiting: deque[Link] = deque()
         self._begun = False
         self._ends = 0.0
 
@@ -34,15 +34,15 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._go_round)
         return now >= self._ends
 
-    def rest(self, link: Link) -> None:
+    def wait(self, link: Link) -> None:
         """Let a link go on when it is its turn."""
-        self._resting.append(link)
+        self._waiting.append(link)
 
     def _go_round(self) -> None:
         self._begun = False
-        while self._resting:
-            link = self._resting.popleft()
+        while self._waiting:
+            link = self._waiting.popleft()
             over = self.is_over()  # asked before, so that a link that fails holds up nobody
-            link.go_on()
+            link.resume(Wait.TURN)
             if over:
                 break
