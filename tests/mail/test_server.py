@@ -283,7 +283,7 @@ async def test_large_requests_that_wait_are_few(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_request_rate_limit(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, mail={"requests_per_second": 0.001}) as (server, enode):
+    async with mailserver(tmp_path, mail={"request_rate": 0.001}) as (server, enode):
         puppet = await Puppet.ready(enode)
         results = []
         for form in (Form.R3, Form.R3, Form.R5):
@@ -339,7 +339,7 @@ async def test_signature_and_pow_can_be_demanded(tmp_path: Path) -> None:
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
         assert (await answer(puppet))[2].error == "the request is not signed"
         assert server.counters["request_unsigned"] == 1
-    policy = RequestPolicy(min_pow=1000.0)
+    policy = RequestPolicy(request_min_pow=1000.0)
     async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
         puppet = await Puppet.ready(enode)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])

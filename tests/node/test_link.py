@@ -77,7 +77,7 @@ async def test_sockets_whose_peer_has_left(
 ) -> None:
     """They have no address; nothing of them stays, neither in the node nor in the log."""
     networks = (ipaddress.ip_network("127.0.0.0/8"),)
-    async with mailserver(tmp_path, node={"networks": networks}) as (server, enode):
+    async with mailserver(tmp_path, node={"netrestrict": networks}) as (server, enode):
         served = await Served.connect(enode)
         for _ in range(20):
             with socket.create_connection((enode.host, enode.port)) as gone:

@@ -28,7 +28,7 @@ TOPICS = [b"aaaa", b"bbbb"]
 
 @asynchronous
 async def test_who_keeps_changing_its_wishes_waits_longer() -> None:
-    relay = Relay(Counters(), light=False, max_bytes=1 << 20, max_packet=1 << 20)
+    relay = Relay(Counters(), light=False, relay_memory=1 << 20, max_reply=1 << 20)
     link: Any = SimpleNamespace(peer=SimpleNamespace(settings=PeerSettings()))
     listener = Listener(link, relay.pool.join())
     now = 1000.0

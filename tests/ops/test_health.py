@@ -102,7 +102,10 @@ async def test_an_answer_counts_for_a_while_only(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_request_that_is_refused_is_a_failure(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, mail={"policy": RequestPolicy(min_pow=1e9)}) as (server, _):
+    async with mailserver(tmp_path, mail={"policy": RequestPolicy(request_min_pow=1e9)}) as (
+        server,
+        _,
+    ):
         canary = Canary(server)
         await canary.sing()
         failure = canary.failure(time.monotonic())
@@ -146,7 +149,7 @@ async def test_an_archive_that_never_answers_is_a_failure(
 
 @asynchronous
 async def test_a_full_house_lets_the_canary_in_and_does_not_count_it(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, node={"max_peers": 1}) as (server, enode):
+    async with mailserver(tmp_path, node={"maxpeers": 1}) as (server, enode):
         await Puppet.ready(enode)
         health = Health(server)
         health.start()

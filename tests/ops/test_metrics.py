@@ -327,7 +327,7 @@ def fake_server(client_ids: list[str]) -> tuple[Server, list[bytes]]:
         )
         for number, (identity, client_id) in enumerate(zip(identities, client_ids, strict=True))
     ]
-    node = SimpleNamespace(peers=links, config=SimpleNamespace(max_peers=50))
+    node = SimpleNamespace(peers=links, config=SimpleNamespace(maxpeers=50))
     return cast(Server, SimpleNamespace(node=node)), identities
 
 

@@ -26,7 +26,7 @@ IDS = [bytes([number]) * 64 for number in range(1, 200)]
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    registry = Registry.create(parts=4, max_peers=2)
+    registry = Registry.create(parts=4, maxpeers=2)
     yield registry
     registry.close()
 
@@ -202,7 +202,7 @@ def test_locks_of_processes_are_shut_out(registry: Registry) -> None:
 
 def test_nothing_stays_open() -> None:
     before = os.listdir("/proc/self/fd")
-    Registry.create(parts=1, max_peers=1).close()
+    Registry.create(parts=1, maxpeers=1).close()
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -74,7 +74,7 @@ async def test_a_peer_that_called_is_shown_where_it_listens(
     tmp_path: Path, said: int, shown: int | None
 ) -> None:
     async with node(tmp_path, "http") as (server, enode, caller):
-        await Puppet.ready(enode, listen_port=said)
+        await Puppet.ready(enode, port=said)
         await eventually(lambda: any(link.ready for link in server.node.links.values()))
         (peer,) = await caller.call("admin_peers")
         (link,) = server.node.links.values()

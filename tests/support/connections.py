@@ -32,7 +32,7 @@ NOW = 1000.0
 MAX_PACKET = 1 << 20
 
 BOB_CONFIG = ConnectionConfig(BOB, "wakumail/bob", 30303, WAKU, max_packet=MAX_PACKET)
-ALICE_CONFIG = replace(BOB_CONFIG, node_key=ALICE, client_id="wakumail/alice", listen_port=0)
+ALICE_CONFIG = replace(BOB_CONFIG, node_key=ALICE, client_id="wakumail/alice", port=0)
 
 
 class Side:

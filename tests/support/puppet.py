@@ -44,7 +44,7 @@ dialed: list["Puppet"] = []
 
 
 def connection_config(key: PrivateKey, **changes: Any) -> ConnectionConfig:
-    config = ConnectionConfig(node_key=key, client_id="puppet", listen_port=0, capabilities=WAKU)
+    config = ConnectionConfig(node_key=key, client_id="puppet", port=0, capabilities=WAKU)
     return replace(config, **changes)
 
 
@@ -77,7 +77,7 @@ async def mailserver(
         node_config,
         MailConfig(RequestKeys(PASSWORD_KEY, (key,)), **mail or {}),
         relay_memory=relay_memory,
-        max_packet=1 << 20,
+        max_reply=1 << 20,
     )
     server = Mailserver(config, Store(Archive(datadir / "archive"), counters), counters)
     try:

@@ -93,7 +93,7 @@ async def test_handshakes_in_progress_are_bounded(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_whom_the_node_refuses(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, node={"max_peers": 2}) as (server, enode):
+    async with mailserver(tmp_path, node={"maxpeers": 2}) as (server, enode):
         own_key = server.node.config.connection.node_key
         itself = await Puppet.dial(enode, key=own_key)
         assert (await itself.closed()).reason == DisconnectReason.SELF_CONNECTION

@@ -101,7 +101,7 @@ async def enter(server: Server, enode: Enode, source: str) -> tuple[Puppet, Link
 @asynchronous
 async def test_the_host_with_the_most_peers_gives_one_up(tmp_path: Path) -> None:
     """The last that came, and only where it has more than the newcomer's host with one more."""
-    async with mailserver(tmp_path, node={"max_peers": 4}) as (server, enode):
+    async with mailserver(tmp_path, node={"maxpeers": 4}) as (server, enode):
         crowd = [await enter(server, enode, CROWD) for _ in range(4)]
         refused = await Puppet.dial(enode, source=CROWD)
         assert (await refused.closed()).reason == DisconnectReason.TOO_MANY_PEERS
@@ -127,7 +127,7 @@ async def test_the_host_with_the_most_peers_gives_one_up(tmp_path: Path) -> None
 async def test_hosts_are_not_counted_for_each_who_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with mailserver(tmp_path, node={"max_peers": 2}) as (server, enode):
+    async with mailserver(tmp_path, node={"maxpeers": 2}) as (server, enode):
         await enter(server, enode, CROWD)
         await enter(server, enode, OTHER)
         counted: list[None] = []
@@ -148,7 +148,7 @@ async def test_hosts_are_not_counted_for_each_who_is_refused(
 @several
 @asynchronous
 async def test_trusted_peers_are_not_given_up(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, node={"max_peers": 2}) as (server, enode):
+    async with mailserver(tmp_path, node={"maxpeers": 2}) as (server, enode):
         keys = [generate(os.urandom) for _ in range(3)]
         for key in keys:
             server.node.trust(node_id(key.public_key))
@@ -164,9 +164,9 @@ async def test_trusted_peers_are_not_given_up(tmp_path: Path) -> None:
 @asynchronous
 async def test_hosts_are_counted_together_with_other_workers(tmp_path: Path) -> None:
     """Where a host has most of its peers does not count, only that one of them is here."""
-    registry = Registry.create(parts=2, max_peers=4)
+    registry = Registry.create(parts=2, maxpeers=4)
     rosters = [SharedRoster(registry, part, lambda node_id: None) for part in range(2)]
-    here_too, there_too = ({"max_peers": 4, "roster": roster} for roster in rosters)
+    here_too, there_too = ({"maxpeers": 4, "roster": roster} for roster in rosters)
     async with (
         mailserver(tmp_path / "here", node=here_too) as (here, enode),
         mailserver(tmp_path / "there", node=there_too) as (there, other_enode),

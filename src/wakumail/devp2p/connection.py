@@ -89,7 +89,7 @@ class ConnectionConfig:
 
     node_key: PrivateKey
     client_id: str
-    listen_port: int
+    port: int
     capabilities: tuple[Capability, ...]
     p2p_version: int = P2P_VERSION
     max_packet: int = 10 << 20
@@ -109,7 +109,7 @@ class ConnectionConfig:
             self.p2p_version,
             self.client_id,
             self.capabilities,
-            self.listen_port,
+            self.port,
             node_id(self.node_key.public_key),
         )
 

@@ -66,7 +66,7 @@ class MailPeer:
         connection = ConnectionConfig(
             node_key=self._node_key,
             client_id=CLIENT_ID,
-            listen_port=0,
+            port=0,
             capabilities=WAKU,
         )
         # An empty bloom: it wants history, and no live envelopes. There is none that it would not

@@ -59,18 +59,18 @@ class MailConfig:
     """Force the form of every completion; None answers in the form that fits the request."""
     max_waiting: int = 16
     """Requests of one peer that may wait for their turn."""
-    requests_per_second: float = 0.0
+    request_rate: float = 0.0
     """Requests per second of one peer, and of one address; 0 sets no limit."""
 
 
 class History:
     """Answers requests: those of one peer in their order, those of all peers side by side.
 
-    `max_packet`: bytes of a P2P Messages packet.
+    `max_reply`: bytes of a P2P Messages packet.
     """
 
     def __init__(
-        self, config: MailConfig, store: Store, counters: Counters, *, max_packet: int
+        self, config: MailConfig, store: Store, counters: Counters, *, max_reply: int
     ) -> None:
         self.config = config
         self.answer_seconds = Histogram(SECONDS)
@@ -81,10 +81,10 @@ class History:
         """How long a page takes to read."""
         self.send_seconds = Histogram(SECONDS)
         """How long it takes until the peer takes the next page."""
-        self._max_packet = max_packet
+        self._max_reply = max_reply
         self._store = store
         self._counters = counters
-        self._limiter = RateLimiter(config.requests_per_second)
+        self._limiter = RateLimiter(config.request_rate)
         self._waiting: dict[Link, deque[bytes]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -175,7 +175,7 @@ class History:
                     query,
                     position,
                     limit=remaining if request.batch else min(remaining, 1),
-                    max_bytes=min(self._max_packet, link.pace.burst or self._max_packet),
+                    max_bytes=min(self._max_reply, link.pace.burst or self._max_reply),
                 )
             except ArchiveError as error:
                 log.error("a request failed: %s", error)

@@ -200,7 +200,7 @@ class RequestPolicy:
 
     require_signature: bool = False
     """Of any key: it tells nothing about who asks."""
-    min_pow: float = 0.0
+    request_min_pow: float = 0.0
     max_limit: int = MAX_LIMIT
     """Envelopes; a request for more, or for no number, is one for so many."""
 
@@ -378,11 +378,11 @@ def _join_fields(form: Form, fields: Mapping[str, Any]) -> bytes:
 def _check_sender(opened: _Opened, policy: RequestPolicy) -> None:
     if policy.require_signature and not _is_signed(opened.message):
         raise RequestSignatureError("the request is not signed")
-    if policy.min_pow > 0:
+    if policy.request_min_pow > 0:
         envelope = opened.envelope
         # Without a ttl the PoW would be infinite: a division by zero, not work.
-        if envelope is None or envelope.ttl == 0 or envelope.pow < policy.min_pow:
-            raise RequestPowError(f"the request shows less PoW than {policy.min_pow}")
+        if envelope is None or envelope.ttl == 0 or envelope.pow < policy.request_min_pow:
+            raise RequestPowError(f"the request shows less PoW than {policy.request_min_pow}")
 
 
 def _is_signed(message: Message | None) -> bool:

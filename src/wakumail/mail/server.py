@@ -70,7 +70,7 @@ class ServerConfig:
     """How requests are answered; None for a node without an archive."""
     relay_memory: int
     """Live envelopes that are kept for the relay."""
-    max_packet: int
+    max_reply: int
     """Envelopes of one packet that is sent; every known node takes 1 MiB."""
     external_host: str = ""
     """Where others reach us, if that is not where we listen."""
@@ -87,8 +87,8 @@ class Server:
         self.relay = Relay(
             counters,
             light=bool(config.node.options.light),
-            max_bytes=config.relay_memory,
-            max_packet=config.max_packet,
+            relay_memory=config.relay_memory,
+            max_reply=config.max_reply,
         )
         self.filters = Filters(counters)
         self.keys = KeyStore(os.urandom)
@@ -106,7 +106,7 @@ class Server:
         self.node.status.known = self.relay.pool
         if store is not None:
             assert config.mail is not None
-            self.history = History(config.mail, store, counters, max_packet=config.max_packet)
+            self.history = History(config.mail, store, counters, max_reply=config.max_reply)
             store.on_room = self._resume
 
     async def close(self) -> None:

@@ -59,10 +59,10 @@ class NodeConfig:
     connection: ConnectionConfig
     options: StatusOptions = field(default_factory=StatusOptions)
     rules: Rules = field(default_factory=Rules)
-    max_peers: int = 5000
+    maxpeers: int = 5000
     """Peers that called us; those that we call, and trusted ones, come in beside them."""
     max_handshakes: int = 1024
-    networks: tuple[Network, ...] = ()
+    netrestrict: tuple[Network, ...] = ()
     """Where peers may be, beside this machine; none: anywhere."""
     traffic: Traffic | None = None
     """What peers may send; None: any amount."""
@@ -184,8 +184,8 @@ class Node:
         host, port, *_ = own.getsockname()
         self._acceptors.append(Acceptor(own, lambda: Link(self)))
         self.listening = host, port
-        if not self._connection.listen_port:
-            self._connection = replace(self._connection, listen_port=port)
+        if not self._connection.port:
+            self._connection = replace(self._connection, port=port)
         return self.listening
 
     def _welcome(self, has_room: bool) -> None:
@@ -258,7 +258,7 @@ class Node:
             asyncio.get_running_loop().call_soon(self._update, links, changed)
 
     def trust(self, identity: bytes) -> None:
-        """Let this peer (64 bytes of node id) in beside max_peers, and take its p2p messages."""
+        """Let this peer (64 bytes of node id) in beside maxpeers, and take its p2p messages."""
         self.trusted.add(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = True
@@ -319,9 +319,9 @@ class Node:
             oldest = next(other for other in self._shaking if other.host == crowded)
             oldest.drop(CrowdedOut("too many handshakes in progress"))
         self._shaking[link] = None
-        if self.config.networks and link.address != link.local[0]:
+        if self.config.netrestrict and link.address != link.local[0]:
             address = ipaddress.ip_address(link.address)
-            if not any(address in network for network in self.config.networks):
+            if not any(address in network for network in self.config.netrestrict):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
 
     def admit_peer(self, link: Link) -> None:
@@ -350,7 +350,7 @@ class Node:
             # A phone that lost its network comes back before its old connection timed out.
             self.probe(link.node_id)
             return Entry.DUPLICATE
-        limit = self.config.max_peers if self._is_guest(link) else None
+        limit = self.config.maxpeers if self._is_guest(link) else None
         entry = self._roster.enter(link.node_id, link.host, limit)
         if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
             self._leave(other)

@@ -57,14 +57,16 @@ class Relay:
     A light node sends on nothing but what it publishes itself (6/WAKU1, "Light Node Field").
     """
 
-    def __init__(self, counters: Counters, *, light: bool, max_bytes: int, max_packet: int) -> None:
-        self.pool = Pool(max_bytes=max_bytes)
+    def __init__(
+        self, counters: Counters, *, light: bool, relay_memory: int, max_reply: int
+    ) -> None:
+        self.pool = Pool(max_bytes=relay_memory)
         """All live envelopes: what comes again is known."""
-        self._outgoing = Pool(max_bytes=max_bytes) if light else self.pool
+        self._outgoing = Pool(max_bytes=relay_memory) if light else self.pool
         """What peers are sent, each in its slot."""
         self._counters = counters
         self._light = light
-        self._max_packet = min(max_packet, MAX_PACKET)
+        self._max_packet = min(max_reply, MAX_PACKET)
         self._loop = asyncio.get_running_loop()
         self._listeners: dict[Link, Listener] = {}
         self._round: asyncio.Handle | None = None

@@ -51,7 +51,7 @@ def server_config(settings: Settings, key: PrivateKey, counters: Counters) -> Se
         node_config(settings, key, counters),
         mail_config(settings, key) if settings.mailserver else None,
         relay_memory=settings.relay_memory,
-        max_packet=settings.max_reply,
+        max_reply=settings.max_reply,
         external_host=settings.nat.partition(":")[2],
     )
 
@@ -61,7 +61,7 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
     connection = ConnectionConfig(
         node_key=key,
         client_id=CLIENT_ID,
-        listen_port=settings.port,
+        port=settings.port,
         capabilities=(*WAKU, SHH6) if settings.shh else WAKU,
         max_packet=settings.max_packet,
     )
@@ -75,9 +75,9 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
         connection,
         status_options(settings),
         rules,
-        max_peers=settings.maxpeers,
+        maxpeers=settings.maxpeers,
         max_handshakes=settings.max_handshakes,
-        networks=settings.netrestrict,
+        netrestrict=settings.netrestrict,
         traffic=traffic(settings, counters),
     )
 
@@ -140,12 +140,12 @@ def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
         keys=RequestKeys(symmetric_key(password), tuple(private)),
         policy=RequestPolicy(
             require_signature=settings.require_signature,
-            min_pow=settings.request_min_pow,
+            request_min_pow=settings.request_min_pow,
             max_limit=settings.max_limit,
         ),
         completion=settings.completion,
         max_waiting=settings.max_waiting,
-        requests_per_second=settings.request_rate,
+        request_rate=settings.request_rate,
     )
 
 

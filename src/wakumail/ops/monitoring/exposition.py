@@ -151,7 +151,7 @@ def peers(server: Server, canary: bytes) -> Iterator[Metric]:
         count_kinds(hello.client_id for hello in hellos).items(),
     )
     yield gauge("p2p_peers_absolute", "Connected peers", len(links))
-    yield gauge("p2p_peers_max", "Peers that may call us", server.node.config.max_peers)
+    yield gauge("p2p_peers_max", "Peers that may call us", server.node.config.maxpeers)
     yield labelled(
         "wakumail_peers",
         "Connected peers by what they speak, and who called whom",

@@ -66,9 +66,9 @@ class Registry:
         self._map = mmap.mmap(descriptor, REGISTRY_HEADER.size + self.parts * self._part_size)
 
     @classmethod
-    def create(cls, parts: int, max_peers: int) -> "Registry":
-        """A table that is empty, for so many workers with `max_peers` guests in all."""
-        records = min(max_peers + EXTRA_RECORDS, MAX_RECORDS)
+    def create(cls, parts: int, maxpeers: int) -> "Registry":
+        """A table that is empty, for so many workers with `maxpeers` guests in all."""
+        records = min(maxpeers + EXTRA_RECORDS, MAX_RECORDS)
         descriptor = os.memfd_create("wakumail-peers")
         part_size = PART.size + records * RECORD.size
         os.truncate(descriptor, REGISTRY_HEADER.size + parts * part_size)

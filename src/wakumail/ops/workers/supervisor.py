@@ -38,7 +38,7 @@ class Plan:
     """Starts a worker; the descriptor of its channel is appended."""
     listeners: Sequence[socket.socket]
     """One for each worker, on one port."""
-    max_peers: int
+    maxpeers: int
     datadir: str
     metrics: bool
 
@@ -51,7 +51,7 @@ class Supervisor:
         self._plan = plan
         self._on_ready = on_ready
         self._slots = [WorkerSlot(n, own, self._start) for n, own in enumerate(plan.listeners)]
-        self._registry = Registry.create(2 * len(self._slots), plan.max_peers)
+        self._registry = Registry.create(2 * len(self._slots), plan.maxpeers)
         self._wake_ups = make_wake_ups(2 * len(self._slots))
         self._judgements = make_judgements()
         self._running: dict[WorkerProcess, asyncio.Task[None]] = {}

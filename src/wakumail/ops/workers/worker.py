@@ -55,7 +55,7 @@ async def supervise(settings: Settings, datadir: Datadir) -> int:
     plan = Plan(
         command=(sys.executable, *sys.orig_argv[1:], "--as-worker"),
         listeners=listen_together(settings.host, settings.port, settings.workers),
-        max_peers=settings.maxpeers,
+        maxpeers=settings.maxpeers,
         datadir=str(datadir.path.resolve()),
         metrics=settings.metrics,
     )
