@@ -68,7 +68,7 @@ def test_page(benchmark: BenchmarkFixture, directory: Path, side: str, topics: l
     if side == "ours":
         query = Query(TRAFFIC_END - 2 * DAY, TRAFFIC_END, topics=topics)
         with Archive(directory / "archive", readonly=True) as archive:
-            page = benchmark(archive.page, query, limit=1000, max_bytes=1 << 20)
+            page = benchmark(lambda: archive.page_job(query, limit=1000, max_bytes=1 << 20).do())
         assert (page.count, page.state) == (expected, PageState.EXHAUSTED)
     else:
         with lmdb.open(str(directory / "copy"), max_dbs=16, readonly=True) as env:
@@ -87,14 +87,13 @@ def test_page_beside_the_loop(benchmark: BenchmarkFixture, directory: Path, side
         loop = runner.get_loop()
 
         async def ask() -> Page:
+            job = archive.page_job(query, limit=1000, max_bytes=1 << 20)
             if side == "ours":
-                return await threads.run(archive.reading(query, limit=1000, max_bytes=1 << 20))
-            return await loop.run_in_executor(
-                None, partial(archive.page, query, limit=1000, max_bytes=1 << 20)
-            )
+                return await threads.run(job)
+            return await loop.run_in_executor(None, job.do)
 
         page = benchmark(lambda: runner.run(ask()))
-        assert page == archive.page(query, limit=1000, max_bytes=1 << 20)
+        assert page == archive.page_job(query, limit=1000, max_bytes=1 << 20).do()
         runner.run(made(threads.close))
 
 

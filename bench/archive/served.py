@@ -130,7 +130,9 @@ def answer(archive: Archive, spec: RequestSpec) -> int:
     """Read the whole answer, as a server would; how many envelopes it has."""
     query, position, total, page_count = spec.query, b"", 0, 0
     while True:
-        page = archive.page(query, position, limit=PAGE_LIMIT - page_count, max_bytes=PACKET)
+        page = archive.page_job(
+            query, position, limit=PAGE_LIMIT - page_count, max_bytes=PACKET
+        ).do()
         position = page.position
         total += page.count
         page_count += page.count

@@ -39,7 +39,7 @@ def test_an_empty_archive(tmp_path: Path) -> None:
         assert archive.days() == []
         assert archive.append([]) == Appended(0, 0, 0, 0)
         assert archive.append([batch_of([])]) == Appended(0, 0, 0, 0)
-        page = archive.page(EVERYTHING, limit=10, max_bytes=1000)
+        page = archive.page_job(EVERYTHING, limit=10, max_bytes=1000).do()
         assert page == (b"\xc0", 0, b"", b"", PageState.EXHAUSTED)
         assert archive.follow(0, max_bytes=1000) == (b"", 0)
         assert not archive.contains(0, bytes(32))
@@ -258,7 +258,7 @@ with Archive(sys.argv[1], readonly=True) as archive:
     while sequence < int(sys.argv[2]):
         dump, following = archive.follow(sequence, max_bytes=5000)
         assert len(parse_stream(dump, final=True)[0]) == following - sequence
-        page = archive.page(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31)
+        page = archive.page_job(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).do()
         assert page.count % 20 == 0 and page.count >= sequence, (page.count, sequence)
         sequence = following
 """

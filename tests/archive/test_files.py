@@ -66,7 +66,7 @@ def test_a_closed_archive_says_so(tmp_path: Path) -> None:
         archive.stat,
         archive.days,
         lambda: archive.append([batch_of(make(1))]),
-        lambda: archive.page(EVERYTHING, limit=1, max_bytes=1),
+        lambda: archive.page_job(EVERYTHING, limit=1, max_bytes=1).do(),
         lambda: archive.follow(0, max_bytes=1),
         lambda: archive.contains(0, bytes(32)),
         Archive.__new__(Archive).stat,
@@ -97,7 +97,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         with pytest.raises(TypeError):
             archive.append([b"batch"])  # type: ignore[list-item]
         with pytest.raises(TypeError):
-            archive.page(None, limit=1, max_bytes=1)  # type: ignore[arg-type]
+            archive.page_job(None, limit=1, max_bytes=1).do()  # type: ignore[arg-type]
         for created, size in ((-1, 32), (2**32, 32), (0, 31), (0, 33)):
             with pytest.raises(ValueError, match="32"):
                 archive.contains(created, bytes(size))
@@ -220,7 +220,9 @@ def test_damaged_rows_end_in_an_error(tmp_path: Path, table: str) -> None:
                 for wanted in (topics, [*topics, *(bytes([each] * 4) for each in range(30))]):
                     query = Query(0, 2**32 - 1, topics=wanted, newest_first=newest_first)
                     calls.append(
-                        lambda query=query: archive.page(query, limit=99, max_bytes=1 << 20)  # type: ignore[misc]
+                        lambda query=query: archive.page_job(
+                            query, limit=99, max_bytes=1 << 20
+                        ).do()  # type: ignore[misc]
                     )
             for call in calls:
                 try:
@@ -237,7 +239,7 @@ def test_what_a_position_may_name_is_never_trusted(tmp_path: Path) -> None:
     with Archive(tmp_path) as archive:
         archive.append([batch_of(stored)])
         for position in (bytes(36), b"\xff" * 36, position_of(stored[0])[:20] + b"\xff" * 16):
-            page = archive.page(EVERYTHING, position, limit=9, max_bytes=1 << 20)
+            page = archive.page_job(EVERYTHING, position, limit=9, max_bytes=1 << 20).do()
             expected = [
                 each for each in sorted_down(stored) if position_of(each)[:20] < position[:20]
             ]

@@ -15,7 +15,7 @@ TOPICS = [b"one.", b"two.", b"tri."]
 
 
 def envelopes_of(archive: Archive) -> list[Envelope]:
-    page = archive.page(EVERYTHING, limit=10_000, max_bytes=1 << 30, budget=1 << 30)
+    page = archive.page_job(EVERYTHING, limit=10_000, max_bytes=1 << 30, budget=1 << 30).do()
     assert page.state is PageState.EXHAUSTED
     return list(parse(page.packet))[::-1]
 
@@ -59,7 +59,9 @@ def test_prune_leaves_what_the_model_leaves(
         assert stat.envelopes == len(left)
         assert stat.oldest == (left[0].created if left else None)
         for topic in TOPICS:
-            page = archive.page(Query(0, 2**32 - 1, topics=[topic]), limit=1000, max_bytes=1 << 30)
+            page = archive.page_job(
+                Query(0, 2**32 - 1, topics=[topic]), limit=1000, max_bytes=1 << 30
+            ).do()
             assert page.count == sum(e.topic == topic for e in left)
         assert archive.prune(START + cut, limit=limit).envelopes == 0
         archive.append([batch_of(every)])
@@ -91,7 +93,7 @@ def test_pages_go_on_while_envelopes_are_deleted(
         left.sort(key=order, reverse=newest_first)
         position, state = b"", PageState.MORE
         while state is not PageState.EXHAUSTED:
-            page = archive.page(query, position, limit=limit, max_bytes=1 << 20)
+            page = archive.page_job(query, position, limit=limit, max_bytes=1 << 20).do()
             got = list(parse(page.packet))
             assert got == left[: len(got)]
             assert len(got) == min(limit, len(left))

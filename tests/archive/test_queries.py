@@ -142,7 +142,7 @@ def test_crowded_days(crowd: tuple[Archive, Model], data: st.DataObject) -> None
     limit = data.draw(st.sampled_from([1, 30, 500, 5000]))
     budget = data.draw(st.sampled_from([1, 40, 300, 1 << 20]))
     for _ in range(8):
-        page = archive.page(query, position, limit=limit, max_bytes=20_000, budget=budget)
+        page = archive.page_job(query, position, limit=limit, max_bytes=20_000, budget=budget).do()
         check_page(model, terms, position, page, limit, 20_000)
         if page.state is PageState.EXHAUSTED:
             break
@@ -154,7 +154,7 @@ def stops_at_hits(archive: Archive, terms: Terms) -> bool:
     """Whether slices within a day stop only at hits, as merged postings do."""
     query, position = terms.compile(), b""
     for _ in range(60):
-        page = archive.page(query, position, limit=100, max_bytes=1 << 20, budget=1)
+        page = archive.page_job(query, position, limit=100, max_bytes=1 << 20, budget=1).do()
         position = page.position
         if position[20:] == bytes(16) != position[4:20]:
             return False
@@ -170,9 +170,9 @@ def test_few_topics_are_merged_and_many_walked(crowd: tuple[Archive, Model]) -> 
 def test_a_slice_reads_as_much_as_it_plans(crowd: tuple[Archive, Model]) -> None:
     """Testing a day's topics costs more than this budget, yet the slice is worth it."""
     archive, _ = crowd
-    page = archive.page(
+    page = archive.page_job(
         Query(0, LAST, bloom=bloom_of(MANY[:30])), limit=500, max_bytes=1 << 20, budget=1
-    )
+    ).do()
     assert page.state is PageState.PAUSED
     assert 50 < page.count < 400
 
@@ -214,7 +214,7 @@ def test_insertion_between_pages(data: st.DataObject) -> None:
             added = data.draw(st.lists(near, max_size=8))
             model.append(added)
             archive.append([batch_of(added)])
-            page = archive.page(query, position, limit=2, max_bytes=1 << 20)
+            page = archive.page_job(query, position, limit=2, max_bytes=1 << 20).do()
             check_page(model, terms, position, page, 2, 1 << 20)
             position = page.position
 
@@ -233,13 +233,13 @@ EVERYTHING = Query(0, LAST)
 
 def test_a_page_and_where_it_goes_on(small: tuple[Archive, list[Envelope]]) -> None:
     archive, stored = small
-    page = archive.page(EVERYTHING, limit=4, max_bytes=1 << 20)
+    page = archive.page_job(EVERYTHING, limit=4, max_bytes=1 << 20).do()
     assert read_packet(page.packet) == stored[:4]
     assert page.count == 4
     assert page.last_hash == stored[3].hash
     assert page.position == position_of(stored[3])
     assert page.state is PageState.MORE
-    page = archive.page(EVERYTHING, page.position, limit=5, max_bytes=1 << 20)
+    page = archive.page_job(EVERYTHING, page.position, limit=5, max_bytes=1 << 20).do()
     assert read_packet(page.packet) == stored[4:]
     assert page.state is PageState.EXHAUSTED
 
@@ -248,29 +248,29 @@ def test_limit_zero_asks_whether_there_is_more(small: tuple[Archive, list[Envelo
     archive, stored = small
     last = position_of(stored[-1])
     nearly = position_of(stored[-2])
-    assert archive.page(EVERYTHING, nearly, limit=0, max_bytes=1) == (
+    assert archive.page_job(EVERYTHING, nearly, limit=0, max_bytes=1).do() == (
         (b"\xc0", 0, b"", nearly, PageState.MORE)
     )
-    assert archive.page(EVERYTHING, last, limit=0, max_bytes=1) == (
+    assert archive.page_job(EVERYTHING, last, limit=0, max_bytes=1).do() == (
         (b"\xc0", 0, b"", last, PageState.EXHAUSTED)
     )
-    assert archive.page(EVERYTHING, limit=0, max_bytes=1).position == b""
+    assert archive.page_job(EVERYTHING, limit=0, max_bytes=1).do().position == b""
     none = Query(0, LAST, topics=[b"none"])
-    assert archive.page(none, limit=0, max_bytes=1).state is PageState.EXHAUSTED
+    assert archive.page_job(none, limit=0, max_bytes=1).do().state is PageState.EXHAUSTED
 
 
 def test_max_bytes_counts_the_list_header(small: tuple[Archive, list[Envelope]]) -> None:
     archive, stored = small
     packet = rlp.join_list([each.rlp for each in stored[:3]])
-    assert archive.page(EVERYTHING, limit=9, max_bytes=len(packet)).packet == packet
-    assert archive.page(EVERYTHING, limit=9, max_bytes=len(packet) - 1).count == 2
-    alone = archive.page(EVERYTHING, limit=9, max_bytes=1)
+    assert archive.page_job(EVERYTHING, limit=9, max_bytes=len(packet)).do().packet == packet
+    assert archive.page_job(EVERYTHING, limit=9, max_bytes=len(packet) - 1).do().count == 2
+    alone = archive.page_job(EVERYTHING, limit=9, max_bytes=1).do()
     assert (alone.count, alone.state) == (1, PageState.MORE)
 
 
 def test_a_budget_pauses_and_nothing_is_lost(small: tuple[Archive, list[Envelope]]) -> None:
     archive, stored = small
-    page = archive.page(EVERYTHING, limit=9, max_bytes=1 << 20, budget=2)
+    page = archive.page_job(EVERYTHING, limit=9, max_bytes=1 << 20, budget=2).do()
     assert (page.count, page.state) == (2, PageState.PAUSED)
     assert page.position == position_of(stored[1])
 
@@ -278,14 +278,16 @@ def test_a_budget_pauses_and_nothing_is_lost(small: tuple[Archive, list[Envelope
 def test_a_pause_between_days_is_behind_the_day(small: tuple[Archive, list[Envelope]]) -> None:
     archive, stored = small
     query = Query(0, LAST, topics=[stored[0].topic])
-    page = archive.page(query, limit=9, max_bytes=1 << 20, budget=3)
+    page = archive.page_job(query, limit=9, max_bytes=1 << 20, budget=3).do()
     assert (page.count, page.state) == (1, PageState.PAUSED)
     assert page.position == (START + 2 * DAY).to_bytes(4, "big") + bytes(32)
 
 
 def test_days_without_hits_are_paid_for(small: tuple[Archive, list[Envelope]]) -> None:
     archive, _ = small
-    page = archive.page(Query(0, LAST, topics=[b"none"]), limit=9, max_bytes=1 << 20, budget=1)
+    page = archive.page_job(
+        Query(0, LAST, topics=[b"none"]), limit=9, max_bytes=1 << 20, budget=1
+    ).do()
     assert (page.count, page.state) == (0, PageState.PAUSED)
     assert page.position == (START + 2 * DAY).to_bytes(4, "big") + bytes(32)
 
@@ -297,7 +299,7 @@ def test_empty_days_cost_nothing(tmp_path: Path) -> None:
         terms = Terms(topics=[b"abcd"], newest_first=newest_first)
         with Archive(tmp_path, sync=False) as archive:
             archive.append([batch_of(stored)])
-            page = archive.page(terms.compile(), limit=3, max_bytes=1000, budget=10)
+            page = archive.page_job(terms.compile(), limit=3, max_bytes=1000, budget=10).do()
             assert (page.count, page.state) == (3, PageState.EXHAUSTED)
 
 
@@ -312,20 +314,20 @@ def test_empty_days_cost_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_queries_that_match_nothing(small: tuple[Archive, list[Envelope]], terms: Terms) -> None:
-    page = small[0].page(terms.compile(), limit=9, max_bytes=1 << 20)
+    page = small[0].page_job(terms.compile(), limit=9, max_bytes=1 << 20).do()
     assert (page.packet, page.count, page.state) == (b"\xc0", 0, PageState.EXHAUSTED)
 
 
 def test_topics_win_over_the_bloom(small: tuple[Archive, list[Envelope]]) -> None:
     archive, _ = small
     query = Query(0, LAST, topics=TOPICS[:1], bloom=bloom_of(TOPICS[1:2]))
-    page = archive.page(query, limit=9, max_bytes=1 << 20)
+    page = archive.page_job(query, limit=9, max_bytes=1 << 20).do()
     assert {each.topic for each in read_packet(page.packet)} == {TOPICS[0]}
     assert page.count == 3
 
 
 def test_a_full_bloom_is_everything(small: tuple[Archive, list[Envelope]]) -> None:
-    page = small[0].page(Query(0, LAST, bloom=FULL_BLOOM), limit=99, max_bytes=1 << 20)
+    page = small[0].page_job(Query(0, LAST, bloom=FULL_BLOOM), limit=99, max_bytes=1 << 20).do()
     assert page.count == 9
 
 
@@ -335,7 +337,9 @@ def test_the_bloom_of_either_kind_of_client_covers_its_topic(tmp_path: Path) -> 
         archive.append([batch_of(stored)])
         for each in stored:
             for bloom in (topic_bloom(each.topic), bloom_of([each.topic])):
-                page = archive.page(Query(0, LAST, bloom=bloom), limit=9, max_bytes=1 << 20)
+                page = archive.page_job(
+                    Query(0, LAST, bloom=bloom), limit=9, max_bytes=1 << 20
+                ).do()
                 assert each in read_packet(page.packet)
 
 
@@ -373,11 +377,11 @@ def test_pages_that_are_refused(
     small: tuple[Archive, list[Envelope]], arguments: dict[str, object]
 ) -> None:
     with pytest.raises(ValueError, match=r"position|positive"):
-        small[0].page(EVERYTHING, **{"limit": 1, "max_bytes": 9} | arguments)  # type: ignore[arg-type]
+        small[0].page_job(EVERYTHING, **{"limit": 1, "max_bytes": 9} | arguments).do()  # type: ignore[arg-type]
 
 
 def test_limits_beyond_32_bits_are_no_limit(small: tuple[Archive, list[Envelope]]) -> None:
-    assert small[0].page(EVERYTHING, limit=10**30, max_bytes=10**30).count == 9
+    assert small[0].page_job(EVERYTHING, limit=10**30, max_bytes=10**30).do().count == 9
 
 
 def test_blooms_over_topics_of_every_first_byte(tmp_path: Path) -> None:

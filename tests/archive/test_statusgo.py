@@ -25,7 +25,7 @@ from tests.support.envelopes import make
 from tests.vectors import VECTORS
 from wakumail.archive import statusgo
 from wakumail.archive.archive import Archive
-from wakumail.archive.dump import CHUNK_SIZE, Chunk, Source
+from wakumail.archive.dump import IMPORT_CHUNK_SIZE, Chunk, Source
 from wakumail.archive.statusgo import (
     FETCH_ROWS,
     TOPICLESS_KEY_SIZE,
@@ -282,9 +282,9 @@ def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
     with open_source() as source:
         chunks = list(source.chunks)
         assert sum(chunk.done for chunk in chunks) == {"B": size, "row": len(rows)}[source.unit]
-    assert 2 < len(chunks) <= size // CHUNK_SIZE + 1
+    assert 2 < len(chunks) <= size // IMPORT_CHUNK_SIZE + 1
     assert envelopes(chunks) == made
-    assert all(len(chunk.batch.raw) < CHUNK_SIZE + largest for chunk in chunks)
+    assert all(len(chunk.batch.raw) < IMPORT_CHUNK_SIZE + largest for chunk in chunks)
     assert [chunk.malformed for chunk in chunks] == [1, *[0] * (len(chunks) - 1)]
     for done, chunk in enumerate(chunks, start=1):
         rest = read(open_source, chunk.position)

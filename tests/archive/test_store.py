@@ -74,7 +74,7 @@ async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
 async def test_an_interval_gathers_what_comes_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_thread, "INTERVAL", 0.05)
+    monkeypatch.setattr(writer_thread, "COMMIT_INTERVAL", 0.05)
     async with store_in(tmp_path, durability=Durability.INTERVAL) as (store, counters):
         started = time.monotonic()
         for number in range(30):
@@ -112,7 +112,7 @@ def watch(store: Store) -> Watched:
 async def test_as_much_as_a_commit_takes_waits_for_no_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_thread, "INTERVAL", 3600.0)
+    monkeypatch.setattr(writer_thread, "COMMIT_INTERVAL", 3600.0)
     monkeypatch.setattr(commit_queue, "MAX_COMMIT_BYTES", 20_000)
     async with store_in(tmp_path, durability=Durability.INTERVAL) as (store, _):
         await put(store, make(1, TOPICS))
@@ -146,7 +146,7 @@ async def test_the_writer_rests_after_a_busy_commit_as_long_as_that_took(
 async def test_a_full_queue_says_so_and_when_it_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "MAX_QUEUED_BYTES", 20_000)
+    monkeypatch.setattr(store_module, "MAX_UNCOMMITTED_BYTES", 20_000)
     async with store_in(tmp_path) as (store, _):
         room = asyncio.Event()
         store.on_room = room.set
@@ -161,7 +161,7 @@ async def test_retention_by_age_beside_ingest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
-    monkeypatch.setattr(retention, "PRUNE_ENVELOPES", 50)
+    monkeypatch.setattr(retention, "PRUNE_SLICE", 50)
     now = int(time.time())
     async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
         old = make(500, TOPICS, created=now - 11 * DAY, seed=1)
@@ -218,7 +218,7 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the retention frees may be the room that a commit needs."""
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.001)
-    monkeypatch.setattr(writer_thread, "RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr(writer_thread, "COMMIT_RETRY_INTERVAL", 0.001)
     async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
         archive = store.archive
         old = make(100, TOPICS, created=int(time.time()) - 11 * DAY)

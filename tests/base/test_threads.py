@@ -75,15 +75,16 @@ def sealing(size: int = 1000) -> "Job[list[bytes]]":
 
 
 def reading(archive: Archive) -> "Job[Page]":
-    return archive.reading(Query(0, 1), limit=1, max_bytes=100)
+    return archive.page_job(Query(0, 1), limit=1, max_bytes=100)
 
 
 @asynchronous
 async def test_results_and_errors_of_jobs_come_back_to_the_loop(tmp_path: Path) -> None:
     threads = CompiledThreads(2)
     with Archive(tmp_path) as archive:
-        assert await threads.run(reading(archive)) == archive.page(
-            Query(0, 1), limit=1, max_bytes=100
+        assert (
+            await threads.run(reading(archive))
+            == archive.page_job(Query(0, 1), limit=1, max_bytes=100).do()
         )
     with pytest.raises(ArchiveError, match="closed"):
         await threads.run(reading(archive))
@@ -133,6 +134,8 @@ def test_a_job_is_done_once_and_has_one_result() -> None:
     threads.begin(job, "whatever")
     with pytest.raises(RuntimeError, match="begun before"):
         threads.begin(job, None)
+    with pytest.raises(RuntimeError, match="begun before"):
+        job.do()
     threads.close()
     assert threads.finished() == [job]
     assert job.future == "whatever"
@@ -145,6 +148,18 @@ def test_a_job_that_has_nothing_to_do_is_refused() -> None:
     threads = JobThreads(1)
     with pytest.raises(RuntimeError, match="nothing to do"):
         threads.begin(Job(), None)
+    with pytest.raises(RuntimeError, match="nothing to do"):
+        Job().do()
+    threads.close()
+
+
+def test_a_job_that_was_done_here_cannot_be_begun() -> None:
+    threads, job = JobThreads(1), sealing()
+    assert len(job.do()) == 1
+    with pytest.raises(RuntimeError, match="begun before"):
+        job.do()
+    with pytest.raises(RuntimeError, match="begun before"):
+        threads.begin(job, None)
     threads.close()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakumail.base import token_bucket as limits
-from wakumail.base.token_bucket import MAX_KEYS, RateLimiter, TokenBucket
+from wakumail.base.token_bucket import MAX_BUCKETS, RateLimiter, TokenBucket
 
 
 def test_bucket_begins_full_and_refills() -> None:
@@ -94,7 +94,7 @@ def test_limiter_without_a_rate_sets_no_limit() -> None:
 
 
 def test_limiter_forgets_the_key_idle_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_KEYS", 2)
+    monkeypatch.setattr(limits, "MAX_BUCKETS", 2)
     limiter = RateLimiter(1.0)
     keys: list[Any] = ["a", "b", "a", "c"]
     assert [limiter.take([key], 0.0) for key in keys] == [True, True, False, True]
@@ -104,7 +104,7 @@ def test_limiter_forgets_the_key_idle_longest(monkeypatch: pytest.MonkeyPatch) -
 
 def test_limiter_is_bounded() -> None:
     limiter = RateLimiter(1.0)
-    keys = range(MAX_KEYS + 10)
+    keys = range(MAX_BUCKETS + 10)
     assert all(limiter.take([key], 0.0) for key in keys)
-    assert not limiter.take([keys[10]], 0.0), "one of the last MAX_KEYS"
+    assert not limiter.take([keys[10]], 0.0), "one of the last MAX_BUCKETS"
     assert all(limiter.take([key], 0.0) for key in keys[:10])

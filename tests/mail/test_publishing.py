@@ -17,7 +17,7 @@ from wakumail.waku.packets import Code
 async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.archive.writer_thread.RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.archive.writer_thread.COMMIT_RETRY_INTERVAL", 0.001)
     async with mailserver(tmp_path) as (server, _):
         first, second = make(2, TOPICS)
         full = FullDisk(server.store)
@@ -34,8 +34,8 @@ async def test_what_is_published_while_the_archive_has_no_room_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be known to the relay, and be confirmed to the next who sends it."""
-    monkeypatch.setattr("wakumail.archive.writer_thread.RETRY_INTERVAL", 0.001)
-    monkeypatch.setattr("wakumail.archive.store.MAX_QUEUED_BYTES", 2_000)
+    monkeypatch.setattr("wakumail.archive.writer_thread.COMMIT_RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 2_000)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
         full = FullDisk(server.store)

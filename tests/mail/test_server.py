@@ -362,7 +362,7 @@ async def test_waku_0_and_devp2p_4(tmp_path: Path) -> None:
 async def test_while_the_disk_refuses_nothing_is_confirmed_or_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.archive.writer_thread.RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.archive.writer_thread.COMMIT_RETRY_INTERVAL", 0.001)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
         first, second = make(10, TOPICS, seed=1), make(10, TOPICS, seed=2)

@@ -386,7 +386,7 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
     async with scraped(tmp_path) as (server, _, http):
         assert server.store is not None
         archive = server.store.archive
-        server.store.archive = cast(Any, SimpleNamespace(stat=stat, reading=archive.reading))
+        server.store.archive = cast(Any, SimpleNamespace(stat=stat, page_job=archive.page_job))
         try:
             for _ in range(3):
                 exposition = await scrape(http)

@@ -215,7 +215,7 @@ async def test_what_a_full_journal_does_not_take_is_counted(
         keep(batch_of(make(3, [b"aaaa"])))
         await eventually(lambda: journal.archive.stat().envelopes == 3)
         assert not worker._counters
-        monkeypatch.setattr("wakumail.archive.store.MAX_QUEUED_BYTES", 0)
+        monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 0)
         keep(batch_of(make(5, [b"aaaa"])))
         assert worker._counters == {"envelopes_untold": 5}
 

@@ -73,7 +73,9 @@ def make(
 
 
 def everything(archive: Archive) -> list[Envelope]:
-    return read_packet(archive.page(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).packet)
+    return read_packet(
+        archive.page_job(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).do().packet
+    )
 
 
 def sorted_down(envelopes: Sequence[Envelope]) -> list[Envelope]:
@@ -168,7 +170,9 @@ def check_answer(
     query = terms.compile()
     pages = []
     while True:
-        page = archive.page(query, position, limit=limit, max_bytes=max_bytes, budget=budget)
+        page = archive.page_job(
+            query, position, limit=limit, max_bytes=max_bytes, budget=budget
+        ).do()
         check_page(model, terms, position, page, limit, max_bytes)
         pages.append(page)
         if page.state is PageState.EXHAUSTED:

@@ -30,7 +30,7 @@ MARK = b"mark"
 """The topic of what those send each other that have to be served."""
 
 LOWERED = (
-    "import runpy, sys; from wakumail.archive import store; store.MAX_QUEUED_BYTES = 4 << 20;"
+    "import runpy, sys; from wakumail.archive import store; store.MAX_UNCOMMITTED_BYTES = 4 << 20;"
     "del sys.argv[:3]; runpy.run_module('wakumail', run_name='__main__', alter_sys=True)"
 )
 """Run the module that a command names, with a lower bound on what waits for the disk."""

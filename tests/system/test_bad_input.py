@@ -349,7 +349,7 @@ async def test_a_slow_disk_holds_those_who_feed_it(
 ) -> None:
     """What all peers together may queue is bounded, nothing is lost, and requests are answered."""
     most, peers, parts = 300_000, 4, 60
-    monkeypatch.setattr("wakumail.archive.store.MAX_QUEUED_BYTES", most)
+    monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", most)
     async with mailserver(tmp_path) as (server, enode):
         slow = SlowDisk(server.store)
         puppets = [await Puppet.ready(enode) for _ in range(peers)]
@@ -371,7 +371,7 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it sent and nobody looked at is dropped, for it would bring the queue over its bound."""
-    monkeypatch.setattr("wakumail.archive.store.MAX_QUEUED_BYTES", 50_000)
+    monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 50_000)
     monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         slow = SlowDisk(server.store)
@@ -389,8 +389,8 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
 async def test_a_full_disk_sheds_and_goes_on_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.archive.writer_thread.RETRY_INTERVAL", 0.001)
-    monkeypatch.setattr("wakumail.archive.store.MAX_QUEUED_BYTES", 100_000)
+    monkeypatch.setattr("wakumail.archive.writer_thread.COMMIT_RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 100_000)
     async with mailserver(tmp_path) as (server, enode):
         full = FullDisk(server.store)
         puppet = await Puppet.ready(enode)

@@ -38,7 +38,7 @@ FIRST_KILL = 3
 def serve_in_child(path: Path, durability: Durability, stdout: Connection) -> None:
     """What `wakumail serve` runs, without the time that starting Python takes."""
     os.dup2(stdout.fileno(), 1)
-    writer_thread.INTERVAL = INTERVAL
+    writer_thread.COMMIT_INTERVAL = INTERVAL
     settings = Settings(datadir=path, host="127.0.0.1", port=0, min_pow=0.0, durability=durability)
     asyncio.run(serve(settings, Datadir(path)))
 

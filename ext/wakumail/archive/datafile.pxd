@@ -9,7 +9,8 @@ from posix.fcntl cimport O_CLOEXEC, O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR, open
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport F_OK, access, close, fsync, ftruncate, link, unlink
 
-from wakumail.archive.environment cimport TORN, count_free_pages, enter, environment, leave, resize
+from wakumail.archive.environment cimport (
+    TORN, count_free_pages, enter, environment, leave, resize_map)
 from wakumail.archive.lmdb cimport *
 
 cdef extern from "<stdlib.h>" nogil:
@@ -19,7 +20,7 @@ cdef enum:
     MAX_UNWRITTEN = 16 << 20    # bytes that an intact file may lack at its end
     PROBE_SIZE = 65536          # bytes asked of the file system to learn whether it is full
     LOCK_SIZE = 9 * 4096        # bytes of LMDB's lock file with room for all its readers
-    MAX_PATH = 4096             # bytes, with the zero
+    PATH_SIZE = 4096             # bytes, with the zero
 
 
 cdef inline bint is_full(int rc) noexcept nogil:
@@ -29,9 +30,9 @@ cdef inline bint is_full(int rc) noexcept nogil:
 
 cdef inline int reserve_lock(const char *directory) noexcept nogil:
     """Give the lock file its blocks: LMDB maps it, and on a full disk a write there is a SIGBUS."""
-    cdef char path[MAX_PATH]
+    cdef char path[PATH_SIZE]
     cdef int fd, rc
-    if snprintf(path, MAX_PATH, "%s/lock.mdb", directory) >= MAX_PATH:
+    if snprintf(path, PATH_SIZE, "%s/lock.mdb", directory) >= PATH_SIZE:
         return ENAMETOOLONG
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     if fd < 0:
@@ -71,7 +72,7 @@ cdef inline int check_length(environment *e, const char *directory) noexcept nog
     cdef MDB_envinfo info
     cdef MDB_stat stat
     cdef struct_stat status
-    cdef char path[MAX_PATH]
+    cdef char path[PATH_SIZE]
     cdef size_t size, needed
     cdef int fd
     cdef int rc = mdb_env_info(e.env, &info)
@@ -89,7 +90,7 @@ cdef inline int check_length(environment *e, const char *directory) noexcept nog
         return 0
     if needed - size > MAX_UNWRITTEN:
         return TORN
-    if snprintf(path, MAX_PATH, b"%s/data.mdb", directory) >= MAX_PATH:
+    if snprintf(path, PATH_SIZE, b"%s/data.mdb", directory) >= PATH_SIZE:
         return ENAMETOOLONG
     return fill_up(e, path, size, needed - size, stat.ms_psize)
 
@@ -109,10 +110,10 @@ cdef inline bint cannot_grow(environment *e) noexcept nogil:
 
 cdef inline int sync_directory(const char *directory, const char *below) noexcept nogil:
     """Make the names in `directory``below` durable: a file's own sync leaves them out."""
-    cdef char path[MAX_PATH]
+    cdef char path[PATH_SIZE]
     cdef int fd
     cdef int rc = 0
-    if snprintf(path, MAX_PATH, b"%s%s", directory, below) >= MAX_PATH:
+    if snprintf(path, PATH_SIZE, b"%s%s", directory, below) >= PATH_SIZE:
         return ENAMETOOLONG
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if fd < 0:
@@ -141,7 +142,7 @@ cdef inline int write_copy(environment *e, int fd) noexcept nogil:
             rc = mdb_env_copyfd2(e.env, fd, MDB_CP_COMPACT)
         leave(e)
         if rc == MDB_MAP_RESIZED:       # another process has grown the file; nothing is written
-            rc = resize(e, 0, 0)
+            rc = resize_map(e, 0, 0)
             if not rc:
                 continue
         break
@@ -152,12 +153,12 @@ cdef inline int write_copy(environment *e, int fd) noexcept nogil:
 
 cdef inline int copy_file(environment *e, const char *directory) noexcept nogil:
     """Copy into a directory that has no data.mdb; the copy gets that name when it is on disk."""
-    cdef char path[MAX_PATH]
-    cdef char unfinished[MAX_PATH]
+    cdef char path[PATH_SIZE]
+    cdef char unfinished[PATH_SIZE]
     cdef int fd, rc
-    if snprintf(path, MAX_PATH, b"%s/data.mdb", directory) >= MAX_PATH:
+    if snprintf(path, PATH_SIZE, b"%s/data.mdb", directory) >= PATH_SIZE:
         return ENAMETOOLONG
-    if snprintf(unfinished, MAX_PATH, b"%s/unfinished.XXXXXX", directory) >= MAX_PATH:
+    if snprintf(unfinished, PATH_SIZE, b"%s/unfinished.XXXXXX", directory) >= PATH_SIZE:
         return ENAMETOOLONG
     if access(path, F_OK) == 0:
         return EEXIST

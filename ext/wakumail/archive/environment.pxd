@@ -182,7 +182,7 @@ cdef inline void close_environment(environment *e) noexcept nogil:
     pthread_rwlock_unlock(&e.gate)
 
 
-cdef inline int resize(environment *e, size_t seen, size_t size) noexcept nogil:
+cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept nogil:
     """Map `size` bytes in place of `seen` (0: as many as the file asks for).
 
     Does nothing when another thread has changed the size meanwhile.
@@ -264,7 +264,7 @@ cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
             return 0
         leave(e)
         if rc == MDB_MAP_RESIZED:       # another process has grown the file
-            rc = resize(e, 0, 0)
+            rc = resize_map(e, 0, 0)
         if rc:
             return rc
 
@@ -355,7 +355,7 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
             rc = end_write(e, txn, True)
         if rc != MDB_MAP_FULL:
             return rc
-        rc = resize(e, info.me_mapsize, 2 * info.me_mapsize)
+        rc = resize_map(e, info.me_mapsize, 2 * info.me_mapsize)
         if rc:
             return rc
 

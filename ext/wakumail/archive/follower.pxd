@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.scanner cimport hit, make_room
+from wakumail.archive.scanner cimport hit, reserve_one
 
 
 cdef struct arrivals_run:
@@ -43,7 +43,7 @@ cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
             break
         last += 1
         piece = longer
-    rc = make_room(<void **> &run.pieces, &run.room, run.count, sizeof(hit))
+    rc = reserve_one(<void **> &run.pieces, &run.room, run.count, sizeof(hit))
     if rc:
         return rc
     run.pieces[run.count] = piece

@@ -36,8 +36,8 @@ cdef enum:
     FORMAT = 1              # the version of all that stands above
     DAY = 86400             # seconds
 
-    HASH_SIZE = 16          # sizes of keys and values, in bytes
-    SEQUENCE_SIZE = 6
+    HASH_PREFIX = 16        # bytes of a hash that rows hold
+    SEQUENCE_SIZE = 6       # sizes of keys and values, in bytes
     TIME_KEY = 20
     TIME_VALUE = 10
     POSTING_KEY = 25

@@ -5,7 +5,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.scanner cimport make_room, scan, seek, source, visit
+from wakumail.archive.scanner cimport reserve_one, scan, seek, source, visit
 
 
 cdef inline int advance(scan *s, source *from_, bint first) noexcept nogil:
@@ -20,7 +20,7 @@ cdef inline int advance(scan *s, source *from_, bint first) noexcept nogil:
         put48(bound, from_.prefix)
         if get32(s.bound) // DAY == s.day:
             put24(bound + TOPIC_KEY, get32(s.bound) % DAY)
-            memcpy(bound + TOPIC_KEY + 3, s.bound + 4, HASH_SIZE)
+            memcpy(bound + TOPIC_KEY + 3, s.bound + 4, HASH_PREFIX)
             behind = s.behind
         else:
             memset(bound + TOPIC_KEY, 0xff if descending else 0, POSTING_KEY - TOPIC_KEY)
@@ -76,9 +76,9 @@ cdef inline int open_sources(scan *s) noexcept nogil:
     cdef int rc
     s.source_count = 0
     for i in range(s.matched_count):
-        rc = make_room(<void **> &s.sources, &s.source_room, s.source_count, sizeof(source))
+        rc = reserve_one(<void **> &s.sources, &s.source_room, s.source_count, sizeof(source))
         if not rc and s.source_count == s.cursor_count:
-            rc = make_room(<void **> &s.cursors, &s.cursor_room, s.cursor_count, sizeof(void *))
+            rc = reserve_one(<void **> &s.cursors, &s.cursor_room, s.cursor_count, sizeof(void *))
             if not rc:
                 rc = mdb_cursor_open(s.txn, s.env.postings, &cursor)
             if not rc:

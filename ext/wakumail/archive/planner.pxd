@@ -13,7 +13,8 @@ from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport merge
 from wakumail.archive.scanner cimport (
-    BLOOM, EVERYTHING, EXHAUSTED, STOP, TOPICS, make_room, open_once, scan, seek, spend, walk, wants)
+    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, open_once, reserve_one, scan, seek,
+    spend_entries, walk, wants)
 
 cdef enum:
     # What walk_is_cheaper reckons with: nanoseconds, measured with all pages in memory.
@@ -28,7 +29,7 @@ cdef enum:
 
 
 cdef inline int add_match(scan *s, uint32_t topic) noexcept nogil:
-    cdef int rc = make_room(<void **> &s.matched, &s.matched_room, s.matched_count, 4)
+    cdef int rc = reserve_one(<void **> &s.matched, &s.matched_room, s.matched_count, 4)
     if not rc:
         s.matched[s.matched_count] = topic
         s.matched_count += 1
@@ -40,7 +41,7 @@ cdef inline bint may_match(const scan *s, uint8_t first) noexcept nogil:
 
     Also for topics whose first bit the Go form drops: another of the same byte is needed then.
     """
-    return (s.terms.kind != BLOOM or s.terms.bloom[first >> 3] != 0
+    return (s.terms.kind != TOPIC_BLOOM or s.terms.bloom[first >> 3] != 0
             or s.terms.bloom[32 + (first >> 3)] != 0)
 
 
@@ -123,7 +124,7 @@ cdef inline int scan_day(scan *s, const day_totals *totals) noexcept nogil:
     cdef size_t i
     cdef int rc
     s.matched_count = 0
-    if s.terms.kind == TOPICS and s.terms.topic_count <= FEW_TOPICS:
+    if s.terms.kind == TOPIC_SET and s.terms.topic_count <= FEW_TOPICS:
         for i in range(s.terms.topic_count):
             rc = add_match(s, s.terms.topics[i])
             if rc:
@@ -149,7 +150,7 @@ cdef inline void put_edge(uint8_t *bound, uint32_t day, bint descending) noexcep
         put32(bound, day * DAY)
     else:
         put32(bound, 0xffffffff if end >> 32 else <uint32_t> end)
-    memset(bound + 4, 0 if descending else 0xff, HASH_SIZE)
+    memset(bound + 4, 0 if descending else 0xff, HASH_PREFIX)
 
 
 cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
@@ -194,7 +195,7 @@ cdef inline int scan_days(scan *s) noexcept nogil:
             s.behind = s.moved = True
             s.at_hit = False
             s.overdraft = 0
-            rc = spend(s, 1)
+            rc = spend_entries(s, 1)
     return 0 if rc == MDB_NOTFOUND else rc
 
 
@@ -202,7 +203,7 @@ cdef inline void start_at(scan *s, const uint8_t *position) noexcept nogil:
     """Set the bound: behind `position` (36 bytes or NULL), yet within the query's times."""
     cdef bint descending = s.terms.newest_first
     put32(s.bound, s.terms.upper if descending else s.terms.lower)
-    memset(s.bound + 4, 0xff if descending else 0, HASH_SIZE)
+    memset(s.bound + 4, 0xff if descending else 0, HASH_PREFIX)
     if position == NULL:
         return
     if descending and get32(position) > s.terms.upper:
@@ -220,7 +221,7 @@ cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
     s.recent.first, s.recent.last = 1, 0
     start_at(s, position)
     if s.terms.lower <= s.terms.upper:
-        if s.terms.kind == EVERYTHING:
+        if s.terms.kind == EVERY_TOPIC:
             s.first, s.last = s.terms.lower, s.terms.upper
             rc = walk(s)
         else:

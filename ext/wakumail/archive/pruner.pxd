@@ -41,7 +41,7 @@ cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
     put16(key_bytes, created // DAY)
     memcpy(key_bytes + DAY_KEY, topic, 4)
     put24(key_bytes + TOPIC_KEY, created % DAY)
-    memcpy(key_bytes + TOPIC_KEY + 3, time_key + 4, HASH_SIZE)
+    memcpy(key_bytes + TOPIC_KEY + 3, time_key + 4, HASH_PREFIX)
     rc = mdb_cursor_get(postings, &key, &value, MDB_SET)
     if not rc:
         rc = mdb_cursor_del(postings, 0)

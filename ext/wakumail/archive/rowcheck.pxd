@@ -14,11 +14,11 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, name_key, note, problem, problem_list, text
 from wakumail.base.pthread cimport pthread_mutex_t
 from wakumail.base.rlp cimport RLP_OK
-from wakumail.archive.scanner cimport make_room
+from wakumail.archive.scanner cimport reserve_one
 
 cdef enum:
     MAX_KEY = 511               # bytes of any key (lmdb.h, mdb_env_get_maxkeysize)
-    DAYS = 1 << 16
+    DAY_COUNT = 1 << 16
 
 
 cdef struct stair:              # a row of `times` with a smaller sequence than all before it
@@ -59,7 +59,7 @@ cdef struct verifier:
     uint64_t topic_rows         # postings with that topic
 
 
-cdef inline int find(MDB_cursor *cursor, const void *bytes, size_t size,
+cdef inline int find_value(MDB_cursor *cursor, const void *bytes, size_t size,
                      MDB_val *value) noexcept nogil:
     """The value of a key; a missing one has no bytes."""
     cdef MDB_val key = value_of(bytes, size)
@@ -88,7 +88,7 @@ cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value)
     sequence = get48(<const uint8_t *> value.mv_data + 4)
     if v.stair_count and v.stairs[v.stair_count - 1].sequence <= sequence:
         return 0
-    rc = make_room(<void **> &v.stairs, &v.stair_room, v.stair_count, sizeof(stair))
+    rc = reserve_one(<void **> &v.stairs, &v.stair_room, v.stair_count, sizeof(stair))
     if rc:
         return rc
     top = &v.stairs[v.stair_count]
@@ -127,8 +127,8 @@ cdef inline int check_posting(verifier *v, uint32_t created, uint64_t sequence,
     put16(key, created // DAY)
     memcpy(key + DAY_KEY, topic, 4)
     put24(key + TOPIC_KEY, created % DAY)
-    memcpy(key + TOPIC_KEY + 3, digest, HASH_SIZE)
-    rc = find(v.postings, key, POSTING_KEY, &value)
+    memcpy(key + TOPIC_KEY + 3, digest, HASH_PREFIX)
+    rc = find_value(v.postings, key, POSTING_KEY, &value)
     if rc:
         return rc
     v.posted += value.mv_size != 0
@@ -152,8 +152,8 @@ cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fi
     cdef uint32_t created = <uint32_t> (fields.expiry - fields.ttl)
     cdef int rc
     put32(key, created)
-    memcpy(key + 4, digest, HASH_SIZE)
-    rc = find(v.times, key, TIME_KEY, &value)
+    memcpy(key + 4, digest, HASH_PREFIX)
+    rc = find_value(v.times, key, TIME_KEY, &value)
     if rc:
         return rc
     row = <const uint8_t *> value.mv_data
@@ -227,7 +227,7 @@ cdef inline int take_arrival(verifier *v, const MDB_val *key,
     last = get48(<const uint8_t *> key.mv_data)
     day = get16(<const uint8_t *> value.mv_data)
     put_chunk_key(chunk_bytes, day, last)
-    rc = find(v.chunks, chunk_bytes, CHUNK_KEY, &row)
+    rc = find_value(v.chunks, chunk_bytes, CHUNK_KEY, &row)
     if rc:
         return rc
     if last >= v.next:
@@ -254,7 +254,7 @@ cdef inline int take_chunk(verifier *v, const MDB_val *key, const MDB_val *value
     if key.mv_size != CHUNK_KEY:
         note_row(v, b"a row of `chunks` has the wrong size", key)
         return 0
-    rc = find(v.arrivals, at + DAY_KEY, SEQUENCE_SIZE, &row)
+    rc = find_value(v.arrivals, at + DAY_KEY, SEQUENCE_SIZE, &row)
     if rc or row.mv_size == DAY_KEY and memcmp(row.mv_data, at, DAY_KEY) == 0:
         return rc
     note(&v.problems, b"a chunk is missing in `arrivals`", get16(at), get48(at + DAY_KEY))
@@ -288,9 +288,9 @@ cdef inline int lead_back_time(verifier *v, const MDB_val *key,
             or chunk_envelopes(&source, sequence, sequence, &data, &size)):
         data, size = NULL, 0
     keccak256(data, size, digest)
-    if memcmp(digest, at + 4, HASH_SIZE) != 0:
+    if memcmp(digest, at + 4, HASH_PREFIX) != 0:
         name_key(note(&v.problems, b"a row of `times` leads to no envelope, or another one",
-                      get32(at) // DAY, sequence), b"hash", at + 4, HASH_SIZE)
+                      get32(at) // DAY, sequence), b"hash", at + 4, HASH_PREFIX)
     return 0
 
 
@@ -302,7 +302,7 @@ cdef inline int end_topic(verifier *v) noexcept nogil:
     cdef int rc = 0
     if v.topic_rows:
         v.days[get16(v.topic)].topics += 1
-        rc = find(v.topics, v.topic, TOPIC_KEY, &value)
+        rc = find_value(v.topics, v.topic, TOPIC_KEY, &value)
     if rc or v.topic_rows == 0:
         return rc
     if value.mv_size == 4:
@@ -341,14 +341,14 @@ cdef inline int lead_back_posting(verifier *v, const MDB_val *key,
     if key.mv_size != POSTING_KEY or value.mv_size != SEQUENCE_SIZE:
         return 0                        # noted before
     put32(time_key, get16(at) * DAY + get24(at + TOPIC_KEY))
-    memcpy(time_key + 4, at + TOPIC_KEY + 3, HASH_SIZE)
-    rc = find(v.times, time_key, TIME_KEY, &row)
+    memcpy(time_key + 4, at + TOPIC_KEY + 3, HASH_PREFIX)
+    rc = find_value(v.times, time_key, TIME_KEY, &row)
     if rc:
         return rc
     if (row.mv_size != TIME_VALUE or memcmp(row.mv_data, at + DAY_KEY, 4) != 0
             or memcmp(<const uint8_t *> row.mv_data + 4, value.mv_data, SEQUENCE_SIZE) != 0):
         name_key(note(&v.problems, b"a row of `postings` has none in `times`", get16(at),
-                      get48(<const uint8_t *> value.mv_data)), b"hash", time_key + 4, HASH_SIZE)
+                      get48(<const uint8_t *> value.mv_data)), b"hash", time_key + 4, HASH_PREFIX)
     return 0
 
 

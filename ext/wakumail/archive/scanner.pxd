@@ -23,9 +23,9 @@ cdef enum:
     MORE = 1                # at least one more envelope does,
     PAUSED = 2              # the budget ran out
 
-    EVERYTHING = 0          # kinds of queries
-    TOPICS = 1
-    BLOOM = 2
+    EVERY_TOPIC = 0         # kinds of queries
+    TOPIC_SET = 1
+    TOPIC_BLOOM = 2
 
 
 cdef struct query_terms:
@@ -92,7 +92,7 @@ cdef struct scan:
     bint at_hit             # the bound is the last hit
 
 
-cdef inline int make_room(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
+cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
     """Let an array hold one more than `count` items of `size` bytes."""
     cdef void *grown
     if count < room[0]:
@@ -142,9 +142,9 @@ cdef inline bint has_topic(const uint32_t *topics, size_t count, uint32_t topic)
 
 
 cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
-    if terms.kind == EVERYTHING:
+    if terms.kind == EVERY_TOPIC:
         return True
-    if terms.kind == BLOOM:
+    if terms.kind == TOPIC_BLOOM:
         return bloom_covers(terms.bloom, topic)
     return has_topic(terms.topics, terms.topic_count, topic)
 
@@ -181,7 +181,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept n
     if s.count and payload + rlp_header_size(payload) > s.max_bytes:
         s.state = MORE
         return STOP
-    rc = make_room(<void **> &s.hits, &s.hit_room, s.count, sizeof(hit))
+    rc = reserve_one(<void **> &s.hits, &s.hit_room, s.count, sizeof(hit))
     if rc:
         return rc
     s.hits[s.count] = found
@@ -191,7 +191,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept n
     return 0
 
 
-cdef inline int spend(scan *s, int64_t entries) noexcept nogil:
+cdef inline int spend_entries(scan *s, int64_t entries) noexcept nogil:
     """Pay for entries looked at; STOP when that was all."""
     s.budget -= entries
     if s.budget > -s.overdraft:
@@ -209,10 +209,10 @@ cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t s
         if rc:
             return rc
     put32(s.bound, created)
-    memcpy(s.bound + 4, hash, HASH_SIZE)
+    memcpy(s.bound + 4, hash, HASH_PREFIX)
     s.behind = s.moved = True
     s.at_hit = wanted
-    return spend(s, 1)
+    return spend_entries(s, 1)
 
 
 cdef inline int walk(scan *s) noexcept nogil:

@@ -67,7 +67,7 @@ cdef inline int next_phase(verifier *v) noexcept nogil:
         rc = end_topic(v)
     elif v.phase == DAYS_PHASE:
         memset(&none, 0, sizeof(none))
-        for day in range(DAYS):
+        for day in range(DAY_COUNT):
             compare_day(v, <uint32_t> day, &none)
         compare(&v.problems, b"rows of `times` and envelopes differ in number", NOWHERE,
                 v.time_rows, v.envelopes)
@@ -114,7 +114,7 @@ cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nog
     return rc
 
 
-cdef inline int open_cursors(verifier *v, MDB_dbi walked) noexcept nogil:
+cdef inline int open_step_cursors(verifier *v, MDB_dbi walked) noexcept nogil:
     cdef environment *e = v.env
     cdef MDB_txn *txn = v.held.txn
     cdef int rc = mdb_cursor_open(txn, walked, &v.walked)
@@ -137,7 +137,7 @@ cdef inline void close_one(MDB_cursor **cursor) noexcept nogil:
         cursor[0] = NULL
 
 
-cdef inline void close_cursors(verifier *v) noexcept nogil:
+cdef inline void close_step_cursors(verifier *v) noexcept nogil:
     close_one(&v.walked)
     close_one(&v.times)
     close_one(&v.postings)
@@ -155,12 +155,12 @@ cdef inline int take_rows(verifier *v) noexcept nogil:
     cdef MDB_dbi table
     cdef text unordered
     cdef taking work = phase_work(v, &table, &unordered)
-    cdef int rc = open_cursors(v, table)
+    cdef int rc = open_step_cursors(v, table)
     if not rc:
         rc = walk_rows(v, work, unordered)
     if rc == MDB_NOTFOUND:
         rc = next_phase(v)
-    close_cursors(v)
+    close_step_cursors(v)
     if is_damage(rc):
         note(&v.problems, b"LMDB met a damaged page: the rest was not looked at", NOWHERE, NOWHERE)
         v.phase = FINISHED
@@ -222,7 +222,7 @@ cdef inline int foresee(verifier *v) noexcept nogil:
 cdef inline int begin_verifying(verifier *v) noexcept nogil:
     """Hold what is committed now; end_verifying is due whatever the answer is."""
     cdef int rc
-    v.days = <day_totals *> calloc(DAYS, sizeof(day_totals))
+    v.days = <day_totals *> calloc(DAY_COUNT, sizeof(day_totals))
     if v.days == NULL:
         return ENOMEM
     rc = pin_read(v.env, &v.held)

@@ -17,7 +17,7 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING
 
 cdef enum:
-    LOOK_AGAIN = 512                # rows of indexes between two looks at what is resident
+    RESIDENT_CHECK_ROWS = 512                # rows of indexes between two looks at what is resident
 
     LMDB_PAGE_HEADER = 16           # bytes
     # A chunk grows to what two pages hold; a larger envelope gets its own. LMDB wants the pages
@@ -33,7 +33,7 @@ cdef struct entry:                  # one envelope of the commit
     uint32_t size
     uint32_t created
     uint32_t topic
-    uint8_t hash[HASH_SIZE]
+    uint8_t hash[HASH_PREFIX]
 
 
 cdef struct commit:
@@ -71,7 +71,7 @@ cdef inline void gather(const batch_part *parts, size_t count, commit *c) noexce
             e.size = record.size
             e.created = record.created
             e.topic = record.topic
-            memcpy(e.hash, record.hash, HASH_SIZE)
+            memcpy(e.hash, record.hash, HASH_PREFIX)
 
 
 cdef inline int entry_order(const void *one, const void *other) noexcept nogil:
@@ -79,7 +79,7 @@ cdef inline int entry_order(const void *one, const void *other) noexcept nogil:
     cdef const entry *b = <const entry *> other
     if a.created != b.created:
         return -1 if a.created < b.created else 1
-    return memcmp(a.hash, b.hash, HASH_SIZE)
+    return memcmp(a.hash, b.hash, HASH_PREFIX)
 
 
 cdef inline int row_order(const void *one, const void *other) noexcept nogil:
@@ -110,7 +110,7 @@ cdef inline size_t sort_entries(entry *entries, size_t count) noexcept nogil:
 cdef inline void count_rows(environment *e, size_t count) noexcept nogil:
     """Bound what is resident, also in the middle of a commit: each row may map 16 pages more."""
     e.written += count
-    if e.written >= LOOK_AGAIN:
+    if e.written >= RESIDENT_CHECK_ROWS:
         e.written = 0
         bound_resident(e, MAX_RESIDENT_WRITING)
 
@@ -130,7 +130,7 @@ cdef inline int write_times(commit *c) noexcept nogil:
         e = &c.entries[i]
         count_rows(c.env, 1)
         put32(key_bytes, e.created)
-        memcpy(key_bytes + 4, e.hash, HASH_SIZE)
+        memcpy(key_bytes + 4, e.hash, HASH_PREFIX)
         put32(value_bytes, e.topic)
         put48(value_bytes + 4, c.next)
         key, value = value_of(key_bytes, TIME_KEY), value_of(value_bytes, TIME_VALUE)
@@ -331,7 +331,7 @@ cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
     memcpy(key_bytes, topic_key, TOPIC_KEY)
     for i in range(count):
         put24(key_bytes + TOPIC_KEY, rows[i].created % DAY)
-        memcpy(key_bytes + TOPIC_KEY + 3, rows[i].hash, HASH_SIZE)
+        memcpy(key_bytes + TOPIC_KEY + 3, rows[i].hash, HASH_PREFIX)
         put48(sequence, rows[i].sequence)
         key, value = value_of(key_bytes, POSTING_KEY), value_of(sequence, SEQUENCE_SIZE)
         rc = mdb_cursor_put(postings, &key, &value, MDB_NOOVERWRITE)

@@ -14,5 +14,6 @@ cdef class Job:
     cdef job job            # run and context are for the subclass to fill in
     cdef readonly object future
 
-    cdef object do(self)
+    cpdef object do(self)
+    cdef int _claim(self) except -1
     cdef object finish(self)

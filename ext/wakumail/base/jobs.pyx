@@ -88,11 +88,19 @@ cdef class Job:
         self.job.done = False
         return self.finish()
 
-    cdef object do(self):
-        """Do it here, in place of JobThreads; answers what `result` would."""
+    cpdef object do(self):
+        """Do it in this thread, and return its result; RuntimeError if it was begun before."""
+        self._claim()
         with nogil:
             self.job.run(self.job.context)
         return self.finish()
+
+    cdef int _claim(self) except -1:
+        """Mark the job as begun: it is done once, by whoever begins it."""
+        if self.job.run == NULL or self.job.owner != NULL:
+            raise RuntimeError("the job has nothing to do, or was begun before")
+        self.job.owner = <PyObject *> self
+        return 0
 
     cdef object finish(self):
         """For subclasses: what the work that was done came to; called once."""
@@ -142,11 +150,9 @@ cdef class JobThreads:
         """Have a job done; RuntimeError for one that was begun before, and after `close`."""
         if self.crew.closing:
             raise RuntimeError("the threads have ended")
-        if job.job.run == NULL or job.job.owner != NULL:
-            raise RuntimeError("the job has nothing to do, or was begun before")
+        job._claim()
         job.future = future
         Py_INCREF(job)
-        job.job.owner = <PyObject *> job
         pthread_mutex_lock(&self.crew.lock)
         push(&self.crew.waiting, &job.job)
         pthread_mutex_unlock(&self.crew.lock)

@@ -23,7 +23,7 @@ cdef extern from "keccak.h" nogil:
 
 cdef enum:
     DIGEST_SIZE = 32
-    BRIEF = 2048            # bytes: hashed in less time than giving the GIL away may cost
+    SHORT_MESSAGE = 2048    # bytes: hashed in less time than giving the GIL away may cost
 
 
 def keccak256(data):
@@ -31,7 +31,7 @@ def keccak256(data):
     cdef Py_buffer view
     cdef uint8_t[DIGEST_SIZE] digest
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    if view.len <= BRIEF:
+    if view.len <= SHORT_MESSAGE:
         hash_one(<const uint8_t *> view.buf, view.len, digest)
     else:
         with nogil:

@@ -17,7 +17,7 @@ cdef enum:
     FAR = 2
     LONGEST_INLINE = 60     # bytes of a literal whose length fits into its tag
     MAX_PREFIX = 10         # bytes: a length of 5, a tag, a length of 4
-    BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
+    SHORT_BLOCK = 2048      # bytes: done in less time than giving the GIL away may cost
 
 
 cdef inline uint64_t read_little(const uint8_t **at, size_t width) noexcept nogil:
@@ -111,7 +111,7 @@ def inflate(object data, uint64_t limit):
             raise PacketTooLarge(f"a packet of {size} bytes")
         inflated = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> size)
         out = <uint8_t *> PyBytes_AS_STRING(inflated)
-        if size <= BRIEF:
+        if size <= SHORT_BLOCK:
             whole = read_elements(at, end, out, size)
         else:
             with nogil:

@@ -18,7 +18,7 @@ BUDGET: int
 POSITION_SIZE: int
 MAX_SEQUENCE: int
 MAX_RESIDENT_WRITING: int
-LOOK_AGAIN: int
+RESIDENT_CHECK_ROWS: int
 
 @final
 class Query:
@@ -46,16 +46,7 @@ class Archive:
     ) -> None: ...
     def prune(self, before: int, *, limit: int) -> Pruned: ...
     def append(self, batches: Sequence[Batch]) -> Appended: ...
-    def page(
-        self,
-        query: Query,
-        position: bytes = b"",
-        *,
-        limit: int,
-        max_bytes: int,
-        budget: int = ...,
-    ) -> Page: ...
-    def reading(
+    def page_job(
         self,
         query: Query,
         position: bytes = b"",

@@ -10,8 +10,7 @@ from wakumail.waku.envelope import Batch
 MAX_COMMIT_BYTES = 8 << 20
 """Bytes of memory that one commit takes from the queue: bounds its time and its dirty pages."""
 
-Done = Callable[[], None]
-Entry = tuple[Batch, Done]
+QueuedBatch = tuple[Batch, Callable[[], None]]
 """A batch, and the function that reports it once it is on disk."""
 
 
@@ -29,16 +28,16 @@ class CommitQueue:
         """Bytes ever taken for a commit. Only the writer thread writes this."""
         self.reported_bytes = 0
         """Bytes ever reported after their commit. Only the event loop writes this."""
-        self._entries: deque[Entry] = deque()
+        self._batches: deque[QueuedBatch] = deque()
         self._closing = False
         self._changed = threading.Condition()
 
-    def put(self, batch: Batch, done: Done) -> None:
+    def put(self, batch: Batch, done: Callable[[], None]) -> None:
         """Append a batch, and wake the writer if it waits for this one."""
-        self._entries.append((batch, done))
+        self._batches.append((batch, done))
         self.put_bytes += batch.memory
-        # The writer waits for a first entry, then for a full commit; it was woken for all others.
-        if len(self._entries) == 1 or self.put_bytes - self.taken_bytes >= MAX_COMMIT_BYTES:
+        # The writer waits for a first batch, then for a full commit; it was woken for all others.
+        if len(self._batches) == 1 or self.put_bytes - self.taken_bytes >= MAX_COMMIT_BYTES:
             with self._changed:
                 self._changed.notify()
 
@@ -53,16 +52,16 @@ class CommitQueue:
     @property
     def finished(self) -> bool:
         """True if the queue is closed and everything was taken."""
-        return self._closing and not self._entries
+        return self._closing and not self._batches
 
     def wait(self, idle_until: float, commit_at: float) -> None:
-        """Wait for a first entry until `idle_until`, then for a full commit until `commit_at`.
+        """Wait for a first batch until `idle_until`, then for a full commit until `commit_at`.
 
         Both are times of time.monotonic. A closed queue ends both waits.
         """
         with self._changed:
             idle = max(0.0, idle_until - time.monotonic())
-            if self._changed.wait_for(lambda: self._entries or self._closing, idle):
+            if self._changed.wait_for(lambda: self._batches or self._closing, idle):
                 self._changed.wait_for(
                     lambda: self._has_commit() or self._closing, commit_at - time.monotonic()
                 )
@@ -72,15 +71,15 @@ class CommitQueue:
         with self._changed:
             return self._changed.wait_for(lambda: self._closing, seconds)
 
-    def take(self) -> list[Entry]:
-        """Remove and return the entries of one commit; none if the queue is empty."""
-        entries: list[Entry] = []
+    def take(self) -> list[QueuedBatch]:
+        """Remove and return the batches of one commit; none if the queue is empty."""
+        batches: list[QueuedBatch] = []
         size = 0
-        while self._entries and size < MAX_COMMIT_BYTES:
-            entries.append(self._entries.popleft())
-            size += entries[-1][0].memory
+        while self._batches and size < MAX_COMMIT_BYTES:
+            batches.append(self._batches.popleft())
+            size += batches[-1][0].memory
         self.taken_bytes += size
-        return entries
+        return batches
 
     def _has_commit(self) -> bool:
         """True if a full commit waits. Batches that wait to be reported do not count."""

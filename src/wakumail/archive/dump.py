@@ -8,7 +8,7 @@ from wakumail.base import rlp
 from wakumail.errors import RlpError
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Batch, Envelope, parse, parse_stream
 
-CHUNK_SIZE = 4 << 20
+IMPORT_CHUNK_SIZE = 4 << 20
 """Bytes that make a chunk full; one envelope may go beyond."""
 
 OFFSET_SIZE = 8
@@ -50,7 +50,7 @@ def read_dump(file: BinaryIO, *, after: bytes = b"") -> Iterator[Chunk]:
         file.seek(offset)
     rest = b""
     while True:
-        fresh = file.read(CHUNK_SIZE)
+        fresh = file.read(IMPORT_CHUNK_SIZE)
         data = rest + fresh
         if not data:
             return

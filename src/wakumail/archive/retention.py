@@ -11,7 +11,7 @@ from wakumail.waku.envelope import MAX_TIME
 
 log = logging.getLogger(__name__)
 
-PRUNE_ENVELOPES = 500
+PRUNE_SLICE = 500
 """Envelopes that one slice deletes where it cannot delete a whole day. It takes a millisecond
 between two commits, or a quarter of a second if none of the pages is in memory."""
 
@@ -61,7 +61,7 @@ class RetentionSchedule:
 
     def _prune(self, archive: Archive) -> bool:
         """Delete a slice of the envelopes that exceed a bound; True if there may be more."""
-        before, limit = 0, PRUNE_ENVELOPES
+        before, limit = 0, PRUNE_SLICE
         if self.retention.seconds:
             before = max(0, int(time.time()) - self.retention.seconds) // DAY * DAY
         try:

@@ -17,7 +17,7 @@ import fcntl
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from wakumail.archive.dump import CHUNK_SIZE, Chunk, Source, Unit
+from wakumail.archive.dump import IMPORT_CHUNK_SIZE, Chunk, Source, Unit
 from wakumail.errors import ArchiveError, RlpError
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope, parse_stream
 
@@ -122,7 +122,7 @@ def _chunks(rows: Iterable[Row], unit: Unit) -> Iterator[Chunk]:
     for key, value in rows:
         held.append((key, value if len(value) <= MAX_STREAM_ENVELOPE else b""))
         size += len(key) + len(value)
-        if size >= CHUNK_SIZE:
+        if size >= IMPORT_CHUNK_SIZE:
             yield _chunk(held, size if unit == "B" else len(held))
             held, size = [], 0
     if held:

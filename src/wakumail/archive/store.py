@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from wakumail.archive.archive import Appended, Archive, Page, Query
-from wakumail.archive.commit_queue import CommitQueue, Done, Entry
+from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.retention import KEEP_EVERYTHING, Retention, RetentionSchedule
 from wakumail.archive.writer_thread import CommitLock, Durability, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
@@ -22,16 +22,13 @@ from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_BYTES = 24 << 20
+MAX_UNCOMMITTED_BYTES = 24 << 20
 """Bytes of memory that may wait for their commit; above it the store asks for a pause."""
 
-REPORTS = 256
+REPORT_PACKETS = 256
 """Packets that are reported done before the loop turns to others."""
 
-SLICE_ENTRIES = 50_000
-"""Index entries that a page may look at before others get their turn: about a millisecond."""
-
-READERS = 4
+READER_THREADS = 4
 """Threads for reading; LMDB readers do not block each other or the writer."""
 
 
@@ -60,8 +57,8 @@ class Store:
         """Seconds that commits take."""
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._readers = CompiledThreads(READERS)
-        self._page_slots = asyncio.Semaphore(2 * READERS)
+        self._readers = CompiledThreads(READER_THREADS)
+        self._page_slots = asyncio.Semaphore(2 * READER_THREADS)
         """Pages that may hold memory at a time: two for each thread, so that no thread waits."""
         self._was_full = False
         """True from when the queue is full until it has room and `on_room` was called."""
@@ -89,14 +86,14 @@ class Store:
     @property
     def full(self) -> bool:
         """True if the queue is over its bound: callers should pause until `on_room`."""
-        return self._queue.put_bytes - self._queue.reported_bytes >= MAX_QUEUED_BYTES
+        return self._queue.put_bytes - self._queue.reported_bytes >= MAX_UNCOMMITTED_BYTES
 
     @property
     def overfull(self) -> bool:
         """True if peers that were not paused yet have filled the queue twice over."""
-        return self._queue.put_bytes - self._queue.reported_bytes >= 2 * MAX_QUEUED_BYTES
+        return self._queue.put_bytes - self._queue.reported_bytes >= 2 * MAX_UNCOMMITTED_BYTES
 
-    def put(self, batch: Batch, done: Done) -> None:
+    def put(self, batch: Batch, done: Callable[[], None]) -> None:
         """Queue the accepted envelopes of `batch`; `done` runs on the loop once they are on disk.
 
         A batch without accepted envelopes is queued too: the duplicates in it may still wait for
@@ -107,15 +104,13 @@ class Store:
             done()
             return
         queue.put(batch, done)
-        if queue.put_bytes - queue.reported_bytes >= MAX_QUEUED_BYTES:
+        if queue.put_bytes - queue.reported_bytes >= MAX_UNCOMMITTED_BYTES:
             self._was_full = True
 
     async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
-        """The next slice of an answer, read in another thread (see Archive.page)."""
+        """The next slice of an answer, read in another thread (see Archive.page_job)."""
         async with self._page_slots:
-            job = self.archive.reading(
-                query, position, limit=limit, max_bytes=max_bytes, budget=SLICE_ENTRIES
-            )
+            job = self.archive.page_job(query, position, limit=limit, max_bytes=max_bytes)
             return await self._readers.run(job)
 
     def retain(self, retention: Retention) -> None:
@@ -136,7 +131,7 @@ class Store:
 
     # -- what the writer thread reports -------------------------------------------------------
 
-    def _committed(self, entries: list[Entry], appended: Appended, seconds: float) -> None:
+    def _committed(self, entries: list[QueuedBatch], appended: Appended, seconds: float) -> None:
         self.commit_seconds.add(seconds)
         if self.degraded:
             log.warning("the archive takes writes again")
@@ -150,8 +145,8 @@ class Store:
         self._reported.clear()
         self._report(iter(entries))
 
-    def _report(self, entries: Iterator[Entry]) -> None:
-        """Report entries in portions of REPORTS packets. A reported batch frees its memory."""
+    def _report(self, entries: Iterator[QueuedBatch]) -> None:
+        """Report batches, REPORT_PACKETS at a time. A reported batch frees its memory."""
         packets = 0
         for batch, done in entries:
             try:
@@ -160,13 +155,13 @@ class Store:
                 log.exception("a batch is on disk, but could not be confirmed")
             self._queue.reported_bytes += batch.memory
             packets += batch.packets
-            if packets >= REPORTS:
+            if packets >= REPORT_PACKETS:
                 break
         has_room = self._was_full and not self.full
         self._was_full &= not has_room
         if has_room and self.on_room is not None:
             self.on_room()
-        if packets >= REPORTS:
+        if packets >= REPORT_PACKETS:
             self._loop.call_soon(self._report, entries)
         else:
             self._reporting -= 1

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 
 from wakumail.archive.archive import Appended, Archive
-from wakumail.archive.commit_queue import CommitQueue, Entry
+from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.retention import RetentionSchedule
 from wakumail.errors import ArchiveError
 
@@ -27,10 +27,10 @@ smaller commit it does not rest, because peers may wait for each of them."""
 MAX_REST = 0.05
 """Seconds that the writer rests at most; a full commit ends the rest."""
 
-RETRY_INTERVAL = 1.0
+COMMIT_RETRY_INTERVAL = 1.0
 """Seconds between two tries of a commit that failed."""
 
-INTERVAL = 0.3
+COMMIT_INTERVAL = 0.3
 """Seconds between two commits with Durability.INTERVAL."""
 
 CommitLock = AbstractContextManager[object]
@@ -42,7 +42,7 @@ class Durability(StrEnum):
     COMMIT = "commit"
     """At once, with all that came while the last commit was written."""
     INTERVAL = "interval"
-    """Every INTERVAL seconds: fewer syncs, later confirmations."""
+    """Every COMMIT_INTERVAL seconds: fewer syncs, later confirmations."""
 
 
 class WriterThread:
@@ -60,7 +60,7 @@ class WriterThread:
         durability: Durability,
         commit_lock: CommitLock,
         *,
-        on_commit: Callable[[list[Entry], Appended, float], None],
+        on_commit: Callable[[list[QueuedBatch], Appended, float], None],
         on_failure: Callable[[str], None],
         on_death: Callable[[], None],
     ) -> None:
@@ -72,7 +72,7 @@ class WriterThread:
         self.archive = archive
         self.retention = retention
         self._queue = queue
-        self._interval = INTERVAL if durability is Durability.INTERVAL else 0.0
+        self._interval = COMMIT_INTERVAL if durability is Durability.INTERVAL else 0.0
         self._commit_lock = commit_lock
         self._on_commit = on_commit
         self._on_failure = on_failure
@@ -101,7 +101,7 @@ class WriterThread:
             self._loop.call_soon_threadsafe(self._on_death)
             raise
 
-    def _commit(self, entries: list[Entry]) -> bool:
+    def _commit(self, entries: list[QueuedBatch]) -> bool:
         """Append the entries; False if the disk refused them."""
         begun = time.monotonic()
         try:
@@ -117,10 +117,10 @@ class WriterThread:
         self._loop.call_soon_threadsafe(self._on_commit, entries, appended, seconds)
         return True
 
-    def _retry(self, entries: list[Entry]) -> bool:
+    def _retry(self, entries: list[QueuedBatch]) -> bool:
         """Commit until the disk takes it; False if the queue is closed before it does."""
         while True:
-            if self._queue.wait_closed(RETRY_INTERVAL):
+            if self._queue.wait_closed(COMMIT_RETRY_INTERVAL):
                 log.error("closing with envelopes that the disk refused; none was confirmed")
                 return False
             self.retention.prune_if_due(self.archive)  # it may make the room that is missing

@@ -6,7 +6,7 @@
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 
-MAX_KEYS = 16_384
+MAX_BUCKETS = 16_384
 """Peers and addresses that a limiter remembers, some 300 bytes each."""
 
 
@@ -50,7 +50,7 @@ class TokenBucket:
 class RateLimiter:
     """A token bucket for each key: a peer id, an address.
 
-    A `rate` of 0 sets no limit. `burst` is `rate` unless given, and 1 at least. At most MAX_KEYS
+    A `rate` of 0 sets no limit. `burst` is `rate` unless given, and 1 at least. At most MAX_BUCKETS
     are remembered: the one that was idle longest makes room, and begins anew when it comes back.
     """
 
@@ -71,7 +71,7 @@ class RateLimiter:
     def _bucket(self, key: Hashable, now: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            if len(self._buckets) >= MAX_KEYS:
+            if len(self._buckets) >= MAX_BUCKETS:
                 self._buckets.popitem(last=False)
             bucket = self._buckets[key] = TokenBucket(self._rate, self._burst, now)
         self._buckets.move_to_end(key)

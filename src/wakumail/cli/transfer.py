@@ -195,6 +195,8 @@ def select(archive: Archive, arguments: argparse.Namespace) -> Iterator[tuple[by
     position = arguments.after
     page: Page | None = None
     while page is None or page.state is not PageState.EXHAUSTED:
-        page = archive.page(query, position, limit=EXPORT_ENVELOPES, max_bytes=EXPORT_BYTES)
+        page = archive.page_job(
+            query, position, limit=EXPORT_ENVELOPES, max_bytes=EXPORT_BYTES
+        ).do()
         position = page.position
         yield b"".join(split_list(page.packet)), position

@@ -81,8 +81,8 @@ class Follower:
     async def _read_recent(self, now: int) -> None:
         query, position, left = Query(now - RECENT, now + RECENT), b"", RECENT_ENVELOPES
         while left and not self._closing:
-            read = partial(self._archive.page, query, position, limit=left, max_bytes=READ_SIZE)
-            page = await self._thread.run(read)
+            job = self._archive.page_job(query, position, limit=left, max_bytes=READ_SIZE)
+            page = await self._thread.run(job.do)
             self._take(judge(page.packet, LIVE, now))
             position, left = page.position, left - page.count
             if page.state is PageState.EXHAUSTED:
