@@ -3,7 +3,7 @@
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
 environment for all threads), resident.pxd, datafile.pxd, writer.pxd, pruner.pxd, planner.pxd,
-merger.pxd, scanner.pxd and page.pxd (a slice of a query), follower.pxd, totals.pxd, verifier.pxd,
+merger.pxd, scanner.pxd and page.pxd (a slice of a query), arrivals.pxd, totals.pxd, verifier.pxd,
 rowcheck.pxd and problem.pxd, and failure.pxd.
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
@@ -33,7 +33,7 @@ from wakumail.archive.datafile cimport (
 from wakumail.waku.envelope cimport Batch
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain
-from wakumail.archive.follower cimport arrivals_run, run_arrivals
+from wakumail.archive.arrivals cimport arrivals_run, run_arrivals
 from wakumail.base.jobs cimport Job
 from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
