@@ -119,18 +119,6 @@ async def test_a_silent_mailserver_is_given_up() -> None:
 
 
 @asynchronous
-async def test_the_answer_to_a_cancelled_request_is_not_taken_for_the_next() -> None:
-    async with mailserver(stall) as (peer, server):
-        request = asyncio.create_task(peer.request(WANTED))
-        await eventually(lambda: len(server.requests) == 1)
-        request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
-        with pytest.raises(PeerGone):
-            await peer.request(WANTED)
-
-
-@asynchronous
 async def test_one_that_says_nothing_at_all() -> None:
     with silent() as enode, pytest.raises(AnswerTimeout, match=r"not connected within 0\.05 s"):
         async with connect(enode, answer_timeout=0.05):

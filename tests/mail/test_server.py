@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.disks import FullDisk
 from tests.support.envelopes import TTL, make, newest_first
-from tests.support.exchanges import TOPICS, answer, build, messages, post, works
+from tests.support.exchanges import TOPICS, answer, build, build_wrong, messages, post, works
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
@@ -308,10 +308,10 @@ async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
         (rlp.encode([]), "request_malformed"),
         (build(key=bytes(32), topics=TOPICS)[0], "request_unopened"),
         (build(topics=TOPICS, lower=now, upper=now - 1)[0], "request_range_inverted"),
-        (build(bloom=bytes(63))[0], "request_bloom_invalid"),
-        (build(topics=TOPICS, cursor=b"x" * 35)[0], "request_cursor_invalid"),
+        (build_wrong(bloom=bytes(63)), "request_bloom_invalid"),
+        (build_wrong(topics=TOPICS, cursor=b"x" * 35), "request_cursor_invalid"),
         (build()[0], "request_filter_missing"),
-        (build(topics=[b"%04d" % n for n in range(1001)])[0], "request_topics_too_many"),
+        (build_wrong(topics=[b"%04d" % n for n in range(1001)]), "request_topics_too_many"),
     ]
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
@@ -325,7 +325,7 @@ async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
             assert server.counters[counter] >= 1, dict(server.counters)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS, lower=0, upper=0xFFFFFFFF)[0])
         assert (await answer(puppet))[2].error is None
-        puppet.send(Code.P2P_REQUEST, build(Form.R5, bloom=bytes(63))[0])
+        puppet.send(Code.P2P_REQUEST, build_wrong(Form.R5, bloom=bytes(63)))
         completion = (await answer(puppet))[2]
         assert (completion.last_hash, completion.cursor) == (ZERO_HASH, b"")
         assert server.counters["requests_failed"] == len(bad) + 1

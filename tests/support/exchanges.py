@@ -4,11 +4,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from tests.support.puppet import PASSWORD_KEY, Puppet
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.connection import Packet
 from wakumail.devp2p.enode import Enode
+from wakumail.mail import request
 from wakumail.mail.request import Form, build_request
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion
@@ -36,6 +39,14 @@ def build(form: Form = Form.R3, **fields: Any) -> tuple[bytes, bytes]:
     now = int(time.time())
     defaults: dict[str, Any] = {"lower": now - 3600, "upper": now + 60, "key": PASSWORD_KEY}
     return build_request(form, **defaults | fields, random=bytes_of, now=now)
+
+
+def build_wrong(form: Form = Form.R3, **fields: Any) -> bytes:
+    """The packet of a request that `build_request` refuses to make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "check_fields", lambda **fields: None)
+        patch.setattr(request, "check_cursor", lambda cursor, form: None)
+        return build(form, **fields)[0]
 
 
 def bytes_of(count: int) -> bytes:

@@ -63,11 +63,13 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(
-    on_request: OnRequest | None = None, on_batch: OnBatch | None = None
+    on_request: OnRequest | None = None,
+    on_batch: OnBatch | None = None,
+    server: Scripted | None = None,
 ) -> AsyncIterator[Scripted]:
-    """A mailserver that behaves as told, on loopback."""
+    """A mailserver that behaves as told, or `server`, on loopback."""
     key = generate(os.urandom)
-    server = Scripted(on_request, on_batch)
+    server = server or Scripted(on_request, on_batch)
     options = StatusOptions(pow=0.0, confirmations=True)
     config = NodeConfig(connection_config(key), options, Rules(min_pow=0.0, min_pow_large=0.0))
     node = Node(config, server, Counters())

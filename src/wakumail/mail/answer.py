@@ -1,25 +1,26 @@
-"""The answer to one request for history, as the client takes it in: bounded by what was asked."""
+"""The answer to one request for history, as the client receives it: bounded by the request."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
-from wakumail.mail.request import MAX_LIMIT
+from wakumail.mail.request import MAX_LIMIT, check_fields
 from wakumail.node.messages import Key, ReceivedMessage, open_envelopes
 from wakumail.waku.completion import Completion
 from wakumail.waku.envelope import Batch, Envelope
 from wakumail.waku.interest import Interest
+from wakumail.waku.message import checked_key
 
 ANSWER_TIMEOUT = 30.0
-"""Seconds without a packet of the answer after which a request is given up, unless told otherwise
-(Status clients use 30)."""
+"""Default seconds of silence after which a mailserver is given up (Status clients use 30)."""
 
 MAX_PAGE_BYTES = 256 << 20
 """Envelope bytes that the answer to one request may have."""
 
 PATIENCE = 10
-"""Times the timeout that an answer may take, however steadily its envelopes trickle in."""
+"""Limits the time of a whole answer, in timeouts, however steadily its envelopes trickle in."""
 
 
 class Overdelivery(ProtocolError):
@@ -40,27 +41,51 @@ class HistoryPage:
     """The answer to one request."""
 
     envelopes: tuple[Envelope, ...]
-    """What was asked for, in the order of the mailserver (newest first)."""
+    """The envelopes that the request asked for, in the mailserver's order (newest first)."""
     messages: tuple[ReceivedMessage | None, ...]
-    """What the given keys opened: one for each envelope, None where no key did."""
+    """The opened message of each envelope, in the same order; None where no key opens it."""
     foreign: int
-    """How many envelopes were dropped because the request did not ask for them, or they are
-    larger than any node takes."""
+    """Number of envelopes that were dropped: the request did not ask for them, or they are larger
+    than any node takes."""
     request_id: bytes
+    """32 bytes: the request's id in the protocol."""
     last_hash: bytes
+    """32 bytes: the hash of the envelope that was sent last; zeros when none was."""
     cursor: bytes
-    """Where the next page begins; empty when this was the last. Of use to this mailserver only."""
+    """The start of the next page; empty on the last page. Only this mailserver understands it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request asks for: times inclusive, Unix seconds; topics win over the bloom."""
+    """The envelopes that a request asks for. Topics win over the bloom.
+
+    ValueError for a field of a wrong size, and for neither topics nor a bloom; TypeError for a
+    topic that is not bytes.
+    """
 
     lower: int
+    """Unix seconds, inclusive."""
     upper: int
+    """Unix seconds, inclusive."""
     topics: tuple[bytes, ...] = ()
+    """4 bytes each, at most MAX_REQUEST_TOPICS."""
     bloom: bytes = b""
+    """64 bytes, or none."""
     limit: int = MAX_LIMIT
+    """Envelopes of one answer, at least 1."""
+
+    def __post_init__(self) -> None:
+        check_fields(
+            lower=self.lower,
+            upper=self.upper,
+            limit=self.limit,
+            topics=self.topics,
+            bloom=self.bloom,
+        )
+        if self.limit < 1:
+            raise ValueError("limit is at least 1")
+        if not self.topics and not self.bloom:
+            raise ValueError("neither topics nor a bloom")
 
     def select(self, batch: Batch) -> Iterator[Envelope]:
         """The envelopes in a batch that were asked for."""
@@ -70,18 +95,29 @@ class Wanted:
                 yield envelope
 
 
+def check_keys(keys: Sequence[Key]) -> None:
+    """TypeError for a key of messages that is none, ValueError for one of a wrong size."""
+    for key in keys:
+        if isinstance(key, bytes):
+            checked_key(key)
+        elif not isinstance(key, PrivateKey):
+            raise TypeError(f"a key is bytes or a PrivateKey, not {type(key).__name__}")
+
+
 class Answer:
-    """The answer to one request while it comes in; `timeout` (seconds) is for each silence."""
+    """The answer to one request while it comes in; `timeout` (seconds) limits each silence."""
 
     def __init__(self, wanted: Wanted, request_id: bytes, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
         self.request_id = request_id
         self.completed: asyncio.Future[Completion] = self._loop.create_future()
-        self.deadline = asyncio.timeout(timeout)
+        self._deadline: asyncio.Timeout | None = None
+        """The running `wait`'s."""
         self._wanted = wanted
         self._timeout = timeout
         self._latest = self._loop.time() + PATIENCE * timeout
         self._batches: list[Batch] = []
+        self._is_abandoned = False
         self.count = 0
         """Envelopes that came."""
         self._size = 0
@@ -96,11 +132,35 @@ class Answer:
             raise Overdelivery(f"more than {MAX_PAGE_BYTES} bytes in answer to one request")
         if not len(batch):
             return
-        self._batches.append(batch)
-        self.deadline.reschedule(min(self._loop.time() + self._timeout, self._latest))
+        if not self._is_abandoned:
+            self._batches.append(batch)
+        if self._deadline is not None:
+            self._deadline.reschedule(min(self._loop.time() + self._timeout, self._latest))
+
+    def abandon(self) -> None:
+        """Keep nothing more of it: nobody wants its page."""
+        self._is_abandoned = True
+        self._batches.clear()
+
+    def fail(self, error: Exception) -> None:
+        """Let the one who waits, if there is one, learn why the completion will not come."""
+        if not self.completed.done():
+            self.completed.set_exception(error)
+            self.completed.exception()  # looked at, or asyncio complains when nobody waits
+
+    async def wait(self) -> Completion:
+        """The completion. TimeoutError after a silence, or what `fail` was told.
+
+        Cancelling this leaves the answer as it is, so that it can be waited for again.
+        """
+        try:
+            async with asyncio.timeout(self._timeout) as self._deadline:
+                return await asyncio.shield(self.completed)
+        finally:
+            self._deadline = None
 
     async def page(self, completion: Completion, keys: Sequence[Key]) -> HistoryPage:
-        """What came, less what was not asked for, opened with `keys`."""
+        """The envelopes that came and were asked for, opened with `keys`."""
         wanted = tuple(e for batch in self._batches for e in self._wanted.select(batch))
         return HistoryPage(
             wanted,

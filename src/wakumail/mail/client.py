@@ -12,7 +12,7 @@ request is open, only what that request asked for, no more than it asked for.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from wakumail.counters import Counters
@@ -27,9 +27,10 @@ from wakumail.mail.answer import (
     HistoryPage,
     RequestRefused,
     Wanted,
+    check_keys,
 )
 from wakumail.mail.posting import Posted, Poster
-from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, build_request
+from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, build_request, check_cursor
 from wakumail.node.link import Link, describe
 from wakumail.node.messages import Key
 from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
@@ -76,7 +77,10 @@ class MailPeer:
         self._link: Link
         self._poster: Poster
         self._turn = asyncio.Lock()
+        self._asking = 0
+        """Requests that wait for their turn or their answer."""
         self._answer: Answer | None = None
+        """The answer that p2p packets belong to, until it is complete."""
 
     async def open(self) -> None:
         """Connect, exchange hello and status."""
@@ -96,12 +100,12 @@ class MailPeer:
 
     @property
     def gone(self) -> bool:
-        """Whether the connection has ended."""
+        """True if the connection has ended."""
         return self._link.closed is not None
 
     # -- history ------------------------------------------------------------------------------
 
-    async def history(
+    def history(
         self,
         *,
         lower: int,
@@ -112,26 +116,34 @@ class MailPeer:
         cursor: bytes = b"",
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
-    ) -> AsyncIterator[HistoryPage]:
+    ) -> AsyncGenerator[HistoryPage, None]:
         """Pages of `limit` envelopes created from `lower` to `upper`, newest first.
 
         Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
         them. Follows the cursor until the mailserver has no more; stop iterating to stop asking.
-        RequestRefused, AnswerTimeout and PeerGone end it.
+
+        The call itself raises ValueError or TypeError for arguments that no request can have (see
+        Wanted); nothing is sent then. RequestRefused, AnswerTimeout and PeerGone end the pages.
         """
         upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
         wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
-        async for page in self.pages(wanted, cursor, form, keys):
-            yield page
+        return self.pages(wanted, cursor, form, keys)
 
-    async def pages(
+    def pages(
         self,
         wanted: Wanted,
         cursor: bytes = b"",
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
-    ) -> AsyncIterator[HistoryPage]:
+    ) -> AsyncGenerator[HistoryPage, None]:
         """The same for a request that is put together already."""
+        check_cursor(cursor, form)
+        check_keys(keys)
+        return self._pages(wanted, cursor, form, keys)
+
+    async def _pages(
+        self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
+    ) -> AsyncGenerator[HistoryPage, None]:
         empty = 0
         while True:
             page = await self.request(wanted, cursor, form, keys)
@@ -143,6 +155,10 @@ class MailPeer:
                 raise RequestRefused(f"{empty} pages without an envelope, and no end")
             if page.cursor == cursor:
                 raise RequestRefused("the mailserver answered with the cursor that it was given")
+            try:
+                check_cursor(page.cursor, form)
+            except ValueError as error:
+                raise RequestRefused(f"the mailserver answered a wrong cursor: {error}") from None
             cursor = page.cursor
 
     async def request(
@@ -152,51 +168,88 @@ class MailPeer:
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
     ) -> HistoryPage:
-        """Ask for one page. Requests of one peer take turns: p2p messages carry no request id."""
-        async with self._turn:
-            packet, request_id = build_request(
-                form,
-                lower=wanted.lower,
-                upper=wanted.upper,
-                topics=wanted.topics,
-                bloom=wanted.bloom,
-                limit=wanted.limit,
-                cursor=cursor,
-                key=self._key or public_key(self._link.node_id),
-                sign_with=self._node_key,
-                random=os.urandom,
-                now=int(time.time()),
-            )
-            answer = Answer(wanted, request_id, self.answer_timeout)
-            completion = await self._ask(packet, answer)
+        """Ask for one page.
+
+        Requests of one peer take turns, since p2p messages carry no request id. For the same reason
+        a request waits until the answer to one that was cancelled before it is complete.
+        """
+        check_cursor(cursor, form)
+        check_keys(keys)
+        self._asking += 1
+        try:
+            async with self._turn:
+                await self._let_abandoned_answer_end()
+                packet, request_id = self._build(wanted, cursor, form)
+                answer = Answer(wanted, request_id, self.answer_timeout)
+                completion = await self._ask(packet, answer)
+        finally:
+            self._asking -= 1
         if completion.error is not None:
             raise RequestRefused(completion.error)
         return await answer.page(completion, keys)
 
+    def drop_abandoned(self) -> None:
+        """Disconnect, if the answer to a cancelled request is coming in and no request waits.
+
+        For those who can dial again: that may take less time than the rest of the answer.
+        """
+        if self._answer is not None and not self._asking:
+            self._link.disconnect(DisconnectReason.REQUESTED)
+
+    def _build(self, wanted: Wanted, cursor: bytes, form: Form) -> tuple[bytes, bytes]:
+        """A P2P Request packet and its request id."""
+        return build_request(
+            form,
+            lower=wanted.lower,
+            upper=wanted.upper,
+            topics=wanted.topics,
+            bloom=wanted.bloom,
+            limit=wanted.limit,
+            cursor=cursor,
+            key=self._key or public_key(self._link.node_id),
+            sign_with=self._node_key,
+            random=os.urandom,
+            now=int(time.time()),
+        )
+
     async def _ask(self, packet: bytes, answer: Answer) -> Completion:
         """Send the request and let `answer` come in."""
-        self._expect(answer)
+        if self._link.closed is not None:
+            raise PeerGone(describe(self._link.closed))
+        self._answer = answer
         self._link.peer.request_history(packet)
+        self._link.flush()
         try:
-            async with answer.deadline:
-                _, completion = await asyncio.gather(self._link.drain(), answer.completed)
-                return completion
+            return await answer.wait()
         except asyncio.CancelledError:
-            # What still comes would be taken for the answer to the next request.
-            self._link.disconnect(DisconnectReason.REQUESTED)
+            answer.abandon()
             raise
         except TimeoutError:
-            self._link.disconnect(DisconnectReason.USELESS_PEER)
             allowed = f"timeout {self.answer_timeout:g} s"
             if not answer.count:
-                raise AnswerTimeout(
-                    f"it does not answer requests ({allowed}); does it keep an archive?"
-                ) from None
-            raise AnswerTimeout(
-                f"the answer stalled after {answer.count} envelopes ({allowed})"
-            ) from None
-        finally:
-            self._expect(None)
+                text = f"it does not answer requests ({allowed}); does it keep an archive?"
+            else:
+                text = f"the answer stalled after {answer.count} envelopes ({allowed})"
+            raise self._given_up(text) from None
+
+    async def _let_abandoned_answer_end(self) -> None:
+        """Wait for the rest of the answer to a cancelled request, if one is still coming in.
+
+        The mailserver does not know that nobody wants it. Its envelopes would be taken for those of
+        the next request.
+        """
+        if self._answer is None:
+            return
+        try:
+            await self._answer.wait()
+        except TimeoutError:
+            text = f"it did not end its last answer (timeout {self.answer_timeout:g} s)"
+            raise self._given_up(text) from None
+
+    def _given_up(self, text: str) -> AnswerTimeout:
+        """Disconnect from a mailserver that is silent; the error to raise."""
+        self._link.disconnect(DisconnectReason.USELESS_PEER)
+        return AnswerTimeout(text)
 
     # -- posting ------------------------------------------------------------------------------
 
@@ -222,7 +275,8 @@ class MailPeer:
             case HistoryCompleted(completion) if self._is_awaited(completion):
                 assert self._answer is not None
                 self._answer.completed.set_result(completion)
-                self._expect(None)
+                self._answer = None
+                link.peer.expects_history = False
             case Confirmed(batch_hash, errors):
                 self._poster.on_confirmed(batch_hash, errors)
             case HistoryDelivered() | HistoryCompleted():
@@ -236,19 +290,11 @@ class MailPeer:
         assert link.closed is not None
         error = PeerGone(describe(link.closed))
         self._poster.on_gone(error)
-        if self._answer is not None and not self._answer.completed.done():
-            self._answer.completed.set_exception(error)
+        if self._answer is not None:
+            self._answer.fail(error)
 
     def _is_awaited(self, completion: Completion) -> bool:
-        answer = self._answer
-        if answer is None or answer.completed.done():
-            return False
-        return completion.request_id == answer.request_id
-
-    def _expect(self, answer: Answer | None) -> None:
-        """Take p2p packets from now on for the answer to a request, or none."""
-        self._answer = answer
-        self._link.peer.expects_history = answer is not None
+        return self._answer is not None and completion.request_id == self._answer.request_id
 
 
 @asynccontextmanager

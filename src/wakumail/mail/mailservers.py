@@ -9,17 +9,18 @@ async with mailservers([first, second]) as servers:
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
-from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted
+from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted, check_keys
 from wakumail.mail.client import MailPeer
-from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form
+from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, check_cursor
 from wakumail.node.messages import Key
+from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Mailservers:
         """Say goodbye to all."""
         await _close(self._peers.values())
 
-    async def history(
+    def history(
         self,
         *,
         lower: int,
@@ -85,7 +86,7 @@ class Mailservers:
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
         window: int = WINDOW,
-    ) -> AsyncIterator[HistoryPage]:
+    ) -> AsyncGenerator[HistoryPage, None]:
         """Pages of `limit` envelopes created from `lower` to `upper`, newest first.
 
         Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
@@ -94,13 +95,25 @@ class Mailservers:
         already is left out; each has one try a window. `cursor` goes on behind an earlier page:
         with one mailserver only, the one that gave it, and in one window.
 
-        When all fail it ends with NoMailserver, or with the error of the only one there is.
+        The call itself raises ValueError or TypeError for arguments that no request can have (see
+        Wanted); nobody is asked then. When all mailservers fail, the pages end with NoMailserver,
+        or with the error of the only one there is.
         """
         if cursor and len(self._enodes) > 1:
             raise ValueError("a cursor is of use to the mailserver that gave it only")
+        if window < 1:
+            raise ValueError("window is at least 1 second")
+        check_cursor(cursor, form)
+        check_keys(keys)
         upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
-        for start, end in [(lower, upper)] if cursor else windows(lower, upper, window):
-            wanted = Wanted(start, end, tuple(topics), bloom, limit)
+        whole = Wanted(lower, upper, tuple(topics), bloom, limit)
+        return self._pages(whole, cursor, form, keys, MAX_TIME if cursor else window)
+
+    async def _pages(
+        self, whole: Wanted, cursor: bytes, form: Form, keys: Sequence[Key], window: int
+    ) -> AsyncGenerator[HistoryPage, None]:
+        for lower, upper in windows(whole.lower, whole.upper, window):
+            wanted = replace(whole, lower=lower, upper=upper)
             async for page in self._window(wanted, cursor, form, keys):
                 yield page
 
@@ -119,6 +132,9 @@ class Mailservers:
                         seen.update(envelope.hash for envelope in page.envelopes)
                     yield page
                 return
+            except asyncio.CancelledError:
+                peer.drop_abandoned()
+                raise
             except (WakumailError, OSError) as error:
                 self._note(peer.enode, error, failures)
                 await peer.close()

@@ -19,7 +19,7 @@ from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, s
 from wakumail.devp2p.keys import PrivateKey, PublicKey, Random
 from wakumail.errors import MessageError, RlpError, WakumailError
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, bloom_of
-from wakumail.waku.completion import CURSOR_SIZE, CompletionForm
+from wakumail.waku.completion import CURSOR_SIZE, MAX_FOREIGN_CURSOR, CompletionForm
 from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
 from wakumail.waku.message import Message, open_message, seal
 from wakumail.waku.packets import HASH_SIZE
@@ -271,10 +271,11 @@ def build_request(
     Times are Unix seconds. A form without topics asks with their bloom, so more may come than was
     asked for; a form without `batch` leaves that to the mailserver. R1 and R2 name `request_id`
     (32 bytes, random unless given); the others are sealed with `key` and signed with `sign_with`.
-    ValueError for what does not fit into the fields, or a sealed form without a key.
+    ValueError and TypeError for what does not fit into the fields (as check_fields and
+    check_cursor), and ValueError for a sealed form without a key.
     """
-    if not all(0 <= number <= MAX_TIME for number in (lower, upper, limit)):
-        raise ValueError("times and limit are integers of 32 bits")
+    check_fields(lower=lower, upper=upper, limit=limit, topics=topics, bloom=bloom)
+    check_cursor(cursor, form)
     if topics and "topics" not in FIELDS[form]:
         bloom = bloom_of(topics)
     fields: dict[str, Any] = {
@@ -297,6 +298,35 @@ def build_request(
     assert nonce is not None, "mining without a bound ends with a nonce"
     envelope = make_envelope(expiry, REQUEST_TTL, REQUEST_TOPIC, data, nonce)
     return envelope.rlp, envelope.hash
+
+
+def check_fields(
+    *, lower: int, upper: int, limit: int, topics: Sequence[bytes], bloom: bytes
+) -> None:
+    """ValueError for a field of a wrong size, TypeError for a topic that is not bytes."""
+    if not all(0 <= number <= MAX_TIME for number in (lower, upper, limit)):
+        raise ValueError("times and limit are integers of 32 bits")
+    if len(topics) > MAX_REQUEST_TOPICS:
+        raise ValueError(f"{len(topics)} topics, of at most {MAX_REQUEST_TOPICS}")
+    for topic in topics:
+        if not isinstance(topic, bytes):
+            raise TypeError(f"topics are bytes, not {type(topic).__name__}")
+        if len(topic) != TOPIC_SIZE:
+            raise ValueError(f"a topic has {TOPIC_SIZE} bytes, not {len(topic)}")
+    if len(bloom) not in (0, BLOOM_SIZE):
+        raise ValueError(f"a bloom has {BLOOM_SIZE} bytes, not {len(bloom)}")
+
+
+def check_cursor(cursor: bytes, form: Form) -> None:
+    """ValueError for a cursor that no answer to this form can have had.
+
+    Completions of the form LIST may have cursors of other implementations.
+    """
+    if form.completion_form is CompletionForm.LIST:
+        if len(cursor) > MAX_FOREIGN_CURSOR:
+            raise ValueError(f"a cursor has at most {MAX_FOREIGN_CURSOR} bytes, not {len(cursor)}")
+    elif len(cursor) not in (0, CURSOR_SIZE):
+        raise ValueError(f"a cursor has {CURSOR_SIZE} bytes, not {len(cursor)}")
 
 
 def _is_id(item: Item) -> bool:

@@ -1,0 +1,171 @@
+"""What the client cannot ask for is refused where it is written, before anything is sent."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.puppet import asynchronous
+from tests.support.scripted import Scripted, archive_of, nobody, scripted
+from wakumail.counters import Counters
+from wakumail.devp2p.keys import generate
+from wakumail.mail.answer import Wanted
+from wakumail.mail.client import MailPeer, connect
+from wakumail.mail.mailservers import mailservers
+from wakumail.mail.request import MAX_REQUEST_TOPICS, Form, build_request
+from wakumail.mail.requester import Requester
+from wakumail.node.messages import compose
+from wakumail.waku.bloom import FULL_BLOOM
+
+NOW = int(time.time())
+TOPIC = b"topi"
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "a short topic": ({"topics": [TOPIC, b"abc"]}, ValueError, "a topic has 4 bytes, not 3"),
+    "a long topic": ({"topics": [b"abcde"]}, ValueError, "a topic has 4 bytes, not 5"),
+    "an empty topic": ({"topics": [b""]}, ValueError, "a topic has 4 bytes, not 0"),
+    "one topic, not in a list": ({"topics": TOPIC}, TypeError, "topics are bytes, not int"),
+    "a topic as text": ({"topics": ["topi"]}, TypeError, "topics are bytes, not str"),
+    "too many topics": (
+        {"topics": [n.to_bytes(4) for n in range(MAX_REQUEST_TOPICS + 1)]},
+        ValueError,
+        "1001 topics, of at most 1000",
+    ),
+    "a short bloom": ({"bloom": b"abc"}, ValueError, "a bloom has 64 bytes, not 3"),
+    "a short bloom beside topics": (
+        {"topics": [TOPIC], "bloom": bytes(63)},
+        ValueError,
+        "a bloom has 64 bytes, not 63",
+    ),
+    "a short cursor": (
+        {"topics": [TOPIC], "cursor": bytes(35)},
+        ValueError,
+        "a cursor has 36 bytes, not 35",
+    ),
+    "a long cursor": (
+        {"topics": [TOPIC], "cursor": bytes(257), "form": Form.R6},
+        ValueError,
+        "a cursor has at most 256 bytes, not 257",
+    ),
+    "neither topics nor a bloom": ({}, ValueError, "neither topics nor a bloom"),
+    "no envelopes": ({"topics": [TOPIC], "limit": 0}, ValueError, "at least 1"),
+    "a negative time": ({"topics": [TOPIC], "lower": -1}, ValueError, "32 bits"),
+    "a time in milliseconds": ({"topics": [TOPIC], "lower": NOW * 1000}, ValueError, "32 bits"),
+    "a short key": (
+        {"topics": [TOPIC], "keys": [bytes(31)]},
+        ValueError,
+        "a symmetric key has 32 bytes, not 31",
+    ),
+    "a password for a key": (
+        {"topics": [TOPIC], "keys": ["x" * 32]},
+        TypeError,
+        "a key is bytes or a PrivateKey, not str",
+    ),
+    "one key, not in a list": ({"topics": [TOPIC], "keys": bytes(32)}, TypeError, "not int"),
+}
+
+
+@asynccontextmanager
+async def asked() -> AsyncIterator[tuple[MailPeer, Scripted]]:
+    """A client, and a mailserver that notes what it is asked."""
+    async with scripted(archive_of([])) as server, connect(server.enode) as peer:
+        yield peer, server
+
+
+@pytest.mark.parametrize(("wrong", "error", "text"), WRONG.values(), ids=WRONG)
+@asynchronous
+async def test_a_history_that_cannot_be_asked_for(
+    wrong: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    """Refused by the call itself, and the connection stays as it is."""
+    async with asked() as (peer, server):
+        with pytest.raises(error, match=text):
+            peer.history(**{"lower": NOW - 60} | wrong)
+        async for _page in peer.history(lower=NOW - 60, topics=[TOPIC]):
+            pass
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("wrong", "error", "text"), WRONG.values(), ids=WRONG)
+@asynchronous
+async def test_a_history_that_no_mailserver_is_asked_for(
+    wrong: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    """Nobody is dialed: the one that is not there would be another error."""
+    async with mailservers([nobody()]) as servers:
+        with pytest.raises(error, match=text):
+            servers.history(**{"lower": NOW - 60} | wrong)
+
+
+@asynchronous
+async def test_a_page_that_cannot_be_asked_for() -> None:
+    async with asked() as (peer, server):
+        for wrong in ({"cursor": bytes(35)}, {"keys": [bytes(31)]}):
+            choices: dict[str, Any] = wrong
+            with pytest.raises(ValueError, match="bytes, not"):
+                await peer.request(Wanted(NOW - 60, NOW, (TOPIC,)), **choices)
+        assert not server.requests
+
+
+@pytest.mark.parametrize("form", Form, ids=lambda form: form.name)
+def test_a_packet_that_cannot_be_made(form: Form) -> None:
+    asked: dict[str, Any] = {
+        "lower": NOW - 60,
+        "upper": NOW,
+        "topics": [TOPIC],
+        "key": bytes(32),
+        "random": os.urandom,
+        "now": NOW,
+    }
+    for wrong in (
+        {"topics": [b"abc"]},
+        {"topics": [b"abcde"]},
+        {"bloom": bytes(63), "topics": []},
+        {"cursor": bytes(257)},
+    ):
+        with pytest.raises(ValueError, match=r"has (at most )?[0-9]+ bytes, not [0-9]+"):
+            build_request(form, **asked | wrong)
+
+
+def test_a_cursor_of_another_implementation() -> None:
+    """The forms of the specifications may be answered with any; Go's only with its own."""
+    asked: dict[str, Any] = {"lower": 0, "upper": NOW, "bloom": FULL_BLOOM, "key": bytes(32)}
+    for form in (Form.R5, Form.R6):
+        build_request(form, **asked, cursor=bytes(100), random=os.urandom, now=NOW)
+    for form in (Form.R1, Form.R2, Form.R3, Form.R4, Form.R7):
+        with pytest.raises(ValueError, match="a cursor has 36 bytes, not 100"):
+            build_request(form, **asked, cursor=bytes(100), random=os.urandom, now=NOW)
+
+
+@asynchronous
+async def test_a_request_of_a_node() -> None:
+    """Nothing is sent, and nothing counts as open."""
+    async with asked() as (peer, server):
+        requester = Requester(generate(os.urandom), Counters())
+        link = peer._link
+        link.peer.trusted = True
+        for wrong in ({"topics": [b"abc"]}, {"cursor": bytes(35)}, {"key": bytes(31)}):
+            choices: dict[str, Any] = {"topics": [TOPIC], "cursor": b"", "key": bytes(32)}
+            with pytest.raises(ValueError, match="bytes, not"):
+                requester.request(link, lower=0, upper=NOW, limit=1, **choices | wrong)
+        assert not link.peer.expects_history
+        assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"topic": b"abc"}, "a topic has 4 bytes, not 3"),
+        ({"key": bytes(31)}, "a symmetric key has 32 bytes, not 31"),
+        ({"ttl": 0}, "a ttl is from 1"),
+    ],
+    ids=["topic", "key", "ttl"],
+)
+@asynchronous
+async def test_a_message_that_cannot_be_made(wrong: dict[str, Any], text: str) -> None:
+    choices: dict[str, Any] = {"topic": TOPIC, "key": bytes(32), "ttl": 10}
+    with pytest.raises(ValueError, match=text):
+        await compose(b"payload", **choices | wrong)

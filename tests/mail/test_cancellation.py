@@ -1,0 +1,222 @@
+"""A history that nobody wants any more leaves the connection usable, and its answer is dropped."""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from tests.support.envelopes import make, newest_first
+from tests.support.puppet import asynchronous, eventually
+from tests.support.scripted import Scripted, archive_of, complete, packet, scripted
+from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
+from wakumail.mail.answer import HistoryPage, Wanted
+from wakumail.mail.client import MailPeer, connect
+from wakumail.mail.mailservers import Mailservers, mailservers
+from wakumail.mail.request import Request
+from wakumail.node.link import Link
+from wakumail.waku.envelope import Envelope
+
+TOPIC = b"topi"
+NOW = int(time.time())
+WANTED = Wanted(NOW - 3600, NOW + 3600, (TOPIC,), limit=100)
+OLD = make(20, [TOPIC], seed=1)
+NEW = make(30, [TOPIC], seed=2)
+
+
+class Slow(Scripted):
+    """Keeps the answer to the first request back, but for half of it, until it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer, None)
+        self._kept: tuple[Link, Request]
+
+    def _answer(self, link: Link, request: Request) -> None:
+        if len(self.requests) > 1:
+            archive_of(NEW)(link, request)
+            return
+        self._kept = link, request
+        link.peer.deliver_history(packet(OLD[:10]))
+
+    def finish(self) -> None:
+        """Send the rest."""
+        link, request = self._kept
+        link.peer.deliver_history(packet(OLD[10:]))
+        complete(link, request)
+        link.flush()
+
+    def leave(self) -> None:
+        """Say goodbye instead."""
+        self._kept[0].disconnect(DisconnectReason.QUITTING)
+
+
+@asynccontextmanager
+async def slow() -> AsyncIterator[tuple[MailPeer, Slow]]:
+    """A client and a mailserver that is slow."""
+    server = Slow()
+    async with scripted(server=server), connect(server.enode) as peer:
+        yield peer, server
+
+
+async def cancel(peer: MailPeer, server: Slow) -> None:
+    """Ask, and cancel it in the middle of the answer."""
+    request = asyncio.create_task(peer.request(WANTED))
+    await eventually(lambda: peer._answer is not None and peer._answer.count == 10)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
+async def fetch(asked: MailPeer | Mailservers) -> list[Envelope]:
+    pages = asked.history(lower=NOW - 3600, topics=[TOPIC], limit=30)
+    return [envelope async for page in pages for envelope in page.envelopes]
+
+
+@asynchronous
+async def test_a_late_answer_is_not_taken_for_the_next() -> None:
+    """The next request waits for its end, and has its own envelopes only."""
+    async with slow() as (peer, server):
+        await cancel(peer, server)
+        again = asyncio.create_task(fetch(peer))
+        await asyncio.sleep(0.05)
+        assert len(server.requests) == 1
+        server.finish()
+        assert await again == newest_first(NEW)
+        assert not peer.gone
+
+
+@asynchronous
+async def test_an_answer_that_ended_meanwhile_costs_nothing() -> None:
+    async with slow() as (peer, server):
+        await cancel(peer, server)
+        server.finish()
+        await eventually(lambda: not peer._link.peer.expects_history)
+        assert await fetch(peer) == newest_first(NEW)
+
+
+@asynchronous
+async def test_a_timeout_of_the_caller() -> None:
+    async with slow() as (peer, server):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await fetch(peer)
+        asyncio.get_running_loop().call_later(0.05, server.finish)
+        assert await fetch(peer) == newest_first(NEW)
+
+
+@asynchronous
+async def test_one_who_waits_for_a_late_answer_is_cancelled_too() -> None:
+    async with slow() as (peer, server):
+        await cancel(peer, server)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(fetch(peer), 0.02)
+        server.finish()
+        assert await fetch(peer) == newest_first(NEW)
+        assert len(server.requests) == 2
+
+
+@asynchronous
+async def test_one_who_waits_for_its_turn_asks_nothing() -> None:
+    async with slow() as (peer, server):
+        first = asyncio.create_task(fetch(peer))
+        await eventually(lambda: len(server.requests) == 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fetch(peer), 0.02)
+        server.finish()
+        assert await first == OLD
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("closing", [True, False], ids=["aclose", "break"])
+@asynchronous
+async def test_leaving_the_loop(closing: bool) -> None:
+    """Between two pages no request is open, whether the pages are closed or left to the heap."""
+    async with scripted(archive_of(NEW)) as server, connect(server.enode) as peer:
+        pages = peer.history(lower=NOW - 3600, topics=[TOPIC], limit=10)
+        first: HistoryPage
+        if closing:
+            async with aclosing(pages):
+                first = await anext(pages)
+        else:
+            async for page in pages:
+                first = page
+                break
+            del pages
+            gc.collect()
+        assert await fetch(peer) == newest_first(NEW)
+        rest = peer.history(lower=NOW - 3600, topics=[TOPIC], limit=10, cursor=first.cursor)
+        found = [envelope async for page in rest for envelope in page.envelopes]
+        assert found == newest_first(NEW)[10:]
+        assert len(server.requests) == 1 + 1 + 2
+
+
+@asynchronous
+async def test_a_late_answer_that_never_ends() -> None:
+    async with slow() as (peer, server):
+        await cancel(peer, server)
+        assert peer._answer is not None
+        peer._answer._timeout = 0.05
+        with pytest.raises(AnswerTimeout, match="did not end its last answer"):
+            await peer.request(WANTED)
+        with pytest.raises(PeerGone, match="by us: useless peer"):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_a_mailserver_that_leaves_instead(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever asks next learns it, and asyncio has nothing to complain of."""
+    async with slow() as (peer, server):
+        await cancel(peer, server)
+        server.leave()
+        await eventually(lambda: peer.gone)
+        with pytest.raises(PeerGone, match="by the peer: quitting"):
+            await peer.request(WANTED)
+    gc.collect()
+    assert not caplog.records
+
+
+@asynchronous
+async def test_too_much_of_a_late_answer() -> None:
+    """It is bounded by what was asked, though nothing of it is kept."""
+    async with slow() as (peer, server):
+        await cancel(peer, server)
+        link, _ = server._kept
+        for seed in range(3, 13):
+            link.peer.deliver_history(packet(make(10, [TOPIC], seed=seed)))
+            link.flush()
+        with pytest.raises(PeerGone, match="more than the 100 envelopes"):
+            await peer.request(WANTED)
+
+
+@asynchronous
+async def test_one_of_two_histories_of_the_same_mailserver() -> None:
+    """The other goes on behind the late answer."""
+    server = Slow()
+    async with scripted(server=server), mailservers([server.enode]) as servers:
+        cancelled = asyncio.create_task(fetch(servers))
+        await eventually(lambda: len(server.requests) == 1)
+        other = asyncio.create_task(fetch(servers))
+        await asyncio.sleep(0.02)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        server.finish()
+        assert await other == newest_first(NEW)
+        assert servers.connected == (server.enode,)
+
+
+@asynchronous
+async def test_an_answer_that_comes_as_it_is_cancelled() -> None:
+    """In the same turn of the loop: the connection is free, and nothing is waited for."""
+    async with slow() as (peer, server):
+        request = asyncio.create_task(peer.request(WANTED))
+        await eventually(lambda: len(server.requests) == 1)
+        assert peer._answer is not None
+        server.finish()
+        await asyncio.wait([peer._answer.completed])
+        request.cancel()
+        await asyncio.wait([request])
+        assert await fetch(peer) == newest_first(NEW)
