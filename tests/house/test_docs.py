@@ -1,8 +1,11 @@
-"""What users rely on is documented: settings, commands, counters."""
+"""The documentation has all that users rely on, and nothing that does not exist."""
 
 import argparse
+import ast
 import contextlib
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,15 +19,23 @@ from wakumail.ops.config.statusgo import ADVICE, KEY_READERS, NATURAL, SWITCHES
 from wakumail.waku.envelope import Verdict
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
-COUNTERS_PAGE = (ROOT / "docs" / "counters.md").read_text()
-STATUS_GO_PAGE = (ROOT / "docs" / "status-go.md").read_text()
+SETTINGS_PAGE = (DOCS / "settings.md").read_text()
+COUNTERS_PAGE = (DOCS / "counters.md").read_text()
+STATUS_GO_PAGE = (DOCS / "status-go.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")]
+CURRENT = [page for page in PAGES if page.stem != "CHANGELOG"]
+"""Those that tell nothing of the past."""
 LINKS = [
     (page, link)
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for page in (*PAGES, *(ROOT / "bench").glob("*.md"))
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
     if "://" not in link
 ]
+BASES = ["", "src/wakumail", "ext/wakumail", "docs", "tests"]
+"""Folders that paths in the documentation begin at."""
+SUFFIXES = "py|pyx|pxd|pyi|h|md|toml|html|svg|mjs"
 MAPS = sorted(Path(wakumail.__file__).parent.glob("*/**/__init__.py"))
 SOURCES = list(Path(wakumail.__file__).parent.rglob("*.py"))
 
@@ -42,20 +53,59 @@ def errors(root: type[WakumailError] = WakumailError) -> set[type[WakumailError]
     return children.union(*(errors(child) for child in children))
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    documented = set(re.findall(r"^\| `(--[\w.-]+)` \|", README, re.MULTILINE))
-    on = {setting.negated_flag for setting in SETTINGS if setting.default is True}
-    assert documented == on | {s.flag for s in SETTINGS if s.default is not True}
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
-def test_every_command_is_in_the_readme() -> None:
-    """In the first column of a table, and so are its actions."""
-    rows = [line.replace("\\|", "/") for line in README.splitlines() if line.startswith("| `")]
-    columns = "\n".join(row.split("|")[1] for row in rows)
+def test_the_index_names_every_page() -> None:
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text())
+    assert sorted([*linked, "README.md"]) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+def test_the_code_of_the_readme_imports_what_exists() -> None:
+    for code in re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names), node.module
+
+
+def test_every_setting_has_a_row() -> None:
+    documented = re.findall(r"^\| `(--[\w.-]+)` \|", SETTINGS_PAGE, re.MULTILINE)
+    flags = [s.negated_flag if s.default is True else s.flag for s in SETTINGS]
+    assert documented == flags
+
+
+def test_every_command_has_a_row() -> None:
+    """In the first column of a table, and its actions in the row."""
+    pages = (DOCS / name for name in ("commands.md", "archive.md"))
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    rows = [line.replace("\\|", "/") for line in lines if line.startswith("| `")]
     for name, command in subcommands(parser()).items():
-        assert f"`wakumail {name}" in columns
+        about = [row for row in rows if f"`wakumail {name}" in row.split("|")[1]]
+        assert about, name
         for action in subcommands(command):
-            assert re.search(rf"(`|/|{name} ){action}\b", columns), action
+            assert any(re.search(rf"(`|/| ){action}\b", row) for row in about), action
+            assert name != "archive" or any(row.startswith(f"| `{action}") for row in rows), action
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: page.name)
+def test_every_path_and_module_that_is_named_exists(page: Path) -> None:
+    text = page.read_text()
+    for path in re.findall(rf"`([\w.-]+(?:/[\w.-]+)+\.(?:{SUFFIXES}))\b", text):
+        assert any((ROOT / base / path).exists() for base in BASES), path
+    for name in re.findall(r"`(wakumail(?:\.\w+)+)`", text):
+        assert name == "wakumail.ipc" or exists(name), name
+
+
+def exists(name: str) -> bool:
+    """True if a dotted name is a module, or something in one."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        module, _, attribute = name.rpartition(".")
+        return bool(module) and exists(module) and hasattr(sys.modules[module], attribute)
+    return True
 
 
 def table(heading: str) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ cdef inline bint bloom_covers(const uint8_t *bloom, uint32_t topic) noexcept nog
     """Whether `bloom` has all the bits of `topic` in the Go form.
 
     The deployed Go nodes assign a byte where the specification ORs a bit, so of two bits that
-    fall into one byte only the later stays (../../README.md, "Dialects"). That form is a subset of
+    fall into one byte only the later stays (docs/dialects.md, "Blooms"). That form is a subset of
     the true one: what it covers is all that either kind of client asked for.
     """
     cdef uint32_t first = (topic >> 24) | ((topic & 1) << 8)

@@ -5,7 +5,7 @@
     R7       fields of fixed size in such a payload, big-endian:
              lower (4)  upper (4)  [bloom (64)  [limit (4)  [cursor (36; of 40 the last 4 unused)]]]
 
-The id of a request in an envelope is the envelope's hash (8/WAKU-MAIL; README.md, "Dialects").
+The id of a request in an envelope is the envelope's hash (8/WAKU-MAIL; docs/dialects.md).
 """
 
 import struct

@@ -1,0 +1,118 @@
+"""docs/limits.md tells the numbers that are in the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wakumail.archive import archive, store
+from wakumail.devp2p.connection import ConnectionConfig
+from wakumail.mail import history, request, requester
+from wakumail.node import filters, handshake_thread, keystore, link, node, relay
+from wakumail.ops.config import SETTINGS
+from wakumail.ops.config.settings import MAX_WORKERS
+from wakumail.ops.workers import worker_slot
+from wakumail.rpc import jsonrpc, stream
+from wakumail.waku import envelope, packets, peer
+
+PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+ROWS = dict(re.findall(r"^\| (.+?) \| (.+)$", PAGE, re.MULTILINE))
+"""Each limit with the rest of its row."""
+DEFAULTS = {setting.flag: setting.default for setting in SETTINGS}
+
+
+def connection(name: str) -> str:
+    """A default of the connections, in seconds."""
+    return f"{ConnectionConfig.__dataclass_fields__[name].default:g} s"
+
+
+def size(number: int) -> str:
+    """Bytes as the page writes them."""
+    return f"{number >> 20} MiB" if number >= 1 << 20 else f"{number >> 10} KiB"
+
+
+LIMITS: dict[str, list[str]] = {
+    "packet received, inflated": [f"{size(DEFAULTS['--max-packet'])} (`--max-packet`)"],
+    "envelopes in a Messages packet": [f"{envelope.MAX_ENVELOPES:,}"],
+    "envelope": [f"{size(DEFAULTS['--max-envelope'])} (`--max-envelope`)"],
+    "packet of history sent": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
+    "packet of relayed envelopes sent": [size(relay.MAX_PACKET)],
+    "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
+    "expired": [f"{envelope.EXPIRY_GRACE} s ago", f"more than {envelope.VERY_OLD_AGE} s"],
+    "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
+    "topics per request": [f"{request.MAX_REQUEST_TOPICS}"],
+    "request packet": [size(request.MAX_REQUEST_SIZE)],
+    "requests of one peer that wait": [
+        f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
+        size(history.MAX_WAITING_BYTES),
+    ],
+    "peers": [f"{DEFAULTS['--maxpeers']} (`--maxpeers`)"],
+    "handshakes in progress": [f"{DEFAULTS['--max-handshakes']} (`--max-handshakes`)"],
+    "handshakes that wait to be computed": [f"{handshake_thread.MAX_WAITING}"],
+    "time for keys and hello": [connection("handshake_timeout")],
+    "time for the status after the hello": [f"{peer.STATUS_TIMEOUT:g} s"],
+    "size of a status": [
+        size(packets.MAX_STATUS_SIZE),
+        f"{packets.MAX_STATUS_OPTIONS} options",
+    ],
+    "topic interest of a peer": [f"{packets.MAX_TOPIC_INTEREST:,} topics"],
+    "status updates of a peer": [
+        f"{peer.UPDATE_RATE:,} bytes per second",
+        f"{size(peer.UPDATE_BURST)} at once",
+        f"{peer.UPDATE_OVERHEAD} bytes more",
+    ],
+    "silence of a peer": [connection("ping_interval"), connection("idle_timeout")],
+    "history from a trusted peer that nobody asked for": [
+        f"{peer.UNASKED_ENVELOPES:,} envelopes",
+        size(peer.UNASKED_BYTES),
+    ],
+    "envelopes that wait for their commit": [
+        size(store.MAX_QUEUED_BYTES),
+        f"above {size(2 * store.MAX_QUEUED_BYTES)}",
+    ],
+    "unfinished frames of all peers": [size(node.MAX_RECEIVING)],
+    "unread by one peer": [size(link.ANSWERS_UNREAD)],
+    "unread by one peer, hard limit": [size(link.MAX_UNREAD)],
+    "time in which a peer reads nothing of a full buffer": [f"{link.WRITE_TIMEOUT:g} s"],
+    "unread by all peers": [size(node.MAX_SENDING)],
+    "live envelopes for the relay, with the list of peers that have them": [
+        f"{size(DEFAULTS['--relay-memory'])} (`--relay-memory`)"
+    ],
+    "mapped pages of the archive while writing": [size(archive.MAX_RESIDENT_WRITING)],
+    "filters": [f"{filters.MAX_FILTERS:,}"],
+    "topics of all filters": [f"{filters.MAX_FILTER_TOPICS:,}"],
+    "messages that wait for the polls of one filter": [size(filters.MAX_POLLED_BYTES)],
+    "messages that wait for the polls of all filters": [size(filters.MAX_WAITING_BYTES)],
+    "time without a poll of a filter": [f"{filters.POLL_TIMEOUT:g} s"],
+    "keys": [f"{keystore.MAX_KEYS:,}"],
+    "message": [size(jsonrpc.MAX_MESSAGE)],
+    "calls in a batch": [f"{jsonrpc.MAX_BATCH:,}"],
+    "answers of a batch": [size(jsonrpc.MAX_BATCH_ANSWER)],
+    "connections of a listener": [f"{stream.MAX_SESSIONS}"],
+    "calls of a connection in progress": [f"{stream.MAX_CALLS}"],
+    "notifications unread by a caller": [size(stream.MAX_UNREAD_NOTIFICATIONS)],
+    "requests to one mailserver without an answer": [f"{requester.MAX_OPEN}"],
+    "workers": [f"{MAX_WORKERS}"],
+    "deaths of a worker in a row, each within 10 s of its start": [
+        f"{worker_slot.MAX_DEATHS}, then"
+    ],
+}
+ELSEWHERE = {
+    "limit",
+    "years",
+    "requests per second",
+    "changes of a peer's interest",
+    "mapped pages of the archive while reading",
+}
+"""Rows without a number that Python code has."""
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_limit_is_what_the_code_has(limit: str) -> None:
+    for text in LIMITS[limit]:
+        assert re.search(rf"(?<![\w.,]){re.escape(text)}(?!\w|[.,]\d)", ROWS[limit]), text
+
+
+def test_every_limit_is_looked_at() -> None:
+    assert ROWS.keys() - LIMITS.keys() == ELSEWHERE
+    assert worker_slot.STABLE_UPTIME == 10
