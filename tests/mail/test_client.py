@@ -89,7 +89,7 @@ async def test_what_was_not_asked_for_is_left_out() -> None:
 @asynchronous
 async def test_what_no_node_takes_is_left_out() -> None:
     """The largest envelope that is taken, and one that is larger."""
-    size = Rules().max_envelope_size
+    size = Rules().max_envelope
     rest = size - len(envelope_of(bytes(size // 2)).rlp) + size // 2
     largest, larger = envelope_of(bytes(rest)), envelope_of(bytes(rest + 1))
     assert len(largest.rlp) == size

@@ -89,7 +89,7 @@ async def test_confirmations_can_be_off(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_an_envelope_over_its_limit_is_dropped_alone(tmp_path: Path) -> None:
-    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=1000)
+    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
     async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
         puppet = await Puppet.ready(enode)
         good = make(10, TOPICS, size=50)

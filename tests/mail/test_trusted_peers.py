@@ -156,7 +156,7 @@ async def test_who_is_trusted_no_longer_is_not_heard_even_if_it_was_asked(tmp_pa
 
 @asynchronous
 async def test_an_envelope_of_history_that_is_too_large_is_dropped(tmp_path: Path) -> None:
-    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=1000)
+    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
     async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
         server.node.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)

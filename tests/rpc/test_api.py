@@ -58,7 +58,7 @@ def test_methods_are_of_the_namespaces() -> None:
 @over_all
 @asynchronous
 async def test_the_node_says_what_it_is(tmp_path: Path, transport: str) -> None:
-    rules = Rules(min_pow=0.5, min_pow_large=0.0, max_envelope_size=20_000)
+    rules = Rules(min_pow=0.5, min_pow_large=0.0, max_envelope=20_000)
     choices = {"rules": rules, "options": StatusOptions(pow=0.5)}
     async with node(tmp_path, transport, node=choices) as (_, enode, caller):
         assert await caller.call("waku_version") == "1"

@@ -185,7 +185,7 @@ async def test_every_refusal_is_exact(tmp_path: Path, transport: str) -> None:
 @over_all
 @asynchronous
 async def test_what_the_node_does_not_take_it_does_not_post(tmp_path: Path, transport: str) -> None:
-    rules = Rules(min_pow=0.25, min_pow_large=0.0001, max_envelope_size=100_000)
+    rules = Rules(min_pow=0.25, min_pow_large=0.0001, max_envelope=100_000)
     choices = {"rules": rules, "options": StatusOptions(pow=0.25)}
     async with node(tmp_path, transport, node=choices) as (server, _, caller):
         message = {"pubKey": POINT, "payload": HELLO}

@@ -62,7 +62,7 @@ class Fields(NamedTuple):
         least = rules.min_pow if size < envelope.LARGE_ENVELOPE else rules.min_pow_large
         faults = [
             (self.ttl == 0, Verdict.TTL_ZERO),
-            (size > rules.max_envelope_size, Verdict.TOO_LARGE),
+            (size > rules.max_envelope, Verdict.TOO_LARGE),
             (self.created > now + envelope.FUTURE_TOLERANCE, Verdict.FROM_FUTURE),
             (self.expiry + envelope.VERY_OLD_AGE < now, Verdict.VERY_OLD),
             (self.expiry + envelope.EXPIRY_GRACE < now, Verdict.EXPIRED),

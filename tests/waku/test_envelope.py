@@ -89,7 +89,7 @@ def test_parsed_envelopes_may_be_measured() -> None:
     packet = packet_of([vector_fields(case) for case in VECTOR_CASES])
     sizes = [len(made.rlp) for made in parse(packet)]
     limit = sorted(sizes)[len(sizes) // 2]
-    batch = parse(packet, max_envelope_size=limit)
+    batch = parse(packet, max_envelope=limit)
     small = [size for size in sizes if size <= limit]
     verdicts = [Verdict.ACCEPTED if size <= limit else Verdict.TOO_LARGE for size in sizes]
     assert [batch.verdict(index) for index in range(len(batch))] == verdicts
@@ -131,7 +131,7 @@ def test_judge_agrees_with_the_oracle(
         least = math.nextafter(least, math.inf)
     size = data.draw(st.sampled_from([1 << 20, 100, *(len(f.rlp) for f in envelopes)]))
     interest = Interest(topics=wanted, bloom=filter_bloom)
-    rules = Rules(min_pow=least, max_envelope_size=size, interest=interest)
+    rules = Rules(min_pow=least, max_envelope=size, interest=interest)
     batch = judge(packet_of(envelopes), rules, NOW, confirming=True)
     assert_judged(batch, envelopes, rules, NOW)
 
@@ -231,7 +231,7 @@ def test_large_envelopes_need_less_work() -> None:
 
 
 def test_the_largest_envelope() -> None:
-    limit = Rules().max_envelope_size
+    limit = Rules().max_envelope
     assert limit == 1 << 20
     fits, over = of_size(limit), of_size(limit + 1)
     batch = judge(packet_of([fits, over, Fields(NOW + 5, 5)]), FREE, NOW)
@@ -245,12 +245,12 @@ def test_the_largest_envelope() -> None:
 def test_the_first_fault_counts() -> None:
     faults = [
         (
-            Rules(max_envelope_size=9, interest=NOTHING, min_pow=99),
+            Rules(max_envelope=9, interest=NOTHING, min_pow=99),
             Fields(NOW - 99, 0),
             Verdict.TTL_ZERO,
         ),
         (
-            Rules(max_envelope_size=9, interest=NOTHING, min_pow=99),
+            Rules(max_envelope=9, interest=NOTHING, min_pow=99),
             Fields(9, 99),
             Verdict.TOO_LARGE,
         ),
@@ -268,7 +268,7 @@ def test_the_first_fault_counts() -> None:
 
 def test_rules_are_checked_and_frozen() -> None:
     rules = Rules(interest=NOTHING)
-    assert (rules.min_pow, rules.min_pow_large, rules.max_envelope_size) == (0.002, 2e-6, 1 << 20)
+    assert (rules.min_pow, rules.min_pow_large, rules.max_envelope) == (0.002, 2e-6, 1 << 20)
     assert rules.interest == NOTHING
     assert Rules().interest is EVERYTHING
     with pytest.raises(AttributeError):
@@ -281,15 +281,15 @@ def test_rules_are_checked_and_frozen() -> None:
     with pytest.raises(TypeError):
         Rules(interest=None)  # type: ignore[arg-type]
     with pytest.raises(OverflowError):
-        Rules(max_envelope_size=-1)
+        Rules(max_envelope=-1)
 
 
 def test_rules_but_for_some() -> None:
-    rules = Rules(min_pow=1, min_pow_large=2, max_envelope_size=3, interest=NOTHING)
+    rules = Rules(min_pow=1, min_pow_large=2, max_envelope=3, interest=NOTHING)
     changes: dict[str, Any] = {
         "min_pow": 4,
         "min_pow_large": 5,
-        "max_envelope_size": 6,
+        "max_envelope": 6,
         "interest": EVERYTHING,
     }
     for name, value in changes.items():

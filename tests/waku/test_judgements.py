@@ -61,7 +61,7 @@ def test_it_judges_as_the_judge_does(
     stored = [each.rlp for each in parse_stream(found, final=True)[0]]
     exact = data.draw(st.sampled_from([0.0, *(each.pow for each in envelopes)]))
     least = data.draw(st.sampled_from([exact, math.nextafter(exact, math.inf)]))
-    rules = Rules(min_pow=least, min_pow_large=least / 2, max_envelope_size=50_000)
+    rules = Rules(min_pow=least, min_pow_large=least / 2, max_envelope=50_000)
     batch = judgements.judge(found, following, rules, NOW + later)
     expected = judge(join_list(stored), rules, NOW + later)
     assert of(batch) == of(expected)

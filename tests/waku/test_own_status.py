@@ -129,7 +129,7 @@ def test_a_new_interest_holds_beside_the_old_one_for_a_while(interest: Interest)
 
 
 def test_a_smaller_envelope_size_holds_after_a_while() -> None:
-    small = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=10)
+    small = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=10)
     own = OwnStatus(StatusOptions(), ANY_POW)
     assert own.change(StatusOptions(), small) is None
     assert verdicts(own) == {Verdict.ACCEPTED}

@@ -53,7 +53,7 @@ cdef class Batch:
 cdef class Rules:
     cdef readonly double min_pow
     cdef readonly double min_pow_large
-    cdef readonly uint32_t max_envelope_size
+    cdef readonly uint32_t max_envelope
     cdef readonly Interest interest
     cdef uint32_t verdict_unhashed(self, const envelope_record *record,
                                    uint64_t now) noexcept nogil

@@ -64,23 +64,23 @@ cdef class Rules:
     """What `judge` asks of an envelope. Immutable.
 
     min_pow, min_pow_large: the proof of work below and from LARGE_ENVELOPE bytes on.
-    max_envelope_size: bytes of RLP.
+    max_envelope: bytes of RLP.
     interest: the topics wanted.
     ValueError for a PoW that is negative or not finite.
     """
 
     def __cinit__(self, *, double min_pow=0.002, double min_pow_large=0.000002,
-                  uint32_t max_envelope_size=1 << 20, Interest interest not None=EVERYTHING):
+                  uint32_t max_envelope=1 << 20, Interest interest not None=EVERYTHING):
         if not (0 <= min_pow < INFINITY and 0 <= min_pow_large < INFINITY):
             raise ValueError("a minimum PoW is finite and not negative")
         self.min_pow = min_pow
         self.min_pow_large = min_pow_large
-        self.max_envelope_size = max_envelope_size
+        self.max_envelope = max_envelope
         self.interest = interest
 
     def replace(self, **changes):
         """The same rules, but for the named ones."""
-        names = ("min_pow", "min_pow_large", "max_envelope_size", "interest")
+        names = ("min_pow", "min_pow_large", "max_envelope", "interest")
         return Rules(**({name: getattr(self, name) for name in names} | changes))
 
     cdef uint32_t verdict_unhashed(self, const envelope_record *record,
@@ -88,7 +88,7 @@ cdef class Rules:
         """All that can be said without the proof of work."""
         if record.ttl == 0:
             return TTL_ZERO
-        if record.size > self.max_envelope_size:
+        if record.size > self.max_envelope:
             return TOO_LARGE
         if record.created > now and record.created - now > future_tolerance:
             return FROM_FUTURE
@@ -384,10 +384,10 @@ def judge_packets(bytes payloads not None, list ends not None, Rules rules not N
     return read_packets(payloads, ends, rules, now, known, confirming)
 
 
-def parse(bytes packet not None, *, uint32_t max_envelope_size=UINT32_MAX):
-    """As `judge`, but all is accepted that is not over `max_envelope_size`, in bytes of RLP."""
+def parse(bytes packet not None, *, uint32_t max_envelope=UINT32_MAX):
+    """As `judge`, but all is accepted that is not over `max_envelope`, in bytes of RLP."""
     cdef Batch batch = read_one(packet, None, 0, None, False)
-    drop_larger(batch, max_envelope_size)
+    drop_larger(batch, max_envelope)
     return batch
 
 

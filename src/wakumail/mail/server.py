@@ -145,9 +145,9 @@ class Server:
         rules = self.rules.replace(min_pow=min_pow, min_pow_large=min_pow / LARGE_POW_RATIO)
         self._change(replace(self.node.status.options, pow=min_pow), rules)
 
-    def set_max_envelope_size(self, size: int) -> None:
+    def set_max_envelope(self, size: int) -> None:
         """Take and publish only envelopes of so many bytes from now on."""
-        self._change(self.node.status.options, self.rules.replace(max_envelope_size=size))
+        self._change(self.node.status.options, self.rules.replace(max_envelope=size))
 
     def _change(self, options: waku.StatusOptions, rules: Rules) -> None:
         self.rules = rules

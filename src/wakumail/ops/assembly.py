@@ -68,7 +68,7 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
     rules = Rules(
         min_pow=settings.min_pow,
         min_pow_large=settings.min_pow / LARGE_POW_RATIO,
-        max_envelope_size=settings.max_envelope,
+        max_envelope=settings.max_envelope,
         interest=Interest(topics=settings.topics) if settings.topics else EVERYTHING,
     )
     return NodeConfig(

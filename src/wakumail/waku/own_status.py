@@ -48,7 +48,7 @@ def _either(old: Rules, new: Rules) -> Rules:
     return Rules(
         min_pow=min(old.min_pow, new.min_pow),
         min_pow_large=min(old.min_pow_large, new.min_pow_large),
-        max_envelope_size=max(old.max_envelope_size, new.max_envelope_size),
+        max_envelope=max(old.max_envelope, new.max_envelope),
         interest=old.interest.union(new.interest),
     )
 

@@ -212,9 +212,9 @@ class WakuDialect:
             return self._read(payload, wrapped=False)
         return decode_one_option(code, payload)
 
-    def decode_history(self, payload: bytes, max_envelope_size: int) -> Batch:
+    def decode_history(self, payload: bytes, max_envelope: int) -> Batch:
         """The envelopes of a P2P Messages packet: always a list. RlpError when it is none."""
-        return parse(payload, max_envelope_size=max_envelope_size)
+        return parse(payload, max_envelope=max_envelope)
 
     def _entries(self, options: StatusOptions) -> list[tuple[bytes, Any]]:
         """The named options as `(key, value)`, without those that this version does not have."""

@@ -407,7 +407,7 @@ class Peer:
         if code == Code.P2P_REQUEST_COMPLETE:
             return HistoryCompleted(Completion.decode(payload))
         try:
-            limit = self._own.rules.max_envelope_size
+            limit = self._own.rules.max_envelope
             return HistoryDelivered(self._dialect.decode_history(payload, limit))
         except RlpError as error:
             raise HistoryMalformed(f"malformed p2p messages: {error}") from error

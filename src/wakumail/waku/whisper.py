@@ -77,16 +77,16 @@ class WhisperDialect:
         """The option of an update packet; errors as in decode_status."""
         return decode_one_option(code, payload)
 
-    def decode_history(self, payload: bytes, max_envelope_size: int) -> Batch:
+    def decode_history(self, payload: bytes, max_envelope: int) -> Batch:
         """The envelopes of a P2P Messages packet, or its one envelope. RlpError when it is neither.
 
         EIP-627 has one envelope, Status a list (WHISPER-MAILSERVER, "Receiving historic messages").
         """
         try:
-            return parse(payload, max_envelope_size=max_envelope_size)
+            return parse(payload, max_envelope=max_envelope)
         except RlpError:
             packet = join_list([Envelope.decode(payload).rlp])
-            return parse(packet, max_envelope_size=max_envelope_size)
+            return parse(packet, max_envelope=max_envelope)
 
 
 def _bloom(interest: Interest) -> bytes:

@@ -24,7 +24,7 @@ RECENT = 60
 RECENT_ENVELOPES = 100_000
 """Of those at most, the newest."""
 
-LIVE = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope_size=(1 << 32) - 1)
+LIVE = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=(1 << 32) - 1)
 """Nothing but the time counts against what has been judged before."""
 
 Take = Callable[[Batch], None]

@@ -28,7 +28,7 @@ GATHERED: Mapping[str, Callable[[Iterable[Any]], Any]] = {
 
 ORDERS: Mapping[str, str] = {
     "waku_setMinPoW": "min_pow",
-    "waku_setMaxEnvelopeSize": "max_envelope_size",
+    "waku_setMaxEnvelopeSize": "max_envelope",
     "waku_markTrustedPeer": "trust {}",
     "admin_addTrustedPeer": "trust {}",
     "admin_removeTrustedPeer": "trust {}",

@@ -44,7 +44,7 @@ class AdminMethods:
             "protocols": {
                 "waku": {
                     "version": WAKU_VERSION,
-                    "maxMessageSize": rules.max_envelope_size,
+                    "maxMessageSize": rules.max_envelope,
                     "minimumPoW": rules.min_pow,
                 }
             },

@@ -82,14 +82,14 @@ class WakuMethods:
         rules, pool = self._server.rules, self._server.relay.pool
         return {
             "minPow": rules.min_pow,
-            "maxEnvelopeSize": rules.max_envelope_size,
+            "maxEnvelopeSize": rules.max_envelope,
             "memory": pool.size,
             "envelopes": pool.envelopes,
         }
 
     def set_max_envelope_size(self, _session: Session, size: Any) -> bool:
         """Take and send no larger envelopes than `size` bytes."""
-        self._server.set_max_envelope_size(params.integer(size, "size", 1, MAX_ENVELOPE_SIZE))
+        self._server.set_max_envelope(params.integer(size, "size", 1, MAX_ENVELOPE_SIZE))
         return True
 
     def set_min_pow(self, _session: Session, min_pow: Any) -> bool:
@@ -243,7 +243,7 @@ class WakuMethods:
 
     def _check_size(self, size: int) -> None:
         """Refuse what cannot fit into an envelope before any work is spent on it."""
-        limit = self._server.rules.max_envelope_size
+        limit = self._server.rules.max_envelope
         if size > limit:
             raise RpcError(SERVER, f"message too large: {size} bytes, of {limit} in an envelope")
 
