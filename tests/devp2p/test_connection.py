@@ -28,10 +28,10 @@ from wakumail.base import rlp
 from wakumail.base.snappy import store_prefix
 from wakumail.devp2p import handshake
 from wakumail.devp2p.connection import (
+    MAX_UNEVENTFUL,
     PACKET_COST,
     PING_SLACK,
     PROBE_TIMEOUT,
-    UNEVENTFUL,
     Authenticated,
     Closed,
     Connection,
@@ -462,7 +462,7 @@ def test_config_refuses_a_capability_without_a_length() -> None:
 def test_packets_without_an_event_are_work_too() -> None:
     """The owner is asked whether to go on after so many pings."""
     alice, bob = pair()
-    count = 2 * (UNEVENTFUL // PACKET_COST)
+    count = 2 * (MAX_UNEVENTFUL // PACKET_COST)
     for _ in range(count):
         alice.connection.probe(NOW)
     deliver(bob.connection, alice.take())

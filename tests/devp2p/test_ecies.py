@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.vectors import VECTORS
 from wakumail.base import rlp
-from wakumail.devp2p.ecies import IV_SIZE, OVERHEAD, POINT_SIZE, TAG_SIZE, decrypt, encrypt
+from wakumail.devp2p.ecies import HMAC_SIZE, IV_SIZE, OVERHEAD, POINT_SIZE, decrypt, encrypt
 from wakumail.devp2p.keys import generate, private_key, shared_x
 from wakumail.errors import EciesError
 
@@ -94,7 +94,7 @@ def test_garbage_is_an_ecies_error(data: bytes) -> None:
 
 def test_empty_message() -> None:
     encrypted = encrypt(KEY.public_key, b"", os.urandom)
-    assert len(encrypted) == POINT_SIZE + IV_SIZE + TAG_SIZE
+    assert len(encrypted) == POINT_SIZE + IV_SIZE + HMAC_SIZE
     assert decrypt(KEY, encrypted) == b""
 
 

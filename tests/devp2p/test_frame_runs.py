@@ -19,7 +19,7 @@ from wakumail.base import rlp
 from wakumail.base.snappy import inflate
 from wakumail.devp2p.connection import Closed, Packet, Packets
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
-from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.devp2p.packets import MessageId
 from wakumail.errors import FrameError, PacketError, PacketTooLarge, ProtocolError, RlpError
 from wakumail.waku import packets as waku
 from wakumail.waku.envelope import Batch, Verdict, judge, judge_packets
@@ -374,7 +374,7 @@ def test_a_limit_is_crossed_by_the_packet_that_crosses_it() -> None:
 def test_a_goodbye_ends_a_run() -> None:
     alice, bob = pair(limited=False)
     alice.peer._send(Code.MESSAGES, GOODS[0])
-    alice.connection._write(P2PCode.DISCONNECT, rlp.encode([8]))
+    alice.connection._write(MessageId.DISCONNECT, rlp.encode([8]))
     alice.peer._send(Code.MESSAGES, GOODS[1])
     carry(alice, bob)
     received, closed = bob.happened[-2:]

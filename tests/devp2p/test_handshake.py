@@ -12,10 +12,10 @@ from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p import ecies
 from wakumail.devp2p.handshake import (
+    HANDSHAKE_NONCE_SIZE,
     MAX_HANDSHAKE_PACKET,
     MAX_PADDING,
     MIN_PADDING,
-    NONCE_SIZE,
     PREFIX_SIZE,
     Initiator,
     Secrets,
@@ -59,7 +59,7 @@ def packet(public: PublicKey, message: bytes) -> bytes:
 
 def auth_items() -> list[Any]:
     """What a good auth packet of Alice to Bob has in it."""
-    nonce = os.urandom(NONCE_SIZE)
+    nonce = os.urandom(HANDSHAKE_NONCE_SIZE)
     token = shared_x(ALICE, BOB.public_key)
     digest = bytes(a ^ b for a, b in zip(token, nonce, strict=True))
     return [sign(generate(os.urandom), digest), node_id(ALICE.public_key), nonce, 4]
@@ -67,7 +67,7 @@ def auth_items() -> list[Any]:
 
 def ack_items() -> list[Any]:
     """What a good ack packet has in it."""
-    return [node_id(generate(os.urandom).public_key), os.urandom(NONCE_SIZE), 4]
+    return [node_id(generate(os.urandom).public_key), os.urandom(HANDSHAKE_NONCE_SIZE), 4]
 
 
 def without_padding(message: bytes) -> bytes:
@@ -84,8 +84,8 @@ def test_recipient_agrees_with_go() -> None:
     assert secrets.aes == GO["aes_secret"]
     assert secrets.mac == GO["mac_secret"]
     assert keccak256(secrets.ingress_seed) == GO["initiator_egress_mac_init_digest"]
-    assert secrets.egress_seed[NONCE_SIZE:] == ack
-    as_go = secrets.egress_seed[:NONCE_SIZE] + GO["ack"]
+    assert secrets.egress_seed[HANDSHAKE_NONCE_SIZE:] == ack
+    as_go = secrets.egress_seed[:HANDSHAKE_NONCE_SIZE] + GO["ack"]
     assert keccak256(as_go) == GO["recipient_egress_mac_init_digest"]
     message = ecies.decrypt(private_key(GO["initiator_priv"]), ack[2:], ack[:2])
     assert message.startswith(without_padding(GO["ack_plain"]))
@@ -102,9 +102,9 @@ def test_initiator_agrees_with_go() -> None:
     assert secrets.aes == GO["aes_secret"]
     assert secrets.mac == GO["mac_secret"]
     assert keccak256(secrets.ingress_seed) == GO["recipient_egress_mac_init_digest"]
-    as_go = secrets.egress_seed[:NONCE_SIZE] + GO["auth"]
+    as_go = secrets.egress_seed[:HANDSHAKE_NONCE_SIZE] + GO["auth"]
     assert keccak256(as_go) == GO["initiator_egress_mac_init_digest"]
-    assert secrets.egress_seed[NONCE_SIZE:] == initiator.auth
+    assert secrets.egress_seed[HANDSHAKE_NONCE_SIZE:] == initiator.auth
 
 
 @pytest.mark.parametrize("auth", ["auth2_v4", "auth3_v56_extra"])
@@ -170,7 +170,7 @@ def test_padding_differs_within_its_bounds() -> None:
 
 @pytest.mark.parametrize(("draw", "padding"), [(b"\0\0", MIN_PADDING), (b"\0\xc8", MAX_PADDING)])
 def test_padding_reaches_its_bounds(draw: bytes, padding: int) -> None:
-    random = scripted(b"\x03" * 32, bytes(NONCE_SIZE), draw)
+    random = scripted(b"\x03" * 32, bytes(HANDSHAKE_NONCE_SIZE), draw)
     fixed = len(rlp.encode(auth_items())) + ecies.OVERHEAD + PREFIX_SIZE
     assert len(Initiator(ALICE, BOB.public_key, random).auth) == fixed + padding
 

@@ -12,7 +12,7 @@ from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, messages
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.support.relaying import link_of
-from wakumail.devp2p.connection import PACKET_COST, UNEVENTFUL
+from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
 from wakumail.errors import DisconnectReason
 from wakumail.mail.server import Server
 from wakumail.node.link import ANSWERS_UNREAD, Link
@@ -120,7 +120,7 @@ async def test_packets_without_an_event_take_from_the_turn_too(
 ) -> None:
     async with one_peer(tmp_path) as (_, link, puppet):
         monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
-        for _ in range(3 * UNEVENTFUL // PACKET_COST):
+        for _ in range(3 * MAX_UNEVENTFUL // PACKET_COST):
             puppet.connection.probe(0.0)
         deliver(link, wire_of(puppet))
         assert not link._transport.is_reading()

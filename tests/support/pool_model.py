@@ -8,7 +8,7 @@ from tests.support.envelope_oracle import is_wanted
 from wakumail.base.rlp import join_list
 from wakumail.waku.envelope import EXPIRY_GRACE, Envelope, Verdict
 from wakumail.waku.interest import Interest
-from wakumail.waku.pool import ENVELOPE_OVERHEAD, MOST_TOPICS, WORD_OVERHEAD
+from wakumail.waku.pool import ENVELOPE_OVERHEAD, MAX_LIMITED_TOPICS, WORD_OVERHEAD
 
 
 class Live(NamedTuple):
@@ -32,7 +32,7 @@ class Peer:
         if not any(self.limits):
             return True
         size = len(envelope.rlp)
-        if envelope.topic not in self.uses and len(self.uses) == MOST_TOPICS:
+        if envelope.topic not in self.uses and len(self.uses) == MAX_LIMITED_TOPICS:
             return False
         count, total = self.uses.get(envelope.topic, (0, 0))
         within = (

@@ -17,11 +17,11 @@ from wakumail.devp2p import keys
 from wakumail.errors import MessageError
 from wakumail.waku.envelope import Envelope
 from wakumail.waku.message import (
+    GCM_NONCE_SIZE,
+    GCM_TAG_SIZE,
     KEY_SIZE,
     MAX_PAYLOAD_SIZE,
-    NONCE_SIZE,
     PADDING_BLOCK,
-    TAG_SIZE,
     Message,
     open_message,
     seal,
@@ -31,7 +31,7 @@ from wakumail.waku.message import (
 KEY = keccak256(b"a symmetric key")
 SIGNER = keys.private_key(keccak256(b"a signer"))
 RECEIVER = keys.private_key(keccak256(b"a receiver"))
-OVERHEAD = NONCE_SIZE + TAG_SIZE
+OVERHEAD = GCM_NONCE_SIZE + GCM_TAG_SIZE
 
 Case = dict[str, Any]
 
@@ -74,9 +74,9 @@ def scripted(*chunks: bytes) -> Callable[[int], bytes]:
 
 def encrypt(plain: bytes) -> bytes:
     """A data field around any plaintext, made without the code under test."""
-    cipher = AES.new(KEY, AES.MODE_GCM, nonce=bytes(NONCE_SIZE))
+    cipher = AES.new(KEY, AES.MODE_GCM, nonce=bytes(GCM_NONCE_SIZE))
     ciphertext, tag = cipher.encrypt_and_digest(plain)
-    return ciphertext + tag + bytes(NONCE_SIZE)
+    return ciphertext + tag + bytes(GCM_NONCE_SIZE)
 
 
 def public_bytes(key: Any) -> Any:
@@ -134,8 +134,8 @@ def test_symmetric_key_oracle() -> None:
 def test_seal_oracle() -> None:
     """The parts of a signed message, one by one, with other code than ours."""
     data = seal(b"payload", key=KEY, sign_with=SIGNER, random=filler)
-    cipher = AES.new(KEY, AES.MODE_GCM, nonce=data[-NONCE_SIZE:])
-    plain = cipher.decrypt_and_verify(data[:-OVERHEAD], data[-OVERHEAD:-NONCE_SIZE])
+    cipher = AES.new(KEY, AES.MODE_GCM, nonce=data[-GCM_NONCE_SIZE:])
+    plain = cipher.decrypt_and_verify(data[:-OVERHEAD], data[-OVERHEAD:-GCM_NONCE_SIZE])
     assert len(plain) % PADDING_BLOCK == 0
     assert plain[:9] == b"\x05\x07payload"
     assert public_bytes(keys.recover(plain[-65:], keccak256(plain[:-65]))) == public_bytes(
@@ -237,7 +237,7 @@ def test_malformed_messages(plain: bytes) -> None:
     assert caught.value.counter == "message_unopened"
 
 
-@pytest.mark.parametrize("size", [0, NONCE_SIZE, OVERHEAD - 1, OVERHEAD, 200])
+@pytest.mark.parametrize("size", [0, GCM_NONCE_SIZE, OVERHEAD - 1, OVERHEAD, 200])
 def test_data_that_is_no_message(size: int) -> None:
     for key in (KEY, RECEIVER):
         with pytest.raises(MessageError):

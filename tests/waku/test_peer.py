@@ -25,7 +25,7 @@ from tests.support.peers import (
 )
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
-from wakumail.devp2p.connection import PACKET_COST, UNEVENTFUL, Closed
+from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Closed
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku
@@ -296,12 +296,12 @@ def test_any_packet_is_an_event_or_counted(code: int, payload: bytes) -> None:
 def test_packets_that_are_dropped_are_work_too() -> None:
     """The owner is asked whether to go on after so much of them."""
     alice, bob = pair()
-    count = UNEVENTFUL // PACKET_COST
+    count = MAX_UNEVENTFUL // PACKET_COST
     for _ in range(count):
         alice.peer._send(99, b"")
     carry(alice, bob)
     assert bob.counters["packets_unknown"] == count
     assert bob.uneventful == 1
-    alice.peer._send(99, bytes(UNEVENTFUL))
+    alice.peer._send(99, bytes(MAX_UNEVENTFUL))
     carry(alice, bob)
     assert bob.uneventful == 2

@@ -25,8 +25,8 @@ from wakumail.waku.envelope import (
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.pool import (
     ENVELOPE_OVERHEAD,
-    MOST_ENVELOPES,
-    MOST_TOPICS,
+    MAX_LIMITED_TOPICS,
+    MAX_POOL_ENVELOPES,
     WORD_OVERHEAD,
     Pool,
 )
@@ -231,15 +231,15 @@ def test_any_number_of_topics_is_limited() -> None:
 
 
 def test_the_topics_of_a_second_are_limited_too() -> None:
-    envelopes = of_topics(MOST_TOPICS + 10, 1)
+    envelopes = of_topics(MAX_LIMITED_TOPICS + 10, 1)
     pool = Pool(max_bytes=4 * MANY)
     pool.add(batch_of(*envelopes), None, NOW)
     slot = wanting(pool)
     before = pool.memory
     pool.set_topic_limits(slot, 2, 0)
-    assert list(taken(pool, slot)) == [packet_of(envelopes[:MOST_TOPICS])]
+    assert list(taken(pool, slot)) == [packet_of(envelopes[:MAX_LIMITED_TOPICS])]
     assert pool.memory < before + MANY
-    assert list(taken(pool, slot, now=NOW + 1)) == [packet_of(envelopes[MOST_TOPICS:])]
+    assert list(taken(pool, slot, now=NOW + 1)) == [packet_of(envelopes[MAX_LIMITED_TOPICS:])]
 
 
 @pytest.mark.parametrize("peers", [1, 64, 65, 300])
@@ -415,12 +415,12 @@ def test_the_clock_may_say_anything() -> None:
 
 
 def test_what_is_no_pool() -> None:
-    for max_bytes, max_envelopes in ((0, 1), (1, 0), (1, MOST_ENVELOPES + 1)):
+    for max_bytes, max_envelopes in ((0, 1), (1, 0), (1, MAX_POOL_ENVELOPES + 1)):
         with pytest.raises(ValueError, match="room"):
             Pool(max_bytes=max_bytes, max_envelopes=max_envelopes)
     with pytest.raises(OverflowError):
         Pool(max_bytes=-1)
-    assert Pool(max_bytes=1, max_envelopes=MOST_ENVELOPES).envelopes == 0
+    assert Pool(max_bytes=1, max_envelopes=MAX_POOL_ENVELOPES).envelopes == 0
 
 
 def test_what_is_no_slot_or_hash() -> None:

@@ -26,7 +26,7 @@ from wakumail.waku.packets import (
     StatusOptions,
     StatusPowError,
 )
-from wakumail.waku.whisper import VERSION, WhisperDialect
+from wakumail.waku.whisper import WHISPER_VERSION, WhisperDialect
 
 SHH = WhisperDialect()
 BLOOM = bloom_of([b"topi"])
@@ -65,7 +65,7 @@ def test_all_but_the_version_is_optional(status: list[Any], expected: StatusOpti
 def test_a_status_names_all_that_precedes_what_it_names() -> None:
     """Read with another RLP decoder and without our tables."""
     version, pow_, bloom, light, confirmations = oracle.decode(SHH.encode_status(StatusOptions()))
-    assert version == bytes([VERSION])
+    assert version == bytes([WHISPER_VERSION])
     assert struct.unpack(">d", pow_) == (DEFAULT_POW,)
     assert (bloom, light, confirmations) == (FULL_BLOOM, b"", b"")
     limited = StatusOptions(light=True, packet_rate_limits=LIMITS)

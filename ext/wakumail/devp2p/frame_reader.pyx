@@ -13,7 +13,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from wakumail.base.snappy cimport read_elements, read_size
-from wakumail.devp2p.frame_stream cimport KEY, LARGEST, stream, stream_init, stream_decrypt, stream_decrypt_header
+from wakumail.devp2p.frame_stream cimport (KEY_SIZE, MAX_FRAME_SIZE, stream, stream_decrypt,
+                                           stream_decrypt_header, stream_init)
 
 from wakumail.errors import FrameError
 
@@ -31,14 +32,14 @@ cdef extern from "aes.h" nogil:
 cdef enum:
     BLOCK = 16              # bytes of an AES block, and of a MAC
     HEADER = 2 * BLOCK      # bytes: the header and its MAC
-    ROOM = 1 << 16          # bytes offered to a reader when no longer frame is on its way
-    LEAST_ROOM = 1 << 14    # bytes below which a reader is not bothered
-    AHEAD = 1 << 20         # bytes that may be read in front of frames that nobody pulls
-    BRIEF = 2048            # bytes: done in less time than giving the GIL away may cost
-    RUN_SIZE = 1 << 16      # bytes of payloads that are handed out together,
-    RUN_LENGTH = 256        # and how many: so many empty ones take as long, some 1 ms
+    BUFFER_SIZE = 1 << 16   # bytes offered for one read, unless a longer frame is on its way
+    MIN_BUFFER = 1 << 14    # bytes: less is not offered, the buffer is moved or made anew first
+    MAX_WAITING = 1 << 20   # bytes of whole frames that may wait to be pulled
+    MAX_WITH_GIL = 2048     # bytes: done in less time than giving the GIL away may cost
+    RUN_SIZE = 1 << 16      # bytes of payloads that are handed out together
+    RUN_LENGTH = 256        # payloads that are handed out together: empty ones take some 1 ms
 
-MAX_FRAME = LARGEST
+MAX_FRAME = MAX_FRAME_SIZE
 MAX_RUN_SIZE = RUN_SIZE
 MAX_RUN_LENGTH = RUN_LENGTH
 
@@ -98,11 +99,11 @@ cdef class FrameReader:
     cdef bint failed
 
     def __cinit__(self, bytes aes not None, bytes mac not None, bytes seed not None,
-                  *, Py_ssize_t max_frame=LARGEST):
-        if len(aes) != KEY or len(mac) != KEY:
-            raise ValueError(f"a key has {KEY} bytes")
-        if not 0 < max_frame <= LARGEST:
-            raise ValueError(f"max_frame is 1 to {LARGEST} bytes")
+                  *, Py_ssize_t max_frame=MAX_FRAME_SIZE):
+        if len(aes) != KEY_SIZE or len(mac) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes")
+        if not 0 < max_frame <= MAX_FRAME_SIZE:
+            raise ValueError(f"max_frame is 1 to {MAX_FRAME_SIZE} bytes")
         stream_init(&self.ingress, aes, mac, seed, len(seed))
         self.room = bytearray()
         self.start = self.end = self.size = 0
@@ -118,9 +119,9 @@ cdef class FrameReader:
         """
         self._check()
         cdef Py_ssize_t missing = self._missing()
-        if missing <= -AHEAD:
+        if missing <= -MAX_WAITING:
             raise BufferError("frames wait to be pulled")
-        if self._free() < (missing if 0 < missing < LEAST_ROOM else LEAST_ROOM):
+        if self._free() < (missing if 0 < missing < MIN_BUFFER else MIN_BUFFER):
             self._move(self._wanted())
         return memoryview(self.room)[self.end:]
 
@@ -156,7 +157,7 @@ cdef class FrameReader:
         cdef uint8_t *data = self._bytes()
         cdef Py_ssize_t size
         self._open_header(data)
-        if self.size <= BRIEF or self._missing() > 0:
+        if self.size <= MAX_WITH_GIL or self._missing() > 0:
             self._open(data)
         else:
             with nogil:
@@ -193,7 +194,7 @@ cdef class FrameReader:
         if taken.payloads == NULL:
             raise MemoryError
         try:
-            if self.end - self.start <= BRIEF:
+            if self.end - self.start <= MAX_WITH_GIL:
                 self._take_run(&taken, data, start, start_size, limit, compressed)
             else:
                 with nogil:
@@ -293,7 +294,7 @@ cdef class FrameReader:
     cdef Py_ssize_t _wanted(self):
         """The capacity that fits: enough for one read, or doubling towards a long frame's end."""
         cdef Py_ssize_t held = self.end - self.start
-        return held + max(ROOM, min(self._missing(), held))
+        return held + max(BUFFER_SIZE, min(self._missing(), held))
 
     cdef int _settle(self) except -1:
         """Give back memory that what is held does not warrant."""
@@ -355,7 +356,7 @@ def _aes_ctr(str way, bytes key, bytes counter, bytes data):
 
 cdef aes_key _aes_schedule(str way, bytes key) except *:
     cdef aes_key schedule
-    if len(key) != KEY or way not in _aes_ways():
+    if len(key) != KEY_SIZE or way not in _aes_ways():
         raise ValueError(f"no {way} AES with a key of {len(key)} bytes")
     aes_init(&schedule, key, way == "instructions")
     return schedule

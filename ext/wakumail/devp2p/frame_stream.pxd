@@ -12,5 +12,5 @@ cdef extern from "frame_stream.h" nogil:
     bint stream_decrypt(stream *self, uint8_t *data, size_t padded)
 
 cdef enum:
-    KEY = 32                # bytes
-    LARGEST = (1 << 24) - 1 # bytes of frame data that a header can announce
+    KEY_SIZE = 32                   # bytes
+    MAX_FRAME_SIZE = (1 << 24) - 1  # bytes of frame data that a header can announce

@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
 
 from wakumail.base.jobs cimport Job
-from wakumail.devp2p.frame_stream cimport KEY, LARGEST, stream, stream_init
+from wakumail.devp2p.frame_stream cimport KEY_SIZE, MAX_FRAME_SIZE, stream, stream_init
 
 cdef extern from "frame_encryption.h" nogil:
     enum keccak_way:
@@ -49,18 +49,18 @@ cdef class FrameWriter:
     cdef bint encrypting    # for ever after a failure: the peer would understand no later frame
 
     def __cinit__(self, bytes aes not None, bytes mac not None, bytes seed not None):
-        if len(aes) != KEY or len(mac) != KEY:
-            raise ValueError(f"a key has {KEY} bytes")
+        if len(aes) != KEY_SIZE or len(mac) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes")
         stream_init(&self.egress, aes, mac, seed, len(seed))
         self.packets = []
         self.waiting = 0
         self.encrypting = False
 
     def add(self, bytes data not None, bytes prefix not None=b""):
-        """Let `prefix` and `data` together be one frame (1 to LARGEST bytes, else ValueError)."""
+        """Let `prefix` and `data` together be one frame (1 to MAX_FRAME_SIZE bytes, else ValueError)."""
         cdef Py_ssize_t size = len(prefix) + len(data)
-        if not 0 < size <= LARGEST:
-            raise ValueError(f"a frame holds 1 to {LARGEST} bytes, not {size}")
+        if not 0 < size <= MAX_FRAME_SIZE:
+            raise ValueError(f"a frame holds 1 to {MAX_FRAME_SIZE} bytes, not {size}")
         cdef tuple packet = (prefix, data)
         self.packets.append(packet)
         self.waiting += frame_size(size)

@@ -11,7 +11,7 @@ from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_WRONG_SIZE, RLP_WRONG
                            rlp_next, rlp_status)
 
 cdef enum:
-    FIRST_ROOM = 16         # records of a new batch
+    FIRST_RECORDS = 16      # records of a new batch
 
 
 cdef inline int resize(Batch batch, Py_ssize_t room) except -1 nogil:
@@ -34,7 +34,7 @@ cdef inline int shrink(Batch batch) except -1 nogil:
 cdef inline int append(Batch batch, const envelope_fields *fields) except -1 nogil:
     cdef envelope_record *record
     if batch.count == batch.room:
-        resize(batch, batch.room + batch.room // 2 + FIRST_ROOM)
+        resize(batch, batch.room + batch.room // 2 + FIRST_RECORDS)
     record = &batch.records[batch.count]
     memset(record, 0, sizeof(record[0]))
     record.offset = <uint32_t> (fields.rlp - batch.data)

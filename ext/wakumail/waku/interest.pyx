@@ -10,9 +10,9 @@ from wakumail.waku.bloom cimport bloom_covers
 from wakumail.waku.bloom import BLOOM_SIZE, TOPIC_SIZE, bloom_of
 
 cdef enum:
-    MARKS = 8                   # bits for each topic at least, of which it sets one
-    FIRST_MARK_BITS = 6         # the logarithm of how many there are at least
-    MOST_MARK_BITS = 24         # and at most
+    MARKS_PER_TOPIC = 8         # bits for each topic, up to the maximum; a topic sets one
+    MIN_MARK_BITS = 6           # logarithm of the least number of marks
+    MAX_MARK_BITS = 24          # logarithm of the greatest number of marks
 
 
 @cython.final
@@ -117,11 +117,11 @@ cdef inline bint has_mark(Interest interest, uint32_t topic) noexcept nogil:
 
 
 cdef int set_marks(Interest interest) except -1:
-    cdef int bits = FIRST_MARK_BITS
+    cdef int bits = MIN_MARK_BITS
     cdef Py_ssize_t i
     cdef uint32_t mark
     cdef uint8_t *marks
-    while bits < MOST_MARK_BITS and (1 << bits) < MARKS * interest.topic_count:
+    while bits < MAX_MARK_BITS and (1 << bits) < MARKS_PER_TOPIC * interest.topic_count:
         bits += 1
     interest.marks = bytes(1 << (bits - 3))
     interest.marks_at = marks = <uint8_t *> PyBytes_AS_STRING(interest.marks)

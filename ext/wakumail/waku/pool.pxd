@@ -10,9 +10,9 @@ cdef extern from *:
     void prefetch(const void *at) noexcept nogil
 
 cdef enum:
-    AHEAD = 4                   # envelopes that pass while memory is fetched
+    PREFETCH_DISTANCE = 4       # envelopes that pass while memory is fetched
     FIRST_USES = 16             # places of a peer's first table of a second; a power of two
-    MOST_USES = 8192            # topics of its last; half of a power of two
+    MAX_USES = 8192             # topics of its last; half of a power of two
 
 
 cdef struct live:               # an envelope of the pool; its RLP stands behind it
@@ -85,7 +85,7 @@ cdef inline bint make_room(listener *peer, uint64_t seed) noexcept nogil:
     cdef size_t room = 2 * peer.room if peer.room else FIRST_USES
     cdef size_t i
     cdef topic_use *uses
-    if 2 * (peer.topics + 1) <= peer.room or peer.topics == MOST_USES:
+    if 2 * (peer.topics + 1) <= peer.room or peer.topics == MAX_USES:
         return True
     uses = <topic_use *> calloc(room, sizeof(topic_use))
     if uses == NULL:
@@ -106,7 +106,7 @@ cdef inline bint spend(listener *peer, uint32_t topic, uint32_t size,
     """
     cdef topic_use *use = find_use(peer.uses, peer.room, topic, seed)
     if use.envelopes == 0:
-        if peer.topics == MOST_USES:
+        if peer.topics == MAX_USES:
             return False
         use.topic = topic
         peer.topics += 1

@@ -26,20 +26,20 @@ ENVELOPE_OVERHEAD = 176
 WORD_OVERHEAD = 24
 """Bytes that it counts for with each 64 slots begun: a word of bits, with room to grow."""
 
-MOST_ENVELOPES = 1 << 30
+MAX_POOL_ENVELOPES = 1 << 30
 """No pool holds more."""
 
-MOST_TOPICS = MOST_USES
+MAX_LIMITED_TOPICS = MAX_USES
 """Topics that a peer with topic limits is sent in a second; what is of others comes later."""
 
 cdef uint64_t expiry_grace = EXPIRY_GRACE
 cdef uint64_t envelope_overhead = ENVELOPE_OVERHEAD, word_overhead = WORD_OVERHEAD
 
 cdef enum:
-    WHEEL = 4096                # seconds that one turn of the wheel takes
-    SWEEP = 64                  # slots that peers have left before their bits are cleared
-    FIRST_BITS = 8
-    FIRST_ROOM = 1 << FIRST_BITS        # places of an empty pool
+    WHEEL_SECONDS = 4096        # seconds that one turn of the wheel takes
+    SWEEP_SLOTS = 64            # slots that peers have left before their bits are cleared
+    FIRST_PLACE_BITS = 8        # logarithm of FIRST_PLACES
+    FIRST_PLACES = 1 << FIRST_PLACE_BITS    # places of an empty pool
     HASH_SIZE = 32
 
 
@@ -51,7 +51,7 @@ cdef class Pool(KnownHashes):
     An envelope is known until `judge` would not accept it any more: EXPIRY_GRACE seconds after
     its expiry, so that none that comes late is taken for a new one. `expired` counts those.
     envelopes, size: how many there are, and the bytes of their RLP.
-    ValueError for a bound of zero, for more than MOST_ENVELOPES, and for a slot without a peer.
+    ValueError for a bound of zero, for more than MAX_POOL_ENVELOPES, and for a slot without a peer.
     MemoryError leaves the pool as it was, or with some envelopes of a batch.
     """
 
@@ -75,7 +75,7 @@ cdef class Pool(KnownHashes):
     cdef size_t tail                # the first place that was never taken
     cdef uint64_t next_sequence
 
-    cdef live **wheel               # by the last second in which it is known, modulo WHEEL
+    cdef live **wheel               # by the last second that it is known, modulo WHEEL_SECONDS
     cdef uint64_t second            # the first that was not looked at
 
     cdef listener *slots
@@ -89,13 +89,13 @@ cdef class Pool(KnownHashes):
     cdef size_t picked_room
 
     def __cinit__(self, *, uint64_t max_bytes, uint64_t max_envelopes=1 << 20):
-        if not (max_bytes and 0 < max_envelopes <= MOST_ENVELOPES):
-            raise ValueError("a pool has room for one envelope, and for MOST_ENVELOPES at most")
+        if not (max_bytes and 0 < max_envelopes <= MAX_POOL_ENVELOPES):
+            raise ValueError("a pool has room for one envelope, and for MAX_POOL_ENVELOPES at most")
         self.max_bytes = max_bytes
         self.max_envelopes = max_envelopes
         self.seed = <uint64_t> <Py_ssize_t> hash(__name__) | 1
         self.interests, self.clean, self.left = [], [], []
-        self.wheel = <live **> calloc(WHEEL, sizeof(void *))
+        self.wheel = <live **> calloc(WHEEL_SECONDS, sizeof(void *))
         if self.wheel == NULL:
             raise MemoryError
         rearrange(self, 1)
@@ -132,7 +132,8 @@ cdef class Pool(KnownHashes):
         cdef size_t i
         cdef size_t total = self.envelopes * sizeof(live) + self.size
         total += self.room * (sizeof(arrival) + self.words * sizeof(uint64_t) + sizeof(void *))
-        total += (WHEEL + self.picked_room) * sizeof(void *) + self.slot_room * sizeof(listener)
+        total += (WHEEL_SECONDS + self.picked_room) * sizeof(void *)
+        total += self.slot_room * sizeof(listener)
         for i in range(self.slot_count):
             total += self.slots[i].room * sizeof(topic_use)
         return total
@@ -148,7 +149,7 @@ cdef class Pool(KnownHashes):
         It takes memory of every envelope, for which the oldest may have to go.
         """
         cdef size_t slot
-        if not self.clean and len(self.left) >= SWEEP:
+        if not self.clean and len(self.left) >= SWEEP_SLOTS:
             clear_left(self)
         slot = self.clean.pop() if self.clean else new_slot(self)
         memset(&self.slots[slot], 0, sizeof(listener))
@@ -205,9 +206,9 @@ cdef class Pool(KnownHashes):
         self.second = min(self.second, now)
         for i in range(batch.count):
             record = &batch.records[i]
-            if i + 2 * AHEAD < batch.count:     # what `find` looks at is in no cache by itself
-                prefetch(bucket_of(self, record[AHEAD].hash)[0])
-                prefetch(bucket_of(self, record[2 * AHEAD].hash))
+            if i + 2 * PREFETCH_DISTANCE < batch.count:     # `find` reads memory that is in no cache
+                prefetch(bucket_of(self, record[PREFETCH_DISTANCE].hash)[0])
+                prefetch(bucket_of(self, record[2 * PREFETCH_DISTANCE].hash))
             if record.verdict != ACCEPTED and record.verdict != DUPLICATE:
                 continue
             envelope = find(self, record.hash)
@@ -246,10 +247,10 @@ cdef class Pool(KnownHashes):
     def expire(self, uint64_t now):
         """Forget what expired more than EXPIRY_GRACE seconds before `now`; answers how many."""
         cdef uint64_t before = self.expired
-        cdef uint64_t seconds = min(now - self.second, WHEEL) if now > self.second else 0
+        cdef uint64_t seconds = min(now - self.second, WHEEL_SECONDS) if now > self.second else 0
         cdef uint64_t i
         for i in range(seconds):
-            forget_due(self, self.wheel[(self.second + i) % WHEEL], now)
+            forget_due(self, self.wheel[(self.second + i) % WHEEL_SECONDS], now)
         self.second = now
         return self.expired - before
 
@@ -305,8 +306,8 @@ cdef void link(Pool pool, live *envelope) noexcept nogil:
 
 cdef int rearrange(Pool pool, size_t words) except -1:
     """Make the order of arrival and the buckets anew: no gaps, as many places again to fill."""
-    cdef size_t place, kept = 0, room = FIRST_ROOM
-    cdef int bits = FIRST_BITS
+    cdef size_t place, kept = 0, room = FIRST_PLACES
+    cdef int bits = FIRST_PLACE_BITS
     cdef arrival *each
     cdef arrival *arrivals
     cdef uint64_t *known
@@ -361,7 +362,7 @@ cdef live *enter(Pool pool, const envelope_record *record, const uint8_t *rlp) e
     pool.envelopes += 1
     pool.size += record.size
     link(pool, envelope)
-    due = &pool.wheel[(record.expiry + expiry_grace) % WHEEL]
+    due = &pool.wheel[(record.expiry + expiry_grace) % WHEEL_SECONDS]
     envelope.next_due, envelope.due_link = due[0], due
     if due[0] != NULL:
         due[0].due_link = &envelope.next_due
@@ -393,7 +394,7 @@ cdef void evict(Pool pool, size_t words) noexcept nogil:
     cdef size_t soon
     while (pool.envelopes > pool.max_envelopes
            or pool.size + pool.envelopes * overhead_of(words) > pool.max_bytes):
-        soon = pool.head + AHEAD
+        soon = pool.head + PREFETCH_DISTANCE
         if soon < pool.tail:    # and was used longest ago
             prefetch(arrival_at(pool, soon).envelope)
         remove(pool, arrival_at(pool, pool.head).envelope)

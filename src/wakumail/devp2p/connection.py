@@ -38,8 +38,8 @@ from wakumail.devp2p.packets import (
     P2P_VERSION,
     SNAPPY_VERSION,
     Capability,
-    Code,
     Hello,
+    MessageId,
     Shared,
     decode_disconnect,
     encode_disconnect,
@@ -65,12 +65,12 @@ PING_SLACK = 2.0
 """Seconds beyond the interval of our pings that a peer's next ping may take: one that pings as
 often as we do is not pinged besides."""
 
-UNEVENTFUL = 64 << 10
-"""Bytes of packets of which the owner need not know, pings and the like, after which it is asked
-all the same whether to go on: they are work, too."""
+MAX_UNEVENTFUL = 64 << 10
+"""Bytes of packets that need nothing of the owner (pings, for one) after which it gets Uneventful:
+they are work too, and it may want to do something else first."""
 
 PACKET_COST = 1 << 10
-"""Bytes that each of them counts for beside its own."""
+"""Bytes that each such packet counts for, beside its own."""
 
 MAX_GREETING = MAX_P2P_PACKET + 64
 """Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
@@ -280,7 +280,7 @@ class Connection:
         taken = 0
         try:
             while not self._events and self._state in READING:
-                if taken >= UNEVENTFUL:
+                if taken >= MAX_UNEVENTFUL:
                     return Uneventful()
                 if self._gathered and (
                     packets := self._reader.next_payloads(
@@ -343,7 +343,7 @@ class Connection:
     def accept(self) -> None:
         """Go on with an Authenticated peer: send our hello."""
         if self._state is State.AUTHENTICATED:
-            self._write(Code.HELLO, self._config.hello.encode())
+            self._write(MessageId.HELLO, self._config.hello.encode())
             self._state = State.GREETING
 
     def send(self, capability: Shared, code: int, payload: bytes) -> None:
@@ -418,7 +418,7 @@ class Connection:
             self._ping(now)
 
     def _ping(self, now: float) -> None:
-        self._write(Code.PING, EMPTY_LIST)
+        self._write(MessageId.PING, EMPTY_LIST)
         self._next_ping = now + self._config.ping_interval
 
     # -- what the peer sends ----------------------------------------------------------------------
@@ -427,7 +427,7 @@ class Connection:
         """`frame` is a message id and the data that belongs to it."""
         message_id, size = read_message_id(frame)
         data = frame[size:]
-        if message_id == Code.DISCONNECT:
+        if message_id == MessageId.DISCONNECT:
             self._close(Closed(self._read_reason(data), by_peer=True))
         elif self._state is State.GREETING:
             self._on_greeting(message_id, data)
@@ -442,7 +442,7 @@ class Connection:
             raise HelloError(f"a hello of more than {MAX_P2P_PACKET} bytes")
 
     def _on_greeting(self, message_id: int, data: memoryview) -> None:
-        if message_id != Code.HELLO:
+        if message_id != MessageId.HELLO:
             raise ProtocolError(f"message {message_id} came in place of the hello")
         hello = Hello.decode(bytes(data))
         # From here on both sides know both versions, so a refusal travels compressed too.
@@ -455,10 +455,10 @@ class Connection:
         self._events.append(Established(hello, self._shared))
 
     def _on_p2p(self, message_id: int) -> None:
-        if message_id == Code.HELLO:
+        if message_id == MessageId.HELLO:
             raise ProtocolError("a second hello")
-        if message_id == Code.PING:
-            self._write(Code.PONG, EMPTY_LIST)
+        if message_id == MessageId.PING:
+            self._write(MessageId.PONG, EMPTY_LIST)
             self._next_ping = self._heard + self._config.ping_interval + PING_SLACK
 
     def _on_packet(self, message_id: int, data: memoryview) -> None:
@@ -497,7 +497,7 @@ class Connection:
         if self._state is State.CLOSED:
             return
         if self._state is not State.HANDSHAKE:
-            self._write(Code.DISCONNECT, encode_disconnect(reason))
+            self._write(MessageId.DISCONNECT, encode_disconnect(reason))
         self._close(Closed(reason, by_peer=False, error=error))
 
     def _close(self, closed: Closed) -> None:

@@ -22,10 +22,10 @@ POINT_SIZE = 65
 IV_SIZE = 16
 """Bytes of the initial AES counter."""
 
-TAG_SIZE = 32
+HMAC_SIZE = 32
 """Bytes of the HMAC."""
 
-OVERHEAD = POINT_SIZE + IV_SIZE + TAG_SIZE
+OVERHEAD = POINT_SIZE + IV_SIZE + HMAC_SIZE
 """Bytes that encryption adds to a message."""
 
 
@@ -51,7 +51,7 @@ def decrypt(private: PrivateKey, data: bytes, auth_data: bytes = b"") -> bytes:
     except ValueError:
         raise EciesError("the ephemeral key is no point of the curve") from None
     cipher_key, tag_key = _derive(shared_x(private, public))
-    encrypted, tag = data[POINT_SIZE:-TAG_SIZE], data[-TAG_SIZE:]
+    encrypted, tag = data[POINT_SIZE:-HMAC_SIZE], data[-HMAC_SIZE:]
     if not hmac.compare_digest(_tag(tag_key, encrypted + auth_data), tag):
         raise EciesError("the tag does not fit the message")
     return _crypt(cipher_key, encrypted[:IV_SIZE], encrypted[IV_SIZE:])

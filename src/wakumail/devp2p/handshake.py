@@ -40,7 +40,7 @@ PREFIX_SIZE = 2
 MAX_HANDSHAKE_PACKET = 2048
 """Bytes of an auth or ack packet with its prefix; Go refuses more, too."""
 
-NONCE_SIZE = 32
+HANDSHAKE_NONCE_SIZE = 32
 """Bytes of the nonce that each side adds to the keys."""
 
 HANDSHAKE_VERSION = 4
@@ -76,7 +76,7 @@ class Initiator:
     def __init__(self, node_key: PrivateKey, remote: PublicKey, random: Random) -> None:
         self._node_key = node_key
         self._ephemeral = generate(random)
-        self._nonce = random(NONCE_SIZE)
+        self._nonce = random(HANDSHAKE_NONCE_SIZE)
         token = shared_x(node_key, remote)
         signature = sign(self._ephemeral, _xor(token, self._nonce))
         identity = node_id(node_key.public_key)
@@ -93,7 +93,7 @@ def respond(node_key: PrivateKey, auth: bytes, random: Random) -> Response:
     """Answer an initiator's auth packet (all of it, with the prefix)."""
     remote, remote_ephemeral, remote_nonce = _read_auth(node_key, auth)
     ephemeral = generate(random)
-    nonce = random(NONCE_SIZE)
+    nonce = random(HANDSHAKE_NONCE_SIZE)
     ack = _encrypt(remote, [node_id(ephemeral.public_key), nonce, HANDSHAKE_VERSION], random)
     aes, mac = _derive(shared_x(ephemeral, remote_ephemeral), nonce, remote_nonce)
     secrets = Secrets(aes, mac, _xor(mac, remote_nonce) + ack, _xor(mac, nonce) + auth)
@@ -220,7 +220,7 @@ def _read_auth(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, PublicKe
     """The initiator's key, its ephemeral key and its nonce."""
     signature, identity, nonce, _version, *_ = _decrypt(node_key, packet, at_least=4)
     remote = public_key(rlp.as_bytes(identity))
-    nonce = rlp.as_bytes(nonce, NONCE_SIZE)
+    nonce = rlp.as_bytes(nonce, HANDSHAKE_NONCE_SIZE)
     token = shared_x(node_key, remote)
     ephemeral = recover(rlp.as_bytes(signature), _xor(token, nonce))
     return remote, ephemeral, nonce
@@ -230,7 +230,7 @@ def _read_auth(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, PublicKe
 def _read_ack(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, bytes]:
     """The recipient's ephemeral key and its nonce."""
     identity, nonce, _version, *_ = _decrypt(node_key, packet, at_least=3)
-    return public_key(rlp.as_bytes(identity)), rlp.as_bytes(nonce, NONCE_SIZE)
+    return public_key(rlp.as_bytes(identity)), rlp.as_bytes(nonce, HANDSHAKE_NONCE_SIZE)
 
 
 def _decrypt(node_key: PrivateKey, packet: bytes, *, at_least: int) -> list[rlp.Item]:

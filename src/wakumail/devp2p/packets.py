@@ -46,7 +46,7 @@ P2P_MESSAGE_IDS = 0x10
 """Message ids that belong to p2p itself; those of the shared capabilities follow."""
 
 
-class Code(IntEnum):
+class MessageId(IntEnum):
     """Message ids of the p2p capability; the others below P2P_MESSAGE_IDS mean nothing today."""
 
     HELLO = 0x00

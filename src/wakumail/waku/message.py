@@ -30,10 +30,10 @@ KEY_ROUNDS = 65356
 DEFAULT_PASSWORD = "status-offline-inbox"
 """What the Status fleet's mailservers used; a mailserver is free to choose another."""
 
-NONCE_SIZE = 12
+GCM_NONCE_SIZE = 12
 """Bytes of the AES-GCM nonce at the end of the data."""
 
-TAG_SIZE = 16
+GCM_TAG_SIZE = 16
 """Bytes of the AES-GCM tag before it."""
 
 PADDING_BLOCK = 256
@@ -112,7 +112,7 @@ def seal(
         plain += sign(sign_with, keccak256(plain))
     if isinstance(key, PublicKey):
         return ecies.encrypt(key, plain, random)
-    return _encrypt(checked_key(key), plain, random(NONCE_SIZE))
+    return _encrypt(checked_key(key), plain, random(GCM_NONCE_SIZE))
 
 
 def open_message(data: bytes, key: bytes | PrivateKey) -> Message:
@@ -130,10 +130,10 @@ def _encrypt(key: bytes, plain: bytes, nonce: bytes) -> bytes:
 
 
 def _decrypt(key: bytes, data: bytes) -> bytes:
-    if len(data) < TAG_SIZE + NONCE_SIZE:
+    if len(data) < GCM_TAG_SIZE + GCM_NONCE_SIZE:
         raise MessageError(f"{len(data)} bytes are too few")
     try:
-        return AESGCM(key).decrypt(data[-NONCE_SIZE:], data[:-NONCE_SIZE], None)
+        return AESGCM(key).decrypt(data[-GCM_NONCE_SIZE:], data[:-GCM_NONCE_SIZE], None)
     except InvalidTag:
         raise MessageError("the tag does not fit the message") from None
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from wakumail.base.token_bucket import TokenBucket
 from wakumail.devp2p.connection import (
+    MAX_UNEVENTFUL,
     PACKET_COST,
-    UNEVENTFUL,
     Authenticated,
     Closed,
     Connection,
@@ -49,7 +49,7 @@ UNASKED_ENVELOPES = 10_000
 UNASKED_BYTES = 10 << 20
 """Bytes of the same."""
 
-NOTHING = StatusOptions(topic_interest=())
+NO_ENVELOPES = StatusOptions(topic_interest=())
 """Our status for a capability that we share but do not speak: send us no envelope there."""
 
 
@@ -215,7 +215,7 @@ class Peer:
                 continue
             if answer is not None:
                 return answer
-            if taken >= UNEVENTFUL:
+            if taken >= MAX_UNEVENTFUL:
                 return Uneventful()
         return None
 
@@ -313,7 +313,7 @@ class Peer:
         self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
         for capability in unspoken:
             # A bridge waits for our status in all that it speaks, and parts when none comes.
-            status = DIALECTS[capability].encode_status(NOTHING)
+            status = DIALECTS[capability].encode_status(NO_ENVELOPES)
             self.connection.send(shared[capability], Code.STATUS, status)
 
     def _on_packet(self, code: int, payload: bytes, now: float, unix_time: int) -> PeerEvent | None:

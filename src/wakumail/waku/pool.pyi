@@ -3,8 +3,8 @@ from wakumail.waku.interest import Interest
 
 ENVELOPE_OVERHEAD: int
 WORD_OVERHEAD: int
-MOST_ENVELOPES: int
-MOST_TOPICS: int
+MAX_POOL_ENVELOPES: int
+MAX_LIMITED_TOPICS: int
 
 class Pool(KnownHashes):
     @property

@@ -27,7 +27,7 @@ from wakumail.waku.packets import (
     read_option,
 )
 
-VERSION = 6
+WHISPER_VERSION = 6
 
 STATUS_ORDER = ("pow", "bloom", "light", "confirmations", "packet_rate_limits")
 """The options of a status in their order, behind the version."""
@@ -44,7 +44,7 @@ class WhisperDialect:
         ours = PeerSettings().updated(options)
         limits = options.packet_rate_limits
         flags = [ours.light, ours.confirmations]
-        items: list[Any] = [VERSION, pow_bits(ours.pow), _bloom(ours.interest), *flags]
+        items: list[Any] = [WHISPER_VERSION, pow_bits(ours.pow), _bloom(ours.interest), *flags]
         return encode([*items, limits] if limits is not None else items)
 
     def decode_status(self, payload: bytes) -> StatusOptions:
@@ -52,8 +52,8 @@ class WhisperDialect:
         check_status_size(payload)
         try:
             version, *items = split_list(payload, max_items=MAX_STATUS_OPTIONS) or [b""]
-            if as_int(decode(version)) != VERSION:
-                raise RlpError(f"not of version {VERSION}")
+            if as_int(decode(version)) != WHISPER_VERSION:
+                raise RlpError(f"not of version {WHISPER_VERSION}")
             named = zip(STATUS_ORDER, items, strict=False)
             return StatusOptions(**{name: read_option(name, item) for name, item in named})
         except RlpError as error:

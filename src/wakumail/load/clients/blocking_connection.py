@@ -18,11 +18,11 @@ from wakumail.devp2p.packets import (
     SNAPPY_VERSION,
     WAKU,
     Hello,
+    MessageId,
     Shared,
     decode_disconnect,
     negotiate,
 )
-from wakumail.devp2p.packets import Code as P2PCode
 from wakumail.load.clients.role import LoadFailed
 from wakumail.load.clients.skimmer import Frame, Skimmer
 from wakumail.waku.bloom import BLOOM_SIZE
@@ -75,9 +75,9 @@ class BlockingConnection:
         self.writer = FrameWriter(aes, mac, egress_seed)
         own_id = keys.node_id(self._node_key.public_key)
         own = Hello(P2P_VERSION, BENCH_CLIENT_ID, WAKU, 0, own_id).encode()
-        self.writer.add(own, rlp.encode(P2PCode.HELLO))
+        self.writer.add(own, rlp.encode(MessageId.HELLO))
         self.socket.sendall(self.writer.encrypt())
-        hello = Hello.decode(self._expect(P2PCode.HELLO, compressed=False))
+        hello = Hello.decode(self._expect(MessageId.HELLO, compressed=False))
         if hello.version < SNAPPY_VERSION:
             raise LoadFailed("the server speaks devp2p without compression")
         (self._shared,) = negotiate(WAKU, hello.capabilities)
@@ -99,11 +99,11 @@ class BlockingConnection:
         """Send a packet of the capability."""
         self.socket.sendall(self.encode(code, payload))
 
-    def send_p2p(self, code: P2PCode) -> None:
+    def send_p2p(self, code: MessageId) -> None:
         """Send a ping or pong."""
         self.socket.sendall(self.encode_p2p(code))
 
-    def encode_p2p(self, code: P2PCode) -> bytes:
+    def encode_p2p(self, code: MessageId) -> bytes:
         """A ping or pong as a frame."""
         return self._frame(rlp.encode(code), rlp.encode([]))
 
@@ -145,7 +145,7 @@ class BlockingConnection:
             frame = bytes(self.reader.next_frame() or b"")
             item, size = rlp.decode_prefix(frame[:5])
             found = rlp.as_int(item)
-            if found == P2PCode.DISCONNECT:
+            if found == MessageId.DISCONNECT:
                 raise LoadFailed(f"the server said goodbye: {disconnect_reason(frame[size:])}")
             if found == message_id:
                 return bytes(snappy.decompress_raw(frame[size:])) if compressed else frame[size:]

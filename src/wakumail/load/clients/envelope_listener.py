@@ -8,7 +8,7 @@ from cramjam import snappy
 
 from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import (
     LOAD_TIMEOUT,
     WANTS_EVERYTHING,
@@ -83,7 +83,7 @@ class EnvelopeCounter:
         self.envelopes = 0
         self._envelope_size = load.envelope_size
         self._messages = connection.message_id(Code.MESSAGES)
-        self._ping = rlp.encode(P2PCode.PING)
+        self._ping = rlp.encode(MessageId.PING)
 
     def pull(self) -> None:
         """Read once."""
@@ -95,4 +95,4 @@ class EnvelopeCounter:
             size = snappy.decompress_raw_len(frame.first[len(self._messages) :])
             self.envelopes += size // self._envelope_size
         elif frame.first.startswith(self._ping):
-            self.connection.send_p2p(P2PCode.PONG)
+            self.connection.send_p2p(MessageId.PONG)

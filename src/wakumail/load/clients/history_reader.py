@@ -10,7 +10,7 @@ from cramjam import snappy
 from wakumail.base.rlp import encode
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import WANTS_NOTHING, open_connection
 from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
 from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
@@ -45,7 +45,7 @@ class HistoryReader:
         self._packets: dict[tuple[RequestSpec, bytes], bytes] = {}
         self._delivery = self._connection.message_id(Code.P2P_MESSAGE)
         self._completion = self._connection.message_id(Code.P2P_REQUEST_COMPLETE)
-        self._ping = encode(P2PCode.PING)
+        self._ping = encode(MessageId.PING)
         self._tally = Tally()
 
     def prepare(self) -> None:
@@ -108,7 +108,7 @@ class HistoryReader:
                     raise LoadFailed(f"the server refused a request: {answer.error}")
                 return answer
             elif frame.first.startswith(self._ping):
-                self._connection.send_p2p(P2PCode.PONG)
+                self._connection.send_p2p(MessageId.PONG)
 
 
 def request_packet(

@@ -6,7 +6,7 @@ from selectors import EVENT_READ, DefaultSelector
 
 from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import (
     WANTS_NOTHING,
     BlockingConnection,
@@ -35,7 +35,7 @@ class IdleClient:
 
     def __init__(self, load: IdleLoad, enode: Enode) -> None:
         self._load = load
-        self._ping = rlp.encode(P2PCode.PING)
+        self._ping = rlp.encode(MessageId.PING)
         self._selector = DefaultSelector()
         self._turn = 0
         self._connections: list[BlockingConnection] = []
@@ -56,10 +56,10 @@ class IdleClient:
             for key, _ in self._selector.select(max(0.0, min(next_ping, ends) - now)):
                 for frame in key.data.frames():
                     if bytes(frame).startswith(self._ping):
-                        key.data.send_p2p(P2PCode.PONG)
+                        key.data.send_p2p(MessageId.PONG)
             now = time.monotonic()
             while next_ping <= now:
-                self._connections[self._turn % len(self._connections)].send_p2p(P2PCode.PING)
+                self._connections[self._turn % len(self._connections)].send_p2p(MessageId.PING)
                 self._turn += 1
                 next_ping += interval
 

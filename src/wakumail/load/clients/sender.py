@@ -17,7 +17,7 @@ from cramjam import snappy
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import Code as P2PCode
+from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import (
     LOAD_TIMEOUT,
     WANTS_NOTHING,
@@ -133,7 +133,7 @@ class SendQueue:
         self._final = b""
         self._sent: set[bytes] = set()
         self._response = connection.message_id(Code.MESSAGE_RESPONSE)
-        self._goodbye = rlp.encode(P2PCode.DISCONNECT)
+        self._goodbye = rlp.encode(MessageId.DISCONNECT)
 
     def prepare(self, load: SenderLoad, count: int) -> Iterator[None]:
         """Make the frames of a run, a packet at each step."""
@@ -155,11 +155,11 @@ class SendQueue:
         if load.confirmed:
             self._final = self.connection.message_id(Code.BATCH_ACK)
         else:
-            self._final = rlp.encode(P2PCode.PONG)
+            self._final = rlp.encode(MessageId.PONG)
             if count:
                 # What follows them has been read when it is answered.
                 self._awaited = 1
-                writes[-1] += self.connection.encode_p2p(P2PCode.PING)
+                writes[-1] += self.connection.encode_p2p(MessageId.PING)
         self._unsent = [memoryview(write) for write in reversed(writes) if write]
 
     def push(self) -> bool:
