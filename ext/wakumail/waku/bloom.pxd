@@ -6,6 +6,10 @@ A topic travels here as the big-endian value of its four bytes, a bloom as its 6
 from libc.stdint cimport uint8_t, uint32_t
 
 
+cdef inline uint32_t topic_value(const uint8_t *at) noexcept nogil:
+    return <uint32_t> at[0] << 24 | <uint32_t> at[1] << 16 | <uint32_t> at[2] << 8 | at[3]
+
+
 cdef inline bint bloom_covers(const uint8_t *bloom, uint32_t topic) noexcept nogil:
     """Whether `bloom` has all the bits of `topic` in the Go form.
 

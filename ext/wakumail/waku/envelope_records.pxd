@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from wakumail.waku.envelope cimport (Batch, envelope_fields, envelope_record, packet_record,
                                 read_envelope)
-from wakumail.waku.interest cimport topic_value
+from wakumail.waku.bloom cimport topic_value
 from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item,
                            rlp_next, rlp_status)
 

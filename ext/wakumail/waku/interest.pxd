@@ -7,10 +7,6 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t
 
 
-cdef inline uint32_t topic_value(const uint8_t *at) noexcept nogil:
-    return <uint32_t> at[0] << 24 | <uint32_t> at[1] << 16 | <uint32_t> at[2] << 8 | at[3]
-
-
 @cython.final
 cdef class Interest:
     cdef readonly bytes bloom

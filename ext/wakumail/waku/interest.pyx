@@ -5,7 +5,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t
 
-from wakumail.waku.bloom cimport bloom_covers
+from wakumail.waku.bloom cimport bloom_covers, topic_value
 
 from wakumail.waku.bloom import BLOOM_SIZE, TOPIC_SIZE, bloom_of
 
