@@ -45,7 +45,7 @@ class Slow(Scripted):
         link, request = self._kept
         link.peer.deliver_history(packet(OLD[10:]))
         complete(link, request)
-        link.flush()
+        link.outbox.flush()
 
     def leave(self) -> None:
         """Say goodbye instead."""
@@ -186,7 +186,7 @@ async def test_too_much_of_a_late_answer() -> None:
         link, _ = server._kept
         for seed in range(3, 13):
             link.peer.deliver_history(packet(make(10, [TOPIC], seed=seed)))
-            link.flush()
+            link.outbox.flush()
         with pytest.raises(PeerGone, match="more than the 100 envelopes"):
             await peer.request(WANTED)
 

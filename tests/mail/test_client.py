@@ -59,7 +59,7 @@ def trickle(packets: Sequence[Sequence[Envelope]]) -> OnRequest:
             if link.closed is not None:
                 return
             link.peer.deliver_history(packet(envelopes))
-            link.flush()
+            link.outbox.flush()
             await asyncio.sleep(0.01)
 
     tasks: list[asyncio.Task[None]] = []

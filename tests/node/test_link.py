@@ -17,8 +17,9 @@ from tests.support.relaying import link_of
 from tests.support.wires import Nobody, Wire
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
-from wakumail.node.link import MIN_PROGRESS, Link
+from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
+from wakumail.node.outbox import MIN_PROGRESS
 from wakumail.node.roster import OwnRoster
 
 
@@ -40,12 +41,12 @@ async def test_progress_is_what_the_peer_has_read(
     link, wire = Link(node), Wire()
     link.connection_made(wire)
     link.peer.connection._handshake.outbox.append(bytes(1 << 20))
-    link.flush()
-    monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 0.0)
+    link.outbox.flush()
+    monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.0)
     link.pause_writing()
-    monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 60.0)
+    monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 60.0)
     link.peer.connection._handshake.outbox.append(bytes(1 << 20))
-    link.flush()
+    link.outbox.flush()
     wire.unread -= read
     looked: list[None] = []
     asyncio.get_running_loop().call_later(0, looked.append, None)

@@ -172,7 +172,7 @@ async def test_who_does_not_read_is_dropped_and_keeps_nobody_waiting(
         for envelope in envelopes:
             send(sender, envelope)
             await received_count(listener, 1)
-        monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 0.01)
+        monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.01)
         link_of(server, deaf).pause_writing()  # as if its buffer were full only now
         await eventually(lambda: server.counters["connections_stalled"] == 1)
         await eventually(lambda: len(server.node.links) == 2)

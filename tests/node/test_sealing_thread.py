@@ -14,7 +14,8 @@ from tests.support.relaying import link_of
 from wakumail.base import rlp
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
-from wakumail.node.link import MAX_UNREAD, SEAL_AT_ONCE, WRITE_HIGH_WATER, Link, StalledPeer
+from wakumail.node.link import Link
+from wakumail.node.outbox import MAX_UNREAD, SEAL_AT_ONCE, WRITE_HIGH_WATER, StalledPeer
 from wakumail.node.sealing_thread import TOGETHER, Sealer
 from wakumail.waku.packets import Code
 
@@ -51,7 +52,7 @@ async def sealing(datadir: Path) -> AsyncIterator[tuple[Held, Link, Puppet]]:
 
 def send(link: Link, payload: bytes) -> None:
     link.peer.deliver_history(payload)
-    link.flush()
+    link.outbox.flush()
 
 
 @asynchronous
@@ -76,13 +77,13 @@ async def test_a_link_is_not_writable_before_its_frames_are_sealed(
         told: list[Link] = []
         monkeypatch.setattr(link._node.handler, "on_writable", told.append)
         link.peer.deliver_history(LONG)
-        assert link.unread > len(LONG)
-        draining = asyncio.create_task(link.drain())
+        assert link.outbox.unread > len(LONG)
+        draining = asyncio.create_task(link.outbox.drain())
         await eventually(lambda: len(held.jobs) == 1)
         puppet.connection.probe(0.0)
         puppet.flush()
-        await eventually(lambda: link.unread > 0)  # what it sends is read and answered
-        assert not link.writable
+        await eventually(lambda: link.outbox.unread > 0)  # what it sends is read and answered
+        assert not link.outbox.writable
         assert not draining.done()
         assert not told
         held.go_on()
@@ -96,12 +97,12 @@ async def test_a_link_that_is_behind_stays_so_when_its_frames_are_sealed(tmp_pat
         send(link, LONG)
         link.pause_writing()
         held.go_on()
-        assert not link.writable
+        assert not link.outbox.writable
         send(link, LONG)
         link.resume_writing()
-        assert not link.writable
+        assert not link.outbox.writable
         held.go_on()
-        assert link.writable
+        assert link.outbox.writable
 
 
 @asynchronous
@@ -112,7 +113,7 @@ async def test_goodbye_is_the_last_that_is_sealed(tmp_path: Path) -> None:
         link.disconnect(DisconnectReason.QUITTING)
         assert not link._transport.is_closing()
         with pytest.raises(PeerGone):
-            await link.drain()
+            await link.outbox.drain()
         held.go_on()
         held.go_on()
         assert link._transport.is_closing()
@@ -125,7 +126,7 @@ async def test_goodbye_is_the_last_that_is_sealed(tmp_path: Path) -> None:
 async def test_nobody_waits_longer_than_that_for_a_goodbye(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.link.CLOSE_TIMEOUT", 0.0)
+    monkeypatch.setattr("wakumail.node.outbox.CLOSE_TIMEOUT", 0.0)
     async with sealing(tmp_path) as (held, link, _):
         send(link, LONG)
         link.disconnect(DisconnectReason.QUITTING)
@@ -161,7 +162,7 @@ async def test_several_links_at_once(tmp_path: Path) -> None:
         for puppet in puppets:
             assert await puppet.packet(Code.P2P_MESSAGE) == payload
             assert await puppet.packet(Code.P2P_MESSAGE) == SHORT
-        await asyncio.gather(*(link.drain() for link in links))
+        await asyncio.gather(*(link.outbox.drain() for link in links))
 
 
 @asynchronous
@@ -187,7 +188,7 @@ async def test_a_link_whose_frames_are_lost_ends(tmp_path: Path) -> None:
     async with sealing(tmp_path) as (held, link, _):
         send(link, LONG)
         held.jobs.clear()
-        link._on_sealed(None)
+        link.outbox._on_encrypted(None)
         await link.gone()
         assert not held.jobs
 
@@ -196,7 +197,7 @@ async def test_a_link_whose_frames_are_lost_ends(tmp_path: Path) -> None:
 async def test_what_waits_meanwhile_has_a_bound(tmp_path: Path) -> None:
     async with sealing(tmp_path) as (held, link, _):
         send(link, LONG)
-        while link.unread <= MAX_UNREAD:
+        while link.outbox.unread <= MAX_UNREAD:
             send(link, LONG)
         await link.gone()
         assert isinstance(link.closed and link.closed.error, StalledPeer)

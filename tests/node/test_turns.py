@@ -15,7 +15,8 @@ from tests.support.relaying import link_of
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
 from wakumail.errors import DisconnectReason
 from wakumail.mail.server import Server
-from wakumail.node.link import ANSWERS_UNREAD, Link
+from wakumail.node.link import Link
+from wakumail.node.outbox import ANSWERS_UNREAD, Outbox
 from wakumail.waku.packets import Code
 
 SENDERS, PACKETS = 3, 20
@@ -135,7 +136,7 @@ async def test_who_does_not_read_its_answers_is_not_read_from(
     async with one_peer(tmp_path) as (server, link, puppet):
         taken = Taken(server, monkeypatch)
         with monkeypatch.context() as patch:
-            patch.setattr(Link, "unread", ANSWERS_UNREAD + 1)
+            patch.setattr(Outbox, "unread", ANSWERS_UNREAD + 1)
             link.pause_writing()
             puppet.connection.probe(0.0)
             deliver(link, wire_of(puppet))

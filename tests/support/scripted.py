@@ -52,7 +52,7 @@ class Scripted:
             case EnvelopesReceived(batch) if self.on_batch is not None:
                 for batch_hash, _ in batch.confirmations:
                     self.on_batch(link, batch_hash)
-        link.flush()
+        link.outbox.flush()
 
     def on_writable(self, link: Link) -> None:
         pass

@@ -304,7 +304,7 @@ async def test_a_garbled_frame_closes_at_once(
 async def test_a_peer_that_never_reads_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.2)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
         await post(puppet, make(40, TOPICS, size=200_000))

@@ -37,7 +37,7 @@ several = pytest.mark.skipif(not has_address(OTHER), reason="needs several loopb
 
 def write(link: Link, size: int) -> None:
     link.peer.connection._handshake.outbox.append(bytes(size))
-    link.flush()
+    link.outbox.flush()
 
 
 # -- memory for what is unread --------------------------------------------------------------------

@@ -242,7 +242,7 @@ async def test_many_that_never_read(tmp_path: Path) -> None:
 async def test_one_byte_at_a_time_is_not_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.link.WRITE_TIMEOUT", 0.5)
+    monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.5)
     async with mailserver(tmp_path) as (server, enode):
         served = await Served.connect(enode)
         slow = (await Hostile.enter(enode, ALL)).deaf()

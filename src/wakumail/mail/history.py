@@ -131,7 +131,7 @@ class History:
         try:
             while waiting := self._waiting.get(link):
                 packet = waiting.popleft()
-                await link.turn()
+                await link.outbox.drain_and_pace()
                 await self._answer(link, packet)
         except PeerGone:
             self._counters.add("requests_abandoned")
@@ -175,7 +175,7 @@ class History:
                     query,
                     position,
                     limit=remaining if request.batch else min(remaining, 1),
-                    max_bytes=min(self._max_reply, link.pace.burst or self._max_reply),
+                    max_bytes=min(self._max_reply, link.outbox.pace.burst or self._max_reply),
                 )
             except ArchiveError as error:
                 log.error("a request failed: %s", error)
@@ -189,7 +189,7 @@ class History:
             if page.count:
                 size += len(page.packet)
                 last_hash = page.last_hash
-                link.pace.spend(len(page.packet), asyncio.get_running_loop().time())
+                link.outbox.pace.spend(len(page.packet), asyncio.get_running_loop().time())
                 link.peer.deliver_history(page.packet)
                 self._counters.add("envelopes_delivered", page.count)
                 self._counters.add("bytes_delivered", len(page.packet))
@@ -197,7 +197,7 @@ class History:
                 position = b""
             elif page.state is PageState.PAUSED or remaining:
                 began = time.monotonic()
-                await link.turn()
+                await link.outbox.drain_and_pace()
                 self.send_seconds.add(time.monotonic() - began)
                 continue
             self.answer_bytes.add(size)
@@ -218,4 +218,4 @@ class History:
 
     def _complete(self, link: Link, completion: Completion, form: CompletionForm) -> None:
         link.peer.complete_history(completion.encode(self.config.completion or form))
-        link.flush()
+        link.outbox.flush()

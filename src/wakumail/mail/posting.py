@@ -85,7 +85,7 @@ class Poster:
         """Send packet by packet, and note in `groups` what each was: its hash, its envelopes."""
         clock = asyncio.get_running_loop().time
         for chosen in packets(envelopes):
-            await self._link.turn()
+            await self._link.outbox.drain_and_pace()
             group = self._sift(chosen, withheld)
             packet = join_list(group)
             batch_hash = keccak256(packet)
@@ -93,9 +93,9 @@ class Poster:
                 continue  # nothing, or the same envelopes once more
             groups[batch_hash] = group
             self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
-            self._link.pace.spend(len(packet), clock())
+            self._link.outbox.pace.spend(len(packet), clock())
             self._link.peer.send_messages(packet)
-            await self._link.drain()
+            await self._link.outbox.drain()
 
     def _sift(self, envelopes: Sequence[bytes], withheld: list[Withheld]) -> list[bytes]:
         """Those that the peer may be sent now; the others are noted in `withheld`."""

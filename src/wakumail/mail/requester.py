@@ -87,7 +87,7 @@ class Requester:
             self._asked[link] = Asked(set(), self._arm(link))
         self._asked[link].request_ids.add(request_id)
         link.peer.request_history(packet)
-        link.flush()
+        link.outbox.flush()
         return request_id
 
     def heard(self, link: Link) -> None:

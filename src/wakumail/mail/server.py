@@ -197,7 +197,7 @@ class Server:
         """Send an envelope (its RLP) to one connected peer, as a P2P Message; else PeerGone."""
         link = self.connected(identity)
         link.peer.deliver_history(join_list([envelope]))
-        link.flush()
+        link.outbox.flush()
 
     def connected(self, identity: bytes) -> Link:
         """The link to a peer (64 bytes of node id); PeerGone when it is not connected."""
@@ -287,7 +287,7 @@ class Server:
             for packet_hash, errors in batch.confirmations
         ]
         link.peer.confirm(responses)
-        link.flush_soon()
+        link.outbox.flush_soon()
         self.counters.add("messages_confirmed", len(responses))
 
     def _resume(self) -> None:

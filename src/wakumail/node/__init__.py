@@ -1,6 +1,7 @@
 """A node among its peers.
 
 link              one transport, and the peer behind it
+outbox            what the peer of a link is sent, and what it leaves unread
 node              the table of peers; it listens and dials
 acceptor          the listening socket
 dialer            connections that are kept

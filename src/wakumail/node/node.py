@@ -18,7 +18,8 @@ from wakumail.devp2p.keys import node_id, public_key
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.node.acceptor import Acceptor
 from wakumail.node.handshake_thread import Handshaker
-from wakumail.node.link import Dial, Link, StalledPeer, Wait
+from wakumail.node.link import Dial, Link, Wait
+from wakumail.node.outbox import StalledPeer
 from wakumail.node.roster import Entry, OwnRoster, Roster
 from wakumail.node.sealing_thread import Sealer
 from wakumail.node.turns import Turns
@@ -402,7 +403,7 @@ class Node:
 
     def _drop_unread(self) -> None:
         """Drop those who leave the most unread, beginning with the host that does, if need be."""
-        unread = {link: link.unread for link in self._sockets}
+        unread = {link: link.outbox.unread for link in self._sockets}
         excess = sum(unread.values()) - MAX_SENDING * 3 // 4
         if excess <= 0:
             return

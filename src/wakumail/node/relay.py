@@ -184,22 +184,23 @@ class Relay:
             if now < listener.next_offer:
                 return False
             self._tell_wishes(listener, now)
-        while link.writable:
-            if link.pace.delay(now):
+        outbox = link.outbox
+        while outbox.writable:
+            if outbox.pace.delay(now):
                 return False
             packet = self._outgoing.take(
                 listener.slot,
-                max_bytes=min(self._max_packet, link.pace.burst or self._max_packet),
+                max_bytes=min(self._max_packet, outbox.pace.burst or self._max_packet),
                 now=int(time.time()),
             )
             if packet is None:
                 # Of a topic of which the peer has had enough there may be more in a second.
                 return not (listener.has_topic_limits and self._outgoing.envelopes)
-            link.pace.spend(len(packet), now)
+            outbox.pace.spend(len(packet), now)
             self._counters.add("packets_relayed")
             self._counters.add("bytes_relayed", len(packet))
             link.peer.send_messages(packet)
-            link.flush()
+            outbox.flush()
             if time.monotonic() > turn_ends:
                 return False
         return True

@@ -1,0 +1,213 @@
+"""The outbox of a link: what its peer is sent, and what the peer leaves unread."""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
+from wakumail.waku.rate_limits import Pace
+
+if TYPE_CHECKING:
+    from wakumail.node.link import Link
+    from wakumail.node.node import Node
+
+WRITE_TIMEOUT = 20.0
+"""Seconds within which a peer has to read MIN_PROGRESS of a full write buffer (Go gives 20 s)."""
+
+MIN_PROGRESS = 64 << 10
+"""Bytes: a phone on a bad line reads so much in WRITE_TIMEOUT."""
+
+WRITE_HIGH_WATER = 256 << 10
+"""Bytes unread by a peer above which `drain` waits."""
+
+MAX_UNREAD = 8 << 20
+"""Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
+Those of all peers together have a bound of their own (see node.py)."""
+
+SEAL_AT_ONCE = 64 << 10
+"""Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
+
+ANSWERS_UNREAD = 2 << 20
+"""Bytes unread by a peer above which nothing more is read from it until it has read most of that:
+confirmations must be what it leaves, for history and the relay stop before."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
+
+
+class StalledPeer(ProtocolError):
+    """The peer does not read what it is sent."""
+
+    counter = "connections_stalled"
+    reason = DisconnectReason.TCP_ERROR
+
+
+class Outbox:
+    """Writes what the connection of a peer has to send, as fast as the peer reads.
+
+    Long frames are encrypted in the node's thread for that; what is sent meanwhile goes behind.
+    """
+
+    def __init__(self, link: "Link", node: "Node", transport: asyncio.Transport) -> None:
+        self.pace: Pace
+        """Limits the rate of envelopes to the peer; set once the peer is ready."""
+        self._link = link
+        self._node = node
+        self._transport = transport
+        self._connection = link.peer.connection
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._why_closed: str | None = None
+        self._flush_planned = False
+        self._encrypting = False
+        self._full = False
+        self._written = 0
+        self._read_before = 0
+        self._stall_timer: asyncio.TimerHandle | None = None
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+
+    # -- for those who send -----------------------------------------------------------------------
+
+    def flush_soon(self) -> None:
+        """Flush in the loop's next turn: all that is sent until then leaves in one write."""
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what the connection has to send, or have it encrypted first if it is long."""
+        self._flush_planned = False
+        if self._transport.is_closing():
+            return
+        if self._encrypting:  # what waits goes behind that
+            self._check_unread()
+            return
+        connection = self._connection
+        if connection.unencrypted > SEAL_AT_ONCE:
+            assert connection.writer is not None
+            self._encrypting = True
+            self._room.clear()
+            self._node.sealer.seal(connection.writer, self._on_encrypted)
+        elif data := connection.data_to_send():
+            self._write(data)
+
+    async def drain(self) -> None:
+        """Flush, and wait until the peer has read most of it; PeerGone when it never will."""
+        self.flush()
+        if self._why_closed is None:
+            await self._room.wait()
+        if self._why_closed is not None:
+            raise PeerGone(self._why_closed)
+
+    async def drain_and_pace(self) -> None:
+        """Drain, and wait until the peer's rate limits allow one more packet; PeerGone."""
+        await self.drain()
+        while delay := self.pace.delay(self._loop.time()):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._link.gone(), delay)
+            await self.drain()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the peer to read what was written, or to be encrypted."""
+        return self._transport.get_write_buffer_size() + self._connection.unencrypted
+
+    @property
+    def writable(self) -> bool:
+        """True if the peer has read most of what it was sent, and will be sent more."""
+        return self._room.is_set() and self._why_closed is None
+
+    # -- for the link -----------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """The transport's buffer is full: the peer reads more slowly than we write."""
+        self._full = True
+        self._room.clear()
+        self._await_progress()
+
+    def empty(self) -> None:
+        """The peer has read most of the transport's buffer."""
+        self._full = False
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self._make_room()
+
+    def close(self, why: str) -> None:
+        """Send what is left, the Disconnect packet last, and close the socket."""
+        self.flush()
+        self._why_closed = why
+        self._room.set()
+        if not self._transport.is_closing():
+            self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+            self._close_socket()
+
+    def lost(self) -> None:
+        """The socket is closed: let go of those who wait, and of the link.
+
+        A server looks for cyclic garbage so seldom that an ended link must be part of none.
+        """
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self._room.set()
+        del self._link
+
+    # -- the way out ------------------------------------------------------------------------------
+
+    def _write(self, data: list[bytes]) -> None:
+        size = sum(map(len, data))
+        self._written += size
+        self._transport.writelines(data)
+        self._check_unread()
+        self._node.count_written(size)
+
+    def _check_unread(self) -> None:
+        """Take nothing more that has to be answered from a peer that does not read the answers."""
+        unread = self.unread
+        if unread > MAX_UNREAD:
+            self._link.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
+        elif self._full and unread > ANSWERS_UNREAD:
+            self._link.pause_for_peer()
+
+    def _on_encrypted(self, frames: bytes | None) -> None:
+        self._encrypting = False
+        if frames is None:
+            self._transport.abort()
+            return
+        if not self._transport.is_closing():
+            self._write([frames])
+        self.flush()
+        if self._why_closed is not None:
+            self._close_socket()
+        else:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let more be sent, unless the peer or the encryption is behind."""
+        if not self._full and not self._encrypting:
+            self._room.set()
+            if self._link.ready:
+                self._node.handler.on_writable(self._link)
+
+    def _close_socket(self) -> None:
+        """Close it behind the last frame."""
+        if not self._encrypting:
+            self._transport.close()
+
+    def _await_progress(self) -> None:
+        """See in WRITE_TIMEOUT whether the peer reads."""
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self._read_before = self._read_by_peer()
+        self._stall_timer = self._loop.call_later(WRITE_TIMEOUT, self._check_progress)
+
+    def _check_progress(self) -> None:
+        if self._read_by_peer() < self._read_before + MIN_PROGRESS:
+            error = StalledPeer(f"less than {MIN_PROGRESS} bytes read in {WRITE_TIMEOUT} s")
+            self._link.drop(error)
+        else:
+            self._await_progress()
+
+    def _read_by_peer(self) -> int:
+        """Bytes that are written and no longer wait in our buffer."""
+        return self._written - self._transport.get_write_buffer_size()
