@@ -6,6 +6,7 @@ host. Without SCENARIO every scenario is run but `soak`, which is for --seconds 
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -31,6 +32,8 @@ MAX_BENCH_ENVELOPES = 10_000_000
 MAX_CONNECTIONS = 10_000
 MAX_DATA_SIZE = 1 << 20
 MAX_SECONDS = 3600.0
+
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LOAD_OPTIONS = {
     "scenarios": "SCENARIO",
@@ -210,12 +213,18 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     raise_file_limit()
     machine = Machine.here()
-    with tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory:
+    interrupt_on_signals()
+    with (
+        tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory,
+        ClientPool() as pool,
+    ):
         servers = measured_servers(arguments, Path(directory))
-        with ClientPool() as pool:
+        try:
             results = measure_cases(
                 planned_cases(arguments), servers, arguments.runs, pool, print_progress
             )
+        finally:
+            ignore_signals()
     if arguments.html is not None:
         arguments.html.write_text(html_report(machine, results, len(servers)))
     if arguments.json:
@@ -223,6 +232,27 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(text_report(machine, results, len(servers)))
     return 1 if any(result.failure for result in results) else 0
+
+
+def interrupt_on_signals() -> None:
+    """Raise KeyboardInterrupt for every signal that ends a bench, so that it clears up.
+
+    Its server, its clients and its archives would stay behind otherwise.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        ignore_signals()  # the second one must not end the clearing up
+        raise KeyboardInterrupt
+
+    for number in END_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does
+            signal.signal(number, interrupt)
+
+
+def ignore_signals() -> None:
+    """Take no more notice of them: what is left to do takes seconds."""
+    for number in END_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def check_targets(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 workload         what is sent, and what is asked for
 clients          what clients do
 filled_archives  archives with traffic in them, each made once
+parent_death     processes that end with the bench that started them
 process_usage    CPU and memory of a process and its descendants
 server_process   `wakumail serve` in a process of its own
 measured_server  the server that is measured: our own, or one that runs already

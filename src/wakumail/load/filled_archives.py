@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from wakumail.load.clients.role import LoadFailed
+from wakumail.load.parent_death import end_with_this_process
 from wakumail.load.server_process import WAKUMAIL_COMMAND
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 
@@ -37,5 +38,6 @@ def write_dump(traffic: ArchivedTraffic, path: Path) -> None:
 def import_dump(datadir: Path, dump: Path) -> None:
     """What `wakumail archive import` makes of a dump. LoadFailed when it fails."""
     command = (*WAKUMAIL_COMMAND, "archive", "import", "--datadir", str(datadir), str(dump))
-    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, preexec_fn=end_with_this_process())
+    if done.returncode:
         raise LoadFailed(f"the archive could not be filled: {shlex.join(command)}")

@@ -14,6 +14,7 @@ from typing import Self
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.load.clients.role import LoadFailed
+from wakumail.load.parent_death import end_with_this_process
 from wakumail.load.process_usage import ProcessUsage
 
 WAKUMAIL_COMMAND = (sys.executable, "-m", "wakumail")
@@ -53,9 +54,18 @@ class ServerProcess:
             *flags,
         )
         began = time.perf_counter()
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=end_with_this_process(),
+        )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
+        try:
+            line = self._process.stdout.readline().strip()
+        except BaseException:
+            self._kill()
+            raise
         if not line:
             self._end()
             raise LoadFailed(f"the server did not start: {shlex.join(self._command)}")
@@ -78,10 +88,17 @@ class ServerProcess:
             raise LoadFailed(f"the server ended with exit code {self._process.returncode}")
 
     def _end(self) -> None:
+        """Wait until it has ended; kill it if that takes too long, or if the bench is to end."""
         try:
             self._process.wait(SERVER_END_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
+        except BaseException:
+            self._kill()
+            raise
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import time
 from collections.abc import Sequence
 from multiprocessing import get_context
@@ -13,12 +14,13 @@ from typing import Self
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 from wakumail.load.clients.role import Load, LoadFailed, Outcome, Role
+from wakumail.load.parent_death import end_with_parent
 
 SPAWN_CONTEXT = get_context("spawn")
 
 
 CLIENT_END_TIMEOUT = 2.0
-"""Seconds for a client process to end by itself."""
+"""Seconds for client processes to end by themselves."""
 
 
 class ClientProcess:
@@ -28,7 +30,7 @@ class ClientProcess:
         self._pipe, theirs = SPAWN_CONTEXT.Pipe()
         self._stop = SPAWN_CONTEXT.Event()
         self._process: SpawnProcess = SPAWN_CONTEXT.Process(
-            target=client_main, args=(theirs, self._stop), daemon=True
+            target=client_main, args=(os.getpid(), theirs, self._stop), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -54,13 +56,18 @@ class ClientProcess:
         """End a run that has no end of its own."""
         self._stop.set()
 
-    def shut_down(self) -> None:
-        """End the process, whatever it does."""
+    def ask_to_end(self) -> None:
+        """Let it end by itself, once it is done."""
         self._stop.set()
         self._pipe.close()
-        self._process.join(CLIENT_END_TIMEOUT)
-        self._process.kill()
-        self._process.join()
+
+    def end(self, timeout: float) -> None:
+        """Wait so many seconds until it has ended, then kill it."""
+        try:
+            self._process.join(timeout)
+        finally:
+            self._process.kill()
+            self._process.join()
 
 
 class ClientPool:
@@ -74,14 +81,12 @@ class ClientPool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        end_all(self._idle)
         self.end_busy()
-        for process in self._idle:
-            process.shut_down()
 
     def end_busy(self) -> None:
         """Part from all that are at something: it has failed."""
-        for process in self._busy:
-            process.shut_down()
+        end_all(self._busy)
         self._busy.clear()
 
     def open(self, loads: Sequence[Load], enode: Enode) -> "Clients":
@@ -101,6 +106,15 @@ class ClientPool:
         for process in processes:
             self._busy.remove(process)
             self._idle.append(process)
+
+
+def end_all(processes: Sequence[ClientProcess]) -> None:
+    """End these processes: all have CLIENT_END_TIMEOUT together."""
+    for process in processes:
+        process.ask_to_end()
+    deadline = time.monotonic() + CLIENT_END_TIMEOUT
+    for process in processes:
+        process.end(max(0.0, deadline - time.monotonic()))
 
 
 class Clients:
@@ -152,8 +166,9 @@ class Clients:
             process.await_answer()
 
 
-def client_main(pipe: Connection, stop: Event) -> None:
+def client_main(bench: int, pipe: Connection, stop: Event) -> None:
     """The life of a client process."""
+    end_with_parent(bench)
     gc.disable()  # a pause would be taken for the server's
     role: Role | None = None
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):

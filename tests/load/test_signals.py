@@ -1,0 +1,93 @@
+"""A bench that is ended leaves no process and no archive behind; real processes."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.crew import alive, wait_for_end
+from tests.support.processes import END_TIMEOUT, WAKUMAIL
+from wakumail.load.process_usage import processes
+
+STAGES = {
+    "the archive is filled": lambda commands: any("archive import" in it for it in commands),
+    "the server starts": lambda commands: any(" serve " in it for it in commands),
+    "clients are there": lambda commands: sum("spawn_main" in it for it in commands) > 1,
+}
+"""Moments of a bench, by the command lines of the processes below it."""
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes below one, with their command lines."""
+    parents = dict(processes())
+    found = {pid}
+    for _ in range(4):  # bench, server, worker, whatever it starts
+        found |= {child for child, parent in parents.items() if parent in found}
+    commands = {}
+    for child in found - {pid}:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            commands[child] = b" ".join(words).decode()
+    return commands
+
+
+@pytest.fixture
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a short name: the path of a Unix socket has 107 bytes at most."""
+    return tmp_path_factory.mktemp("b")
+
+
+@contextlib.contextmanager
+def benching(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A bench that would go on for minutes, as a terminal starts it: SIGHUP is not ignored."""
+    flags = ("--archive", "20000", "--runs", "100", "--serve=--workers 2", "--dir", str(directory))
+    with subprocess.Popen(
+        [*WAKUMAIL, "bench", "mixed", *flags],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    ) as bench:
+        try:
+            yield bench
+        finally:
+            bench.kill()
+
+
+def await_stage(pid: int, reached: Callable[[list[str]], bool]) -> list[int]:
+    """Wait for a moment of the bench; answers the processes below it."""
+    deadline = time.monotonic() + END_TIMEOUT
+    while not reached(list((found := descendants(pid)).values())):
+        assert time.monotonic() < deadline, found
+        assert alive(pid)
+        time.sleep(0.005)
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [
+        *((signal.SIGTERM, stage) for stage in STAGES),
+        (signal.SIGHUP, "clients are there"),
+        (signal.SIGINT, "clients are there"),
+    ],
+)
+def test_a_bench_that_is_ended_leaves_nothing(
+    number: signal.Signals, stage: str, directory: Path
+) -> None:
+    with benching(directory) as bench:
+        await_stage(bench.pid, STAGES[stage])
+        below = descendants(bench.pid)
+        bench.send_signal(number)
+        assert bench.wait(END_TIMEOUT) == 1
+        wait_for_end(*below)
+    assert not list(directory.iterdir())
+
+
+def test_a_bench_that_is_killed_leaves_no_process(directory: Path) -> None:
+    with benching(directory) as bench:
+        below = await_stage(bench.pid, STAGES["clients are there"])
+        bench.kill()
+        wait_for_end(*below)
