@@ -8,7 +8,7 @@ import pytest
 from wakumail.archive import archive, store
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.mail import history, request, requester
-from wakumail.node import filters, handshake_thread, keystore, link, node, relay
+from wakumail.node import filters, handshake_thread, keystore, node, outbox, relay
 from wakumail.ops.config import SETTINGS
 from wakumail.ops.config.settings import MAX_WORKERS
 from wakumail.ops.workers import worker_slot
@@ -71,9 +71,9 @@ LIMITS: dict[str, list[str]] = {
         f"above {size(2 * store.MAX_QUEUED_BYTES)}",
     ],
     "unfinished frames of all peers": [size(node.MAX_RECEIVING)],
-    "unread by one peer": [size(link.ANSWERS_UNREAD)],
-    "unread by one peer, hard limit": [size(link.MAX_UNREAD)],
-    "time in which a peer reads nothing of a full buffer": [f"{link.WRITE_TIMEOUT:g} s"],
+    "unread by one peer": [size(outbox.ANSWERS_UNREAD)],
+    "unread by one peer, hard limit": [size(outbox.MAX_UNREAD)],
+    "time in which a peer reads nothing of a full buffer": [f"{outbox.WRITE_TIMEOUT:g} s"],
     "unread by all peers": [size(node.MAX_SENDING)],
     "live envelopes for the relay, with the list of peers that have them": [
         f"{size(DEFAULTS['--relay-memory'])} (`--relay-memory`)"

@@ -218,7 +218,7 @@ class MailPeer:
             raise PeerGone(describe(self._link.closed))
         self._answer = answer
         self._link.peer.request_history(packet)
-        self._link.flush()
+        self._link.outbox.flush()
         try:
             return await answer.wait()
         except asyncio.CancelledError:
