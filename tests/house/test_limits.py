@@ -67,8 +67,8 @@ LIMITS: dict[str, list[str]] = {
         size(peer.UNASKED_BYTES),
     ],
     "envelopes that wait for their commit": [
-        size(store.MAX_QUEUED_BYTES),
-        f"above {size(2 * store.MAX_QUEUED_BYTES)}",
+        size(store.MAX_UNCOMMITTED_BYTES),
+        f"above {size(2 * store.MAX_UNCOMMITTED_BYTES)}",
     ],
     "unfinished frames of all peers": [size(node.MAX_RECEIVING)],
     "unread by one peer": [size(outbox.ANSWERS_UNREAD)],
