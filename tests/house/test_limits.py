@@ -1,11 +1,11 @@
-"""docs/limits.md tells the numbers that are in the code."""
+"""docs/limits.md and docs/durability.md tell the numbers that are in the code."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from wakumail.archive import archive, store
+from wakumail.archive import archive, commit_queue, store, writer_thread
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.mail import history, request, requester
 from wakumail.node import filters, handshake_thread, keystore, node, outbox, relay
@@ -15,7 +15,8 @@ from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, stream
 from wakumail.waku import envelope, packets, peer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "limits.md").read_text()
 ROWS = dict(re.findall(r"^\| (.+?) \| (.+)$", PAGE, re.MULTILINE))
 """Each limit with the rest of its row."""
 DEFAULTS = {setting.flag: setting.default for setting in SETTINGS}
@@ -116,3 +117,16 @@ def test_a_limit_is_what_the_code_has(limit: str) -> None:
 def test_every_limit_is_looked_at() -> None:
     assert ROWS.keys() - LIMITS.keys() == ELSEWHERE
     assert worker_slot.STABLE_UPTIME == 10
+
+
+def test_the_rhythm_of_commits() -> None:
+    text = " ".join((DOCS / "durability.md").read_text().split())
+    rhythm = [
+        f"more than {size(writer_thread.BUSY_COMMIT_BYTES)}",
+        f"at most {1000 * writer_thread.MAX_REST:g} ms",
+        f"every {writer_thread.COMMIT_INTERVAL:g} s, or when {size(commit_queue.MAX_COMMIT_BYTES)}",
+        f"up to {size(store.MAX_UNCOMMITTED_BYTES)}",
+        f"above {size(2 * store.MAX_UNCOMMITTED_BYTES)}",
+    ]
+    assert [told for told in rhythm if told not in text] == []
+    assert writer_thread.COMMIT_RETRY_INTERVAL == 1  # "every second"
