@@ -19,7 +19,7 @@ from tests.support.puppet import asynchronous, eventually
 from wakumail.archive import commit_queue, retention, writer_thread
 from wakumail.archive import store as store_module
 from wakumail.archive.archive import Appended, Archive, Query
-from wakumail.archive.retention import Retention
+from wakumail.archive.retention import KEEP_EVERYTHING, Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
@@ -33,7 +33,8 @@ DAY = 86400
 @asynccontextmanager
 async def store_in(path: Path, **choices: Any) -> AsyncIterator[tuple[Store, Counters]]:
     counters = Counters()
-    store = Store(Archive(path / "archive"), counters, **choices)
+    usual: dict[str, Any] = {"durability": Durability.COMMIT, "retention": KEEP_EVERYTHING}
+    store = Store(Archive(path / "archive"), counters, **usual | choices)
     try:
         yield store, counters
     finally:
@@ -163,7 +164,7 @@ async def test_retention_by_age_beside_ingest(
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
     monkeypatch.setattr(retention, "PRUNE_SLICE", 50)
     now = int(time.time())
-    async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
+    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):
         old = make(500, TOPICS, created=now - 11 * DAY, seed=1)
         new = make(300, TOPICS, created=now - 9 * DAY, seed=2)
         await put(store, old + new)
@@ -180,7 +181,7 @@ async def test_a_clock_that_was_never_set(tmp_path: Path, monkeypatch: pytest.Mo
     clock = SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic)
     monkeypatch.setattr(retention, "time", clock)
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.0)
-    async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, _):
+    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, _):
         for number in range(3):
             await put(store, make(1, TOPICS, seed=number))
         assert store.archive.stat().envelopes == 3
@@ -190,7 +191,7 @@ async def test_a_clock_that_was_never_set(tmp_path: Path, monkeypatch: pytest.Mo
 async def test_retention_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
     bound = 1 << 20
-    async with store_in(tmp_path, retention=Retention(bytes=bound)) as (store, counters):
+    async with store_in(tmp_path, retention=Retention(0, bound)) as (store, counters):
         for number in range(30):
             created = int(time.time()) - (30 - number) * 3600
             await put(store, make(300, TOPICS, created=created, seed=number))
@@ -219,7 +220,7 @@ async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What the retention frees may be the room that a commit needs."""
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.001)
     monkeypatch.setattr(writer_thread, "COMMIT_RETRY_INTERVAL", 0.001)
-    async with store_in(tmp_path, retention=Retention(seconds=10 * DAY)) as (store, counters):
+    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):
         archive = store.archive
         old = make(100, TOPICS, created=int(time.time()) - 11 * DAY)
         archive.append([batch_of(old)])

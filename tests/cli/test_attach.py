@@ -15,10 +15,10 @@ import pytest
 import uvloop
 
 from tests.support.processes import END_TIMEOUT, WAKUMAIL
+from tests.support.rpc_callers import access_with
 from tests.support.rpc_methods import Methods, eventually
 from wakumail.cli import main
 from wakumail.cli.attach import read_line, read_param
-from wakumail.rpc.access import Access
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.ipc import IpcEndpoint
 
@@ -52,7 +52,7 @@ class Node:
         self.methods = Methods()
         dispatcher, counters = self.methods.dispatcher, self.methods.counters
         ipc = IpcEndpoint(self.datadir / "wakumail.ipc", dispatcher, counters)
-        access = Access(token=TOKEN)
+        access = access_with(token=TOKEN)
         http = HttpEndpoint("127.0.0.1", 0, access, counters, http=dispatcher, websocket=dispatcher)
         await ipc.start()
         await http.start()

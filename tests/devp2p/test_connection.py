@@ -196,7 +196,7 @@ def recorded(side: str) -> Connection:
         assert auth == values["auth"]
         return Response(values["ack"], Secrets(*keys, to_initiator, to_recipient), initiator)
 
-    config = ConnectionConfig(private_key(values[f"{side}_priv"]), "test", 0, WAKU)
+    config = ConnectionConfig(private_key(values[f"{side}_priv"]), "test", 0, WAKU, MAX_PACKET)
     remote = PublicKey(values["recipient_pub"]) if side == "initiator" else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handshake, "Initiator", Recorded)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import rlp as oracle
 
+from tests.support.puppet import request_policy
 from tests.vectors import VECTORS
 from wakumail.base.keccak import keccak256
 from wakumail.mail import request as requests
@@ -20,7 +21,6 @@ from wakumail.mail.request import (
     Request,
     RequestError,
     RequestKeys,
-    RequestPolicy,
     read_request,
 )
 from wakumail.waku.bloom import bloom_of
@@ -95,7 +95,7 @@ def expected(form: Form, request_id: bytes) -> Request:
 def test_each_form_is_read_as_the_page_says(form: Form) -> None:
     packet = packet_of(form)
     request_id = ID if form in (Form.R1, Form.R2) else keccak256(packet)
-    assert read_request(packet, KEYS, RequestPolicy(), LOWER) == expected(form, request_id)
+    assert read_request(packet, KEYS, request_policy(), LOWER) == expected(form, request_id)
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -127,7 +127,7 @@ def test_the_whole_request_opens_with_the_key_on_the_page() -> None:
     assert told is not None
     request_id = bytes.fromhex(told[1])
     assert request_id == keccak256(packet)
-    policy = RequestPolicy(request_min_pow=0.002)
+    policy = request_policy(request_min_pow=0.002)
     assert read_request(packet, KEYS, policy, LOWER) == expected(Form.R3, request_id)
     assert len(oracle.decode(packet)) == 5
 
@@ -135,7 +135,7 @@ def test_the_whole_request_opens_with_the_key_on_the_page() -> None:
 def test_limit_of_zero_is_the_largest() -> None:
     fields = [b"", ID, LOWER, UPPER, 0, b"", b"", [TOPIC]][1:]
     packet = oracle.encode(fields)
-    assert read_request(packet, KEYS, RequestPolicy(), LOWER).limit == MAX_LIMIT
+    assert read_request(packet, KEYS, request_policy(), LOWER).limit == MAX_LIMIT
     assert f"largest limit**, {MAX_LIMIT:,} by default" in PAGE
     assert f"up to {MAX_REQUEST_TOPICS:,} topics" in PAGE
     assert f"over {MAX_REQUEST_SIZE >> 10} KiB" in PAGE

@@ -26,6 +26,7 @@ from tests.support.mail_packets import (
     refusal,
     sealed,
 )
+from tests.support.puppet import request_policy
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode
 from wakumail.mail.request import (
@@ -41,7 +42,6 @@ from wakumail.mail.request import (
     RequestFilterError,
     RequestFormError,
     RequestKeys,
-    RequestPolicy,
     RequestPowError,
     RequestSealError,
     RequestSignatureError,
@@ -207,7 +207,7 @@ def test_no_key_opens(request_keys: RequestKeys, key: Any) -> None:
 
 @every_form
 def test_required_signature(form: Form) -> None:
-    policy = RequestPolicy(require_signature=True)
+    policy = request_policy(require_signature=True)
     error = refusal(packet_of(form), policy)
     assert type(error) is RequestSignatureError
     assert error.completion_form is form.completion_form
@@ -221,7 +221,7 @@ def test_required_signature(form: Form) -> None:
 @every_form
 def test_required_pow(form: Form) -> None:
     """An envelope without a ttl, as nim has it, has no PoW: neither none nor an infinite one."""
-    policy = RequestPolicy(request_min_pow=REQUEST_POW)
+    policy = request_policy(request_min_pow=REQUEST_POW)
     error = refusal(packet_of(form), policy)
     assert type(error) is RequestPowError
     assert error.completion_form is form.completion_form
@@ -230,12 +230,12 @@ def test_required_pow(form: Form) -> None:
             form, lower=1, upper=2, bloom=BLOOM, key=KEY, random=filler, now=NOW
         )
         assert read(packet, policy).form is form
-        assert type(refusal(packet, RequestPolicy(request_min_pow=1e6))) is RequestPowError
+        assert type(refusal(packet, request_policy(request_min_pow=1e6))) is RequestPowError
 
 
 def test_low_pow_with_a_ttl() -> None:
     packet = sealed(encode([1, 2, BLOOM, 10]), ttl=MAX_TIME, expiry=MAX_TIME)
-    assert type(refusal(packet, RequestPolicy(request_min_pow=REQUEST_POW))) is RequestPowError
+    assert type(refusal(packet, request_policy(request_min_pow=REQUEST_POW))) is RequestPowError
 
 
 def test_what_crashes_status_go() -> None:

@@ -28,6 +28,7 @@ from tests.support.mail_packets import (
     refusal,
     sealed,
 )
+from tests.support.puppet import request_policy
 from tests.vectors import VECTORS
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p import keys
@@ -42,7 +43,6 @@ from wakumail.mail.request import (
     RequestFilterError,
     RequestFormError,
     RequestKeys,
-    RequestPolicy,
     RequestRangeError,
     build_request,
     identify,
@@ -83,7 +83,12 @@ def vector_request(fields: Case, form: Form, request_id: bytes) -> Request:
 def test_vectors_of_symmetric_requests(case: Case) -> None:
     packet = bytes.fromhex(case["rlp"])
     request_keys = RequestKeys(bytes.fromhex(case["key"]))
-    request = read_request(packet, request_keys, RequestPolicy(True, REQUEST_POW), NOW)
+    request = read_request(
+        packet,
+        request_keys,
+        request_policy(require_signature=True, request_min_pow=REQUEST_POW),
+        NOW,
+    )
     assert request == vector_request(case["fields"], Form.R3, bytes.fromhex(case["hash"]))
 
 
@@ -378,7 +383,7 @@ def test_range_at_the_end_of_time() -> None:
 
 @every_form
 def test_limit(form: Form) -> None:
-    policy = RequestPolicy(max_limit=50)
+    policy = request_policy(max_limit=50)
     asked_and_got = ((0, 50), (1, 1), (50, 50), (51, 50), (MAX_TIME, 50))
     for asked, got in asked_and_got:
         assert read(packet_of(form, limit=asked), policy).limit == got

@@ -10,7 +10,7 @@ import pytest
 from tests.support.disks import FullDisk
 from tests.support.envelopes import TTL, make, newest_first
 from tests.support.exchanges import TOPICS, answer, build, build_wrong, messages, post, works
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, request_policy
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters
@@ -18,7 +18,7 @@ from wakumail.devp2p.connection import Established, Packet
 from wakumail.devp2p.keys import generate
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.mail.history import MAX_WAITING_BYTES
-from wakumail.mail.request import Form, RequestPolicy, identify
+from wakumail.mail.request import Form, identify
 from wakumail.ops.assembly import node_config
 from wakumail.ops.config import Settings
 from wakumail.waku import packets as waku
@@ -333,13 +333,13 @@ async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_signature_and_pow_can_be_demanded(tmp_path: Path) -> None:
-    policy = RequestPolicy(require_signature=True)
+    policy = request_policy(require_signature=True)
     async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
         puppet = await Puppet.ready(enode)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])
         assert (await answer(puppet))[2].error == "the request is not signed"
         assert server.counters["request_unsigned"] == 1
-    policy = RequestPolicy(request_min_pow=1000.0)
+    policy = request_policy(request_min_pow=1000.0)
     async with mailserver(tmp_path, mail={"policy": policy}) as (server, enode):
         puppet = await Puppet.ready(enode)
         puppet.send(Code.P2P_REQUEST, build(topics=TOPICS)[0])

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import TIMEOUT, asynchronous, connection_config, eventually, mailserver
+from tests.support.puppet import (
+    TIMEOUT,
+    asynchronous,
+    connection_config,
+    eventually,
+    mailserver,
+    node_config,
+)
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
@@ -16,7 +23,7 @@ from wakumail.errors import DisconnectReason
 from wakumail.node import dialer as dialer_module
 from wakumail.node.dialer import Dialer
 from wakumail.node.link import Link
-from wakumail.node.node import Node, NodeConfig
+from wakumail.node.node import Node
 from wakumail.waku.peer import PeerEvent
 
 
@@ -39,7 +46,7 @@ async def fails(node: Node, times: int) -> None:
 @asynccontextmanager
 async def dialing() -> AsyncIterator[tuple[Dialer, Node]]:
     counters = Counters()
-    node = Node(NodeConfig(connection_config(generate(os.urandom))), Quiet(), counters)
+    node = Node(node_config(connection_config(generate(os.urandom))), Quiet(), counters)
     dialer = Dialer(node, counters)
     try:
         yield dialer, node

@@ -12,13 +12,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile import Served
-from tests.support.puppet import Puppet, asynchronous, connection_config, eventually, mailserver
+from tests.support.puppet import (
+    Puppet,
+    asynchronous,
+    connection_config,
+    eventually,
+    mailserver,
+    node_config,
+)
 from tests.support.relaying import link_of
 from tests.support.wires import Nobody, Wire
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
 from wakumail.node.link import Link
-from wakumail.node.node import Node, NodeConfig
+from wakumail.node.node import Node
 from wakumail.node.outbox import MIN_PROGRESS
 from wakumail.node.roster import OwnRoster
 
@@ -37,7 +44,7 @@ async def test_progress_is_what_the_peer_has_read(
 ) -> None:
     """However much more was written meanwhile."""
     counters = Counters()
-    node = Node(NodeConfig(connection_config(generate(os.urandom))), Nobody(), counters)
+    node = Node(node_config(connection_config(generate(os.urandom))), Nobody(), counters)
     link, wire = Link(node), Wire()
     link.connection_made(wire)
     link.peer.connection._handshake.outbox.append(bytes(1 << 20))
@@ -58,7 +65,7 @@ async def test_progress_is_what_the_peer_has_read(
 @asynchronous
 async def test_all_hear_of_an_end_that_the_roster_fails_to_note() -> None:
     handler = Nobody()
-    config = NodeConfig(connection_config(generate(os.urandom)), roster=Torn())
+    config = node_config(connection_config(generate(os.urandom)), roster=Torn())
     node = Node(config, handler, Counters())
     link = Link(node)
     link.connection_made(Wire())

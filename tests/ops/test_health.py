@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, request_policy
 from wakumail.archive.archive import Page
 from wakumail.errors import ArchiveError
-from wakumail.mail.request import RequestPolicy
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring import health as health_module
 from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
@@ -102,7 +101,7 @@ async def test_an_answer_counts_for_a_while_only(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_request_that_is_refused_is_a_failure(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, mail={"policy": RequestPolicy(request_min_pow=1e9)}) as (
+    async with mailserver(tmp_path, mail={"policy": request_policy(request_min_pow=1e9)}) as (
         server,
         _,
     ):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wakumail.rpc.access import ANY, MIN_TOKEN, Access, AccessError, is_loopback, load_token
+from tests.support.rpc_callers import access_with
+from wakumail.rpc.access import ANY, MIN_TOKEN, AccessError, is_loopback, load_token
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -24,7 +25,7 @@ TOKEN = "0123456789abcdef" * 4
     ],
 )
 def test_hosts_that_cannot_be_rebound(host: str | None) -> None:
-    assert Access().allows_host(host)
+    assert access_with().allows_host(host)
 
 
 @pytest.mark.parametrize(
@@ -47,12 +48,12 @@ def test_hosts_that_cannot_be_rebound(host: str | None) -> None:
     ],
 )
 def test_hosts_that_could_be(host: str) -> None:
-    assert not Access().allows_host(host)
-    assert Access(vhosts=[ANY]).allows_host(host)
+    assert not access_with().allows_host(host)
+    assert access_with(vhosts=[ANY]).allows_host(host)
 
 
 def test_hosts_are_a_choice() -> None:
-    access = Access(vhosts=["Node.Example"])
+    access = access_with(vhosts=["Node.Example"])
     assert access.allows_host("node.example:443")
     assert not access.allows_host("localhost")
     assert access.allows_host("127.0.0.1")
@@ -60,17 +61,17 @@ def test_hosts_are_a_choice() -> None:
 
 def test_origins() -> None:
     page = "http://localhost:3000"
-    assert Access().allows_origin(None)
-    assert not Access().allows_origin(page)
-    assert not Access().allows_origin("null")
-    assert Access(origins=[page]).allows_origin("HTTP://LocalHost:3000")
-    assert not Access(origins=[page]).allows_origin("http://localhost:3001")
-    assert not Access(origins=[page]).allows_origin("https://localhost:3000")
-    assert Access(origins=[ANY]).allows_origin("https://evil.example")
+    assert access_with().allows_origin(None)
+    assert not access_with().allows_origin(page)
+    assert not access_with().allows_origin("null")
+    assert access_with(origins=[page]).allows_origin("HTTP://LocalHost:3000")
+    assert not access_with(origins=[page]).allows_origin("http://localhost:3001")
+    assert not access_with(origins=[page]).allows_origin("https://localhost:3000")
+    assert access_with(origins=[ANY]).allows_origin("https://evil.example")
 
 
 def test_tokens() -> None:
-    access = Access(token=TOKEN)
+    access = access_with(token=TOKEN)
     assert access.allows_token(f"Bearer {TOKEN}")
     assert access.allows_token(f"bearer  {TOKEN} ")
     for wrong in (
@@ -89,22 +90,22 @@ def test_tokens() -> None:
 
 
 def test_without_a_token_none_is_asked() -> None:
-    assert Access().allows_token(None)
-    assert Access().allows_token("Basic whatever")
+    assert access_with().allows_token(None)
+    assert access_with().allows_token("Basic whatever")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"])
 def test_loopback_needs_no_token(host: str) -> None:
     assert is_loopback(host)
-    Access().check_exposure(host)
+    access_with().check_exposure(host)
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.1", "node.example", "fe80::1"])
 def test_elsewhere_a_token_is_needed(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(AccessError, match=r"open to all.*rpc\.token_file"):
-        Access().check_exposure(host)
-    Access(token=TOKEN).check_exposure(host)
+        access_with().check_exposure(host)
+    access_with(token=TOKEN).check_exposure(host)
 
 
 def test_a_token_comes_from_a_file(tmp_path: Path) -> None:

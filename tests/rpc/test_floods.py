@@ -15,12 +15,11 @@ from tests.support.exchanges import messages
 from tests.support.filter_rig import KEY
 from tests.support.hostile import TTL, Hostile, Served
 from tests.support.puppet import Mailserver, asynchronous, eventually, mailserver
-from tests.support.rpc_callers import TOPIC, UnixCaller
+from tests.support.rpc_callers import TOPIC, UnixCaller, access_with
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.node.filters import MAX_FILTERS, MAX_POLLED_BYTES
 from wakumail.node.messages import MESSAGE_COST
-from wakumail.rpc.access import Access
 from wakumail.rpc.api import NAMESPACES, all_methods
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.ipc import IpcEndpoint
@@ -45,7 +44,7 @@ class Api:
         dispatcher = Dispatcher(all_methods(server, NAMESPACES), NAMESPACES, server.counters)
         self._path = directory / "ipc"
         self._unix = IpcEndpoint(self._path, dispatcher, server.counters)
-        self._http = HttpEndpoint("127.0.0.1", 0, Access(), server.counters, http=dispatcher)
+        self._http = HttpEndpoint("127.0.0.1", 0, access_with(), server.counters, http=dispatcher)
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.rpc_callers import access_with
 from tests.support.rpc_methods import Methods, asynchronous, connections, eventually, request
 from wakumail.rpc import http
 from wakumail.rpc.access import Access, AccessError
@@ -74,7 +75,7 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
 
 @asynccontextmanager
 async def listening(access: Access | None = None) -> AsyncIterator[Fixture]:
-    fixture = Fixture(access or Access())
+    fixture = Fixture(access or access_with())
     await fixture.endpoint.start()
     try:
         yield fixture
@@ -317,7 +318,7 @@ async def test_names_that_could_be_rebound_are_refused() -> None:
 
 @asynchronous
 async def test_a_token_is_asked_for() -> None:
-    async with listening(Access(token=TOKEN)) as fixture:
+    async with listening(access_with(token=TOKEN)) as fixture:
         for authorization in ("", "Bearer x", f"Basic {TOKEN}", "Bearer \udcff"):
             answer = await fixture.post(CALL, authorization=authorization)
             assert answer.status == 401
@@ -333,8 +334,8 @@ def test_elsewhere_than_on_loopback_a_token_is_needed() -> None:
     methods = Methods()
     for host in ("0.0.0.0", "::", "192.168.1.1"):
         with pytest.raises(AccessError):
-            HttpEndpoint(host, 0, Access(), methods.counters, http=methods.dispatcher)
-        HttpEndpoint(host, 0, Access(token=TOKEN), methods.counters, http=methods.dispatcher)
+            HttpEndpoint(host, 0, access_with(), methods.counters, http=methods.dispatcher)
+        HttpEndpoint(host, 0, access_with(token=TOKEN), methods.counters, http=methods.dispatcher)
 
 
 @asynchronous
@@ -384,7 +385,7 @@ async def test_an_address_that_is_taken() -> None:
     async with listening() as fixture:
         methods = Methods()
         host, port = fixture.endpoint.address
-        second = HttpEndpoint(host, port, Access(), methods.counters, http=methods.dispatcher)
+        second = HttpEndpoint(host, port, access_with(), methods.counters, http=methods.dispatcher)
         with pytest.raises(OSError, match="address already in use"):
             await second.start()
         assert second._runner.server is None, "it is cleaned up"

@@ -11,6 +11,7 @@ import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from tests.support.rpc_callers import access_with
 from tests.support.rpc_methods import Methods, asynchronous, connections, eventually, request
 from wakumail.rpc import http
 from wakumail.rpc.access import Access
@@ -39,7 +40,7 @@ class Fixture:
 
 @asynccontextmanager
 async def listening(access: Access | None = None) -> AsyncIterator[Fixture]:
-    fixture = Fixture(access or Access())
+    fixture = Fixture(access or access_with())
     await fixture.endpoint.start()
     try:
         yield fixture
@@ -169,7 +170,7 @@ async def test_origins_are_checked() -> None:
     page = Origin("http://localhost:3000")
     async with listening() as fixture:
         assert await refusal(fixture.connect(origin=page)) == 403
-    async with listening(Access(origins=[page])) as fixture:
+    async with listening(access_with(origins=[page])) as fixture:
         assert await refusal(fixture.connect(origin=Origin("https://evil.example"))) == 403
         async with fixture.connect(origin=page) as socket:
             assert (await exchange(socket, CALL))["result"] == 1
@@ -185,7 +186,7 @@ async def test_names_that_could_be_rebound_are_refused() -> None:
 
 @asynchronous
 async def test_a_token_is_asked_for() -> None:
-    async with listening(Access(token=TOKEN)) as fixture:
+    async with listening(access_with(token=TOKEN)) as fixture:
         assert await refusal(fixture.connect()) == 401
         wrong = {"Authorization": f"Bearer {TOKEN[:-1]}"}
         assert await refusal(fixture.connect(additional_headers=wrong)) == 401
@@ -213,7 +214,9 @@ async def test_what_is_no_websocket_is_told_so() -> None:
 @asynchronous
 async def test_where_no_websocket_is_offered() -> None:
     methods = Methods()
-    endpoint = HttpEndpoint("127.0.0.1", 0, Access(), methods.counters, http=methods.dispatcher)
+    endpoint = HttpEndpoint(
+        "127.0.0.1", 0, access_with(), methods.counters, http=methods.dispatcher
+    )
     await endpoint.start()
     host, port = endpoint.address
     # An upgrade that is not made leaves a GET.
@@ -227,7 +230,7 @@ async def test_both_on_one_address() -> None:
     endpoint = HttpEndpoint(
         "127.0.0.1",
         0,
-        Access(),
+        access_with(),
         over_http.counters,
         http=over_http.dispatcher,
         websocket=over_websocket.dispatcher,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.puppet import request_policy
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode
 from wakumail.devp2p import keys
@@ -31,7 +32,7 @@ KEY = keccak256(b"a symmetric key")
 SERVER = keys.private_key(keccak256(b"a mailserver"))
 OTHER = keys.private_key(keccak256(b"another key"))
 KEYS = RequestKeys(KEY, (OTHER, SERVER))
-POLICY = RequestPolicy()
+POLICY = request_policy()
 TOPIC = b"\x01\x02\x03\x04"
 BLOOM = bloom_of([TOPIC])
 CURSOR = pack_cursor(NOW, keccak256(b"an envelope"))

@@ -12,7 +12,9 @@ from typing import Any, Self, TypeVar
 import uvloop
 
 from wakumail.archive.archive import Archive
+from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
+from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import (
     Authenticated,
@@ -28,7 +30,7 @@ from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import PrivateKey, generate, public_key
 from wakumail.devp2p.packets import WAKU, Capability, Shared
 from wakumail.mail.history import MailConfig
-from wakumail.mail.request import RequestKeys
+from wakumail.mail.request import MAX_LIMIT, RequestKeys, RequestPolicy
 from wakumail.mail.server import Server, ServerConfig
 from wakumail.node.node import NodeConfig
 from wakumail.waku.envelope import Rules
@@ -44,8 +46,36 @@ dialed: list["Puppet"] = []
 
 
 def connection_config(key: PrivateKey, **changes: Any) -> ConnectionConfig:
-    config = ConnectionConfig(node_key=key, client_id="puppet", port=0, capabilities=WAKU)
+    config = ConnectionConfig(
+        node_key=key, client_id="puppet", port=0, capabilities=WAKU, max_packet=10 << 20
+    )
     return replace(config, **changes)
+
+
+def node_config(connection: ConnectionConfig, **changes: Any) -> NodeConfig:
+    """A node that names no option, takes every PoW and is bounded by nothing that a test meets."""
+    config = NodeConfig(
+        connection,
+        StatusOptions(),
+        Rules(min_pow=0.0, min_pow_large=0.0),
+        maxpeers=5000,
+        max_handshakes=1024,
+        netrestrict=(),
+        traffic=None,
+    )
+    return replace(config, **changes)
+
+
+def mail_config(keys: RequestKeys, **changes: Any) -> MailConfig:
+    """A mailserver that answers every request."""
+    config = MailConfig(keys, request_policy(), completion=None, max_waiting=16, request_rate=0.0)
+    return replace(config, **changes)
+
+
+def request_policy(**changes: Any) -> RequestPolicy:
+    """Nothing is asked of a request."""
+    policy = RequestPolicy(require_signature=False, request_min_pow=0.0, max_limit=MAX_LIMIT)
+    return replace(policy, **changes)
 
 
 class Mailserver(Server):
@@ -67,19 +97,21 @@ async def mailserver(
     """A mailserver on loopback that takes every PoW, and its enode."""
     key = generate(os.urandom)
     counters = Counters()
-    choices: dict[str, Any] = {
-        "connection": connection_config(key, **connection or {}),
-        "options": StatusOptions(pow=0.0, confirmations=True),
-        "rules": Rules(min_pow=0.0, min_pow_large=0.0),
-    }
-    node_config = NodeConfig(**choices | (node or {}))
+    choices: dict[str, Any] = {"options": StatusOptions(pow=0.0, confirmations=True)}
     config = ServerConfig(
-        node_config,
-        MailConfig(RequestKeys(PASSWORD_KEY, (key,)), **mail or {}),
+        node_config(connection_config(key, **connection or {}), **choices | (node or {})),
+        mail_config(RequestKeys(PASSWORD_KEY, (key,)), **mail or {}),
         relay_memory=relay_memory,
         max_reply=1 << 20,
+        external_host="",
     )
-    server = Mailserver(config, Store(Archive(datadir / "archive"), counters), counters)
+    store = Store(
+        Archive(datadir / "archive"),
+        counters,
+        durability=Durability.COMMIT,
+        retention=KEEP_EVERYTHING,
+    )
+    server = Mailserver(config, store, counters)
     try:
         await server.node.listen("127.0.0.1", port)
         yield server, server.enode

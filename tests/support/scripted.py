@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from tests.support.envelopes import newest_first
-from tests.support.puppet import connection_config
+from tests.support.puppet import connection_config, node_config, request_policy
 from wakumail.base import rlp
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
-from wakumail.mail.request import Request, RequestKeys, RequestPolicy, read_request
+from wakumail.mail.request import Request, RequestKeys, read_request
 from wakumail.node.link import Link
-from wakumail.node.node import Node, NodeConfig
+from wakumail.node.node import Node
 from wakumail.waku.completion import Completion, CompletionForm, pack_cursor
-from wakumail.waku.envelope import Envelope, Rules
+from wakumail.waku.envelope import Envelope
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import EnvelopesReceived, HistoryRequested, PeerEvent, Ready
@@ -46,7 +46,7 @@ class Scripted:
                 if self.on_ready is not None:
                     self.on_ready(link)
             case HistoryRequested(packet) if self.on_request is not None:
-                request = read_request(packet, KEYS, RequestPolicy(), int(time.time()))
+                request = read_request(packet, KEYS, request_policy(), int(time.time()))
                 self.requests.append(request)
                 self.on_request(link, request)
             case EnvelopesReceived(batch) if self.on_batch is not None:
@@ -71,7 +71,7 @@ async def scripted(
     key = generate(os.urandom)
     server = server or Scripted(on_request, on_batch)
     options = StatusOptions(pow=0.0, confirmations=True)
-    config = NodeConfig(connection_config(key), options, Rules(min_pow=0.0, min_pow_large=0.0))
+    config = node_config(connection_config(key), options=options)
     node = Node(config, server, Counters())
     host, port = await node.listen("127.0.0.1", 0)
     server.enode = Enode(node_id(key.public_key), host, port, port)

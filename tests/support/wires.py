@@ -4,11 +4,11 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from tests.support.puppet import connection_config
+from tests.support.puppet import connection_config, node_config
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
 from wakumail.node.link import Link
-from wakumail.node.node import Node, NodeConfig
+from wakumail.node.node import Node
 from wakumail.waku.peer import PeerEvent
 
 
@@ -70,7 +70,7 @@ def opened(
 ) -> tuple[Node, list[Link], list[Wire]]:
     """A node with a socket from each address, none of which has said anything."""
     connection = connection_config(generate(os.urandom))
-    node = Node(NodeConfig(connection, max_handshakes=max_handshakes), Nobody(), Counters())
+    node = Node(node_config(connection, max_handshakes=max_handshakes), Nobody(), Counters())
     links, wires = [Link(node) for _ in addresses], [Wire(address) for address in addresses]
     for link, wire in zip(links, wires, strict=True):
         link.connection_made(wire)

@@ -31,13 +31,13 @@ RETENTION_INTERVAL = 10.0
 class Retention:
     """The bounds of an archive. The oldest envelopes are pruned first; 0 sets no bound."""
 
-    seconds: int = 0
+    seconds: int
     """Age by creation time. Whole days (UTC) are pruned, so some envelopes stay a day longer."""
-    bytes: int = 0
+    max_size: int
     """Size of the archive's pages in use. The file itself is up to a tenth larger."""
 
 
-KEEP_EVERYTHING = Retention()
+KEEP_EVERYTHING = Retention(seconds=0, max_size=0)
 
 
 class RetentionSchedule:
@@ -68,7 +68,7 @@ class RetentionSchedule:
             days = archive.days()
             if days and days[0].start < before and days[0].envelopes <= PRUNE_DAY:
                 limit = max(limit, days[0].envelopes)
-            if self.retention.bytes and archive.stat().file_bytes > self.retention.bytes:
+            if self.retention.max_size and archive.stat().file_bytes > self.retention.max_size:
                 before = AFTER_ALL
             if not days or not before:
                 return False

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 
 from wakumail.archive.archive import Appended, Archive, Page, Query
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
-from wakumail.archive.retention import KEEP_EVERYTHING, Retention, RetentionSchedule
+from wakumail.archive.retention import Retention, RetentionSchedule
 from wakumail.archive.writer_thread import CommitLock, Durability, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.base.threads import CompiledThreads
@@ -39,8 +39,9 @@ class Store:
         self,
         archive: Archive,
         counters: Counters,
-        durability: Durability = Durability.COMMIT,
-        retention: Retention = KEEP_EVERYTHING,
+        *,
+        durability: Durability,
+        retention: Retention,
         commit_lock: CommitLock | None = None,
     ) -> None:
         """`commit_lock` is held for each commit, where several processes commit to the archive."""

@@ -91,8 +91,8 @@ class ConnectionConfig:
     client_id: str
     port: int
     capabilities: tuple[Capability, ...]
+    max_packet: int
     p2p_version: int = P2P_VERSION
-    max_packet: int = 10 << 20
     handshake_timeout: float = 5.0
     ping_interval: float = 15.0
     idle_timeout: float = 30.0

@@ -37,6 +37,7 @@ from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
 from wakumail.version import CLIENT_ID
 from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.completion import Completion
+from wakumail.waku.envelope import Rules
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import (
@@ -46,6 +47,12 @@ from wakumail.waku.peer import (
     PeerEvent,
     Ready,
 )
+
+MAX_PACKET = 10 << 20
+"""Bytes of a packet from a mailserver, once it is inflated."""
+
+RULES = Rules(min_pow=0.002, min_pow_large=0.000002)
+"""For live envelopes that a mailserver sends though none are wanted."""
 
 MAX_EMPTY_PAGES = 100
 """Pages in a row without an envelope that was asked for, but with a cursor."""
@@ -69,11 +76,21 @@ class MailPeer:
             client_id=CLIENT_ID,
             port=0,
             capabilities=WAKU,
+            max_packet=MAX_PACKET,
         )
         # An empty bloom: it wants history, and no live envelopes. There is none that it would not
         # relay then; as a light node it could not ask a mailserver that is one.
         options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
-        self._node = Node(NodeConfig(connection, options), self, self.counters)
+        config = NodeConfig(
+            connection,
+            options,
+            RULES,
+            maxpeers=0,
+            max_handshakes=1,
+            netrestrict=(),
+            traffic=None,
+        )
+        self._node = Node(config, self, self.counters)
         self._link: Link
         self._poster: Poster
         self._turn = asyncio.Lock()

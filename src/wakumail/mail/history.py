@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wakumail.archive.archive import PageState, Query
 from wakumail.archive.store import Store
@@ -54,12 +54,12 @@ class MailConfig:
     """How requests are opened, limited and answered."""
 
     keys: RequestKeys
-    policy: RequestPolicy = field(default_factory=RequestPolicy)
-    completion: CompletionForm | None = None
+    policy: RequestPolicy
+    completion: CompletionForm | None
     """Force the form of every completion; None answers in the form that fits the request."""
-    max_waiting: int = 16
+    max_waiting: int
     """Requests of one peer that may wait for their turn."""
-    request_rate: float = 0.0
+    request_rate: float
     """Requests per second of one peer, and of one address; 0 sets no limit."""
 
 

@@ -198,10 +198,10 @@ class RequestPolicy:
     A plain one has neither signature nor PoW: it is refused where one of them is required.
     """
 
-    require_signature: bool = False
+    require_signature: bool
     """Of any key: it tells nothing about who asks."""
-    request_min_pow: float = 0.0
-    max_limit: int = MAX_LIMIT
+    request_min_pow: float
+    max_limit: int
     """Envelopes; a request for more, or for no number, is one for so many."""
 
 

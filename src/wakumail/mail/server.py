@@ -72,7 +72,7 @@ class ServerConfig:
     """Live envelopes that are kept for the relay."""
     max_reply: int
     """Envelopes of one packet that is sent; every known node takes 1 MiB."""
-    external_host: str = ""
+    external_host: str
     """Where others reach us, if that is not where we listen."""
 
 

@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
@@ -58,14 +58,14 @@ class NodeConfig:
     """What a node is to its peers."""
 
     connection: ConnectionConfig
-    options: StatusOptions = field(default_factory=StatusOptions)
-    rules: Rules = field(default_factory=Rules)
-    maxpeers: int = 5000
+    options: StatusOptions
+    rules: Rules
+    maxpeers: int
     """Peers that called us; those that we call, and trusted ones, come in beside them."""
-    max_handshakes: int = 1024
-    netrestrict: tuple[Network, ...] = ()
+    max_handshakes: int
+    netrestrict: tuple[Network, ...]
     """Where peers may be, beside this machine; none: anywhere."""
-    traffic: Traffic | None = None
+    traffic: Traffic | None
     """What peers may send; None: any amount."""
     roster: Roster | None = None
     """Who is connected to all processes of the server; None: there is this one only."""

@@ -166,13 +166,19 @@ def open_store(
     """The archive, and what writes to it, under a lock where others do so too."""
     archive = Archive(datadir.archive)
     log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
-    return Store(archive, counters, settings.durability, retention(settings), commit_lock)
+    return Store(
+        archive,
+        counters,
+        durability=settings.durability,
+        retention=retention(settings),
+        commit_lock=commit_lock,
+    )
 
 
 def retention(settings: Settings) -> Retention:
     """What the archive keeps."""
     age = timedelta(days=settings.retention)
-    return Retention(int(age.total_seconds()), settings.max_size)
+    return Retention(seconds=int(age.total_seconds()), max_size=settings.max_size)
 
 
 def ipc_endpoint(

@@ -33,9 +33,9 @@ class Access:
     def __init__(
         self,
         *,
-        vhosts: Collection[str] = ("localhost",),
-        origins: Collection[str] = (),
-        token: str | None = None,
+        vhosts: Collection[str],
+        origins: Collection[str],
+        token: str | None,
     ) -> None:
         self._vhosts = {name.lower() for name in vhosts}
         self._origins = {origin.lower() for origin in origins}

@@ -15,7 +15,7 @@ from wakumail.archive.archive import Appended, Archive
 from wakumail.archive.datadir import Datadir
 from wakumail.archive.retention import KEEP_EVERYTHING, Retention
 from wakumail.archive.store import Store
-from wakumail.archive.writer_thread import CommitLock
+from wakumail.archive.writer_thread import CommitLock, Durability
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.node import listen_together
@@ -160,7 +160,11 @@ class Worker:
         """Where we find what others have taken when there is no archive; nobody else reads it."""
         archive = Archive(self._datadir.relay, sync=False)
         journal = Store(
-            archive, Counters(), retention=Retention(bytes=MAX_JOURNAL), commit_lock=commit_lock
+            archive,
+            Counters(),
+            durability=Durability.COMMIT,
+            retention=Retention(seconds=0, max_size=MAX_JOURNAL),
+            commit_lock=commit_lock,
         )
         running.push_async_callback(journal.close)
 
