@@ -74,7 +74,7 @@ async def test_nothing_is_taken_from_who_is_not_trusted(tmp_path: Path) -> None:
 async def test_history_goes_to_filters_that_allow_it_and_no_further(tmp_path: Path) -> None:
     """It is neither archived nor relayed, and nobody is told that it came."""
     async with mailserver(tmp_path) as (server, enode):
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         other = await Puppet.ready(enode, options=ALL)
         p2p, live = Heard(server, allow_p2p=True), Heard(server, allow_p2p=False)
@@ -93,7 +93,7 @@ async def test_history_goes_to_filters_that_allow_it_and_no_further(tmp_path: Pa
 @asynchronous
 async def test_live_and_historic_messages_come_to_one_filter_once(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         heard = Heard(server, allow_p2p=True)
         envelope = sealed(b"both ways")
@@ -106,7 +106,7 @@ async def test_live_and_historic_messages_come_to_one_filter_once(tmp_path: Path
 @asynchronous
 async def test_trust_is_no_leave_to_send_expired_envelopes_live(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         heard = Heard(server, allow_p2p=True)
         errors = await post(puppet, [*HISTORY, sealed(b"new")])
@@ -127,7 +127,7 @@ async def test_a_mailserver_has_to_be_trusted_to_be_asked(tmp_path: Path) -> Non
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         with pytest.raises(Untrusted):
             ask(server, puppet)
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         request_id = ask(server, puppet)
         await puppet.packet(Code.P2P_REQUEST)
         completion = Completion(request_id).encode(CompletionForm.LIST)
@@ -138,17 +138,17 @@ async def test_a_mailserver_has_to_be_trusted_to_be_asked(tmp_path: Path) -> Non
 @asynchronous
 async def test_who_is_trusted_no_longer_is_not_heard_even_if_it_was_asked(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         p2p, live = Heard(server, allow_p2p=True), Heard(server, allow_p2p=False)
         ask(server, puppet)
         await puppet.packet(Code.P2P_REQUEST)
-        server.node.distrust(IDENTITY)
+        server.node.admission.distrust(IDENTITY)
         deliver(puppet, HISTORY)
         await settled(puppet, live)
         assert p2p.payloads == live.payloads
         assert server.counters["packets_unasked"] == 1
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         ask(server, puppet)
         deliver(puppet, HISTORY)
         await eventually(lambda: len(p2p.payloads) == 3)
@@ -158,7 +158,7 @@ async def test_who_is_trusted_no_longer_is_not_heard_even_if_it_was_asked(tmp_pa
 async def test_an_envelope_of_history_that_is_too_large_is_dropped(tmp_path: Path) -> None:
     rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
     async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
-        server.node.trust(IDENTITY)
+        server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         heard = Heard(server, allow_p2p=True)
         deliver(puppet, [sealed(bytes(2000)), sealed(b"small")])

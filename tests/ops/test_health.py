@@ -165,9 +165,9 @@ async def test_trust_and_tasks_end_with_the_health(tmp_path: Path) -> None:
         health = Health(server)
         before = asyncio.all_tasks()
         health.start()
-        assert health.canary.node_id in server.node.trusted
+        assert health.canary.node_id in server.node.admission.trusted
         await health.close()
-        assert health.canary.node_id not in server.node.trusted
+        assert health.canary.node_id not in server.node.admission.trusted
         assert asyncio.all_tasks() == before
 
 

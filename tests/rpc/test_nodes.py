@@ -213,7 +213,7 @@ async def test_a_message_without_a_ttl_has_no_pow(tmp_path: Path) -> None:
         symmetric = await caller.call("waku_addSymKey", SYMMETRIC)
         wanted = {"symKeyID": symmetric, "topics": [TOPIC], "allowP2P": True}
         filter_id = await caller.call("waku_newMessageFilter", wanted)
-        server.node.trust(node_id(key.public_key))
+        server.node.admission.trust(node_id(key.public_key))
         peer = await Puppet.ready(enode, key=key)
         data = seal(b"old", key=bytes.fromhex(SYMMETRIC[2:]), random=os.urandom)
         envelope = make_envelope(1_500_000_000, 0, bytes.fromhex(TOPIC[2:]), data, 0)

@@ -137,7 +137,7 @@ async def test_hosts_are_not_counted_for_each_who_is_refused(
             counted.append(None)
             return hosts(roster)
 
-        monkeypatch.setattr("wakumail.node.node.HOSTS_INTERVAL", 3600.0)
+        monkeypatch.setattr("wakumail.node.admission.HOSTS_INTERVAL", 3600.0)
         monkeypatch.setattr(OwnRoster, "hosts", count)
         for _ in range(3):
             refused = await Puppet.dial(enode, source=THIRD)
@@ -151,7 +151,7 @@ async def test_trusted_peers_are_not_given_up(tmp_path: Path) -> None:
     async with mailserver(tmp_path, node={"maxpeers": 2}) as (server, enode):
         keys = [generate(os.urandom) for _ in range(3)]
         for key in keys:
-            server.node.trust(node_id(key.public_key))
+            server.node.admission.trust(node_id(key.public_key))
             await Puppet.ready(enode, key=key, source=CROWD)
         guests = [await enter(server, enode, source) for source in (OTHER, THIRD)]
         refused = await Puppet.dial(enode, source="127.0.0.4")

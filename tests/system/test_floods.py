@@ -327,7 +327,7 @@ async def test_history_that_nobody_asked_for(tmp_path: Path) -> None:
         assert server.counters["history_received"] == 0
         trusted = await Hostile.enter(enode)
         (link,) = (link for link in server.node.links.values() if link.port == trusted.port)
-        server.node.trust(link.node_id)
+        server.node.admission.trust(link.node_id)
         await served.during(trusted.pour(packets, Code.P2P_MESSAGE))
         await eventually(lambda: server.counters["history_unasked_excess"] >= 19)
         assert 0 < server.counters["history_received"] <= UNASKED_ENVELOPES + 1000

@@ -79,7 +79,7 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
 
             await web.start(settings, server, offer, running)
         for enode in trusted:
-            server.node.trust(enode.node_id)
+            server.node.admission.trust(enode.node_id)
         for enode in (*static, *trusted):
             server.dialer.add(enode)
         print(server.enode, flush=True)

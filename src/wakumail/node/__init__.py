@@ -5,6 +5,7 @@ outbox            what the peer of a link is sent, and what it leaves unread
 node              the table of peers; it listens and dials
 acceptor          the listening socket
 dialer            connections that are kept
+admission         whose socket may shake hands, and whose peer may stay
 roster            who is connected, and who may be
 turns             the time that busy links have on the loop
 handshake_thread  handshakes computed beside the loop

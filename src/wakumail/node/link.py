@@ -232,7 +232,7 @@ class Link(asyncio.BufferedProtocol):
                 pass
             case Authenticated(identity):
                 self.node_id = identity
-                self._node.admit_peer(self)
+                self._node.admission.admit_peer(self)
             case Closed():
                 self._on_closed(event)
             case _:

@@ -1,7 +1,6 @@
 """A node: listens, dials, and keeps the table of peers. It does not know what an archive is."""
 
 import asyncio
-import ipaddress
 import os
 import socket
 import time
@@ -14,13 +13,14 @@ from typing import Protocol
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Closed, Connection, ConnectionConfig
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.keys import node_id, public_key
-from wakumail.errors import DisconnectReason, ProtocolError
+from wakumail.devp2p.keys import public_key
+from wakumail.errors import DisconnectReason
 from wakumail.node.acceptor import Acceptor
+from wakumail.node.admission import Admission, CrowdedOut
 from wakumail.node.handshake_thread import Handshaker
 from wakumail.node.link import Dial, Link, Wait
 from wakumail.node.outbox import StalledPeer
-from wakumail.node.roster import Entry, OwnRoster, Roster
+from wakumail.node.roster import Roster
 from wakumail.node.sealing_thread import Sealer
 from wakumail.node.turns import Turns
 from wakumail.waku.envelope import Rules
@@ -38,10 +38,6 @@ COMMON_BUFFER = 128 << 10
 MAX_SENDING = 256 << 20
 """Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
 written; then those with the most are dropped until the next quarter has room."""
-
-HOSTS_INTERVAL = 1.0
-"""Seconds for which the guests of each host are not counted again, unless one was sent away: that
-takes milliseconds, and a caller whom there is no room for takes no more than a packet."""
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -108,20 +104,6 @@ class Handler(Protocol):
         """A peer that was ready is no longer there."""
 
 
-class CrowdedOut(ProtocolError):
-    """The peer holds the most of what has run short: handshake slots, memory for frames, peers."""
-
-    counter = "connections_crowded_out"
-    reason = DisconnectReason.TOO_MANY_PEERS
-
-
-class Restricted(ProtocolError):
-    """The peer is not in one of the networks that the operator allows."""
-
-    counter = "connections_refused_restricted"
-    reason = DisconnectReason.USELESS_PEER
-
-
 class Node:
     """Listens, dials, and keeps the table of peers."""
 
@@ -130,31 +112,25 @@ class Node:
         self.handler = handler
         self.counters = counters
         self.status = OwnStatus(config.options, config.rules)
-        self.links: dict[bytes, Link] = {}
-        """The links whose peers have shown who they are, by node id (64 bytes)."""
-        self.trusted: set[bytes] = set()
-        """Node ids of peers that are never one too many, and may send p2p messages."""
+        self.admission = Admission(config, counters)
         self.listening: tuple[str, int] | None = None
         self.sealer = Sealer()
         self._connection = config.connection
-        self._own_id = node_id(config.connection.node_key.public_key)
-        self._roster = config.roster or OwnRoster()
         self._sockets: set[Link] = set()
         self.handshaker = Handshaker(self._welcome)
         self.turns = Turns()
-        self._shaking: dict[Link, None] = {}
-        """Links whose handshake is not done, in the order in which they came."""
         self._paused: dict[Link, None] = {}
         self._receiving = 0
         self._written = 0
         """Bytes, since it was last looked at what is unread."""
         self._acceptors: list[Acceptor] = []
-        self._hosts: Counter[str] = Counter()
-        """Guests of each host, as last counted, and which of ours had the most."""
-        self._crowded = ""
-        self._count_hosts_at = 0.0
         self._settling: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
+
+    @property
+    def links(self) -> dict[bytes, Link]:
+        """The links whose peers have shown who they are, by node id (64 bytes)."""
+        return self.admission.links
 
     @property
     def peers(self) -> list[Link]:
@@ -258,20 +234,6 @@ class Node:
         if some:
             asyncio.get_running_loop().call_soon(self._update, links, changed)
 
-    def trust(self, identity: bytes) -> None:
-        """Let this peer (64 bytes of node id) in beside maxpeers, and take its p2p messages."""
-        self.trusted.add(identity)
-        if (link := self.links.get(identity)) is not None:
-            link.peer.trusted = True
-            self._roster.set_guest(identity, None)
-
-    def distrust(self, identity: bytes) -> None:
-        """Take the trust back; a connection stays, and what was asked of it is not taken either."""
-        self.trusted.discard(identity)
-        if (link := self.links.get(identity)) is not None:
-            link.peer.trusted = link.peer.expects_history = False
-            self._roster.set_guest(identity, link.host if link.inbound else None)
-
     def probe(self, identity: bytes) -> None:
         """Ask whether a peer is still there; it may have come back by another way."""
         if (link := self.links.get(identity)) is not None:
@@ -312,78 +274,10 @@ class Node:
         return gate
 
     def admit_socket(self, link: Link) -> None:
-        """Take a new socket; the oldest of the host with the most gives up its slot for it."""
+        """Take a new socket."""
         self._sockets.add(link)
         self.counters.add("connections_accepted")
-        if len(self._shaking) >= self.config.max_handshakes:
-            crowded, _ = Counter(other.host for other in self._shaking).most_common(1)[0]
-            oldest = next(other for other in self._shaking if other.host == crowded)
-            oldest.drop(CrowdedOut("too many handshakes in progress"))
-        self._shaking[link] = None
-        if self.config.netrestrict and link.address != link.local[0]:
-            address = ipaddress.ip_address(link.address)
-            if not any(address in network for network in self.config.netrestrict):
-                link.drop(Restricted(f"{address} is in no network that may connect"))
-
-    def admit_peer(self, link: Link) -> None:
-        """Say hello to a peer that has shown who it is, or tell it why not."""
-        self._shaking.pop(link, None)
-        connection = link.peer.connection
-        if link.node_id == self._own_id:
-            self.counters.add("connections_refused_self")
-            connection.disconnect(DisconnectReason.SELF_CONNECTION)
-            return
-        match self._enter(link):
-            case Entry.DUPLICATE:
-                self.counters.add("connections_refused_duplicate")
-                connection.disconnect(DisconnectReason.ALREADY_CONNECTED)
-            case Entry.FULL:
-                self.counters.add("connections_refused_full")
-                connection.disconnect(DisconnectReason.TOO_MANY_PEERS)
-            case Entry.DONE:
-                self.links[link.node_id] = link
-                link.peer.trusted = link.node_id in self.trusted
-                connection.accept()
-
-    def _enter(self, link: Link) -> Entry:
-        """Take in a peer that has shown who it is, if it is not here yet and there is room."""
-        if link.node_id in self.links:
-            # A phone that lost its network comes back before its old connection timed out.
-            self.probe(link.node_id)
-            return Entry.DUPLICATE
-        limit = self.config.maxpeers if self._is_guest(link) else None
-        entry = self._roster.enter(link.node_id, link.host, limit)
-        if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
-            self._leave(other)
-            other.fail(CrowdedOut("the last of the most peers of one host"))
-            entry = self._roster.enter(link.node_id, link.host, limit)
-        return entry
-
-    def _is_guest(self, link: Link) -> bool:
-        return link.inbound and link.node_id not in self.trusted
-
-    def _one_too_many(self, host: str) -> Link | None:
-        """Our last guest of the host with the most, if that has more than `host` with one more.
-
-        A host whose guests are all at other processes of the server is theirs to deal with.
-        """
-        now = asyncio.get_running_loop().time()
-        if now >= self._count_hosts_at:
-            self._hosts = self._roster.hosts()
-            ours = {link.host for link in self.links.values() if self._is_guest(link)}
-            self._crowded = max(ours, key=self._hosts.__getitem__, default="")
-            self._count_hosts_at = now + HOSTS_INTERVAL
-        if self._hosts[self._crowded] <= self._hosts[host] + 1:
-            return None
-        self._count_hosts_at = now
-        guests = filter(self._is_guest, reversed(self.links.values()))
-        return next((link for link in guests if link.host == self._crowded), None)
-
-    def _leave(self, link: Link) -> None:
-        """Take a peer off the table, if it is there."""
-        if self.links.get(link.node_id) is link:
-            del self.links[link.node_id]
-            self._roster.leave(link.node_id)
+        self.admission.admit_socket(link)
 
     def count_receiving(self, link: Link, size: int) -> None:
         """`link` has a buffer of `size` bytes now; all of them together are bounded."""
@@ -418,7 +312,7 @@ class Node:
 
     def ended(self, link: Link, closed: Closed) -> None:
         """Count why a connection ended; its handshake goes no further."""
-        self._shaking.pop(link, None)
+        self.admission.end_handshake(link)
         self.handshaker.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
@@ -438,7 +332,7 @@ class Node:
         self._receiving -= link.receiving
         link.receiving = 0
         try:
-            self._leave(link)
+            self.admission.leave(link)
         finally:
             if link.ready:
                 self.handler.on_gone(link)

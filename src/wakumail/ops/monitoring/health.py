@@ -104,7 +104,7 @@ class Health:
 
     def start(self) -> None:
         """Begin to watch; the server has to listen."""
-        self._server.node.trust(self.canary.node_id)
+        self._server.node.admission.trust(self.canary.node_id)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._send_canaries()), loop.create_task(self._watch())]
 
@@ -113,7 +113,7 @@ class Health:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._server.node.distrust(self.canary.node_id)
+        self._server.node.admission.distrust(self.canary.node_id)
 
     def problems(self) -> list[Problem]:
         """The checks that fail."""

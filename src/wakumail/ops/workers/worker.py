@@ -150,7 +150,7 @@ class Worker:
         wake_ups.listen(follower.wake)
         running.callback(wake_ups.close)
         for enode in self._trusted:
-            server.node.trust(enode.node_id)
+            server.node.admission.trust(enode.node_id)
         if settings.metrics:
             await self._watch(running)
         server.node.listen_on(socket.socket(fileno=hello["listener"]))

@@ -66,12 +66,12 @@ class AdminMethods:
 
     def add_trusted_peer(self, _session: Session, enode: Any) -> bool:
         """Let a peer in when the node is full, and let it send expired envelopes."""
-        self._server.node.trust(params.enode(enode, "enode").node_id)
+        self._server.node.admission.trust(params.enode(enode, "enode").node_id)
         return True
 
     def remove_trusted_peer(self, _session: Session, enode: Any) -> bool:
         """Trust a peer no longer; it stays connected."""
-        self._server.node.distrust(params.enode(enode, "enode").node_id)
+        self._server.node.admission.distrust(params.enode(enode, "enode").node_id)
         return True
 
     def _peer(self, link: Link) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class AdminMethods:
                 "localAddress": _endpoint(*link.local),
                 "remoteAddress": _endpoint(link.address, link.port),
                 "inbound": link.inbound,
-                "trusted": link.node_id in self._server.node.trusted,
+                "trusted": link.node_id in self._server.node.admission.trusted,
                 "static": link.node_id in self._server.dialer.targets,
             },
             "protocols": {

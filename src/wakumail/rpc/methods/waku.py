@@ -99,7 +99,7 @@ class WakuMethods:
 
     def mark_trusted_peer(self, _session: Session, enode: Any) -> bool:
         """Let a peer send expired envelopes: a mailserver."""
-        self._server.node.trust(params.enode(enode, "enode").node_id)
+        self._server.node.admission.trust(params.enode(enode, "enode").node_id)
         return True
 
     # -- key pairs ----------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""The admission of peers: whose socket may shake hands, and whose peer may stay."""
+
+import asyncio
+import ipaddress
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wakumail.counters import Counters
+from wakumail.devp2p.keys import node_id
+from wakumail.errors import DisconnectReason, ProtocolError
+from wakumail.node.link import Link
+from wakumail.node.roster import Entry, OwnRoster
+
+if TYPE_CHECKING:
+    from wakumail.node.node import NodeConfig
+
+HOSTS_INTERVAL = 1.0
+"""Seconds for which the guests of each host are not counted again, unless one was sent away: that
+takes milliseconds, and a caller whom there is no room for takes no more than a packet."""
+
+
+class CrowdedOut(ProtocolError):
+    """The peer holds the most of what has run short: handshake slots, memory for frames, peers."""
+
+    counter = "connections_crowded_out"
+    reason = DisconnectReason.TOO_MANY_PEERS
+
+
+class Restricted(ProtocolError):
+    """The peer is not in one of the networks that the operator allows."""
+
+    counter = "connections_refused_restricted"
+    reason = DisconnectReason.USELESS_PEER
+
+
+class Admission:
+    """Admits sockets to the handshake, and peers that have shown who they are.
+
+    A guest is a peer that called us and is not trusted: only of guests there may be too many.
+    """
+
+    def __init__(self, config: "NodeConfig", counters: Counters) -> None:
+        self.links: dict[bytes, Link] = {}
+        """The links whose peers have shown who they are, by node id (64 bytes)."""
+        self.trusted: set[bytes] = set()
+        """Node ids of peers that are admitted even above `maxpeers`, and may send p2p messages."""
+        self._config = config
+        self._counters = counters
+        self._own_id = node_id(config.connection.node_key.public_key)
+        self._roster = config.roster or OwnRoster()
+        self._handshaking: dict[Link, None] = {}
+        """Links whose handshake is not done, in the order in which they came."""
+        self._hosts: Counter[str] = Counter()
+        """Guests of each host, here and at other workers, as last counted."""
+        self._crowded = ""
+        """The host with the most guests, of those with a guest here."""
+        self._count_hosts_at = 0.0
+
+    def admit_socket(self, link: Link) -> None:
+        """Take a new socket; the oldest of the host with the most gives up its slot for it."""
+        if len(self._handshaking) >= self._config.max_handshakes:
+            crowded, _ = Counter(other.host for other in self._handshaking).most_common(1)[0]
+            oldest = next(other for other in self._handshaking if other.host == crowded)
+            oldest.drop(CrowdedOut("too many handshakes in progress"))
+        self._handshaking[link] = None
+        if self._config.netrestrict and link.address != link.local[0]:
+            address = ipaddress.ip_address(link.address)
+            if not any(address in network for network in self._config.netrestrict):
+                link.drop(Restricted(f"{address} is in no network that may connect"))
+
+    def admit_peer(self, link: Link) -> None:
+        """Say hello to a peer that has shown who it is, or tell it why not."""
+        self._handshaking.pop(link, None)
+        connection = link.peer.connection
+        if link.node_id == self._own_id:
+            self._counters.add("connections_refused_self")
+            connection.disconnect(DisconnectReason.SELF_CONNECTION)
+            return
+        match self._enter(link):
+            case Entry.DUPLICATE:
+                self._counters.add("connections_refused_duplicate")
+                connection.disconnect(DisconnectReason.ALREADY_CONNECTED)
+            case Entry.FULL:
+                self._counters.add("connections_refused_full")
+                connection.disconnect(DisconnectReason.TOO_MANY_PEERS)
+            case Entry.DONE:
+                self.links[link.node_id] = link
+                link.peer.trusted = link.node_id in self.trusted
+                connection.accept()
+
+    def end_handshake(self, link: Link) -> None:
+        """A connection has ended; its handshake goes no further."""
+        self._handshaking.pop(link, None)
+
+    def leave(self, link: Link) -> None:
+        """Take a peer off the table, if it is there."""
+        if self.links.get(link.node_id) is link:
+            del self.links[link.node_id]
+            self._roster.leave(link.node_id)
+
+    def trust(self, identity: bytes) -> None:
+        """Let this peer (64 bytes of node id) in beside maxpeers, and take its p2p messages."""
+        self.trusted.add(identity)
+        if (link := self.links.get(identity)) is not None:
+            link.peer.trusted = True
+            self._roster.set_guest(identity, None)
+
+    def distrust(self, identity: bytes) -> None:
+        """Take the trust back; a connection stays, and what was asked of it is not taken either."""
+        self.trusted.discard(identity)
+        if (link := self.links.get(identity)) is not None:
+            link.peer.trusted = link.peer.expects_history = False
+            self._roster.set_guest(identity, link.host if link.inbound else None)
+
+    def _enter(self, link: Link) -> Entry:
+        """Take in a peer that has shown who it is, if it is not here yet and there is room."""
+        if link.node_id in self.links:
+            # A phone that lost its network comes back before its old connection timed out.
+            self.links[link.node_id].probe()
+            return Entry.DUPLICATE
+        limit = self._config.maxpeers if self._is_guest(link) else None
+        entry = self._roster.enter(link.node_id, link.host, limit)
+        if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
+            self.leave(other)
+            other.fail(CrowdedOut("the last of the most peers of one host"))
+            entry = self._roster.enter(link.node_id, link.host, limit)
+        return entry
+
+    def _is_guest(self, link: Link) -> bool:
+        return link.inbound and link.node_id not in self.trusted
+
+    def _one_too_many(self, host: str) -> Link | None:
+        """Our last guest of the host with the most, if that has more than `host` with one more.
+
+        A host whose guests are all at other processes of the server is theirs to deal with.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._count_hosts_at:
+            self._hosts = self._roster.hosts()
+            ours = {link.host for link in self.links.values() if self._is_guest(link)}
+            self._crowded = max(ours, key=self._hosts.__getitem__, default="")
+            self._count_hosts_at = now + HOSTS_INTERVAL
+        if self._hosts[self._crowded] <= self._hosts[host] + 1:
+            return None
+        self._count_hosts_at = now
+        guests = filter(self._is_guest, reversed(self.links.values()))
+        return next((link for link in guests if link.host == self._crowded), None)
