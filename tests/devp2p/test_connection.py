@@ -231,16 +231,29 @@ def test_a_conversation_of_go(side: str, heard: str) -> None:
 # -- from the handshake to the hello --------------------------------------------------------------
 
 
+def test_who_called_is_known_only_by_its_hello() -> None:
+    """Not by its auth packet, which may name anybody."""
+    alice, bob = Side(ALICE_CONFIG, BOB.public_key), Side(BOB_CONFIG)
+    bob.receive(alice.take())
+    assert bob.events == []
+    alice.receive(bob.take())
+    assert alice.events == [Authenticated(BOB_ID), alice.events[1]]
+    bob.receive(alice.take())
+    assert bob.events == [Authenticated(ALICE_ID), bob.events[1]]
+
+
 def test_nothing_is_read_before_accept() -> None:
     alice, bob = Side(ALICE_CONFIG, BOB.public_key), Side(BOB_CONFIG)
     bob.accepts = False
     transfer(alice, bob)
     assert bob.events == [Authenticated(ALICE_ID)]
-    assert bob.pending == 0
+    alice.connection.send(SHARED, 0, b"early")
+    transfer(alice, bob)
+    assert bob.events == [Authenticated(ALICE_ID)]
     bob.connection.accept()
     transfer(alice, bob)
-    assert isinstance(bob.events[-1], Established)
-    assert isinstance(alice.events[-1], Established)
+    assert isinstance(bob.events[1], Established)
+    assert bob.packets == [(0, b"early")]
     bob.connection.accept()
     assert bob.pending == 0
 
@@ -249,7 +262,7 @@ def test_nothing_is_read_before_accept() -> None:
 def test_a_peer_may_be_refused_instead(version: int) -> None:
     alice, bob = Side(replace(ALICE_CONFIG, p2p_version=version), BOB.public_key), Side(BOB_CONFIG)
     bob.accepts = False
-    bob.receive(alice.take())
+    transfer(alice, bob)
     bob.connection.disconnect(DisconnectReason.TOO_MANY_PEERS)
     transfer(alice, bob)
     assert alice.closed == Closed(DisconnectReason.TOO_MANY_PEERS, by_peer=True)

@@ -237,7 +237,8 @@ async def test_requests_are_of_direct_peers_and_go_no_further(tmp_path: Path) ->
 @asynchronous
 async def test_only_the_requester_is_answered(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (_, enode):
-        one, other = await Puppet.ready(enode), await Puppet.ready(enode)
+        one = await Puppet.ready(enode)
+        other = await Puppet.ready(enode, options=StatusOptions(topic_interest=()))
         await post(one, make(10, TOPICS))
         packet, _ = build(topics=TOPICS)
         one.send(Code.P2P_REQUEST, packet)
@@ -385,5 +386,5 @@ async def test_who_has_not_told_its_status_is_no_peer_yet(tmp_path: Path) -> Non
     async with mailserver(tmp_path) as (server, enode):
         await Puppet.ready(enode)
         await (await Puppet.dial(enode)).until(Established)
-        assert len(server.node.links) == 2
+        await eventually(lambda: len(server.node.links) == 2)
         await eventually(lambda: len(server.node.peers) == 1)

@@ -2,10 +2,10 @@
 
 It goes through these states, never back:
 
-    HANDSHAKE      waits for the auth or ack packet; HandshakeStep has to be computed on the way,
-                   and with the keys comes Authenticated
-    AUTHENTICATED  waits for accept(); what the peer sends stays unread
-    GREETING       our hello is out; with the peer's comes Established
+    HANDSHAKE      waits for the auth or ack packet; HandshakeStep has to be computed on the way
+    GREETING       the keys are there and our hello is out; a packet that names a node id proves
+                   nothing before the peer's hello has come with the right MAC
+    AUTHENTICATED  Authenticated has told who it is: waits for accept(); what follows stays unread
     ESTABLISHED    Packet after Packet (or Packets), pings in between
     CLOSED         Closed was the last event; nothing goes out and what comes in is dropped
 
@@ -121,7 +121,7 @@ class ConnectionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """Keys are agreed with the holder of `node_id`: answer with accept() or disconnect()."""
+    """The peer holds the keys of `node_id`: answer with accept() or disconnect()."""
 
     node_id: bytes
 
@@ -178,8 +178,8 @@ class State(Enum):
     """Where a connection is: see the top of this module."""
 
     HANDSHAKE = auto()
-    AUTHENTICATED = auto()
     GREETING = auto()
+    AUTHENTICATED = auto()
     ESTABLISHED = auto()
     CLOSED = auto()
 
@@ -211,6 +211,7 @@ class Connection:
         self.writer: FrameWriter | None = None
         """Encrypts our packets, once there are keys; the owner may call it in a thread."""
         self._snappy = False
+        self._hello: Hello
         self._shared: tuple[Shared, ...] = ()
         self._gathered = b""
         """The message id, encoded, of packets that are handed out together; empty for none."""
@@ -335,16 +336,18 @@ class Connection:
         self._reader = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
         self.writer = FrameWriter(aes, mac, egress_seed)
         self._reader.feed(self._handshake.rest())
-        self._state = State.AUTHENTICATED
-        self._events.append(Authenticated(self._handshake.remote_id))
+        self._state = State.GREETING
+        self._write(MessageId.HELLO, self._config.hello.encode())
 
     # -- bytes out --------------------------------------------------------------------------------
 
     def accept(self) -> None:
-        """Go on with an Authenticated peer: send our hello."""
+        """Go on with an Authenticated peer: Established follows."""
         if self._state is State.AUTHENTICATED:
-            self._write(MessageId.HELLO, self._config.hello.encode())
-            self._state = State.GREETING
+            self._state = State.ESTABLISHED
+            self._deadline = self._heard + self._config.idle_timeout
+            self._next_ping = self._heard + self._config.ping_interval
+            self._events.append(Established(self._hello, self._shared))
 
     def send(self, capability: Shared, code: int, payload: bytes) -> None:
         """Send a packet of a shared capability; dropped when the connection is closed already.
@@ -449,10 +452,9 @@ class Connection:
         self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
         hello.verify(self._handshake.remote_id)
         self._shared = negotiate(self._config.capabilities, hello.capabilities)
-        self._state = State.ESTABLISHED
-        self._deadline = self._heard + self._config.idle_timeout
-        self._next_ping = self._heard + self._config.ping_interval
-        self._events.append(Established(hello, self._shared))
+        self._hello = hello
+        self._state = State.AUTHENTICATED
+        self._events.append(Authenticated(hello.node_id))
 
     def _on_p2p(self, message_id: int) -> None:
         if message_id == MessageId.HELLO:
