@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNELS := $(shell find ext/wakumail -name '*.p[yx]*' -o -name '*.h') ext/liblmdb.txt
+STUBBED := $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src/wakumail -name '*.pyi')))
 DATADIR ?= data
 
 # Hundreds of tests start a process: none of them shall have to compile its modules first.
@@ -33,12 +34,14 @@ serve: build ## run a mailserver on an embedded archive in $(DATADIR)
 test: $(VENV)/tested ## on all processors; pytest by itself runs one test after another
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -p no:benchmark
 
-lint: $(VENV)/tested
+lint: $(VENV)/tested ## style, format and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell src ext tests bench docs *.md
 
-types: $(VENV)/tested
+types: $(VENV)/tested ## mypy, and the stubs held against the compiled modules
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --concise --allowlist tests/house/stubs.allow $(STUBBED)
 
 wheel: $(VENV)/tested ## build sdist and wheel, install the wheel into a clean environment and use it
 	rm -rf build/wheel && mkdir -p build/wheel

@@ -127,34 +127,34 @@ class TestRecordedFrames:
 class TestAgainstTheOracle:
     @given(payloads)
     @settings(max_examples=60, deadline=None)
-    def test_encode(self, datas: list[bytes]) -> None:
+    def test_encode(self, contents: list[bytes]) -> None:
         codec, oracle = right(), sender()
-        for data in datas:
+        for data in contents:
             assert codec.encode(data) == oracle.encode(data)
 
     @delivery
-    @given(datas=payloads, cuts=st.lists(st.integers(0, 2**20), max_size=12))
+    @given(contents=payloads, cuts=st.lists(st.integers(0, 2**20), max_size=12))
     @settings(max_examples=60, deadline=None)
     def test_delivery_in_pieces(
-        self, deliver: Deliver, datas: list[bytes], cuts: list[int]
+        self, deliver: Deliver, contents: list[bytes], cuts: list[int]
     ) -> None:
         codec, oracle = left(), sender()
         got = []
-        for chunk in chunks(b"".join(map(oracle.encode, datas)), cuts):
+        for chunk in chunks(b"".join(map(oracle.encode, contents)), cuts):
             deliver(codec, chunk)
             got += frames(codec)
-        assert got == datas
+        assert got == contents
         assert codec.buffered == codec.capacity == 0
 
     @delivery
     def test_delivery_byte_by_byte(self, deliver: Deliver) -> None:
         codec, oracle = left(), sender()
-        datas = [bytes([size]) * size for size in (1, 15, 16, 17, 33)]
+        contents = [bytes([size]) * size for size in (1, 15, 16, 17, 33)]
         got = []
-        for byte in b"".join(map(oracle.encode, datas)):
+        for byte in b"".join(map(oracle.encode, contents)):
             deliver(codec, bytes([byte]))
             got += frames(codec)
-        assert got == datas
+        assert got == contents
 
     def test_many_frames_both_ways(self) -> None:
         one, other = left(), right()
@@ -177,20 +177,20 @@ class TestAgainstTheOracle:
 
 class TestBrokenFrames:
     @delivery
-    @given(datas=payloads, place=st.integers(0, 2**20), bit=st.integers(0, 7))
+    @given(contents=payloads, place=st.integers(0, 2**20), bit=st.integers(0, 7))
     @settings(max_examples=100, deadline=None)
     def test_one_wrong_bit(
-        self, deliver: Deliver, datas: list[bytes], place: int, bit: int
+        self, deliver: Deliver, contents: list[bytes], place: int, bit: int
     ) -> None:
         oracle = sender()
-        wires = [oracle.encode(data) for data in datas]
+        wires = [oracle.encode(data) for data in contents]
         wire = bytearray(b"".join(wires))
         place %= len(wire)
         wire[place] ^= 1 << bit
         intact = sum(end <= place for end in itertools.accumulate(map(len, wires)))
         codec = left()
         deliver(codec, bytes(wire))
-        for data in datas[:intact]:
+        for data in contents[:intact]:
             assert pull(codec) == data
         with pytest.raises(FrameError, match="wrong MAC"):
             codec.next_frame()

@@ -83,16 +83,16 @@ mostly_good = st.lists(
 
 @pytest.mark.parametrize("compressed", [True, False])
 @given(
-    datas=mostly_good,
+    packets=mostly_good,
     cuts=st.lists(st.integers(0, 2**20), max_size=6),
     spoilt=st.none() | st.integers(0, 2**20),
 )
 @settings(max_examples=150, deadline=None)
 def test_a_run_holds_what_the_frames_hold(
-    compressed: bool, datas: list[tuple[bytes, bytes]], cuts: list[int], spoilt: int | None
+    compressed: bool, packets: list[tuple[bytes, bytes]], cuts: list[int], spoilt: int | None
 ) -> None:
     source, one, other = right(), left(), left()
-    wire = bytearray(b"".join(source.encode(data, prefix) for prefix, data in datas))
+    wire = bytearray(b"".join(source.encode(data, prefix) for prefix, data in packets))
     if spoilt is not None:
         wire[spoilt % len(wire)] ^= 1
     for chunk in chunks(bytes(wire), cuts):

@@ -101,11 +101,11 @@ def test_streams_go_on_from_call_to_call(way: Way) -> None:
 
 
 def test_all_that_waits_of_one_connection() -> None:
-    datas = [pattern(size) for size in (1, 16, 40, 3000, 100_000)]
+    contents = [pattern(size) for size in (1, 16, 40, 3000, 100_000)]
     writer, sender = FrameWriter(*secrets(1)), OracleSender(*secrets(1))
-    for data in datas:
+    for data in contents:
         writer.add(data)
-    expected = b"".join(map(sender.encode, datas))
+    expected = b"".join(map(sender.encode, contents))
     assert writer.waiting == len(expected)
     assert writer.encrypt() == expected
     assert writer.waiting == 0

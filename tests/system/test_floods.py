@@ -76,7 +76,7 @@ async def test_far_more_than_the_disk_takes_at_once(tmp_path: Path) -> None:
         with growth(server, POOL + 40 * MIB):
             floods = {
                 await Hostile.enter(server.address): bulk(topic)
-                for topic in (b"one.", b"two.", b"tre.")
+                for topic in (b"one.", b"two.", b"ten.")
             }
             await served.amid(floods, 32 * MIB)
 

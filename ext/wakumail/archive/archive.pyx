@@ -60,19 +60,21 @@ MAP_SIZE = 256 << 20
 BUDGET = 50_000
 """Index entries that one slice of a query looks at: one or two milliseconds."""
 
-MAX_ROOM = 8 << 20
-"""Bytes of the packet that a page has room for from the start; a larger one is copied twice."""
-
 POSITION_SIZE = 36
 """Bytes of a position: creation time u32 big-endian, then the hash."""
 
-MAX_UINT32 = 2**32 - 1
 MAX_SEQUENCE = 2**48
+"""All sequences are below it."""
+
 MAX_RESIDENT_WRITING = max_resident_writing
 RESIDENT_CHECK_ROWS = resident_check_rows
 
+cdef enum:
+    MAX_ROOM = 8 << 20      # bytes that a page has for its packet at first; more is copied twice
+
 cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
 
+_MAX_UINT32 = 2**32 - 1
 _open_directories = set()
 
 
@@ -99,7 +101,7 @@ cdef class Query:
     cdef query_terms terms
 
     def __cinit__(self, lower, upper, *, topics=None, bytes bloom=None, bint newest_first=True):
-        if not (0 <= lower <= MAX_UINT32 and 0 <= upper <= MAX_UINT32):
+        if not (0 <= lower <= _MAX_UINT32 and 0 <= upper <= _MAX_UINT32):
             raise ValueError("a creation time has 32 bits")
         self.terms.lower, self.terms.upper = lower, upper
         self.terms.newest_first = newest_first
@@ -231,7 +233,7 @@ cdef class Archive:
             raise ValueError("before and limit are positive")
         memset(&p, 0, sizeof(p))
         p.env = &self.env
-        p.before = min(before, MAX_UINT32 + 1)
+        p.before = min(before, _MAX_UINT32 + 1)
         p.limit = limit
         with nogil:
             rc = prune_slice(&p)
@@ -254,8 +256,8 @@ cdef class Archive:
             raise ValueError("limit, max_bytes and budget are positive")
         if position and len(position) != POSITION_SIZE:
             raise ValueError(f"a position has {POSITION_SIZE} bytes")
-        return PageJob(self, query, position, min(limit, MAX_UINT32),
-                       min(max_bytes, MAX_UINT32), budget)
+        return PageJob(self, query, position, min(limit, _MAX_UINT32),
+                       min(max_bytes, _MAX_UINT32), budget)
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
@@ -291,7 +293,7 @@ cdef class Archive:
         cdef MDB_val key = value_of(key_bytes, TIME_KEY)
         cdef MDB_val value
         cdef int rc
-        if not 0 <= created <= MAX_UINT32 or len(hash) != 32:
+        if not 0 <= created <= _MAX_UINT32 or len(hash) != 32:
             raise ValueError("a creation time has 32 bits, a hash 32 bytes")
         put32(key_bytes, created)
         memcpy(key_bytes + 4, PyBytes_AS_STRING(hash), HASH_PREFIX)

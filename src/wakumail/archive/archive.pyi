@@ -3,6 +3,8 @@ from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Self, final
 
+from typing_extensions import disjoint_base
+
 from wakumail.archive.results import Appended as Appended
 from wakumail.archive.results import Day as Day
 from wakumail.archive.results import Page as Page
@@ -22,16 +24,17 @@ RESIDENT_CHECK_ROWS: int
 
 @final
 class Query:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         lower: int,
         upper: int,
         *,
         topics: Collection[bytes] | None = None,
         bloom: bytes | None = None,
         newest_first: bool = True,
-    ) -> None: ...
+    ) -> Self: ...
 
+@disjoint_base
 class Archive:
     judgements: Judgements | None
     @property
@@ -54,7 +57,7 @@ class Archive:
         limit: int,
         max_bytes: int,
         budget: int = ...,
-    ) -> Job[Page]: ...
+    ) -> PageJob: ...
     def follow(self, sequence: int, *, max_bytes: int, until: int = ...) -> tuple[bytes, int]: ...
     def contains(self, created: int, hash: bytes) -> bool: ...
     def days(self) -> list[Day]: ...
@@ -70,8 +73,21 @@ class Archive:
         at: TracebackType | None,
     ) -> None: ...
 
+@final
+class PageJob(Job[Page]):
+    def __new__(
+        cls,
+        archive: Archive,
+        query: Query,
+        position: bytes,
+        limit: int,
+        max_bytes: int,
+        budget: int,
+    ) -> Self: ...
+
+@disjoint_base
 class Verification(Iterator[int]):
-    def __init__(self, archive: Archive) -> None: ...
+    def __new__(cls, archive: Archive) -> Self: ...
     def __next__(self) -> int: ...
     @property
     def total(self) -> int: ...

@@ -1,7 +1,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 def keccak256(data: Buffer) -> bytes: ...
 def keccak256_many(messages: Iterable[bytes]) -> list[bytes]: ...
@@ -9,6 +9,7 @@ def _keccak256_many_with(
     way: Literal["portable", "bmi", "avx2", "avx512"], messages: Iterable[tuple[bytes, ...]]
 ) -> list[bytes]: ...
 
+@disjoint_base
 class Keccak256:
     def __init__(self, data: Buffer = b"") -> None: ...
     def update(self, data: Buffer) -> None: ...

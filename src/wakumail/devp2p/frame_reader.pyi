@@ -1,11 +1,12 @@
 from typing import Self
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 MAX_FRAME: int
 MAX_RUN_SIZE: int
 MAX_RUN_LENGTH: int
 
+@disjoint_base
 class FrameReader:
     def __new__(
         cls, aes: bytes, mac: bytes, seed: bytes, *, max_frame: int = 2**24 - 1

@@ -1,5 +1,8 @@
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import Self
+
+from typing_extensions import disjoint_base
 
 from wakumail.waku.bloom import TOPIC_SIZE as TOPIC_SIZE
 from wakumail.waku.interest import Interest
@@ -24,6 +27,7 @@ class Verdict(IntEnum):
     UNWANTED_TOPIC = 7
     DUPLICATE = 8
 
+@disjoint_base
 class Rules:
     @property
     def min_pow(self) -> float: ...
@@ -33,14 +37,14 @@ class Rules:
     def max_envelope(self) -> int: ...
     @property
     def interest(self) -> Interest: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         min_pow: float = 0.002,
         min_pow_large: float = 0.000002,
         max_envelope: int = 1048576,
         interest: Interest = ...,
-    ) -> None: ...
+    ) -> Self: ...
     def replace(
         self,
         *,
@@ -50,8 +54,10 @@ class Rules:
         interest: Interest = ...,
     ) -> Rules: ...
 
+@disjoint_base
 class KnownHashes: ...
 
+@disjoint_base
 class Envelope:
     @property
     def rlp(self) -> bytes: ...
@@ -76,6 +82,7 @@ class Envelope:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@disjoint_base
 class Batch:
     @property
     def raw(self) -> bytes: ...
