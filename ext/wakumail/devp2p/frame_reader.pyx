@@ -34,7 +34,7 @@ cdef enum:
     HEADER = 2 * BLOCK      # bytes: the header and its MAC
     BUFFER_SIZE = 1 << 16   # bytes offered for one read, unless a longer frame is on its way
     MIN_BUFFER = 1 << 14    # bytes: less is not offered, the buffer is moved or made anew first
-    MAX_WAITING = 1 << 20   # bytes of whole frames that may wait to be pulled
+    MAX_UNPULLED = 1 << 20  # bytes of whole frames that may wait to be pulled
     MAX_WITH_GIL = 2048     # bytes: done in less time than giving the GIL away may cost
     RUN_SIZE = 1 << 16      # bytes of payloads that are handed out together
     RUN_LENGTH = 256        # payloads that are handed out together: empty ones take some 1 ms
@@ -119,7 +119,7 @@ cdef class FrameReader:
         """
         self._check()
         cdef Py_ssize_t missing = self._missing()
-        if missing <= -MAX_WAITING:
+        if missing <= -MAX_UNPULLED:
             raise BufferError("frames wait to be pulled")
         if self._free() < (missing if 0 < missing < MIN_BUFFER else MIN_BUFFER):
             self._move(self._wanted())
