@@ -32,14 +32,10 @@ from wakumail.devp2p.connection import (
     PACKET_COST,
     PING_SLACK,
     PROBE_TIMEOUT,
-    Authenticated,
-    Closed,
     Connection,
     ConnectionConfig,
-    Established,
-    Packet,
-    Uneventful,
 )
+from wakumail.devp2p.connection_events import Authenticated, Closed, Established, Packet, Uneventful
 from wakumail.devp2p.handshake import HandshakeStep, Response, Secrets
 from wakumail.devp2p.keys import PublicKey, private_key
 from wakumail.devp2p.packets import (

@@ -23,7 +23,7 @@ from tests.support.connections import (
     transfer,
 )
 from wakumail.base import rlp
-from wakumail.devp2p.connection import Closed, Established, Packet
+from wakumail.devp2p.connection_events import Closed, Established, Packet
 from wakumail.devp2p.handshake import MAX_HANDSHAKE_PACKET
 from wakumail.devp2p.packets import MAX_P2P_PACKET, WAKU, Hello
 from wakumail.errors import (

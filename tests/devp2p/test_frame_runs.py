@@ -17,7 +17,7 @@ from tests.support.envelopes import make
 from tests.support.peers import MESSAGES, UNIX_TIME, PeerSide, carry, pair, the
 from wakumail.base import rlp
 from wakumail.base.snappy import inflate
-from wakumail.devp2p.connection import Closed, Packet, Packets
+from wakumail.devp2p.connection_events import Closed, Packet, Packets
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.devp2p.packets import MessageId
 from wakumail.errors import FrameError, PacketError, PacketTooLarge, ProtocolError, RlpError

@@ -14,7 +14,7 @@ from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, r
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters
-from wakumail.devp2p.connection import Established, Packet
+from wakumail.devp2p.connection_events import Established, Packet
 from wakumail.devp2p.keys import generate
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.mail.history import MAX_WAITING_BYTES

@@ -20,7 +20,8 @@ from tests.support.puppet import (
     mailserver,
 )
 from tests.support.wires import opened
-from wakumail.devp2p.connection import Closed, Connection, Established
+from wakumail.devp2p.connection import Connection
+from wakumail.devp2p.connection_events import Closed, Established
 from wakumail.devp2p.handshake import (
     MAX_HANDSHAKE_PACKET,
     HandshakeStep,

@@ -9,11 +9,10 @@ from cramjam import snappy
 
 from tests.support.codec import FrameCodec
 from wakumail.base import rlp
-from wakumail.devp2p.connection import (
+from wakumail.devp2p.connection import Connection, ConnectionConfig
+from wakumail.devp2p.connection_events import (
     Authenticated,
     Closed,
-    Connection,
-    ConnectionConfig,
     ConnectionEvent,
     Packet,
     Uneventful,

@@ -9,7 +9,7 @@ import pytest
 from tests.support.puppet import PASSWORD_KEY, Puppet
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
-from wakumail.devp2p.connection import Packet
+from wakumail.devp2p.connection_events import Packet
 from wakumail.devp2p.enode import Enode
 from wakumail.mail import request
 from wakumail.mail.request import Form, build_request

@@ -10,7 +10,7 @@ from tests.support.connections import ALICE_CONFIG, BOB, BOB_CONFIG, NOW, Side
 from tests.support.envelopes import make
 from wakumail.base import rlp
 from wakumail.counters import Counters
-from wakumail.devp2p.connection import Authenticated, Closed, Established, Uneventful
+from wakumail.devp2p.connection_events import Authenticated, Closed, Established, Uneventful
 from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import PublicKey
 from wakumail.devp2p.packets import SHH6, WAKU, Capability, Shared

@@ -16,11 +16,10 @@ from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
-from wakumail.devp2p.connection import (
+from wakumail.devp2p.connection import Connection, ConnectionConfig
+from wakumail.devp2p.connection_events import (
     Authenticated,
     Closed,
-    Connection,
-    ConnectionConfig,
     ConnectionEvent,
     Established,
     Packet,

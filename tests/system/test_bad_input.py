@@ -15,7 +15,7 @@ from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, build, messages, post, works
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from wakumail.base import rlp
-from wakumail.devp2p.connection import Established
+from wakumail.devp2p.connection_events import Established
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.frame_reader import MAX_RUN_SIZE
 from wakumail.devp2p.handshake import Initiator

@@ -8,7 +8,7 @@ from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, answer, build, post
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.support.relaying import ALL, by_hash, mark, received, send, wanting
-from wakumail.devp2p.connection import Established
+from wakumail.devp2p.connection_events import Established
 from wakumail.errors import DisconnectReason
 from wakumail.waku.envelope import parse
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect

@@ -13,7 +13,7 @@ from tests.support.exchanges import build as build_request
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.support.relaying import ALL, Clock, change, link_of, mark, received, send
 from wakumail.counters import Counters
-from wakumail.devp2p.connection import Established
+from wakumail.devp2p.connection_events import Established
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
 from wakumail.ops import assembly as build

@@ -25,7 +25,8 @@ from tests.support.peers import (
 )
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
-from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Closed
+from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
+from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku

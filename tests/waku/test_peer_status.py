@@ -24,7 +24,7 @@ from tests.support.peers import (
     the,
 )
 from wakumail.base import rlp
-from wakumail.devp2p.connection import Authenticated, Closed, Packet
+from wakumail.devp2p.connection_events import Authenticated, Closed, Packet
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason
 from wakumail.waku import packets as waku

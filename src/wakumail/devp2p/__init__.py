@@ -1,11 +1,12 @@
 """RLPx, and what Ethereum peers say first. Sans-IO: bytes and time in, bytes and events out.
 
-keys          secp256k1 keys, node ids, signatures
-ecies         encryption for a public key
-enode         enode URLs
-handshake     the two packets that make the keys of a connection, as bytes arrive
-frame_reader  frames checked and decrypted (compiled)
-frame_writer  frames encrypted (compiled)
-packets       hello, disconnect, and the message ids of each capability
-connection    one RLPx connection, from its first byte to its last
+keys               secp256k1 keys, node ids, signatures
+ecies              encryption for a public key
+enode              enode URLs
+handshake          the two packets that make the keys of a connection, as bytes arrive
+frame_reader       frames checked and decrypted (compiled)
+frame_writer       frames encrypted (compiled)
+packets            hello, disconnect, and the message ids of each capability
+connection_events  the events of a connection
+connection         one RLPx connection, from its first byte to its last
 """

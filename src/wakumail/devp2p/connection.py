@@ -16,16 +16,23 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
 
 from wakumail.base import rlp
 from wakumail.base.snappy import inflate, store_prefix
+from wakumail.devp2p.connection_events import (
+    Authenticated,
+    Closed,
+    ConnectionEvent,
+    Established,
+    Packet,
+    Packets,
+    Uneventful,
+)
 from wakumail.devp2p.frame_reader import MAX_FRAME, FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.devp2p.handshake import (
     MAX_HANDSHAKE_PACKET,
     Handshake,
-    HandshakeStep,
     Secrets,
     StepResult,
 )
@@ -55,7 +62,6 @@ from wakumail.errors import (
     PacketTooLarge,
     PingTimeout,
     ProtocolError,
-    WakumailError,
 )
 
 PROBE_TIMEOUT = 5.0
@@ -117,61 +123,6 @@ class ConnectionConfig:
     def max_frame(self) -> int:
         """Frame data that a packet of `max_packet` bytes can need: snappy may make it longer."""
         return min(MAX_FRAME, MAX_MESSAGE_ID_SIZE + 32 + self.max_packet + self.max_packet // 6)
-
-
-@dataclass(frozen=True, slots=True)
-class Authenticated:
-    """The peer holds the keys of `node_id`: answer with accept() or disconnect()."""
-
-    node_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Established:
-    """Hellos are exchanged; `capabilities` (one at least) may be used from now on."""
-
-    hello: Hello
-    capabilities: tuple[Shared, ...]
-
-
-class Packet(NamedTuple):
-    """A packet of a shared capability: `code` counts from its offset, `payload` is inflated."""
-
-    capability: Shared
-    code: int
-    payload: bytes
-
-
-class Packets(NamedTuple):
-    """One or more packets of the code that `gather` named: their payloads one after another, and
-    where each ends in those (see FrameReader.next_payloads).
-    """
-
-    payloads: bytes
-    ends: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The end, and the last event.
-
-    `reason` is what the one who ended it said, None for who ended without a word; `by_peer` tells
-    who that was. `error` is what the peer did wrong, to be counted by its `counter`.
-    """
-
-    reason: DisconnectReason | int | None
-    by_peer: bool
-    error: WakumailError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Uneventful:
-    """Packets were taken that need nothing of the owner, and there may be more."""
-
-
-ConnectionEvent = (
-    HandshakeStep | Authenticated | Established | Packet | Packets | Uneventful | Closed
-)
 
 
 class State(Enum):

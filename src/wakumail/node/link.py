@@ -9,7 +9,7 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from wakumail.devp2p.connection import Authenticated, Closed, Uneventful
+from wakumail.devp2p.connection_events import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError

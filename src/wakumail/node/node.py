@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Protocol
 
 from wakumail.counters import Counters
-from wakumail.devp2p.connection import Closed, Connection, ConnectionConfig
+from wakumail.devp2p.connection import Connection, ConnectionConfig
+from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import public_key
 from wakumail.errors import DisconnectReason

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wakumail.base.token_bucket import TokenBucket
-from wakumail.devp2p.connection import (
-    MAX_UNEVENTFUL,
-    PACKET_COST,
+from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Connection
+from wakumail.devp2p.connection_events import (
     Authenticated,
     Closed,
-    Connection,
     Established,
     Packet,
     Packets,
