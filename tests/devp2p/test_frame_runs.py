@@ -22,9 +22,10 @@ from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.devp2p.packets import MessageId
 from wakumail.errors import FrameError, PacketError, PacketTooLarge, ProtocolError, RlpError
 from wakumail.waku import packets as waku
+from wakumail.waku.confirmations import encode_batch_ack
 from wakumail.waku.envelope import Batch, Verdict, judge, judge_packets
 from wakumail.waku.packets import Code, StatusOptions
-from wakumail.waku.peer import EnvelopesReceived
+from wakumail.waku.peer_events import EnvelopesReceived
 
 OURS, OTHER = b"\x11", b"\x12"
 LIMIT = 4000
@@ -316,7 +317,7 @@ def told(side: PeerSide) -> tuple[list[Any], list[Any]]:
 said = st.one_of(
     st.sampled_from([*GOODS, LATE, SPOILT, MESSAGES]).map(lambda packet: (Code.MESSAGES, packet)),
     st.just((Code.P2P_REQUEST, b"request")),
-    st.just((Code.BATCH_ACK, waku.encode_batch_ack(bytes(32)))),
+    st.just((Code.BATCH_ACK, encode_batch_ack(bytes(32)))),
     st.sampled_from([0.25, 0.75]).map(
         lambda least: waku.WakuDialect(1).encode_update(StatusOptions(pow=least))[0]
     ),

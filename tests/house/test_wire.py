@@ -25,17 +25,15 @@ from wakumail.mail.request import (
 )
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.completion import Completion, CompletionForm, pack_cursor
-from wakumail.waku.envelope import Envelope, Rules, judge, make_envelope
-from wakumail.waku.message import seal, symmetric_key
-from wakumail.waku.packets import (
+from wakumail.waku.confirmations import (
     TIME_SYNC_ERROR,
     EnvelopeError,
-    RateLimits,
-    StatusOptions,
-    WakuDialect,
     encode_batch_ack,
     encode_message_response,
 )
+from wakumail.waku.envelope import Envelope, Rules, judge, make_envelope
+from wakumail.waku.message import seal, symmetric_key
+from wakumail.waku.packets import RateLimits, StatusOptions, WakuDialect
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "wire.md").read_text()

@@ -29,8 +29,8 @@ from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused, Wanted
 from wakumail.mail.client import MailPeer, connect
 from wakumail.mail.request import Request
 from wakumail.node.link import Link
-from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion, CompletionForm
+from wakumail.waku.confirmations import EnvelopeError, MessageResponse
 from wakumail.waku.envelope import Envelope, Rules, make_envelope
 from wakumail.waku.message import seal
 
@@ -239,11 +239,11 @@ async def test_the_words_of_a_mailserver_do_not_steer_the_terminal() -> None:
 @asynchronous
 async def test_only_what_was_sent_can_be_refused() -> None:
     sent = make(3, [TOPIC])
-    strange = [waku.EnvelopeError(os.urandom(32), 1, "no") for _ in range(1000)]
+    strange = [EnvelopeError(os.urandom(32), 1, "no") for _ in range(1000)]
 
     def refuse(link: Link, batch_hash: bytes) -> None:
-        errors = (*strange, waku.EnvelopeError(sent[0].hash, 1, "old"))
-        link.peer.confirm([waku.MessageResponse(batch_hash, errors)])
+        errors = (*strange, EnvelopeError(sent[0].hash, 1, "old"))
+        link.peer.confirm([MessageResponse(batch_hash, errors)])
 
     async with mailserver(on_batch=refuse) as (peer, _):
         posted = await peer.post([envelope.rlp for envelope in sent])
@@ -273,7 +273,7 @@ async def test_posts_take_turns() -> None:
     batch = [e.rlp for e in make(3, [TOPIC])]
 
     def confirm(link: Link, batch_hash: bytes) -> None:
-        link.peer.confirm([waku.MessageResponse(batch_hash, ())])
+        link.peer.confirm([MessageResponse(batch_hash, ())])
 
     async with mailserver(on_batch=confirm) as (
         peer,

@@ -24,7 +24,7 @@ from wakumail.node import dialer as dialer_module
 from wakumail.node.dialer import Dialer
 from wakumail.node.link import Link
 from wakumail.node.node import Node
-from wakumail.waku.peer import PeerEvent
+from wakumail.waku.peer_events import PeerEvent
 
 
 class Quiet:

@@ -13,8 +13,8 @@ from wakumail.devp2p.connection_events import Packet
 from wakumail.devp2p.enode import Enode
 from wakumail.mail import request
 from wakumail.mail.request import Form, build_request
-from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion
+from wakumail.waku.confirmations import EnvelopeError, decode_message_response
 from wakumail.waku.envelope import Envelope, parse
 from wakumail.waku.packets import Code, StatusOptions
 
@@ -25,11 +25,11 @@ def messages(envelopes: Sequence[Envelope]) -> bytes:
     return rlp.join_list([envelope.rlp for envelope in envelopes])
 
 
-async def post(puppet: Puppet, envelopes: Sequence[Envelope]) -> list[waku.EnvelopeError]:
+async def post(puppet: Puppet, envelopes: Sequence[Envelope]) -> list[EnvelopeError]:
     """Post a batch; answers the errors of its confirmation, whose form is checked."""
     packet = messages(envelopes)
     puppet.send(Code.MESSAGES, packet)
-    response = waku.decode_message_response(await puppet.packet(Code.MESSAGE_RESPONSE))
+    response = decode_message_response(await puppet.packet(Code.MESSAGE_RESPONSE))
     assert response.batch_hash == keccak256(packet)
     assert await puppet.packet(Code.BATCH_ACK) == rlp.encode(keccak256(packet))
     return list(response.errors)

@@ -18,10 +18,12 @@ from wakumail.errors import ProtocolError
 from wakumail.waku import packets as waku
 from wakumail.waku.bloom import FULL_BLOOM
 from wakumail.waku.completion import Completion, CompletionForm
+from wakumail.waku.confirmations import EnvelopeError, encode_batch_ack, encode_message_response
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import OwnStatus
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
-from wakumail.waku.peer import DIALECTS, Peer, PeerEvent, Ready
+from wakumail.waku.peer import DIALECTS, Peer
+from wakumail.waku.peer_events import PeerEvent, Ready
 
 UNIX_TIME = 1_700_000_000
 OPTIONS = StatusOptions(pow=0.5, confirmations=True)
@@ -35,9 +37,9 @@ PACKETS: dict[int, bytes] = {
     Code.MESSAGES: MESSAGES,
     Code.POW: rlp.encode(waku.pow_bits(0.25)),
     Code.BLOOM: rlp.encode(FULL_BLOOM),
-    Code.BATCH_ACK: waku.encode_batch_ack(bytes(32)),
-    Code.MESSAGE_RESPONSE: waku.encode_message_response(
-        bytes(32), [waku.EnvelopeError(bytes(32), 1, "very old envelope")]
+    Code.BATCH_ACK: encode_batch_ack(bytes(32)),
+    Code.MESSAGE_RESPONSE: encode_message_response(
+        bytes(32), [EnvelopeError(bytes(32), 1, "very old envelope")]
     ),
     Code.RATE_LIMITS: rlp.encode([1, 2, 3]),
     Code.TOPIC_INTEREST: rlp.encode([b"topi"]),

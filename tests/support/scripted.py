@@ -20,7 +20,7 @@ from wakumail.waku.completion import Completion, CompletionForm, pack_cursor
 from wakumail.waku.envelope import Envelope
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import EnvelopesReceived, HistoryRequested, PeerEvent, Ready
+from wakumail.waku.peer_events import EnvelopesReceived, HistoryRequested, PeerEvent, Ready
 
 KEYS = RequestKeys(symmetric_key(DEFAULT_PASSWORD))
 OnRequest = Callable[[Link, Request], None]

@@ -9,7 +9,7 @@ from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
 from wakumail.node.link import Link
 from wakumail.node.node import Node
-from wakumail.waku.peer import PeerEvent
+from wakumail.waku.peer_events import PeerEvent
 
 
 class Wire(asyncio.Transport):

@@ -11,16 +11,23 @@ from tests.vectors import VECTORS
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode
 from wakumail.errors import DisconnectReason
-from wakumail.waku import packets as waku
-from wakumail.waku.packets import TIME_SYNC_ERROR, ConfirmationError, EnvelopeError
+from wakumail.waku.confirmations import (
+    TIME_SYNC_ERROR,
+    ConfirmationError,
+    EnvelopeError,
+    decode_batch_ack,
+    decode_message_response,
+    encode_batch_ack,
+    encode_message_response,
+)
 
 Case = dict[str, Any]
 
 
 def test_batch_ack_vector() -> None:
     case = VECTORS["batch_ack"]
-    assert waku.encode_batch_ack(bytes.fromhex(case["batch_hash"])).hex() == case["rlp"]
-    assert waku.decode_batch_ack(bytes.fromhex(case["rlp"])).hex() == case["batch_hash"]
+    assert encode_batch_ack(bytes.fromhex(case["batch_hash"])).hex() == case["rlp"]
+    assert decode_batch_ack(bytes.fromhex(case["rlp"])).hex() == case["batch_hash"]
 
 
 def test_batch_hash_vector() -> None:
@@ -36,10 +43,10 @@ def test_message_response_vectors(case: Case) -> None:
     )
     batch_hash = bytes.fromhex(case["batch_hash"])
     payload = bytes.fromhex(case["rlp"])
-    assert waku.decode_message_response(payload) == (batch_hash, errors)
-    assert waku.encode_message_response(batch_hash, errors) == payload
+    assert decode_message_response(payload) == (batch_hash, errors)
+    assert encode_message_response(batch_hash, errors) == payload
     # The specification gives both confirmations one form.
-    assert waku.decode_batch_ack(payload) == batch_hash
+    assert decode_batch_ack(payload) == batch_hash
 
 
 def test_time_sync_error_of_the_specification() -> None:
@@ -60,17 +67,17 @@ def test_time_sync_error_of_the_specification() -> None:
     ),
 )
 def test_message_response_round_trip(batch_hash: bytes, errors: list[EnvelopeError]) -> None:
-    payload = waku.encode_message_response(batch_hash, errors)
-    assert waku.decode_message_response(payload) == (batch_hash, tuple(errors))
+    payload = encode_message_response(batch_hash, errors)
+    assert decode_message_response(payload) == (batch_hash, tuple(errors))
     version, (oracle_hash, reports) = oracle.decode(payload)
     assert (version, oracle_hash, len(reports)) == (b"\x01", batch_hash, len(errors))
 
 
 def test_confirmations_with_more_in_them() -> None:
     payload = encode([1, [bytes(32), [[bytes(32), 1, b"\xff", 2]], b"later"], b"later"])
-    response = waku.decode_message_response(payload)
+    response = decode_message_response(payload)
     assert response.errors == (EnvelopeError(bytes(32), 1, "�"),)
-    assert waku.decode_batch_ack(encode([1, [bytes(32)]])) == bytes(32)
+    assert decode_batch_ack(encode([1, [bytes(32)]])) == bytes(32)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_confirmations_with_more_in_them() -> None:
 )
 def test_malformed_batch_acks(item: Any) -> None:
     with pytest.raises(ConfirmationError) as caught:
-        waku.decode_batch_ack(encode(item))
+        decode_batch_ack(encode(item))
     assert caught.value.reason is DisconnectReason.SUBPROTOCOL_ERROR
 
 
@@ -102,4 +109,4 @@ def test_malformed_batch_acks(item: Any) -> None:
 )
 def test_malformed_message_responses(item: Any) -> None:
     with pytest.raises(ConfirmationError):
-        waku.decode_message_response(encode(item))
+        decode_message_response(encode(item))

@@ -14,8 +14,8 @@ from tests.support.statuses import items, options, pow_bits
 from tests.vectors import VECTORS
 from wakumail.base.rlp import encode
 from wakumail.errors import DisconnectReason, ProtocolError
-from wakumail.waku import packets as waku
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, bloom_of
+from wakumail.waku.confirmations import ConfirmationError, decode_batch_ack, decode_message_response
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.packets import (
     DEFAULT_POW,
@@ -24,7 +24,6 @@ from wakumail.waku.packets import (
     NO_LIMITS,
     ONE_OPTION,
     Code,
-    ConfirmationError,
     PeerSettings,
     RateLimits,
     StatusBloomError,
@@ -307,8 +306,8 @@ def test_any_bytes_decode_or_are_refused(payload: bytes, version: int) -> None:
     decoders: list[tuple[Callable[[], object], type[ProtocolError]]] = [
         (lambda: decode_status(payload, version), StatusError),
         (lambda: decode_update(payload, version), StatusError),
-        (lambda: waku.decode_batch_ack(payload), ConfirmationError),
-        (lambda: waku.decode_message_response(payload), ConfirmationError),
+        (lambda: decode_batch_ack(payload), ConfirmationError),
+        (lambda: decode_message_response(payload), ConfirmationError),
     ]
     for decoder, error in decoders:
         try:

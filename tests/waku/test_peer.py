@@ -31,11 +31,11 @@ from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion, CompletionForm
+from wakumail.waku.confirmations import EnvelopeError, MessageResponse
 from wakumail.waku.envelope import Rules, Verdict
 from wakumail.waku.packets import Code
-from wakumail.waku.peer import (
-    UNASKED_BYTES,
-    UNASKED_ENVELOPES,
+from wakumail.waku.peer import UNASKED_BYTES, UNASKED_ENVELOPES
+from wakumail.waku.peer_events import (
     Confirmed,
     EnvelopesReceived,
     HistoryCompleted,
@@ -57,12 +57,12 @@ def test_messages_are_judged_and_hashed() -> None:
 
 def test_a_confirmation_is_response_then_ack() -> None:
     alice, bob = pair()
-    errors = (waku.EnvelopeError(bytes(32), 1, "very old envelope"),)
-    bob.peer.confirm([waku.MessageResponse(b"h" * 32, errors)])
+    errors = (EnvelopeError(bytes(32), 1, "very old envelope"),)
+    bob.peer.confirm([MessageResponse(b"h" * 32, errors)])
     carry(alice, bob)
     assert alice.counters["packets_unasked"] == 2
     alice.peer.send_messages(MESSAGES)
-    bob.peer.confirm([waku.MessageResponse(b"h" * 32, errors)])
+    bob.peer.confirm([MessageResponse(b"h" * 32, errors)])
     carry(alice, bob)
     assert alice.happened[-2:] == [Confirmed(b"h" * 32, errors), Confirmed(b"h" * 32, ())]
 
@@ -72,7 +72,7 @@ def test_confirmations_of_more_than_was_sent_are_not_taken() -> None:
     for _ in range(3):
         alice.peer.send_messages(MESSAGES)
     for number in range(5):
-        bob.peer.confirm([waku.MessageResponse(bytes([number]) * 32, ())])
+        bob.peer.confirm([MessageResponse(bytes([number]) * 32, ())])
     carry(alice, bob)
     taken = [event.batch_hash[0] for event in alice.happened if isinstance(event, Confirmed)]
     assert taken == [0, 0, 1, 1, 2, 2]
@@ -84,7 +84,7 @@ def test_confirmations_may_be_turned_on_and_off() -> None:
     alice.peer.send_messages(MESSAGES)
     for confirming in (False, True):
         bob.peer.update_status(waku.StatusOptions(confirmations=confirming))
-        bob.peer.confirm([waku.MessageResponse(bytes(32), ())])
+        bob.peer.confirm([MessageResponse(bytes(32), ())])
         carry(alice, bob)
         assert isinstance(alice.happened[-1], Confirmed) == confirming
     assert alice.counters["packets_unasked"] == 2

@@ -38,16 +38,8 @@ from wakumail.waku.packets import (
     StatusOptions,
     WakuDialect,
 )
-from wakumail.waku.peer import (
-    DIALECTS,
-    STATUS_TIMEOUT,
-    UPDATE_BURST,
-    UPDATE_OVERHEAD,
-    UPDATE_RATE,
-    EnvelopesReceived,
-    Ready,
-    SettingsChanged,
-)
+from wakumail.waku.peer import DIALECTS, STATUS_TIMEOUT, UPDATE_BURST, UPDATE_OVERHEAD, UPDATE_RATE
+from wakumail.waku.peer_events import EnvelopesReceived, Ready, SettingsChanged
 
 # -- status ------------------------------------------------------------------------------------
 

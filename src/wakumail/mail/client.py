@@ -40,7 +40,7 @@ from wakumail.waku.completion import Completion
 from wakumail.waku.envelope import Rules
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import (
+from wakumail.waku.peer_events import (
     Confirmed,
     HistoryCompleted,
     HistoryDelivered,

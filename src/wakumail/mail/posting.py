@@ -10,8 +10,9 @@ from wakumail.base.keccak import keccak256, keccak256_many
 from wakumail.base.rlp import join_list
 from wakumail.errors import AnswerTimeout, PeerGone
 from wakumail.node.link import Link
+from wakumail.waku.confirmations import EnvelopeError
 from wakumail.waku.envelope import Envelope, Verdict, parse
-from wakumail.waku.packets import EnvelopeError, PeerSettings
+from wakumail.waku.packets import PeerSettings
 
 MAX_POST_PACKET = 1 << 20
 """Bytes of one Messages packet that is posted."""

@@ -30,9 +30,10 @@ from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
 from wakumail.node.relay import Relay
 from wakumail.waku import packets as waku
+from wakumail.waku.confirmations import TIME_SYNC_ERROR, EnvelopeError, MessageResponse
 from wakumail.waku.envelope import Batch, Rules, Verdict, judge
 from wakumail.waku.interest import EVERYTHING
-from wakumail.waku.peer import (
+from wakumail.waku.peer_events import (
     Confirmed,
     EnvelopesReceived,
     HistoryCompleted,
@@ -277,10 +278,10 @@ class Server:
         if link.closed is not None:
             return
         responses = [
-            waku.MessageResponse(
+            MessageResponse(
                 packet_hash,
                 tuple(
-                    waku.EnvelopeError(envelope_hash, waku.TIME_SYNC_ERROR, VERDICT_TEXTS[verdict])
+                    EnvelopeError(envelope_hash, TIME_SYNC_ERROR, VERDICT_TEXTS[verdict])
                     for envelope_hash, verdict in errors
                 ),
             )

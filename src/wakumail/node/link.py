@@ -15,7 +15,8 @@ from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.node.outbox import Outbox
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import Peer, PeerEvent, Ready, SettingsChanged
+from wakumail.waku.peer import Peer
+from wakumail.waku.peer_events import PeerEvent, Ready, SettingsChanged
 from wakumail.waku.rate_limits import Pace, host_of
 
 if TYPE_CHECKING:

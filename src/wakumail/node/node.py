@@ -27,7 +27,8 @@ from wakumail.node.turns import Turns
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.peer import Peer, PeerEvent
+from wakumail.waku.peer import Peer
+from wakumail.waku.peer_events import PeerEvent
 from wakumail.waku.rate_limits import Network, Traffic
 
 MAX_RECEIVING = 256 << 20

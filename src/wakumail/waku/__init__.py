@@ -1,17 +1,19 @@
 """Waku v1 on the wire. Sans-IO: bytes and time in, bytes and events out.
 
-bloom        blooms of topics (compiled)
-interest     the topics that a node wants, as a bloom or a list (compiled)
-pow          proof of work (compiled)
-envelope     envelopes, and a packet of them read in one pass (compiled)
-judgements   hashes and PoW that the workers share (compiled)
-pool         live envelopes, and which peer has which (compiled)
-packets      statuses and confirmations, in waku/0 and waku/1
-whisper      the same of Whisper 6
-completion   Request Complete packets, and cursors
-rate_limits  what a peer may send us, and we a peer
-own_status   the status that we send
-peer         one peer: what it may say when, and what it means
-message      messages sealed into envelopes and opened
-topics       topics that Status clients derive from names and keys
+bloom          blooms of topics (compiled)
+interest       the topics that a node wants, as a bloom or a list (compiled)
+pow            proof of work (compiled)
+envelope       envelopes, and a packet of them read in one pass (compiled)
+judgements     hashes and PoW that the workers share (compiled)
+pool           live envelopes, and which peer has which (compiled)
+packets        packet codes, and statuses in waku/0 and waku/1
+whisper        the same of Whisper 6
+confirmations  Batch Ack and Message Response packets
+completion     Request Complete packets, and cursors
+rate_limits    what a peer may send us, and we a peer
+own_status     the status that we send
+peer_events    the events of a peer
+peer           one peer: what it may say when, and what it means
+message        messages sealed into envelopes and opened
+topics         topics that Status clients derive from names and keys
 """

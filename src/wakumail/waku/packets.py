@@ -1,4 +1,4 @@
-"""The packets of the `waku` capability besides envelopes: status and confirmations (6/WAKU1).
+"""Packet codes of the `waku` capability, and its statuses (6/WAKU1).
 
 Two versions are deployed. waku/1 sends its status as a list of `[key, value]`; waku/0 as
 `[0, [[key, value], ...]]` with the ASCII digits of the keys, in nim with the keys as integers.
@@ -6,13 +6,12 @@ Before there were Status Update packets waku/0 had one packet for each option, a
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
 
 from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, split_list
-from wakumail.base.text import printable
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 from wakumail.waku.envelope import Batch, parse
@@ -32,15 +31,6 @@ MAX_STATUS_OPTIONS = 64
 
 DEFAULT_POW = 0.001
 """What a peer is taken to require whose status names no PoW, as status-go does."""
-
-CONFIRMATION_VERSION = 1
-"""The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
-
-NO_ERRORS = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
-"""What stands before and after the hash in a Message Response without errors: nearly all are."""
-
-TIME_SYNC_ERROR = 1
-"""The code of an envelope error: too old, or created in the future (same section)."""
 
 
 class Code(IntEnum):
@@ -95,13 +85,6 @@ class StatusTopicsError(StatusError):
     """A topic interest of more than MAX_TOPIC_INTEREST topics."""
 
     counter = "status_topics_too_many"
-
-
-class ConfirmationError(ProtocolError):
-    """A Batch Ack or Message Response that is none."""
-
-    counter = "confirmation_malformed"
-    reason = DisconnectReason.SUBPROTOCOL_ERROR
 
 
 class RateLimits(NamedTuple):
@@ -163,21 +146,6 @@ class PeerSettings:
         """The settings after `options`; what they do not name stays (6/WAKU1, "Status Update")."""
         named = ((field.name, getattr(options, field.name)) for field in fields(self))
         return replace(self, **{name: value for name, value in named if value is not None})
-
-
-class EnvelopeError(NamedTuple):
-    """Why an envelope of a confirmed batch was dropped."""
-
-    hash: bytes
-    code: int
-    text: str
-
-
-class MessageResponse(NamedTuple):
-    """A confirmed batch: the Keccak-256 of the packet's payload, and which envelopes were bad."""
-
-    batch_hash: bytes
-    errors: tuple[EnvelopeError, ...]
 
 
 class WakuDialect:
@@ -266,40 +234,6 @@ def pow_bits(value: float) -> int:
     return int.from_bytes(struct.pack(">d", value), "big")
 
 
-def encode_batch_ack(batch_hash: bytes) -> bytes:
-    """A Batch Ack: the bare hash, as every implementation sends it."""
-    return encode(batch_hash)
-
-
-def decode_batch_ack(payload: bytes) -> bytes:
-    """The hash of a Batch Ack, bare or in the `[version, [hash, ...]]` of the specification."""
-    try:
-        item = decode(payload)
-        if isinstance(item, list):
-            item = _confirmed(item)[0]
-        return as_bytes(item, HASH_SIZE)
-    except RlpError as error:
-        raise ConfirmationError(f"a malformed batch ack: {error}") from error
-
-
-def encode_message_response(batch_hash: bytes, errors: Sequence[EnvelopeError]) -> bytes:
-    """A Message Response: `[1, [hash, [[hash, code, text], ...]]]`."""
-    if not errors:
-        return batch_hash.join(NO_ERRORS)
-    reports = [(error.hash, error.code, error.text.encode()) for error in errors]
-    return encode([CONFIRMATION_VERSION, [batch_hash, reports]])
-
-
-def decode_message_response(payload: bytes) -> MessageResponse:
-    """What a Message Response says; ConfirmationError when it is none."""
-    try:
-        batch_hash, reports, *_ = as_list(_confirmed(decode(payload)), at_least=2)
-        errors = tuple(_envelope_error(report) for report in as_list(reports))
-        return MessageResponse(as_bytes(batch_hash, HASH_SIZE), errors)
-    except RlpError as error:
-        raise ConfirmationError(f"a malformed message response: {error}") from error
-
-
 def _unwrap(payload: bytes) -> bytes:
     """The options of a waku/0 status, still encoded."""
     version, *rest = split_list(payload) or [b""]
@@ -336,21 +270,6 @@ def _read_topic_interest(item: Item) -> tuple[bytes, ...]:
     if len(topics) > MAX_TOPIC_INTEREST:
         raise StatusTopicsError(f"an interest in {len(topics)} topics")
     return tuple(as_bytes(topic, TOPIC_SIZE) for topic in topics)
-
-
-def _confirmed(item: Item) -> list[Item]:
-    """The `[hash, ...]` of a confirmation `[version, [hash, ...]]`."""
-    version, response, *_ = as_list(item, at_least=2)
-    if as_int(version) != CONFIRMATION_VERSION:
-        raise RlpError(f"version {as_int(version)}")
-    return as_list(response, at_least=1)
-
-
-def _envelope_error(item: Item) -> EnvelopeError:
-    envelope_hash, code, text, *_ = as_list(item, at_least=3)
-    return EnvelopeError(
-        as_bytes(envelope_hash, HASH_SIZE), as_int(code), printable(as_bytes(text))
-    )
 
 
 _READERS: Mapping[str, Callable[[Item], Any]] = {

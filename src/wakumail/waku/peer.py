@@ -6,8 +6,6 @@ or from whom is trusted. What differs between the capabilities is in their diale
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from wakumail.base.token_bucket import TokenBucket
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Connection
@@ -22,11 +20,27 @@ from wakumail.devp2p.connection_events import (
 from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
-from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion
-from wakumail.waku.envelope import Batch, judge_packets
+from wakumail.waku.confirmations import (
+    MessageResponse,
+    decode_batch_ack,
+    decode_message_response,
+    encode_batch_ack,
+    encode_message_response,
+)
+from wakumail.waku.envelope import judge_packets
 from wakumail.waku.own_status import OwnStatus
 from wakumail.waku.packets import Code, PeerSettings, StatusError, StatusOptions, WakuDialect
+from wakumail.waku.peer_events import (
+    Confirmed,
+    EnvelopesReceived,
+    HistoryCompleted,
+    HistoryDelivered,
+    HistoryRequested,
+    PeerEvent,
+    Ready,
+    SettingsChanged,
+)
 from wakumail.waku.whisper import WhisperDialect
 
 STATUS_TIMEOUT = 10.0
@@ -86,69 +100,6 @@ class HistoryMalformed(ProtocolError):
 
     counter = "history_malformed"
     reason = DisconnectReason.SUBPROTOCOL_ERROR
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Both statuses are exchanged: the peer may send and receive packets in the dialect `name`."""
-
-    hello: Hello
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SettingsChanged:
-    """A status update has changed the peer's settings."""
-
-
-class EnvelopesReceived(NamedTuple):
-    """Messages packets, judged; the batch has what to confirm of them, if somebody confirms."""
-
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRequested:
-    """A P2P Request packet, still closed."""
-
-    packet: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryDelivered:
-    """A P2P Messages packet of a peer that we trust; only the sizes of envelopes are judged."""
-
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryCompleted:
-    """A Request Complete packet of a peer that we trust."""
-
-    completion: Completion
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """A Batch Ack or Message Response: the peer has the batch, but for `errors`."""
-
-    batch_hash: bytes
-    errors: tuple[waku.EnvelopeError, ...]
-
-
-PeerEvent = (
-    HandshakeStep
-    | Authenticated
-    | Ready
-    | SettingsChanged
-    | EnvelopesReceived
-    | HistoryRequested
-    | HistoryDelivered
-    | HistoryCompleted
-    | Confirmed
-    | Uneventful
-    | Closed
-)
 
 
 class Peer:
@@ -253,11 +204,11 @@ class Peer:
             self._unconfirmed[code] += 1
         self._send(Code.MESSAGES, packet)
 
-    def confirm(self, responses: Iterable[waku.MessageResponse]) -> None:
+    def confirm(self, responses: Iterable[MessageResponse]) -> None:
         """Confirm packets: each Message Response, as status-go does, before its Batch Ack."""
         for batch_hash, errors in responses:
-            self._send(Code.MESSAGE_RESPONSE, waku.encode_message_response(batch_hash, errors))
-            self._send(Code.BATCH_ACK, waku.encode_batch_ack(batch_hash))
+            self._send(Code.MESSAGE_RESPONSE, encode_message_response(batch_hash, errors))
+            self._send(Code.BATCH_ACK, encode_batch_ack(batch_hash))
 
     def request_history(self, packet: bytes) -> None:
         """Send a P2P Request made by mail.build_request; its answers are expected from now on."""
@@ -384,8 +335,8 @@ class Peer:
             return None
         self._unconfirmed[code] -= 1
         if code == Code.BATCH_ACK:
-            return Confirmed(waku.decode_batch_ack(payload), ())
-        return Confirmed(*waku.decode_message_response(payload))
+            return Confirmed(decode_batch_ack(payload), ())
+        return Confirmed(*decode_message_response(payload))
 
     def _on_history(self, code: int, payload: bytes, now: float) -> PeerEvent | None:
         if self.expects_history:

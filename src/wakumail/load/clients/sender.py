@@ -26,7 +26,7 @@ from wakumail.load.clients.blocking_connection import (
 )
 from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
 from wakumail.load.workload.live_traffic import LiveTraffic
-from wakumail.waku import packets as waku
+from wakumail.waku.confirmations import decode_batch_ack, decode_message_response
 from wakumail.waku.packets import Code
 
 WRITE_SIZE = 256 << 10
@@ -189,13 +189,13 @@ class SendQueue:
 
     def check(self) -> None:
         """Whether just what was sent is confirmed, and nothing was refused."""
-        acked = {waku.decode_batch_ack(payload) for payload in self._payloads(self._final)}
+        acked = {decode_batch_ack(payload) for payload in self._payloads(self._final)}
         if acked != self._sent:
             raise LoadFailed(
                 f"{len(self._sent - acked)} of {len(self._sent)} packets not confirmed"
             )
         for payload in self._payloads(self._response):
-            if errors := waku.decode_message_response(payload).errors:
+            if errors := decode_message_response(payload).errors:
                 raise LoadFailed(f"the server refused {len(errors)} envelopes: {errors[0].text}")
 
     def _payloads(self, message_id: bytes) -> list[bytes]:

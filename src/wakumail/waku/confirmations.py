@@ -1,0 +1,89 @@
+"""Confirmations: the Batch Ack and Message Response packets (6/WAKU1)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode
+from wakumail.base.text import printable
+from wakumail.errors import DisconnectReason, ProtocolError, RlpError
+from wakumail.waku.packets import HASH_SIZE
+
+CONFIRMATION_VERSION = 1
+"""The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
+
+NO_ERRORS = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
+"""What stands before and after the hash in a Message Response without errors: nearly all are."""
+
+TIME_SYNC_ERROR = 1
+"""The code of an envelope error: too old, or created in the future (same section)."""
+
+
+class ConfirmationError(ProtocolError):
+    """A Batch Ack or Message Response that is none."""
+
+    counter = "confirmation_malformed"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
+
+
+class EnvelopeError(NamedTuple):
+    """Why an envelope of a confirmed batch was dropped."""
+
+    hash: bytes
+    code: int
+    text: str
+
+
+class MessageResponse(NamedTuple):
+    """A confirmed batch: the Keccak-256 of the packet's payload, and which envelopes were bad."""
+
+    batch_hash: bytes
+    errors: tuple[EnvelopeError, ...]
+
+
+def encode_batch_ack(batch_hash: bytes) -> bytes:
+    """A Batch Ack: the bare hash, as every implementation sends it."""
+    return encode(batch_hash)
+
+
+def decode_batch_ack(payload: bytes) -> bytes:
+    """The hash of a Batch Ack, bare or in the `[version, [hash, ...]]` of the specification."""
+    try:
+        item = decode(payload)
+        if isinstance(item, list):
+            item = _confirmed(item)[0]
+        return as_bytes(item, HASH_SIZE)
+    except RlpError as error:
+        raise ConfirmationError(f"a malformed batch ack: {error}") from error
+
+
+def encode_message_response(batch_hash: bytes, errors: Sequence[EnvelopeError]) -> bytes:
+    """A Message Response: `[1, [hash, [[hash, code, text], ...]]]`."""
+    if not errors:
+        return batch_hash.join(NO_ERRORS)
+    reports = [(error.hash, error.code, error.text.encode()) for error in errors]
+    return encode([CONFIRMATION_VERSION, [batch_hash, reports]])
+
+
+def decode_message_response(payload: bytes) -> MessageResponse:
+    """What a Message Response says; ConfirmationError when it is none."""
+    try:
+        batch_hash, reports, *_ = as_list(_confirmed(decode(payload)), at_least=2)
+        errors = tuple(_envelope_error(report) for report in as_list(reports))
+        return MessageResponse(as_bytes(batch_hash, HASH_SIZE), errors)
+    except RlpError as error:
+        raise ConfirmationError(f"a malformed message response: {error}") from error
+
+
+def _confirmed(item: Item) -> list[Item]:
+    """The `[hash, ...]` of a confirmation `[version, [hash, ...]]`."""
+    version, response, *_ = as_list(item, at_least=2)
+    if as_int(version) != CONFIRMATION_VERSION:
+        raise RlpError(f"version {as_int(version)}")
+    return as_list(response, at_least=1)
+
+
+def _envelope_error(item: Item) -> EnvelopeError:
+    envelope_hash, code, text, *_ = as_list(item, at_least=3)
+    return EnvelopeError(
+        as_bytes(envelope_hash, HASH_SIZE), as_int(code), printable(as_bytes(text))
+    )

@@ -1,0 +1,78 @@
+"""The events of a Peer."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wakumail.devp2p.connection_events import (
+    Authenticated,
+    Closed,
+    Uneventful,
+)
+from wakumail.devp2p.handshake import HandshakeStep
+from wakumail.devp2p.packets import Hello
+from wakumail.waku.completion import Completion
+from wakumail.waku.confirmations import EnvelopeError
+from wakumail.waku.envelope import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Both statuses are exchanged: the peer may send and receive packets in the dialect `name`."""
+
+    hello: Hello
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """A status update has changed the peer's settings."""
+
+
+class EnvelopesReceived(NamedTuple):
+    """Messages packets, judged; the batch has what to confirm of them, if somebody confirms."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequested:
+    """A P2P Request packet, still closed."""
+
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDelivered:
+    """A P2P Messages packet of a peer that we trust; only the sizes of envelopes are judged."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCompleted:
+    """A Request Complete packet of a peer that we trust."""
+
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A Batch Ack or Message Response: the peer has the batch, but for `errors`."""
+
+    batch_hash: bytes
+    errors: tuple[EnvelopeError, ...]
+
+
+PeerEvent = (
+    HandshakeStep
+    | Authenticated
+    | Ready
+    | SettingsChanged
+    | EnvelopesReceived
+    | HistoryRequested
+    | HistoryDelivered
+    | HistoryCompleted
+    | Confirmed
+    | Uneventful
+    | Closed
+)
