@@ -2,16 +2,22 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.envelopes import TTL
-from tests.support.puppet import asynchronous, mailserver
+from tests.support.puppet import asynchronous, eventually, mailserver
+from tests.support.scripted import scripted
+from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import RlpError
-from wakumail.mail.client import connect
+from wakumail.mail import client
+from wakumail.mail.client import PostRefused, connect, post
 from wakumail.mail.posting import Posted, Withheld
+from wakumail.node.link import Link
+from wakumail.node.messages import compose, open_envelope
 from wakumail.waku.envelope import Envelope, Verdict, make_envelope
-from wakumail.waku.packets import StatusOptions
+from wakumail.waku.packets import EnvelopeError, MessageResponse, StatusOptions
 
 TOPIC = b"topi"
 
@@ -64,3 +70,65 @@ async def test_what_is_no_envelope_is_not_posted(tmp_path: Path) -> None:
         with pytest.raises(RlpError):
             await peer.post([b"\xc0"])
         assert server.counters["packets_messages_malformed"] == 0
+
+
+# -- in one call -------------------------------------------------------------------------------
+
+KEY = bytes(range(32))
+EASY: dict[str, Any] = {"topic": TOPIC, "key": KEY, "pow_target": 0.0}
+
+
+@asynchronous
+async def test_a_message_in_one_call(tmp_path: Path) -> None:
+    """It is on disk when the call returns, and whoever has the key can read it."""
+    author = PrivateKey()
+    async with mailserver(tmp_path) as (server, enode):
+        envelope = await post(str(enode), b"hello", sign_with=author, ttl=20, **EASY)
+        assert server.counters["envelopes_archived"] == 1
+    assert (envelope.topic, envelope.ttl) == (TOPIC, 20)
+    message = open_envelope(envelope, KEY)
+    assert message is not None
+    assert (message.payload, message.signer) == (b"hello", author.public_key)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (StatusOptions(pow=1e9, confirmations=True), "not sent: low pow"),
+        (StatusOptions(pow=0.0, topic_interest=()), "not sent: unwanted topic"),
+        (StatusOptions(pow=0.0), "not confirmed"),
+    ],
+    ids=["too little PoW", "an unwanted topic", "unconfirmed"],
+)
+@asynchronous
+async def test_a_message_that_is_not_taken(
+    tmp_path: Path, options: StatusOptions, text: str
+) -> None:
+    async with mailserver(tmp_path, node={"options": options}) as (_, enode):
+        with pytest.raises(PostRefused, match=text):
+            await post(enode, b"hello", **EASY)
+
+
+@asynchronous
+async def test_a_message_that_nobody_confirms(tmp_path: Path) -> None:
+    async with mailserver(tmp_path, node={"options": StatusOptions(pow=0.0)}) as (server, enode):
+        await post(enode, b"hello", unconfirmed=True, **EASY)
+        await eventually(lambda: server.counters["envelopes_received"] == 1)
+
+
+@asynchronous
+async def test_a_message_that_is_refused() -> None:
+    envelope = await compose(b"hello", **EASY)
+
+    def refuse(link: Link, batch_hash: bytes) -> None:
+        errors = (EnvelopeError(envelope.hash, 1, "from the future"),)
+        link.peer.confirm([MessageResponse(batch_hash, errors)])
+
+    async def composed(payload: bytes, **choices: Any) -> Envelope:
+        return envelope
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "compose", composed)
+        async with scripted(on_batch=refuse) as server:
+            with pytest.raises(PostRefused, match=r"refused: from the future \(1\)"):
+                await post(server.enode, b"hello", **EASY)

@@ -24,7 +24,6 @@ from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_
 from wakumail.mail.client import connect
 from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, compose
 from wakumail.ops.config.values import hexadecimal
-from wakumail.waku.envelope import Verdict
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic
 
@@ -137,7 +136,7 @@ async def post(arguments: argparse.Namespace) -> int:
                 sent += posted.sent
                 confirmed += posted.confirmed
                 errors += [{"hash": e.hash, "code": e.code, "text": e.text} for e in posted.errors]
-                withheld += [{"hash": w.hash, "reason": told(w.reason)} for w in posted.withheld]
+                withheld += [{"hash": w.hash, "reason": str(w)} for w in posted.withheld]
                 left_out += group.left_out
                 bar.update(len(group.envelopes))
     unconfirmed = sent - confirmed - len(errors)
@@ -165,11 +164,6 @@ async def post(arguments: argparse.Namespace) -> int:
         text = f"left out: {counted(left_out, 'item')} of the dump, no envelopes"
         print(text, file=sys.stderr)
     return 1 if errors or withheld or missed or left_out else 0
-
-
-def told(reason: Verdict) -> str:
-    """Why an envelope was withheld, for a person."""
-    return reason.name.lower().replace("_", " ")
 
 
 def read(dump: str) -> Iterator[Group]:

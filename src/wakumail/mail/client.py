@@ -18,9 +18,9 @@ from contextlib import asynccontextmanager
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.keys import PrivateKey, generate, public_key
+from wakumail.devp2p.keys import PrivateKey, PublicKey, generate, public_key
 from wakumail.devp2p.packets import WAKU, Hello
-from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
+from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone, WakumailError
 from wakumail.mail.answer import (
     ANSWER_TIMEOUT,
     Answer,
@@ -32,12 +32,12 @@ from wakumail.mail.answer import (
 from wakumail.mail.posting import Posted, Poster
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, build_request, check_cursor
 from wakumail.node.link import Link, describe
-from wakumail.node.messages import Key
+from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, Key, compose
 from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
 from wakumail.version import CLIENT_ID
 from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.completion import Completion
-from wakumail.waku.envelope import Rules
+from wakumail.waku.envelope import Envelope, Rules
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer_events import (
@@ -56,6 +56,12 @@ RULES = Rules(min_pow=0.002, min_pow_large=0.000002)
 
 MAX_EMPTY_PAGES = 100
 """Pages in a row without an envelope that was asked for, but with a cursor."""
+
+
+class PostRefused(WakumailError):
+    """A posted envelope was not sent, was refused or was not confirmed; the text says why."""
+
+    counter = "posts_refused"
 
 
 class MailPeer:
@@ -108,7 +114,9 @@ class MailPeer:
         except TimeoutError:
             raise AnswerTimeout(f"not connected within {seconds:g} s") from None
         except OSError as error:
-            text = error.strerror or str(error)
+            # asyncio's text is "Connect call failed", whatever the reason.
+            number = error.errno or 0
+            text = os.strerror(number) if number > 0 else error.strerror or str(error)
             raise OSError(error.errno, text, self.enode.address) from None
 
     async def close(self) -> None:
@@ -270,14 +278,15 @@ class MailPeer:
 
     # -- posting ------------------------------------------------------------------------------
 
-    async def post(self, envelopes: Sequence[bytes]) -> Posted:
-        """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any.
+    async def post(self, envelopes: Sequence[Envelope | bytes]) -> Posted:
+        """Send envelopes (or the RLP of each) and wait for confirmations, if the peer gives any.
 
-        What the peer must not be sent is withheld: what has expired, has less PoW or another topic
-        than it asks for. RlpError for what is no envelope, AnswerTimeout or PeerGone when the
-        confirmations do not come.
+        Withholds those that the peer must not be sent: they have expired, have less PoW than it
+        asks for, or another topic. RlpError for bytes that are no envelope, AnswerTimeout or
+        PeerGone when the confirmations do not come.
         """
-        return await self._poster.post(envelopes, self.answer_timeout)
+        encoded = [each if isinstance(each, bytes) else each.rlp for each in envelopes]
+        return await self._poster.post(encoded, self.answer_timeout)
 
     # -- node.Handler -------------------------------------------------------------------------
 
@@ -336,3 +345,45 @@ async def connect(
         yield peer
     finally:
         await peer.close()
+
+
+async def post(
+    enode: Enode | str,
+    payload: bytes,
+    *,
+    topic: bytes,
+    key: bytes | PublicKey,
+    sign_with: PrivateKey | None = None,
+    ttl: int = DEFAULT_TTL,
+    pow_target: float = DEFAULT_TARGET,
+    pow_time: float = DEFAULT_MINING_TIME,
+    unconfirmed: bool = False,
+    node_key: PrivateKey | None = None,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> Envelope:
+    """Seal a payload, mine its envelope, send it, and return it when the mailserver has it on disk.
+
+    The message is made as by `compose`, before the mailserver is dialed as by `connect`; the
+    arguments and errors are theirs. PostRefused when the mailserver must not be sent the envelope
+    or refuses it, and when it confirms nothing, unless `unconfirmed` is said to be enough.
+    """
+    envelope = await compose(
+        payload,
+        topic=topic,
+        key=key,
+        sign_with=sign_with,
+        ttl=ttl,
+        pow_target=pow_target,
+        pow_time=pow_time,
+    )
+    async with connect(
+        enode, node_key=node_key, password=None, answer_timeout=answer_timeout
+    ) as peer:
+        posted = await peer.post([envelope])
+    for withheld in posted.withheld:
+        raise PostRefused(f"not sent: {withheld}")
+    for error in posted.errors:
+        raise PostRefused(f"refused: {error.text} ({error.code})")
+    if not posted.confirmed and not unconfirmed:
+        raise PostRefused("not confirmed: the node does not say what it keeps")
+    return envelope

@@ -25,6 +25,9 @@ class Withheld(NamedTuple):
     reason: Verdict
     """EXPIRED, LOW_POW or UNWANTED_TOPIC."""
 
+    def __str__(self) -> str:
+        return self.reason.name.lower().replace("_", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Posted:

@@ -1,0 +1,35 @@
+"""Print the messages of a public chat that a mailserver has kept since yesterday.
+
+    python examples/history.py ENODE CHAT
+
+ENODE is the enode:// URL of the mailserver, CHAT the name of the chat.
+"""
+
+import asyncio
+import sys
+import time
+
+from wakumail import connect, public_chat_topic, symmetric_key
+
+DAY = 24 * 3600
+
+
+async def main(enode: str, chat: str) -> None:
+    """Ask page by page, newest first."""
+    async with connect(enode) as peer:
+        pages = peer.history(
+            lower=int(time.time()) - DAY,
+            topics=[public_chat_topic(chat)],
+            keys=[symmetric_key(chat)],
+        )
+        async for page in pages:
+            for envelope, message in zip(page.envelopes, page.messages, strict=True):
+                text = "sealed with another key"
+                if message is not None:
+                    # Anybody may write here: repr() keeps control codes from the terminal.
+                    text = repr(message.payload.decode(errors="replace"))
+                print(time.ctime(envelope.created), text)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,111 @@
+"""Each example is run as its docstring says, against real mailservers."""
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import END_TIMEOUT, Server, run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CHAT = "a-chat"
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+
+
+def example(name: str, *arguments: object, code: int = 0) -> tuple[list[str], str]:
+    """Run an example to its end; answers the lines of stdout, and stderr."""
+    done = subprocess.run(
+        command(name, *arguments), capture_output=True, text=True, timeout=END_TIMEOUT
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+def post(server: Server, text: str) -> None:
+    run("post", server.enode, "--chat", CHAT, "--payload", text)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "data") as server:
+        yield server
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_examples_import_what_is_public(path: Path) -> None:
+    """From wakumail itself, beside the standard library; and each is run here."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= sys.stdlib_module_names
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module == "wakumail" or node.module in ("collections.abc",)
+    assert f'"{path.name}"' in Path(__file__).read_text()
+
+
+def test_post_and_history(server: Server) -> None:
+    (posted,), _ = example("post.py", server.enode, CHAT, "hello \x1b[2J")
+    assert posted.startswith("on disk: ")
+    post(server, "there")
+    shown, _ = example("history.py", server.enode, CHAT)
+    assert sorted(line.partition(" 20")[2][3:] for line in shown) == [
+        "'hello \\x1b[2J'",
+        "'there'",
+    ]
+
+
+def test_post_says_why_it_failed(server: Server) -> None:
+    server.kill()
+    _, error = example("post.py", server.enode, CHAT, "hello", code=1)
+    assert "ConnectionRefusedError" in error
+
+
+def test_failover(tmp_path: Path, server: Server) -> None:
+    """The first mailserver is down, and then both."""
+    post(server, "hello")
+    with Server(tmp_path / "other") as other:
+        other.kill()
+        shown, warning = example("failover.py", CHAT, other.enode, server.enode)
+        assert shown == ["1 messages, and 0 sealed with another key", f"answered by {server.enode}"]
+        assert "connection refused" in warning.lower()
+        server.kill()
+        _, error = example("failover.py", CHAT, other.enode, server.enode, code=1)
+        assert "no mailserver has answered to the end" in error
+
+
+def test_follow(tmp_path: Path, server: Server) -> None:
+    """What came before and what comes later, in order, each once; the mailserver may restart."""
+    texts = [f"number {n}" for n in range(6)]
+    for text in texts[:2]:
+        post(server, text)
+        time.sleep(1.1)  # messages of one second come in the order of their hashes
+    port = server.enode.rpartition(":")[2]
+    with subprocess.Popen(
+        command("follow.py", server.enode, CHAT, 0.2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following:
+        try:
+            assert following.stdout is not None
+            assert following.stderr is not None
+            shown = [following.stdout.readline() for _ in range(2)]
+            post(server, texts[2])
+            shown.append(following.stdout.readline())
+            server.stop()
+            assert "asking again" in following.stderr.readline()
+            with Server(server.datadir, "--port", port) as again:
+                for text in texts[3:]:
+                    post(again, text)
+                    shown.append(following.stdout.readline())
+                time.sleep(0.5)
+        finally:
+            following.terminate()
+        shown += following.stdout.readlines()
+    assert [line.split("'")[1] for line in shown] == texts
