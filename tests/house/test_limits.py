@@ -8,7 +8,7 @@ import pytest
 from wakumail.archive import archive, commit_queue, store, writer_thread
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.mail import history, request, requester
-from wakumail.node import filters, handshake_thread, keystore, node, outbox, relay
+from wakumail.node import filters, handshake_thread, keystore, memory, outbox, relay
 from wakumail.ops.config import SETTINGS
 from wakumail.ops.config.settings import MAX_WORKERS
 from wakumail.ops.workers import worker_slot
@@ -71,11 +71,11 @@ LIMITS: dict[str, list[str]] = {
         size(store.MAX_UNCOMMITTED_BYTES),
         f"above {size(2 * store.MAX_UNCOMMITTED_BYTES)}",
     ],
-    "unfinished frames of all peers": [size(node.MAX_RECEIVING)],
+    "unfinished frames of all peers": [size(memory.MAX_RECEIVING)],
     "unread by one peer": [size(outbox.ANSWERS_UNREAD)],
     "unread by one peer, hard limit": [size(outbox.MAX_UNREAD)],
     "time in which a peer reads nothing of a full buffer": [f"{outbox.WRITE_TIMEOUT:g} s"],
-    "unread by all peers": [size(node.MAX_SENDING)],
+    "unread by all peers": [size(memory.MAX_SENDING)],
     "live envelopes for the relay, with the list of peers that have them": [
         f"{size(DEFAULTS['--relay-memory'])} (`--relay-memory`)"
     ],

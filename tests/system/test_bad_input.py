@@ -319,7 +319,7 @@ async def test_a_peer_that_never_reads_is_dropped(
 async def test_unfinished_frames_are_bounded_over_all_peers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.node.MAX_RECEIVING", 1 << 20)
+    monkeypatch.setattr("wakumail.node.memory.MAX_RECEIVING", 1 << 20)
     async with mailserver(tmp_path) as (server, enode):
         for _ in range(4):
             puppet = await Puppet.ready(enode)

@@ -7,6 +7,7 @@ acceptor          the listening socket
 dialer            connections that are kept
 admission         whose socket may shake hands, and whose peer may stay
 roster            who is connected, and who may be
+memory            the memory that all links together may take
 turns             the time that busy links have on the loop
 handshake_thread  handshakes computed beside the loop
 sealing_thread    long frames encrypted beside the loop

@@ -65,8 +65,6 @@ class Link(asyncio.BufferedProtocol):
         self.peer: Peer
         self.closed: Closed | None = None
         self.outbox: Outbox
-        self.receiving = 0
-        """Bytes of its buffer for frames, as the node counts them."""
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
@@ -206,7 +204,7 @@ class Link(asyncio.BufferedProtocol):
                 self._wait_turn()
         self.outbox.flush()
         self._arm_timer()
-        self._node.count_receiving(self, connection.capacity)
+        self._node.memory.count_buffer(self, connection.capacity)
 
     def _wait_turn(self) -> None:
         """Let the others have their turn."""

@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,10 +16,10 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import public_key
 from wakumail.errors import DisconnectReason
 from wakumail.node.acceptor import Acceptor
-from wakumail.node.admission import Admission, CrowdedOut
+from wakumail.node.admission import Admission
 from wakumail.node.handshake_thread import Handshaker
 from wakumail.node.link import Dial, Link, Wait
-from wakumail.node.outbox import StalledPeer
+from wakumail.node.memory import Memory
 from wakumail.node.roster import Roster
 from wakumail.node.sealing_thread import Sealer
 from wakumail.node.turns import Turns
@@ -30,16 +29,6 @@ from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
 from wakumail.waku.peer_events import PeerEvent
 from wakumail.waku.rate_limits import Network, Traffic
-
-MAX_RECEIVING = 256 << 20
-"""Bytes of unfinished frames of all peers, above which the peer with the most is dropped."""
-
-COMMON_BUFFER = 128 << 10
-"""Bytes of a buffer that every busy peer may have; MAX_RECEIVING is about larger ones."""
-
-MAX_SENDING = 256 << 20
-"""Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
-written; then those with the most are dropped until the next quarter has room."""
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -121,13 +110,10 @@ class Node:
         self._sockets: set[Link] = set()
         self.handshaker = Handshaker(self._welcome)
         self.turns = Turns()
+        self.memory = Memory(self._sockets)
         self._paused: dict[Link, None] = {}
-        self._receiving = 0
-        self._written = 0
-        """Bytes, since it was last looked at what is unread."""
         self._acceptors: list[Acceptor] = []
         self._settling: asyncio.TimerHandle | None = None
-        self._emptied = asyncio.Event()
 
     @property
     def links(self) -> dict[bytes, Link]:
@@ -208,8 +194,7 @@ class Node:
         for link in tuple(self._sockets):
             link.disconnect(DisconnectReason.QUITTING)
         while self._sockets:
-            self._emptied.clear()
-            await self._emptied.wait()
+            await next(iter(self._sockets)).gone()
         self.sealer.close()
         self.handshaker.close()
 
@@ -281,37 +266,6 @@ class Node:
         self.counters.add("connections_accepted")
         self.admission.admit_socket(link)
 
-    def count_receiving(self, link: Link, size: int) -> None:
-        """`link` has a buffer of `size` bytes now; all of them together are bounded."""
-        size = size if size > COMMON_BUFFER else 0
-        self._receiving += size - link.receiving
-        link.receiving = size
-        if self._receiving > MAX_RECEIVING:
-            greediest = max(self._sockets, key=lambda other: other.receiving)
-            greediest.drop(CrowdedOut("the most of too many bytes of unfinished frames"))
-
-    def count_written(self, size: int) -> None:
-        """`size` bytes more were written to some peer; what all leave unread is bounded."""
-        self._written += size
-        if self._written > MAX_SENDING // 4:
-            self._written = 0
-            self._drop_unread()
-
-    def _drop_unread(self) -> None:
-        """Drop those who leave the most unread, beginning with the host that does, if need be."""
-        unread = {link: link.outbox.unread for link in self._sockets}
-        excess = sum(unread.values()) - MAX_SENDING * 3 // 4
-        if excess <= 0:
-            return
-        hosts: Counter[str] = Counter()
-        for link, size in unread.items():
-            hosts[link.host] += size
-        for link in sorted(unread, key=lambda each: (-hosts[each.host], -unread[each])):
-            link.drop(StalledPeer("the most of too many bytes unread by all peers"))
-            excess -= unread[link]
-            if excess <= 0:
-                return
-
     def ended(self, link: Link, closed: Closed) -> None:
         """Count why a connection ended; its handshake goes no further."""
         self.admission.end_handshake(link)
@@ -328,11 +282,8 @@ class Node:
     def forget(self, link: Link) -> None:
         """A socket is closed."""
         self._sockets.discard(link)
-        if not self._sockets:
-            self._emptied.set()
         self._paused.pop(link, None)
-        self._receiving -= link.receiving
-        link.receiving = 0
+        self.memory.forget(link)
         try:
             self.admission.leave(link)
         finally:

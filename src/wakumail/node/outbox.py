@@ -22,7 +22,7 @@ WRITE_HIGH_WATER = 256 << 10
 
 MAX_UNREAD = 8 << 20
 """Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
-Those of all peers together have a bound of their own (see node.py)."""
+Those of all peers together have a bound of their own (see memory.py)."""
 
 SEAL_AT_ONCE = 64 << 10
 """Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
@@ -159,7 +159,7 @@ class Outbox:
         self._written += size
         self._transport.writelines(data)
         self._check_unread()
-        self._node.count_written(size)
+        self._node.memory.count_written(size)
 
     def _check_unread(self) -> None:
         """Take nothing more that has to be answered from a peer that does not read the answers."""

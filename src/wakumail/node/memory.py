@@ -1,0 +1,68 @@
+"""The memory of all links together: unfinished frames, and what peers leave unread."""
+
+from collections import Counter
+from collections.abc import Collection
+
+from wakumail.node.admission import CrowdedOut
+from wakumail.node.link import Link
+from wakumail.node.outbox import StalledPeer
+
+MAX_RECEIVING = 256 << 20
+"""Bytes of unfinished frames of all peers, above which the peer with the most is dropped."""
+
+COMMON_BUFFER = 128 << 10
+"""Bytes of a buffer that every busy peer may have; MAX_RECEIVING is about larger ones."""
+
+MAX_SENDING = 256 << 20
+"""Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
+written; then those with the most are dropped until the next quarter has room."""
+
+
+class Memory:
+    """Bounds what all links together take, at the cost of the link that takes the most."""
+
+    def __init__(self, links: Collection[Link]) -> None:
+        """`links`: all that have a socket; the node adds and removes them."""
+        self._links = links
+        self._buffers: dict[Link, int] = {}
+        """Bytes of the buffers for frames that are larger than COMMON_BUFFER."""
+        self._receiving = 0
+        """Bytes of all these buffers."""
+        self._written = 0
+        """Bytes written to all peers since their unread bytes were counted."""
+
+    def count_buffer(self, link: Link, size: int) -> None:
+        """The buffer for frames of a link has `size` bytes now."""
+        self._receiving -= self._buffers.pop(link, 0)
+        if size > COMMON_BUFFER:
+            self._buffers[link] = size
+            self._receiving += size
+            if self._receiving > MAX_RECEIVING:
+                greediest = max(self._buffers, key=self._buffers.__getitem__)
+                greediest.drop(CrowdedOut("the most of too many bytes of unfinished frames"))
+
+    def count_written(self, size: int) -> None:
+        """`size` bytes more were written to some peer."""
+        self._written += size
+        if self._written > MAX_SENDING // 4:
+            self._written = 0
+            self._drop_unread()
+
+    def forget(self, link: Link) -> None:
+        """The socket of a link is closed."""
+        self._receiving -= self._buffers.pop(link, 0)
+
+    def _drop_unread(self) -> None:
+        """Drop those who leave the most unread, beginning with the host that does, if need be."""
+        unread = {link: link.outbox.unread for link in self._links}
+        excess = sum(unread.values()) - MAX_SENDING * 3 // 4
+        if excess <= 0:
+            return
+        hosts: Counter[str] = Counter()
+        for link, size in unread.items():
+            hosts[link.host] += size
+        for link in sorted(unread, key=lambda each: (-hosts[each.host], -unread[each])):
+            link.drop(StalledPeer("the most of too many bytes unread by all peers"))
+            excess -= unread[link]
+            if excess <= 0:
+                return
