@@ -21,9 +21,10 @@ from tests.support.archive_model import (
     read_tables,
     sorted_down,
 )
+from tests.support.envelopes import rules_with
 from wakumail.archive.archive import Appended, Archive, Day, PageState, Query, Stat
 from wakumail.errors import ArchiveError
-from wakumail.waku.envelope import Envelope, Rules, judge, parse_stream
+from wakumail.waku.envelope import Envelope, judge, parse_stream
 
 EVERYTHING = Query(0, 2**32 - 1)
 SMALL_MAP = 256 << 10
@@ -84,7 +85,7 @@ def test_only_accepted_envelopes_are_stored(tmp_path: Path) -> None:
     assert low.pow != good.pow
     good, low = sorted((good, low), key=lambda each: -each.pow)
     packet = batch_of([late, good, low]).raw
-    batch = judge(packet, Rules(min_pow=good.pow), START)
+    batch = judge(packet, rules_with(min_pow=good.pow), START)
     assert batch.accepted == 1
     with Archive(tmp_path) as archive:
         assert archive.append([batch]) == Appended(1, 0, len(good.rlp), 1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import rlp as oracle
 
+from tests.support.envelopes import rules_with
 from tests.support.puppet import request_policy
 from tests.vectors import VECTORS
 from wakumail.base.keccak import keccak256
@@ -31,7 +32,7 @@ from wakumail.waku.confirmations import (
     encode_batch_ack,
     encode_message_response,
 )
-from wakumail.waku.envelope import Envelope, Rules, judge, make_envelope
+from wakumail.waku.envelope import Envelope, judge, make_envelope
 from wakumail.waku.message import seal, symmetric_key
 from wakumail.waku.packets import RateLimits, StatusOptions, WakuDialect
 
@@ -144,7 +145,7 @@ def test_the_envelope() -> None:
     assert f"its PoW {ENVELOPE.pow:.7f}" in PAGE
     assert (ENVELOPE.created, ENVELOPE.ttl, ENVELOPE.nonce) == (LOWER, 50, 2)
     assert oracle.decode(HEX["envelope"])[2:4] == [TOPIC, bytes(range(1, 9))]
-    assert judge(HEX["messages"], Rules(), LOWER).accepted == 1
+    assert judge(HEX["messages"], rules_with(), LOWER).accepted == 1
 
 
 def test_the_bloom_of_a_topic() -> None:

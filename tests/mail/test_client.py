@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.envelopes import make
+from tests.support.envelopes import make, rules_with
 from tests.support.puppet import asynchronous, eventually
 from tests.support.scripted import (
     OnBatch,
@@ -31,7 +31,7 @@ from wakumail.mail.request import Request
 from wakumail.node.link import Link
 from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.confirmations import EnvelopeError, MessageResponse
-from wakumail.waku.envelope import Envelope, Rules, make_envelope
+from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import seal
 
 TOPIC = b"topi"
@@ -89,7 +89,7 @@ async def test_what_was_not_asked_for_is_left_out() -> None:
 @asynchronous
 async def test_what_no_node_takes_is_left_out() -> None:
     """The largest envelope that is taken, and one that is larger."""
-    size = Rules().max_envelope
+    size = rules_with().max_envelope
     rest = size - len(envelope_of(bytes(size // 2)).rlp) + size // 2
     largest, larger = envelope_of(bytes(rest)), envelope_of(bytes(rest + 1))
     assert len(largest.rlp) == size

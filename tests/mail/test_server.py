@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.disks import FullDisk
-from tests.support.envelopes import TTL, make, newest_first
+from tests.support.envelopes import TTL, make, newest_first, rules_with
 from tests.support.exchanges import TOPICS, answer, build, build_wrong, messages, post, works
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, request_policy
 from wakumail.base import rlp
@@ -24,7 +24,7 @@ from wakumail.ops.config import Settings
 from wakumail.waku import packets as waku
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.completion import ZERO_HASH
-from wakumail.waku.envelope import Envelope, Rules, make_envelope, parse
+from wakumail.waku.envelope import Envelope, make_envelope, parse
 from wakumail.waku.interest import EVERYTHING
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
@@ -89,7 +89,7 @@ async def test_confirmations_can_be_off(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_an_envelope_over_its_limit_is_dropped_alone(tmp_path: Path) -> None:
-    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
+    rules = rules_with(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
     async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
         puppet = await Puppet.ready(enode)
         good = make(10, TOPICS, size=50)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.envelopes import rules_with
 from tests.support.exchanges import messages, post
 from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, mailserver
 from tests.support.relaying import ALL, link_of, mark, received, send
@@ -15,7 +16,7 @@ from wakumail.mail.requester import Untrusted
 from wakumail.node.filters import Filter
 from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.completion import Completion, CompletionForm
-from wakumail.waku.envelope import Envelope, Rules, make_envelope
+from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import seal
 from wakumail.waku.packets import Code
 
@@ -156,7 +157,7 @@ async def test_who_is_trusted_no_longer_is_not_heard_even_if_it_was_asked(tmp_pa
 
 @asynchronous
 async def test_an_envelope_of_history_that_is_too_large_is_dropped(tmp_path: Path) -> None:
-    rules = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
+    rules = rules_with(min_pow=0.0, min_pow_large=0.0, max_envelope=1000)
     async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
         server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)

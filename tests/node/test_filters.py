@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.envelopes import rules_with
 from tests.support.filter_rig import (
     ALICE,
     BOB,
@@ -36,7 +37,7 @@ from wakumail.node.filters import (
     Filter,
 )
 from wakumail.node.messages import ReceivedMessage
-from wakumail.waku.envelope import Rules, judge, make_envelope
+from wakumail.waku.envelope import judge, make_envelope
 from wakumail.waku.message import open_message, seal
 from wakumail.waku.pow import mine
 
@@ -155,7 +156,7 @@ async def test_only_accepted_envelopes() -> None:
         filter_id = it.install(TOPIC)
         good = make_envelope(NOW + 50, 50, TOPIC, seal(b"good", key=KEY, random=os.urandom), 0)
         old = make_envelope(NOW - 50, 50, TOPIC, seal(b"old", key=KEY, random=os.urandom), 0)
-        rules = Rules(min_pow=0.0, min_pow_large=0.0)
+        rules = rules_with(min_pow=0.0, min_pow_large=0.0)
         it.filters.offer(judge(join_list([old.rlp, good.rlp]), rules, NOW), p2p=False)
         assert await it.poll(filter_id) == [b"good"]
 

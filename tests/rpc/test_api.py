@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import cast
 
+from tests.support.envelopes import rules_with
 from tests.support.puppet import Puppet, asynchronous, eventually
 from tests.support.rpc_callers import (
     HELLO,
@@ -28,7 +29,6 @@ from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
 from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE
 from wakumail.version import CLIENT_ID
-from wakumail.waku.envelope import Rules
 from wakumail.waku.message import KEY_ROUNDS
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
@@ -58,7 +58,7 @@ def test_methods_are_of_the_namespaces() -> None:
 @over_all
 @asynchronous
 async def test_the_node_says_what_it_is(tmp_path: Path, transport: str) -> None:
-    rules = Rules(min_pow=0.5, min_pow_large=0.0, max_envelope=20_000)
+    rules = rules_with(min_pow=0.5, min_pow_large=0.0, max_envelope=20_000)
     choices = {"rules": rules, "options": StatusOptions(pow=0.5)}
     async with node(tmp_path, transport, node=choices) as (_, enode, caller):
         assert await caller.call("waku_version") == "1"

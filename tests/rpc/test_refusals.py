@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.support.envelopes import rules_with
 from tests.support.puppet import asynchronous
 from tests.support.rpc_callers import HELLO, KEY, POINT, TOPIC, node, over_all
 from wakumail.devp2p.enode import Enode
@@ -11,7 +12,7 @@ from wakumail.devp2p.keys import node_id
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
 from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE, MAX_POW_TIME, MAX_TTL
-from wakumail.waku.envelope import LARGE_ENVELOPE, Rules
+from wakumail.waku.envelope import LARGE_ENVELOPE
 from wakumail.waku.packets import StatusOptions
 
 STRANGER = str(Enode(node_id(KEY.public_key), "127.0.0.1", 1, 1))
@@ -185,7 +186,7 @@ async def test_every_refusal_is_exact(tmp_path: Path, transport: str) -> None:
 @over_all
 @asynchronous
 async def test_what_the_node_does_not_take_it_does_not_post(tmp_path: Path, transport: str) -> None:
-    rules = Rules(min_pow=0.25, min_pow_large=0.0001, max_envelope=100_000)
+    rules = rules_with(min_pow=0.25, min_pow_large=0.0001, max_envelope=100_000)
     choices = {"rules": rules, "options": StatusOptions(pow=0.25)}
     async with node(tmp_path, transport, node=choices) as (server, _, caller):
         message = {"pubKey": POINT, "payload": HELLO}

@@ -8,6 +8,7 @@ import rlp as oracle_rlp
 from Crypto.Hash import keccak
 from hypothesis import strategies as st
 
+from tests.support.envelopes import rules_with
 from wakumail.base import rlp
 from wakumail.waku import bloom, envelope
 from wakumail.waku.envelope import Batch, Envelope, Rules, Verdict, judge
@@ -15,7 +16,7 @@ from wakumail.waku.interest import Interest
 
 NOW = 1_700_000_000
 TOPIC = bytes.fromhex("deadbeef")
-FREE = Rules(min_pow=0, min_pow_large=0)
+FREE = rules_with(min_pow=0, min_pow_large=0)
 
 
 def keccak256(data: bytes) -> bytes:

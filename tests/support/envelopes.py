@@ -3,10 +3,17 @@
 import random
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from wakumail.waku.envelope import Envelope, make_envelope
+from wakumail.waku.envelope import Envelope, Rules, make_envelope
 
 TTL = 60
+
+
+def rules_with(**chosen: Any) -> Rules:
+    """The rules of a mailserver that nobody configured, but for what is chosen."""
+    usual: dict[str, Any] = {"min_pow": 0.002, "min_pow_large": 0.000002, "max_envelope": 1 << 20}
+    return Rules(**usual | chosen)
 
 
 def make(

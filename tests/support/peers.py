@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 
 from tests.support.connections import ALICE_CONFIG, BOB, BOB_CONFIG, NOW, Side
-from tests.support.envelopes import make
+from tests.support.envelopes import make, rules_with
 from wakumail.base import rlp
 from wakumail.counters import Counters
 from wakumail.devp2p.connection_events import Authenticated, Closed, Established, Uneventful
@@ -19,7 +19,6 @@ from wakumail.waku import packets as waku
 from wakumail.waku.bloom import FULL_BLOOM
 from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.confirmations import EnvelopeError, encode_batch_ack, encode_message_response
-from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import OwnStatus
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 from wakumail.waku.peer import DIALECTS, Peer
@@ -27,7 +26,7 @@ from wakumail.waku.peer_events import PeerEvent, Ready
 
 UNIX_TIME = 1_700_000_000
 OPTIONS = StatusOptions(pow=0.5, confirmations=True)
-ANY_POW = Rules(min_pow=0.0, min_pow_large=0.0)
+ANY_POW = rules_with(min_pow=0.0, min_pow_large=0.0)
 WAKU_0, WAKU_1 = WAKU
 ENVELOPES = make(3, [b"topi"], created=UNIX_TIME)
 MESSAGES = rlp.join_list([envelope.rlp for envelope in ENVELOPES])

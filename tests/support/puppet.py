@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
+from tests.support.envelopes import rules_with
 from wakumail.archive.archive import Archive
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
@@ -32,7 +33,6 @@ from wakumail.mail.history import MailConfig
 from wakumail.mail.request import MAX_LIMIT, RequestKeys, RequestPolicy
 from wakumail.mail.server import Server, ServerConfig
 from wakumail.node.node import NodeConfig
-from wakumail.waku.envelope import Rules
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.packets import Code, StatusOptions
 from wakumail.waku.peer import DIALECTS, Dialect
@@ -56,7 +56,7 @@ def node_config(connection: ConnectionConfig, **changes: Any) -> NodeConfig:
     config = NodeConfig(
         connection,
         StatusOptions(),
-        Rules(min_pow=0.0, min_pow_large=0.0),
+        rules_with(min_pow=0.0, min_pow_large=0.0),
         maxpeers=5000,
         max_handshakes=1024,
         netrestrict=(),

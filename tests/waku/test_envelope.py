@@ -23,6 +23,7 @@ from tests.support.envelope_oracle import (
     topics,
     verdict_of,
 )
+from tests.support.envelopes import rules_with
 from tests.vectors import VECTORS
 from wakumail.waku import bloom, envelope
 from wakumail.waku.envelope import Envelope, Rules, Verdict, judge, parse, parse_stream
@@ -70,7 +71,7 @@ def test_vectors_as_one_packet() -> None:
     assert batch.accepted == len(batch) == len(VECTOR_CASES)
     assert batch.rejections == {}
     assert batch.confirmations == []
-    for rules in (FREE, Rules(), Rules(min_pow=0.5, min_pow_large=1e-8)):
+    for rules in (FREE, rules_with(), rules_with(min_pow=0.5, min_pow_large=1e-8)):
         for now in (NOW, NOW + 50, 2**32 - 1):
             batch = judge(packet_of(envelopes), rules, now, confirming=True)
             assert_judged(batch, envelopes, rules, now)
@@ -107,8 +108,8 @@ def test_pow_of_the_future_is_adjusted(case: dict[str, Any]) -> None:
     if case["diff"] == 1:  # would be an envelope of this very second, which is not adjusted
         return
     now = made.created - max(0, case["diff"] - 1)
-    assert verdict_of(fields, Rules(min_pow=expected), now) == Verdict.ACCEPTED
-    above = Rules(min_pow=math.nextafter(expected, math.inf))
+    assert verdict_of(fields, rules_with(min_pow=expected), now) == Verdict.ACCEPTED
+    above = rules_with(min_pow=math.nextafter(expected, math.inf))
     assert verdict_of(fields, above, now) == Verdict.LOW_POW
 
 
@@ -131,7 +132,7 @@ def test_judge_agrees_with_the_oracle(
         least = math.nextafter(least, math.inf)
     size = data.draw(st.sampled_from([1 << 20, 100, *(len(f.rlp) for f in envelopes)]))
     interest = Interest(topics=wanted, bloom=filter_bloom)
-    rules = Rules(min_pow=least, max_envelope=size, interest=interest)
+    rules = rules_with(min_pow=least, max_envelope=size, interest=interest)
     batch = judge(packet_of(envelopes), rules, NOW, confirming=True)
     assert_judged(batch, envelopes, rules, NOW)
 
@@ -158,7 +159,7 @@ def test_batches_of_every_size(count: int) -> None:
         Fields(kinds[i % 5], 50, bytes([0, 0, 0, i % 3]), bytes(sizes[i % 11]), i)
         for i in range(count)
     ]
-    rules = Rules(min_pow=0.0005, interest=Interest(topics=[bytes(4), b"\0\0\0\1"]))
+    rules = rules_with(min_pow=0.0005, interest=Interest(topics=[bytes(4), b"\0\0\0\1"]))
     batch = judge(packet_of(envelopes), rules, NOW, confirming=True)
     assert_judged(batch, envelopes, rules, NOW)
     if count >= 63:
@@ -209,8 +210,8 @@ def test_time_edges(expiry: int, ttl: int, now: int, verdict: Verdict) -> None:
 def test_adjusted_ttl_does_not_wrap() -> None:
     fields = Fields(NOW + 9, 2**32 - 1)
     exact = fields.pow(2**32 + 10)
-    assert verdict_of(fields, Rules(min_pow=exact)) == Verdict.ACCEPTED
-    above = Rules(min_pow=math.nextafter(exact, 1))
+    assert verdict_of(fields, rules_with(min_pow=exact)) == Verdict.ACCEPTED
+    above = rules_with(min_pow=math.nextafter(exact, 1))
     assert verdict_of(fields, above) == Verdict.LOW_POW
 
 
@@ -223,15 +224,16 @@ def test_now_is_an_unsigned_integer(now: int) -> None:
 def test_large_envelopes_need_less_work() -> None:
     small, large = of_size(envelope.LARGE_ENVELOPE - 1), of_size(envelope.LARGE_ENVELOPE)
     assert (len(small.rlp), len(large.rlp)) == (49_999, 50_000)
-    exact = Rules(min_pow=small.pow(50), min_pow_large=large.pow(50))
+    exact = rules_with(min_pow=small.pow(50), min_pow_large=large.pow(50))
     assert verdict_of(small, exact) == verdict_of(large, exact) == Verdict.ACCEPTED
-    strict, strict_large = Rules(min_pow=1, min_pow_large=0), Rules(min_pow=0, min_pow_large=1)
+    strict = rules_with(min_pow=1, min_pow_large=0)
+    strict_large = rules_with(min_pow=0, min_pow_large=1)
     assert verdict_of(small, strict) == verdict_of(large, strict_large) == Verdict.LOW_POW
     assert verdict_of(large, strict) == verdict_of(small, strict_large) == Verdict.ACCEPTED
 
 
 def test_the_largest_envelope() -> None:
-    limit = Rules().max_envelope
+    limit = rules_with().max_envelope
     assert limit == 1 << 20
     fits, over = of_size(limit), of_size(limit + 1)
     batch = judge(packet_of([fits, over, Fields(NOW + 5, 5)]), FREE, NOW)
@@ -245,20 +247,20 @@ def test_the_largest_envelope() -> None:
 def test_the_first_fault_counts() -> None:
     faults = [
         (
-            Rules(max_envelope=9, interest=NOTHING, min_pow=99),
+            rules_with(max_envelope=9, interest=NOTHING, min_pow=99),
             Fields(NOW - 99, 0),
             Verdict.TTL_ZERO,
         ),
         (
-            Rules(max_envelope=9, interest=NOTHING, min_pow=99),
+            rules_with(max_envelope=9, interest=NOTHING, min_pow=99),
             Fields(9, 99),
             Verdict.TOO_LARGE,
         ),
-        (Rules(interest=NOTHING, min_pow=99), Fields(9, 99), Verdict.FROM_FUTURE),
-        (Rules(interest=NOTHING, min_pow=99), Fields(NOW - 21, 9), Verdict.VERY_OLD),
-        (Rules(interest=NOTHING, min_pow=99), Fields(NOW - 20, 9), Verdict.EXPIRED),
-        (Rules(interest=NOTHING, min_pow=99), Fields(NOW, 9), Verdict.UNWANTED_TOPIC),
-        (Rules(min_pow=99), Fields(NOW, 9), Verdict.LOW_POW),
+        (rules_with(interest=NOTHING, min_pow=99), Fields(9, 99), Verdict.FROM_FUTURE),
+        (rules_with(interest=NOTHING, min_pow=99), Fields(NOW - 21, 9), Verdict.VERY_OLD),
+        (rules_with(interest=NOTHING, min_pow=99), Fields(NOW - 20, 9), Verdict.EXPIRED),
+        (rules_with(interest=NOTHING, min_pow=99), Fields(NOW, 9), Verdict.UNWANTED_TOPIC),
+        (rules_with(min_pow=99), Fields(NOW, 9), Verdict.LOW_POW),
     ]
     for rules, fields, verdict in faults:
         assert verdict_of(fields, rules) == verdict
@@ -267,25 +269,30 @@ def test_the_first_fault_counts() -> None:
 
 
 def test_rules_are_checked_and_frozen() -> None:
-    rules = Rules(interest=NOTHING)
-    assert (rules.min_pow, rules.min_pow_large, rules.max_envelope) == (0.002, 2e-6, 1 << 20)
+    rules = Rules(min_pow=0.5, min_pow_large=0.25, max_envelope=9, interest=NOTHING)
+    assert (rules.min_pow, rules.min_pow_large, rules.max_envelope) == (0.5, 0.25, 9)
     assert rules.interest == NOTHING
-    assert Rules().interest is EVERYTHING
+    assert rules_with().interest is EVERYTHING
+    for missing in ("min_pow", "min_pow_large", "max_envelope"):
+        chosen: dict[str, Any] = {"min_pow": 1, "min_pow_large": 1, "max_envelope": 1}
+        del chosen[missing]
+        with pytest.raises(TypeError, match=missing):
+            Rules(**chosen)
     with pytest.raises(AttributeError):
         rules.min_pow = 1.0  # type: ignore[misc]
     for wrong in (-0.1, math.inf, math.nan):
         with pytest.raises(ValueError, match="minimum PoW"):
-            Rules(min_pow=wrong)
+            rules_with(min_pow=wrong)
         with pytest.raises(ValueError, match="minimum PoW"):
-            Rules(min_pow_large=wrong)
+            rules_with(min_pow_large=wrong)
     with pytest.raises(TypeError):
-        Rules(interest=None)  # type: ignore[arg-type]
+        rules_with(interest=None)
     with pytest.raises(OverflowError):
-        Rules(max_envelope=-1)
+        rules_with(max_envelope=-1)
 
 
 def test_rules_but_for_some() -> None:
-    rules = Rules(min_pow=1, min_pow_large=2, max_envelope=3, interest=NOTHING)
+    rules = rules_with(min_pow=1, min_pow_large=2, max_envelope=3, interest=NOTHING)
     changes: dict[str, Any] = {
         "min_pow": 4,
         "min_pow_large": 5,

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from tests.support.archive_model import DAY, START, batch_of
 from tests.support.archive_model import envelope as archived
 from tests.support.envelope_oracle import FREE, NOW
-from tests.support.envelopes import make
+from tests.support.envelopes import make, rules_with
 from wakumail.archive.archive import Archive
 from wakumail.base.rlp import join_list
 from wakumail.errors import RlpError
 from wakumail.waku.envelope import (
     Batch,
     Envelope,
-    Rules,
     Verdict,
     judge,
     make_envelope,
@@ -61,7 +60,7 @@ def test_it_judges_as_the_judge_does(
     stored = [each.rlp for each in parse_stream(found, final=True)[0]]
     exact = data.draw(st.sampled_from([0.0, *(each.pow for each in envelopes)]))
     least = data.draw(st.sampled_from([exact, math.nextafter(exact, math.inf)]))
-    rules = Rules(min_pow=least, min_pow_large=least / 2, max_envelope=50_000)
+    rules = rules_with(min_pow=least, min_pow_large=least / 2, max_envelope=50_000)
     batch = judgements.judge(found, following, rules, NOW + later)
     expected = judge(join_list(stored), rules, NOW + later)
     assert of(batch) == of(expected)

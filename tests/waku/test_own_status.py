@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.envelopes import make
+from tests.support.envelopes import make, rules_with
 from tests.support.statuses import options
 from wakumail.base.rlp import join_list
 from wakumail.waku.bloom import FULL_BLOOM, bloom_of
-from wakumail.waku.envelope import LARGE_ENVELOPE, Rules, Verdict, judge
+from wakumail.waku.envelope import LARGE_ENVELOPE, Verdict, judge
 from wakumail.waku.interest import Interest
 from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import PeerSettings, RateLimits, StatusOptions
 
 NOW = 1_700_000_000
 OURS, OTHERS = b"ours", b"\xff\xfe\xfd\xff"
-ANY_POW = Rules(min_pow=0.0, min_pow_large=0.0)
+ANY_POW = rules_with(min_pow=0.0, min_pow_large=0.0)
 
 
 def verdicts(own: OwnStatus, topic: bytes = OURS) -> set[Verdict]:
@@ -91,7 +91,7 @@ def test_tolerance_is_that_of_status_go() -> None:
 
 def test_a_raised_pow_holds_when_peers_had_time_to_hear_of_it() -> None:
     own = OwnStatus(StatusOptions(), ANY_POW)
-    own.change(StatusOptions(pow=1e9), Rules(min_pow=1e9, min_pow_large=1e9))
+    own.change(StatusOptions(pow=1e9), rules_with(min_pow=1e9, min_pow_large=1e9))
     assert verdicts(own) == {Verdict.ACCEPTED}
     own.settle()
     assert verdicts(own) == {Verdict.LOW_POW}
@@ -99,7 +99,7 @@ def test_a_raised_pow_holds_when_peers_had_time_to_hear_of_it() -> None:
 
 def test_a_raised_pow_of_large_envelopes_waits_too() -> None:
     own = OwnStatus(StatusOptions(), ANY_POW)
-    own.change(StatusOptions(), Rules(min_pow=0.0, min_pow_large=1e9))
+    own.change(StatusOptions(), rules_with(min_pow=0.0, min_pow_large=1e9))
     large = make(1, [OURS], created=NOW, size=4 * LARGE_ENVELOPE)[0].rlp
     assert len(large) >= LARGE_ENVELOPE
     assert judge(join_list([large]), own.rules, NOW).verdict(0) is Verdict.ACCEPTED
@@ -108,7 +108,7 @@ def test_a_raised_pow_of_large_envelopes_waits_too() -> None:
 
 
 def test_a_lowered_pow_holds_at_once() -> None:
-    own = OwnStatus(StatusOptions(), Rules(min_pow=1e9))
+    own = OwnStatus(StatusOptions(), rules_with(min_pow=1e9))
     own.change(StatusOptions(pow=0.0), ANY_POW)
     assert verdicts(own) == {Verdict.ACCEPTED}
 
@@ -119,9 +119,9 @@ def test_a_lowered_pow_holds_at_once() -> None:
 def test_a_new_interest_holds_beside_the_old_one_for_a_while(interest: Interest) -> None:
     own = OwnStatus(
         StatusOptions(),
-        Rules(min_pow=0.0, min_pow_large=0.0, interest=Interest(topics=[OTHERS])),
+        rules_with(min_pow=0.0, min_pow_large=0.0, interest=Interest(topics=[OTHERS])),
     )
-    own.change(StatusOptions(), Rules(min_pow=0.0, min_pow_large=0.0, interest=interest))
+    own.change(StatusOptions(), rules_with(min_pow=0.0, min_pow_large=0.0, interest=interest))
     assert verdicts(own, OURS) == verdicts(own, OTHERS) == {Verdict.ACCEPTED}
     own.settle()
     assert verdicts(own, OURS) == {Verdict.ACCEPTED}
@@ -129,7 +129,7 @@ def test_a_new_interest_holds_beside_the_old_one_for_a_while(interest: Interest)
 
 
 def test_a_smaller_envelope_size_holds_after_a_while() -> None:
-    small = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=10)
+    small = rules_with(min_pow=0.0, min_pow_large=0.0, max_envelope=10)
     own = OwnStatus(StatusOptions(), ANY_POW)
     assert own.change(StatusOptions(), small) is None
     assert verdicts(own) == {Verdict.ACCEPTED}
@@ -140,9 +140,9 @@ def test_a_smaller_envelope_size_holds_after_a_while() -> None:
 @given(st.permutations([0.1, 0.2, 0.3]))
 @settings(max_examples=10, deadline=None)
 def test_after_several_changes_the_last_one_settles(values: list[float]) -> None:
-    own = OwnStatus(StatusOptions(), Rules(min_pow=0.4))
+    own = OwnStatus(StatusOptions(), rules_with(min_pow=0.4))
     for value in values:
-        own.change(StatusOptions(pow=value), Rules(min_pow=value))
+        own.change(StatusOptions(pow=value), rules_with(min_pow=value))
     assert own.rules.min_pow == 0.1
     own.settle()
     assert own.rules.min_pow == values[-1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.envelopes import make
+from tests.support.envelopes import make, rules_with
 from tests.support.peers import (
     ANY_POW,
     CAPABILITIES,
@@ -32,7 +32,7 @@ from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.confirmations import EnvelopeError, MessageResponse
-from wakumail.waku.envelope import Rules, Verdict
+from wakumail.waku.envelope import Verdict
 from wakumail.waku.packets import Code
 from wakumail.waku.peer import UNASKED_BYTES, UNASKED_ENVELOPES
 from wakumail.waku.peer_events import (
@@ -106,7 +106,7 @@ def test_what_is_known_comes_in_as_a_duplicate() -> None:
 
 def test_messages_are_judged_by_the_rules_of_the_moment() -> None:
     alice, bob = pair()
-    strict = Rules(min_pow=1e9, min_pow_large=1e9)
+    strict = rules_with(min_pow=1e9, min_pow_large=1e9)
     bob.own.change(replace(OPTIONS, pow=1e9), strict)
     (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
     assert the(EnvelopesReceived, event).batch.accepted == len(ENVELOPES)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.envelope_oracle import FREE, NOW, TOPIC, Fields, packet_of
+from tests.support.envelopes import rules_with
 from wakumail.archive.archive import Archive
 from wakumail.base.rlp import split_list
 from wakumail.waku.envelope import (
     EXPIRY_GRACE,
     Batch,
     KnownHashes,
-    Rules,
     Verdict,
     judge,
     parse,
@@ -129,7 +129,7 @@ def test_the_known_are_judged_without_their_work() -> None:
     pool, envelopes = Pool(max_bytes=MANY), numbered(5)
     pool.add(batch_of(*envelopes[:2]), None, NOW)
     everyone = packet_of(envelopes)
-    batch = judge(everyone, Rules(min_pow=1e9), NOW, pool)
+    batch = judge(everyone, rules_with(min_pow=1e9), NOW, pool)
     assert batch.rejections == {Verdict.DUPLICATE: 2, Verdict.LOW_POW: 3}
     assert [made.rlp for made in batch] == [fields.rlp for fields in envelopes]
     batch = judge(everyone, FREE, NOW, pool, confirming=True)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.envelope_oracle import NOW, TOPIC, Fields, verdict_of
-from wakumail.waku.envelope import Rules, Verdict
+from tests.support.envelopes import rules_with
+from wakumail.waku.envelope import Verdict
 from wakumail.waku.pow import mine
 
 
@@ -20,7 +21,7 @@ def test_mined_nonces_are_accepted(size: int, target: float) -> None:
     nonce = mine(NOW + 5, 5, TOPIC, bytes(size), target=target)
     assert nonce is not None
     fields = Fields(NOW + 5, 5, TOPIC, bytes(size), nonce)
-    assert verdict_of(fields, Rules(min_pow=target)) == Verdict.ACCEPTED
+    assert verdict_of(fields, rules_with(min_pow=target)) == Verdict.ACCEPTED
     assert fields.pow(5) >= target
     # It is the first one: none below shows as much.
     assert mine(NOW + 5, 5, TOPIC, bytes(size), target=target, max_nonces=nonce) is None

@@ -69,8 +69,8 @@ cdef class Rules:
     ValueError for a PoW that is negative or not finite.
     """
 
-    def __cinit__(self, *, double min_pow=0.002, double min_pow_large=0.000002,
-                  uint32_t max_envelope=1 << 20, Interest interest not None=EVERYTHING):
+    def __cinit__(self, *, double min_pow, double min_pow_large,
+                  uint32_t max_envelope, Interest interest not None=EVERYTHING):
         if not (0 <= min_pow < INFINITY and 0 <= min_pow_large < INFINITY):
             raise ValueError("a minimum PoW is finite and not negative")
         self.min_pow = min_pow

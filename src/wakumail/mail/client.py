@@ -51,7 +51,7 @@ from wakumail.waku.peer_events import (
 MAX_PACKET = 10 << 20
 """Bytes of a packet from a mailserver, once it is inflated."""
 
-RULES = Rules(min_pow=0.002, min_pow_large=0.000002)
+RULES = Rules(min_pow=0.002, min_pow_large=0.000002, max_envelope=1 << 20)
 """For live envelopes that a mailserver sends though none are wanted."""
 
 MAX_EMPTY_PAGES = 100

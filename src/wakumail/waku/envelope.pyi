@@ -40,9 +40,9 @@ class Rules:
     def __new__(
         cls,
         *,
-        min_pow: float = 0.002,
-        min_pow_large: float = 0.000002,
-        max_envelope: int = 1048576,
+        min_pow: float,
+        min_pow_large: float,
+        max_envelope: int,
         interest: Interest = ...,
     ) -> Self: ...
     def replace(
