@@ -22,9 +22,9 @@ if TYPE_CHECKING:
         open_envelope,
     )
     from wakumail.waku.bloom import FULL_BLOOM, bloom_of
+    from wakumail.waku.confirmations import EnvelopeError
     from wakumail.waku.envelope import Envelope, Verdict
     from wakumail.waku.message import symmetric_key
-    from wakumail.waku.packets import EnvelopeError
     from wakumail.waku.topics import (
         contact_code_topic,
         negotiated_topic,
@@ -45,7 +45,7 @@ _ROOMS = {
     "waku.bloom": ("FULL_BLOOM", "bloom_of"),
     "waku.envelope": ("Envelope", "Verdict"),
     "waku.message": ("symmetric_key",),
-    "waku.packets": ("EnvelopeError",),
+    "waku.confirmations": ("EnvelopeError",),
     "waku.topics": (
         "contact_code_topic",
         "negotiated_topic",

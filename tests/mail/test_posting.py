@@ -16,8 +16,9 @@ from wakumail.mail.client import PostRefused, connect, post
 from wakumail.mail.posting import Posted, Withheld
 from wakumail.node.link import Link
 from wakumail.node.messages import compose, open_envelope
+from wakumail.waku.confirmations import EnvelopeError, MessageResponse
 from wakumail.waku.envelope import Envelope, Verdict, make_envelope
-from wakumail.waku.packets import EnvelopeError, MessageResponse, StatusOptions
+from wakumail.waku.packets import StatusOptions
 
 TOPIC = b"topi"
 
