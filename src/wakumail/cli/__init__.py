@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     wanted = words[:1] if words and words[0] in COMMANDS else COMMANDS
     arguments = parser(wanted).parse_args(words)
-    logs.start()
+    logs.start("info", log_json=False)
     try:
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:

@@ -35,7 +35,7 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the server; 0 when it was stopped by a signal and the archive has all it was sent."""
     settings = load_settings(arguments).settings
-    logs.start(settings.verbosity, as_json=settings.log_json)
+    logs.start(settings.verbosity, log_json=settings.log_json)
     keep_freed()
     collect_rarely()
     raise_file_limit()

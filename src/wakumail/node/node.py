@@ -58,7 +58,7 @@ class NodeConfig:
     """Who is connected to all processes of the server; None: there is this one only."""
 
 
-def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
+def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
     """Sockets that share one port (SO_REUSEPORT), and what comes for it; they listen already.
 
     OSError when another process has the port, though it should share it.
@@ -69,7 +69,7 @@ def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
         socket.create_server((host, port), family=family, dualstack_ipv6=dual).close()
     sockets: list[socket.socket] = []
     try:
-        for _ in range(count):
+        for _ in range(workers):
             own = socket.create_server(
                 (host, port), family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=dual
             )

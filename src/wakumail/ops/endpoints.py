@@ -48,7 +48,7 @@ async def start_pages(
     """Start the pages of metrics and health."""
     pages = Pages(reporter, colleagues)
     running.push_async_callback(pages.close)
-    address = await pages.start(settings.metrics_addr, settings.metrics_port)
+    address = await pages.start(addr=settings.metrics_addr, port=settings.metrics_port)
     log.info("metrics on http://%s:%d/metrics", *address)
 
 
@@ -64,6 +64,6 @@ def rpc_endpoints(settings: Settings, offer: Offer, counters: Counters) -> list[
         place = settings.ws_addr, settings.ws_port
         offered.setdefault(place, {})["websocket"] = offer(settings.ws_api)
     return [
-        HttpEndpoint(host, port, access, counters, **dispatchers)
-        for (host, port), dispatchers in offered.items()
+        HttpEndpoint(addr, port, access, counters, **dispatchers)
+        for (addr, port), dispatchers in offered.items()
     ]

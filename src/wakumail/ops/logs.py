@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
-def start(level: str = "info", *, as_json: bool = False, worker: int | None = None) -> None:
+def start(verbosity: str, *, log_json: bool, worker: int | None = None) -> None:
     """Log to stderr from now on, this way only; in the name of a worker, if there are several."""
     handler = logging.StreamHandler(sys.stderr)
     text = (
@@ -39,5 +39,5 @@ def start(level: str = "info", *, as_json: bool = False, worker: int | None = No
         if worker is None
         else LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s")
     )
-    handler.setFormatter(JsonFormatter(worker) if as_json else logging.Formatter(text))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    handler.setFormatter(JsonFormatter(worker) if log_json else logging.Formatter(text))
+    logging.basicConfig(level=verbosity.upper(), handlers=[handler], force=True)

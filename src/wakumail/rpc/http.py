@@ -68,7 +68,7 @@ class HttpEndpoint:
 
     def __init__(
         self,
-        host: str,
+        addr: str,
         port: int,
         access: Access,
         counters: Counters,
@@ -76,8 +76,8 @@ class HttpEndpoint:
         http: Dispatcher | None = None,
         websocket: Dispatcher | None = None,
     ) -> None:
-        access.check_exposure(host)
-        self._host = host
+        access.check_exposure(addr)
+        self._addr = addr
         self._port = port
         self._access = access
         self._counters = counters
@@ -113,7 +113,7 @@ class HttpEndpoint:
         self._runner = web.ServerRunner(server, shutdown_timeout=HTTP_CLOSE_TIMEOUT)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, self._addr, self._port).start()
         except OSError:
             await self._runner.cleanup()
             raise

@@ -68,10 +68,10 @@ class Pages:
             shutdown_timeout=PAGES_CLOSE_TIMEOUT,
         )
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
+    async def start(self, addr: str, port: int) -> tuple[str, int]:
         """Answer; the address in use."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.TCPSite(self._runner, addr, port).start()
         address = self._runner.addresses[0]
         return address[0], address[1]
 

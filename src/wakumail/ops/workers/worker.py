@@ -99,7 +99,7 @@ class Worker:
             running.push_async_callback(self._channel.close)
             hello = await self._channel.call("hello", str(self._datadir.path.resolve()))
             logs.start(
-                self._settings.verbosity, as_json=self._settings.log_json, worker=hello["number"]
+                self._settings.verbosity, log_json=self._settings.log_json, worker=hello["number"]
             )
             running.push_async_callback(self._tell_counts)
             await self._start(hello, running)
