@@ -17,8 +17,8 @@ from wakumail.node.filters import (
     MAX_FILTER_TOPICS,
     MAX_FILTERS,
     POLL_TIMEOUT,
-    SLICE,
     SLICE_BYTES,
+    SLICE_ENVELOPES,
     Filter,
     Filters,
     FiltersFull,
@@ -124,7 +124,7 @@ async def test_a_full_queue_sheds(monkeypatch: pytest.MonkeyPatch) -> None:
     gate.free.clear()
     async with rig() as it:
         filter_id = it.install(TOPIC)
-        monkeypatch.setattr(filters_module, "MAX_QUEUED_BYTES", 10_000)
+        monkeypatch.setattr(filters_module, "MAX_UNOPENED_BYTES", 10_000)
         large = sealed(b"0" + bytes(50_000))
         it.offer(large)  # it alone is over the bound
         it.offer(sealed(b"1"), sealed(b"2"), sealed(topic=OTHER))
@@ -157,7 +157,7 @@ def room(count: int) -> int:
 async def test_the_messages_that_wait_for_one_filter_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(filters_module, "MAX_POLLED_BYTES", room(3))
+    monkeypatch.setattr(filters_module, "MAX_UNPOLLED_BYTES", room(3))
     async with rig() as it:
         first, second = it.install(TOPIC), it.install(TOPIC, OTHER)
         envelopes = [sealed(bytes([number])) for number in range(5)]
@@ -174,7 +174,7 @@ async def test_the_messages_that_wait_for_one_filter_are_bounded(
 async def test_the_messages_that_wait_for_all_filters_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(filters_module, "MAX_WAITING_BYTES", room(3))
+    monkeypatch.setattr(filters_module, "MAX_UNPOLLED_BYTES_OF_ALL", room(3))
     async with rig() as it:
         first, second, third = it.install(TOPIC), it.install(OTHER), it.install(TOPIC, OTHER)
         it.offer(sealed(b"1"), sealed(b"2", topic=OTHER))
@@ -260,7 +260,8 @@ def test_who_does_not_poll_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("size", "count"), [(0, SLICE), (SLICE_BYTES // 3, 3), (SLICE_BYTES // 2, 2), (SLICE_BYTES, 1)]
+    ("size", "count"),
+    [(0, SLICE_ENVELOPES), (SLICE_BYTES // 3, 3), (SLICE_BYTES // 2, 2), (SLICE_BYTES, 1)],
 )
 def test_a_slice_has_a_bound_in_envelopes_and_in_bytes(size: int, count: int) -> None:
     """One at least is opened, however large."""

@@ -33,7 +33,7 @@ from wakumail.base.rlp import join_list
 from wakumail.devp2p.keys import PrivateKey, PublicKey
 from wakumail.node import filters as filters_module
 from wakumail.node.filters import (
-    TOLD,
+    MAX_TOLD_HASHES,
     Filter,
 )
 from wakumail.node.messages import ReceivedMessage
@@ -270,8 +270,8 @@ async def test_an_envelope_is_handed_out_once() -> None:
 
 @asynchronous
 async def test_what_was_told_is_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert TOLD >= 1000  # a whole page of history
-    monkeypatch.setattr(filters_module, "TOLD", 3)
+    assert MAX_TOLD_HASHES >= 1000  # a whole page of history
+    monkeypatch.setattr(filters_module, "MAX_TOLD_HASHES", 3)
     async with rig() as it:
         filter_id = it.install(TOPIC)
         envelopes = [sealed(bytes([number])) for number in range(4)]
@@ -344,7 +344,7 @@ def test_without_filters_nothing_is_looked_at() -> None:
 @asynchronous
 async def test_unwanted_batches_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
-    monkeypatch.setattr(filters_module, "MAX_QUEUED_BYTES", 1)
+    monkeypatch.setattr(filters_module, "MAX_UNOPENED_BYTES", 1)
     async with rig() as it:
         filter_id = it.install(TOPIC)
         for _ in range(10):

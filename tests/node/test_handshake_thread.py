@@ -31,7 +31,7 @@ from wakumail.devp2p.handshake import (
 )
 from wakumail.devp2p.keys import PrivateKey, Random
 from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
-from wakumail.node.handshake_thread import AHEAD, MAX_WAITING
+from wakumail.node.handshake_thread import MAX_STEPS_AHEAD, MAX_STEPS_WAITING
 from wakumail.node.link import Link, Wait
 from wakumail.node.node import Node
 
@@ -190,13 +190,15 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         served = await Served.connect(enode)
         door.shut()
         knocked = door.knocked
-        callers = [await Puppet.dial(enode) for _ in range(MAX_WAITING + AHEAD + 20)]
+        callers = [
+            await Puppet.dial(enode) for _ in range(MAX_STEPS_WAITING + MAX_STEPS_AHEAD + 20)
+        ]
         node = server.node
-        await eventually(lambda: len(node.handshaker._waiting) >= MAX_WAITING)
+        await eventually(lambda: len(node.handshake_thread._waiting) >= MAX_STEPS_WAITING)
         for _ in range(3):
             await served.check()
         # One may have been taken, and another accepted, before there were so many.
-        assert len(node._sockets) <= 2 + AHEAD + MAX_WAITING + 2
+        assert len(node._sockets) <= 2 + MAX_STEPS_AHEAD + MAX_STEPS_WAITING + 2
         assert door.knocked == knocked + 1
         assert len(server.node.links) == 2
         door.open()
@@ -208,14 +210,14 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
 @asynchronous
 async def test_who_waits_too_long_is_not_computed(tmp_path: Path, door: Door) -> None:
     async with mailserver(tmp_path, connection={"handshake_timeout": 0.05}) as (server, enode):
-        for _ in range(AHEAD + 5):
+        for _ in range(MAX_STEPS_AHEAD + 5):
             await Puppet.dial(enode)
-        await eventually(lambda: server.counters["handshake_timeout"] == AHEAD + 5)
+        await eventually(lambda: server.counters["handshake_timeout"] == MAX_STEPS_AHEAD + 5)
         await eventually(lambda: not server.node._sockets)
         door.open()
         server.node._connection = connection_config(server.config.node.connection.node_key)
         await works(enode)
-        assert door.knocked == AHEAD + 1
+        assert door.knocked == MAX_STEPS_AHEAD + 1
 
 
 @asynchronous
@@ -223,19 +225,20 @@ async def test_who_is_crowded_out_is_not_computed(tmp_path: Path, door: Door) ->
     """Whom the thread has got already it finishes, for nothing."""
     async with mailserver(tmp_path, node={"max_handshakes": 3}) as (server, enode):
         callers = []
-        for _ in range(AHEAD + 6):
+        for _ in range(MAX_STEPS_AHEAD + 6):
             callers.append(await Puppet.dial(enode))
             await eventually(lambda: server.counters["connections_accepted"] == len(callers))
             await eventually(
                 lambda: (
-                    server.node.handshaker._computing + len(server.node.handshaker._waiting)
-                    == min(len(callers), AHEAD + 3)
+                    server.node.handshake_thread._computing
+                    + len(server.node.handshake_thread._waiting)
+                    == min(len(callers), MAX_STEPS_AHEAD + 3)
                 )
             )
-        assert server.counters["connections_crowded_out"] == AHEAD + 3
+        assert server.counters["connections_crowded_out"] == MAX_STEPS_AHEAD + 3
         door.open()
         await greeted(callers[-3:])
-        assert door.knocked == AHEAD + 3
+        assert door.knocked == MAX_STEPS_AHEAD + 3
         assert len(server.node.links) == 3
 
 
@@ -244,17 +247,17 @@ async def test_what_comes_too_late_touches_nothing(door: Door) -> None:
     node, links, wires = opened(["192.0.2.1"] * 3)
     for link in links:
         call(node, link)
-    assert len(node.handshaker._waiting) == 3 - AHEAD
+    assert len(node.handshake_thread._waiting) == 3 - MAX_STEPS_AHEAD
     for link in links:
         link.disconnect(DisconnectReason.QUITTING)
         link.connection_lost(None)
-    assert not node.handshaker._waiting
+    assert not node.handshake_thread._waiting
     door.open()
-    await eventually(lambda: not node.handshaker._computing)
+    await eventually(lambda: not node.handshake_thread._computing)
     assert [wire.unread for wire in wires] == [0, 0, 0]
     assert not node.links
     await node.close()
-    assert door.knocked <= AHEAD
+    assert door.knocked <= MAX_STEPS_AHEAD
 
 
 @asynchronous
@@ -263,7 +266,7 @@ async def test_no_more_are_let_in_once_the_node_is_quiet(door: Door) -> None:
     call(node, link)
     node.quiesce()
     door.open()
-    await eventually(lambda: not node.handshaker._computing)
+    await eventually(lambda: not node.handshake_thread._computing)
     assert not node.links
     link.disconnect(DisconnectReason.QUITTING)
     assert link.closed == Closed(DisconnectReason.QUITTING, by_peer=False)
@@ -291,9 +294,9 @@ async def test_hanging_up_meanwhile(
     tmp_path: Path, door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        for _ in range(AHEAD + 3):
+        for _ in range(MAX_STEPS_AHEAD + 3):
             (await Puppet.dial(enode)).hang_up()
-        await eventually(lambda: server.counters["connections_accepted"] == AHEAD + 3)
+        await eventually(lambda: server.counters["connections_accepted"] == MAX_STEPS_AHEAD + 3)
         door.open()
         await eventually(lambda: not server.node._sockets)
         await works(enode)

@@ -37,7 +37,7 @@ async def test_finds_a_nonce() -> None:
 async def test_goes_on_from_slice_to_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     first = pow_mine(NOW + TTL, TTL, TOPIC, DATA, target=0.05)
     assert first is not None
-    monkeypatch.setattr(messages, "SLICE", 7)
+    monkeypatch.setattr(messages, "SLICE_NONCES", 7)
     assert first > 7
     assert await mine(NOW + TTL, TTL, TOPIC, DATA, target=0.05, seconds=60) == first
 
@@ -49,7 +49,7 @@ async def test_no_work_is_no_search() -> None:
 
 @asynchronous
 async def test_gives_up_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "SLICE", 10)
+    monkeypatch.setattr(messages, "SLICE_NONCES", 10)
     with pytest.raises(PowNotReached, match=r"within 0\.01 s"):
         await mine(NOW + TTL, TTL, TOPIC, DATA, target=IMPOSSIBLE, seconds=0.01)
 
@@ -97,7 +97,7 @@ async def cancelled(*tasks: asyncio.Task[int]) -> None:
 
 @asynchronous
 async def test_a_cancelled_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "SLICE", 10)
+    monkeypatch.setattr(messages, "SLICE_NONCES", 10)
     watched = Watched(monkeypatch)
     task = endless()
     await eventually(lambda: watched.slices > 3)  # the loop runs meanwhile
@@ -112,7 +112,7 @@ async def test_a_cancelled_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynchronous
 async def test_searches_share_the_miners(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many others there are and however long they take, each search goes on."""
-    monkeypatch.setattr(messages, "SLICE", 10)
+    monkeypatch.setattr(messages, "SLICE_NONCES", 10)
     watched = Watched(monkeypatch)
     watched.free.clear()
     others = [endless() for _ in range(MINERS + 3)]

@@ -15,10 +15,10 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.relay import (
     LAST_REOFFER_INTERVAL,
-    MAX_PACKET,
+    MAX_RELAY_PACKET,
     REOFFER_INTERVAL,
-    Listener,
     Relay,
+    RelayPeer,
 )
 from wakumail.waku.envelope import Envelope, parse
 from wakumail.waku.packets import Code, PeerSettings
@@ -30,7 +30,7 @@ TOPICS = [b"aaaa", b"bbbb"]
 async def test_who_keeps_changing_its_wishes_waits_longer() -> None:
     relay = Relay(Counters(), light=False, relay_memory=1 << 20, max_reply=1 << 20)
     link: Any = SimpleNamespace(peer=SimpleNamespace(settings=PeerSettings()))
-    listener = Listener(link, relay.pool.join())
+    listener = RelayPeer(link, relay.pool.join())
     now = 1000.0
     waits: list[float] = []
 
@@ -56,7 +56,7 @@ async def test_packets_are_small_but_for_large_envelopes(tmp_path: Path) -> None
         sender, listener = [await Puppet.ready(enode, options=ALL) for _ in range(2)]
         envelopes = [
             *make(10, TOPICS, size=100_000),
-            *make(2, TOPICS, size=MAX_PACKET, seed=1),
+            *make(2, TOPICS, size=MAX_RELAY_PACKET, seed=1),
             *make(10, TOPICS, size=100_000, seed=2),
         ]
         send(sender, *envelopes, mark())
@@ -64,7 +64,7 @@ async def test_packets_are_small_but_for_large_envelopes(tmp_path: Path) -> None
         while not got or got[-1].topic != MARK:
             packet = await listener.packet(Code.MESSAGES)
             batch = parse(packet)
-            assert len(packet) <= MAX_PACKET or len(batch) == 1
+            assert len(packet) <= MAX_RELAY_PACKET or len(batch) == 1
             got += batch
         assert by_hash(got[:-1]) == by_hash(envelopes)
 
@@ -79,7 +79,7 @@ async def test_a_flood_does_not_push_out_what_nobody_was_sent(
         listener = await Puppet.ready(enode, options=wanting(TOPICS[0]))
         send(sender, mark())
         await received(listener)
-        monkeypatch.setattr("wakumail.node.relay.INTERVAL", 3600.0)
+        monkeypatch.setattr("wakumail.node.relay.ROUND_INTERVAL", 3600.0)
         (honest,) = make(1, TOPICS[:1], seed=1)
         send(sender, honest)
         for envelope in make(20, TOPICS[1:], size=100_000):
@@ -92,12 +92,12 @@ class Serving:
     """Every peer in a turn of its own, and something to be done before one is served."""
 
     def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("wakumail.node.relay.TURN", 0.0)
+        monkeypatch.setattr("wakumail.node.relay.TURN_TIME", 0.0)
         self._serve = server.relay._serve
         self.before: Any = lambda link: None
         monkeypatch.setattr(server.relay, "_serve", self)
 
-    def __call__(self, listener: Listener, turn_ends: float) -> bool:
+    def __call__(self, listener: RelayPeer, turn_ends: float) -> bool:
         self.before(listener.link)
         return self._serve(listener, turn_ends)
 

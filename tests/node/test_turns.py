@@ -16,7 +16,7 @@ from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
 from wakumail.errors import DisconnectReason
 from wakumail.mail.server import Server
 from wakumail.node.link import Link
-from wakumail.node.outbox import ANSWERS_UNREAD, Outbox
+from wakumail.node.outbox import UNREAD_TOO_MUCH, Outbox
 from wakumail.waku.packets import Code
 
 SENDERS, PACKETS = 3, 20
@@ -67,7 +67,7 @@ async def test_who_sends_much_goes_on_in_turn(
         links = [link_of(server, puppet) for puppet in puppets]
         for puppet in puppets:
             send_much(puppet)
-        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
         taken = Taken(server, monkeypatch)
         for link, puppet in zip(links, puppets, strict=True):
             deliver(link, wire_of(puppet))
@@ -87,7 +87,7 @@ async def test_who_sends_little_does_not_wait(
 ) -> None:
     """A packet that is all there is: whoever's turn it is, it is taken, and reading goes on."""
     async with one_peer(tmp_path) as (server, link, puppet):
-        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
         assert server.node.turns.is_over()
         taken = Taken(server, monkeypatch)
         puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
@@ -103,7 +103,7 @@ async def test_who_has_left_is_passed_over(
     async with mailserver(tmp_path) as (server, enode):
         puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
         await eventually(lambda: len(server.node.peers) == SENDERS)
-        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
         taken = Taken(server, monkeypatch)
         for puppet in puppets:
             send_much(puppet)
@@ -120,7 +120,7 @@ async def test_packets_without_an_event_take_from_the_turn_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with one_peer(tmp_path) as (_, link, puppet):
-        monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
         for _ in range(3 * MAX_UNEVENTFUL // PACKET_COST):
             puppet.connection.probe(0.0)
         deliver(link, wire_of(puppet))
@@ -136,7 +136,7 @@ async def test_who_does_not_read_its_answers_is_not_read_from(
     async with one_peer(tmp_path) as (server, link, puppet):
         taken = Taken(server, monkeypatch)
         with monkeypatch.context() as patch:
-            patch.setattr(Outbox, "unread", ANSWERS_UNREAD + 1)
+            patch.setattr(Outbox, "unread", UNREAD_TOO_MUCH + 1)
             link.pause_writing()
             puppet.connection.probe(0.0)
             deliver(link, wire_of(puppet))

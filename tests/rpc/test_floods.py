@@ -18,7 +18,7 @@ from tests.support.puppet import Mailserver, asynchronous, eventually, mailserve
 from tests.support.rpc_callers import TOPIC, UnixCaller, access_with
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
-from wakumail.node.filters import MAX_FILTERS, MAX_POLLED_BYTES
+from wakumail.node.filters import MAX_FILTERS, MAX_UNPOLLED_BYTES
 from wakumail.node.messages import MESSAGE_COST
 from wakumail.rpc.api import NAMESPACES, all_methods
 from wakumail.rpc.http import HttpEndpoint
@@ -192,14 +192,14 @@ async def test_a_filter_that_is_never_polled(tmp_path: Path) -> None:
         forgotten = await caller.call("waku_newMessageFilter", wanted)
         polled = await caller.call("waku_newMessageFilter", wanted)
         hostile = await Hostile.enter(enode)
-        part = MAX_POLLED_BYTES // (MESSAGE_COST + 4 * SIZE)
+        part = MAX_UNPOLLED_BYTES // (MESSAGE_COST + 4 * SIZE)
         for number in range(3):
             packets = sealed(part, first=number * part)
             await served.during(hostile.pour(packets))
             assert len(await caller.messages(polled, part)) == part
         kept = len(await caller.call("waku_getFilterMessages", forgotten))
         assert part <= kept < 2 * part
-        assert kept * (MESSAGE_COST + 3 * SIZE) <= MAX_POLLED_BYTES
+        assert kept * (MESSAGE_COST + 3 * SIZE) <= MAX_UNPOLLED_BYTES
         assert server.counters["filters_overflowed"] == 3 * part - kept
         assert server.filters._waiting_bytes == 0
 

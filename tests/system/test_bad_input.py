@@ -319,7 +319,7 @@ async def test_a_peer_that_never_reads_is_dropped(
 async def test_unfinished_frames_are_bounded_over_all_peers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.memory.MAX_RECEIVING", 1 << 20)
+    monkeypatch.setattr("wakumail.node.memory.MAX_UNFINISHED_FRAMES", 1 << 20)
     async with mailserver(tmp_path) as (server, enode):
         for _ in range(4):
             puppet = await Puppet.ready(enode)
@@ -372,7 +372,7 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
 ) -> None:
     """What it sent and nobody looked at is dropped, for it would bring the queue over its bound."""
     monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 50_000)
-    monkeypatch.setattr("wakumail.node.turns.TURN", 0.0)
+    monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         slow = SlowDisk(server.store)
         puppet = await Puppet.ready(enode)

@@ -60,7 +60,7 @@ def write(link: Link, size: int) -> None:
 async def test_what_all_leave_unread_is_bounded(
     monkeypatch: pytest.MonkeyPatch, addresses: list[str], unread: list[int], dropped: list[int]
 ) -> None:
-    monkeypatch.setattr("wakumail.node.memory.MAX_SENDING", 1000 << 10)
+    monkeypatch.setattr("wakumail.node.memory.MAX_UNREAD_OF_ALL", 1000 << 10)
     node, links, wires = opened(addresses)
     reader = Link(node)
     reader.connection_made(Wire("192.0.2.99"))

@@ -264,7 +264,7 @@ async def test_who_reads_fast_does_not_have_the_loop_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one peer's packets no more is sent at once than a turn lasts."""
-    monkeypatch.setattr("wakumail.node.relay.TURN", 0.0)
+    monkeypatch.setattr("wakumail.node.relay.TURN_TIME", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         await (await Hostile.enter(enode)).pour(islice(bulk(), 80))
         await eventually(lambda: server.counters["envelopes_archived"] == 80)

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
-TOGETHER = 8
+MAX_ACCEPTS = 8
 """Connections that are taken at once: less than a millisecond of the loop, and rounds that others
 make long do not keep callers waiting for one of their own."""
 
@@ -21,7 +21,7 @@ RETRY_INTERVAL = 1.0
 
 
 class Acceptor:
-    """Takes TOGETHER connections in a round of the loop, as long as more are wanted."""
+    """Takes MAX_ACCEPTS connections in a round of the loop, as long as more are wanted."""
 
     def __init__(self, own: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """`own` listens already and is closed here; `protocol` makes one for each connection."""
@@ -51,7 +51,7 @@ class Acceptor:
         await asyncio.gather(*self._taking)
 
     def _accept_some(self) -> None:
-        for _ in range(TOGETHER):
+        for _ in range(MAX_ACCEPTS):
             if self._watching:
                 self._accept()
 

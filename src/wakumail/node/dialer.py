@@ -19,7 +19,7 @@ MAX_DIALS = 16
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0
 """Seconds before the second dial of a peer; they double with each that fails, up to the last."""
 
-STABLE = 30.0
+STABLE_TIME = 30.0
 """Seconds that a connection has to last for the delays to begin anew."""
 
 
@@ -73,7 +73,7 @@ class Dialer:
             if link is not None:
                 since = loop.time()
                 await link.gone()
-                if loop.time() - since >= STABLE:
+                if loop.time() - since >= STABLE_TIME:
                     delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(2 * delay, LAST_DELAY)

@@ -33,29 +33,29 @@ MAX_FILTERS = 1000
 MAX_FILTER_TOPICS = MAX_TOPIC_INTEREST
 """Topics of all filters together: a topic interest can name them all."""
 
-MAX_QUEUED_BYTES = 32 << 20
+MAX_UNOPENED_BYTES = 32 << 20
 """Bytes of memory of batches that wait to be opened; what comes beyond it is dropped."""
 
-SLICE = 16
+SLICE_ENVELOPES = 16
 """Envelopes that are opened before the loop hands out what was in them."""
 
 SLICE_BYTES = 512 << 10
 """Bytes of their data, after which a slice ends too: who reads what is handed out keeps up."""
 
-MAX_POLLED_BYTES = 8 << 20
+MAX_UNPOLLED_BYTES = 8 << 20
 """Bytes of memory of messages that wait for the poll of one filter; later ones are dropped, and
 may come again from history."""
 
-MAX_WAITING_BYTES = 128 << 20
+MAX_UNPOLLED_BYTES_OF_ALL = 128 << 20
 """Bytes of memory of messages that wait for the polls of all filters."""
 
 POLL_TIMEOUT = 300.0
 """Seconds without a poll after which a polled filter is forgotten, as in geth."""
 
-TOLD = 1024
+MAX_TOLD_HASHES = 1024
 """Hashes of its last messages that a filter keeps, not to tell of the same envelope again."""
 
-ID_SIZE = 32
+FILTER_ID_SIZE = 32
 """Bytes of a filter's id, which is written as twice as many hexadecimal digits."""
 
 
@@ -189,7 +189,7 @@ class Filters:
             raise FiltersFull(f"there are {MAX_FILTERS} filters")
         if self._topics + len(wanted.topics) > MAX_FILTER_TOPICS:
             raise FiltersFull(f"all filters together have at most {MAX_FILTER_TOPICS} topics")
-        installed = _Installed(os.urandom(ID_SIZE).hex(), wanted, on_message)
+        installed = _Installed(os.urandom(FILTER_ID_SIZE).hex(), wanted, on_message)
         self._installed[installed.filter_id] = installed
         self._topics += len(wanted.topics)
         self._table = None
@@ -238,7 +238,7 @@ class Filters:
         chosen = batch.select(self._current().interest)
         if not chosen:
             return
-        if self._queue and self._queued_bytes + batch.memory > MAX_QUEUED_BYTES:
+        if self._queue and self._queued_bytes + batch.memory > MAX_UNOPENED_BYTES:
             self._counters.add("filters_overloaded", len(chosen))
             return
         self._queue.append((batch, chosen, p2p))
@@ -284,7 +284,7 @@ class Filters:
             except Exception:
                 log.exception("a subscriber failed on a message")
         installed.told[envelope_hash] = None
-        if len(installed.told) > TOLD:
+        if len(installed.told) > MAX_TOLD_HASHES:
             del installed.told[next(iter(installed.told))]
         self._counters.add("messages_opened")
 
@@ -292,8 +292,8 @@ class Filters:
         """Keep a message for the next poll; whether there was room."""
         cost = message.cost
         if (
-            installed.waiting_bytes + cost > MAX_POLLED_BYTES
-            or self._waiting_bytes + cost > MAX_WAITING_BYTES
+            installed.waiting_bytes + cost > MAX_UNPOLLED_BYTES
+            or self._waiting_bytes + cost > MAX_UNPOLLED_BYTES_OF_ALL
         ):
             self._counters.add("filters_overflowed")
             return False
@@ -321,7 +321,7 @@ def _open_some(
     """Open the first of those that are left, as many as a slice holds."""
     found: list[tuple[_Installed, ReceivedMessage]] = []
     count = size = 0
-    while left and count < SLICE and size < SLICE_BYTES:
+    while left and count < SLICE_ENVELOPES and size < SLICE_BYTES:
         envelope = batch[left.popleft()]
         count += 1
         size += len(envelope.data)

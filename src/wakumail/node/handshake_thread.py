@@ -1,4 +1,4 @@
-"""The handshaker: computes the handshakes of all links, in a thread beside the loop.
+"""The handshake_thread: computes the handshakes of all links, in a thread beside the loop.
 
 However many peers call at once, the loop has only what the thread has finished to deal with: a
 storm of them goes on at the thread's pace, and those that are connected are served in between.
@@ -12,15 +12,15 @@ from wakumail.base.threads import Threads
 from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.node.link import Link
 
-AHEAD = 2
+MAX_STEPS_AHEAD = 2
 """Parts of handshakes that the thread has at a time: one to compute, and the next. All others wait
 where they can be taken back, and no more than that come to the loop in one turn."""
 
-MAX_WAITING = 32
+MAX_STEPS_WAITING = 32
 """Parts of handshakes that may wait before no more peers are let in: some 20 ms of the thread."""
 
 
-class Handshaker:
+class HandshakeThread:
     """Computes the handshake steps of links, in the order in which they come."""
 
     def __init__(self, on_room: Callable[[bool], None]) -> None:
@@ -45,13 +45,13 @@ class Handshaker:
         self._thread.close()
 
     def _begin(self) -> None:
-        while self._waiting and self._computing < AHEAD:
+        while self._waiting and self._computing < MAX_STEPS_AHEAD:
             link = next(iter(self._waiting))
             step = self._waiting.pop(link)
             self._computing += 1
             future = self._thread.run(step.compute)
             future.add_done_callback(partial(self._computed, link))
-        self._on_room(len(self._waiting) < MAX_WAITING)
+        self._on_room(len(self._waiting) < MAX_STEPS_WAITING)
 
     def _computed(self, link: Link, future: asyncio.Future[StepResult]) -> None:
         self._computing -= 1

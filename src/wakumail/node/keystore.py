@@ -4,7 +4,7 @@ from wakumail.devp2p.keys import PrivateKey, Random, generate
 from wakumail.errors import WakumailError
 from wakumail.waku.message import KEY_SIZE, checked_key
 
-ID_SIZE = 32
+KEY_ID_SIZE = 32
 """Bytes of a key's id, which is written as twice as many hexadecimal digits."""
 
 MAX_KEYS = 10_000
@@ -94,4 +94,4 @@ class KeyStore:
     def _new_id(self) -> str:
         if len(self._private) + len(self._symmetric) >= MAX_KEYS:
             raise KeysFull(f"{MAX_KEYS} keys are held")
-        return self._random(ID_SIZE).hex()
+        return self._random(KEY_ID_SIZE).hex()

@@ -22,7 +22,7 @@ from wakumail.waku.rate_limits import Pace, host_of
 if TYPE_CHECKING:
     from wakumail.node.node import Node
 
-LITTLE = 8 << 10
+SMALL_READ = 8 << 10
 """Bytes from a peer that are looked at as they come, as a request: whoever has sent more waits for
 its turn when the busy ones have had what is theirs of a round."""
 
@@ -154,7 +154,7 @@ class Link(asyncio.BufferedProtocol):
         """Bytes came."""
         connection = self.peer.connection
         connection.buffer_updated(nbytes, self._loop.time())
-        if connection.buffered > LITTLE and self._node.turns.is_over():
+        if connection.buffered > SMALL_READ and self._node.turns.is_over():
             self._wait_turn()
         self._pump()
 
@@ -226,7 +226,7 @@ class Link(asyncio.BufferedProtocol):
         match event:
             case HandshakeStep():
                 self.pause(Wait.HANDSHAKE)
-                self._node.handshaker.add(self, event)
+                self._node.handshake_thread.add(self, event)
             case Uneventful():
                 pass
             case Authenticated(identity):

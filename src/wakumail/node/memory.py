@@ -7,13 +7,13 @@ from wakumail.node.admission import CrowdedOut
 from wakumail.node.link import Link
 from wakumail.node.outbox import StalledPeer
 
-MAX_RECEIVING = 256 << 20
+MAX_UNFINISHED_FRAMES = 256 << 20
 """Bytes of unfinished frames of all peers, above which the peer with the most is dropped."""
 
-COMMON_BUFFER = 128 << 10
-"""Bytes of a buffer that every busy peer may have; MAX_RECEIVING is about larger ones."""
+SMALL_BUFFER = 128 << 10
+"""Bytes of a buffer that every busy peer may have; MAX_UNFINISHED_FRAMES is about larger ones."""
 
-MAX_SENDING = 256 << 20
+MAX_UNREAD_OF_ALL = 256 << 20
 """Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
 written; then those with the most are dropped until the next quarter has room."""
 
@@ -25,7 +25,7 @@ class Memory:
         """`links`: all that have a socket; the node adds and removes them."""
         self._links = links
         self._buffers: dict[Link, int] = {}
-        """Bytes of the buffers for frames that are larger than COMMON_BUFFER."""
+        """Bytes of the buffers for frames that are larger than SMALL_BUFFER."""
         self._receiving = 0
         """Bytes of all these buffers."""
         self._written = 0
@@ -34,17 +34,17 @@ class Memory:
     def count_buffer(self, link: Link, size: int) -> None:
         """The buffer for frames of a link has `size` bytes now."""
         self._receiving -= self._buffers.pop(link, 0)
-        if size > COMMON_BUFFER:
+        if size > SMALL_BUFFER:
             self._buffers[link] = size
             self._receiving += size
-            if self._receiving > MAX_RECEIVING:
+            if self._receiving > MAX_UNFINISHED_FRAMES:
                 greediest = max(self._buffers, key=self._buffers.__getitem__)
                 greediest.drop(CrowdedOut("the most of too many bytes of unfinished frames"))
 
     def count_written(self, size: int) -> None:
         """`size` bytes more were written to some peer."""
         self._written += size
-        if self._written > MAX_SENDING // 4:
+        if self._written > MAX_UNREAD_OF_ALL // 4:
             self._written = 0
             self._drop_unread()
 
@@ -55,7 +55,7 @@ class Memory:
     def _drop_unread(self) -> None:
         """Drop those who leave the most unread, beginning with the host that does, if need be."""
         unread = {link: link.outbox.unread for link in self._links}
-        excess = sum(unread.values()) - MAX_SENDING * 3 // 4
+        excess = sum(unread.values()) - MAX_UNREAD_OF_ALL * 3 // 4
         if excess <= 0:
             return
         hosts: Counter[str] = Counter()

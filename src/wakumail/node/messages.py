@@ -21,7 +21,7 @@ T = TypeVar("T")
 Key: TypeAlias = bytes | PrivateKey
 """What opens a message: a symmetric key (message.KEY_SIZE bytes), or the receiver's private one."""
 
-TRIALS = 256
+SLICE_TRIALS = 256
 """Trials of a key on an envelope between two looks whether the result is wanted still: 20 ms."""
 
 MESSAGE_COST = 1024
@@ -36,7 +36,7 @@ DEFAULT_TARGET = 0.002
 DEFAULT_MINING_TIME = 30.0
 """Seconds after which a search for that PoW is given up, when its poster does not say."""
 
-SLICE = 1 << 17
+SLICE_NONCES = 1 << 17
 """Nonces that a search tries, some 40 ms, before it lets others use its thread."""
 
 MINERS = 2
@@ -56,13 +56,13 @@ async def mine(
 ) -> int:
     """A nonce with which the envelope has a PoW of at least `target`.
 
-    PowNotReached after `seconds`, in which one SLICE is tried at least. ValueError as pow.mine. A
-    search that is cancelled ends with its slice.
+    PowNotReached after `seconds`, in which SLICE_NONCES are tried at least. ValueError as pow.mine.
+    A search that is cancelled ends with its slice.
     """
-    search = partial(mine_slice, expiry, ttl, topic, data, target=target, max_nonces=SLICE)
+    search = partial(mine_slice, expiry, ttl, topic, data, target=target, max_nonces=SLICE_NONCES)
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
-    for start in itertools.count(0, SLICE):
+    for start in itertools.count(0, SLICE_NONCES):
         nonce = await _in_thread(partial(search, start=start))
         if nonce is not None:
             return nonce
@@ -153,7 +153,7 @@ async def open_envelopes(
     """
     if not keys:
         return (None,) * len(envelopes)
-    step = max(1, TRIALS // len(keys))
+    step = max(1, SLICE_TRIALS // len(keys))
     messages: list[ReceivedMessage | None] = []
     for start in range(0, len(envelopes), step):
         messages += await asyncio.to_thread(_open_all, envelopes[start : start + step], keys)

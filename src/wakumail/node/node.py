@@ -17,11 +17,11 @@ from wakumail.devp2p.keys import public_key
 from wakumail.errors import DisconnectReason
 from wakumail.node.acceptor import Acceptor
 from wakumail.node.admission import Admission
-from wakumail.node.handshake_thread import Handshaker
+from wakumail.node.encryption_thread import EncryptionThread
+from wakumail.node.handshake_thread import HandshakeThread
 from wakumail.node.link import Dial, Link, Wait
 from wakumail.node.memory import Memory
 from wakumail.node.roster import Roster
-from wakumail.node.sealing_thread import Sealer
 from wakumail.node.turns import Turns
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import TOLERANCE, OwnStatus
@@ -36,7 +36,7 @@ BACKLOG = 1024
 DIAL_TIMEOUT = 10.0
 """Seconds from the first SYN to the peer's status, for those who dial."""
 
-UPDATES = 100
+MAX_UPDATES_AT_ONCE = 100
 """Status updates that are sent before the loop turns to others."""
 
 
@@ -105,10 +105,10 @@ class Node:
         self.status = OwnStatus(config.options, config.rules)
         self.admission = Admission(config, counters)
         self.listening: tuple[str, int] | None = None
-        self.sealer = Sealer()
+        self.encryption_thread = EncryptionThread()
         self._connection = config.connection
         self._sockets: set[Link] = set()
-        self.handshaker = Handshaker(self._welcome)
+        self.handshake_thread = HandshakeThread(self._welcome)
         self.turns = Turns()
         self.memory = Memory(self._sockets)
         self._paused: dict[Link, None] = {}
@@ -195,8 +195,8 @@ class Node:
             link.disconnect(DisconnectReason.QUITTING)
         while self._sockets:
             await next(iter(self._sockets)).gone()
-        self.sealer.close()
-        self.handshaker.close()
+        self.encryption_thread.close()
+        self.handshake_thread.close()
 
     # -- what we are to the peers -------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Node:
 
     def _update(self, links: Iterator[Link], changed: StatusOptions) -> None:
         """Send Status Updates, some at a time."""
-        some = list(islice(links, UPDATES))
+        some = list(islice(links, MAX_UPDATES_AT_ONCE))
         for link in some:
             link.update_status(changed)
         if some:
@@ -269,7 +269,7 @@ class Node:
     def ended(self, link: Link, closed: Closed) -> None:
         """Count why a connection ended; its handshake goes no further."""
         self.admission.end_handshake(link)
-        self.handshaker.remove(link)
+        self.handshake_thread.remove(link)
         if closed.error is not None:
             self.counters.add(closed.error.counter)
         elif closed.reason is None:

@@ -24,10 +24,10 @@ MAX_UNREAD = 8 << 20
 """Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
 Those of all peers together have a bound of their own (see memory.py)."""
 
-SEAL_AT_ONCE = 64 << 10
+MAX_ENCRYPTED_ON_LOOP = 64 << 10
 """Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
 
-ANSWERS_UNREAD = 2 << 20
+UNREAD_TOO_MUCH = 2 << 20
 """Bytes unread by a peer above which nothing more is read from it until it has read most of that:
 confirmations must be what it leaves, for history and the relay stop before."""
 
@@ -84,11 +84,11 @@ class Outbox:
             self._check_unread()
             return
         connection = self._connection
-        if connection.unencrypted > SEAL_AT_ONCE:
+        if connection.unencrypted > MAX_ENCRYPTED_ON_LOOP:
             assert connection.writer is not None
             self._encrypting = True
             self._room.clear()
-            self._node.sealer.seal(connection.writer, self._on_encrypted)
+            self._node.encryption_thread.encrypt(connection.writer, self._on_encrypted)
         elif data := connection.data_to_send():
             self._write(data)
 
@@ -166,7 +166,7 @@ class Outbox:
         unread = self.unread
         if unread > MAX_UNREAD:
             self._link.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
-        elif self._full and unread > ANSWERS_UNREAD:
+        elif self._full and unread > UNREAD_TOO_MUCH:
             self._link.pause_for_peer()
 
     def _on_encrypted(self, frames: bytes | None) -> None:

@@ -1,9 +1,10 @@
 """The relay: live envelopes go to every peer that wants them and does not have them (6/WAKU1).
 
-The pool (compiled) knows what is live and who has it. Here is when it is asked: at once when
-envelopes come after a rest, otherwise every INTERVAL, so that a busy node sends them in batches.
-A peer that reads slowly is passed over until it has caught up; what expires meanwhile it never
-sees, and what waits for it waits in the pool, which has a bound for all peers together.
+The pool (compiled) knows the live envelopes and the peers that have them. The relay asks it in
+rounds: at once when envelopes come after a rest, otherwise every ROUND_INTERVAL, so that a busy
+node sends them in batches. A peer that reads slowly is passed over until it has caught up. Its
+envelopes wait in the pool, which has a bound for all peers together; it never sees those that
+expire meanwhile.
 """
 
 import asyncio
@@ -14,16 +15,16 @@ from dataclasses import dataclass
 
 from wakumail.counters import Counters
 from wakumail.node.link import Link
-from wakumail.node.turns import TURN
+from wakumail.node.turns import TURN_TIME
 from wakumail.waku.envelope import Batch
 from wakumail.waku.pool import Pool
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.1
+ROUND_INTERVAL = 0.1
 """Seconds between two rounds to the peers (status-go: 0.3)."""
 
-MAX_PACKET = 256 << 10
+MAX_RELAY_PACKET = 256 << 10
 """Bytes of a packet, unless it is of one larger envelope: what a peer that does not read costs."""
 
 REOFFER_INTERVAL = 1.0
@@ -39,7 +40,7 @@ EXPIRY_INTERVAL = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class Listener:
+class RelayPeer:
     """A peer as the relay sees it."""
 
     link: Link
@@ -66,9 +67,9 @@ class Relay:
         """What peers are sent, each in its slot."""
         self._counters = counters
         self._light = light
-        self._max_packet = min(max_reply, MAX_PACKET)
+        self._max_packet = min(max_reply, MAX_RELAY_PACKET)
         self._loop = asyncio.get_running_loop()
-        self._listeners: dict[Link, Listener] = {}
+        self._listeners: dict[Link, RelayPeer] = {}
         self._round: asyncio.Handle | None = None
         """Begins the next round, or goes on with this one."""
         self._going = False
@@ -90,7 +91,7 @@ class Relay:
 
     def join(self, link: Link) -> None:
         """A peer is ready: offer it what is live."""
-        self._listeners[link] = Listener(link, self._outgoing.join())
+        self._listeners[link] = RelayPeer(link, self._outgoing.join())
         self._plan_round()
 
     def leave(self, link: Link) -> None:
@@ -135,8 +136,8 @@ class Relay:
     # -- rounds -------------------------------------------------------------------------------
 
     def _plan_round(self) -> None:
-        """Begin a round INTERVAL after the last; now when so much has come that it could be evicted
-        before anybody is sent it. While a round goes on, some were served already.
+        """Begin a round ROUND_INTERVAL after the last, or now if the pool could soon evict what no
+        peer was sent yet. While a round goes on, some peers were served already: another follows.
         """
         if self._going:
             self._again = True
@@ -146,7 +147,7 @@ class Relay:
                 self._round.cancel()
             self._begin_round()
         elif self._round is None:
-            due = self._last_round + INTERVAL
+            due = self._last_round + ROUND_INTERVAL
             self._round = self._loop.call_at(max(due, self._loop.time()), self._begin_round)
 
     def _begin_round(self) -> None:
@@ -154,9 +155,9 @@ class Relay:
         self._going, self._again, self._unsent = True, False, 0
         self._go_round(iter(tuple(self._listeners.values())))
 
-    def _go_round(self, listeners: Iterator[Listener]) -> None:
+    def _go_round(self, listeners: Iterator[RelayPeer]) -> None:
         """Serve the peers until the turn is over."""
-        turn_ends = time.monotonic() + TURN
+        turn_ends = time.monotonic() + TURN_TIME
         for listener in listeners:
             try:
                 served = self._serve(listener, turn_ends)
@@ -172,7 +173,7 @@ class Relay:
         if self._again:
             self._plan_round()
 
-    def _serve(self, listener: Listener, turn_ends: float) -> bool:
+    def _serve(self, listener: RelayPeer, turn_ends: float) -> bool:
         """Send a peer all that it wants; False when it has to be asked again, at the next round.
 
         So it has when it takes packets for longer than the turn.
@@ -205,7 +206,7 @@ class Relay:
                 return False
         return True
 
-    def _tell_wishes(self, listener: Listener, now: float) -> None:
+    def _tell_wishes(self, listener: RelayPeer, now: float) -> None:
         settings = listener.link.peer.settings
         self._outgoing.set_interest(listener.slot, settings.interest, settings.pow)
         envelopes, size = settings.packet_rate_limits.topic, settings.bytes_rate_limits.topic

@@ -10,7 +10,7 @@ from collections import deque
 
 from wakumail.node.link import Link, Wait
 
-TURN = 0.001
+TURN_TIME = 0.001
 """Seconds that busy links together take of one round of the loop, and that a round of the relay
 takes before it lets others on. A request needs some four rounds of the loop to be answered."""
 
@@ -30,7 +30,7 @@ class Turns:
         now = time.monotonic()
         if not self._begun:
             self._begun = True
-            self._ends = now + TURN
+            self._ends = now + TURN_TIME
             asyncio.get_running_loop().call_soon(self._go_round)
         return now >= self._ends
 

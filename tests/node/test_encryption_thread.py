@@ -14,22 +14,22 @@ from tests.support.relaying import link_of
 from wakumail.base import rlp
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
+from wakumail.node.encryption_thread import MAX_WRITERS, EncryptionThread
 from wakumail.node.link import Link
-from wakumail.node.outbox import MAX_UNREAD, SEAL_AT_ONCE, WRITE_HIGH_WATER, StalledPeer
-from wakumail.node.sealing_thread import TOGETHER, Sealer
+from wakumail.node.outbox import MAX_ENCRYPTED_ON_LOOP, MAX_UNREAD, WRITE_HIGH_WATER, StalledPeer
 from wakumail.waku.packets import Code
 
-LONG = rlp.join_list([rlp.encode(bytes(SEAL_AT_ONCE))])
+LONG = rlp.join_list([rlp.encode(bytes(MAX_ENCRYPTED_ON_LOOP))])
 SHORT = rlp.join_list([])
 
 
 class Held:
-    """A sealer that is done when the test says so."""
+    """A thread that is done when the test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[Callable[[], None]] = []
 
-    def seal(self, writer: FrameWriter, done: Callable[[bytes], None]) -> None:
+    def encrypt(self, writer: FrameWriter, done: Callable[[bytes], None]) -> None:
         self.jobs.append(partial(done, writer.encrypt()))
 
     def go_on(self) -> None:
@@ -44,9 +44,9 @@ async def sealing(datadir: Path) -> AsyncIterator[tuple[Held, Link, Puppet]]:
     """A link of a mailserver's to a puppet, and who seals its long packets."""
     async with mailserver(datadir) as (server, enode):
         puppet = await Puppet.ready(enode)
-        server.node.sealer.close()
+        server.node.encryption_thread.close()
         held = Held()
-        server.node.sealer = held  # type: ignore[assignment]
+        server.node.encryption_thread = held  # type: ignore[assignment]
         yield held, link_of(server, puppet), puppet
 
 
@@ -153,7 +153,7 @@ async def test_links_that_end_meanwhile(tmp_path: Path, end: str) -> None:
 @asynchronous
 async def test_several_links_at_once(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        puppets = [await Puppet.ready(enode) for _ in range(2 * TOGETHER + 1)]
+        puppets = [await Puppet.ready(enode) for _ in range(2 * MAX_WRITERS + 1)]
         links = [link_of(server, puppet) for puppet in puppets]
         payload = rlp.join_list([rlp.encode(os.urandom(2 * WRITE_HIGH_WATER))])
         for link in links:
@@ -169,18 +169,18 @@ async def test_several_links_at_once(tmp_path: Path) -> None:
 async def test_a_failure_is_told_and_holds_up_nobody_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sealer = Sealer()
+    thread = EncryptionThread()
     first, twice, last = (FrameWriter(bytes(32), bytes(32), b"") for _ in range(3))
     done: list[tuple[str, bytes | None]] = []
-    sealer.seal(first, lambda frames: done.append(("first", frames)))
+    thread.encrypt(first, lambda frames: done.append(("first", frames)))
     for _ in range(2):
-        sealer.seal(twice, lambda frames: done.append(("twice", frames)))
+        thread.encrypt(twice, lambda frames: done.append(("twice", frames)))
     await eventually(lambda: len(done) == 3)
-    sealer.seal(last, lambda frames: done.append(("last", frames)))
+    thread.encrypt(last, lambda frames: done.append(("last", frames)))
     await eventually(lambda: len(done) == 4)
     assert done == [("first", b""), ("twice", None), ("twice", None), ("last", b"")]
     assert [record.message for record in caplog.records] == ["frames could not be sealed"]
-    sealer.close()
+    thread.close()
 
 
 @asynchronous
@@ -206,12 +206,12 @@ async def test_what_waits_meanwhile_has_a_bound(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_what_waits_at_the_end_is_dropped() -> None:
-    sealer = Sealer()
+    thread = EncryptionThread()
     writers = [FrameWriter(bytes(32), bytes(32), b"") for _ in range(3)]
     done: list[bytes | None] = []
     for writer in writers:
         writer.add(bytes(1 << 20))
-        sealer.seal(writer, done.append)
-    sealer.close()
+        thread.encrypt(writer, done.append)
+    thread.close()
     await eventually(lambda: len(done) == 1)
     assert all(writer.waiting for writer in writers[1:])

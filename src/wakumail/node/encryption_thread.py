@@ -1,4 +1,4 @@
-"""The sealer: what is too long for the event loop to encrypt is sealed in a thread beside it."""
+"""The thread: what is too long for the event loop to encrypt is sealed in a thread beside it."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ log = logging.getLogger(__name__)
 
 Done = Callable[[bytes | None], None]
 
-TOGETHER = 4
+MAX_WRITERS = 4
 """Connections whose frames are made at once, as many as frame_encryption.h has lanes: with
 one thread they take hardly longer than those of one connection, where more threads would split
 them up."""
 
 
-class Sealer:
+class EncryptionThread:
     """Seals what waits in frame writers, those of several connections together.
 
     A writer belongs to the thread from `seal` until its frames are done: packets may be added
@@ -30,7 +30,7 @@ class Sealer:
         self._waiting: deque[tuple[FrameWriter, Done]] = deque()
         self._busy = False
 
-    def seal(self, writer: FrameWriter, done: Done) -> None:
+    def encrypt(self, writer: FrameWriter, done: Done) -> None:
         """Seal what waits in `writer`; the loop then calls `done` with the frames.
 
         With None when that failed, for want of memory: nothing more can come of the writer then.
@@ -45,7 +45,7 @@ class Sealer:
         self._thread.close()
 
     def _start(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(MAX_WRITERS, len(self._waiting)))]
         self._busy = bool(batch)
         if not batch:
             return
