@@ -144,7 +144,9 @@ def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
         raise ValueError(f"{path} holds no node key: {error}") from None
 
 
-def load_or_create_node_key(path: str | os.PathLike[str], random: Random) -> PrivateKey:
+def load_or_create_node_key(
+    path: str | os.PathLike[str], random: Random = os.urandom
+) -> PrivateKey:
     """The node key in the file at `path`, made at the first call, mode 0600.
 
     ValueError as load_node_key; OSError when the file cannot be read or made.
