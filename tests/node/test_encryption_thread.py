@@ -179,7 +179,7 @@ async def test_a_failure_is_told_and_holds_up_nobody_else(
     thread.encrypt(last, lambda frames: done.append(("last", frames)))
     await eventually(lambda: len(done) == 4)
     assert done == [("first", b""), ("twice", None), ("twice", None), ("last", b"")]
-    assert [record.message for record in caplog.records] == ["frames could not be sealed"]
+    assert [record.message for record in caplog.records] == ["frames could not be encrypted"]
     thread.close()
 
 

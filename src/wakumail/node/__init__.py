@@ -1,18 +1,18 @@
 """A node among its peers.
 
 link               one transport, and the peer behind it
-outbox             what the peer of a link is sent, and what it leaves unread
-node               the table of peers; it listens and dials
+outbox             packets on their way to the peer of a link
+node               listens, dials, and has the parts that its links share
 acceptor           the listening socket
 dialer             connections that are kept
-admission          whose socket may shake hands, and whose peer may stay
-roster             who is connected, and who may be
+admission          which sockets may shake hands, and which peers may stay
+roster             the peers that are connected, at all workers
 memory             the memory that all links together may take
 turns              the time that busy links have on the loop
 handshake_thread   handshakes computed beside the loop
 encryption_thread  long frames encrypted beside the loop
 relay              live envelopes on their way to peers
-filters            messages on their way to those who subscribed
+filters            messages on their way to subscribers
 keystore           keys that the node holds for its users
 messages           messages made and opened
 """

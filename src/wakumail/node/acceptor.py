@@ -1,7 +1,7 @@
-"""A listening socket that takes connections at the pace at which they can be dealt with.
+"""A listening socket that accepts connections no faster than the node can handle them.
 
-An event loop's own server takes whatever comes. Here those that have to wait do so in the system's
-backlog, where they cost nothing, run out of no time, and crowd nobody out.
+The server of an event loop accepts all at once. Here callers that have to wait do so in the
+system's backlog: they cost no memory, no timeout runs for them, and they crowd nobody out.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ from contextlib import suppress
 log = logging.getLogger(__name__)
 
 MAX_ACCEPTS = 8
-"""Connections that are taken at once: less than a millisecond of the loop, and rounds that others
-make long do not keep callers waiting for one of their own."""
+"""Connections that are accepted in one round of the loop. They take less than a millisecond of it,
+and callers do not have to wait one long round each."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two tries when the system has no more sockets."""
+"""Seconds between two attempts while the system has no more sockets."""
 
 
 class Acceptor:
-    """Takes MAX_ACCEPTS connections in a round of the loop, as long as more are wanted."""
+    """Accepts up to MAX_ACCEPTS connections in each round of the loop, while more are wanted."""
 
     def __init__(self, own: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-        """`own` listens already and is closed here; `protocol` makes one for each connection."""
+        """`own` listens already and is closed here. `protocol` is called for each connection."""
         own.setblocking(False)
         self._socket = own
         self._protocol = protocol
@@ -32,22 +32,22 @@ class Acceptor:
         self._taking: set[asyncio.Task[None]] = set()
         self._wanted = True
         self._exhausted = False
-        """Whether the system had no more sockets when it was last tried."""
+        """True if the system had no more sockets at the last attempt."""
         self._watching = False
         self._watch()
 
     def want(self, more: bool) -> None:
-        """Take more connections from now on, or none."""
+        """Accept more connections from now on, or none."""
         self._wanted = more
         self._watch()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the listening socket."""
         self.want(False)
         self._socket.close()
 
     async def wait_closed(self) -> None:
-        """Wait until each connection that was taken has its protocol."""
+        """Wait until each accepted connection has its protocol."""
         await asyncio.gather(*self._taking)
 
     def _accept_some(self) -> None:
@@ -61,7 +61,7 @@ class Acceptor:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
-            log.error("no connection can be taken: %s", error)
+            log.error("no connection can be accepted: %s", error)
             self._exhausted = True
             self._watch()
             self._loop.call_later(RETRY_INTERVAL, self._retry)
@@ -76,7 +76,7 @@ class Acceptor:
         self._watch()
 
     def _watch(self) -> None:
-        """Look for who calls, or leave them in the backlog."""
+        """Watch the socket for callers, or leave them in the backlog."""
         watching = self._wanted and not self._exhausted and self._socket.fileno() >= 0
         if watching == self._watching:
             return
@@ -87,5 +87,5 @@ class Acceptor:
             self._loop.remove_reader(self._socket)
 
     async def _connect(self, taken: socket.socket) -> None:
-        with suppress(OSError):  # it has left again
+        with suppress(OSError):  # the caller has left again
             await self._loop.connect_accepted_socket(self._protocol, taken)

@@ -1,4 +1,4 @@
-"""The admission of peers: whose socket may shake hands, and whose peer may stay."""
+"""The admission of peers: which sockets may shake hands, and which peers may stay."""
 
 import asyncio
 import ipaddress
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from wakumail.node.node import NodeConfig
 
 HOSTS_INTERVAL = 1.0
-"""Seconds for which the guests of each host are not counted again, unless one was sent away: that
-takes milliseconds, and a caller whom there is no room for takes no more than a packet."""
+"""Seconds between two counts of the guests of each host, unless one was sent away. A count takes
+milliseconds, while a caller who makes it necessary sends no more than a packet."""
 
 
 class CrowdedOut(ProtocolError):
-    """The peer holds the most of what has run short: handshake slots, memory for frames, peers."""
+    """Handshake slots, memory for frames or room for peers ran short: this peer held the most."""
 
     counter = "connections_crowded_out"
     reason = DisconnectReason.TOO_MANY_PEERS
@@ -36,12 +36,12 @@ class Restricted(ProtocolError):
 class Admission:
     """Admits sockets to the handshake, and peers that have shown who they are.
 
-    A guest is a peer that called us and is not trusted: only of guests there may be too many.
+    A guest is a peer that called us and is not trusted. Only the number of guests is limited.
     """
 
     def __init__(self, config: "NodeConfig", counters: Counters) -> None:
         self.links: dict[bytes, Link] = {}
-        """The links whose peers have shown who they are, by node id (64 bytes)."""
+        """The links of admitted peers, by node id (64 bytes)."""
         self.trusted: set[bytes] = set()
         """Node ids of peers that are admitted even above `maxpeers`, and may send p2p messages."""
         self._config = config
@@ -57,7 +57,10 @@ class Admission:
         self._count_hosts_at = 0.0
 
     def admit_socket(self, link: Link) -> None:
-        """Take a new socket; the oldest of the host with the most gives up its slot for it."""
+        """Let a new socket shake hands, if its address may connect.
+
+        If there are max_handshakes, the oldest of the host with the most is dropped for it.
+        """
         if len(self._handshaking) >= self._config.max_handshakes:
             crowded, _ = Counter(other.host for other in self._handshaking).most_common(1)[0]
             oldest = next(other for other in self._handshaking if other.host == crowded)
@@ -69,7 +72,7 @@ class Admission:
                 link.drop(Restricted(f"{address} is in no network that may connect"))
 
     def admit_peer(self, link: Link) -> None:
-        """Say hello to a peer that has shown who it is, or tell it why not."""
+        """Send our hello to a peer whose node id is known now, or disconnect it with the reason."""
         self._handshaking.pop(link, None)
         connection = link.peer.connection
         if link.node_id == self._own_id:
@@ -89,31 +92,31 @@ class Admission:
                 connection.accept()
 
     def end_handshake(self, link: Link) -> None:
-        """A connection has ended; its handshake goes no further."""
+        """A connection has ended; free its handshake slot."""
         self._handshaking.pop(link, None)
 
     def leave(self, link: Link) -> None:
-        """Take a peer off the table, if it is there."""
+        """Take a link off the table, if it is there."""
         if self.links.get(link.node_id) is link:
             del self.links[link.node_id]
             self._roster.leave(link.node_id)
 
     def trust(self, identity: bytes) -> None:
-        """Let this peer (64 bytes of node id) in beside maxpeers, and take its p2p messages."""
+        """Admit this peer (64 bytes of node id) even above maxpeers, and take its p2p messages."""
         self.trusted.add(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = True
             self._roster.set_guest(identity, None)
 
     def distrust(self, identity: bytes) -> None:
-        """Take the trust back; a connection stays, and what was asked of it is not taken either."""
+        """Take the trust back. A connection stays, but answers to open requests are not taken."""
         self.trusted.discard(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = link.peer.expects_history = False
             self._roster.set_guest(identity, link.host if link.inbound else None)
 
     def _enter(self, link: Link) -> Entry:
-        """Take in a peer that has shown who it is, if it is not here yet and there is room."""
+        """Enter a peer in the roster, if it is not connected yet and there is room."""
         if link.node_id in self.links:
             # A phone that lost its network comes back before its old connection timed out.
             self.links[link.node_id].probe()
@@ -130,9 +133,9 @@ class Admission:
         return link.inbound and link.node_id not in self.trusted
 
     def _one_too_many(self, host: str) -> Link | None:
-        """Our last guest of the host with the most, if that has more than `host` with one more.
+        """The last guest of the host with the most, if that has more than `host` with one more.
 
-        A host whose guests are all at other processes of the server is theirs to deal with.
+        Only hosts with a guest here count; the others are left to the other workers.
         """
         now = asyncio.get_running_loop().time()
         if now >= self._count_hosts_at:

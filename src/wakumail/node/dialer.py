@@ -1,4 +1,4 @@
-"""The dialer: keeps the connections to the peers that an operator has named."""
+"""The dialer: keeps connections to the peers that an operator has named."""
 
 import asyncio
 import logging
@@ -14,20 +14,20 @@ from wakumail.node.node import DIAL_TIMEOUT, Node
 log = logging.getLogger(__name__)
 
 MAX_DIALS = 16
-"""Dials in progress at most, however many peers are named."""
+"""Dials in progress at the same time."""
 
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0
-"""Seconds before the second dial of a peer; they double with each that fails, up to the last."""
+"""Seconds before the second dial of a peer. They double with each that fails, up to LAST_DELAY."""
 
 STABLE_TIME = 30.0
-"""Seconds that a connection has to last for the delays to begin anew."""
+"""Seconds that a connection has to last before the delay is FIRST_DELAY again."""
 
 
 class Dialer:
-    """Dials each named peer until it is connected, and again when it is no longer.
+    """Dials each named peer until it is connected, and again when the connection has ended.
 
-    Between two dials of a peer the delay doubles; a random half of it is left out, so that nodes
-    that lost each other do not call all at once, nor both at the same moment.
+    The delay doubles with each dial of a peer. A random part of it, up to a half, is left out. So
+    nodes that lost each other dial neither all at once nor both at the same moment.
     """
 
     def __init__(self, node: Node, counters: Counters) -> None:
@@ -42,19 +42,19 @@ class Dialer:
         return self._keepers.keys()
 
     def add(self, enode: Enode) -> None:
-        """Keep a connection to this peer from now on; a new address replaces the old one."""
+        """Keep a connection to this peer from now on. A new address replaces the old one."""
         self._cancel(enode.node_id)
         keeper = asyncio.get_running_loop().create_task(self._keep(enode))
         self._keepers[enode.node_id] = keeper
 
     def remove(self, node_id: bytes) -> None:
-        """Dial a peer no more, and part from it if it is connected."""
+        """Dial a peer no more, and disconnect it if it is connected."""
         self._cancel(node_id)
         if (link := self._node.links.get(node_id)) is not None:
             link.disconnect(DisconnectReason.REQUESTED)
 
     async def close(self) -> None:
-        """Dial nobody any more; connections stay."""
+        """Dial no more. Connections stay."""
         keepers = tuple(self._keepers.values())
         for node_id in tuple(self._keepers):
             self._cancel(node_id)
@@ -79,7 +79,7 @@ class Dialer:
             delay = min(2 * delay, LAST_DELAY)
 
     async def _dial(self, enode: Enode, level: int) -> Link | None:
-        """A connection, or None and a line in the log at `level`."""
+        """The link; None if the dial failed, and then a log line at `level`."""
         async with self._slots:
             self._counters.add("dials")
             try:

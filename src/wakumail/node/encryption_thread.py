@@ -1,4 +1,4 @@
-"""The thread: what is too long for the event loop to encrypt is sealed in a thread beside it."""
+"""The encryption thread: encrypts long frames beside the event loop."""
 
 import asyncio
 import logging
@@ -13,16 +13,15 @@ log = logging.getLogger(__name__)
 Done = Callable[[bytes | None], None]
 
 MAX_WRITERS = 4
-"""Connections whose frames are made at once, as many as frame_encryption.h has lanes: with
-one thread they take hardly longer than those of one connection, where more threads would split
-them up."""
+"""Frame writers that one job encrypts, as many as frame_encryption.h has lanes. In one thread they
+take hardly longer than one writer; more threads would divide them up."""
 
 
 class EncryptionThread:
-    """Seals what waits in frame writers, those of several connections together.
+    """Encrypts the packets that wait in frame writers, several writers at once.
 
-    A writer belongs to the thread from `seal` until its frames are done: packets may be added
-    meanwhile, but it may be neither sealed nor handed over again.
+    A writer belongs to the thread from `encrypt` until its frames are done. Packets may be added
+    meanwhile, but nobody may encrypt them or hand the writer over again.
     """
 
     def __init__(self) -> None:
@@ -31,16 +30,16 @@ class EncryptionThread:
         self._busy = False
 
     def encrypt(self, writer: FrameWriter, done: Done) -> None:
-        """Seal what waits in `writer`; the loop then calls `done` with the frames.
+        """Encrypt the packets that wait in `writer`; the loop then calls `done` with the frames.
 
-        With None when that failed, for want of memory: nothing more can come of the writer then.
+        If memory runs out, `done` is called with None, and the writer cannot be used any more.
         """
         self._waiting.append((writer, done))
         if not self._busy:
             self._start()
 
     def close(self) -> None:
-        """End the thread; what waits still is wanted by nobody."""
+        """End the thread, and drop the writers that still wait."""
         self._waiting.clear()
         self._thread.close()
 
@@ -53,14 +52,14 @@ class EncryptionThread:
         try:
             job = Encryption(writers)
         except Exception:
-            log.exception("frames could not be sealed")
+            log.exception("frames could not be encrypted")
             self._tell(calls, [None] * len(calls))
         else:
             future = self._thread.run(job)
             future.add_done_callback(lambda done: self._tell(calls, done.result()))
 
-    def _tell(self, calls: Sequence[Done], sealed: Sequence[bytes | None]) -> None:
+    def _tell(self, calls: Sequence[Done], encrypted: Sequence[bytes | None]) -> None:
         loop = asyncio.get_running_loop()
-        for done, frames in zip(calls, sealed, strict=True):
+        for done, frames in zip(calls, encrypted, strict=True):
             loop.call_soon(done, frames)
         loop.call_soon(self._start)

@@ -1,7 +1,7 @@
-"""The handshake_thread: computes the handshakes of all links, in a thread beside the loop.
+"""The handshake thread: computes the handshakes of all links beside the event loop.
 
-However many peers call at once, the loop has only what the thread has finished to deal with: a
-storm of them goes on at the thread's pace, and those that are connected are served in between.
+However many peers call at once, the loop only handles the steps that the thread has finished. A
+storm of calls goes on at the pace of the thread, and connected peers are served in between.
 """
 
 import asyncio
@@ -13,35 +13,35 @@ from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.node.link import Link
 
 MAX_STEPS_AHEAD = 2
-"""Parts of handshakes that the thread has at a time: one to compute, and the next. All others wait
-where they can be taken back, and no more than that come to the loop in one turn."""
+"""Handshake steps that the thread has at a time: the one that it computes, and the next. The others
+wait where they can be taken back, and no more than these come to the loop in one round."""
 
 MAX_STEPS_WAITING = 32
-"""Parts of handshakes that may wait before no more peers are let in: some 20 ms of the thread."""
+"""Waiting handshake steps, some 20 ms of the thread, at which no more connections are accepted."""
 
 
 class HandshakeThread:
     """Computes the handshake steps of links, in the order in which they come."""
 
     def __init__(self, on_room: Callable[[bool], None]) -> None:
-        """`on_room` is told whether there is room for more."""
+        """`on_room` is called with True if fewer than MAX_STEPS_WAITING wait, else with False."""
         self._on_room = on_room
         self._thread = Threads(1, "handshakes")
         self._waiting: dict[Link, HandshakeStep] = {}
         self._computing = 0
 
     def add(self, link: Link, step: HandshakeStep) -> None:
-        """Compute this, then tell the link."""
+        """Compute a step, then call `link.handshake_computed` with the result."""
         self._waiting[link] = step
         self._begin()
 
     def remove(self, link: Link) -> None:
-        """Compute nothing more for a link that has ended."""
+        """Drop the waiting step of a link that has ended."""
         if self._waiting.pop(link, None) is not None:
             self._begin()
 
     def close(self) -> None:
-        """End the thread; nothing is waiting any more."""
+        """End the thread. No step waits any more."""
         self._thread.close()
 
     def _begin(self) -> None:

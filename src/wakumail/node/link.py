@@ -1,7 +1,7 @@
 """A link: one transport and the Waku peer behind it.
 
-Bytes come in through the buffer of the connection's frame reader, events go to
-the node (node.py) and its handler, and what the connection has to send goes out.
+Bytes come in through the buffer of the connection's frame reader. Events go to the parts of the
+node (node.py) and to its handler. The outbox (outbox.py) writes what the connection has to send.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from wakumail.node.node import Node
 
 SMALL_READ = 8 << 10
-"""Bytes from a peer that are looked at as they come, as a request: whoever has sent more waits for
-its turn when the busy ones have had what is theirs of a round."""
+"""Bytes of packets that a link takes at once, though the busy links have had their time of the
+round: enough for a request. A link with more waits for its turn (turns.py)."""
 
 
 class Wait(Enum):
-    """Reasons to read nothing more from a peer; what it has sent already waits."""
+    """Reasons to read nothing more from a peer. The packets that it has sent already wait."""
 
     HANDSHAKE = auto()
     """A step of the handshake is computed beside the loop."""
@@ -56,9 +56,9 @@ class Link(asyncio.BufferedProtocol):
         self.dial = dial
         """None for a peer that called us."""
         self.address, self.port = "", 0
-        """Where the peer's socket is."""
+        """Of the peer's end of the socket."""
         self.host = ""
-        """The address, or the network that it stands for (see traffic.py)."""
+        """The address, or the network of an IPv6 address (see rate_limits.host_of)."""
         self.local = ("", 0)
         """Address and port of our end."""
         self.ready = False
@@ -70,24 +70,24 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._gone = asyncio.Event()
         self._waits: set[Wait] = set()
-        """If there are any, no event is taken but the end of the connection."""
+        """While there are any, no event is taken but the end of the connection."""
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
 
-    # -- for the node, and those above ------------------------------------------------------------
+    # -- for the node and its handler -------------------------------------------------------------
 
     def probe(self) -> None:
-        """Ping the peer, and give it up soon if it is not there any more."""
+        """Ping the peer, and give it up soon if nothing comes (see Connection.probe)."""
         self.peer.connection.probe(self._loop.time())
         self._pump()
 
     def update_status(self, changed: StatusOptions) -> None:
-        """Tell the peer how we have changed; the connection may end over it."""
+        """Tell the peer of changes of our status. The connection may end over them."""
         self.peer.update_status(changed)
         self._pump()
 
     def pause(self, wait: Wait) -> None:
-        """Stop reading from the peer; what it sent already stays where it is."""
+        """Stop reading from the peer. The bytes that it sent already stay in their buffer."""
         self._waits.add(wait)
         self._set_reading()
 
@@ -96,7 +96,7 @@ class Link(asyncio.BufferedProtocol):
         self.pause(Wait.PEER)
 
     def resume(self, wait: Wait) -> None:
-        """Read again, beginning with what is buffered, unless that waits for something else too."""
+        """End one wait. If there is no other, read again, beginning with the buffered bytes."""
         if wait in self._waits:
             self._waits.remove(wait)
             self.peer.connection.touch(self._loop.time())
@@ -104,23 +104,23 @@ class Link(asyncio.BufferedProtocol):
             self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
-        """Say goodbye and close; what came and was not looked at yet is dropped."""
+        """Say goodbye and close. Packets that came and were not taken yet are dropped."""
         self.peer.connection.disconnect(reason)
         self._pump()
 
     def fail(self, error: ProtocolError) -> None:
-        """Say why and close, as `disconnect`, for what the peer has done."""
+        """Tell the peer of its error and close, as `disconnect` does."""
         self.peer.connection.fail(error)
         self._pump()
 
     def handshake_computed(self, result: StepResult) -> None:
-        """Go on with the handshake, if that is still wanted."""
+        """Go on with the handshake, unless the connection has ended meanwhile."""
         if self.closed is None:
             self.peer.connection.handshake_computed(result)
             self.resume(Wait.HANDSHAKE)
 
     def drop(self, error: ProtocolError) -> None:
-        """Close at once: the peer does not read what we would say."""
+        """Close at once, without a word: the peer would not read it."""
         self._transport.abort()
         self.fail(error)
 
@@ -130,13 +130,13 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def inbound(self) -> bool:
-        """Whether the peer called us."""
+        """True if the peer called us."""
         return self.dial is None
 
     # -- asyncio.BufferedProtocol -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is open: begin the handshake, if there is room for one more."""
+        """The socket is open. Begin the handshake, if there is room for one more."""
         self._transport = cast(asyncio.Transport, transport)
         self.address, self.port = endpoint(transport.get_extra_info("peername"))
         self.host = host_of(self.address)
@@ -147,11 +147,11 @@ class Link(asyncio.BufferedProtocol):
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go: the connection's own buffer, so nothing is copied."""
+        """Room for received bytes in the connection's own buffer: nothing is copied."""
         return self.peer.connection.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes came."""
+        """`nbytes` bytes were received into the buffer."""
         connection = self.peer.connection
         connection.buffer_updated(nbytes, self._loop.time())
         if connection.buffered > SMALL_READ and self._node.turns.is_over():
@@ -165,7 +165,7 @@ class Link(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed: take what came before, or drop it if there is no room for it."""
+        """The socket is closed. Take the packets that came before, if the node takes any."""
         try:
             self.peer.connection.eof(self._loop.time())
             while self.closed is None:
@@ -173,7 +173,7 @@ class Link(asyncio.BufferedProtocol):
                     self.peer.connection.abandon()
                 self._waits.clear()
                 self._pump()
-        finally:  # whatever went wrong: who waits for the end would wait for ever
+        finally:  # even after an error: others wait for the end of this link
             if self._timer is not None:
                 self._timer.cancel()
             self.outbox.lost()
@@ -181,11 +181,11 @@ class Link(asyncio.BufferedProtocol):
             self._node.forget(self)
 
     def pause_writing(self) -> None:
-        """The peer reads more slowly than we write."""
+        """The transport's buffer is full: the peer reads more slowly than we write."""
         self.outbox.fill()
 
     def resume_writing(self) -> None:
-        """The peer has read most of it."""
+        """The peer has read most of the transport's buffer."""
         self.outbox.empty()
         self.resume(Wait.PEER)
 
@@ -207,7 +207,7 @@ class Link(asyncio.BufferedProtocol):
         self._node.memory.count_buffer(self, connection.capacity)
 
     def _wait_turn(self) -> None:
-        """Let the others have their turn."""
+        """Let other busy links have their turn."""
         if Wait.TURN not in self._waits:
             self.pause(Wait.TURN)
             self._node.turns.wait(self)
@@ -273,23 +273,23 @@ class Link(asyncio.BufferedProtocol):
         self._timer = None
         now = self._loop.time()
         if self._waits:
-            # It is we who do not read: the peer is not silent, and must not take us for it.
+            # We do not read from this peer, so its silence proves nothing.
             self.peer.connection.touch(now)
         self.peer.handle_timer(now)
         self._pump()
 
 
 def endpoint(name: tuple[object, ...] | None) -> tuple[str, int]:
-    """Address and port of a socket's name; an IPv4 address stays one on an IPv6 socket.
+    """Address and port of a socket's name. An IPv4 address stays one on an IPv6 socket.
 
-    A socket whose peer has gone again already has none: then it is no address of anybody.
+    If the peer has gone already, the socket has no name, and the answer is 0.0.0.0, port 0.
     """
     host, port = (name or ("0.0.0.0", 0))[:2]
     return str(host).removeprefix("::ffff:"), int(str(port))
 
 
 def describe(closed: Closed) -> str:
-    """Why a connection ended, for a person."""
+    """The reason for the end of a connection, in words."""
     if closed.error is not None:
         return str(closed.error) or closed.error.counter
     if closed.reason is None:

@@ -11,11 +11,11 @@ MAX_UNFINISHED_FRAMES = 256 << 20
 """Bytes of unfinished frames of all peers, above which the peer with the most is dropped."""
 
 SMALL_BUFFER = 128 << 10
-"""Bytes of a buffer that every busy peer may have; MAX_UNFINISHED_FRAMES is about larger ones."""
+"""Bytes of the buffer that any busy peer has. Only larger buffers count as unfinished frames."""
 
 MAX_UNREAD_OF_ALL = 256 << 20
-"""Bytes that all peers together may leave unread. It is looked at whenever a quarter of it was
-written; then those with the most are dropped until the next quarter has room."""
+"""Bytes that all peers together may leave unread. They are summed up each time that a quarter of
+this was written. Then the peers with the most are dropped, until the next quarter has room."""
 
 
 class Memory:
@@ -49,11 +49,11 @@ class Memory:
             self._drop_unread()
 
     def forget(self, link: Link) -> None:
-        """The socket of a link is closed."""
+        """Forget a link whose socket is closed."""
         self._receiving -= self._buffers.pop(link, 0)
 
     def _drop_unread(self) -> None:
-        """Drop those who leave the most unread, beginning with the host that does, if need be."""
+        """Drop the peers with the most unread bytes if there are too many, host by host."""
         unread = {link: link.outbox.unread for link in self._links}
         excess = sum(unread.values()) - MAX_UNREAD_OF_ALL * 3 // 4
         if excess <= 0:

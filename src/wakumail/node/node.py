@@ -1,4 +1,4 @@
-"""A node: listens, dials, and keeps the table of peers. It does not know what an archive is."""
+"""A node: listens, dials, and has the parts that its links share. It knows no archive."""
 
 import asyncio
 import os
@@ -34,34 +34,34 @@ BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 DIAL_TIMEOUT = 10.0
-"""Seconds from the first SYN to the peer's status, for those who dial."""
+"""Seconds that a caller gives a dial, from the first SYN to the peer's status."""
 
 MAX_UPDATES_AT_ONCE = 100
-"""Status updates that are sent before the loop turns to others."""
+"""Status updates that are sent in one round of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What a node is to its peers."""
+    """The status, the limits and the network of a node."""
 
     connection: ConnectionConfig
     options: StatusOptions
     rules: Rules
     maxpeers: int
-    """Peers that called us; those that we call, and trusted ones, come in beside them."""
+    """Guests, that is peers that called us. Trusted peers and those that we call do not count."""
     max_handshakes: int
     netrestrict: tuple[Network, ...]
-    """Where peers may be, beside this machine; none: anywhere."""
+    """Networks that may connect, beside this machine; none: all."""
     traffic: Traffic | None
-    """What peers may send; None: any amount."""
+    """Limits what peers may send; None: no limits."""
     roster: Roster | None = None
-    """Who is connected to all processes of the server; None: there is this one only."""
+    """The peers of all workers; None if this process is the only one."""
 
 
 def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Sockets that share one port (SO_REUSEPORT), and what comes for it; they listen already.
+    """Sockets that listen on one port and share its connections (SO_REUSEPORT).
 
-    OSError when another process has the port, though it should share it.
+    OSError when another process has the port, even if it would share it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     dual = host == "::" and socket.has_dualstack_ipv6()
@@ -83,20 +83,20 @@ def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
 
 
 class Handler(Protocol):
-    """Who owns a node: the server, or the client library."""
+    """The owner of a node: the server, or the client library."""
 
     def on_event(self, link: Link, event: PeerEvent) -> None:
-        """A peer that is ready did something; Ready is the first. A ProtocolError ends it."""
+        """An event of a peer, the first is Ready. A ProtocolError from here ends the connection."""
 
     def on_writable(self, link: Link) -> None:
         """A peer that had left too much unread has read most of it."""
 
     def on_gone(self, link: Link) -> None:
-        """A peer that was ready is no longer there."""
+        """The connection of a peer that was ready has ended."""
 
 
 class Node:
-    """Listens, dials, and keeps the table of peers."""
+    """Listens, dials, and has the parts that its links share."""
 
     def __init__(self, config: NodeConfig, handler: Handler, counters: Counters) -> None:
         self.config = config
@@ -117,7 +117,7 @@ class Node:
 
     @property
     def links(self) -> dict[bytes, Link]:
-        """The links whose peers have shown who they are, by node id (64 bytes)."""
+        """The links of admitted peers, by node id (64 bytes)."""
         return self.admission.links
 
     @property
@@ -126,9 +126,9 @@ class Node:
         return [link for link in self.links.values() if link.ready]
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Accept connections; answers the address in use (port 0 lets the system choose).
+        """Accept connections; the address in use. Port 0 lets the system choose.
 
-        The host `::` takes IPv4 too, where the system has it.
+        The host `::` takes IPv4 too, if the system can.
         """
         if host == "::" and socket.has_dualstack_ipv6():
             family = socket.AF_INET6
@@ -145,7 +145,7 @@ class Node:
         return listening
 
     def listen_on(self, own: socket.socket) -> tuple[str, int]:
-        """Accept connections from a socket that listens already, and is closed with the node."""
+        """Accept connections from a socket that listens already. The node closes it at its end."""
         host, port, *_ = own.getsockname()
         self._acceptors.append(Acceptor(own, lambda: Link(self)))
         self.listening = host, port
@@ -154,19 +154,19 @@ class Node:
         return self.listening
 
     def _welcome(self, has_room: bool) -> None:
-        """Let more peers call, or leave them to wait in the backlog."""
+        """Accept more connections, or leave them in the backlog."""
         for acceptor in self._acceptors:
             acceptor.want(has_room)
 
     async def dial(self, enode: Enode) -> Link:
-        """Connect to `enode`; the link is ready. OSError or PeerGone when it does not come."""
+        """Connect to `enode`, until the link is ready. OSError or PeerGone when that fails."""
         loop = asyncio.get_running_loop()
         dial = Dial(enode, loop.create_future())
         connecting = loop.create_task(
             loop.create_connection(lambda: Link(self, dial), enode.host, enode.port)
         )
         try:
-            # Shielded, for what uvloop cancels when it has just connected never tells the link.
+            # Shielded: if uvloop cancels a connection that was just made, the link never learns it.
             _, link = await asyncio.shield(connecting)
             await dial.ready
         except asyncio.CancelledError:
@@ -198,12 +198,12 @@ class Node:
         self.encryption_thread.close()
         self.handshake_thread.close()
 
-    # -- what we are to the peers -------------------------------------------------------------
+    # -- status -------------------------------------------------------------------------------
 
     def change_status(self, options: StatusOptions, rules: Rules) -> None:
-        """Be another node from now on, and tell every peer what has changed.
+        """Change our status and rules, and tell every peer.
 
-        For TOLERANCE seconds envelopes are taken by the old rules too: peers do not know at once.
+        For TOLERANCE seconds envelopes are taken by the old rules too: peers learn of it later.
         """
         changed = self.status.change(options, rules)
         loop = asyncio.get_running_loop()
@@ -214,7 +214,7 @@ class Node:
             self._update(iter(tuple(self.links.values())), changed)
 
     def _update(self, links: Iterator[Link], changed: StatusOptions) -> None:
-        """Send Status Updates, some at a time."""
+        """Send Status Updates, MAX_UPDATES_AT_ONCE in each round of the loop."""
         some = list(islice(links, MAX_UPDATES_AT_ONCE))
         for link in some:
             link.update_status(changed)
@@ -222,7 +222,7 @@ class Node:
             asyncio.get_running_loop().call_soon(self._update, links, changed)
 
     def probe(self, identity: bytes) -> None:
-        """Ask whether a peer is still there; it may have come back by another way."""
+        """Ping a peer that may have left: another worker was called from its node id."""
         if (link := self.links.get(identity)) is not None:
             link.probe()
 
@@ -244,13 +244,13 @@ class Node:
     # -- for its links ------------------------------------------------------------------------
 
     def make_peer(self, link: Link, now: float) -> Peer:
-        """A peer that has to keep to our limits."""
+        """A new peer, with our status and limits. `now` is the loop's clock."""
         remote = None if link.dial is None else public_key(link.dial.enode.node_id)
         connection = Connection(self._connection, os.urandom, now, remote)
         return Peer(connection, self.status, self.counters.add, self._gate(link))
 
     def _gate(self, link: Link) -> Callable[[int, int], None] | None:
-        """What a packet has to pass; None where there are no limits."""
+        """A check for each packet of a peer; None if there are no limits."""
         traffic = self.config.traffic
         if traffic is None:
             return None
@@ -261,13 +261,13 @@ class Node:
         return gate
 
     def admit_socket(self, link: Link) -> None:
-        """Take a new socket."""
+        """Note a new socket, and let it shake hands if there is room."""
         self._sockets.add(link)
         self.counters.add("connections_accepted")
         self.admission.admit_socket(link)
 
     def ended(self, link: Link, closed: Closed) -> None:
-        """Count why a connection ended; its handshake goes no further."""
+        """Count the end of a connection by its reason, and stop its handshake."""
         self.admission.end_handshake(link)
         self.handshake_thread.remove(link)
         if closed.error is not None:
@@ -280,7 +280,7 @@ class Node:
             self.counters.add("peers_disconnected_us")
 
     def forget(self, link: Link) -> None:
-        """A socket is closed."""
+        """Forget a link whose socket is closed."""
         self._sockets.discard(link)
         self._paused.pop(link, None)
         self.memory.forget(link)
@@ -292,6 +292,6 @@ class Node:
 
 
 def _part(connecting: asyncio.Task[tuple[asyncio.Transport, Link]]) -> None:
-    """Hang up again, if there is a connection at last."""
+    """Hang up on a connection that was made after its dial was cancelled."""
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result()[1].disconnect(DisconnectReason.REQUESTED)

@@ -15,24 +15,25 @@ WRITE_TIMEOUT = 20.0
 """Seconds within which a peer has to read MIN_PROGRESS of a full write buffer (Go gives 20 s)."""
 
 MIN_PROGRESS = 64 << 10
-"""Bytes: a phone on a bad line reads so much in WRITE_TIMEOUT."""
+"""Bytes that a phone on a bad line can read in WRITE_TIMEOUT."""
 
 WRITE_HIGH_WATER = 256 << 10
 """Bytes unread by a peer above which `drain` waits."""
 
 MAX_UNREAD = 8 << 20
 """Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
-Those of all peers together have a bound of their own (see memory.py)."""
+The unread bytes of all peers have a bound of their own (see memory.py)."""
 
 MAX_ENCRYPTED_ON_LOOP = 64 << 10
-"""Bytes that the loop seals itself, in some 0.15 ms; that a thread does it costs a third of it."""
+"""Bytes of frames that the loop encrypts itself, in some 0.15 ms. The way through a thread costs a
+third of that."""
 
 UNREAD_TOO_MUCH = 2 << 20
-"""Bytes unread by a peer above which nothing more is read from it until it has read most of that:
-confirmations must be what it leaves, for history and the relay stop before."""
+"""Bytes unread by a peer above which nothing more is read from it, until it has read most of them.
+They must be confirmations, for history and the relay stop before."""
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds that a Disconnect packet has to leave before the socket is closed over it (RLPx)."""
+"""Seconds for our Disconnect packet to leave; then the socket is closed all the same (RLPx)."""
 
 
 class StalledPeer(ProtocolError):
@@ -45,7 +46,8 @@ class StalledPeer(ProtocolError):
 class Outbox:
     """Writes what the connection of a peer has to send, as fast as the peer reads.
 
-    Long frames are encrypted in the node's thread for that; what is sent meanwhile goes behind.
+    Long frames are encrypted in the node's encryption thread. Packets that are sent meanwhile go
+    behind them.
     """
 
     def __init__(self, link: "Link", node: "Node", transport: asyncio.Transport) -> None:
@@ -70,17 +72,17 @@ class Outbox:
     # -- for those who send -----------------------------------------------------------------------
 
     def flush_soon(self) -> None:
-        """Flush in the loop's next turn: all that is sent until then leaves in one write."""
+        """Flush in the loop's next round: all packets until then leave in one write."""
         if not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what the connection has to send, or have it encrypted first if it is long."""
+        """Write what the connection has to send; if it is long, have it encrypted first."""
         self._flush_planned = False
         if self._transport.is_closing():
             return
-        if self._encrypting:  # what waits goes behind that
+        if self._encrypting:  # later packets go behind
             self._check_unread()
             return
         connection = self._connection
@@ -93,7 +95,7 @@ class Outbox:
             self._write(data)
 
     async def drain(self) -> None:
-        """Flush, and wait until the peer has read most of it; PeerGone when it never will."""
+        """Flush, and wait until the peer has read most of it. PeerGone if the connection ends."""
         self.flush()
         if self._why_closed is None:
             await self._room.wait()
@@ -101,7 +103,7 @@ class Outbox:
             raise PeerGone(self._why_closed)
 
     async def drain_and_pace(self) -> None:
-        """Drain, and wait until the peer's rate limits allow one more packet; PeerGone."""
+        """Drain, and wait until the peer's rate limits allow one more packet. PeerGone."""
         await self.drain()
         while delay := self.pace.delay(self._loop.time()):
             with suppress(TimeoutError):
@@ -110,18 +112,18 @@ class Outbox:
 
     @property
     def unread(self) -> int:
-        """Bytes that wait for the peer to read what was written, or to be encrypted."""
+        """Bytes that the peer has not read yet: in the transport's buffer, or not yet encrypted."""
         return self._transport.get_write_buffer_size() + self._connection.unencrypted
 
     @property
     def writable(self) -> bool:
-        """True if the peer has read most of what it was sent, and will be sent more."""
+        """True if the peer has read most of what it was sent, and the connection is open."""
         return self._room.is_set() and self._why_closed is None
 
     # -- for the link -----------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """The transport's buffer is full: the peer reads more slowly than we write."""
+        """The transport's buffer is full."""
         self._full = True
         self._room.clear()
         self._await_progress()
@@ -134,7 +136,7 @@ class Outbox:
         self._make_room()
 
     def close(self, why: str) -> None:
-        """Send what is left, the Disconnect packet last, and close the socket."""
+        """Send the packets that are left, our Disconnect last, and close the socket."""
         self.flush()
         self._why_closed = why
         self._room.set()
@@ -143,7 +145,7 @@ class Outbox:
             self._close_socket()
 
     def lost(self) -> None:
-        """The socket is closed: let go of those who wait, and of the link.
+        """The socket is closed. Wake all who wait, and let go of the link.
 
         A server looks for cyclic garbage so seldom that an ended link must be part of none.
         """
@@ -162,7 +164,7 @@ class Outbox:
         self._node.memory.count_written(size)
 
     def _check_unread(self) -> None:
-        """Take nothing more that has to be answered from a peer that does not read the answers."""
+        """Take no more packets from a peer that does not read the answers."""
         unread = self.unread
         if unread > MAX_UNREAD:
             self._link.drop(StalledPeer(f"more than {MAX_UNREAD} bytes unread"))
@@ -190,12 +192,12 @@ class Outbox:
                 self._node.handler.on_writable(self._link)
 
     def _close_socket(self) -> None:
-        """Close it behind the last frame."""
+        """Close the socket behind the last frame."""
         if not self._encrypting:
             self._transport.close()
 
     def _await_progress(self) -> None:
-        """See in WRITE_TIMEOUT whether the peer reads."""
+        """Give the peer WRITE_TIMEOUT to read MIN_PROGRESS."""
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self._read_before = self._read_by_peer()
@@ -209,5 +211,5 @@ class Outbox:
             self._await_progress()
 
     def _read_by_peer(self) -> int:
-        """Bytes that are written and no longer wait in our buffer."""
+        """Bytes that were written and have left the transport's buffer."""
         return self._written - self._transport.get_write_buffer_size()

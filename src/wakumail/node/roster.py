@@ -1,7 +1,7 @@
-"""The roster: who is connected, and whether there is room for one more.
+"""The roster: the peers that are connected, and the guests among them, whose number is limited.
 
-A server in one process keeps it to itself; the processes of a server that has several share one
-(see workers/registry.py).
+A server with one process has an OwnRoster. The workers of a server share one
+(ops/workers/registry.py).
 """
 
 from collections import Counter
@@ -10,43 +10,43 @@ from typing import Protocol
 
 
 class Entry(Enum):
-    """What became of a peer that wants in."""
+    """The outcome for a peer that asks to be entered."""
 
     DONE = 0
     DUPLICATE = 1
-    """A peer of that identity is connected already, here or to another process of this server."""
+    """A peer with that node id is connected already, here or to another worker."""
     FULL = 2
 
 
 class Roster(Protocol):
-    """Whom a node asks; it never enters a peer that is its own already."""
+    """The roster as a node uses it. A node never enters a peer that it has already."""
 
     def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
-        """Take a peer in.
+        """Enter a peer of this host.
 
-        `limit`: how many guests there may be, of which this is one; None for a peer that is no
-        guest, and always has room.
+        `limit`: the number of guests, this one included, that there may be; None for a peer that is
+        no guest, for which there is always room.
         """
 
     def leave(self, node_id: bytes) -> None:
-        """Forget a peer that was taken in."""
+        """Forget a peer that was entered."""
 
     def set_guest(self, node_id: bytes, host: str | None) -> None:
-        """Count a peer that was taken in as a guest of this host, or with None no longer."""
+        """Count an entered peer as a guest of this host; with None, as no guest."""
 
     def hosts(self) -> Counter[str]:
-        """How many guests each host has, here and at all other processes of this server."""
+        """The number of guests of each host, at all workers together."""
 
 
 class OwnRoster:
-    """The roster of one process alone."""
+    """The roster of a server with one process."""
 
     def __init__(self) -> None:
         self._guests: dict[bytes, str] = {}
-        """And the host of each."""
+        """The host of each guest, by node id."""
 
     def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
-        """Take a peer in, as Roster says."""
+        """See Roster."""
         if limit is None:
             return Entry.DONE
         if len(self._guests) >= limit:
@@ -59,11 +59,11 @@ class OwnRoster:
         self._guests.pop(node_id, None)
 
     def set_guest(self, node_id: bytes, host: str | None) -> None:
-        """Count it as a guest, or no longer."""
+        """Count a peer as a guest, or as none."""
         self._guests.pop(node_id, None)
         if host is not None:
             self._guests[node_id] = host
 
     def hosts(self) -> Counter[str]:
-        """How many guests each host has."""
+        """The number of guests of each host."""
         return Counter(self._guests.values())

@@ -1,7 +1,7 @@
-"""Turns: how long busy links have the loop, all of them together, before it goes round.
+"""Turns: the time that all busy links together have in one round of the event loop.
 
-Whoever has sent little is served as soon as the loop comes to it, however many others have sent
-much: what these have sent waits in their buffers, and they go on one after the other.
+A peer that has sent little is served as soon as the loop comes to it, however many others have
+sent much. The packets of those wait in their buffers, and their links go on one after the other.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from collections import deque
 from wakumail.node.link import Link, Wait
 
 TURN_TIME = 0.001
-"""Seconds that busy links together take of one round of the loop, and that a round of the relay
-takes before it lets others on. A request needs some four rounds of the loop to be answered."""
+"""Seconds of one round of the loop for all busy links together, and seconds after which a round of
+the relay lets others on. A request needs some four rounds of the loop to be answered."""
 
 
 class Turns:
-    """Whose turn it is."""
+    """Shares the time of each round of the loop among the busy links."""
 
     def __init__(self) -> None:
         self._waiting: deque[Link] = deque()
@@ -24,8 +24,9 @@ class Turns:
         self._ends = 0.0
 
     def is_over(self) -> bool:
-        """Whether the busy ones have had what is theirs of this round, which begins when it is
-        first asked.
+        """True if the busy links have had their time of this round.
+
+        The first call in a round begins that time.
         """
         now = time.monotonic()
         if not self._begun:
@@ -35,14 +36,14 @@ class Turns:
         return now >= self._ends
 
     def wait(self, link: Link) -> None:
-        """Let a link go on when it is its turn."""
+        """Resume a link when its turn comes."""
         self._waiting.append(link)
 
     def _go_round(self) -> None:
         self._begun = False
         while self._waiting:
             link = self._waiting.popleft()
-            over = self.is_over()  # asked before, so that a link that fails holds up nobody
+            over = self.is_over()  # asked first, so that an error of the link holds up no other
             link.resume(Wait.TURN)
             if over:
                 break
