@@ -11,6 +11,57 @@ from setuptools import Extension, setup
 
 LIBLMDB = Path("ext/liblmdb")
 LIBLMDB_FILES = ("lib/lmdb.h", "lib/mdb.c", "lib/midl.c", "lib/midl.h", "LICENSE")
+CHECKED_MDB = LIBLMDB / "checked_mdb.c"
+PAGE = "MDB_cursor *mc, pgno_t pgno, MDB_page **mp, int *lvl"
+CHECKS = [
+    # Each call through which LMDB gets at a page: how often it is there, the call, the checked one.
+    (2, "get(mc, NODEPGNO(node), &mp, NULL)", "tree_page(mc, NODEPGNO(node), &mp, NULL, NULL)"),
+    (1, "get(mc, root, &mc->mc_pg[0], NULL)", "tree_page(mc, root, &mc->mc_pg[0], NULL, NULL)"),
+    (
+        1,
+        "get(mc, mc->mc_db->md_root, &mc->mc_pg[0], NULL)",
+        "tree_page(mc, mc->mc_db->md_root, &mc->mc_pg[0], NULL, NULL)",
+    ),
+    (
+        1,
+        "get(mc, NODEPGNO(indx), &mp, NULL)",
+        "tree_page(mc, NODEPGNO(indx), &mp, NULL, mc->mc_pg[mc->mc_snum])",
+    ),
+    (
+        2,
+        "get(mc, NODEPGNO(node), &mn.mc_pg[mn.mc_top], NULL)",
+        "tree_page(mc, NODEPGNO(node), &mn.mc_pg[mn.mc_top], NULL, mc->mc_pg[mc->mc_top])",
+    ),
+    (1, "get(&mc, *pg, &mc.mc_pg[0], NULL)", "tree_page(&mc, *pg, &mc.mc_pg[0], NULL, NULL)"),
+    (1, "get(&mc, pg, &mp, NULL)", "tree_page(&mc, pg, &mp, NULL, mc.mc_pg[mc.mc_snum])"),
+    (1, "get(mc, pgno, &omp, NULL)", "value_pages(mc, pgno, &omp, NULL, data->mv_size)"),
+    (1, "get(mc, pg, &omp, &level)", "value_pages(mc, pg, &omp, &level, olddata.mv_size)"),
+    (1, "get(mc, pg, &omp, NULL)) ||", "value_pages(mc, pg, &omp, NULL, NODEDSZ(leaf))) ||"),
+    (1, "get(&mc, pg, &omp, NULL)", "value_pages(&mc, pg, &omp, NULL, NODEDSZ(ni))"),
+]
+INSERTS = [
+    # Lines of mdb.c, and what is put behind them.
+    (f"static int  mdb_page_get({PAGE});", '#include "checks_in_mdb.h"'),
+    (
+        "if ((rc = mdb_node_read(&m2, leaf, &data)) != MDB_SUCCESS)\n\t\t\tgoto fail;",
+        "if ((rc = checks_free_record(txn, &data)) != MDB_SUCCESS)\ngoto fail;",
+    ),
+    (
+        "mdb_midl_xmerge(mop, idl);",
+        "if ((rc = checks_free_list(txn, mop)) != MDB_SUCCESS)\ngoto fail;",
+    ),
+    ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_meta(m))\nreturn MDB_CORRUPTED;"),
+    (
+        "} else if (ni->mn_flags & F_SUBDATA) {\n\t\t\t\t\t\tMDB_db db;",
+        # A database lies in the main one only, so this ends.
+        "if (flags & F_SUBDATA) {\nrc = MDB_CORRUPTED;\ngoto done;\n}",
+    ),
+]
+REPLACES = [
+    # Its assertions stay: checks_guard makes errors of them.
+    ("#ifndef NDEBUG\n# define mdb_assert0", "#if 1\n# define mdb_assert0"),
+    ("&db.md_root, ni->mn_flags & F_DUPDATA)", "&db.md_root, F_SUBDATA)"),
+]
 ROOMS = [str(path) for path in sorted(Path("ext/wakumail").iterdir()) if path.is_dir()]
 CFLAGS = ["-O3", "-g0", "-Wall", "-Wno-unused-function"]
 if os.environ.get("SANITIZE"):
@@ -33,6 +84,19 @@ def fetch_liblmdb() -> None:
                 (LIBLMDB / Path(name).name).write_bytes(member.read())
 
 
+def check_liblmdb() -> None:
+    """Make checked_mdb.c of mdb.c: with our own checks of pages (ext/wakumail/archive/checks.h)."""
+    source = (LIBLMDB / "mdb.c").read_text()
+    edits = [(count, f"mdb_page_{old}", f"checks_{new}") for count, old, new in CHECKS]
+    edits += [(1, old, f"{old}\n{new}") for old, new in INSERTS]
+    edits += [(1, old, new) for old, new in REPLACES]
+    for count, old, new in edits:
+        assert source.count(old) == count, f"mdb.c is not as setup.py expects: {old}"
+        source = source.replace(old, new)
+    if not CHECKED_MDB.exists() or CHECKED_MDB.read_text() != source:
+        CHECKED_MDB.write_text(source)
+
+
 def kernel(name: str, *sources: str) -> Extension:
     """One compiled kernel; the ext tree mirrors the package so that Cython finds each .pxd."""
     return Extension(
@@ -47,6 +111,7 @@ def kernel(name: str, *sources: str) -> Extension:
 
 if not all((LIBLMDB / Path(name).name).exists() for name in LIBLMDB_FILES):
     fetch_liblmdb()
+check_liblmdb()
 
 setup(
     ext_modules=[
@@ -62,7 +127,7 @@ setup(
         kernel("devp2p.frame_reader"),
         kernel("base.jobs"),
         kernel("devp2p.frame_writer"),
-        kernel("archive.archive", str(LIBLMDB / "mdb.c"), str(LIBLMDB / "midl.c")),
+        kernel("archive.archive", str(CHECKED_MDB), str(LIBLMDB / "midl.c")),
     ],
     options={"build_ext": {"cython_include_dirs": ["ext"]}},
 )

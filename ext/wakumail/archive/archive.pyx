@@ -33,7 +33,7 @@ from wakumail.archive.datafile cimport (
 from wakumail.waku.envelope cimport Batch
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain
-from wakumail.archive.arrivals cimport arrivals_run, run_arrivals
+from wakumail.archive.arrivals cimport arrivals_run, copy_arrivals, run_arrivals
 from wakumail.base.jobs cimport Job
 from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
@@ -44,8 +44,9 @@ from wakumail.archive.pruner cimport prune_slice, pruning
 from wakumail.base.pthread cimport *
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.archive.rowcheck cimport verifier
-from wakumail.archive.scanner cimport TOPIC_BLOOM, TOPIC_SET, join_hits, query_terms, scan
-from wakumail.archive.totals cimport archive_totals, read_totals
+from wakumail.archive.scanner cimport TOPIC_BLOOM, TOPIC_SET, query_terms, scan
+from wakumail.archive.totals cimport (
+    archive_totals, days_reading, look_up_time, read_days, read_totals, time_lookup)
 from wakumail.archive.verifier cimport begin_verifying, end_verifying, verify_step
 from wakumail.archive.writer cimport (
     RESIDENT_CHECK_ROWS as resident_check_rows, batch_part, commit, entry, gather, note_judgements,
@@ -266,76 +267,76 @@ cdef class Archive:
         is not; about max_bytes, at least one envelope. Nothing and `sequence` when no more came.
         """
         cdef arrivals_run run
-        cdef uint8_t *out
         cdef int rc
         if not (0 <= sequence < MAX_SEQUENCE and 0 <= until <= MAX_SEQUENCE):
             raise ValueError("a sequence has 48 bits")
         memset(&run, 0, sizeof(run))
         run.next, run.until, run.max_bytes = sequence, until, max_bytes
-        cdef MDB_txn *txn = self._begin_read()
+        run.env, run.txn = &self.env, self._begin_read()
         try:
             with nogil:
-                rc = run_arrivals(&run, &self.env, txn)
+                rc = checks_guard(self.env.env, &run_arrivals, &run)
             if rc:
                 raise self._failure(rc)
             joined = PyBytes_FromStringAndSize(NULL, run.size)
-            out = <uint8_t *> PyBytes_AS_STRING(joined)
+            run.out = <uint8_t *> PyBytes_AS_STRING(joined)
             with nogil:
-                join_hits(out, run.pieces, run.count)
+                rc = checks_guard(self.env.env, &copy_arrivals, &run)
+            if rc:
+                raise self._failure(rc)
             return joined, run.next
         finally:
             free(run.pieces)
-            end_read(&self.env, txn)
+            end_read(&self.env, run.txn)
 
     def contains(self, created, bytes hash not None):
         """Whether the envelope of that creation time and hash (32 bytes) is stored."""
-        cdef uint8_t key_bytes[TIME_KEY]
-        cdef MDB_val key = value_of(key_bytes, TIME_KEY)
-        cdef MDB_val value
+        cdef time_lookup lookup
         cdef int rc
         if not 0 <= created <= _MAX_UINT32 or len(hash) != 32:
             raise ValueError("a creation time has 32 bits, a hash 32 bytes")
-        put32(key_bytes, created)
-        memcpy(key_bytes + 4, PyBytes_AS_STRING(hash), HASH_PREFIX)
-        cdef MDB_txn *txn = self._begin_read()
+        put32(lookup.key, created)
+        memcpy(lookup.key + 4, PyBytes_AS_STRING(hash), HASH_PREFIX)
+        lookup.times, lookup.txn = self.env.times, self._begin_read()
         with nogil:
-            rc = mdb_get(txn, self.env.times, &key, &value)
-            end_read(&self.env, txn)
+            rc = checks_guard(self.env.env, &look_up_time, &lookup)
+            end_read(&self.env, lookup.txn)
         if rc and rc != MDB_NOTFOUND:
             raise self._failure(rc)
         return rc == 0
 
     def days(self):
         """The totals of each day that has envelopes, oldest first."""
-        cdef MDB_cursor *cursor = NULL
-        cdef MDB_val key, value
-        cdef day_totals totals
+        cdef days_reading reading
+        cdef day_totals *totals
         cdef list days = []
-        cdef MDB_txn *txn = self._begin_read()
-        cdef int rc = mdb_cursor_open(txn, self.env.days, &cursor)
-        while not rc:
-            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
-            if not rc:
-                rc = read_day(&value, &totals)
-            if not rc:
-                start = get16(<const uint8_t *> key.mv_data) * DAY
-                days.append(Day(start, totals.envelopes, totals.bytes, totals.topics))
-        if cursor != NULL:
-            mdb_cursor_close(cursor)
-        end_read(&self.env, txn)
-        if rc != MDB_NOTFOUND:
-            raise self._failure(rc)
-        return days
+        cdef size_t i
+        cdef int rc
+        memset(&reading, 0, sizeof(reading))
+        reading.table, reading.txn = self.env.days, self._begin_read()
+        try:
+            with nogil:
+                rc = checks_guard(self.env.env, &read_days, &reading)
+                end_read(&self.env, reading.txn)
+            if rc:
+                raise self._failure(rc)
+            for i in range(reading.count):
+                totals = &reading.days[i].totals
+                days.append(Day(reading.days[i].day * DAY, totals.envelopes, totals.bytes,
+                                totals.topics))
+            return days
+        finally:
+            free(reading.days)
 
     def stat(self):
         """The archive as a whole; costs as much as it has days."""
         cdef archive_totals t
         cdef int rc
         memset(&t, 0, sizeof(t))
-        cdef MDB_txn *txn = self._begin_read()
+        t.env, t.txn = &self.env, self._begin_read()
         with nogil:
-            rc = read_totals(&self.env, txn, &t)
-            end_read(&self.env, txn)
+            rc = checks_guard(self.env.env, &read_totals, &t)
+            end_read(&self.env, t.txn)
         if rc:
             raise self._failure(rc)
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
@@ -476,8 +477,7 @@ cdef class Verification:
     they had; all together about `total`, or more where something is wrong. Each envelope is read
     and hashed, and found in the indexes; indexes and totals hold nothing else. ArchiveError when
     the archive is closed meanwhile.
-    A damaged page inside LMDB ends it early, and may even end the process: run it in one of its
-    own, after page_check.check_pages where damage is likely.
+    A damaged page inside LMDB ends it early: page_check.check_pages looks at all pages.
     It keeps one state of the archive until it is closed: meanwhile nothing that is pruned or
     rewritten gives its pages back, and the file of a busy server grows.
     """

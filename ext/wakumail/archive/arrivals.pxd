@@ -6,10 +6,13 @@ from libc.string cimport memcpy
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.scanner cimport hit, reserve_one
+from wakumail.archive.scanner cimport hit, join_hits, reserve_one
 
 
 cdef struct arrivals_run:
+    environment *env
+    MDB_txn *txn
+    uint8_t *out                # for copy_arrivals: room for `size` bytes
     uint64_t next               # sequence
     uint64_t until              # sequence to stop before
     size_t max_bytes
@@ -82,8 +85,11 @@ cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
     return 0
 
 
-cdef inline int run_arrivals(arrivals_run *run, environment *e, MDB_txn *txn) noexcept nogil:
+cdef inline int run_arrivals(void *context) noexcept nogil:
     """Fill a run that says from where to where, and how much; its pieces are the caller's to free."""
+    cdef arrivals_run *run = <arrivals_run *> context
+    cdef environment *e = run.env
+    cdef MDB_txn *txn = run.txn
     cdef MDB_cursor *arrivals
     cdef MDB_cursor *chunks
     cdef int rc = mdb_cursor_open(txn, e.arrivals, &arrivals)
@@ -95,3 +101,10 @@ cdef inline int run_arrivals(arrivals_run *run, environment *e, MDB_txn *txn) no
         mdb_cursor_close(chunks)
     mdb_cursor_close(arrivals)
     return rc
+
+
+cdef inline int copy_arrivals(void *context) noexcept nogil:
+    """Copy the pieces out of the map, to `out`."""
+    cdef arrivals_run *run = <arrivals_run *> context
+    join_hits(run.out, run.pieces, run.count)
+    return 0

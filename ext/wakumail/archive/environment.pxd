@@ -39,6 +39,7 @@ cdef enum:
     FOREIGN = -3
     UNKNOWN_FORMAT = -4
     TORN = -5
+    DAMAGED = -6            # checks.h: damage ended the work in its middle
 
     MAX_READERS = 512       # transactions of all processes at once
     MAX_IDLE = 32           # read transactions that are kept for the next reader
@@ -88,8 +89,11 @@ cdef inline int open_environment(environment *e, const char *path, unsigned int 
     if not rc:
         rc = mdb_env_open(e.env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, MODE)
     if not rc:
+        rc = checks_attach(e.env)
+    if not rc:
         rc = mdb_reader_check(e.env, &dead)
     if rc:
+        checks_detach(e.env)
         mdb_env_close(e.env)
         e.env = NULL
     else:
@@ -177,6 +181,7 @@ cdef inline void close_environment(environment *e) noexcept nogil:
             e.pins.txn = NULL
             e.pins = e.pins.next
         close_residence(&e.resident)
+        checks_detach(e.env)
         mdb_env_close(e.env)
         e.env = NULL
     pthread_rwlock_unlock(&e.gate)
@@ -198,6 +203,8 @@ cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept no
         rc = mdb_env_info(e.env, &info)
         if not rc and (not seen or info.me_mapsize == seen):
             rc = mdb_env_set_mapsize(e.env, size)
+            if not rc:
+                rc = checks_attach(e.env)
             e.broken = rc
             e.resident.map = NULL
     pthread_rwlock_unlock(&e.gate)
@@ -253,7 +260,7 @@ cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
 
 
 cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
-    """Pass the gate and begin a transaction; after 0 end it with end_read or end_write."""
+    """Pass the gate and begin a transaction; after 0 end it, with end_read if it reads."""
     cdef int rc
     while True:
         rc = enter(e)
@@ -316,18 +323,30 @@ cdef inline void unpin(environment *e, pin *p) noexcept nogil:
     pthread_rwlock_unlock(&e.gate)
 
 
-cdef inline int end_write(environment *e, MDB_txn *txn, bint commit) noexcept nogil:
-    """Commit, or undo all; either way the transaction is over."""
-    cdef int rc = 0
-    if commit:
-        rc = mdb_txn_commit(txn)
-    else:
-        mdb_txn_abort(txn)
-    leave(e)
-    return rc
-
-
 ctypedef int (*writing)(void *work, MDB_txn *txn, bint *changed) noexcept nogil
+
+
+cdef struct change_call:        # of a `writing`
+    writing change
+    void *work
+    MDB_txn *txn
+    bint changed
+
+
+cdef inline int make_change(void *context) noexcept nogil:
+    """Call the `writing`, then commit what it changed; both read the map."""
+    cdef change_call *call = <change_call *> context
+    cdef int rc = call.change(call.work, call.txn, &call.changed)
+    if rc or not call.changed:
+        mdb_txn_abort(call.txn)
+        return rc
+    return mdb_txn_commit(call.txn)
+
+
+cdef inline bint is_damage(int rc) noexcept nogil:
+    """True for a code that says that the file is damaged."""
+    return (rc == DAMAGED or rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN
+            or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
 
 
 cdef inline int write(environment *e, writing change, void *work) noexcept nogil:
@@ -336,23 +355,24 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
     A map that is too small grows and it is all done again, so `change` begins from the beginning.
     """
     cdef MDB_envinfo info
-    cdef MDB_txn *txn
-    cdef bint changed
+    cdef change_call call
     cdef int dead, rc
+    call.change, call.work = change, work
     while True:
-        rc = begin(e, True, &txn)
+        rc = begin(e, True, &call.txn)
         if rc:
             return rc
-        changed = False
+        call.changed = False
         rc = mdb_env_info(e.env, &info)
         if not rc:
             rc = mdb_reader_check(e.env, &dead)     # a killed reader holds on to old pages
-        if not rc:
-            rc = change(work, txn, &changed)
-        if rc or not changed:
-            end_write(e, txn, False)
+        if rc:
+            mdb_txn_abort(call.txn)
         else:
-            rc = end_write(e, txn, True)
+            rc = checks_guard(e.env, &make_change, &call)
+            if rc == DAMAGED:
+                checks_abandon(call.txn)
+        leave(e)
         if rc != MDB_MAP_FULL:
             return rc
         rc = resize_map(e, info.me_mapsize, 2 * info.me_mapsize)
@@ -377,6 +397,9 @@ cdef inline int count_free_pages(environment *e, size_t first, size_t last,
         rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
         while not rc:
             pages = <const size_t *> value.mv_data          # how many, then each
+            if value.mv_size < 8 or pages[0] > value.mv_size // 8 - 1:
+                rc = MDB_CORRUPTED
+                break
             for i in range(pages[0]):
                 count[0] += first <= pages[1 + i] <= last
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)

@@ -1,6 +1,7 @@
 """What the codes of environment.pxd mean, in words."""
 
-from wakumail.archive.environment cimport CLOSED, FOREIGN, FORKED, TORN, UNKNOWN_FORMAT
+from wakumail.archive.environment cimport (
+    CLOSED, FOREIGN, FORKED, TORN, UNKNOWN_FORMAT, is_damage)
 from wakumail.archive.lmdb cimport *
 
 
@@ -16,7 +17,7 @@ cdef inline str explain(int rc, str path):
         return f"{path} has a format that this version does not know"
     if rc == TORN:
         return f"{path}/data.mdb is torn: its end is missing; restore a backup"
-    if rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND:
+    if is_damage(rc) or rc == MDB_INCOMPATIBLE:
         return f"{path} is damaged; restore a backup"
     if rc == MDB_PANIC:
         return f"{path}: a write failed half-way; start again"

@@ -1,5 +1,7 @@
 """What the archive uses of LMDB (lmdb.h documents each call)."""
 
+from libc.stdint cimport uint64_t
+
 cdef enum:
     FREE_DBI = 0            # the handles that LMDB keeps for itself: of the free pages
     MAIN_DBI = 1            # and of the names of databases
@@ -57,6 +59,8 @@ cdef extern from "lmdb.h" nogil:
         MDB_MAP_RESIZED
         MDB_INCOMPATIBLE
         MDB_BAD_TXN
+        MDB_BAD_VALSIZE
+        MDB_CURSOR_FULL
 
     char *mdb_strerror(int code)
 
@@ -90,3 +94,15 @@ cdef extern from "lmdb.h" nogil:
     int mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
     int mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *value, unsigned int flags)
     int mdb_cursor_del(MDB_cursor *cursor, unsigned int flags)
+
+
+cdef extern from "checks.h" nogil:
+    # Documented there.
+    ctypedef int (*checks_work)(void *context) noexcept nogil
+
+    int checks_attach(MDB_env *env)
+    void checks_detach(MDB_env *env)
+    void checks_forget(MDB_env *env)
+    uint64_t checks_damaged(MDB_env *env)
+    int checks_guard(MDB_env *env, checks_work work, void *context)
+    void checks_abandon(MDB_txn *txn)

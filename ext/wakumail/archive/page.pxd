@@ -8,6 +8,7 @@ from libc.string cimport memcpy, memset
 from wakumail.archive.environment cimport begin, end_read
 from wakumail.base.keccak cimport keccak256
 from wakumail.archive.layout cimport TIME_KEY, put32
+from wakumail.archive.lmdb cimport checks_guard
 from wakumail.archive.planner cimport run_scan
 from wakumail.base.rlp cimport rlp_header_size, rlp_write_header
 from wakumail.archive.scanner cimport PAUSED, close_cursors, join_hits, scan
@@ -34,6 +35,16 @@ cdef inline int copy_packet(reading *r) noexcept nogil:
     return 0
 
 
+cdef inline int fill_page(void *context) noexcept nogil:
+    """Scan and copy: all that touches the map."""
+    cdef reading *r = <reading *> context
+    cdef scan *s = &r.scan
+    cdef int rc = run_scan(s, r.position)
+    if not rc and s.count:
+        keccak256(s.hits[s.count - 1].data, s.hits[s.count - 1].size, s.last_hash)
+    return rc if rc else copy_packet(r)
+
+
 cdef inline void read_page(void *context) noexcept nogil:
     """Read a page within a transaction of its own: all that may wait, in one go without the GIL."""
     cdef reading *r = <reading *> context
@@ -41,11 +52,7 @@ cdef inline void read_page(void *context) noexcept nogil:
     r.rc = begin(s.env, False, &s.txn)
     if r.rc:
         return
-    r.rc = run_scan(s, r.position)
-    if not r.rc and s.count:
-        keccak256(s.hits[s.count - 1].data, s.hits[s.count - 1].size, s.last_hash)
-    if not r.rc:
-        r.rc = copy_packet(r)
+    r.rc = checks_guard(s.env.env, &fill_page, r)
     close_cursors(s)
     end_read(s.env, s.txn)
 

@@ -5,9 +5,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.scanner cimport reserve_one
 
 
 cdef struct archive_totals:
+    environment *env
+    MDB_txn *txn
     uint64_t envelopes
     uint64_t bytes
     uint64_t file_bytes     # of pages in use
@@ -39,6 +42,48 @@ cdef inline int add_days(MDB_cursor *days, archive_totals *totals) noexcept nogi
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef struct dated_totals:       # a row of `days`
+    uint32_t day
+    day_totals totals
+
+
+cdef struct days_reading:
+    MDB_txn *txn
+    MDB_dbi table
+    dated_totals *days          # the caller's to free
+    size_t count
+    size_t room
+
+
+cdef inline int take_days(days_reading *r, MDB_cursor *cursor) noexcept nogil:
+    cdef MDB_val key, value
+    cdef int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+    while not rc:
+        rc = reserve_one(<void **> &r.days, &r.room, r.count, sizeof(dated_totals))
+        if not rc:
+            rc = read_day(&value, &r.days[r.count].totals)
+        if not rc and key.mv_size != DAY_KEY:
+            rc = MDB_CORRUPTED
+        if rc:
+            return rc
+        r.days[r.count].day = get16(<const uint8_t *> key.mv_data)
+        r.count += 1
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int read_days(void *context) noexcept nogil:
+    """Read all rows of `days`, oldest first."""
+    cdef days_reading *r = <days_reading *> context
+    cdef MDB_cursor *cursor
+    cdef int rc = mdb_cursor_open(r.txn, r.table, &cursor)
+    if rc:
+        return rc
+    rc = take_days(r, cursor)
+    mdb_cursor_close(cursor)
+    return rc
+
+
 cdef inline int read_created(MDB_cursor *times, MDB_cursor_op end,
                              uint32_t *created) noexcept nogil:
     cdef MDB_val key, value
@@ -51,8 +96,11 @@ cdef inline int read_created(MDB_cursor *times, MDB_cursor_op end,
     return 0
 
 
-cdef inline int read_totals(environment *e, MDB_txn *txn, archive_totals *totals) noexcept nogil:
+cdef inline int read_totals(void *context) noexcept nogil:
     """Read all totals; costs as much as there are days."""
+    cdef archive_totals *totals = <archive_totals *> context
+    cdef environment *e = totals.env
+    cdef MDB_txn *txn = totals.txn
     cdef MDB_cursor *cursor
     cdef MDB_val value
     cdef MDB_val key = value_of(b"next", 4)
@@ -84,3 +132,17 @@ cdef inline int read_totals(environment *e, MDB_txn *txn, archive_totals *totals
             rc = read_created(cursor, MDB_LAST, &totals.newest)
         mdb_cursor_close(cursor)
     return rc
+
+
+cdef struct time_lookup:
+    MDB_txn *txn
+    MDB_dbi times
+    uint8_t key[TIME_KEY]
+
+
+cdef inline int look_up_time(void *context) noexcept nogil:
+    """0 if there is a row of `times` with the key, MDB_NOTFOUND if not."""
+    cdef time_lookup *lookup = <time_lookup *> context
+    cdef MDB_val value
+    cdef MDB_val key = value_of(lookup.key, TIME_KEY)
+    return mdb_get(lookup.txn, lookup.times, &key, &value)

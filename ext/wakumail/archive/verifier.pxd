@@ -12,7 +12,8 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from wakumail.archive.environment cimport CLOSED, enter, environment, leave, pin_read, unpin
+from wakumail.archive.environment cimport (
+    CLOSED, enter, environment, is_damage, leave, pin_read, unpin)
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, note, text
@@ -146,20 +147,21 @@ cdef inline void close_step_cursors(verifier *v) noexcept nogil:
     close_one(&v.topics)
 
 
-cdef inline bint is_damage(int rc) noexcept nogil:
-    return rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN
-
-
-cdef inline int take_rows(verifier *v) noexcept nogil:
-    """The work of a step, behind the gate."""
+cdef inline int take_rows(void *context) noexcept nogil:
+    """The work of a step, behind the gate; the cursors stay open."""
+    cdef verifier *v = <verifier *> context
     cdef MDB_dbi table
     cdef text unordered
     cdef taking work = phase_work(v, &table, &unordered)
     cdef int rc = open_step_cursors(v, table)
     if not rc:
         rc = walk_rows(v, work, unordered)
-    if rc == MDB_NOTFOUND:
-        rc = next_phase(v)
+    return next_phase(v) if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int take_step(verifier *v) noexcept nogil:
+    """A step; damage ends the whole verification."""
+    cdef int rc = checks_guard(v.env.env, &take_rows, v)
     close_step_cursors(v)
     if is_damage(rc):
         note(&v.problems, b"LMDB met a damaged page: the rest was not looked at", NOWHERE, NOWHERE)
@@ -178,7 +180,7 @@ cdef inline int verify_step(verifier *v, bint *finished, uint64_t *looked_at) no
         if v.held.txn == NULL:
             rc = CLOSED
         elif v.phase < FINISHED:
-            rc = take_rows(v)
+            rc = take_step(v)
         leave(v.env)
     finished[0] = v.phase == FINISHED and v.looked_at == 0
     looked_at[0] = v.looked_at
@@ -210,13 +212,21 @@ cdef inline int foresee(verifier *v) noexcept nogil:
     cdef size_t i
     cdef int rc = 0
     memset(&totals, 0, sizeof(totals))
-    read_totals(e, v.held.txn, &totals)     # what it meets, the walk meets
+    totals.env, totals.txn = e, v.held.txn
+    read_totals(&totals)                    # what it meets, the walk meets
     v.total = totals.bytes
     for i in range(6):
         if not rc:
             rc = mdb_stat(v.held.txn, tables[i], &stat)
             v.total += stat.ms_entries * sizes[i]
     return rc
+
+
+cdef inline int look_ahead(void *context) noexcept nogil:
+    """Read what is needed before the first step."""
+    cdef verifier *v = <verifier *> context
+    cdef int rc = read_next(v)
+    return rc if rc else foresee(v)
 
 
 cdef inline int begin_verifying(verifier *v) noexcept nogil:
@@ -233,9 +243,7 @@ cdef inline int begin_verifying(verifier *v) noexcept nogil:
     if v.held.txn == NULL:
         rc = CLOSED
     if not rc:
-        rc = read_next(v)
-    if not rc:
-        rc = foresee(v)
+        rc = checks_guard(v.env.env, &look_ahead, v)
     leave(v.env)
     return 0 if is_damage(rc) else rc
 

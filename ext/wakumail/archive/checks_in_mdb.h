@@ -1,0 +1,364 @@
+/* Part of the copy of mdb.c that setup.py makes: see checks.h. Included behind the declaration of
+mdb_page_get, the one function through which LMDB gets at a page. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checks.h"
+
+typedef struct checks {
+	size_t pages;			/* that the map holds */
+	size_t words;			/* of `sound` */
+	uint64_t *sound;		/* a bit for each page of nodes: it was checked */
+	uint64_t damaged;
+} checks;
+
+#define CHECKS(env)	((checks *) (env)->me_userctx)
+
+typedef struct guard {
+	sigjmp_buf begin;
+	MDB_env *env;
+	struct guard *outer;
+} guard;
+
+static __thread guard *checks_current;
+
+/* -- pages ------------------------------------------------------------------------------------- */
+
+static int
+checks_is_pgno(const MDB_txn *txn, pgno_t first, size_t count)
+{
+	return first >= NUM_METAS && count <= txn->mt_next_pgno && first <= txn->mt_next_pgno - count;
+}
+
+/* The record of a database: depth and root fit together, and no flags, for we use none. */
+static int
+checks_is_db(const MDB_db *db, unsigned flags, pgno_t next)
+{
+	if (db->md_flags != flags || db->md_depth >= CURSOR_STACK)
+		return 0;
+	if (db->md_root == P_INVALID)
+		return 1;
+	return db->md_depth && db->md_root >= NUM_METAS && db->md_root < next;
+}
+
+/* A list of free pages: a count, then so many numbers, falling. */
+static int
+checks_is_idl(const MDB_txn *txn, const void *data, size_t size)
+{
+	const char *at = data;
+	MDB_ID count, id, before = txn->mt_next_pgno;
+	if (size < sizeof(MDB_ID) || size % sizeof(MDB_ID))
+		return 0;
+	memcpy(&count, at, sizeof(count));
+	if (count > size / sizeof(MDB_ID) - 1)
+		return 0;
+	while (count--) {
+		at += sizeof(MDB_ID);
+		memcpy(&id, at, sizeof(id));
+		if (id >= before || id < NUM_METAS)
+			return 0;
+		before = id;
+	}
+	return 1;
+}
+
+/* The size of a node that has `room` bytes, rounded up as LMDB does; 0 for one that is damaged. */
+static size_t
+checks_node_size(const MDB_txn *txn, const MDB_node *node, size_t room, int is_leaf, int is_free)
+{
+	size_t size = NODESIZE + node->mn_ksize, data;
+	pgno_t pgno;
+	MDB_db db;
+	if (size > room)
+		return 0;
+	if (is_free && node->mn_ksize != sizeof(txnid_t) && (is_leaf || node->mn_ksize))
+		return 0;
+	if (!is_leaf)
+		return checks_is_pgno(txn, NODEPGNO(node), 1) ? EVEN(size) : 0;
+	if (!node->mn_ksize || node->mn_ksize > MDB_MAXKEYSIZE)
+		return 0;
+	data = NODEDSZ(node);
+	if (node->mn_flags == F_BIGDATA) {
+		if (size + sizeof(pgno) > room)
+			return 0;
+		memcpy(&pgno, NODEDATA(node), sizeof(pgno));
+		if (!checks_is_pgno(txn, pgno, OVPAGES(data, txn->mt_env->me_psize)))
+			return 0;
+		return EVEN(size + sizeof(pgno));
+	}
+	if (size + data > room)
+		return 0;
+	if (node->mn_flags == F_SUBDATA) {
+		if (data != sizeof(db))
+			return 0;
+		memcpy(&db, NODEDATA(node), sizeof(db));
+		return checks_is_db(&db, 0, txn->mt_next_pgno) ? EVEN(size + data) : 0;
+	}
+	if (node->mn_flags || (is_free && !checks_is_idl(txn, NODEDATA(node), data)))
+		return 0;
+	return EVEN(size + data);
+}
+
+/* The nodes of a page lie one behind the other from `upper` to its end, each with one pointer. */
+static int
+checks_are_nodes(const MDB_txn *txn, const MDB_page *mp, int is_free)
+{
+	uint64_t starts[MAX_PAGESIZE / 2 / 64];
+	size_t psize = txn->mt_env->me_psize;
+	size_t lower = mp->mp_lower, upper = mp->mp_upper, at, count, i, size;
+	int is_leaf = mp->mp_flags == P_LEAF;
+	if (lower < PAGEHDRSZ || lower > upper || upper > psize || (lower & 1) || (upper & 1))
+		return 0;
+	count = (lower - PAGEHDRSZ) / 2;
+	if (count < (size_t) (is_leaf || is_free ? 1 : 2))
+		return 0;
+	memset(starts, 0, psize / 16);
+	for (i = 0; i < count; i++) {
+		at = mp->mp_ptrs[i];
+		if (at < upper || (at & 1) || at >= psize)
+			return 0;
+		starts[at >> 7] |= (uint64_t) 1 << (at >> 1 & 63);
+	}
+	for (at = upper, i = 0; at < psize; at += size, i++) {
+		if (!(starts[at >> 7] >> (at >> 1 & 63) & 1) || psize - at < NODESIZE)
+			return 0;
+		size = checks_node_size(txn, (const MDB_node *) ((const char *) mp + at), psize - at,
+			is_leaf, is_free);
+		if (!size)
+			return 0;
+	}
+	return at == psize && i == count;
+}
+
+static int
+checks_failed(MDB_txn *txn)
+{
+	checks *c = CHECKS(txn->mt_env);
+	txn->mt_flags |= MDB_TXN_ERROR;
+	if (c != NULL)
+		__atomic_fetch_add(&c->damaged, 1, __ATOMIC_RELAXED);
+	return MDB_CORRUPTED;
+}
+
+/* A page of nodes; `like`: of the same kind as that one, or NULL. */
+static int
+checks_tree_page(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, const MDB_page *like)
+{
+	MDB_txn *txn = mc->mc_txn;
+	checks *c = CHECKS(txn->mt_env);
+	const MDB_page *mp;
+	uint64_t bit = (uint64_t) 1 << (pgno & 63);
+	unsigned kind;
+	int rc, level;
+	if (c == NULL)
+		return mdb_page_get(mc, pgno, ret, lvl);
+	if (pgno < NUM_METAS || pgno >= c->pages)
+		goto damaged;
+	rc = mdb_page_get(mc, pgno, ret, &level);
+	if (lvl)
+		*lvl = level;
+	if (rc)
+		goto damaged;
+	mp = *ret;
+	kind = mp->mp_flags & (P_BRANCH|P_LEAF);
+	if ((kind != P_BRANCH && kind != P_LEAF) || mp->mp_pgno != pgno)
+		goto damaged;
+	if (like != NULL && (like->mp_flags & (P_BRANCH|P_LEAF)) != kind)
+		goto damaged;
+	if (level || __atomic_load_n(&c->sound[pgno >> 6], __ATOMIC_RELAXED) & bit)
+		return MDB_SUCCESS;
+	if (mp->mp_flags != kind
+		|| !checks_are_nodes(txn, mp, mc->mc_db != NULL && mc->mc_dbi == FREE_DBI))
+		goto damaged;
+	__atomic_fetch_or(&c->sound[pgno >> 6], bit, __ATOMIC_RELAXED);
+	return MDB_SUCCESS;
+
+damaged:
+	*ret = NULL;			/* or LMDB would take it for the root that it knows */
+	return checks_failed(txn);
+}
+
+/* The pages that hold a value of `size` bytes. */
+static int
+checks_value_pages(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, size_t size)
+{
+	MDB_txn *txn = mc->mc_txn;
+	checks *c = CHECKS(txn->mt_env);
+	size_t needed = OVPAGES(size, txn->mt_env->me_psize);
+	const MDB_page *mp;
+	int rc;
+	if (c == NULL)
+		return mdb_page_get(mc, pgno, ret, lvl);
+	if (pgno < NUM_METAS || pgno >= c->pages)
+		return checks_failed(txn);
+	rc = mdb_page_get(mc, pgno, ret, lvl);
+	if (rc)
+		return rc == MDB_PAGE_NOTFOUND ? checks_failed(txn) : rc;
+	mp = *ret;
+	if ((mp->mp_flags & ~P_DIRTY) != P_OVERFLOW || mp->mp_pgno != pgno || mp->mp_pages < needed
+		|| !checks_is_pgno(txn, pgno, mp->mp_pages))
+		return checks_failed(txn);
+	return MDB_SUCCESS;
+}
+
+/* A record of the table of free pages, before it is merged into the list. */
+static int
+checks_free_record(MDB_txn *txn, const MDB_val *data)
+{
+	if (CHECKS(txn->mt_env) == NULL || checks_is_idl(txn, data->mv_data, data->mv_size))
+		return MDB_SUCCESS;
+	return checks_failed(txn);
+}
+
+/* The list after that: no page is free twice. */
+static int
+checks_free_list(MDB_txn *txn, const pgno_t *list)
+{
+	size_t i;
+	for (i = 1; i < list[0]; i++)
+		if (list[i] <= list[i + 1])
+			return checks_failed(txn);
+	return MDB_SUCCESS;
+}
+
+/* A meta page, before anything in it is used. */
+static int
+checks_is_meta(const MDB_meta *m)
+{
+	size_t psize = m->mm_psize;
+	if (psize < 512 || psize > MAX_PAGESIZE || (psize & (psize - 1)))
+		return 0;
+	if (m->mm_last_pg < NUM_METAS - 1 || m->mm_last_pg >= ((size_t) 1 << 46) / psize)
+		return 0;
+	return checks_is_db(&m->mm_dbs[FREE_DBI], MDB_INTEGERKEY, m->mm_last_pg + 1)
+		&& checks_is_db(&m->mm_dbs[MAIN_DBI], 0, m->mm_last_pg + 1);
+}
+
+/* -- what cannot be seen beforehand ------------------------------------------------------------ */
+
+static struct sigaction checks_before[2];	/* SIGBUS, SIGSEGV */
+
+static void
+checks_leap(guard *g)
+{
+	if (CHECKS(g->env) != NULL)
+		__atomic_fetch_add(&CHECKS(g->env)->damaged, 1, __ATOMIC_RELAXED);
+	siglongjmp(g->begin, 1);
+}
+
+static void
+checks_on_fault(int number, siginfo_t *info, void *context)
+{
+	guard *g = checks_current;
+	const char *at = info->si_addr;
+	struct sigaction *before = &checks_before[number == SIGSEGV];
+	if (g != NULL && info->si_code > 0 && g->env->me_map != NULL
+		&& at >= g->env->me_map && at < g->env->me_map + g->env->me_mapsize)
+		checks_leap(g);
+	if (before->sa_flags & SA_SIGINFO)
+		before->sa_sigaction(number, info, context);
+	else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+		before->sa_handler(number);
+	else
+		sigaction(number, before, NULL);	/* it happens again, and ends the process */
+}
+
+static void
+checks_on_assertion(MDB_env *env, const char *text)
+{
+	(void) env;
+	(void) text;
+	if (checks_current != NULL)
+		checks_leap(checks_current);
+}
+
+static void
+checks_install(void)
+{
+	struct sigaction action;
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = checks_on_fault;
+	action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+	sigaction(SIGBUS, &action, &checks_before[0]);
+	sigaction(SIGSEGV, &action, &checks_before[1]);
+}
+
+int
+checks_guard(MDB_env *env, checks_work work, void *context)
+{
+	guard g;
+	int rc;
+	g.env = env;
+	g.outer = checks_current;
+	if (sigsetjmp(g.begin, 0)) {
+		checks_current = g.outer;
+		return CHECKS_LEAPT;
+	}
+	checks_current = &g;
+	rc = work(context);
+	checks_current = g.outer;
+	return rc;
+}
+
+void
+checks_abandon(MDB_txn *txn)
+{
+	MDB_dbi i;
+	/* LMDB may have been using a cursor of a frame that is gone: they are leaked. */
+	for (i = 0; i < txn->mt_numdbs; i++)
+		txn->mt_cursors[i] = NULL;
+	mdb_txn_abort(txn);
+}
+
+int
+checks_attach(MDB_env *env)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	checks *c = CHECKS(env);
+	pthread_once(&once, checks_install);
+	if (c == NULL) {
+		c = calloc(1, sizeof(checks));
+		if (c == NULL)
+			return ENOMEM;
+		env->me_userctx = c;
+		mdb_env_set_assert(env, checks_on_assertion);
+	}
+	free(c->sound);
+	c->pages = env->me_maxpg;
+	c->words = c->pages / 64 + 1;
+	c->sound = calloc(c->words, sizeof(uint64_t));
+	if (c->sound == NULL) {
+		c->pages = c->words = 0;
+		return ENOMEM;
+	}
+	return 0;
+}
+
+void
+checks_detach(MDB_env *env)
+{
+	checks *c = CHECKS(env);
+	if (c != NULL) {
+		env->me_userctx = NULL;
+		free(c->sound);
+		free(c);
+	}
+}
+
+void
+checks_forget(MDB_env *env)
+{
+	checks *c = CHECKS(env);
+	if (c != NULL)
+		memset(c->sound, 0, c->words * sizeof(uint64_t));
+}
+
+uint64_t
+checks_damaged(MDB_env *env)
+{
+	checks *c = CHECKS(env);
+	return c == NULL ? 0 : __atomic_load_n(&c->damaged, __ATOMIC_RELAXED);
+}

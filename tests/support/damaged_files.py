@@ -1,0 +1,230 @@
+"""Damaged data files, made from a seed, and commands and requests on them, each in a fork.
+
+The process that forks has everything imported and no archive open, so that a try takes
+milliseconds; a child that a signal ends is told by its name.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.support.archive_model import DAY, START, batch_of, envelope, make
+from wakumail.archive.archive import Archive, PageState, Query
+from wakumail.cli import main
+from wakumail.errors import ArchiveError
+
+PAGE = 4096
+TIMEOUT = 60
+"""Seconds that a try may take."""
+
+COMMANDS = {
+    "stat": ["stat"],
+    "verify": ["verify"],
+    "pages": ["verify", "--pages"],
+    "independent": ["verify", "--independent"],
+    "export": ["export", "/dev/null"],
+    "prune": ["prune", "--before", str(START + DAY)],
+    "prune all": ["prune", "--before", "1d"],
+    "compact": ["compact"],
+    "backup": ["backup"],
+}
+
+
+def make_archive(path: Path) -> None:
+    """An archive with index pages on several levels, free pages, and values of many pages."""
+    with Archive(path, sync=False) as archive:
+        for first in range(0, 4000, 500):
+            archive.append([batch_of(make(500, first=first, size=60, spread=4 * DAY))])
+        archive.append([batch_of([envelope(START + 2 * DAY, b"vast", 9, 90_000)])])
+        archive.prune(START + DAY // 2, limit=400)
+        archive.append([batch_of(make(100, first=5000, size=60, spread=4 * DAY))])
+
+
+def flip_bits(data: bytearray, source: random.Random) -> None:
+    """One to eight bits, mostly where pages say what is on them."""
+    for _ in range(source.randrange(1, 9)):
+        page = source.randrange(len(data) // PAGE)
+        inside = source.choice([source.randrange(PAGE), source.randrange(64)])
+        data[page * PAGE + inside] ^= 1 << source.randrange(8)
+
+
+def overwrite_pages(data: bytearray, source: random.Random) -> None:
+    """One to three pages become zeros, noise, ones, or half of what they were."""
+    for _ in range(source.randrange(1, 4)):
+        start = source.randrange(2, len(data) // PAGE) * PAGE
+        half = start + source.choice([0, PAGE // 2])
+        size = start + PAGE - half
+        data[half : half + size] = source.choice(
+            [bytes(size), source.randbytes(size), b"\xff" * size]
+        )
+
+
+def swap_pages(data: bytearray, source: random.Random) -> None:
+    """Two pages change places, or one is where another was too; their numbers may fit."""
+    for _ in range(source.randrange(1, 4)):
+        one, other = (source.randrange(2, len(data) // PAGE) * PAGE for _ in range(2))
+        first, second = bytes(data[one : one + PAGE]), bytes(data[other : other + PAGE])
+        if source.random() < 0.5:
+            first, second = first[:8] + second[8:], second[:8] + first[8:]
+            data[one : one + PAGE] = first
+        else:
+            data[one : one + PAGE] = second
+        if source.random() < 0.5:
+            data[other : other + PAGE] = second if source.random() < 0.5 else first
+
+
+def truncate(data: bytearray, source: random.Random) -> None:
+    """The end is missing, from any byte or page on."""
+    size = source.randrange(len(data))
+    del data[source.choice([size, size // PAGE * PAGE, len(data) - source.randrange(3 * PAGE)]) :]
+
+
+def change_numbers(data: bytearray, source: random.Random) -> None:
+    """Words in the headers and pointers of pages become other plausible numbers."""
+    for _ in range(source.randrange(1, 6)):
+        page = source.randrange(len(data) // PAGE)
+        at = page * PAGE + source.choice([0, 8, 10, 12, 14, *range(16, 60, 2), 4000, 4010])
+        word = source.choice([0, 1, 2, 4, 16, 17, 4094, 4096, 65535, source.randrange(4096)])
+        data[at : at + 2] = word.to_bytes(2, "little")
+
+
+DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
+    "bits": flip_bits,
+    "pages": overwrite_pages,
+    "swaps": swap_pages,
+    "truncations": truncate,
+    "numbers": change_numbers,
+}
+
+
+def damage(content: bytes, kind: str, seed: int) -> bytes:
+    """The content of a file, damaged; the same for the same seed."""
+    data = bytearray(content)
+    DAMAGES[kind](data, random.Random(f"{kind} {seed}"))
+    return bytes(data)
+
+
+def ask(path: Path, seed: int, count: int) -> None:
+    """Send requests of all kinds, follow, look up, and write; each is answered or refused."""
+    source = random.Random(seed)
+    try:
+        archive = Archive(path)
+    except ArchiveError:
+        return
+    with archive:
+        for number in range(count):
+            with contextlib.suppress(ArchiveError):
+                ask_once(archive, source, number)
+
+
+def ask_once(archive: Archive, source: random.Random, number: int) -> None:
+    """One call of any kind."""
+    kind = source.randrange(8)
+    if kind < 5:
+        lower = START + source.randrange(4 * DAY)
+        topics = [bytes([0, 0, 0, source.randrange(24)]) for _ in range(source.randrange(1, 5))]
+        query = Query(
+            lower if kind else 0,
+            lower + source.randrange(2 * DAY) if kind else 2**32 - 1,
+            topics=topics if kind in (1, 2) else None,
+            bloom=source.randbytes(64) if kind == 3 else None,
+            newest_first=source.random() < 0.7,
+        )
+        position = b""
+        for _ in range(20):
+            page = archive.page(query, position, limit=source.randrange(500), max_bytes=200_000)
+            position = page.position
+            if page.state is PageState.EXHAUSTED:
+                break
+    elif kind == 5:
+        archive.follow(source.randrange(4500), max_bytes=100_000)
+        archive.contains(START + source.randrange(DAY), source.randbytes(32))
+        archive.days()
+        archive.stat()
+    elif kind == 6:
+        archive.append([batch_of(make(20, first=10_000 + 20 * number, spread=4 * DAY))])
+    else:
+        archive.prune(START + source.randrange(DAY), limit=30)
+        archive.page(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31)
+
+
+def in_fork(work: Callable[[], object], log: Path) -> str:
+    """Do work in a child; "" when it ended by itself, else the signal, or that it took too long."""
+    child = os.fork()
+    if not child:
+        code = 70
+        try:
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            result = work()
+            code = result if isinstance(result, int) else 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return "took too long"
+        time.sleep(0.002)
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return "a traceback" if os.WEXITSTATUS(status) == 70 else ""
+
+
+def tries(directory: Path, content: bytes, kind: str, seed: int) -> Iterator[tuple[str, str]]:
+    """Each command and the requests on one damaged file: (what was done, how it failed or "")."""
+    damaged = damage(content, kind, seed)
+    datadir, log = directory / "data", directory / "log"
+    for name, command in COMMANDS.items():
+        lay_out(datadir, damaged)
+        shutil.rmtree(directory / "copy", ignore_errors=True)
+        arguments = ["archive", command[0], "--datadir", str(datadir), *command[1:]]
+        if name == "backup":
+            arguments.append(str(directory / "copy"))
+        yield name, in_fork(lambda arguments=arguments: main(arguments), log)  # type: ignore[misc]
+    lay_out(datadir, damaged)
+    yield "requests", in_fork(lambda: ask(datadir / "archive", seed, 200), log)
+
+
+def lay_out(datadir: Path, damaged: bytes) -> None:
+    """Put a damaged file in an otherwise empty data directory."""
+    shutil.rmtree(datadir, ignore_errors=True)
+    (datadir / "archive").mkdir(parents=True)
+    (datadir / "archive" / "data.mdb").write_bytes(damaged)
+
+
+def run(directory: Path, kind: str, seeds: range) -> int:
+    """Try all; each failure is a line on stdout. Answers how many there were."""
+    directory.mkdir(parents=True, exist_ok=True)
+    make_archive(directory / "intact")
+    content = (directory / "intact" / "data.mdb").read_bytes()
+    failures = 0
+    for seed in seeds:
+        for name, failure in tries(directory, content, kind, seed):
+            if failure:
+                failures += 1
+                print(f"{kind} {seed}: {name}: {failure}: {(directory / 'log').read_text()[-600:]}")
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, run(Path(sys.argv[1]), sys.argv[2], range(*map(int, sys.argv[3:5])))))
