@@ -139,7 +139,10 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
         )
         position = b""
         for _ in range(20):
-            page = archive.page(query, position, limit=source.randrange(500), max_bytes=200_000)
+            reading = archive.page_job(
+                query, position, limit=source.randrange(500), max_bytes=200_000
+            )
+            page = reading.do()
             position = page.position
             if page.state is PageState.EXHAUSTED:
                 break
@@ -152,7 +155,7 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
         archive.append([batch_of(make(20, first=10_000 + 20 * number, spread=4 * DAY))])
     else:
         archive.prune(START + source.randrange(DAY), limit=30)
-        archive.page(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31)
+        archive.page_job(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).do()
 
 
 def in_fork(work: Callable[[], object], log: Path) -> str:
@@ -193,8 +196,11 @@ def in_fork(work: Callable[[], object], log: Path) -> str:
 def tries(directory: Path, content: bytes, kind: str, seed: int) -> Iterator[tuple[str, str]]:
     """Each command and the requests on one damaged file: (what was done, how it failed or "")."""
     damaged = damage(content, kind, seed)
+    slow = seed % 8 == 0  # those start Python once more
     datadir, log = directory / "data", directory / "log"
     for name, command in COMMANDS.items():
+        if len(command) > 1 and command[0] == "verify" and not slow:
+            continue
         lay_out(datadir, damaged)
         shutil.rmtree(directory / "copy", ignore_errors=True)
         arguments = ["archive", command[0], "--datadir", str(datadir), *command[1:]]

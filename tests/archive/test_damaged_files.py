@@ -1,0 +1,76 @@
+"""Damaged files: no command, request or commit on them crashes or goes on for ever.
+
+make fuzz tries more of them.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.archive_model import DAY, START, batch_of, make
+from tests.support.damaged_files import DAMAGES, make_archive
+from wakumail.archive.archive import Archive, Query
+from wakumail.errors import ArchiveError
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
+    program = [sys.executable, "-m", "tests.support.damaged_files"]
+    arguments = [str(tmp_path), kind, "0", "5"]
+    done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout + done.stderr == ""
+
+
+def attempts(archive: Archive) -> list[Callable[[], object]]:
+    everything = Query(0, 2**32 - 1)
+    return [
+        archive.page_job(everything, b"", limit=2**31, max_bytes=2**31).do,
+        archive.stat,
+        archive.days,
+        lambda: archive.follow(0, max_bytes=10_000_000),
+        lambda: archive.contains(START, bytes(32)),
+        lambda: archive.append([batch_of(make(10, first=10_000))]),
+        lambda: archive.prune(START + DAY, limit=100),
+    ]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["cut before use", "cut after use"])
+def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, whole: bool) -> None:
+    """A sector that cannot be read looks the same to the process: SIGBUS."""
+    make_archive(tmp_path)
+    with Archive(tmp_path) as archive:
+        if not whole:
+            for attempt in attempts(archive)[:5]:
+                attempt()
+        os.truncate(tmp_path / "data.mdb", 3 * 4096)
+        for attempt in attempts(archive):
+            with pytest.raises(ArchiveError, match="is damaged; restore a backup"):
+                attempt()
+        with archive.verify() as verification:
+            assert sum(verification) == 0
+            assert verification.describe() == [
+                "LMDB met a damaged page: the rest was not looked at"
+            ]
+
+
+def test_pages_that_are_damaged_while_they_are_used_are_an_error(tmp_path: Path) -> None:
+    make_archive(tmp_path)
+    content = (tmp_path / "data.mdb").read_bytes()
+    with Archive(tmp_path) as archive:
+        for attempt in attempts(archive)[:5]:
+            attempt()
+        with (tmp_path / "data.mdb").open("r+b") as file:
+            file.seek(2 * 4096)
+            file.write(b"\xff" * (len(content) - 2 * 4096))
+        for attempt in attempts(archive):
+            with pytest.raises(ArchiveError, match="is damaged; restore a backup"):
+                attempt()
+        with (tmp_path / "data.mdb").open("r+b") as file:
+            file.write(content)
+        for attempt in attempts(archive):
+            attempt()
