@@ -1,4 +1,4 @@
-"""Counters: every drop, refusal and delivery has a name of its own."""
+"""Counters: every drop, refusal and delivery is counted under a name of its own."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,55 +11,55 @@ COUNTERS: Mapping[str, str] = {
     "connections_accepted": "TCP connections taken",
     "connections_crowded_out": "closed: had the most handshakes, unfinished frames or peers",
     "connections_refused_self": "refused: the peer has our own node key",
-    "connections_refused_duplicate": "refused: a peer of that identity is connected already",
-    "connections_refused_full": "refused: as many peers as allowed",
+    "connections_refused_duplicate": "refused: a peer with that node id is connected already",
+    "connections_refused_full": "refused: the maximum number of peers is connected",
     "connections_refused_restricted": "refused: the peer is in no network that may connect",
     "connections_lost": "ended by the network without a Disconnect packet",
     "connections_stalled": "ended: the peer did not read in time, or left too much unread",
     "peers_connected": "peers whose hello and status were accepted",
-    "peers_disconnected_us": "connections that we ended, without an error of the peer's",
+    "peers_disconnected_us": "connections that we ended, for no fault of the peer",
     "peers_disconnected_them": "connections that the peer ended with a Disconnect packet",
-    "dials": "connections begun to static and trusted peers",
-    "dials_failed": "of those: not connected",
-    "packets_limited": "packets held against the rate limits",
+    "dials": "calls to static and trusted peers",
+    "dials_failed": "of those: failed",
+    "packets_limited": "packets checked against the rate limits",
     "traffic_excess": "ended: over a rate limit more often than is tolerated",
-    **{f"rate_limit_{what}_{whose}": f"times that {what} of one {whose} were over their limit"
+    **{f"rate_limit_{what}_{whose}": f"times that the {what} of one {whose} were over the limit"
        for what in ("packets", "bytes") for whose in ("ip", "peer", "topic")},
     # envelopes
     "envelopes_received": "envelopes in Messages packets, before any judgement",
     "envelopes_archived": "envelopes committed to the archive",
     "envelopes_archived_before": "envelopes that the archive had already",
-    "envelopes_followed": "envelopes that another worker has taken, relayed here too",
+    "envelopes_followed": "envelopes that another worker took, relayed here too",
     "envelopes_untold": "good envelopes not told to other workers: too many wait for the disk",
-    "envelopes_published": "envelopes of our own, posted through the RPC API",
+    "envelopes_published": "envelopes posted through our RPC API",
     "packets_relayed": "Messages packets sent to peers",
     "bytes_relayed": "bytes of those, before compression",
-    "confirmations_received": "Batch Acks and Message Responses for what was relayed",
+    "confirmations_received": "Batch Acks and Message Responses for relayed packets",
     "history_received": "envelopes in P2P Messages packets of trusted peers",
     "history_too_large": "of those: over --max-envelope, dropped",
-    "history_unasked_excess": "of those: more than may come unasked, dropped",
+    "history_unasked_excess": "packets over the limits for history that nobody asked for, dropped",
     "history_answered": "requests to trusted mailservers that were answered",
     "history_refused": "requests to trusted mailservers that were answered with an error",
     "history_unanswered": "requests to trusted mailservers that were not answered in time",
     "envelopes_shed": "good envelopes dropped, unconfirmed: too many wait for the disk",
-    "messages_confirmed": "Messages packets confirmed, after their commit if they had any",
+    "messages_confirmed": "Messages packets confirmed, after the commit of their new envelopes",
     **{f"envelopes_{v.name.lower()}": f"envelopes dropped: {v.name.lower().replace('_', ' ')}"
        for v in Verdict if v is not Verdict.ACCEPTED},
-    "packets_messages_malformed": "Messages packets ignored whole: not a list of envelopes",
-    "packets_before_status": "ended: a packet, or the end of its time, came before the status",
+    "packets_messages_malformed": "Messages packets ignored as a whole: not a list of envelopes",
+    "packets_before_status": "ended: a packet came before the status, or no status in time",
     "packets_status_repeated": "status packets after the first, ignored",
     "packets_status_update_malformed": "Status Update packets ignored",
-    "packets_unknown": "packets with a code that Waku does not know, ignored",
-    "packets_unasked": "ignored: p2p messages, completions, confirmations nobody asked for",
+    "packets_unknown": "packets with a code that Waku does not have, ignored",
+    "packets_unasked": "ignored: p2p messages, completions, confirmations that nobody asked for",
     # filters and RPC
-    "filters_overloaded": "envelopes not looked at for filters: too many wait to be opened",
-    "filters_overflowed": "messages dropped: too many wait for a filter's polls",
-    "messages_opened": "messages handed to a filter",
+    "filters_overloaded": "envelopes that no filter has seen: too many wait to be opened",
+    "filters_overflowed": "messages dropped: too many wait for a poll of their filter",
+    "messages_opened": "messages that matched a filter",
     "rpc_requests": "calls of the RPC API",
-    "rpc_errors": "answers of the RPC API that are errors",
+    "rpc_errors": "errors that the RPC API answered",
     "rpc_sessions_refused": "RPC connections closed at once: too many are open",
     "rpc_sessions_slow": "RPC connections closed: the caller does not read",
-    "rpc_notifications_dropped": "notifications dropped: the caller has left too many unread",
+    "rpc_notifications_dropped": "notifications dropped: the caller has too many unread",
     "canaries": "requests of the server to itself, for /health",
     "canaries_failed": "of those: not answered",
     # requests
@@ -69,24 +69,24 @@ COUNTERS: Mapping[str, str] = {
     "requests_rate_limited": "of those: over the rate limit of the peer or its address",
     "requests_too_many_waiting": "of those: too many requests of one peer waiting",
     "requests_archive_failed": "of those: the archive could not be read",
-    "requests_batched": "requests read whose envelopes may share a packet",
-    "queries_topics": "requests by topics, from the newest on",
+    "requests_batched": "requests that let envelopes share a packet (`Batch`)",
+    "queries_topics": "requests by topics, from the newest envelope on",
     "queries_topics_cursor": "requests by topics, from a cursor on",
-    "queries_bloom": "requests by a bloom, from the newest on",
+    "queries_bloom": "requests by a bloom, from the newest envelope on",
     "queries_bloom_cursor": "requests by a bloom, from a cursor on",
-    "requests_abandoned": "requests whose peer went away before the end",
+    "requests_abandoned": "requests whose peer left before the end",
     "envelopes_delivered": "envelopes sent in P2P Messages packets",
     "bytes_delivered": "bytes of P2P Messages packets, before compression",
     # archive
     "envelopes_pruned": "envelopes deleted by the retention",
-    "prunes_failed": "slices of the retention that failed and are tried again",
+    "prunes_failed": "steps of the retention that failed and are tried again",
     "commits": "appends committed and synced",
     "commits_failed": "appends that failed and are tried again",
 }  # fmt: skip
 
 
 class Counters(Counter[str]):
-    """How often each thing happened; its name stands in COUNTERS or is an error's."""
+    """The number of times that each thing happened, by a name of COUNTERS or of an error class."""
 
     def add(self, name: str, count: int = 1) -> None:
         """Count `count` more of `name`."""

@@ -1,10 +1,10 @@
-"""What can go wrong, as one tree.
+"""The errors of this package, as one tree.
 
     WakumailError
     ├── RlpError                 not canonical RLP, or not of the expected shape
-    ├── EciesError               ciphertext that is not for our key, or was changed on its way
-    ├── HandshakeError           any failure of the RLPx handshake: close without saying why
-    │   └── HandshakeTimeout     it took too long, up to and with the hello
+    ├── EciesError               ciphertext that is not for our key, or was changed
+    ├── HandshakeError           any failure of the RLPx handshake: close without a reason
+    │   └── HandshakeTimeout     no keys or no hello in time
     ├── ProtocolError            a peer broke a rule: disconnect with .reason
     │   ├── FrameError           a frame that fails its MAC or its limits: close at once
     │   ├── PacketError          a packet without a readable code, or that does not inflate
@@ -12,19 +12,19 @@
     │   ├── HelloError           a hello that is malformed, or over its limits
     │   ├── IncompatibleVersion  a peer that speaks a devp2p older than 4
     │   ├── NullIdentity         a hello without a node id
-    │   ├── UnexpectedIdentity   a hello with another node id than the handshake had
+    │   ├── UnexpectedIdentity   a hello with another node id than the handshake
     │   ├── UselessPeer          no capability in common
-    │   └── PingTimeout          nothing came for too long
+    │   └── PingTimeout          nothing came from the peer for too long
     ├── RequestError             (request.py) a request that is refused: answer it with the text
     ├── MessageError             an envelope's data that does not open (7/WAKU-DATA)
-    ├── ArchiveError             the archive refuses: a foreign file, an unknown format
+    ├── ArchiveError             the archive cannot be used: a foreign file, an unknown format
     │   └── ArchiveFull          the disk is full: nothing was stored, try again when there is room
-    ├── PeerGone                 the client's view: the connection ended, with the reason
-    └── AnswerTimeout            the client's view: the mailserver fell silent
+    ├── PeerGone                 for a client: the connection ended, with the reason
+    └── AnswerTimeout            for a client: the mailserver does not answer
 
-The modules add their own below these. An error that ends a connection or refuses a request is
-counted under its `.counter`.
-Raise deep, catch once at the packet boundary, map once to a reason on the wire.
+Modules add errors of their own below these. An error that ends a connection or refuses a request
+is counted under its `.counter`. The codecs raise; one place, which handles packets, catches the
+error and sends its reason.
 """
 
 from enum import IntEnum
@@ -50,7 +50,7 @@ class DisconnectReason(IntEnum):
 
 
 def reason(error: Exception) -> str:
-    """What an error says for a person: one of the system's without its number."""
+    """The text of an error for a person; an error of the system is shown without its number."""
     match error:
         case OSError(strerror=str(text), filename=None):
             return text
@@ -68,19 +68,19 @@ class WakumailError(Exception):
 
 
 class RlpError(WakumailError, ValueError):
-    """Bytes that are not canonical RLP, or RLP that has not the expected shape."""
+    """Bytes that are not canonical RLP, or RLP that does not have the expected shape."""
 
     counter = "rlp_malformed"
 
 
 class EciesError(WakumailError):
-    """Ciphertext that is not for our key, or not what was sent (RLPx, "ECIES Encryption")."""
+    """Ciphertext that is not for our key, or was changed (RLPx, "ECIES Encryption")."""
 
     counter = "ecies_unopened"
 
 
 class HandshakeError(WakumailError):
-    """The RLPx handshake failed; the connection closes without a word (EIP-8)."""
+    """The RLPx handshake failed; the connection closes without a reason (EIP-8)."""
 
     counter = "handshake_failed"
 
@@ -92,7 +92,7 @@ class HandshakeTimeout(HandshakeError):
 
 
 class ProtocolError(WakumailError):
-    """A peer broke a rule of devp2p or Waku; it is told the reason and disconnected."""
+    """A peer broke a rule of devp2p or Waku; it is sent the reason and disconnected."""
 
     counter = "protocol_breach"
     reason: ClassVar[DisconnectReason] = DisconnectReason.BREACH_OF_PROTOCOL
@@ -111,7 +111,7 @@ class PacketError(ProtocolError):
 
 
 class PacketTooLarge(ProtocolError):
-    """A packet over the limit once inflated (RLPx, "Message Encoding")."""
+    """A packet that is over the limit after it is inflated (RLPx, "Message Encoding")."""
 
     counter = "packet_too_large"
 
@@ -123,7 +123,7 @@ class HelloError(ProtocolError):
 
 
 class IncompatibleVersion(ProtocolError):
-    """The peer's devp2p version is one that we do not speak."""
+    """The peer speaks a devp2p version that we do not speak."""
 
     counter = "hello_incompatible_version"
     reason = DisconnectReason.INCOMPATIBLE_VERSION
@@ -137,7 +137,7 @@ class NullIdentity(ProtocolError):
 
 
 class UnexpectedIdentity(ProtocolError):
-    """The node id of the hello is not the one that the handshake proved."""
+    """The hello has another node id than the handshake."""
 
     counter = "hello_unexpected_identity"
     reason = DisconnectReason.UNEXPECTED_IDENTITY
@@ -151,7 +151,7 @@ class UselessPeer(ProtocolError):
 
 
 class PingTimeout(ProtocolError):
-    """Nothing came from the peer for too long, no answer to our pings either."""
+    """Nothing came from the peer for too long, not even answers to our pings."""
 
     counter = "ping_timeout"
     reason = DisconnectReason.PING_TIMEOUT
@@ -164,7 +164,7 @@ class MessageError(WakumailError):
 
 
 class ArchiveError(WakumailError):
-    """The archive cannot do what was asked; the text says why and what to do."""
+    """The archive cannot do this; the text says why and what to do."""
 
     counter = "archive_failed"
 
@@ -176,12 +176,12 @@ class ArchiveFull(ArchiveError):
 
 
 class PeerGone(WakumailError):
-    """The peer is no longer connected; the text holds the reason that it gave or that we found."""
+    """The peer is no longer connected; the text has the reason, its own or ours."""
 
     counter = "peer_gone"
 
 
 class AnswerTimeout(WakumailError):
-    """The mailserver fell silent: not reached, a request not complete, envelopes unconfirmed."""
+    """No answer in time: not connected, a request not complete, or envelopes not confirmed."""
 
     counter = "requests_timed_out"

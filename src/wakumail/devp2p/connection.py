@@ -65,11 +65,11 @@ from wakumail.errors import (
 )
 
 PROBE_TIMEOUT = 5.0
-"""Seconds that a peer has to show that it is there when its owner doubts it."""
+"""Seconds in which a peer has to answer when the owner doubts that it is still there."""
 
 PING_SLACK = 2.0
-"""Seconds beyond the interval of our pings that a peer's next ping may take: one that pings as
-often as we do is not pinged besides."""
+"""Seconds by which a ping of the peer delays our next one beyond the interval: a peer that pings as
+often as we do gets no pings from us."""
 
 MAX_UNEVENTFUL = 64 << 10
 """Bytes of packets that need nothing of the owner (pings, for one) after which it gets Uneventful:
@@ -79,7 +79,7 @@ PACKET_COST = 1 << 10
 """Bytes that each such packet counts for, beside its own."""
 
 MAX_GREETING = MAX_P2P_PACKET + 64
-"""Bytes of an unfinished frame that can still become a hello: some for id, padding and MAC."""
+"""Bytes of an unfinished frame that can still become a hello: 64 for id, padding and MAC."""
 
 EMPTY_LIST = b"\xc0"
 """The data of ping and pong."""
@@ -87,10 +87,10 @@ EMPTY_LIST = b"\xc0"
 
 @dataclass(frozen=True, slots=True)
 class ConnectionConfig:
-    """What we are to every peer; times in seconds, sizes in bytes.
+    """The settings of our side, the same for every peer; times in seconds, sizes in bytes.
 
-    Capabilities that devp2p.CAPABILITY_LENGTHS does not know are a ValueError. `p2p_version` 4
-    speaks without compression. `max_packet` bounds what a packet may inflate to.
+    ValueError for a capability that CAPABILITY_LENGTHS does not have. `p2p_version` 4 speaks
+    without compression. `max_packet` bounds a packet after it is inflated.
     """
 
     node_key: PrivateKey
@@ -110,7 +110,7 @@ class ConnectionConfig:
 
     @property
     def hello(self) -> Hello:
-        """How we introduce ourselves."""
+        """Our hello."""
         return Hello(
             self.p2p_version,
             self.client_id,
@@ -121,12 +121,12 @@ class ConnectionConfig:
 
     @property
     def max_frame(self) -> int:
-        """Frame data that a packet of `max_packet` bytes can need: snappy may make it longer."""
+        """Bytes of frame data for a packet of `max_packet` bytes: Snappy may make it longer."""
         return min(MAX_FRAME, MAX_MESSAGE_ID_SIZE + 32 + self.max_packet + self.max_packet // 6)
 
 
 class State(Enum):
-    """Where a connection is: see the top of this module."""
+    """The states of a connection: see the top of this module."""
 
     HANDSHAKE = auto()
     GREETING = auto()
@@ -136,15 +136,15 @@ class State(Enum):
 
 
 READING = (State.GREETING, State.ESTABLISHED)
-"""Where frames are taken as they come."""
+"""The states in which frames are read as they come."""
 
 
 class Connection:
-    """One RLPx connection; the initiator's side when `remote`, whom it calls, is given.
+    """One RLPx connection. We called the peer if `remote`, its public key, is given.
 
-    Its owner hands in what arrives (get_buffer, buffer_updated, eof), pulls events until there is
-    none, writes what data_to_send gives, and calls handle_timer at the time of next_timer. An
-    owner that stops reading for a while calls touch, or the peer is taken for silent.
+    Its owner hands in received bytes (get_buffer, buffer_updated, eof), pulls events until there
+    is none, writes what data_to_send returns, and calls handle_timer at the time of next_timer.
+    An owner that stops reading for a while calls touch, or the peer is taken for silent.
     """
 
     def __init__(
@@ -165,15 +165,16 @@ class Connection:
         self._hello: Hello
         self._shared: tuple[Shared, ...] = ()
         self._gathered = b""
-        """The message id, encoded, of packets that are handed out together; empty for none."""
+        """The encoded message id of packets that are returned together; empty for none."""
         self._step_handshake()
 
     # -- bytes in ---------------------------------------------------------------------------------
 
     def get_buffer(self, hint: int) -> memoryview:
-        """Room for received bytes, never empty; valid until buffer_updated is called.
+        """A buffer for received bytes, never empty; valid until buffer_updated is called.
 
-        BufferError when a MiB of packets waits to be pulled: such an owner should not read on.
+        BufferError when a MiB of packets waits to be pulled: the owner should pull before it
+        reads on.
         """
         match self._state:
             case State.HANDSHAKE:
@@ -196,12 +197,12 @@ class Connection:
                 self._reader.received(count)
 
     def eof(self, now: float) -> None:
-        """Nothing more will come; what came before can still be pulled, then Closed follows."""
+        """The peer has sent its last byte; packets before it can be pulled, then Closed follows."""
         self.touch(now)
         self._ended = True
 
     def abandon(self) -> None:
-        """The connection is lost, and what came and was not pulled is not wanted any more."""
+        """The connection is lost: drop all packets that were not pulled; only Closed follows."""
         if self._state is not State.CLOSED:
             self._close(Closed(None, by_peer=True))
 
@@ -212,12 +213,12 @@ class Connection:
 
     @property
     def capacity(self) -> int:
-        """Bytes of memory in which frames are put together."""
+        """Bytes of memory that the buffer of received frames has."""
         return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.capacity
 
     @property
     def buffered(self) -> int:
-        """Bytes of packets that have come and were not pulled yet."""
+        """Bytes of packets that were received and not pulled yet."""
         return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.buffered
 
     # -- events -----------------------------------------------------------------------------------
@@ -225,9 +226,9 @@ class Connection:
     def next_event(self) -> ConnectionEvent | None:
         """The next event, or None until more bytes come.
 
-        At most one packet is decoded, or one Packets of bounded size, so an owner that does not
-        pull holds its peer back: it should neither pull nor read while its own queues, or what it
-        has to write, are too long.
+        A call decodes one packet, or one Packets of bounded size. An owner that does not pull
+        holds its peer back: it should neither pull nor read while its own queues, or its data to
+        write, are too long.
         """
         taken = 0
         try:
@@ -255,13 +256,13 @@ class Connection:
         return self._events.popleft() if self._events else None
 
     def gather(self, capability: Shared, code: int) -> None:
-        """From now on hand out what comes with this code as Packets, but for what is too large."""
+        """From now on return packets with this code as Packets, except those that are too large."""
         self._gathered = rlp.encode(capability.offset + code)
 
     # -- the handshake ----------------------------------------------------------------------------
 
     def handshake_computed(self, result: StepResult) -> None:
-        """Take what a HandshakeStep came to; it is too late for a connection that is closed."""
+        """Take the result of a HandshakeStep; ignored when the connection is closed already."""
         if self._state is State.CLOSED:
             return
         if isinstance(result, HandshakeError):
@@ -272,7 +273,7 @@ class Connection:
             self._step_handshake()
 
     def _step_handshake(self) -> None:
-        """Have computed what is due."""
+        """Ask the owner to compute the next step, if there is one."""
         try:
             step = self._handshake.next_step()
         except HandshakeError as error:
@@ -282,7 +283,7 @@ class Connection:
             self._events.append(step)
 
     def _authenticate(self, secrets: Secrets) -> None:
-        """The keys are there; what came behind the peer's packet belongs to the first frame."""
+        """Start to use the keys; bytes after the peer's packet belong to its first frame."""
         aes, mac, egress_seed, ingress_seed = secrets
         self._reader = FrameReader(aes, mac, ingress_seed, max_frame=self._config.max_frame)
         self.writer = FrameWriter(aes, mac, egress_seed)
@@ -303,8 +304,8 @@ class Connection:
     def send(self, capability: Shared, code: int, payload: bytes) -> None:
         """Send a packet of a shared capability; dropped when the connection is closed already.
 
-        ValueError for a code that the capability has not, or a payload that fits in no frame;
-        RuntimeError before Established.
+        ValueError for a code that the capability does not have, or a payload that fits in no
+        frame; RuntimeError before Established.
         """
         if self._state is not State.ESTABLISHED:
             if self._state is State.CLOSED:
@@ -315,15 +316,15 @@ class Connection:
         self._write(capability.offset + code, payload)
 
     def disconnect(self, reason: DisconnectReason) -> None:
-        """End the connection, and tell the peer why where it has the keys to understand it."""
+        """End the connection; the peer is told the reason if there are keys to encrypt it."""
         self._end(reason, None)
 
     def fail(self, error: ProtocolError) -> None:
-        """End the connection for what the peer did; the layers above have rules of their own."""
+        """End the connection because the peer broke a rule, of this layer or of one above."""
         self._end(error.reason, error)
 
     def data_to_send(self) -> list[bytes]:
-        """Take out and encrypt what is to be written now."""
+        """Take out the bytes to be written now; packets that wait are encrypted first."""
         data, self._handshake.outbox = self._handshake.outbox, []
         if self.unencrypted and self.writer is not None:
             data.append(self.writer.encrypt())
@@ -331,25 +332,25 @@ class Connection:
 
     @property
     def unencrypted(self) -> int:
-        """Bytes that the frames of what waits will have."""
+        """Bytes of the frames of all packets that wait to be encrypted."""
         return 0 if self.writer is None else self.writer.waiting
 
     # -- time -------------------------------------------------------------------------------------
 
     def touch(self, now: float) -> None:
-        """Begin the peer's idle time anew: it was its owner that did not read."""
+        """Begin the peer's idle time anew: the owner did not read, the peer may have sent."""
         self._heard = now
         if self._state is State.ESTABLISHED:
             self._deadline = now + self._config.idle_timeout
 
     def probe(self, now: float) -> None:
-        """Ping at once, and give the peer up unless something comes within PROBE_TIMEOUT."""
+        """Ping at once, and end the connection unless bytes come within PROBE_TIMEOUT."""
         if self._state is State.ESTABLISHED:
             self._ping(now)
             self._deadline = min(self._deadline, now + PROBE_TIMEOUT)
 
     def next_timer(self) -> float | None:
-        """When to call handle_timer; it moves with every event, and None means never."""
+        """The time to call handle_timer; every event may change it. None: never."""
         match self._state:
             case State.CLOSED:
                 return None
@@ -359,7 +360,7 @@ class Connection:
                 return self._deadline
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due at `now`: send a ping, or give the peer up."""
+        """Send a ping or end the connection, if it is time at `now`."""
         due = self.next_timer()
         if due is None or now < due:
             return
@@ -378,7 +379,7 @@ class Connection:
     # -- what the peer sends ----------------------------------------------------------------------
 
     def _on_frame(self, frame: memoryview) -> None:
-        """`frame` is a message id and the data that belongs to it."""
+        """Handle a frame: a message id, then the data of the packet."""
         message_id, size = read_message_id(frame)
         data = frame[size:]
         if message_id == MessageId.DISCONNECT:
@@ -391,7 +392,7 @@ class Connection:
             self._on_packet(message_id, data)
 
     def _check_greeting(self) -> None:
-        """Do not gather a hello that will be refused: strangers get no more memory than that."""
+        """Refuse a hello that is too large before all of it has come, to save memory."""
         if self._state is State.GREETING and self._reader.buffered > MAX_GREETING:
             raise HelloError(f"a hello of more than {MAX_P2P_PACKET} bytes")
 
@@ -424,13 +425,13 @@ class Connection:
         self._events.append(Packet(shared, message_id - shared.offset, payload))
 
     def _read_reason(self, data: memoryview) -> DisconnectReason | int:
-        # A peer that left before it had our hello did not compress: then take it as it stands.
+        # A peer that left before it had our hello did not compress: then read it as it is.
         with suppress(ProtocolError):
             return decode_disconnect(self._inflate(data, MAX_P2P_PACKET))
         return decode_disconnect(bytes(data[:MAX_P2P_PACKET]))
 
     def _inflate(self, data: memoryview, limit: int) -> bytes:
-        """The data of a packet, copied out; its size is checked before anything is made."""
+        """A copy of a packet's data, inflated; its size is checked before memory is allocated."""
         if self._snappy:
             return inflate(data, limit)
         if len(data) > limit:
@@ -455,4 +456,4 @@ class Connection:
 
     def _close(self, closed: Closed) -> None:
         self._state = State.CLOSED
-        self._events = deque((closed,))  # what was not pulled is not wanted any more
+        self._events = deque((closed,))  # events that were not pulled are dropped

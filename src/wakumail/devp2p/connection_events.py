@@ -32,7 +32,9 @@ class Established:
 
 
 class Packet(NamedTuple):
-    """A packet of a shared capability: `code` counts from its offset, `payload` is inflated."""
+    """A packet of a shared capability: `code` is its message id less the capability's offset,
+    `payload` is inflated.
+    """
 
     capability: Shared
     code: int
@@ -40,8 +42,10 @@ class Packet(NamedTuple):
 
 
 class Packets(NamedTuple):
-    """One or more packets of the code that `gather` named: their payloads one after another, and
-    where each ends in those (see FrameReader.next_payloads).
+    """One or more packets with the code that was given to `Connection.gather`.
+
+    `payloads` has their payloads one after another, inflated; `ends` has the offset at which each
+    ends (see FrameReader.next_payloads).
     """
 
     payloads: bytes
@@ -50,10 +54,10 @@ class Packets(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The end, and the last event.
+    """The connection has ended; the last event.
 
-    `reason` is what the one who ended it said, None for who ended without a word; `by_peer` tells
-    who that was. `error` is what the peer did wrong, to be counted by its `counter`.
+    `reason` is the reason of the Disconnect packet, None if there was none; `by_peer` is true if
+    the peer ended the connection. `error` is the rule that the peer broke; its `counter` counts it.
     """
 
     reason: DisconnectReason | int | None
@@ -63,7 +67,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Uneventful:
-    """Packets were taken that need nothing of the owner, and there may be more."""
+    """Packets were read that need nothing of the owner; there may be more."""
 
 
 ConnectionEvent = (

@@ -1,6 +1,6 @@
-"""ECIES as RLPx has it ("ECIES Encryption"): of handshake packets and of asymmetric envelopes.
+"""ECIES as in RLPx ("ECIES Encryption"), for handshake packets and asymmetric envelopes.
 
-A message is, with the size of each part in bytes:
+The parts of a message, with their sizes in bytes:
 
     04 || X || Y  65   the sender's ephemeral public key
     iv            16
@@ -30,9 +30,9 @@ OVERHEAD = POINT_SIZE + IV_SIZE + HMAC_SIZE
 
 
 def encrypt(public: PublicKey, message: bytes, random: Random, auth_data: bytes = b"") -> bytes:
-    """`message` so that only the holder of `public` reads it; OVERHEAD bytes longer.
+    """Encrypt `message` for the holder of `public`; the result is OVERHEAD bytes longer.
 
-    `auth_data` is covered by the tag but not in the result: the receiver must know it.
+    `auth_data` is covered by the tag but not part of the result: the receiver must know it.
     """
     ephemeral = generate(random)
     iv = random(IV_SIZE)
@@ -43,7 +43,7 @@ def encrypt(public: PublicKey, message: bytes, random: Random, auth_data: bytes 
 
 
 def decrypt(private: PrivateKey, data: bytes, auth_data: bytes = b"") -> bytes:
-    """The message in `data`; EciesError when it is not for this key, or not what was sent."""
+    """The message in `data`; EciesError when it is not for this key, or was changed."""
     if len(data) < OVERHEAD or data[0] != 0x04:
         raise EciesError("not an ECIES message")
     try:

@@ -1,4 +1,4 @@
-"""Enode URLs: where a node listens and who it is (devp2p, "enode URL format")."""
+"""Enode URLs: the identity and the address of a node (devp2p, "enode URL format")."""
 
 import ipaddress
 import json
@@ -19,9 +19,9 @@ _MAX_NAME = 253
 class Enode:
     """A node: `enode://<node id, 128 hex digits>@host:port[?discport=n]` as a string.
 
-    `host` is an IPv4 address, an IPv6 address (bare here, in brackets in the URL) or a DNS name;
-    `port` the TCP port; `discport` the UDP port of node discovery, 0 for none. Making one with
-    anything else is a ValueError.
+    `node_id` has 64 bytes. `host` is an IPv4 address, an IPv6 address (without brackets here, in
+    brackets in the URL) or a DNS name. `port` is the TCP port, `discport` the UDP port of node
+    discovery, 0 for none. ValueError for anything else.
     """
 
     node_id: bytes
@@ -39,7 +39,7 @@ class Enode:
 
     @classmethod
     def parse(cls, url: str) -> "Enode":
-        """Read a URL; ValueError says what is wrong with it."""
+        """Parse a URL; ValueError with the fault."""
         parts = _URL.fullmatch(url)
         if parts is None:
             raise ValueError("an enode looks like enode://<128 hex digits>@host:port")
@@ -64,7 +64,7 @@ class Enode:
 
 
 def read_enodes(path: Path) -> list[Enode]:
-    """The nodes of a file: a JSON list of enode URLs. OSError, or ValueError with the reason."""
+    """The nodes in a file: a JSON list of enode URLs. OSError, or ValueError with the fault."""
     try:
         urls = json.loads(path.read_bytes())
         if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
@@ -75,7 +75,7 @@ def read_enodes(path: Path) -> list[Enode]:
 
 
 def _check_host(host: str) -> None:
-    """Refuse what is neither an address nor a DNS name; a name cannot end in a number."""
+    """ValueError for a host that is neither an address nor a DNS name; no name ends in a number."""
     labels = host.split(".")
     if ":" in host:
         if "%" in host:

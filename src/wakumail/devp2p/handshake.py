@@ -1,15 +1,15 @@
 """The RLPx handshake: keys for a connection out of two packets (RLPx, "Initial Handshake").
 
-Only the form of EIP-8 is spoken: a 16-bit size, then that many bytes of ECIES around an RLP list
-and padding. Initiator and respond are functions of their arguments that take half a millisecond of
-curve arithmetic, most of it without the GIL: a caller may run it in a thread. Whatever is wrong
-with a packet is a HandshakeError.
+Only the form of EIP-8 is spoken: a 16-bit size, then that number of bytes of ECIES around an RLP
+list and padding. Any fault in a packet is a HandshakeError.
 
-Handshake is sans-IO: bytes come in; what is to be computed, our packets and keys come out. The
-arithmetic is left to the connection's owner.
+A Handshake takes received bytes and returns steps to be computed, our packets and the keys. The
+owner of the connection computes the steps. `Initiator` and `respond` depend on their arguments
+alone and take half a millisecond of curve arithmetic, most of it without the GIL: they may run in
+a thread.
 
 A recorded auth packet that is sent again passes here, and gains nothing: the recipient's part of
-the keys is fresh each time, and without the initiator's ephemeral key no frame can be made.
+the keys is new each time, and without the initiator's ephemeral key no frame can be made.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,25 +35,25 @@ from wakumail.devp2p.keys import (
 from wakumail.errors import EciesError, HandshakeError
 
 PREFIX_SIZE = 2
-"""Bytes of the size that a packet begins with."""
+"""Bytes of the prefix of a packet, which gives the size of the rest."""
 
 MAX_HANDSHAKE_PACKET = 2048
-"""Bytes of an auth or ack packet with its prefix; Go refuses more, too."""
+"""Bytes of an auth or ack packet with its prefix; Go refuses more too."""
 
 HANDSHAKE_NONCE_SIZE = 32
 """Bytes of the nonce that each side adds to the keys."""
 
 HANDSHAKE_VERSION = 4
-"""What we send as auth-vsn and ack-vsn; what a peer sends there is not looked at (EIP-8)."""
+"""We send this as auth-vsn and ack-vsn; the version of a peer is ignored (EIP-8)."""
 
 MIN_PADDING, MAX_PADDING = 100, 300
 """Random bytes after the list, so that the packets of EIP-8 have no fixed length."""
 
 
 class Secrets(NamedTuple):
-    """What the frames of one connection are encrypted and authenticated with, seen by one side.
+    """The keys and MAC seeds of one connection, as one side uses them.
 
-    `aes` and `mac` are 32-byte keys; the seeds are what each MAC absorbs first (RLPx, "MAC").
+    `aes` and `mac` are 32-byte keys; each MAC absorbs its seed first (RLPx, "MAC").
     """
 
     aes: bytes
@@ -63,7 +63,7 @@ class Secrets(NamedTuple):
 
 
 class Response(NamedTuple):
-    """The recipient's end of a handshake: the packet to send, the keys, and who called."""
+    """The result of a recipient: the packet to send, the keys, and the key of the caller."""
 
     ack: bytes
     secrets: Secrets
@@ -71,7 +71,7 @@ class Response(NamedTuple):
 
 
 class Initiator:
-    """The side that opened the TCP connection: sends `auth`, and finishes with the ack packet."""
+    """The side that opened the TCP connection: it sends `auth`; the ack packet finishes it."""
 
     def __init__(self, node_key: PrivateKey, remote: PublicKey, random: Random) -> None:
         self._node_key = node_key
@@ -83,14 +83,14 @@ class Initiator:
         self.auth = _encrypt(remote, [signature, identity, self._nonce, HANDSHAKE_VERSION], random)
 
     def finish(self, ack: bytes) -> Secrets:
-        """The keys, from the recipient's ack packet (all of it, with the prefix)."""
+        """The keys. `ack` is the whole ack packet of the recipient, with its prefix."""
         ephemeral, nonce = _read_ack(self._node_key, ack)
         aes, mac = _derive(shared_x(self._ephemeral, ephemeral), nonce, self._nonce)
         return Secrets(aes, mac, _xor(mac, nonce) + self.auth, _xor(mac, self._nonce) + ack)
 
 
 def respond(node_key: PrivateKey, auth: bytes, random: Random) -> Response:
-    """Answer an initiator's auth packet (all of it, with the prefix)."""
+    """Answer an initiator. `auth` is its whole auth packet, with the prefix."""
     remote, remote_ephemeral, remote_nonce = _read_auth(node_key, auth)
     ephemeral = generate(random)
     nonce = random(HANDSHAKE_NONCE_SIZE)
@@ -101,7 +101,10 @@ def respond(node_key: PrivateKey, auth: bytes, random: Random) -> Response:
 
 
 def packet_size(data: bytes | bytearray | memoryview) -> int | None:
-    """Bytes of the packet that `data` begins with; None while the prefix is not all there."""
+    """Bytes of the packet at the start of `data`, None while its prefix is not complete.
+
+    HandshakeError for a size that no handshake packet has.
+    """
     if len(data) < PREFIX_SIZE:
         return None
     size = PREFIX_SIZE + int.from_bytes(data[:PREFIX_SIZE], "big")
@@ -111,21 +114,21 @@ def packet_size(data: bytes | bytearray | memoryview) -> int | None:
 
 
 StepResult = Initiator | Response | Secrets | HandshakeError
-"""What a part of a handshake comes to."""
+"""The result of a HandshakeStep."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakeStep:
-    """A part of the handshake to be computed: give the result to Connection.handshake_computed.
+    """A step of the handshake to be computed: give the result to Connection.handshake_computed.
 
-    `compute` touches nothing of the connection, so it may run in another thread; until it is done
-    nothing is to be read. It takes half a millisecond, most of it without the GIL.
+    `compute` does not use the connection, so it may run in another thread; until it is done, do
+    not read from the peer. It takes half a millisecond, most of it without the GIL.
     """
 
     work: Callable[[], StepResult]
 
     def compute(self) -> StepResult:
-        """The arithmetic; what is wrong with the peer's packet is answered, too."""
+        """Do the arithmetic; a fault in the peer's packet is a result too."""
         try:
             return self.work()
         except HandshakeError as error:
@@ -133,15 +136,15 @@ class HandshakeStep:
 
 
 class Handshake:
-    """A handshake; the initiator's side when `remote`, whom it calls, is given."""
+    """A handshake. We are the initiator if `remote`, the public key of the peer, is given."""
 
     def __init__(
         self, node_key: PrivateKey, random: Random, remote: PublicKey | None = None
     ) -> None:
         self.remote_id = b"" if remote is None else node_id(remote)
-        """The peer's node id, 64 bytes; of one that called us it is known with the keys."""
+        """The peer's node id, 64 bytes; empty until the keys are known if the peer called us."""
         self.outbox: list[bytes] = []
-        """Our packets, for who sends them to take out."""
+        """Our packets; the connection takes them out and sends them."""
         self._node_key = node_key
         self._random = random
         self._remote = remote
@@ -149,11 +152,11 @@ class Handshake:
         self._buffer = bytearray(MAX_HANDSHAKE_PACKET)
         self._filled = 0
         self._packet_size = 0
-        """Bytes of the peer's packet, once it is being looked at."""
+        """Bytes of the peer's packet; 0 until it is complete."""
         self._computing = False
 
     def get_buffer(self) -> memoryview:
-        """Room for received bytes; none is left only when `next_step` has an error to tell."""
+        """A buffer for received bytes; it is empty only when `next_step` raises an error."""
         return memoryview(self._buffer)[self._filled :]
 
     def received(self, count: int) -> None:
@@ -161,9 +164,10 @@ class Handshake:
         self._filled += count
 
     def next_step(self) -> HandshakeStep | None:
-        """What has to be computed now; None until that is done, or the peer's packet is whole.
+        """The step to compute now; None while one is computed, or the peer's packet is incomplete.
 
-        HandshakeError when it is no such packet, or when more has come meanwhile than fits.
+        HandshakeError when it is no handshake packet, or when more bytes come meanwhile than the
+        buffer holds.
         """
         if self._computing:
             if self._filled == MAX_HANDSHAKE_PACKET:
@@ -181,7 +185,7 @@ class Handshake:
         return self._compute(partial(respond, self._node_key, packet, self._random))
 
     def step_computed(self, result: Initiator | Response | Secrets) -> Secrets | None:
-        """Take what was computed; the keys, if it is over now."""
+        """Take a result; returns the keys if the handshake is complete."""
         self._computing = False
         match result:
             case Initiator():
@@ -196,7 +200,7 @@ class Handshake:
                 return result
 
     def rest(self) -> bytes:
-        """What came behind the peer's packet; asking takes it out, and gives the memory back."""
+        """Take out the bytes that came after the peer's packet, and free the buffer."""
         rest = bytes(self._buffer[self._packet_size : self._filled])
         self._buffer = bytearray()  # not clear(): the event loop may still hold a view of it
         return rest
@@ -208,7 +212,7 @@ class Handshake:
 
 @contextmanager
 def _told_as_handshake_error() -> Iterator[None]:
-    """Whatever a packet has wrong in it, as the one error that it comes out as."""
+    """Raise any fault in a packet as a HandshakeError."""
     try:
         yield
     except (EciesError, ValueError) as error:
@@ -234,7 +238,7 @@ def _read_ack(node_key: PrivateKey, packet: bytes) -> tuple[PublicKey, bytes]:
 
 
 def _decrypt(node_key: PrivateKey, packet: bytes, *, at_least: int) -> list[rlp.Item]:
-    """The items in a packet; the padding after them is ignored."""
+    """The items of a packet's RLP list; the padding after it is ignored."""
     if packet_size(packet) != len(packet):
         raise HandshakeError(f"a handshake packet cut to {len(packet)} bytes")
     message = ecies.decrypt(node_key, packet[PREFIX_SIZE:], packet[:PREFIX_SIZE])

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Random: TypeAlias = Callable[[int], bytes]
-"""Gives so many bytes that nobody can guess; `os.urandom` outside of tests."""
+"""Returns the given number of random bytes; `os.urandom` outside of tests."""
 
 SECRET_SIZE = 32
 """Bytes of a private key."""
@@ -51,19 +51,19 @@ MAX_NODE_KEY_FILE = 66
 
 
 def private_key(secret: bytes) -> PrivateKey:
-    """The private key of 32 bytes; ValueError when they are no key (zero, or the group's order)."""
+    """The private key of 32 bytes; ValueError for 0, and for the group's order or more."""
     if len(secret) != SECRET_SIZE:
         raise ValueError(f"a private key has {SECRET_SIZE} bytes, not {len(secret)}")
     return PrivateKey(secret)
 
 
 def generate(random: Random) -> PrivateKey:
-    """A new private key. Random bytes are no key once in 2^127 times: that is left a ValueError."""
+    """A new private key. Once in 2^127 times the bytes are no key, which is a ValueError."""
     return private_key(random(SECRET_SIZE))
 
 
 def node_id(public: PublicKey) -> bytes:
-    """The 64 bytes by which a node is known."""
+    """The node id of a public key, 64 bytes."""
     return public.format(compressed=False)[1:]
 
 
@@ -87,10 +87,10 @@ _COPY_X = ffi.callback(
 def shared_x(private: PrivateKey, public: PublicKey) -> bytes:
     """The x coordinate of private * public, 32 bytes (RLPx, `ecdh.agree`).
 
-    RLPx wants x itself, where `PrivateKey.ecdh` hashes it. `PublicKey.multiply` would give x too,
-    but in a time that depends on the private key, and any stranger may choose the point that our
-    node key is multiplied with. So this is libsecp256k1's constant-time ECDH with a hash function
-    that keeps x as it is: 41 us, where `multiply` takes 35 us.
+    RLPx uses x itself, but `PrivateKey.ecdh` hashes it. `PublicKey.multiply` also gives x, but its
+    time depends on the private key, and any stranger may choose the point that our node key is
+    multiplied with. So this is libsecp256k1's constant-time ECDH with a hash function that returns
+    x as it is. It takes 41 us, `multiply` 35 us.
     """
     x = ffi.new("unsigned char[32]")
     if not lib.secp256k1_ecdh(
@@ -106,9 +106,9 @@ def sign(private: PrivateKey, digest: bytes) -> bytes:
 
 
 def recover(signature: bytes, digest: bytes) -> PublicKey:
-    """The key that signed a 32-byte hash; V is 0 or 1, or 27 or 28 as some wallets have it.
+    """The key that signed a 32-byte hash; V is 0 or 1, or 27 or 28 as some wallets write it.
 
-    ValueError when the signature is none, or no key can have made it.
+    ValueError when it is no signature, or no key can have made it.
     """
     if len(signature) != SIGNATURE_SIZE:
         raise ValueError(f"a signature has {SIGNATURE_SIZE} bytes, not {len(signature)}")
@@ -121,7 +121,7 @@ def recover(signature: bytes, digest: bytes) -> PublicKey:
 
 
 def parse_node_key(text: str) -> PrivateKey:
-    """The private key in 64 hexadecimal digits; ValueError, which does not show them, otherwise."""
+    """The private key in 64 hexadecimal digits; the text of a ValueError does not show them."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise ValueError("a node key is 64 hexadecimal digits")
     try:
@@ -133,7 +133,7 @@ def parse_node_key(text: str) -> PrivateKey:
 def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
     """The node key in the file at `path`: 64 hexadecimal digits.
 
-    A file with any other content is refused with a ValueError. OSError when it cannot be read.
+    ValueError for any other content. OSError when the file cannot be read.
     """
     path = Path(path)
     try:
@@ -147,7 +147,7 @@ def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
 def load_or_create_node_key(
     path: str | os.PathLike[str], random: Random = os.urandom
 ) -> PrivateKey:
-    """The node key in the file at `path`, made at the first call, mode 0600.
+    """The node key in the file at `path`; the file is created, with mode 0600, if there is none.
 
     ValueError as load_node_key; OSError when the file cannot be read or made.
     """
@@ -158,7 +158,7 @@ def load_or_create_node_key(
 
 
 def _create_node_key(path: Path, key: PrivateKey) -> None:
-    """Write `key` to `path` so that a reader finds all of it or no file, and none is replaced."""
+    """Write `key` to `path` at once as a whole; a file that exists is not replaced."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
         file.write(key.secret.hex().encode() + b"\n")
         file.flush()
@@ -166,7 +166,7 @@ def _create_node_key(path: Path, key: PrivateKey) -> None:
         try:
             os.link(file.name, path)
         except FileExistsError:
-            return  # another process was faster: its key is the one
+            return  # another process was faster: its key is used
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

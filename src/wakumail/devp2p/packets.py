@@ -1,4 +1,4 @@
-"""The "p2p" capability: hello, disconnect, and who owns which message ids (devp2p, "RLPx")."""
+"""The "p2p" capability: hello, disconnect, and the message ids of capabilities (devp2p, "RLPx")."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from wakumail.errors import (
 )
 
 P2P_VERSION = 5
-"""The version that we send: packets after the hello are compressed (EIP-706)."""
+"""The version that we send: packets after the hello are compressed with Snappy (EIP-706)."""
 
 MIN_P2P_VERSION = 4
 """The oldest version that we accept; nim nodes of 2020 and 2021 speak it."""
 
 SNAPPY_VERSION = 5
-"""Both sides compress when both have at least this version."""
+"""Both sides compress if both have at least this version."""
 
 MAX_P2P_PACKET = 2048
 """Bytes of a hello or disconnect, without its message id; Go takes no more either."""
@@ -34,7 +34,7 @@ MAX_MESSAGE_ID_SIZE = 5
 """Bytes of an RLP integer of 32 bits."""
 
 HELLO_ITEMS = 5
-"""Items of a hello that mean something; any that follow are ignored."""
+"""Items of a hello that are read; any that follow are ignored."""
 
 MAX_CAPABILITIES = 64
 """Capabilities in one hello."""
@@ -43,11 +43,11 @@ MAX_CLIENT_ID = 128
 """Characters of a peer's client id that are kept."""
 
 P2P_MESSAGE_IDS = 0x10
-"""Message ids that belong to p2p itself; those of the shared capabilities follow."""
+"""Number of message ids of p2p itself; those of the shared capabilities follow."""
 
 
 class MessageId(IntEnum):
-    """Message ids of the p2p capability; the others below P2P_MESSAGE_IDS mean nothing today."""
+    """Message ids of the p2p capability; the others below P2P_MESSAGE_IDS are unused."""
 
     HELLO = 0x00
     DISCONNECT = 0x01
@@ -63,13 +63,13 @@ class Capability(NamedTuple):
 
 
 WAKU = (Capability("waku", 0), Capability("waku", 1))
-"""Both versions that are deployed; the highest common one is spoken."""
+"""Both deployed versions; the highest common one is spoken."""
 
 SHH6 = Capability("shh", 6)
 """Whisper, of which Waku is a fork."""
 
 CAPABILITY_LENGTHS: dict[Capability, int] = dict.fromkeys((*WAKU, SHH6), 128)
-"""Message ids that each capability needs, fixed by its specification."""
+"""Number of message ids of each capability, from its specification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What each side tells of itself once."""
+    """The first packet of each side; it describes the node."""
 
     version: int
     client_id: str
@@ -96,7 +96,7 @@ class Hello:
     node_id: bytes
 
     def encode(self) -> bytes:
-        """The packet's data, never compressed."""
+        """The data of the packet; a hello is never compressed."""
         capabilities: list[list[bytes | int]] = [
             [c.name.encode(), c.version] for c in self.capabilities
         ]
@@ -124,7 +124,10 @@ class Hello:
             raise HelloError(str(error)) from error
 
     def verify(self, node_id: bytes) -> None:
-        """Check that we can talk to this peer, and that it is the one the handshake had."""
+        """Check the version, and that the node id is `node_id`, which the handshake has shown.
+
+        IncompatibleVersion, NullIdentity or UnexpectedIdentity.
+        """
         if self.version < MIN_P2P_VERSION:
             raise IncompatibleVersion(f"devp2p version {self.version}")
         if not any(self.node_id):
@@ -139,17 +142,17 @@ def _capability(item: rlp.Item) -> Capability:
 
 
 def _number(item: rlp.Item) -> int:
-    """A number in a hello, where @ethereumjs/devp2p writes zero as a byte."""
+    """A number in a hello; @ethereumjs/devp2p writes zero as the byte 0."""
     return 0 if item == b"\0" else rlp.as_int(item)
 
 
 def negotiate(ours: Iterable[Capability], theirs: Iterable[Capability]) -> tuple[Shared, ...]:
-    """What both sides speak, with its message ids (RLPx, "Message ID-based Multiplexing").
+    """The shared capabilities and their message ids (RLPx, "Message ID-based Multiplexing").
 
-    Of each name the highest common version counts, and the names take their ids in alphabetical
-    order. UselessPeer when there is none.
+    Only the highest common version of each name is used. The names get their ids in alphabetical
+    order. UselessPeer when there is no capability in common.
     """
-    # Sorted by name, then version: of each name the last, the highest, stays in the dict.
+    # Sorted by name, then version: the dict keeps the last, the highest, version of each name.
     highest = dict(sorted(set(ours) & set(theirs)))
     shared = []
     offset = P2P_MESSAGE_IDS
@@ -163,15 +166,15 @@ def negotiate(ours: Iterable[Capability], theirs: Iterable[Capability]) -> tuple
 
 
 def encode_disconnect(reason: DisconnectReason) -> bytes:
-    """The data of a disconnect packet, in the form of the specification: a list."""
+    """The data of a disconnect packet: a list with the reason, as specified."""
     return rlp.encode([reason])
 
 
 def decode_disconnect(data: bytes) -> DisconnectReason | int:
-    """The reason in a disconnect packet, REQUESTED when none can be read.
+    """The reason in a disconnect packet; REQUESTED when none can be read.
 
     Peers send `[reason]`, the reason alone (status-go), or an empty list. A number of one byte
-    that means nothing to us stays a number.
+    that is no known reason is returned as a number.
     """
     try:
         item = rlp.decode(data)
@@ -187,8 +190,8 @@ def decode_disconnect(data: bytes) -> DisconnectReason | int:
 
 
 def read_message_id(frame: memoryview) -> tuple[int, int]:
-    """The message id that a frame begins with, and the bytes it takes; PacketError."""
-    if 0 < frame[0] < 0x80:  # its own RLP, and what everybody sends
+    """The message id at the start of a frame, and its bytes; PacketError when there is none."""
+    if 0 < frame[0] < 0x80:  # the common case: the byte is its own RLP
         return frame[0], 1
     try:
         item, size = rlp.decode_prefix(frame[:MAX_MESSAGE_ID_SIZE])

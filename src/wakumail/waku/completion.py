@@ -1,6 +1,6 @@
-"""The answer that ends a request for history: the Request Complete packet, and cursors.
+"""Request Complete packets, which end the answer to a request for history, and cursors.
 
-Its two forms on the wire:
+The two forms of a packet on the wire:
 
     BYTES   one byte string, in Go and 6/WAKU1:
             request id (32)  last hash (32)  [cursor (36)]
@@ -18,7 +18,7 @@ from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.waku.packets import HASH_SIZE
 
 CURSOR_SIZE = 36
-"""Bytes of a cursor. Go clients take more or less for no cursor at all."""
+"""Bytes of a cursor. Go clients ignore a cursor of any other size."""
 
 ZERO_HASH = bytes(HASH_SIZE)
 """The last hash of an answer without envelopes."""
@@ -29,14 +29,14 @@ MAX_COMPLETION_SIZE = 2 * HASH_SIZE + CURSOR_SIZE
 """Bytes of a BYTES completion without an error; Go clients refuse more."""
 
 MAX_FOREIGN_CURSOR = 256
-"""Bytes of a cursor in a LIST completion, where other servers may have cursors of their own."""
+"""Bytes of a cursor in a LIST completion; other servers may have cursors of another size."""
 
 MAX_ERROR_SIZE = 1024
-"""Bytes of an error's text; the rest is cut off."""
+"""Bytes of an error text; the rest is cut off."""
 
 
 class CompletionForm(StrEnum):
-    """How a Request Complete packet is written."""
+    """The two forms of a Request Complete packet."""
 
     BYTES = "bytes"
     LIST = "list"
@@ -51,18 +51,18 @@ class CompletionError(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How the request `request_id` ended."""
+    """The end of the answer to the request `request_id` (32 bytes)."""
 
     request_id: bytes
     last_hash: bytes = ZERO_HASH
-    """The hash of the envelope that was sent last; zeros when none was."""
+    """The hash of the last envelope that was sent; zeros if there was none."""
     cursor: bytes = b""
-    """Where the next page begins; empty exactly when nothing remains."""
+    """The start of the next page; empty if and only if there are no more envelopes."""
     error: str | None = None
-    """Why the request was refused."""
+    """The reason of a refusal; None if the request was answered."""
 
     def encode(self, form: CompletionForm) -> bytes:
-        """The payload of the packet. LIST tells an error as an empty answer."""
+        """The payload of the packet. LIST has no errors: an error becomes an empty answer."""
         if form is CompletionForm.LIST:
             if self.error is not None:
                 return encode([self.request_id, ZERO_HASH, b""])
@@ -73,7 +73,7 @@ class Completion:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """What a payload of either form says; CompletionError when it is of none."""
+        """Read a payload in either form; CompletionError when it is in neither."""
         try:
             item = decode(payload, max_depth=1)
             return cls._of_list(item) if isinstance(item, list) else cls._of_bytes(item)
@@ -90,7 +90,7 @@ class Completion:
 
     @classmethod
     def _of_bytes(cls, data: bytes) -> Self:
-        """As Go clients read it: from what is too short for a hash or a cursor, none is taken."""
+        """Read it as Go clients do: a hash or cursor that is cut short is ignored."""
         text = len(ERROR_PREFIX) + HASH_SIZE
         if len(data) >= text and data.startswith(ERROR_PREFIX):
             error = printable(data[text:], MAX_ERROR_SIZE)
@@ -106,5 +106,5 @@ class Completion:
 
 
 def pack_cursor(created: int, envelope_hash: bytes) -> bytes:
-    """The cursor that points behind an envelope: `created` (Unix seconds, 4 bytes), its hash."""
+    """The cursor after an envelope: `created` (Unix seconds) in 4 bytes, then its hash."""
     return created.to_bytes(CURSOR_SIZE - HASH_SIZE, "big") + envelope_hash

@@ -12,21 +12,21 @@ CONFIRMATION_VERSION = 1
 """The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
 
 NO_ERRORS = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
-"""What stands before and after the hash in a Message Response without errors: nearly all are."""
+"""The bytes before and after the hash in a Message Response without errors, the common case."""
 
 TIME_SYNC_ERROR = 1
 """The code of an envelope error: too old, or created in the future (same section)."""
 
 
 class ConfirmationError(ProtocolError):
-    """A Batch Ack or Message Response that is none."""
+    """A malformed Batch Ack or Message Response."""
 
     counter = "confirmation_malformed"
     reason = DisconnectReason.SUBPROTOCOL_ERROR
 
 
 class EnvelopeError(NamedTuple):
-    """Why an envelope of a confirmed batch was dropped."""
+    """The reason why the peer dropped an envelope of a confirmed batch."""
 
     hash: bytes
     code: int
@@ -34,7 +34,7 @@ class EnvelopeError(NamedTuple):
 
 
 class MessageResponse(NamedTuple):
-    """A confirmed batch: the Keccak-256 of the packet's payload, and which envelopes were bad."""
+    """A confirmed batch: the Keccak-256 of the packet's payload, and the bad envelopes in it."""
 
     batch_hash: bytes
     errors: tuple[EnvelopeError, ...]
@@ -65,7 +65,7 @@ def encode_message_response(batch_hash: bytes, errors: Sequence[EnvelopeError]) 
 
 
 def decode_message_response(payload: bytes) -> MessageResponse:
-    """What a Message Response says; ConfirmationError when it is none."""
+    """Read a Message Response; ConfirmationError when it is malformed."""
     try:
         batch_hash, reports, *_ = as_list(_confirmed(decode(payload)), at_least=2)
         errors = tuple(_envelope_error(report) for report in as_list(reports))

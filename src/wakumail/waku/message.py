@@ -1,4 +1,4 @@
-"""The data field of an envelope: sealed and opened (7/WAKU-DATA).
+"""Messages sealed into the data field of an envelope, and opened (7/WAKU-DATA).
 
     flags        1   bits 0-1: bytes of the payload's size, bit 2: signed
     size       0-3   of the payload, little-endian
@@ -6,8 +6,8 @@
     padding          up to a multiple of 256 bytes
     signature   65   R || S || V over the Keccak-256 of all before it, if signed
 
-All that is encrypted: with AES-256-GCM, then followed by a tag (16) and a nonce (12), or with
-ECIES for the receiver's public key.
+These bytes are encrypted: with AES-256-GCM, followed by a tag (16 bytes) and a nonce (12), or
+with ECIES for the receiver's public key.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ KEY_SIZE = 32
 """Bytes of a symmetric key."""
 
 KEY_ROUNDS = 65356
-"""Rounds of PBKDF2; not a power of two, but what every implementation has."""
+"""Rounds of PBKDF2; not 65536, but every implementation has this number."""
 
 DEFAULT_PASSWORD = "status-offline-inbox"
-"""What the Status fleet's mailservers used; a mailserver is free to choose another."""
+"""The password of the Status fleet's mailservers; another mailserver may have another."""
 
 GCM_NONCE_SIZE = 12
 """Bytes of the AES-GCM nonce at the end of the data."""
 
 GCM_TAG_SIZE = 16
-"""Bytes of the AES-GCM tag before it."""
+"""Bytes of the AES-GCM tag before the nonce."""
 
 PADDING_BLOCK = 256
-"""Bytes: padded to a multiple of it, by 1 byte at least, as Go does."""
+"""Bytes: a message is padded to a multiple of it, by at least 1 byte, as Go does."""
 
 MAX_PAYLOAD_SIZE = (1 << 24) - 1
-"""Bytes of a payload: its size has at most three bytes."""
+"""Bytes of a payload: the size field has at most three bytes."""
 
 SIZE_MASK = 0b011
 SIGNED = 0b100
@@ -48,20 +48,21 @@ SIGNED = 0b100
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was in the data field."""
+    """An opened message."""
 
     payload: bytes
     padding: bytes
     signed: bytes
-    """What the signature is over: all before it."""
+    """The bytes that the signature covers: all before it."""
     signature: bytes
-    """SIGNATURE_SIZE bytes, or none."""
+    """SIGNATURE_SIZE bytes; empty if the message is not signed."""
 
     @property
     def signer(self) -> PublicKey | None:
-        """Whoever signed it; None when nobody did. MessageError when the signature is none.
+        """The public key that signed it; None if it is not signed.
 
-        Found when it is asked for: that takes as long as all the rest of a small message.
+        MessageError when the signature is invalid. Computed on demand: it takes as long as opening
+        a small message.
         """
         if not self.signature:
             return None
@@ -72,14 +73,14 @@ class Message:
 
 
 def symmetric_key(password: str) -> bytes:
-    """The key that a password stands for: PBKDF2-HMAC-SHA256 without a salt. Takes some 30 ms."""
+    """The key for a password: PBKDF2-HMAC-SHA256 without a salt. Takes some 30 ms."""
     return hashlib.pbkdf2_hmac("sha256", password.encode(), b"", KEY_ROUNDS, KEY_SIZE)
 
 
 def checked_key(key: bytes) -> bytes:
-    """`key`, a symmetric one; ValueError when it has not KEY_SIZE bytes.
+    """Return a symmetric `key`; ValueError unless it has KEY_SIZE bytes.
 
-    The cipher would take shorter ones, for lesser kinds of AES.
+    The cipher itself takes shorter keys too, for AES-128 and AES-192.
     """
     if len(key) != KEY_SIZE:
         raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(key)}")
@@ -94,10 +95,10 @@ def seal(
     padding: bytes | None = None,
     random: Random,
 ) -> bytes:
-    """The data field that holds `payload`, for the holders of a symmetric key or of one key pair.
+    """The data field for `payload`, sealed with a symmetric key or for a public key.
 
-    Padded at random up to a multiple of PADDING_BLOCK, or with `padding` as it is, of any size.
-    ValueError for a payload over MAX_PAYLOAD_SIZE or a symmetric key of another size than KEY_SIZE.
+    The padding is random, up to a multiple of PADDING_BLOCK, or it is `padding`, of any size.
+    ValueError for a payload over MAX_PAYLOAD_SIZE, or a symmetric key that has not KEY_SIZE bytes.
     """
     if len(payload) > MAX_PAYLOAD_SIZE:
         raise ValueError(f"a payload of {len(payload)} bytes is over {MAX_PAYLOAD_SIZE}")
@@ -116,7 +117,7 @@ def seal(
 
 
 def open_message(data: bytes, key: bytes | PrivateKey) -> Message:
-    """The message in a data field; MessageError when the key does not open it, or it is none."""
+    """The message in a data field; MessageError when `key` does not open it, or it is malformed."""
     if isinstance(key, PrivateKey):
         try:
             return _parse(ecies.decrypt(key, data))

@@ -1,4 +1,4 @@
-"""Our own status: what we are to our peers, changeable while they are connected."""
+"""The status that we send to peers; it can change while they are connected."""
 
 from dataclasses import fields
 
@@ -7,15 +7,14 @@ from wakumail.waku.envelope import KnownHashes, Rules
 from wakumail.waku.packets import PeerSettings, StatusOptions
 
 TOLERANCE = 10.0
-"""Seconds in which envelopes are taken by the rules of before a change too: what peers sent until
-they heard of it is not their fault (status-go: 10 s)."""
+"""Seconds after a change in which the old rules hold too: peers have not heard of it yet
+(status-go: 10 s)."""
 
 
 class OwnStatus:
     """Our status options, and the rules by which envelopes are judged now.
 
-    One object is shared by all peers of a node. `known` are envelopes that we have: they come in
-    as duplicates.
+    All peers of a node share one object. An envelope that is in `known` is judged a duplicate.
     """
 
     def __init__(
@@ -27,10 +26,10 @@ class OwnStatus:
         self._settled = rules
 
     def change(self, options: StatusOptions, rules: Rules) -> StatusOptions | None:
-        """Be another node; answers what Status Updates have to say, None when nothing.
+        """Set new options and rules; returns the options for a Status Update, None if none changed.
 
-        The old rules hold beside the new ones until `settle`, TOLERANCE seconds after the last
-        change.
+        The old rules hold beside the new ones until `settle` is called, TOLERANCE seconds after
+        the last change.
         """
         changed = _changes(self.options, options)
         self.options = options
@@ -39,12 +38,12 @@ class OwnStatus:
         return changed
 
     def settle(self) -> None:
-        """Judge by the rules of the last change alone."""
+        """From now on judge by the rules of the last change alone."""
         self.rules = self._settled
 
 
 def _either(old: Rules, new: Rules) -> Rules:
-    """Rules that accept whatever one of both accepts."""
+    """Rules that accept every envelope that `old` or `new` accepts."""
     return Rules(
         min_pow=min(old.min_pow, new.min_pow),
         min_pow_large=min(old.min_pow_large, new.min_pow_large),
@@ -54,7 +53,7 @@ def _either(old: Rules, new: Rules) -> Rules:
 
 
 def _changes(before: StatusOptions, after: StatusOptions) -> StatusOptions | None:
-    """The options that make a peer that heard of `before` think of us as after `after`."""
+    """The options that changed, for a peer that knows `before`; None if there are none."""
     old, new = PeerSettings().updated(before), PeerSettings().updated(after)
     names = [field.name for field in fields(new)]
     changed = {n: getattr(new, n) for n in names if getattr(old, n) != getattr(new, n)}

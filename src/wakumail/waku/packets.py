@@ -1,8 +1,8 @@
 """Packet codes of the `waku` capability, and its statuses (6/WAKU1).
 
-Two versions are deployed. waku/1 sends its status as a list of `[key, value]`; waku/0 as
-`[0, [[key, value], ...]]` with the ASCII digits of the keys, in nim with the keys as integers.
-Before there were Status Update packets waku/0 had one packet for each option, as Whisper has.
+Two versions are deployed. waku/1 sends its status as a list of `[key, value]`. waku/0 sends
+`[0, [[key, value], ...]]`, with the ASCII digits of each key, or with the keys as integers in nim.
+Before there were Status Update packets, waku/0 had one packet for each option, as Whisper has.
 """
 
 import struct
@@ -21,22 +21,22 @@ HASH_SIZE = 32
 """Bytes of a Keccak-256 hash."""
 
 MAX_TOPIC_INTEREST = 10_000
-"""Topics that a peer may be interested in (6/WAKU1, "Topic Interest Field")."""
+"""Topics in the topic interest of a peer (6/WAKU1, "Topic Interest Field")."""
 
 MAX_STATUS_SIZE = 128 << 10
 """Bytes of a status; one with MAX_TOPIC_INTEREST topics and a bloom has about 50,100."""
 
 MAX_STATUS_OPTIONS = 64
-"""Entries of a status; 6/WAKU1 knows seven, the others are for its future."""
+"""Entries of a status; 6/WAKU1 has seven, the others are for later versions."""
 
 DEFAULT_POW = 0.001
-"""What a peer is taken to require whose status names no PoW, as status-go does."""
+"""The PoW requirement of a peer whose status names none, as in status-go."""
 
 
 class Code(IntEnum):
     """Packet codes (6/WAKU1, "Packet Codes"), and those of the updates of one option.
 
-    What 6/WAKU1 writes as 0x20 to 0x22 is decimal on the wire.
+    6/WAKU1 writes 0x20 to 0x22 for codes that are 20 to 22 on the wire.
     """
 
     STATUS = 0
@@ -59,11 +59,11 @@ ONE_OPTION: Mapping[int, str] = {
     Code.RATE_LIMITS: "packet_rate_limits",
     Code.TOPIC_INTEREST: "topic_interest",
 }
-"""The packets that update one option, whose value is all of their payload."""
+"""The packets that update one option; the payload is its value."""
 
 
 class StatusError(ProtocolError):
-    """A status or status update that is no list of options, or an option of a wrong shape."""
+    """A status or status update that is no list of options, or has an option of a wrong shape."""
 
     counter = "status_malformed"
     reason = DisconnectReason.SUBPROTOCOL_ERROR
@@ -88,7 +88,10 @@ class StatusTopicsError(StatusError):
 
 
 class RateLimits(NamedTuple):
-    """What a peer takes in a second from one address, one peer and of one topic; 0: any amount."""
+    """The amount that a peer takes in a second from one address, one peer, and of one topic.
+
+    0: no limit.
+    """
 
     ip: int
     peer: int
@@ -100,29 +103,29 @@ NO_LIMITS = RateLimits(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class StatusOptions:
-    """The options of a status or status update, in the order of their keys; None: not named."""
+    """The options of a status or status update, in the order of their keys; None: not in it."""
 
     pow: float | None = None
     """The least PoW of an envelope, finite and not negative."""
     bloom: bytes | None = None
-    """64 bytes, or none for a full bloom."""
+    """64 bytes; empty for a full bloom."""
     light: bool | None = None
-    """Whether the node does not relay."""
+    """True if the node does not relay."""
     confirmations: bool | None = None
-    """Whether the node sends confirmations."""
+    """True if the node sends confirmations."""
     packet_rate_limits: RateLimits | None = None
     """Packets per second."""
     topic_interest: tuple[bytes, ...] | None = None
-    """The only topics wanted, of 4 bytes each; empty: no envelope at all."""
+    """All wanted topics, of 4 bytes each; empty: no envelope at all."""
     bytes_rate_limits: RateLimits | None = None
     """Bytes per second."""
 
     @property
     def interest(self) -> Interest | None:
-        """What bloom and topic interest say together; None when neither is named.
+        """The interest that bloom and topic interest give together; None if neither is set.
 
-        The topic interest wins, and either discards whatever was before (6/WAKU1, "Bloom Filter
-        Field" and "Topic Interest Field").
+        The topic interest wins, and either replaces the interest before it (6/WAKU1, "Bloom
+        Filter Field" and "Topic Interest Field").
         """
         if self.topic_interest is not None:
             return Interest(topics=self.topic_interest)
@@ -133,7 +136,7 @@ class StatusOptions:
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
-    """What a peer wants to be sent, and says of itself, after its status and status updates."""
+    """All that a peer has told us in its status and status updates."""
 
     pow: float = DEFAULT_POW
     interest: Interest = EVERYTHING
@@ -143,16 +146,16 @@ class PeerSettings:
     bytes_rate_limits: RateLimits = NO_LIMITS
 
     def updated(self, options: StatusOptions) -> Self:
-        """The settings after `options`; what they do not name stays (6/WAKU1, "Status Update")."""
+        """These settings after `options`; None changes nothing (6/WAKU1, "Status Update")."""
         named = ((field.name, getattr(options, field.name)) for field in fields(self))
         return replace(self, **{name: value for name, value in named if value is not None})
 
 
 class WakuDialect:
-    """How waku/`version`, 0 or 1, writes and reads statuses and history.
+    """The statuses and history packets of waku/0 or waku/1; `version` is 0 or 1.
 
-    Unknown keys are ignored wherever they stand, and so is whatever follows in a list that this
-    version knows less of (6/WAKU1, "Upgradability").
+    Unknown keys are ignored, and so are items after the known ones in a list (6/WAKU1,
+    "Upgradability").
     """
 
     def __init__(self, version: int) -> None:
@@ -170,7 +173,7 @@ class WakuDialect:
         return self._read(payload, wrapped=self.version == 0)
 
     def encode_update(self, options: StatusOptions) -> list[tuple[int, bytes]]:
-        """The packets, each its code and payload, that tell a peer of changed options."""
+        """The packets, each a code and a payload, that tell a peer the changed options."""
         entries = self._entries(options)
         return [(Code.STATUS_UPDATE, encode(entries))] if entries else []
 
@@ -181,11 +184,11 @@ class WakuDialect:
         return decode_one_option(code, payload)
 
     def decode_history(self, payload: bytes, max_envelope: int) -> Batch:
-        """The envelopes of a P2P Messages packet: always a list. RlpError when it is none."""
+        """The envelopes of a P2P Messages packet; RlpError unless it is a list of envelopes."""
         return parse(payload, max_envelope=max_envelope)
 
     def _entries(self, options: StatusOptions) -> list[tuple[bytes, Any]]:
-        """The named options as `(key, value)`, without those that this version does not have."""
+        """The options that are set as `(key, value)`, without those that this version lacks."""
         values = ((key, name, getattr(options, name)) for name, key in _KEYS[self.version].items())
         return [
             (key, pow_bits(value) if name == "pow" else value)
@@ -200,7 +203,7 @@ class WakuDialect:
         try:
             entries = _unwrap(payload) if wrapped else payload
             for entry in split_list(entries, max_items=MAX_STATUS_OPTIONS + 1):
-                # Only what is known gets decoded: an unknown option may have any form.
+                # Only known options are decoded: an unknown one may have any form.
                 key, *values = split_list(entry) or [b""]
                 if (name := names.get(key)) is not None:
                     options[name] = read_option(name, values[0] if values else b"")
@@ -230,7 +233,7 @@ def read_option(name: str, data: bytes) -> Any:
 
 
 def pow_bits(value: float) -> int:
-    """A PoW as it travels: the IEEE 754 bits of a double (6/WAKU1, "ABNF specification")."""
+    """A PoW on the wire: the IEEE 754 bits of a double (6/WAKU1, "ABNF specification")."""
     return int.from_bytes(struct.pack(">d", value), "big")
 
 
@@ -281,21 +284,21 @@ _READERS: Mapping[str, Callable[[Item], Any]] = {
     "topic_interest": _read_topic_interest,
     "bytes_rate_limits": _read_rate_limits,
 }
-"""How each option is read; its place here is its key."""
+"""The reader of each option; its position here is its key."""
 
 _KEYS: Mapping[int, Mapping[str, bytes]] = {
     0: {name: b"%d" % key for key, name in enumerate(_READERS) if name != "bytes_rate_limits"},
     1: {name: bytes([key]).lstrip(b"\0") for key, name in enumerate(_READERS)},
 }
-"""The keys that we write: of version 0 (where the last is unknown) and of version 1."""
+"""The keys that we write; version 0 does not have the last."""
 
 _NAMES: Mapping[int, Mapping[bytes, str]] = {
     version: {
-        # The specification has integers "encoded starting from 0x00": a zero may come as that.
+        # The specification says "encoded starting from 0x00": some write the zero as that byte.
         b"\0": "pow",
         **{encode(_KEYS[1][name]): name for name in keys},
         **{encode(key): name for name, key in keys.items()},
     }
     for version, keys in _KEYS.items()
 }
-"""The encoded keys that we read; version 0 has them as integers too."""
+"""The encoded keys that we read; version 0 is read with integers too."""

@@ -1,8 +1,8 @@
 """A peer: the `waku` or `shh` capability over one RLPx connection, sans-IO (6/WAKU1, EIP-627).
 
-A Peer turns packets into events. It awaits the status of the other side before anything else,
-judges Messages packets in one pass, and lets p2p packets through only where they were asked for
-or from whom is trusted. What differs between the capabilities is in their dialects.
+A Peer turns packets into events. It waits for the status of the other side before anything else,
+judges Messages packets in one pass, and takes p2p packets only if we asked for them or trust the
+peer. The dialects hold the differences between the capabilities.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -44,25 +44,26 @@ from wakumail.waku.peer_events import (
 from wakumail.waku.whisper import WhisperDialect
 
 STATUS_TIMEOUT = 10.0
-"""Seconds that a peer has for its status after the hello."""
+"""Seconds after the hello in which the status of a peer has to come."""
 
 UPDATE_OVERHEAD = 500
-"""Bytes that a status update counts for beside its own: it may change what the peer is sent."""
+"""Bytes that a status update counts for, beside its own: it may start work for the relay."""
 
 UPDATE_RATE = 5_000
-"""Bytes of status updates that a peer may send each second for long."""
+"""Bytes of status updates that a peer may send per second, on average."""
 
 UPDATE_BURST = 1 << 20
-"""Bytes of status updates at once: 2,000 small ones, or 20 with MAX_TOPIC_INTEREST topics."""
+"""Bytes of status updates that a peer may send at once: 2,000 small ones, or 20 with
+MAX_TOPIC_INTEREST topics."""
 
 UNASKED_ENVELOPES = 10_000
-"""Envelopes and completions in a minute that a trusted peer may send when no request is open."""
+"""Envelopes and completions that a trusted peer may send per minute when no request is open."""
 
 UNASKED_BYTES = 10 << 20
-"""Bytes of the same."""
+"""Bytes of P2P Messages packets and completions that it may send per minute."""
 
 NO_ENVELOPES = StatusOptions(topic_interest=())
-"""Our status for a capability that we share but do not speak: send us no envelope there."""
+"""Our status for a shared capability that we do not speak with this peer: no envelopes, please."""
 
 
 Dialect = WakuDialect | WhisperDialect
@@ -72,11 +73,11 @@ DIALECTS: Mapping[Capability, Dialect] = {
     Capability("waku", 0): WakuDialect(0),
     SHH6: WhisperDialect(),
 }
-"""What we speak: with each peer the first that it shares."""
+"""The capabilities that we speak; with each peer the first that it shares."""
 
 
 class StatusMissing(ProtocolError):
-    """A packet, or the end of STATUS_TIMEOUT, came before the status (6/WAKU1, "Status")."""
+    """A packet came before the status, or none in STATUS_TIMEOUT (6/WAKU1, "Status")."""
 
     counter = "packets_before_status"
     reason = DisconnectReason.SUBPROTOCOL_ERROR
@@ -89,7 +90,7 @@ class StatusUpdateFlood(ProtocolError):
 
 
 class LightNodesMet(ProtocolError):
-    """Neither side would relay anything to the other (6/WAKU1, "Light node")."""
+    """Both sides are light nodes and would relay nothing to each other (6/WAKU1, "Light node")."""
 
     counter = "light_nodes_parted"
     reason = DisconnectReason.USELESS_PEER
@@ -105,11 +106,11 @@ class HistoryMalformed(ProtocolError):
 class Peer:
     """One peer from its hello to its end.
 
-    `own` is our status, which may change meanwhile. Drops that end nothing are counted through
-    `count`. `gate` is called with code and size of every packet before it is decoded, and may
-    raise a ProtocolError; without it Messages packets that have come together are taken together.
-    The connection below is public: its owner feeds it, writes what it has to send and keeps its
-    timers.
+    `own` is our status, which may change meanwhile. `count` is called with the name of a counter
+    for every packet that is dropped without an end of the connection. `gate` is called with the
+    code and the size of every packet before it is decoded, and may raise a ProtocolError. Without
+    a gate, Messages packets that came together are judged together.
+    The connection is public: the owner of the peer feeds it, writes its data and keeps its timers.
     """
 
     def __init__(
@@ -123,11 +124,11 @@ class Peer:
         self.settings = PeerSettings()
         self.hello: Hello | None = None
         self.name = ""
-        """The capability that is spoken, as in `waku/1`; empty before the hello."""
+        """The capability that is spoken, for example `waku/1`; empty before the hello."""
         self.trusted = False
-        """Whether p2p messages are taken also when no request of ours is open."""
+        """True if p2p messages are taken even when no request of ours is open."""
         self.expects_history = False
-        """Whether a request of ours is open."""
+        """True if a request of ours is open."""
         self._own = own
         self._count = count
         self._gate = gate
@@ -136,9 +137,9 @@ class Peer:
         self._status_deadline: float | None = None
         self._ready = False
         self._unconfirmed = {Code.BATCH_ACK: 0, Code.MESSAGE_RESPONSE: 0}
-        """How many of each may still come for what we have sent."""
+        """Number of each that may still come for the packets that we sent."""
         self._untold: list[StatusOptions] = []
-        """Changes of our status since we told it, while we wait for the peer's."""
+        """Changes of our status that the peer has to be told once its own status has come."""
         self._updates: TokenBucket
         self._unasked_envelopes: TokenBucket
         self._unasked_bytes: TokenBucket
@@ -148,9 +149,9 @@ class Peer:
     def next_event(self, now: float, unix_time: int) -> PeerEvent | None:
         """The next event, or None until more bytes come.
 
-        One packet is taken from the connection at a time, or one Packets, so an owner that stops
-        asking stops the work. `now` is the connection's clock, `unix_time` (seconds) judges
-        envelopes.
+        A call takes one packet, or one Packets, from the connection at a time, so an owner that
+        stops calling stops the work. `now` is the time of the connection's clock; envelopes are
+        judged at `unix_time`, in seconds.
         """
         taken = 0
         while (event := self.connection.next_event()) is not None:
@@ -169,12 +170,12 @@ class Peer:
         return None
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called."""
+        """The time to call `handle_timer`; None: never."""
         timers = (self.connection.next_timer(), self._status_deadline)
         return min((t for t in timers if t is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due at `now`."""
+        """Do the work of timers that end at or before `now`."""
         if self._status_deadline is not None and now >= self._status_deadline:
             self._status_deadline = None
             self.connection.fail(StatusMissing("no status in time"))
@@ -183,10 +184,10 @@ class Peer:
     # -- what the owner sends -----------------------------------------------------------------
 
     def update_status(self, changed: StatusOptions) -> None:
-        """Tell the peer what OwnStatus.change has answered, if it heard our status already.
+        """Tell the peer the options that OwnStatus.change has returned.
 
-        Before its own status comes we say nothing else (6/WAKU1, "Status"): it is told then. When
-        we have become a light node as the peer is, this is the end of the connection.
+        Before the peer's status has come we send nothing but our own (6/WAKU1, "Status"): the
+        change is told then. The connection ends if both sides are light nodes now.
         """
         if self._shared is None:
             return
@@ -211,7 +212,7 @@ class Peer:
             self._send(Code.BATCH_ACK, encode_batch_ack(batch_hash))
 
     def request_history(self, packet: bytes) -> None:
-        """Send a P2P Request made by mail.build_request; its answers are expected from now on."""
+        """Send a P2P Request of request.build_request; from now on its answer is taken."""
         self.expects_history = True
         self._send(Code.P2P_REQUEST, packet)
 
@@ -220,7 +221,7 @@ class Peer:
         self._send(Code.P2P_MESSAGE, packet)
 
     def complete_history(self, payload: bytes) -> None:
-        """Send a Request Complete packet made by mail.Completion."""
+        """Send a Request Complete packet: the bytes of Completion.encode."""
         self._send(Code.P2P_REQUEST_COMPLETE, payload)
 
     def _send(self, code: int, payload: bytes) -> None:
@@ -261,7 +262,7 @@ class Peer:
         self._status_deadline = now + STATUS_TIMEOUT
         self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
         for capability in unspoken:
-            # A bridge waits for our status in all that it speaks, and parts when none comes.
+            # A bridge waits for our status in each capability, and leaves if one does not come.
             status = DIALECTS[capability].encode_status(NO_ENVELOPES)
             self.connection.send(shared[capability], Code.STATUS, status)
 

@@ -17,7 +17,7 @@ from wakumail.waku.envelope import Batch
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Both statuses are exchanged: the peer may send and receive packets in the dialect `name`."""
+    """Both statuses are exchanged: both sides may send packets of the capability `name`."""
 
     hello: Hello
     name: str
@@ -29,35 +29,35 @@ class SettingsChanged:
 
 
 class EnvelopesReceived(NamedTuple):
-    """Messages packets, judged; the batch has what to confirm of them, if somebody confirms."""
+    """Messages packets, judged; the batch has their confirmations, if we send any."""
 
     batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRequested:
-    """A P2P Request packet, still closed."""
+    """A P2P Request packet, not decoded yet."""
 
     packet: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryDelivered:
-    """A P2P Messages packet of a peer that we trust; only the sizes of envelopes are judged."""
+    """A P2P Messages packet that we asked for, or of a trusted peer; only sizes are judged."""
 
     batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryCompleted:
-    """A Request Complete packet of a peer that we trust."""
+    """A Request Complete packet that we asked for, or of a trusted peer."""
 
     completion: Completion
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """A Batch Ack or Message Response: the peer has the batch, but for `errors`."""
+    """A Batch Ack or Message Response: the peer has the batch, except the envelopes in `errors`."""
 
     batch_hash: bytes
     errors: tuple[EnvelopeError, ...]

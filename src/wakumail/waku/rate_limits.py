@@ -1,6 +1,6 @@
-"""Rate limits between peers (6/WAKU1, "Rate Limits Field"): what we take, and what they take.
+"""Rate limits between peers (6/WAKU1, "Rate Limits Field"): ours for them, and theirs for us.
 
-`now` is seconds of any clock.
+`now` is the time in seconds, of any clock.
 """
 
 import ipaddress
@@ -12,10 +12,10 @@ from wakumail.errors import ProtocolError
 from wakumail.waku.packets import PeerSettings, RateLimits
 
 REGAIN = 0.1
-"""How much of the tolerance a peer earns back in a second."""
+"""Tolerated excesses that a peer gets back per second."""
 
 NETWORK_BITS = 64
-"""An IPv6 host may take any address of its network: to the limits they are all one."""
+"""Bits of an IPv6 network: a host may use any address in it, so the limits count it as one."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Callable[[str], None]
@@ -28,7 +28,7 @@ class TrafficExcess(ProtocolError):
 
 
 class Limiters(NamedTuple):
-    """What counts against each of the RateLimits."""
+    """A limiter for each of the RateLimits."""
 
     ip: RateLimiter
     peer: RateLimiter
@@ -36,7 +36,7 @@ class Limiters(NamedTuple):
 
 
 class Whitelist:
-    """Whom no rate limit holds for: node ids (64 bytes) and networks."""
+    """The node ids (64 bytes) and networks that no rate limit applies to."""
 
     def __init__(
         self, node_ids: Collection[bytes] = (), networks: Collection[Network] = ()
@@ -45,7 +45,7 @@ class Whitelist:
         self._networks = tuple(networks)
 
     def has(self, node_id: bytes, address: str) -> bool:
-        """Whether this peer, or its address, is on it."""
+        """True if this peer or its address is on the list."""
         if node_id in self._node_ids:
             return True
         return bool(self._networks) and any(
@@ -54,12 +54,12 @@ class Whitelist:
 
 
 class Traffic:
-    """What peers may send us in a second: by address, by peer, and by topic of one peer.
+    """The limits of what peers may send us: per address, per peer, and per topic of one peer.
 
-    `packets` and `sizes` (bytes) are our limits as the status advertises them; 0 sets none. The
-    limits of topics count envelopes and their bytes. A burst of one second is taken, and always
-    one packet of `max_packet` bytes. What goes over a limit is counted and still taken,
-    `tolerance` times in a row; then the peer is dropped.
+    `packets` and `sizes` (bytes) are our limits per second, as our status advertises them; 0: no
+    limit. The limits of topics count envelopes and their bytes. A burst of one second is taken,
+    and always one packet of `max_packet` bytes. A packet over a limit is counted in `count` and
+    still taken, `tolerance` times in a row; then the peer is disconnected.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Traffic:
         count: Count,
     ) -> None:
         self.by_topic = bool(packets.topic or sizes.topic)
-        """Whether `check_topics` has anything to say."""
+        """True if there are limits of topics, so that `check_topics` has to be called."""
         self._packets = Limiters(*map(RateLimiter, packets))
         self._sizes = Limiters(*(RateLimiter(rate, max(rate, max_packet)) for rate in sizes))
         self._tolerated = RateLimiter(REGAIN, tolerance) if tolerance else None
@@ -81,7 +81,7 @@ class Traffic:
         self._count = count
 
     def check(self, node_id: bytes, address: str, size: int, now: float) -> None:
-        """A packet of `size` bytes came; TrafficExcess when that is too much."""
+        """Count a packet of `size` bytes; TrafficExcess if the peer is to be disconnected."""
         if self._whitelist.has(node_id, address):
             return
         self._count("packets_limited")
@@ -101,7 +101,7 @@ class Traffic:
     def check_topics(
         self, node_id: bytes, address: str, topics: Mapping[bytes, tuple[int, int]], now: float
     ) -> None:
-        """So many envelopes, of so many bytes, came of each topic; TrafficExcess for too many."""
+        """Count the (envelopes, bytes) that came of each topic; TrafficExcess as in `check`."""
         if self._whitelist.has(node_id, address):
             return
         exceeded = set()
@@ -122,7 +122,7 @@ class Traffic:
 
 
 class Pace:
-    """How fast a peer may be sent envelopes, by the limits that it advertises.
+    """Limits the rate of envelopes to a peer, by the limits that it advertises.
 
     To the peer we are one address and one node, so the lower of both limits holds.
     """
@@ -135,17 +135,17 @@ class Pace:
         self._packets = TokenBucket(packets, max(1, packets), now) if packets else None
         self._sizes = TokenBucket(sizes, sizes, now) if sizes else None
         self.burst = sizes or None
-        """Bytes that one packet should not exceed; None for any number."""
+        """Bytes that one packet should not exceed; None: no limit."""
 
     def delay(self, now: float) -> float:
-        """Seconds until the peer takes one more packet; 0 when it does now."""
+        """Seconds until the peer may be sent one more packet; 0: now."""
         return max(
             0.0 if self._packets is None else self._packets.delay(1, now),
             0.0 if self._sizes is None else self._sizes.delay(0, now),
         )
 
     def spend(self, size: int, now: float) -> None:
-        """A packet of `size` bytes is sent; a larger one than allowed is paid for later."""
+        """Count a packet of `size` bytes; one over the limit delays the packets after it."""
         if self._packets is not None:
             self._packets.owe(1, now)
         if self._sizes is not None:
@@ -153,7 +153,7 @@ class Pace:
 
 
 def host_of(address: str) -> str:
-    """What counts as one host: an IPv4 address, or the network of an IPv6 one."""
+    """The key under which an address is limited: an IPv4 address, or the network of an IPv6 one."""
     if ":" not in address:
         return address
     network = ipaddress.ip_network((address, NETWORK_BITS), strict=False)

@@ -1,11 +1,11 @@
-"""Whisper 6 (EIP-627; WHISPER-USAGE), the protocol that Waku was made from, as a dialect of it.
+"""The dialect of Whisper 6 (EIP-627; WHISPER-USAGE), the protocol that became Waku.
 
 Envelopes, confirmations, requests and completions are those of Waku. The status is positional,
 
     [6, pow, bloom, light, confirmations, [ip, peer, topic]]
 
-where all but the version may be missing from some place on, and each update of PoW, bloom or
-packet limits is a packet of its own. There is no topic interest: a bloom stands for it.
+Any number of items at its end may be missing, but not the version. Each update of PoW, bloom or
+packet limits is a packet of its own. There is no topic interest: a bloom takes its place.
 """
 
 from typing import Any
@@ -30,17 +30,17 @@ from wakumail.waku.packets import (
 WHISPER_VERSION = 6
 
 STATUS_ORDER = ("pow", "bloom", "light", "confirmations", "packet_rate_limits")
-"""The options of a status in their order, behind the version."""
+"""The options of a status after the version, in order."""
 
 
 class WhisperDialect:
-    """How shh/6 writes and reads statuses and history."""
+    """The statuses and history packets of shh/6."""
 
     update_codes = frozenset({Code.POW, Code.BLOOM, Code.RATE_LIMITS})
     """The codes of packets that `decode_update` reads."""
 
     def encode_status(self, options: StatusOptions) -> bytes:
-        """The payload of a status packet: what comes before an option has to be named too."""
+        """The payload of a status packet; options that are not set get their defaults."""
         ours = PeerSettings().updated(options)
         limits = options.packet_rate_limits
         flags = [ours.light, ours.confirmations]
@@ -60,9 +60,9 @@ class WhisperDialect:
             raise StatusError(f"a malformed status: {error}") from error
 
     def encode_update(self, options: StatusOptions) -> list[tuple[int, bytes]]:
-        """The packets, each its code and payload, that tell a peer of changed options.
+        """The packets, each a code and a payload, that tell a peer the changed options.
 
-        Whisper has none for the others.
+        Whisper has packets for PoW, bloom and packet rate limits only.
         """
         packets: list[tuple[int, bytes]] = []
         if options.pow is not None:
@@ -78,7 +78,7 @@ class WhisperDialect:
         return decode_one_option(code, payload)
 
     def decode_history(self, payload: bytes, max_envelope: int) -> Batch:
-        """The envelopes of a P2P Messages packet, or its one envelope. RlpError when it is neither.
+        """The envelopes of a P2P Messages packet, a list or one envelope; RlpError otherwise.
 
         EIP-627 has one envelope, Status a list (WHISPER-MAILSERVER, "Receiving historic messages").
         """
@@ -90,7 +90,7 @@ class WhisperDialect:
 
 
 def _bloom(interest: Interest) -> bytes:
-    """A bloom that lets through all that the interest wants."""
+    """A bloom that covers every topic of the interest."""
     if interest.topics is not None:
         return bloom_of(interest.topics)
     return FULL_BLOOM if interest.bloom is None else interest.bloom
