@@ -1,12 +1,14 @@
 """What holds for every command: how its options are read, and how it says what went wrong."""
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Iterator
 from errno import ENOENT, ENOSPC
 
 import pytest
 
-from wakumail.cli import main, parser
+from wakumail.cli import COMMANDS, main, parser
 from wakumail.errors import PeerGone, reason
 
 
@@ -25,6 +27,42 @@ def test_no_option_is_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
         main(["archive", "stat", "--data", "anywhere"])
     assert ended.value.code == 2
     assert "required: --datadir" in capsys.readouterr().err
+
+
+PROBE = """
+import atexit, sys
+from wakumail.cli import main
+
+def tell():
+    compiled = [m for m in sys.modules.values() if str(getattr(m, "__file__", "")).endswith(".so")]
+    own = [m.__name__ for m in compiled if m.__name__.startswith("wakumail.")]
+    print(*own, *(name for name in sys.argv[2:] if name in sys.modules), file=sys.stderr)
+
+atexit.register(tell)
+main(sys.argv[1:2])
+"""
+"""Runs a command, and tells on stderr which compiled and which named modules it has loaded."""
+
+HEAVY = ("aiohttp", "coincurve", "cryptography", "prometheus_client", "tqdm", "uvloop")
+
+
+@pytest.mark.parametrize("word", ["--help", "--version", "nonsense"])
+def test_no_command_is_imported_that_is_not_chosen(word: str) -> None:
+    command = [sys.executable, "-c", PROBE, word, *HEAVY]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == (2 if word == "nonsense" else 0)
+    assert ran.stderr.splitlines()[-1] == ""
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without their modules, whose own help is the same either way."""
+    with pytest.raises(SystemExit):
+        parser(()).parse_args(["--help"])
+    told = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    assert told == capsys.readouterr().out
+    assert all(f" {name} " in told for name in COMMANDS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.chosen_settings import CHOSEN, ENODE, EXCLUSIVE, KEY, OTHER, environ
-from wakumail.cli import config
+from wakumail.cli import parser
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.ops.config import SETTINGS, Loaded, load
 from wakumail.ops.config.statusgo import NEVER, Translation
@@ -30,9 +30,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*arguments: object) -> int:
     """What the command line does, exit code included."""
-    parser = argparse.ArgumentParser(prog="wakumail")
-    config.add(parser.add_subparsers(dest="command", required=True))
-    parsed = parser.parse_args(["config", *map(str, arguments)])
+    parsed = parser(["config"]).parse_args(["config", *map(str, arguments)])
     result: int = parsed.run(parsed)
     return result
 

@@ -1,6 +1,5 @@
 """`wakumail post` and `wakumail request` against real servers: messages go in, and come out."""
 
-import argparse
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from tests.support.envelopes import dump, make
 from tests.support.processes import Server
 from tests.support.scripted import nobody, silent
 from wakumail.base.text import MAX_TEXT
-from wakumail.cli import canary, post, request
+from wakumail.cli import parser
 from wakumail.cli.printing import entry, line, message_entry, utc
 from wakumail.devp2p.keys import generate, load_or_create_node_key, node_id
 from wakumail.mail.mailservers import NoMailserver
@@ -39,11 +38,8 @@ def wakumail(capsys: pytest.CaptureFixture[str]) -> Wakumail:
     """Runs a command in this process; answers its stdout."""
 
     def run(*arguments: object, code: int = 0) -> str:
-        parser = argparse.ArgumentParser()
-        commands = parser.add_subparsers()
-        for command in (canary, post, request):
-            command.add(commands)
-        parsed = parser.parse_args([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        parsed = parser(words[:1]).parse_args(words)
         assert parsed.run(parsed) == code
         return capsys.readouterr().out
 

@@ -19,7 +19,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -27,8 +27,18 @@ from wakumail.errors import WakumailError, reason
 from wakumail.ops import logs
 from wakumail.version import VERSION
 
-COMMANDS = ("serve", "attach", "config", "request", "post", "canary", "archive", "key", "bench")
-"""Each in a module of its name here; what one needs takes a while to import for the others."""
+COMMANDS: Mapping[str, str] = {
+    "serve": "run a server",
+    "attach": "call the API of a running node",
+    "config": "show or import settings",
+    "request": "ask for history",
+    "post": "send envelopes",
+    "canary": "check a mailserver",
+    "archive": "look after an archive",
+    "key": "make or show a node key",
+    "bench": "measure a mailserver",
+}
+"""The commands and their help. Each has a module of its name, imported when it is chosen only."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,21 +48,22 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**choices, allow_abbrev=False)
 
 
-def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of the command line, or of a part of its commands; each adds its own."""
+def parser(chosen: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of the command line; it knows the options of the chosen commands alone."""
     top = Parser(prog="wakumail", description="A Waku v1 node, mailserver and client.")
     top.add_argument("--version", action="version", version=f"wakumail {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in names:
-        import_module(f"wakumail.cli.{name}").add(commands)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if name in chosen:
+            import_module(f"wakumail.cli.{name}").set_up(command)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    wanted = words[:1] if words and words[0] in COMMANDS else COMMANDS
-    arguments = parser(wanted).parse_args(words)
+    arguments = parser(words[:1]).parse_args(words)
     logs.start("info", log_json=False)
     try:
         return int(arguments.run(arguments))

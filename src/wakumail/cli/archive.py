@@ -37,9 +37,9 @@ PLOT_WIDTH = 50
 """Columns of the longest bar of the plot of days."""
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command and its actions."""
-    parser = commands.add_parser("archive", help="look after an archive", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_stat(actions)
     transfer.add_import(actions)

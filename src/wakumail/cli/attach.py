@@ -18,7 +18,7 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir
 from wakumail.base.text import printable
-from wakumail.cli.options import Subparsers, add_json
+from wakumail.cli.options import add_json
 from wakumail.ops.config import Settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, connect_ipc, connect_url
@@ -28,14 +28,10 @@ from wakumail.rpc.stream import Wire
 PROMPT = "> "
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "attach",
-        help="call the API of a running node",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--ipcpath", type=Path, metavar="PATH", help="the node's Unix socket")
     where.add_argument(

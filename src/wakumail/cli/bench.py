@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from wakumail.cli.options import Subparsers, add_json, option, parse_enode, print_json
+from wakumail.cli.options import add_json, option, parse_enode, print_json
 from wakumail.load.case_results import measure_cases
 from wakumail.load.clients.processes import ClientPool
 from wakumail.load.filled_archives import FilledArchives, write_dump
@@ -49,9 +49,9 @@ LOAD_OPTIONS = {
 """What chooses a load, and means nothing for --targets."""
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("bench", help="measure a mailserver", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     parser.add_argument(
         "scenarios",
         nargs="*",

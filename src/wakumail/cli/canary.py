@@ -5,7 +5,7 @@ import time
 
 import uvloop
 
-from wakumail.cli.options import Subparsers, add_enode, add_json, add_timeout, print_json
+from wakumail.cli.options import add_enode, add_json, add_timeout, print_json
 from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import connect
@@ -13,9 +13,9 @@ from wakumail.mail.request import Form
 from wakumail.waku.message import DEFAULT_PASSWORD
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("canary", help="check a mailserver", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     add_enode(parser)
     parser.add_argument(
         "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailserver's"

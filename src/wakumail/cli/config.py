@@ -14,9 +14,9 @@ from wakumail.ops.config.statusgo import Translation
 from wakumail.ops.config.toml import Line, document
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("config", help="show or import settings", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|import")
     add_show(actions)
     add_import(actions)

@@ -3,13 +3,13 @@
 import argparse
 import os
 
-from wakumail.cli.options import Subparsers, add_json, print_json
+from wakumail.cli.options import add_json, print_json
 from wakumail.devp2p.keys import load_node_key, load_or_create_node_key, node_id
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("key", help="make or show a node key", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     actions = parser.add_subparsers(dest="action", required=True, metavar="new|show")
     for name, explanation in (
         ("new", "make a node key in a new file, mode 0600"),

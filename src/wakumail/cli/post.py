@@ -9,7 +9,6 @@ import uvloop
 
 from wakumail.archive.dump import read_dump
 from wakumail.cli.options import (
-    Subparsers,
     add_enode,
     add_json,
     counted,
@@ -41,9 +40,9 @@ class Group(NamedTuple):
     left_out: int = 0
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("post", help="send envelopes", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     add_enode(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--payload", metavar="TEXT", help="seal this text")

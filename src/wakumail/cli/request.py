@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import uvloop
 
 from wakumail.cli.options import (
-    Subparsers,
     add_json,
     add_message_keys,
     add_timeout,
@@ -40,9 +39,9 @@ DEFAULT_AGE = 24 * 3600
 """Seconds of history that are asked for when --from does not say."""
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("request", help="ask for history", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     add_mailservers(parser)
     add_wanted(parser)
     add_topics(parser)

@@ -11,7 +11,6 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir
 from wakumail.cli.config import add_flags, load_settings
-from wakumail.cli.options import Subparsers
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops import assembly as build
@@ -24,9 +23,9 @@ from wakumail.ops.workers import worker
 log = logging.getLogger(__name__)
 
 
-def add(commands: Subparsers) -> None:
-    """Add the command."""
-    parser = commands.add_parser("serve", help="run a server", description=__doc__)
+def set_up(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of this command what it takes."""
+    parser.description = __doc__
     add_flags(parser)
     parser.add_argument("--as-worker", type=int, help=argparse.SUPPRESS)  # a descriptor
     parser.set_defaults(run=run)
