@@ -125,7 +125,7 @@ class Admission:
         entry = self._roster.enter(link.node_id, link.host, limit)
         if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
             self.leave(other)
-            other.fail(CrowdedOut("the last of the most peers of one host"))
+            other.fail(CrowdedOut("no more room for peers, and its host has the most"))
             entry = self._roster.enter(link.node_id, link.host, limit)
         return entry
 

@@ -1,9 +1,9 @@
-"""Filters: who wants which messages, and the one way from an envelope to them (9/WAKU-RPC).
+"""Filters: messages that subscribers want, and the way from an envelope to them (9/WAKU-RPC).
 
-Whatever arrives, live or as history, is offered here. Envelopes of no wanted topic are left out at
-once in compiled code; the others wait in a bounded queue for a thread that opens them, each once
-for every key that it may be for. The loop then hands them, in the order of their arrival, to the
-filters' owners: to a callback, or to a bounded queue that is polled.
+All envelopes that arrive, live or as history, are offered here. Compiled code leaves out those of
+no wanted topic at once. The others wait in a bounded queue for a thread that opens them, once for
+each key that may fit. Then the loop hands the messages, in the order of their arrival, to the
+owners of the filters: to a callback, or to a bounded queue that is polled.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ MAX_FILTERS = 1000
 """Filters at the same time."""
 
 MAX_FILTER_TOPICS = MAX_TOPIC_INTEREST
-"""Topics of all filters together: a topic interest can name them all."""
+"""Topics of all filters together, no more than a topic interest can name."""
 
 MAX_UNOPENED_BYTES = 32 << 20
-"""Bytes of memory of batches that wait to be opened; what comes beyond it is dropped."""
+"""Bytes of memory of batches that wait to be opened. Later batches are dropped."""
 
 SLICE_ENVELOPES = 16
-"""Envelopes that are opened before the loop hands out what was in them."""
+"""Envelopes that are opened before the loop hands out their messages."""
 
 SLICE_BYTES = 512 << 10
-"""Bytes of their data, after which a slice ends too: who reads what is handed out keeps up."""
+"""Bytes of their data, after which a slice ends too, so that readers of the messages keep up."""
 
 MAX_UNPOLLED_BYTES = 8 << 20
-"""Bytes of memory of messages that wait for the poll of one filter; later ones are dropped, and
+"""Bytes of memory of messages that wait for the poll of one filter. Later ones are dropped; they
 may come again from history."""
 
 MAX_UNPOLLED_BYTES_OF_ALL = 128 << 20
@@ -53,41 +53,41 @@ POLL_TIMEOUT = 300.0
 """Seconds without a poll after which a polled filter is forgotten, as in geth."""
 
 MAX_TOLD_HASHES = 1024
-"""Hashes of its last messages that a filter keeps, not to tell of the same envelope again."""
+"""Hashes of envelopes that a filter keeps, so that it hands out no message twice."""
 
 FILTER_ID_SIZE = 32
-"""Bytes of a filter's id, which is written as twice as many hexadecimal digits."""
+"""Bytes of a filter's id, which is written in hexadecimal digits."""
 
 
 class FilterUnknown(WakumailError):
-    """No polled filter has this id; it may have been forgotten for want of polls."""
+    """No polled filter has this id. It may have been forgotten because nobody polled it."""
 
     counter = "filter_unknown"
 
 
 class FiltersFull(WakumailError):
-    """There are as many filters, or topics of filters, as there may be."""
+    """There are MAX_FILTERS filters, or MAX_FILTER_TOPICS topics of filters."""
 
     counter = "filters_full"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Filter:
-    """What a message must be like (9/WAKU-RPC, "Filter").
+    """The properties of wanted messages (9/WAKU-RPC, "Filter").
 
-    ValueError for a topic of another size, for a symmetric key of another size or without topics,
+    ValueError for a topic or a symmetric key of another size, for a symmetric key without topics,
     and for a PoW that is no number from 0 on.
     """
 
     topics: tuple[bytes, ...]
-    """1 to 4 bytes each, the first ones of a topic; none: all topics, with a private key only."""
+    """1 to 4 bytes each: the first bytes of a topic. None: all topics, with a private key only."""
     key: bytes | PrivateKey
-    """What opens the message: a symmetric key or a private one."""
+    """Opens the message: a symmetric key or a private one."""
     signer: PublicKey | None = None
-    """Whoever must have signed it."""
+    """The signer that the message must have; None: anyone or none."""
     min_pow: float = 0.0
     allow_p2p: bool = False
-    """Whether it also takes what a peer sent to us alone: history, direct messages."""
+    """True if p2p messages are wanted too: history and direct messages."""
 
     def __post_init__(self) -> None:
         if not all(1 <= len(topic) <= TOPIC_SIZE for topic in self.topics):
@@ -100,16 +100,16 @@ class Filter:
             raise ValueError(f"{self.min_pow} is no PoW")
 
     def admits(self, envelope: Envelope, p2p: bool) -> bool:
-        """Whether the envelope is worth opening; its topic is right."""
+        """True if an envelope with a wanted topic is worth opening."""
         return (self.allow_p2p or not p2p) and (not self.min_pow or envelope.pow >= self.min_pow)
 
     def trusts(self, signer: PublicKey | None) -> bool:
-        """Whether a message that `signer` signed, or nobody, is wanted."""
+        """True if a message with this signer, or with none, is wanted."""
         return self.signer is None or (signer is not None and signer == self.signer)
 
     @property
     def key_name(self) -> tuple[type, bytes]:
-        """Tells the key from any other, also from one of the other kind with the same bytes."""
+        """Distinguishes the key from all others, also from the other kind with the same bytes."""
         return type(self.key), self.key if isinstance(self.key, bytes) else self.key.secret
 
 
@@ -118,22 +118,22 @@ OnMessage = Callable[[ReceivedMessage], None]
 
 @dataclass(eq=False, slots=True)
 class _Installed:
-    """A filter and what waits for its owner."""
+    """A filter, and the messages that wait for its owner."""
 
     filter_id: str
     filter: Filter
     on_message: OnMessage | None
-    told: dict[bytes, None] = field(default_factory=dict)
+    told_hashes: dict[bytes, None] = field(default_factory=dict)
     """Hashes of envelopes, oldest first."""
     waiting: list[ReceivedMessage] = field(default_factory=list)
     waiting_bytes: int = 0
     polled: float = 0.0
-    """When it was polled last, by the loop's clock."""
+    """The loop's time of the last poll."""
     timer: asyncio.TimerHandle | None = None
 
 
 class _Table:
-    """The filters at one moment, found by the first bytes of a topic; read by the thread."""
+    """The filters at one moment, by the first bytes of a topic. The thread reads it."""
 
     def __init__(self, installed: Iterable[_Installed]) -> None:
         self._by_topic: dict[bytes, list[_Installed]] = {}
@@ -144,7 +144,7 @@ class _Table:
         self.interest = Interest(topics=self._by_topic) if whole else EVERYTHING
 
     def open(self, envelope: Envelope, p2p: bool) -> Iterator[tuple[_Installed, ReceivedMessage]]:
-        """The filters that take an envelope, and the message in it; each key is tried once."""
+        """The filters that take an envelope, with the message in it. Each key is tried once."""
         opened: dict[tuple[type, bytes], ReceivedMessage | None] = {}
         for each in self._candidates(envelope.topic):
             wanted = each.filter
@@ -157,7 +157,7 @@ class _Table:
                 yield each, message
 
     def _candidates(self, topic: bytes) -> Iterable[_Installed]:
-        """Those with a topic that `topic` begins with, none twice."""
+        """The filters with a topic that `topic` begins with, none twice."""
         starts = (topic[:size] for size in range(TOPIC_SIZE + 1))
         return dict.fromkeys(each for start in starts for each in self._by_topic.get(start, ()))
 
@@ -172,16 +172,16 @@ class Filters:
         self._topics = 0
         self._waiting_bytes = 0
         self._table: _Table | None = None
-        """Made when it is needed, gone when the filters change."""
+        """Made when it is needed; None after the filters have changed."""
         self._thread = Threads(1, "filters")
         self._queue: deque[tuple[Batch, list[int], bool]] = deque()
         self._queued_bytes = 0
-        self._worker: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
 
-    # -- for those who install ----------------------------------------------------------------
+    # -- for owners of filters ----------------------------------------------------------------
 
     def install(self, wanted: Filter, on_message: OnMessage | None = None) -> str:
-        """Tell `on_message` what comes for `wanted`, or keep it for `poll`; the filter's id.
+        """Hand messages for `wanted` to `on_message`, or keep them for `poll`; the filter's id.
 
         FiltersFull when there are MAX_FILTERS, or MAX_FILTER_TOPICS topics with its own.
         """
@@ -199,7 +199,7 @@ class Filters:
         return installed.filter_id
 
     def uninstall(self, filter_id: str) -> bool:
-        """Forget a filter and what waits for it; whether there was one."""
+        """Forget a filter and its waiting messages. False if there is none with this id."""
         installed = self._installed.pop(filter_id, None)
         if installed is None:
             return False
@@ -211,7 +211,7 @@ class Filters:
         return True
 
     def poll(self, filter_id: str) -> list[ReceivedMessage]:
-        """What came for a filter since the last poll, in the order of arrival; FilterUnknown."""
+        """Messages since the last poll of a filter, in the order of arrival. FilterUnknown."""
         installed = self._installed.get(filter_id)
         if installed is None or installed.on_message is not None:
             raise FilterUnknown(f"no filter to poll has the id {filter_id}")
@@ -226,12 +226,12 @@ class Filters:
         """The topics that any filter wants; None when there is no filter."""
         return self._current().interest if self._installed else None
 
-    # -- for those who receive ----------------------------------------------------------------
+    # -- for receivers of envelopes -----------------------------------------------------------
 
     def offer(self, batch: Batch, *, p2p: bool) -> None:
-        """Take the accepted envelopes of `batch` that some filter may want; returns at once.
+        """Queue the accepted envelopes of `batch` that some filter may want. Returns at once.
 
-        `p2p`: a peer sent them to us alone, so only filters that allow this see them.
+        `p2p`: they came as p2p messages, so only filters that allow these see them.
         """
         if not self._installed:
             return
@@ -243,20 +243,20 @@ class Filters:
             return
         self._queue.append((batch, chosen, p2p))
         self._queued_bytes += batch.memory
-        if self._worker is None:
-            self._worker = self._loop.create_task(self._work())
+        if self._opening is None:
+            self._opening = self._loop.create_task(self._open_queued())
 
     async def close(self) -> None:
-        """Forget all filters and what waits for them; ends the thread."""
+        """Forget all filters and their waiting messages, and end the thread."""
         for filter_id in list(self._installed):
             self.uninstall(filter_id)
-        if self._worker is not None:
-            await self._worker
+        if self._opening is not None:
+            await self._opening
         self._thread.close()
 
-    # -- the way ------------------------------------------------------------------------------
+    # -- from an envelope to the filters ------------------------------------------------------
 
-    async def _work(self) -> None:
+    async def _open_queued(self) -> None:
         while self._queue:
             batch, chosen, p2p = self._queue[0]
             left = deque(chosen)
@@ -268,12 +268,12 @@ class Filters:
                     self._deliver(installed, message)
             self._queue.popleft()
             self._queued_bytes -= batch.memory
-        self._worker = None
+        self._opening = None
 
     def _deliver(self, installed: _Installed, message: ReceivedMessage) -> None:
-        """Hand a message to the owner of a filter, who may have gone or have had it."""
+        """Hand a message to the owner of a filter, unless it has gone or has had the message."""
         envelope_hash = message.envelope.hash
-        if installed.filter_id not in self._installed or envelope_hash in installed.told:
+        if installed.filter_id not in self._installed or envelope_hash in installed.told_hashes:
             return
         if installed.on_message is None:
             if not self._keep(installed, message):
@@ -283,13 +283,13 @@ class Filters:
                 installed.on_message(message)
             except Exception:
                 log.exception("a subscriber failed on a message")
-        installed.told[envelope_hash] = None
-        if len(installed.told) > MAX_TOLD_HASHES:
-            del installed.told[next(iter(installed.told))]
+        installed.told_hashes[envelope_hash] = None
+        if len(installed.told_hashes) > MAX_TOLD_HASHES:
+            del installed.told_hashes[next(iter(installed.told_hashes))]
         self._counters.add("messages_opened")
 
     def _keep(self, installed: _Installed, message: ReceivedMessage) -> bool:
-        """Keep a message for the next poll; whether there was room."""
+        """Keep a message for the next poll. False if there is no room."""
         cost = message.cost
         if (
             installed.waiting_bytes + cost > MAX_UNPOLLED_BYTES
@@ -318,7 +318,7 @@ class Filters:
 def _open_some(
     table: _Table, batch: Batch, left: deque[int], p2p: bool
 ) -> list[tuple[_Installed, ReceivedMessage]]:
-    """Open the first of those that are left, as many as a slice holds."""
+    """Open the first envelopes of `left`, and take them out: one slice."""
     found: list[tuple[_Installed, ReceivedMessage]] = []
     count = size = 0
     while left and count < SLICE_ENVELOPES and size < SLICE_BYTES:

@@ -5,7 +5,7 @@ from wakumail.errors import WakumailError
 from wakumail.waku.message import KEY_SIZE, checked_key
 
 KEY_ID_SIZE = 32
-"""Bytes of a key's id, which is written as twice as many hexadecimal digits."""
+"""Bytes of a key's id, which is written in hexadecimal digits."""
 
 MAX_KEYS = 10_000
 """Keys of both kinds together."""
@@ -18,15 +18,15 @@ class KeyUnknown(WakumailError):
 
 
 class KeysFull(WakumailError):
-    """MAX_KEYS keys are held; delete one first."""
+    """MAX_KEYS keys are held. Delete one first."""
 
     counter = "keys_full"
 
 
 class KeyStore:
-    """Private and symmetric keys by their ids: random, so an id tells nothing of its key.
+    """Private and symmetric keys by their ids, which are random and tell nothing of the key.
 
-    A key that is added twice has two ids, and whoever deletes theirs leaves the other's alone.
+    A key that is added twice has two ids. Deleting one leaves the other.
     """
 
     def __init__(self, random: Random) -> None:
@@ -47,18 +47,18 @@ class KeyStore:
         return key_id
 
     def has_key_pair(self, key_id: str) -> bool:
-        """Whether a key pair has this id."""
+        """True if a key pair has this id."""
         return key_id in self._private
 
     def private_key(self, key_id: str) -> PrivateKey:
-        """The private key, which knows its public one; KeyUnknown."""
+        """The private key of a pair, which knows its public key. KeyUnknown."""
         try:
             return self._private[key_id]
         except KeyError:
             raise KeyUnknown(f"no key pair has the id {key_id}") from None
 
     def delete_key_pair(self, key_id: str) -> bool:
-        """Forget a key pair; whether there was one."""
+        """Forget a key pair. False if there is none with this id."""
         return self._private.pop(key_id, None) is not None
 
     # -- symmetric keys -----------------------------------------------------------------------
@@ -75,18 +75,18 @@ class KeyStore:
         return key_id
 
     def has_symmetric_key(self, key_id: str) -> bool:
-        """Whether a symmetric key has this id."""
+        """True if a symmetric key has this id."""
         return key_id in self._symmetric
 
     def symmetric_key(self, key_id: str) -> bytes:
-        """The KEY_SIZE bytes of a symmetric key; KeyUnknown."""
+        """The KEY_SIZE bytes of a symmetric key. KeyUnknown."""
         try:
             return self._symmetric[key_id]
         except KeyError:
             raise KeyUnknown(f"no symmetric key has the id {key_id}") from None
 
     def delete_symmetric_key(self, key_id: str) -> bool:
-        """Forget a symmetric key; whether there was one."""
+        """Forget a symmetric key. False if there is none with this id."""
         return self._symmetric.pop(key_id, None) is not None
 
     # -- both ---------------------------------------------------------------------------------

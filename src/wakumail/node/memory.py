@@ -39,7 +39,10 @@ class Memory:
             self._receiving += size
             if self._receiving > MAX_UNFINISHED_FRAMES:
                 greediest = max(self._buffers, key=self._buffers.__getitem__)
-                greediest.drop(CrowdedOut("the most of too many bytes of unfinished frames"))
+                error = CrowdedOut(
+                    "too many bytes of unfinished frames, and this peer has the most"
+                )
+                greediest.drop(error)
 
     def count_written(self, size: int) -> None:
         """`size` bytes more were written to some peer."""
@@ -62,7 +65,7 @@ class Memory:
         for link, size in unread.items():
             hosts[link.host] += size
         for link in sorted(unread, key=lambda each: (-hosts[each.host], -unread[each])):
-            link.drop(StalledPeer("the most of too many bytes unread by all peers"))
+            link.drop(StalledPeer("too many bytes unread by all peers, and by this one the most"))
             excess -= unread[link]
             if excess <= 0:
                 return

@@ -1,4 +1,4 @@
-"""Messages made and opened, in threads that leave the loop free."""
+"""Messages made and opened in threads, so that the event loop stays free."""
 
 import asyncio
 import itertools
@@ -19,34 +19,34 @@ from wakumail.waku.pow import mine as mine_slice
 T = TypeVar("T")
 
 Key: TypeAlias = bytes | PrivateKey
-"""What opens a message: a symmetric key (message.KEY_SIZE bytes), or the receiver's private one."""
+"""Opens a message: a symmetric key (message.KEY_SIZE bytes), or the receiver's private key."""
 
 SLICE_TRIALS = 256
-"""Trials of a key on an envelope between two looks whether the result is wanted still: 20 ms."""
+"""Trials of a key on an envelope, 20 ms, after which a cancelled `open_envelopes` ends."""
 
 MESSAGE_COST = 1024
-"""Bytes of memory that a message takes beside three times its envelope: RLP, data, plain text."""
+"""Bytes of memory of a message, beside three times its envelope: RLP, data, plain text."""
 
 DEFAULT_TTL = 50
-"""Seconds that a message lives when its poster does not say (geth)."""
+"""Seconds that a message lives unless its poster says otherwise (geth)."""
 
 DEFAULT_TARGET = 0.002
-"""PoW of a message when its poster does not say: what nodes ask for by default."""
+"""PoW of a message unless its poster says otherwise: nodes ask for it by default."""
 
 DEFAULT_MINING_TIME = 30.0
-"""Seconds after which a search for that PoW is given up, when its poster does not say."""
+"""Seconds after which the search for that PoW is given up, unless its poster says otherwise."""
 
 SLICE_NONCES = 1 << 17
-"""Nonces that a search tries, some 40 ms, before it lets others use its thread."""
+"""Nonces that a search tries, some 40 ms, before it lets other searches use its thread."""
 
 MINERS = 2
-"""Threads that all searches share."""
+"""Threads for all searches together."""
 
 _miners = ThreadPoolExecutor(MINERS, "miner")
 
 
 class PowNotReached(WakumailError):
-    """The time was up before a nonce was found that shows enough work."""
+    """No nonce with enough work was found in time."""
 
     counter = "pow_not_reached"
 
@@ -56,8 +56,8 @@ async def mine(
 ) -> int:
     """A nonce with which the envelope has a PoW of at least `target`.
 
-    PowNotReached after `seconds`, in which SLICE_NONCES are tried at least. ValueError as pow.mine.
-    A search that is cancelled ends with its slice.
+    PowNotReached after `seconds`, in which at least SLICE_NONCES are tried. ValueError as pow.mine.
+    A cancelled search ends after its slice of SLICE_NONCES.
     """
     search = partial(mine_slice, expiry, ttl, topic, data, target=target, max_nonces=SLICE_NONCES)
     clock = asyncio.get_running_loop().time
@@ -86,12 +86,12 @@ async def compose(
 ) -> Envelope:
     """An envelope on `topic` (4 bytes) around `payload`, sealed with `key` and mined.
 
-    `key` is a symmetric key (32 bytes) or the public key of the receiver. It is created `now` (Unix
-    seconds, by default the present) and lives `ttl` seconds. It shows a PoW of at least
+    `key` is a symmetric key (32 bytes) or the public key of the receiver. The envelope is created
+    `now` (Unix seconds, by default the present) and lives `ttl` seconds. Its PoW is at least
     `pow_target`, which is searched for at most `pow_time` seconds.
 
     ValueError for a topic, a key, a payload or a ttl of a wrong size, and for a PoW that no nonce
-    shows; PowNotReached when the time is up.
+    shows. PowNotReached when the time is up.
     """
     created = int(time.time()) if now is None else now
     if not 0 < ttl <= MAX_TIME - created:
@@ -112,14 +112,14 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ReceivedMessage:
-    """A message that a key of ours opened, with the envelope that it came in."""
+    """A message that one of our keys opened, with its envelope."""
 
     envelope: Envelope
     payload: bytes
     padding: bytes
     signer: PublicKey | None
     recipient: PublicKey | None
-    """Whose private key opened it; None where a symmetric one did."""
+    """The public key of the private one that opened it; None if a symmetric key did."""
 
     @property
     def pow(self) -> float:
@@ -128,12 +128,12 @@ class ReceivedMessage:
 
     @property
     def cost(self) -> int:
-        """Bytes of memory that it takes."""
+        """Bytes of memory that the message takes."""
         return MESSAGE_COST + 3 * len(self.envelope.rlp)
 
 
 def open_envelope(envelope: Envelope, key: Key) -> ReceivedMessage | None:
-    """The message in an envelope; None where it is not for `key`, or its signature is nobody's."""
+    """The message in an envelope; None if it is not for `key`, or its signature is invalid."""
     try:
         message = open_message(envelope.data, key)
         signer = message.signer
@@ -146,9 +146,9 @@ def open_envelope(envelope: Envelope, key: Key) -> ReceivedMessage | None:
 async def open_envelopes(
     envelopes: Sequence[Envelope], keys: Sequence[Key]
 ) -> tuple[ReceivedMessage | None, ...]:
-    """The message in each envelope, by the first key that opens it; None where none does.
+    """The message in each envelope, opened with the first key that fits; None if none does.
 
-    A message whose signature is nobody's counts as not opened. The work is done in a thread.
+    A message with an invalid signature counts as not opened. The work is done in a thread.
     ValueError for a symmetric key of another size.
     """
     if not keys:
