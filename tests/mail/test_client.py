@@ -134,7 +134,7 @@ async def test_empty_packets_are_no_progress() -> None:
 
 @asynchronous
 async def test_a_trickle_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "PATIENCE", 2)
+    monkeypatch.setattr(answer, "MAX_TIMEOUTS", 2)
     envelopes = make(200, [TOPIC])
     async with mailserver(trickle([[e] for e in envelopes]), answer_timeout=0.2) as (peer, _):
         with pytest.raises(AnswerTimeout, match=r"stalled after [1-9]\d* envelopes"):

@@ -19,7 +19,7 @@ ANSWER_TIMEOUT = 30.0
 MAX_PAGE_BYTES = 256 << 20
 """Envelope bytes that the answer to one request may have."""
 
-PATIENCE = 10
+MAX_TIMEOUTS = 10
 """Limits the time of a whole answer, in timeouts, however steadily its envelopes trickle in."""
 
 
@@ -96,7 +96,7 @@ class Wanted:
 
 
 def check_keys(keys: Sequence[Key]) -> None:
-    """TypeError for a key of messages that is none, ValueError for one of a wrong size."""
+    """TypeError for a key of a wrong type, ValueError for a symmetric key of a wrong size."""
     for key in keys:
         if isinstance(key, bytes):
             checked_key(key)
@@ -112,14 +112,14 @@ class Answer:
         self.request_id = request_id
         self.completed: asyncio.Future[Completion] = self._loop.create_future()
         self._deadline: asyncio.Timeout | None = None
-        """The running `wait`'s."""
+        """The deadline of the running `wait`."""
         self._wanted = wanted
         self._timeout = timeout
-        self._latest = self._loop.time() + PATIENCE * timeout
+        self._latest = self._loop.time() + MAX_TIMEOUTS * timeout
         self._batches: list[Batch] = []
         self._is_abandoned = False
         self.count = 0
-        """Envelopes that came."""
+        """Number of envelopes that came."""
         self._size = 0
 
     def add(self, batch: Batch) -> None:
@@ -138,20 +138,20 @@ class Answer:
             self._deadline.reschedule(min(self._loop.time() + self._timeout, self._latest))
 
     def abandon(self) -> None:
-        """Keep nothing more of it: nobody wants its page."""
+        """Drop what has come and what still comes: nobody wants the page."""
         self._is_abandoned = True
         self._batches.clear()
 
     def fail(self, error: Exception) -> None:
-        """Let the one who waits, if there is one, learn why the completion will not come."""
+        """End `wait` with an error: the completion will not come."""
         if not self.completed.done():
             self.completed.set_exception(error)
-            self.completed.exception()  # looked at, or asyncio complains when nobody waits
+            self.completed.exception()  # retrieved, or asyncio logs that nobody did
 
     async def wait(self) -> Completion:
-        """The completion. TimeoutError after a silence, or what `fail` was told.
+        """The completion. TimeoutError after `timeout` of silence, or the error given to `fail`.
 
-        Cancelling this leaves the answer as it is, so that it can be waited for again.
+        Cancelling it does not change the answer, which may be waited for again.
         """
         try:
             async with asyncio.timeout(self._timeout) as self._deadline:

@@ -1,12 +1,12 @@
-"""The mail client: asks a mailserver for history, posts envelopes, trusts only whom it asked.
+"""The mail client: asks a mailserver for history and posts envelopes.
 
     async with connect(enode) as peer:
         async for page in peer.history(topics=[topic], lower=since, keys=[key]):
             for envelope, message in zip(page.envelopes, page.messages):
                 ...
 
-A mailserver may send expired envelopes, so what it sends is bounded and checked: only while a
-request is open, only what that request asked for, no more than it asked for.
+A mailserver may send expired envelopes, so its packets are bounded and checked: they are accepted
+only while a request is open, and only the envelopes that it asked for, up to its limit, are kept.
 """
 
 import asyncio
@@ -52,10 +52,10 @@ MAX_PACKET = 10 << 20
 """Bytes of a packet from a mailserver, once it is inflated."""
 
 RULES = Rules(min_pow=0.002, min_pow_large=0.000002, max_envelope=1 << 20)
-"""For live envelopes that a mailserver sends though none are wanted."""
+"""Judge the live envelopes that a mailserver sends though none are wanted."""
 
 MAX_EMPTY_PAGES = 100
-"""Pages in a row without an envelope that was asked for, but with a cursor."""
+"""Limits the pages in a row that have a cursor but no envelope that was asked for."""
 
 
 class PostRefused(WakumailError):
@@ -72,7 +72,7 @@ class MailPeer:
     ) -> None:
         self.enode = enode
         self.answer_timeout = answer_timeout
-        """Seconds of silence after which it is given up."""
+        """Seconds of silence after which the mailserver is given up."""
         self.hello: Hello
         self.counters = Counters()
         self._node_key = node_key or generate(os.urandom)
@@ -84,8 +84,8 @@ class MailPeer:
             capabilities=WAKU,
             max_packet=MAX_PACKET,
         )
-        # An empty bloom: it wants history, and no live envelopes. There is none that it would not
-        # relay then; as a light node it could not ask a mailserver that is one.
+        # An empty bloom, since no live envelopes are wanted. A light node would say the same, but
+        # could not ask a mailserver that is a light node too.
         options = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
         config = NodeConfig(
             connection,
@@ -145,10 +145,11 @@ class MailPeer:
         """Pages of `limit` envelopes created from `lower` to `upper`, newest first.
 
         Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
-        them. Follows the cursor until the mailserver has no more; stop iterating to stop asking.
+        the envelopes. Asks for one page after another while the mailserver has more; stop iterating
+        to stop asking.
 
         The call itself raises ValueError or TypeError for arguments that no request can have (see
-        Wanted); nothing is sent then. RequestRefused, AnswerTimeout and PeerGone end the pages.
+        Wanted), before anything is sent. RequestRefused, AnswerTimeout and PeerGone end the pages.
         """
         upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
         wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
@@ -161,7 +162,7 @@ class MailPeer:
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
     ) -> AsyncGenerator[HistoryPage, None]:
-        """The same for a request that is put together already."""
+        """The same for `wanted`."""
         check_cursor(cursor, form)
         check_keys(keys)
         return self._pages(wanted, cursor, form, keys)
@@ -214,9 +215,9 @@ class MailPeer:
         return await answer.page(completion, keys)
 
     def drop_abandoned(self) -> None:
-        """Disconnect, if the answer to a cancelled request is coming in and no request waits.
+        """Disconnect if the answer to a cancelled request is coming in and no request waits for it.
 
-        For those who can dial again: that may take less time than the rest of the answer.
+        Dialing again may take less time than the rest of the answer.
         """
         if self._answer is not None and not self._asking:
             self._link.disconnect(DisconnectReason.REQUESTED)
@@ -260,8 +261,7 @@ class MailPeer:
     async def _let_abandoned_answer_end(self) -> None:
         """Wait for the rest of the answer to a cancelled request, if one is still coming in.
 
-        The mailserver does not know that nobody wants it. Its envelopes would be taken for those of
-        the next request.
+        Its envelopes would be taken for those of the next request.
         """
         if self._answer is None:
             return
@@ -272,7 +272,7 @@ class MailPeer:
             raise self._given_up(text) from None
 
     def _given_up(self, text: str) -> AnswerTimeout:
-        """Disconnect from a mailserver that is silent; the error to raise."""
+        """Disconnect from a silent mailserver and return the error to raise."""
         self._link.disconnect(DisconnectReason.USELESS_PEER)
         return AnswerTimeout(text)
 
@@ -291,7 +291,7 @@ class MailPeer:
     # -- node.Handler -------------------------------------------------------------------------
 
     def on_event(self, link: Link, event: PeerEvent) -> None:
-        """Route what the mailserver did."""
+        """Route the packets of the mailserver to the answer or the post that they belong to."""
         match event:
             case Ready(hello):
                 self.hello = hello
@@ -309,10 +309,10 @@ class MailPeer:
                 self.counters.add("packets_unasked")
 
     def on_writable(self, link: Link) -> None:
-        """Nothing: who posts waits for it by `drain`."""
+        """Do nothing: posting waits for room by itself."""
 
     def on_gone(self, link: Link) -> None:
-        """Whoever waits learns why it will not come."""
+        """Fail what waits for an answer or a confirmation: none will come any more."""
         assert link.closed is not None
         error = PeerGone(describe(link.closed))
         self._poster.on_gone(error)
@@ -333,9 +333,10 @@ async def connect(
 ) -> AsyncIterator[MailPeer]:
     """Connect to a mailserver.
 
-    Requests are sealed with `password`, or for the node's public key where it is None. Without
+    Requests are sealed with `password`, or for the node's public key if that is None. Without
     `node_key` the connection has an identity of its own. The mailserver is given up after
-    `answer_timeout` seconds of silence. OSError, PeerGone or AnswerTimeout when it is not reached.
+    `answer_timeout` seconds of silence. OSError, PeerGone or AnswerTimeout if it is not reached,
+    ValueError for a malformed enode.
     """
     target = Enode.parse(enode) if isinstance(enode, str) else enode
     key = None if password is None else symmetric_key(password)
@@ -363,9 +364,9 @@ async def post(
 ) -> Envelope:
     """Seal a payload, mine its envelope, send it, and return it when the mailserver has it on disk.
 
-    The message is made as by `compose`, before the mailserver is dialed as by `connect`; the
-    arguments and errors are theirs. PostRefused when the mailserver must not be sent the envelope
-    or refuses it, and when it confirms nothing, unless `unconfirmed` is said to be enough.
+    The message is made with `compose`, then the mailserver is dialed with `connect`; the arguments
+    and errors are theirs. PostRefused if the mailserver must not be sent the envelope or refuses
+    it, and if it does not confirm it, unless `unconfirmed`.
     """
     envelope = await compose(
         payload,

@@ -28,7 +28,7 @@ from wakumail.waku.completion import ZERO_HASH, Completion, CompletionForm
 log = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES = MAX_REQUEST_SIZE
-"""Bytes of requests of one peer that may wait for their turn: usual ones have some hundred."""
+"""Bytes of requests of one peer that may wait for their turn. A usual request has some hundred."""
 
 
 class TooManyRequests(RequestError):
@@ -51,22 +51,22 @@ class HistoryUnavailable(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class MailConfig:
-    """How requests are opened, limited and answered."""
+    """Says which keys open requests, which limits they have and how they are answered."""
 
     keys: RequestKeys
     policy: RequestPolicy
     completion: CompletionForm | None
-    """Force the form of every completion; None answers in the form that fits the request."""
+    """The form of every completion; None answers each request in the form that fits it."""
     max_waiting: int
     """Requests of one peer that may wait for their turn."""
     request_rate: float
-    """Requests per second of one peer, and of one address; 0 sets no limit."""
+    """Requests per second of one peer, and of one address; 0 = no limit."""
 
 
 class History:
-    """Answers requests: those of one peer in their order, those of all peers side by side.
+    """Answers requests: those of one peer in order, those of different peers side by side.
 
-    `max_reply`: bytes of a P2P Messages packet.
+    `max_reply` limits the bytes of a P2P Messages packet.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class History:
     ) -> None:
         self.config = config
         self.answer_seconds = Histogram(SECONDS)
-        """How long answers take, from the request's turn to its completion."""
+        """Seconds from a request's turn to its completion."""
         self.answer_bytes = Histogram(ANSWER_BYTES)
-        """Sizes of all packets of an answer."""
+        """Bytes of all packets of an answer."""
         self.read_seconds = Histogram(SECONDS)
-        """How long a page takes to read."""
+        """Seconds to read a page from the archive."""
         self.send_seconds = Histogram(SECONDS)
-        """How long it takes until the peer takes the next page."""
+        """Seconds until the peer has room for the next page."""
         self._max_reply = max_reply
         self._store = store
         self._counters = counters
@@ -89,7 +89,7 @@ class History:
         self._answering: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Break off what is being answered."""
+        """Stop answering, in the middle of answers too."""
         for task in tuple(self._answering):
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
@@ -99,7 +99,7 @@ class History:
         self._counters.add("requests_received")
         waiting = self._waiting.get(link)
         if len(packet) > MAX_REQUEST_SIZE:
-            # At once: in the queue it would take its memory for as long as the peer reads slowly.
+            # Refused at once: it would take memory in the queue while the peer reads slowly.
             text = f"a request of more than {MAX_REQUEST_SIZE} bytes"
             self._refuse(link, RequestFormError(text, identify(packet)))
         elif waiting is None:
@@ -118,7 +118,7 @@ class History:
         return len(waiting) < self.config.max_waiting and size <= MAX_WAITING_BYTES
 
     def leave(self, link: Link) -> None:
-        """Forget what a peer that is gone was waiting for."""
+        """Forget the waiting requests of a peer that is gone."""
         self._counters.add("requests_abandoned", len(self._waiting.pop(link, ())))
 
     def _answered(self, task: asyncio.Task[None]) -> None:
@@ -156,7 +156,7 @@ class History:
             self.answer_seconds.add(time.monotonic() - started)
 
     async def _deliver(self, link: Link, request: Request, now: int) -> Completion:
-        """Send page after page; answers what completes them."""
+        """Send page after page and return the completion."""
         self._count_query(request)
         query = Query(
             request.lower,

@@ -29,13 +29,14 @@ WINDOW = 24 * 3600
 """Seconds of history that one request spans; longer ranges are asked for in several."""
 
 WINDOW_REST = 3600
-"""Seconds that are not worth a window of their own."""
+"""Seconds. The oldest window takes up to this many more, rather than leave them to another."""
 
 MAX_REMEMBERED = 1 << 20
-"""Envelopes of a window that are known again when the next mailserver sends them; some 120 MB."""
+"""Limits the hashes kept of a window, which are left out when the next mailserver sends them again.
+They take some 120 MB."""
 
 Failures = dict[Enode, Exception]
-"""Why mailservers are not asked again for the window at hand."""
+"""The mailservers that failed in the current window, with the error of each."""
 
 
 class NoMailserver(WakumailError):
@@ -45,7 +46,7 @@ class NoMailserver(WakumailError):
 
 
 class Mailservers:
-    """Mailservers that are trusted alike; made by `mailservers`."""
+    """Several mailservers that are trusted alike; made by `mailservers`."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Mailservers:
 
     @property
     def connected(self) -> tuple[Enode, ...]:
-        """The mailservers in use: none before the first history, one in a single history."""
+        """The connected mailservers: none before the first history, one in a single history."""
         return tuple(enode for enode, peer in self._peers.items() if not peer.gone)
 
     async def close(self) -> None:
@@ -91,16 +92,17 @@ class Mailservers:
 
         Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
         them. A range longer than `window` (seconds) is asked for window by window. When a
-        mailserver fails, the next is asked for the whole window, without a cursor, and what came
-        already is left out; each has one try a window. `cursor` goes on behind an earlier page:
-        with one mailserver only, the one that gave it, and in one window.
+        mailserver fails, the next is asked for the whole window, without a cursor, and envelopes
+        that came already are left out. Each mailserver has one try a window. `cursor` is the end of
+        an earlier page. It is allowed with one mailserver only, the one that gave it, and puts the
+        whole range into one window.
 
         The call itself raises ValueError or TypeError for arguments that no request can have (see
-        Wanted); nobody is asked then. When all mailservers fail, the pages end with NoMailserver,
-        or with the error of the only one there is.
+        Wanted), before anybody is asked. When all mailservers fail, the pages end with
+        NoMailserver, or with the error of the only one there is.
         """
         if cursor and len(self._enodes) > 1:
-            raise ValueError("a cursor is of use to the mailserver that gave it only")
+            raise ValueError("a cursor is of use only to the mailserver that gave it")
         if window < 1:
             raise ValueError("window is at least 1 second")
         check_cursor(cursor, form)
@@ -120,7 +122,7 @@ class Mailservers:
     async def _window(
         self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
     ) -> AsyncIterator[HistoryPage]:
-        """The pages of one window, from as many mailservers as it takes."""
+        """The pages of one window. When a mailserver fails, the next is asked for all of it."""
         seen: set[bytes] = set()
         failures: Failures = {}
         while True:
@@ -140,7 +142,7 @@ class Mailservers:
                 await peer.close()
 
     async def _connect(self, failures: Failures) -> MailPeer:
-        """A mailserver without a failure: one that is still connected, or else a new one."""
+        """A mailserver that has not failed: a connected one, or else a new connection."""
         async with self._dialing:
             for enode, peer in tuple(self._peers.items()):
                 if peer.gone:
@@ -163,7 +165,7 @@ class Mailservers:
         return None
 
     async def _race(self, enodes: Sequence[Enode], failures: Failures) -> MailPeer | None:
-        """The one of `enodes` whose status comes first; the others are let go."""
+        """The one of `enodes` whose status comes first. The others are closed."""
         dials = [asyncio.create_task(self._dial(enode, failures)) for enode in enodes]
         winner: MailPeer | None = None
         try:
@@ -178,7 +180,7 @@ class Mailservers:
             await _close(p for p in ends if isinstance(p, MailPeer) and p is not winner)
 
     async def _dial(self, enode: Enode, failures: Failures) -> MailPeer | None:
-        """A connection to a mailserver; None when it fails, and that is noted."""
+        """A connection to a mailserver. None if it fails, and the failure is noted."""
         peer = MailPeer(enode, self._node_key, self._key, self._timeout)
         try:
             await peer.open()
@@ -200,7 +202,7 @@ class Mailservers:
 def windows(lower: int, upper: int, window: int = WINDOW) -> Iterator[tuple[int, int]]:
     """The parts of a range of Unix seconds (inclusive), newest first, of `window` seconds each.
 
-    The oldest takes what is left, and is up to WINDOW_REST longer for it.
+    The oldest takes the rest, up to WINDOW_REST more.
     """
     while upper - lower >= window + WINDOW_REST:
         yield upper - window + 1, upper
@@ -219,7 +221,7 @@ def _without(page: HistoryPage, seen: Collection[bytes]) -> HistoryPage:
 
 
 def _reason(enode: Enode, error: Exception) -> str:
-    """Which mailserver failed and why, for a person."""
+    """The address of a mailserver and why it failed, for a person."""
     why = error.strerror if isinstance(error, OSError) and error.filename else reason(error)
     return f"{enode.address}: {why}"
 
@@ -246,8 +248,8 @@ async def mailservers(
 ) -> AsyncIterator[Mailservers]:
     """Use mailservers, in the order given or, if `fastest`, the one that answers first.
 
-    They are dialed when history is asked for; `node_key`, `password` and `answer_timeout`
-    are those of client.connect, for each of them. ValueError when there are none.
+    They are dialed when history is asked for. `node_key`, `password` and `answer_timeout` are those
+    of client.connect, for each of them. ValueError if there are none.
     """
     targets = [Enode.parse(enode) if isinstance(enode, str) else enode for enode in enodes]
     key = None if password is None else symmetric_key(password)

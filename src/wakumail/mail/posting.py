@@ -1,4 +1,4 @@
-"""The client's way of sending envelopes: in packets of bounded size, awaiting each confirmation."""
+"""Sends envelopes to one node, in packets of bounded size, and awaits each confirmation."""
 
 import asyncio
 import time
@@ -15,13 +15,14 @@ from wakumail.waku.envelope import Envelope, Verdict, parse
 from wakumail.waku.packets import PeerSettings
 
 MAX_POST_PACKET = 1 << 20
-"""Bytes of one Messages packet that is posted."""
+"""Bytes of one posted Messages packet."""
 
 
 class Withheld(NamedTuple):
-    """An envelope that was not sent, for the peer must not be sent it."""
+    """An envelope that was not sent, because the peer must not be sent it (6/WAKU1)."""
 
     hash: bytes
+    """32 bytes."""
     reason: Verdict
     """EXPIRED, LOW_POW or UNWANTED_TOPIC."""
 
@@ -31,12 +32,14 @@ class Withheld(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What became of posted envelopes."""
+    """The result of posting: how many envelopes were sent and confirmed, and which were not."""
 
     sent: int
     confirmed: int
-    """Of those sent: how many came in packets that the peer confirmed, less those refused."""
+    """Envelopes in packets that the peer confirmed, without those that it refused. 0 if the peer
+    confirms nothing."""
     errors: tuple[EnvelopeError, ...]
+    """The envelopes that the peer refused."""
     withheld: tuple[Withheld, ...]
 
 
@@ -69,13 +72,16 @@ class Poster:
                 self._forget()
 
     def on_confirmed(self, batch_hash: bytes, errors: tuple[EnvelopeError, ...]) -> None:
-        """The Message Response comes first and carries the errors; the Batch Ack adds nothing."""
+        """Note the confirmation of a packet.
+
+        The Message Response comes first and carries the errors. The Batch Ack adds nothing.
+        """
         waiter = self._unconfirmed.get(batch_hash)
         if waiter is not None and not waiter.done():
             waiter.set_result(errors)
 
     def on_gone(self, error: PeerGone) -> None:
-        """Whoever waits learns why it will not come."""
+        """Fail what waits for a confirmation: none will come any more."""
         for waiter in self._unconfirmed.values():
             if not waiter.done():
                 waiter.set_exception(error)
@@ -86,7 +92,7 @@ class Poster:
         groups: dict[bytes, list[bytes]],
         withheld: list[Withheld],
     ) -> None:
-        """Send packet by packet, and note in `groups` what each was: its hash, its envelopes."""
+        """Send packet by packet, and note the envelopes of each packet in `groups`, by its hash."""
         clock = asyncio.get_running_loop().time
         for chosen in packets(envelopes):
             await self._link.outbox.drain_and_pace()
@@ -94,7 +100,7 @@ class Poster:
             packet = join_list(group)
             batch_hash = keccak256(packet)
             if not group or batch_hash in groups:
-                continue  # nothing, or the same envelopes once more
+                continue  # no envelope, or the same ones again
             groups[batch_hash] = group
             self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
             self._link.outbox.pace.spend(len(packet), clock())
@@ -102,7 +108,7 @@ class Poster:
             await self._link.outbox.drain()
 
     def _sift(self, envelopes: Sequence[bytes], withheld: list[Withheld]) -> list[bytes]:
-        """Those that the peer may be sent now; the others are noted in `withheld`."""
+        """The envelopes that the peer may be sent now. The others are noted in `withheld`."""
         settings, now = self._link.peer.settings, int(time.time())
         group = []
         for envelope in parse(join_list(envelopes)):
@@ -114,7 +120,7 @@ class Poster:
         return group
 
     def _errors(self, groups: Mapping[bytes, Sequence[bytes]]) -> tuple[EnvelopeError, ...]:
-        """What the confirmations say of the envelopes that were sent, and of no others."""
+        """The errors in the confirmations, without those of envelopes that were not sent."""
         errors: dict[bytes, EnvelopeError] = {}
         for batch_hash, group in groups.items():
             sent = set(keccak256_many(group))
@@ -125,12 +131,12 @@ class Poster:
     def _forget(self) -> None:
         for waiter in self._unconfirmed.values():
             if not waiter.cancel() and not waiter.cancelled():
-                waiter.exception()  # looked at, or asyncio complains
+                waiter.exception()  # retrieved, or asyncio logs that nobody did
         self._unconfirmed.clear()
 
 
 def objection(envelope: Envelope, settings: PeerSettings, now: int) -> Verdict | None:
-    """Why a peer must not be sent this envelope at `now`, by what it asks for (6/WAKU1)."""
+    """The reason not to send a peer this envelope at `now`, by the peer's settings (6/WAKU1)."""
     if envelope.expiry < now:
         return Verdict.EXPIRED
     if envelope.pow < settings.pow:

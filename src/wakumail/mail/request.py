@@ -26,34 +26,36 @@ from wakumail.waku.packets import HASH_SIZE
 from wakumail.waku.pow import mine
 
 MAX_LIMIT = 1000
-"""Envelopes that one request may ask for, unless the operator says otherwise."""
+"""Envelopes that one request may ask for, unless the operator sets another `--max-limit`."""
 
 MAX_REQUEST_TOPICS = 1000
 """Topics of one request (8/WAKU-MAIL, "Requesting Historic Envelopes")."""
 
 UPPER_MARGIN = 60
-"""Seconds from now to the upper end of a request that names none."""
+"""Seconds. A request without an upper time asks up to this long after now."""
 
 MAX_REQUEST_SIZE = 64 << 10
-"""Bytes of a P2P Request packet; one with MAX_REQUEST_TOPICS topics has less than 8 KiB."""
+"""Bytes of a P2P Request packet. A request with MAX_REQUEST_TOPICS topics takes less than 8 KiB."""
 
 REQUEST_TTL = 50
-"""Seconds that the envelope of a request lives."""
+"""Seconds: the ttl of the envelope of a request."""
 
 REQUEST_POW = 0.002
-"""PoW that the envelope of a request shows, as those of status-go's clients do."""
+"""PoW of the envelope of a request, as in status-go's clients."""
 
 REQUEST_TOPIC = bytes(TOPIC_SIZE)
+"""The topic of the envelope of a request."""
 
 BINARY_SIZES = (8, 72, 76, 112, 116)
-"""Bytes that a payload of form R7 may have."""
+"""The possible sizes in bytes of a payload of form R7."""
 
 LIST_MARK = b"\xc0"
-"""Where RLP lists begin; a binary payload stays below until 2072, when `lower` reaches it."""
+"""The least first byte of an RLP list. A binary payload begins with `lower`, whose first byte is
+less until 2072."""
 
 
 class Form(Enum):
-    """The forms of a request, by who speaks them."""
+    """The forms of a request. The value of each names those who speak it."""
 
     R1 = "the last production Status app, plain"
     R2 = "status whisper of 2019, plain"
@@ -65,7 +67,7 @@ class Form(Enum):
 
     @property
     def completion_form(self) -> CompletionForm:
-        """How those who speak it read the completion."""
+        """The form of completion that its speakers read."""
         return CompletionForm.LIST if self in (Form.R5, Form.R6) else CompletionForm.BYTES
 
 
@@ -78,44 +80,45 @@ FIELDS: Mapping[Form, tuple[str, ...]] = {
     Form.R6: ("lower", "upper", "bloom", "limit", "cursor", "topics"),
     Form.R7: ("lower", "upper", "bloom", "limit", "cursor"),
 }
-"""The fields of each form, in its order; R5 may end before the cursor."""
+"""The fields of each form, in order. R5 may end before the cursor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: the envelopes of some topics, created from `lower` to `upper`."""
+    """A request for the envelopes of some topics, created from `lower` to `upper`."""
 
     form: Form
     request_id: bytes
     lower: int
     """Unix seconds, inclusive."""
     upper: int
-    """Unix seconds, inclusive; 0 as it was sent, see `resolved_upper`."""
+    """Unix seconds, inclusive, as it was sent: 0 if none was named (see `resolved_upper`)."""
     bloom: bytes
-    """64 bytes; or none, and then there are topics."""
+    """64 bytes, or none if there are topics."""
     topics: tuple[bytes, ...]
-    """4 bytes each, none twice; they win over the bloom, unless there are none."""
+    """4 bytes each, none twice. If there are any, the bloom is ignored."""
     limit: int
     """Envelopes, from 1 to the policy's max_limit."""
     cursor: bytes
-    """Where the page begins: CURSOR_SIZE bytes, or none for the first page."""
+    """The start of the page: CURSOR_SIZE bytes, or none for the first page."""
     batch: bool
-    """Whether several envelopes may travel in one packet."""
+    """True if several envelopes may travel in one packet."""
 
     @property
     def completion_form(self) -> CompletionForm:
-        """How the completion is to be written."""
+        """The form of the completion that answers it."""
         return self.form.completion_form
 
     def resolved_upper(self, now: int) -> int:
-        """The upper end in Unix seconds; UPPER_MARGIN after `now` where none was named."""
+        """The upper time in Unix seconds: UPPER_MARGIN after `now` if none was named."""
         return self.upper or min(now + UPPER_MARGIN, MAX_TIME)
 
 
 class RequestError(WakumailError):
-    """A request for history that is refused; the text goes to the peer (8/WAKU-MAIL).
+    """A request for history is refused; the text goes to the peer (8/WAKU-MAIL).
 
-    `request_id` (32 bytes) and `completion_form` say how to answer it; empty and None until known.
+    `request_id` (32 bytes) and `completion_form` are those of the answer. They are empty and None
+    until they are known.
     """
 
     counter = "request_invalid"
@@ -129,62 +132,62 @@ class RequestError(WakumailError):
 
 
 class RequestFormError(RequestError):
-    """A packet, or the payload of its envelope, that is a request of no form."""
+    """A packet, or the payload of its envelope, is a request of no form."""
 
     counter = "request_malformed"
 
 
 class RequestSealError(RequestError):
-    """An envelope that none of our keys opens."""
+    """None of our keys opens the envelope of a request."""
 
     counter = "request_unopened"
 
 
 class RequestSignatureError(RequestError):
-    """Not signed, where a signature is required."""
+    """A request is not signed, though a signature is required."""
 
     counter = "request_unsigned"
 
 
 class RequestPowError(RequestError):
-    """An envelope with less PoW than is required."""
+    """The envelope of a request has less PoW than is required."""
 
     counter = "request_pow_low"
 
 
 class RequestRangeError(RequestError):
-    """A lower time after the upper one."""
+    """The lower time of a request is after the upper one."""
 
     counter = "request_range_inverted"
 
 
 class RequestBloomError(RequestError):
-    """A bloom of neither 0 nor 64 bytes."""
+    """The bloom of a request has neither 0 nor 64 bytes."""
 
     counter = "request_bloom_invalid"
 
 
 class RequestFilterError(RequestError):
-    """Neither topics nor a bloom."""
+    """A request has neither topics nor a bloom."""
 
     counter = "request_filter_missing"
 
 
 class RequestTopicsError(RequestError):
-    """More than MAX_REQUEST_TOPICS topics."""
+    """A request has more than MAX_REQUEST_TOPICS topics."""
 
     counter = "request_topics_too_many"
 
 
 class RequestCursorError(RequestError):
-    """A cursor that is none of ours."""
+    """The cursor of a request is none of ours."""
 
     counter = "request_cursor_invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestKeys:
-    """What the envelope of a request may be sealed for."""
+    """The mailserver's keys. The envelope of a request is sealed for one of them."""
 
     symmetric: bytes | None = None
     """32 bytes, see message.symmetric_key."""
@@ -193,20 +196,20 @@ class RequestKeys:
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
-    """What is asked of a request.
+    """The conditions on a request.
 
-    A plain one has neither signature nor PoW: it is refused where one of them is required.
+    A plain request has neither a signature nor PoW, so it is refused if one of them is required.
     """
 
     require_signature: bool
-    """Of any key: it tells nothing about who asks."""
+    """A signature by any key will do, so it says nothing about the sender."""
     request_min_pow: float
     max_limit: int
-    """Envelopes; a request for more, or for no number, is one for so many."""
+    """Envelopes of one answer, also if a request asks for more or names no number."""
 
 
 class _Opened(NamedTuple):
-    """A request whose form is known and whose fields are not yet read."""
+    """A request whose form is known and whose fields are not read yet."""
 
     form: Form
     fields: Mapping[str, Item]
@@ -215,7 +218,7 @@ class _Opened(NamedTuple):
 
 
 def identify(packet: bytes) -> bytes:
-    """The request id of a P2P Request packet: the one it names, or the Keccak-256 of all of it."""
+    """The request id of a P2P Request packet: the one that it names, or the packet's Keccak-256."""
     if len(packet) <= MAX_REQUEST_SIZE:
         try:
             first = decode(next(iter(split_list(packet)), b""))
@@ -230,8 +233,8 @@ def identify(packet: bytes) -> bytes:
 def read_request(packet: bytes, keys: RequestKeys, policy: RequestPolicy, now: int) -> Request:
     """The request in a P2P Request packet; `now` is in Unix seconds.
 
-    Every failure is a RequestError of a kind of its own. It carries the request id and the form
-    of the completion that answers it: BYTES where the request's form was not recognised.
+    Every failure is a RequestError of its own kind. It carries the request id and the form of the
+    completion that answers it: BYTES if the request's form was not recognised.
     """
     request_id, completion_form = identify(packet), CompletionForm.BYTES
     try:
@@ -268,9 +271,11 @@ def build_request(
 ) -> tuple[bytes, bytes]:
     """A P2P Request packet and its request id.
 
-    Times are Unix seconds. A form without topics asks with their bloom, so more may come than was
-    asked for; a form without `batch` leaves that to the mailserver. R1 and R2 name `request_id`
-    (32 bytes, random unless given); the others are sealed with `key` and signed with `sign_with`.
+    Times are Unix seconds. A form without topics asks with their bloom, so the answer may have
+    envelopes of other topics. A form without `batch` leaves that choice to the mailserver. R1 and
+    R2 name `request_id` (32 bytes, random by default). The others are sealed with `key` and signed
+    with `sign_with`.
+
     ValueError and TypeError for what does not fit into the fields (as check_fields and
     check_cursor), and ValueError for a sealed form without a key.
     """
@@ -357,7 +362,7 @@ def _decrypt(data: bytes, keys: RequestKeys) -> Message:
 
 
 def _recognise(payload: bytes) -> tuple[Form, Mapping[str, Item]]:
-    """The form of an envelope's payload, and its fields."""
+    """The form and the fields of the payload of a request's envelope."""
     if payload[:1] < LIST_MARK:
         return Form.R7, _split_binary(payload)
     items = as_list(decode(payload), at_least=4)
@@ -376,7 +381,7 @@ def _named(form: Form, items: Sequence[Item]) -> Mapping[str, Item]:
 
 
 def _split_binary(payload: bytes) -> Mapping[str, Item]:
-    """The fields of form R7, as they would stand in a list."""
+    """The fields of form R7, in the encoding that they have in a list."""
     if len(payload) not in BINARY_SIZES:
         raise RequestFormError(f"a binary request of {len(payload)} bytes")
     cursor = payload[76 : 76 + CURSOR_SIZE]
@@ -390,7 +395,7 @@ def _split_binary(payload: bytes) -> Mapping[str, Item]:
 
 
 def _join_fields(form: Form, fields: Mapping[str, Any]) -> bytes:
-    """A plain request, or the payload of an envelope."""
+    """The bytes of a plain request, or of the payload of a sealed one."""
     if form is not Form.R7:
         return encode([fields[name] for name in FIELDS[form]])
     limit: int = fields["limit"]
@@ -410,7 +415,7 @@ def _check_sender(opened: _Opened, policy: RequestPolicy) -> None:
         raise RequestSignatureError("the request is not signed")
     if policy.request_min_pow > 0:
         envelope = opened.envelope
-        # Without a ttl the PoW would be infinite: a division by zero, not work.
+        # With a ttl of 0 the PoW would be infinite, by a division by zero and not by work.
         if envelope is None or envelope.ttl == 0 or envelope.pow < policy.request_min_pow:
             raise RequestPowError(f"the request shows less PoW than {policy.request_min_pow}")
 
@@ -439,7 +444,7 @@ def _read_fields(opened: _Opened, request_id: bytes, policy: RequestPolicy) -> R
 
 
 def _read_topics(item: Item) -> tuple[bytes, ...]:
-    """Topics as status-go takes them: longer ones are cut, shorter ones filled up with zeros."""
+    """Topics as status-go reads them: longer ones are cut, shorter ones filled up with zeros."""
     topics = as_list(item)
     if len(topics) > MAX_REQUEST_TOPICS:
         raise RequestTopicsError(f"a request for {len(topics)} topics")

@@ -1,8 +1,8 @@
-"""The requester: asks trusted mailservers for history, for whoever uses this node.
+"""The requester: asks trusted mailservers for history, for the users of this node.
 
-P2P Messages carry no request id, so what comes goes to the filters as it comes; here is known only
-which requests are open. While one is, the mailserver may send as much as it likes; afterwards only
-what trusted peers may send unasked (see peer.py).
+P2P Messages carry no request id, so the envelopes go to the filters as they come. The requester
+knows only which requests are open. While one is, the mailserver may send any amount. Afterwards it
+may send only what every trusted peer may send unasked (see peer.py).
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from wakumail.node.link import Link
 from wakumail.waku.completion import Completion
 
 MAX_OPEN = 100
-"""Requests to one mailserver that may be open."""
+"""Limits the open requests to one mailserver."""
 
 
 class Untrusted(WakumailError):
-    """A request to a mailserver that is not trusted: what it answers would not be taken."""
+    """The mailserver to ask is not trusted, so its answer would be dropped."""
 
     counter = "mailserver_untrusted"
 
@@ -36,20 +36,20 @@ class TooManyOpen(WakumailError):
 
 
 @dataclass(slots=True)
-class Asked:
-    """What a mailserver has not answered yet."""
+class OpenRequests:
+    """The requests that one mailserver has not answered yet."""
 
     request_ids: set[bytes]
     deadline: asyncio.TimerHandle
 
 
 class Requester:
-    """The open requests of a node, by the mailserver they went to."""
+    """The open requests of a node, by mailserver."""
 
     def __init__(self, node_key: PrivateKey, counters: Counters) -> None:
         self._node_key = node_key
         self._counters = counters
-        self._asked: dict[Link, Asked] = {}
+        self._open: dict[Link, OpenRequests] = {}
 
     def request(
         self,
@@ -62,13 +62,15 @@ class Requester:
         cursor: bytes,
         key: bytes | None,
     ) -> bytes:
-        """Ask a trusted mailserver; answers the request's id (32 bytes), not what comes of it.
+        """Ask a trusted mailserver and return the request's id (32 bytes) at once.
 
-        Sealed with a symmetric `key`, or for the mailserver's node key where it is None.
+        The request is sealed with a symmetric `key`, or for the mailserver's node key if that is
+        None. Times are Unix seconds, `limit` is a number of envelopes. Untrusted or TooManyOpen if
+        the mailserver may not be asked, ValueError for a topic, cursor or key of a wrong size.
         """
         if not link.peer.trusted:
             raise Untrusted("the mailserver is not trusted")
-        if link in self._asked and len(self._asked[link].request_ids) >= MAX_OPEN:
+        if link in self._open and len(self._open[link].request_ids) >= MAX_OPEN:
             raise TooManyOpen(f"{MAX_OPEN} requests to this mailserver have no answer yet")
         packet, request_id = build_request(
             Form.R3,
@@ -83,22 +85,22 @@ class Requester:
             random=os.urandom,
             now=int(time.time()),
         )
-        if link not in self._asked:
-            self._asked[link] = Asked(set(), self._arm(link))
-        self._asked[link].request_ids.add(request_id)
+        if link not in self._open:
+            self._open[link] = OpenRequests(set(), self._arm(link))
+        self._open[link].request_ids.add(request_id)
         link.peer.request_history(packet)
         link.outbox.flush()
         return request_id
 
     def heard(self, link: Link) -> None:
-        """A part of an answer came: wait for the next from now on."""
-        if (asked := self._asked.get(link)) is not None:
+        """Begin to wait for the next part of an answer: one has come."""
+        if (asked := self._open.get(link)) is not None:
             asked.deadline.cancel()
             asked.deadline = self._arm(link)
 
     def completed(self, link: Link, completion: Completion) -> None:
-        """A mailserver says that it has answered; what it was not asked is nothing to us."""
-        asked = self._asked.get(link)
+        """Close the request that a mailserver has answered. Other completions are ignored."""
+        asked = self._open.get(link)
         if asked is None or completion.request_id not in asked.request_ids:
             return
         self._counters.add("history_answered" if completion.error is None else "history_refused")
@@ -107,8 +109,8 @@ class Requester:
             self.leave(link)
 
     def leave(self, link: Link) -> None:
-        """Wait for nothing more from a peer."""
-        if (asked := self._asked.pop(link, None)) is not None:
+        """Close all requests to a peer."""
+        if (asked := self._open.pop(link, None)) is not None:
             asked.deadline.cancel()
             link.peer.expects_history = False
 
@@ -116,5 +118,5 @@ class Requester:
         return asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self._give_up, link)
 
     def _give_up(self, link: Link) -> None:
-        self._counters.add("history_unanswered", len(self._asked[link].request_ids))
+        self._counters.add("history_unanswered", len(self._open[link].request_ids))
         self.leave(link)

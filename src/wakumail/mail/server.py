@@ -1,9 +1,8 @@
 """The server: a whole Waku node, with an archive behind it or without.
 
-What comes in Messages packets is judged by the peer, then goes the same way whoever sent it: to
-the relay, to the filters, to the archive, whose commit is what a confirmation waits for. Requests
-for history are answered from the archive; history that trusted mailservers send goes to the
-filters alone.
+The envelopes of Messages packets are judged by the peer. Then they go to the relay, to the filters
+and to the archive, and their packet is confirmed after the archive's commit. Requests for history
+are answered from the archive. History from trusted mailservers goes to the filters alone.
 """
 
 import asyncio
@@ -47,13 +46,14 @@ from wakumail.waku.peer_events import (
 log = logging.getLogger(__name__)
 
 LARGE_POW_RATIO = 1000
-"""Envelopes of 50,000 bytes and more need 0.000002 where others need 0.002 (WAKU-USAGE)."""
+"""PoW required of envelopes below 50,000 bytes, divided by that required of larger ones: 0.002 and
+0.000002 (WAKU-USAGE)."""
 
 VERDICT_TEXTS = {
     Verdict.VERY_OLD: "very old envelope",
     Verdict.FROM_FUTURE: "envelope from future",
 }
-"""The texts of status-go, for the errors of a Message Response."""
+"""The texts of the errors in a Message Response, as status-go writes them."""
 
 
 class PublishRefused(WakumailError):
@@ -64,17 +64,17 @@ class PublishRefused(WakumailError):
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What a server is to its peers; sizes in bytes."""
+    """The settings of a server. Sizes are bytes."""
 
     node: NodeConfig
     mail: MailConfig | None
-    """How requests are answered; None for a node without an archive."""
+    """The settings for requests; None for a node without an archive."""
     relay_memory: int
-    """Live envelopes that are kept for the relay."""
+    """Limits the live envelopes kept for the relay."""
     max_reply: int
-    """Envelopes of one packet that is sent; every known node takes 1 MiB."""
+    """Limits the envelopes of one packet to a peer. Every known node accepts 1 MiB."""
     external_host: str
-    """Where others reach us, if that is not where we listen."""
+    """The host in our enode, if others do not reach us where we listen."""
 
 
 class Server:
@@ -95,15 +95,16 @@ class Server:
         self.keys = KeyStore(os.urandom)
         self.dialer = Dialer(self.node, counters)
         self.envelope_bytes = Histogram(ENVELOPE_BYTES)
-        """Sizes of the envelopes that were good and new."""
+        """Bytes of each envelope that was good and new."""
         self.requester = Requester(config.node.connection.node_key, counters)
         self.on_unarchived: Callable[[Batch], None] | None = None
-        """Called with what is good and new, where there is no archive to find it in."""
+        """Called with good and new envelopes, if there is no archive to find them in."""
         self.history: History | None = None
         self._publishing: set[asyncio.Event] = set()
-        """Of our own envelopes that wait for their commit."""
+        """An event for each envelope of our own that waits for its commit."""
         self.rules = config.node.rules
-        """What we take; the peers' envelopes are judged by `node.status.rules`, which is slower."""
+        """Our current rules. Those of `node.status`, by which peers are judged, allow what the old
+        ones did for a while after a change."""
         self.node.status.known = self.relay.pool
         if store is not None:
             assert config.mail is not None
@@ -111,7 +112,7 @@ class Server:
             store.on_room = self._resume
 
     async def close(self) -> None:
-        """Take nothing more, finish the commit, confirm it, say goodbye to the peers."""
+        """Accept nothing more, finish the commit, confirm it, and disconnect the peers."""
         await self.dialer.close()
         self.node.quiesce()
         self.relay.close()
@@ -121,18 +122,18 @@ class Server:
         if self.store is not None:
             self.store.on_room = None
             await self.store.close()
-            self._let_go()
+            self._wake_publishers()
         await self.node.close()
 
     @property
     def enode(self) -> Enode:
-        """Where others reach us, or as seen from this machine; the server has to listen."""
+        """Our enode as others reach it. The server has to listen."""
         own = self.own_enode
         return replace(own, host=self.config.external_host or own.host)
 
     @property
     def own_enode(self) -> Enode:
-        """Where the server listens, as seen from this machine."""
+        """Our enode as this machine reaches it. The server has to listen."""
         assert self.node.listening is not None
         host, port = self.node.listening
         own_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -142,12 +143,12 @@ class Server:
     # -- what an operator and the RPC API do --------------------------------------------------
 
     def set_min_pow(self, min_pow: float) -> None:
-        """Take only envelopes of this PoW from now on; ValueError for less than 0."""
+        """Accept only envelopes of at least this PoW from now on; ValueError for less than 0."""
         rules = self.rules.replace(min_pow=min_pow, min_pow_large=min_pow / LARGE_POW_RATIO)
         self._change(replace(self.node.status.options, pow=min_pow), rules)
 
     def set_max_envelope(self, size: int) -> None:
-        """Take and publish only envelopes of so many bytes from now on."""
+        """Accept and publish only envelopes of at most `size` bytes from now on."""
         self._change(self.node.status.options, self.rules.replace(max_envelope=size))
 
     def _change(self, options: waku.StatusOptions, rules: Rules) -> None:
@@ -157,9 +158,9 @@ class Server:
     async def publish(self, envelope: bytes) -> None:
         """Send an envelope of our own (its RLP) to the network.
 
-        Returns when it is in the archive too, if there is one whose disk takes writes.
-        PublishRefused when our own rules, but for the topics that we want, refuse it; and when it
-        is new while the archive has no room: what the network has of us has to be archived.
+        Returns after its commit, if there is an archive and its disk accepts writes.
+        PublishRefused if our own rules refuse it (the topics that we want do not count), or if it
+        is new and the archive has no room: whatever we publish has to be archived.
         """
         rules = self.rules.replace(interest=EVERYTHING)
         batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
@@ -178,7 +179,7 @@ class Server:
             await self._archive(batch, self.store)
 
     async def _archive(self, batch: Batch, store: Store) -> None:
-        """Wait until a batch is on disk, unless the disk refuses."""
+        """Wait until a batch is on disk, unless the disk refuses it."""
         archived = asyncio.Event()
         store.put(batch, archived.set)
         self._publishing.add(archived)
@@ -189,19 +190,19 @@ class Server:
             self._publishing.discard(archived)
 
     def relay_committed(self, batch: Batch) -> None:
-        """Relay what another process of this server has taken."""
+        """Relay a batch that another process of this server has committed."""
         self.relay.take(batch, None)
         self.counters.add("envelopes_followed", batch.accepted)
         self.filters.offer(batch, p2p=False)
 
     def send_direct(self, identity: bytes, envelope: bytes) -> None:
-        """Send an envelope (its RLP) to one connected peer, as a P2P Message; else PeerGone."""
+        """Send an envelope (its RLP) to one peer, as a P2P Message; PeerGone if not connected."""
         link = self.connected(identity)
         link.peer.deliver_history(join_list([envelope]))
         link.outbox.flush()
 
     def connected(self, identity: bytes) -> Link:
-        """The link to a peer (64 bytes of node id); PeerGone when it is not connected."""
+        """The link to a peer, by its node id (64 bytes); PeerGone if it is not connected."""
         link = self.node.links.get(identity)
         if link is None or not link.ready:
             raise PeerGone("the peer is not connected")
@@ -210,7 +211,7 @@ class Server:
     # -- node.Handler -------------------------------------------------------------------------
 
     def on_event(self, link: Link, event: PeerEvent) -> None:
-        """Route what a ready peer did."""
+        """Route the event of a ready peer to the part that handles it."""
         match event:
             case EnvelopesReceived(batch):
                 self._receive(link, batch)
@@ -234,7 +235,7 @@ class Server:
                 self.counters.add("packets_unasked")
 
     def on_writable(self, link: Link) -> None:
-        """Let the relay send the peer what it was passed over with."""
+        """Let the relay send the peer the envelopes that it had no room for."""
         self.relay.on_writable(link)
 
     def on_gone(self, link: Link) -> None:
@@ -260,7 +261,7 @@ class Server:
             for verdict, count in batch.rejections.items():
                 self.counters.add(f"envelopes_{verdict.name.lower()}", count)
         if shed:
-            # Not confirmed, so the sender knows; to wait would keep requests from being read.
+            # The sender gets no confirmation. Pausing it would keep its requests from being read.
             self.counters.add("envelopes_shed", batch.accepted)
             return
         if batch.accepted:
@@ -274,7 +275,7 @@ class Server:
             self.on_unarchived(batch)
 
     def _confirm(self, link: Link, batch: Batch) -> None:
-        """Tell the peer: what was good of these packets is on disk."""
+        """Confirm packets to the peer: their good envelopes are on disk."""
         if link.closed is not None:
             return
         responses = [
@@ -292,14 +293,14 @@ class Server:
         self.counters.add("messages_confirmed", len(responses))
 
     def _resume(self) -> None:
-        """The store has room, or none for long: whoever was held is read again."""
+        """Read again from the held peers: the store has room, or will have none for long."""
         store = self.store
         assert store is not None
         if store.degraded:
-            self._let_go()
+            self._wake_publishers()
         self.node.resume_reading(lambda: not store.full or bool(store.degraded))
 
-    def _let_go(self) -> None:
-        """Let nobody wait for a disk that takes nothing."""
+    def _wake_publishers(self) -> None:
+        """Wake everybody who waits for a disk that refuses to write."""
         for archived in self._publishing:
             archived.set()
