@@ -92,7 +92,8 @@ def test_a_connection_with_nothing_to_send_sends_nothing() -> None:
     )
     with ours, theirs:
         queue = SendQueue(cast(BlockingConnection, connection))
-        assert not list(queue.prepare(SenderLoad(LiveTraffic(), 0, confirmed=False), 0))
+        assert not list(queue.make(SenderLoad(LiveTraffic(), 0, confirmed=False), 0))
+        queue.encrypt()
         assert queue.done
         assert not queue.push()
         ours.close()

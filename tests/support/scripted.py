@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import Any
 
 from tests.support.envelopes import newest_first
 from tests.support.puppet import connection_config, node_config, request_policy
@@ -66,12 +67,16 @@ async def scripted(
     on_request: OnRequest | None = None,
     on_batch: OnBatch | None = None,
     server: Scripted | None = None,
+    connection: dict[str, Any] | None = None,
 ) -> AsyncIterator[Scripted]:
-    """A mailserver that behaves as told, or `server`, on loopback."""
+    """A mailserver that behaves as told, or `server`, on loopback.
+
+    connection: changes to its ConnectionConfig.
+    """
     key = generate(os.urandom)
     server = server or Scripted(on_request, on_batch)
     options = StatusOptions(pow=0.0, confirmations=True)
-    config = node_config(connection_config(key), options=options)
+    config = node_config(connection_config(key, **connection or {}), options=options)
     node = Node(config, server, Counters())
     host, port = await node.listen("127.0.0.1", 0)
     server.enode = Enode(node_id(key.public_key), host, port, port)

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import cramjam
 from cramjam import snappy
@@ -38,6 +39,13 @@ WANTS_NOTHING = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, con
 
 WANTS_EVERYTHING = StatusOptions(pow=0.0, light=False, confirmations=False)
 """The status of who wants every envelope."""
+
+
+PING = rlp.encode(MessageId.PING)
+DISCONNECT = rlp.encode(MessageId.DISCONNECT)
+
+PING_CHECK_INTERVAL = 1.0
+"""Seconds between two looks for pings while a client waits or prepares: a server gives it 15 s."""
 
 
 class BlockingConnection:
@@ -118,14 +126,45 @@ class BlockingConnection:
             if frame is not None:
                 return frame
 
+    def skim_waiting(self) -> Iterator[Frame]:
+        """The frames that have come, past their sizes; waits for none."""
+        while count := self._receive_waiting(self.skimmer.get_buffer()):
+            if (frame := self.skimmer.received(count)) is not None:
+                yield frame
+
+    def answer(self, data: bytes) -> None:
+        """Answer a packet if it is a ping; LoadFailed if the server parts with it."""
+        if data.startswith(PING):
+            self.send_p2p(MessageId.PONG)
+        elif data.startswith(DISCONNECT):
+            raise LoadFailed("the server said goodbye")
+
     def frames(self) -> Iterator[memoryview]:
         """Receive once and decrypt what came: each frame, valid until the next."""
         count = self.socket.recv_into(self.reader.get_buffer(1 << 16))
         if not count:
             raise ConnectionError("the server hung up")
+        return self._read(count)
+
+    def waiting_frames(self) -> Iterator[memoryview]:
+        """Decrypt what has come, 64 KiB at most: each frame, valid until the next."""
+        return self._read(self._receive_waiting(self.reader.get_buffer(1 << 16)))
+
+    def _read(self, count: int) -> Iterator[memoryview]:
         self.reader.received(count)
         while (frame := self.reader.next_frame()) is not None:
             yield frame
+
+    def _receive_waiting(self, buffer: memoryview) -> int:
+        """Bytes that had come and are in the buffer now; 0 when there were none."""
+        try:
+            # The socket has a timeout: its own `recv_into` would wait.
+            count = os.readv(self.socket.fileno(), [buffer])
+        except BlockingIOError:
+            return 0
+        if not count:
+            raise ConnectionError("the server hung up")
+        return count
 
     def close(self) -> None:
         """Hang up."""
@@ -149,6 +188,20 @@ class BlockingConnection:
                 raise LoadFailed(f"the server said goodbye: {disconnect_reason(frame[size:])}")
             if found == message_id:
                 return bytes(snappy.decompress_raw(frame[size:])) if compressed else frame[size:]
+
+
+class PingSchedule:
+    """Calls `answer_pings` every PING_CHECK_INTERVAL, in work that takes long."""
+
+    def __init__(self, answer_pings: Callable[[], None]) -> None:
+        self._answer_pings = answer_pings
+        self._next = time.monotonic() + PING_CHECK_INTERVAL
+
+    def check(self) -> None:
+        """Call it if it is time to."""
+        if time.monotonic() >= self._next:
+            self._answer_pings()
+            self._next = time.monotonic() + PING_CHECK_INTERVAL
 
 
 def open_connection(enode: Enode, status: StatusOptions) -> BlockingConnection:

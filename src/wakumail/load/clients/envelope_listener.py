@@ -6,16 +6,16 @@ from selectors import EVENT_READ, DefaultSelector
 
 from cramjam import snappy
 
-from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import (
     LOAD_TIMEOUT,
     WANTS_EVERYTHING,
     BlockingConnection,
+    PingSchedule,
     open_connection,
 )
 from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
+from wakumail.load.clients.skimmer import Frame
 from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
 from wakumail.waku.packets import Code
 
@@ -39,10 +39,12 @@ class EnvelopeListener:
 
     def __init__(self, load: EnvelopeListenerLoad, enode: Enode) -> None:
         self._load = load
-        self._counters = [
-            EnvelopeCounter(open_connection(enode, WANTS_EVERYTHING), load)
-            for _ in range(load.connections)
-        ]
+        self._counters: list[EnvelopeCounter] = []
+        pings = PingSchedule(self.answer_pings)
+        for _ in range(load.connections):
+            connection = open_connection(enode, WANTS_EVERYTHING)
+            self._counters.append(EnvelopeCounter(connection, load))
+            pings.check()
 
     def prepare(self) -> None:
         """Begin anew."""
@@ -64,6 +66,11 @@ class EnvelopeListener:
                     if key.data.envelopes >= self._load.count:
                         selector.unregister(key.fileobj)
 
+    def answer_pings(self) -> None:
+        """Answer them, on each connection."""
+        for counter in self._counters:
+            counter.pull_waiting()
+
     def tally(self) -> Tally:
         """What came, on all connections."""
         envelopes = sum(counter.envelopes for counter in self._counters)
@@ -83,16 +90,22 @@ class EnvelopeCounter:
         self.envelopes = 0
         self._envelope_size = load.envelope_size
         self._messages = connection.message_id(Code.MESSAGES)
-        self._ping = rlp.encode(MessageId.PING)
 
     def pull(self) -> None:
         """Read once."""
         skimmer = self.connection.skimmer
         frame = skimmer.received(self.connection.socket.recv_into(skimmer.get_buffer()))
-        if frame is None:
-            return
+        if frame is not None:
+            self._take(frame)
+
+    def pull_waiting(self) -> None:
+        """Read what has come."""
+        for frame in self.connection.skim_waiting():
+            self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
         if frame.first.startswith(self._messages):
             size = snappy.decompress_raw_len(frame.first[len(self._messages) :])
             self.envelopes += size // self._envelope_size
-        elif frame.first.startswith(self._ping):
-            self.connection.send_p2p(MessageId.PONG)
+        else:
+            self.connection.answer(frame.first)

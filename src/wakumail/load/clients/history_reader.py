@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from cramjam import snappy
 
-from wakumail.base.rlp import encode
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import WANTS_NOTHING, open_connection
 from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
 from wakumail.load.workload.archived_traffic import ENVELOPE_SIZE
@@ -45,7 +43,6 @@ class HistoryReader:
         self._packets: dict[tuple[RequestSpec, bytes], bytes] = {}
         self._delivery = self._connection.message_id(Code.P2P_MESSAGE)
         self._completion = self._connection.message_id(Code.P2P_REQUEST_COMPLETE)
-        self._ping = encode(MessageId.PING)
         self._tally = Tally()
 
     def prepare(self) -> None:
@@ -62,6 +59,11 @@ class HistoryReader:
             taken.append(self._request(load.specs[len(taken) % len(load.specs)]))
             if not keep_going() or len(taken) == load.count or time.monotonic() >= ends:
                 return
+
+    def answer_pings(self) -> None:
+        """Answer them; nothing else comes before the next request."""
+        for frame in self._connection.skim_waiting():
+            self._connection.answer(frame.first)
 
     def tally(self) -> Tally:
         """What came."""
@@ -107,8 +109,8 @@ class HistoryReader:
                 if answer.error is not None:
                     raise LoadFailed(f"the server refused a request: {answer.error}")
                 return answer
-            elif frame.first.startswith(self._ping):
-                self._connection.send_p2p(MessageId.PONG)
+            else:
+                self._connection.answer(frame.first)
 
 
 def request_packet(

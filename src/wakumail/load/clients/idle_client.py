@@ -4,12 +4,12 @@ import time
 from dataclasses import dataclass
 from selectors import EVENT_READ, DefaultSelector
 
-from wakumail.base import rlp
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import (
     WANTS_NOTHING,
     BlockingConnection,
+    PingSchedule,
     open_connection,
 )
 from wakumail.load.clients.role import KeepGoing, Tally
@@ -35,14 +35,15 @@ class IdleClient:
 
     def __init__(self, load: IdleLoad, enode: Enode) -> None:
         self._load = load
-        self._ping = rlp.encode(MessageId.PING)
         self._selector = DefaultSelector()
         self._turn = 0
         self._connections: list[BlockingConnection] = []
+        pings = PingSchedule(self.answer_pings)
         for _ in range(load.connections):
             connection = open_connection(enode, WANTS_NOTHING)
             self._connections.append(connection)
             self._selector.register(connection.socket, EVENT_READ, connection)
+            pings.check()
 
     def prepare(self) -> None:
         """Nothing."""
@@ -53,15 +54,22 @@ class IdleClient:
         now = time.monotonic()
         ends, next_ping = now + self._load.seconds, now + interval
         while keep_going() and now < ends:
-            for key, _ in self._selector.select(max(0.0, min(next_ping, ends) - now)):
-                for frame in key.data.frames():
-                    if bytes(frame).startswith(self._ping):
-                        key.data.send_p2p(MessageId.PONG)
+            self._answer(max(0.0, min(next_ping, ends) - now))
             now = time.monotonic()
             while next_ping <= now:
                 self._connections[self._turn % len(self._connections)].send_p2p(MessageId.PING)
                 self._turn += 1
                 next_ping += interval
+
+    def answer_pings(self) -> None:
+        """Answer them, on each connection."""
+        self._answer(0.0)
+
+    def _answer(self, timeout: float) -> None:
+        """Answer what comes within so many seconds, until something has come."""
+        for key, _ in self._selector.select(timeout):
+            for frame in key.data.frames():
+                key.data.answer(bytes(frame))
 
     def tally(self) -> Tally:
         """Nothing came."""

@@ -13,11 +13,14 @@ from typing import Self
 
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
+from wakumail.load.clients.blocking_connection import PING_CHECK_INTERVAL
 from wakumail.load.clients.role import Load, LoadFailed, Outcome, Role
 from wakumail.load.parent_death import end_with_parent
 
 SPAWN_CONTEXT = get_context("spawn")
 
+
+FAILURES = LoadFailed, WakumailError, OSError
 
 CLIENT_END_TIMEOUT = 2.0
 """Seconds for client processes to end by themselves."""
@@ -167,37 +170,50 @@ class Clients:
 
 
 def client_main(bench: int, pipe: Connection, stop: Event) -> None:
-    """The life of a client process."""
+    """Do what the bench says, until it hangs up; answer pings meanwhile."""
     end_with_parent(bench)
     gc.disable()  # a pause would be taken for the server's
     role: Role | None = None
+    failure = ""
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
+            while not pipe.poll(PING_CHECK_INTERVAL):
+                if role is not None and not failure:
+                    try:
+                        role.answer_pings()
+                    except FAILURES as error:
+                        failure = text_of(error)  # told when the next thing is to be done
             what, arguments = pipe.recv()
+            answer: Outcome | str | None = failure or None
             try:
                 if what == "open":
                     load, enode = arguments
-                    role = load.open(enode)
-                    answer: Outcome | str | None = None
-                else:
+                    role, failure, answer = load.open(enode), "", None
+                elif what == "close":
+                    assert role is not None
+                    role.close()
+                    gc.collect()
+                    role, answer = None, None
+                elif not failure:
                     assert role is not None
                     answer = perform(role, what, stop)
-            except (LoadFailed, WakumailError, OSError) as error:
-                answer = str(error) or type(error).__name__
+            except FAILURES as error:
+                answer = text_of(error)
             pipe.send(answer)
 
 
+def text_of(error: Exception) -> str:
+    """An error for a person."""
+    return str(error) or type(error).__name__
+
+
 def perform(role: Role, what: str, stop: Event) -> Outcome | None:
-    """Do one thing; only `run` is measured."""
+    """Prepare, or run; only the run is measured."""
     if what == "run":
         began, cpu = time.monotonic(), time.process_time()
         role.run(lambda: not stop.is_set())
         ended, cpu = time.monotonic(), time.process_time() - cpu
         return Outcome(role.tally(), began, ended, cpu)
-    if what == "prepare":
-        role.prepare()
-        gc.collect()
-    else:
-        role.close()
-        gc.collect()
+    role.prepare()
+    gc.collect()
     return None

@@ -44,6 +44,9 @@ class Role(Protocol):
     def run(self, keep_going: KeepGoing) -> None:
         """What is measured."""
 
+    def answer_pings(self) -> None:
+        """Answer the pings that have come; called about once a second while the client waits."""
+
     def tally(self) -> Tally:
         """What the last run came to, after it was checked."""
 

@@ -6,6 +6,7 @@ What is left to do is to write them, and to read the confirmations.
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,8 +21,10 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import MessageId
 from wakumail.load.clients.blocking_connection import (
     LOAD_TIMEOUT,
+    PING,
     WANTS_NOTHING,
     BlockingConnection,
+    PingSchedule,
     open_connection,
 )
 from wakumail.load.clients.role import KeepGoing, LoadFailed, Tally
@@ -58,9 +61,11 @@ class Sender:
 
     def __init__(self, load: SenderLoad, enode: Enode) -> None:
         self._load = load
-        self._queues = [
-            SendQueue(open_connection(enode, WANTS_NOTHING)) for _ in range(load.connections)
-        ]
+        self._queues: list[SendQueue] = []
+        self._pings = PingSchedule(self.answer_pings)
+        for _ in range(load.connections):
+            self._queues.append(SendQueue(open_connection(enode, WANTS_NOTHING)))
+            self._pings.check()
         if load.confirmed and not all(
             queue.connection.server_status.confirmations for queue in self._queues
         ):
@@ -77,11 +82,13 @@ class Sender:
     def _prepare(self, count: int) -> None:
         share, rest = divmod(count, len(self._queues))
         makings = [
-            queue.prepare(self._load, share + (number < rest))
+            queue.make(self._load, share + (number < rest))
             for number, queue in enumerate(self._queues)
         ]
         for _ in zip_longest(*makings):  # by turns: what is sent at one time was made at one time
-            pass
+            self._pings.check()
+        for queue in self._queues:
+            queue.encrypt()
 
     def run(self, keep_going: KeepGoing) -> None:
         """Write and read until all is confirmed, or read."""
@@ -100,6 +107,11 @@ class Sender:
                         queue.pull()
                     if queue.done:
                         selector.unregister(key.fileobj)
+
+    def answer_pings(self) -> None:
+        """Answer them, unless there are frames that have to go before a pong."""
+        for queue in self._queues:
+            queue.answer_pings()
 
     def tally(self) -> Tally:
         """What was sent; LoadFailed unless the confirmations say so too."""
@@ -127,40 +139,57 @@ class SendQueue:
         """Bytes of all envelopes."""
         self.done = False
         """Whether the run is over for this connection."""
+        self._packets: deque[bytes] = deque()
+        self._confirmed = True
         self._unsent: list[memoryview] = []
+        self._pings = 0
+        """That wait until all is sent."""
         self._answers: list[bytes] = []
         self._awaited = 0
         self._final = b""
         self._sent: set[bytes] = set()
         self._response = connection.message_id(Code.MESSAGE_RESPONSE)
-        self._goodbye = rlp.encode(MessageId.DISCONNECT)
 
-    def prepare(self, load: SenderLoad, count: int) -> Iterator[None]:
-        """Make the frames of a run, a packet at each step."""
+    def make(self, load: SenderLoad, count: int) -> Iterator[None]:
+        """Make the packets of a run, one at each step. Pings may be answered in between."""
         self.envelopes, self.size, self.done = count, 0, not count
         self._sent.clear()
         self._answers.clear()
         self._awaited = 0
-        writes = [bytearray()]
+        self._confirmed = load.confirmed
         for batch in load.live.batches(count, load.batch, self.connection.server_status.pow or 0.0):
             packet = rlp.join_list(batch)
             self.size += sum(map(len, batch))
             if load.confirmed:
                 self._sent.add(keccak256(packet))
                 self._awaited += 1
-            writes[-1] += self.connection.encode(Code.MESSAGES, packet)
+            self._packets.append(packet)
+            yield
+
+    def encrypt(self) -> None:
+        """Make the frames of the packets; from here to their sending no ping can be answered, for
+        frames are sent in the order in which they are encrypted.
+        """
+        writes = [bytearray()]
+        while self._packets:
+            writes[-1] += self.connection.encode(Code.MESSAGES, self._packets.popleft())
             if len(writes[-1]) >= WRITE_SIZE:
                 writes.append(bytearray())
-            yield
-        if load.confirmed:
+        if self._confirmed:
             self._final = self.connection.message_id(Code.BATCH_ACK)
         else:
             self._final = rlp.encode(MessageId.PONG)
-            if count:
+            if self.envelopes:
                 # What follows them has been read when it is answered.
                 self._awaited = 1
                 writes[-1] += self.connection.encode_p2p(MessageId.PING)
         self._unsent = [memoryview(write) for write in reversed(writes) if write]
+
+    def answer_pings(self) -> None:
+        """Answer the pings that have come."""
+        if not self._unsent:
+            for frame in self.connection.waiting_frames():
+                self.connection.answer(bytes(frame))
 
     def push(self) -> bool:
         """Write what the system takes; whether anything is left."""
@@ -182,9 +211,14 @@ class SendQueue:
             answer = bytes(frame)
             if answer.startswith(self._final):
                 self._awaited -= 1
-            elif answer.startswith(self._goodbye):
-                raise LoadFailed("the server said goodbye")
+            elif answer.startswith(PING) and self._unsent:
+                self._pings += 1
+            else:
+                self.connection.answer(answer)
             self._answers.append(answer)
+        while self._pings and not self._unsent:
+            self.connection.send_p2p(MessageId.PONG)
+            self._pings -= 1
         self.done = not self._awaited and not self._unsent
 
     def check(self) -> None:
