@@ -18,7 +18,7 @@ from wakumail.load.clients.sender import SenderLoad
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import RequestSpec
 from wakumail.node.link import Link
-from wakumail.waku.packets import MessageResponse
+from wakumail.waku.confirmations import MessageResponse
 
 IMPATIENT = {"ping_interval": 0.5, "idle_timeout": 3.0}
 """A client may take a second to notice a ping."""
