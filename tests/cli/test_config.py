@@ -157,7 +157,7 @@ def test_help_tells_every_flag_and_default(
         assert setting.explanation in told
     assert "--http.port PORT TCP port of HTTP (default: 8545) --" in told
     assert "--password-file FILE file whose first line is the password --" in told
-    assert "--http, --no-http RPC over HTTP (default: off) --" in told
+    assert "--http, --no-http RPC API over HTTP (default: off) --" in told
     assert (
         "--http.vhosts NAME[,...] host names that HTTP answers to; * for any (default: localhost)"
         in told

@@ -1,9 +1,11 @@
-"""A setting has one name from the TOML file to where it acts, and its default in Settings alone."""
+"""A setting has one name wherever it stands, one default and one explanation."""
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +17,7 @@ from wakumail.waku.interest import Interest
 from wakumail.waku.packets import StatusOptions
 
 FIELDS = {setting.field: setting for setting in SETTINGS}
+SETTINGS_PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 ASSEMBLING = ("cli.serve", "ops.assembly", "ops.endpoints", "ops.workers.worker")
 """The modules that hand settings to the parts of a server."""
 ELSEWHERE = (Interest, Rules, StatusOptions)
@@ -84,3 +87,29 @@ def test_a_setting_keeps_its_name_and_has_no_second_default(each: Passed) -> Non
     for name, parameter in inspect.signature(each.part).parameters.items():
         if name == each.keyword or name in FIELDS:
             assert parameter.default is parameter.empty, f"{name} has a default of its own"
+
+
+def row(setting: Setting) -> str:
+    """The row of the settings table: what `wakumail serve --help` says of a setting."""
+    meaning, _, own_words = setting.explanation.removesuffix(")").partition(" (default: ")
+    match setting.default:
+        case _ if own_words:
+            default = own_words
+        case None:
+            default = ""
+        case bool(value):
+            default = "on" if value else "off"
+        case tuple(items):
+            default = ", ".join(f"`{item}`" for item in items)
+        case int(size) if setting.metavar == "BYTES" and size:
+            default = f"{size >> 20} MiB"
+        case value:
+            default = f"`{value}`"
+    flag = setting.negated_flag if setting.default is True else setting.flag
+    meaning = re.sub(r"(--[a-z.-]+)", r"`\1`", meaning)
+    return f"| `{flag}` | {default} | {meaning} |"
+
+
+def test_the_table_says_what_the_help_says() -> None:
+    rows = re.findall(r"^\| `--.*", SETTINGS_PAGE.read_text(), re.MULTILINE)
+    assert rows == [row(setting) for setting in SETTINGS]

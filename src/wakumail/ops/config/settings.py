@@ -72,131 +72,146 @@ class Settings:
     Making one whose settings contradict each other is a Contradiction.
     """
 
-    datadir: Path = setting(Path("data"), "archive, node key and socket live here", FILE, "DIR")
+    datadir: Path = setting(
+        Path("data"), "directory of the archive, the node key and the RPC socket", FILE, "DIR"
+    )
     host: str = setting("0.0.0.0", "address to listen on", TEXT, "ADDRESS")
-    port: int = setting(30303, "TCP port to listen on; 0 lets the system choose", PORT)
-    nodekey: Path | None = setting(None, "file of the node key (default: DATADIR/nodekey)", FILE)
+    port: int = setting(30303, "TCP port to listen on; 0 = the system chooses", PORT)
+    nodekey: Path | None = setting(
+        None, "file of the node key, made if missing (default: DATADIR/nodekey)", FILE
+    )
     nodekeyhex: str | None = setting(
         None, "the node key itself, 64 hex digits", Kind("HEX", values.node_key), secret=True
     )
     nat: str = setting(
-        "none", "none, or extip:ADDRESS for the printed enode to carry", Kind("NAT", values.nat)
+        "none", "none, or extip:ADDRESS to print that address in the enode", Kind("NAT", values.nat)
     )
     netrestrict: tuple[Network, ...] = setting(
-        (), "have peers in these networks only (CIDR)", NETWORK
+        (), "networks (CIDR) in which peers may be; empty = all", NETWORK
     )
     workers: int = setting(1, "processes that share the port and the archive", WORKERS)
-    maxpeers: int = setting(5000, "peers that may connect; trusted and dialed ones beside", COUNT)
-    max_handshakes: int = setting(1024, "handshakes in progress at most", COUNT)
+    maxpeers: int = setting(
+        5000, "most peers that may connect; trusted and dialed peers do not count", COUNT
+    )
+    max_handshakes: int = setting(1024, "most handshakes in progress", COUNT)
     static_nodes: tuple[Enode, ...] = setting(
-        (), "keep connected to these; beside DATADIR/static-nodes.json", ENODE
+        (), "nodes to stay connected to, in addition to DATADIR/static-nodes.json", ENODE
     )
     trusted_nodes: tuple[Enode, ...] = setting(
         (),
-        "never one too many, and may send p2p messages; beside DATADIR/trusted-nodes.json",
+        "like --static-nodes, and admitted even above --maxpeers; may send p2p messages; "
+        "in addition to DATADIR/trusted-nodes.json",
         ENODE,
     )
     mailserver: bool = setting(True, "archive envelopes and answer requests", FLAG)
     password: str | None = setting(
-        None, "requests may be sealed with this (default: the Status fleet's)", TEXT, secret=True
+        None,
+        "password that requests may be sealed with (default: the Status fleet's)",
+        TEXT,
+        secret=True,
     )
     password_file: Path | None = setting(None, "file whose first line is the password", FILE)
     asymkey_file: Path | None = setting(
-        None, "requests may be sealed for this key too, beside the node key", FILE
+        None,
+        "file of a private key that requests may be sealed for, in addition to the node key",
+        FILE,
     )
     min_pow: float = setting(
         0.002,
-        "least PoW of an envelope; from 50,000 bytes on a thousandth of it; 0 takes all",
+        "least PoW of an envelope; from 50,000 bytes on a thousandth of it; 0 = any",
         AMOUNT,
         "POW",
     )
-    max_envelope: int = setting(1 << 20, "largest envelope taken", BYTES)
-    max_packet: int = setting(10 << 20, "largest packet taken, after inflation", PACKET)
+    max_envelope: int = setting(1 << 20, "largest envelope accepted", BYTES)
+    max_packet: int = setting(10 << 20, "largest packet accepted, after decompression", PACKET)
     max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", REPLY)
     topics: tuple[bytes, ...] = setting(
-        (), "take only these topics, 8 hex digits each (default: all)", TOPIC
+        (), "accept only these topics, 8 hex digits each (default: all)", TOPIC
     )
     interest: Advertised = setting(
         Advertised.BLOOM,
-        "how peers are told the topics: bloom or topics",
+        "how to tell peers the topics: bloom or topics",
         Kind("HOW", values.choice(Advertised)),
     )
-    light: bool = setting(False, "relay nothing but what is posted here", FLAG)
+    light: bool = setting(False, "relay only what is posted here", FLAG)
     confirmations: bool = setting(True, "confirm envelopes once they are on disk", FLAG)
     durability: Durability = setting(
         Durability.COMMIT,
-        "commit: sync at once; interval: every 0.3 s, and confirm later",
+        "commit: write to disk at once; interval: every 0.3 s, and confirm later",
         Kind("WHEN", values.choice(Durability)),
     )
-    retention: float = setting(30.0, "keep envelopes for so long; 0 keeps them for ever", DAYS)
-    max_size: int = setting(0, "keep the archive below this; 0 sets no bound", SIZE)
+    retention: float = setting(30.0, "days to keep envelopes; 0 = for ever", DAYS)
+    max_size: int = setting(
+        0, "largest size of the archive; the oldest envelopes are deleted; 0 = no limit", SIZE
+    )
     max_waiting: int = setting(16, "requests of one peer that may wait for their turn", COUNT)
     max_limit: int = setting(
-        MAX_LIMIT, "envelopes per request at most, and when none is said", COUNT
+        MAX_LIMIT, "most envelopes per request; also the limit of a request that names none", COUNT
     )
     request_rate: float = setting(
-        0.0, "requests per second of one peer, and of one address; 0 sets no limit", AMOUNT
+        0.0, "requests per second from one peer, and from one address; 0 = no limit", AMOUNT
     )
     request_min_pow: float = setting(0.0, "least PoW of a request's envelope", AMOUNT, "POW")
-    require_signature: bool = setting(False, "refuse requests that nobody signed", FLAG)
+    require_signature: bool = setting(False, "refuse requests without a signature", FLAG)
     completion: CompletionForm | None = setting(
         None,
-        "form of every Request Complete: bytes or list (default: as the request)",
+        "form of every Request Complete: bytes or list (default: that of the request)",
         Kind("FORM", values.choice(CompletionForm)),
     )
-    relay_memory: int = setting(64 << 20, "live envelopes kept for relaying", BYTES)
-    shh: bool = setting(False, "take Whisper 6 peers too, and bridge both networks", FLAG)
+    relay_memory: int = setting(64 << 20, "memory for live envelopes to relay", BYTES)
+    shh: bool = setting(False, "accept Whisper 6 peers too, and bridge both networks", FLAG)
     ipcpath: Path | None = setting(
-        None, "socket of the RPC (default: DATADIR/wakumail.ipc)", FILE, "SOCKET"
+        None, "socket of the RPC API (default: DATADIR/wakumail.ipc)", FILE, "SOCKET"
     )
     verbosity: LogLevel = setting(
         LogLevel.INFO,
-        "error, warning, info or debug, or 1 to 4; debug names the addresses of peers",
+        "error, warning, info or debug, or 1 to 4; debug logs the addresses of peers",
         Kind("LEVEL", values.log_level, (str, int)),
     )
 
-    rate_packets_ip: int = setting(0, "packets per second of one address; 0: any number", WHOLE)
-    rate_packets_peer: int = setting(0, "packets per second of one peer; 0: any number", WHOLE)
+    rate_packets_ip: int = setting(0, "packets per second from one address; 0 = no limit", WHOLE)
+    rate_packets_peer: int = setting(0, "packets per second from one peer; 0 = no limit", WHOLE)
     rate_packets_topic: int = setting(
-        0, "envelopes per second of one topic of one peer; 0: any number", WHOLE
+        0, "envelopes per second that a peer may send on one topic; 0 = no limit", WHOLE
     )
     rate_bytes_ip: int = setting(
-        0, "bytes per second of one address, max_packet at least; 0: any number", WHOLE
+        0, "bytes per second from one address, at least --max-packet; 0 = no limit", WHOLE
     )
     rate_bytes_peer: int = setting(
-        0, "bytes per second of one peer, max_packet at least; 0: any number", WHOLE
+        0, "bytes per second from one peer, at least --max-packet; 0 = no limit", WHOLE
     )
     rate_bytes_topic: int = setting(
         0,
-        "envelope bytes per second of one topic of one peer, as many at least; 0: any number",
+        "bytes of envelopes per second that a peer may send on one topic, "
+        "at least --max-packet; 0 = no limit",
         WHOLE,
     )
-    rate_tolerance: int = setting(3, "how often in a row a peer may go over a rate limit", WHOLE)
+    rate_tolerance: int = setting(3, "times in a row that a peer may exceed a rate limit", WHOLE)
     rate_whitelist: tuple[bytes | Network, ...] = setting(
-        (), "no rate limit for these: addresses, networks (CIDR) or node ids", PEER
+        (), "addresses, networks (CIDR) and node ids that no rate limit holds for", PEER
     )
-    http: bool = setting(False, "RPC over HTTP", FLAG)
-    http_addr: str = setting("127.0.0.1", "where HTTP listens", TEXT, "ADDRESS")
+    http: bool = setting(False, "RPC API over HTTP", FLAG)
+    http_addr: str = setting("127.0.0.1", "address that HTTP listens on", TEXT, "ADDRESS")
     http_port: int = setting(8545, "TCP port of HTTP", PORT)
     http_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over HTTP", NAMESPACE)
     http_vhosts: tuple[str, ...] = setting(
-        ("localhost",), "host names that HTTP answers to; * for any", TEXT, "NAME"
+        ("localhost",), "host names that HTTP answers to; * = any", TEXT, "NAME"
     )
-    ws: bool = setting(False, "RPC over WebSocket", FLAG)
-    ws_addr: str = setting("127.0.0.1", "where WebSocket listens", TEXT, "ADDRESS")
+    ws: bool = setting(False, "RPC API over WebSocket", FLAG)
+    ws_addr: str = setting("127.0.0.1", "address that WebSocket listens on", TEXT, "ADDRESS")
     ws_port: int = setting(8546, "TCP port of WebSocket", PORT)
     ws_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over WebSocket", NAMESPACE)
     ws_origins: tuple[str, ...] = setting(
-        (), "web origins that WebSocket takes; * for any", TEXT, "ORIGIN"
+        (), "web origins that may open a WebSocket; * = any", TEXT, "ORIGIN"
     )
     ipc_api: tuple[Namespace, ...] = setting(
-        tuple(Namespace), "namespaces over the socket", NAMESPACE
+        tuple(Namespace), "namespaces over the Unix socket", NAMESPACE
     )
     rpc_token_file: Path | None = setting(
-        None, "file with the bearer token of HTTP and WebSocket; needed beyond loopback", FILE
+        None, "file with the bearer token of HTTP and WebSocket; required beyond loopback", FILE
     )
     metrics: bool = setting(False, "serve /metrics, /health, /ready and /live", FLAG)
-    metrics_addr: str = setting("127.0.0.1", "where metrics listen", TEXT, "ADDRESS")
+    metrics_addr: str = setting("127.0.0.1", "address that metrics listen on", TEXT, "ADDRESS")
     metrics_port: int = setting(9305, "TCP port of metrics", PORT)
     log_json: bool = setting(False, "log one JSON object per line", FLAG)
 
