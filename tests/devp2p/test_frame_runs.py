@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from tests.support.codec import FrameCodec, chunks, left, right
 from tests.support.connections import MAX_PACKET, RawPeer, deliver
-from tests.support.envelope_oracle import FREE, GOOD, Fields, envelopes_of, keccak256, packet_of
+from tests.support.envelope_oracle import (
+    FREE,
+    GOOD,
+    Fields,
+    envelopes_of,
+    errors_of,
+    keccak256,
+    packet_of,
+)
 from tests.support.envelope_oracle import NOW as UNIX_NOW
 from tests.support.envelopes import make
 from tests.support.peers import MESSAGES, UNIX_TIME, PeerSide, carry, pair, the
@@ -22,7 +30,7 @@ from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.devp2p.packets import MessageId
 from wakumail.errors import FrameError, PacketError, PacketTooLarge, ProtocolError, RlpError
 from wakumail.waku import packets as waku
-from wakumail.waku.confirmations import encode_batch_ack
+from wakumail.waku.confirmations import NO_ERRORS, encode_batch_ack
 from wakumail.waku.envelope import Batch, Verdict, judge, judge_packets
 from wakumail.waku.packets import Code, StatusOptions
 from wakumail.waku.peer_events import EnvelopesReceived
@@ -269,12 +277,11 @@ def test_each_packet_is_confirmed_with_its_own_errors() -> None:
     packets = [packet_of([old, GOOD]), b"\x80", packet_of([GOOD, future, old]), packet_of([GOOD])]
     ends = list(itertools.accumulate(map(len, packets)))
     batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, confirming=True)
-    told_old = (keccak256(old.rlp), Verdict.VERY_OLD)
-    told_future = (keccak256(future.rlp), Verdict.FROM_FUTURE)
+    told_old, told_future = (old, Verdict.VERY_OLD), (future, Verdict.FROM_FUTURE)
     assert batch.confirmations == [
-        (keccak256(packets[0]), [told_old]),
-        (keccak256(packets[2]), [told_future, told_old]),
-        (keccak256(packets[3]), []),
+        (keccak256(packets[0]), errors_of([told_old])),
+        (keccak256(packets[2]), errors_of([told_future, told_old])),
+        (keccak256(packets[3]), NO_ERRORS),
     ]
 
 
@@ -284,7 +291,7 @@ def test_hashes_of_runs_of_every_length(count: int) -> None:
     packets = [packet_of([GOOD._replace(nonce=number)]) for number in range(count)]
     ends = list(itertools.accumulate(map(len, packets)))
     batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, confirming=True)
-    assert batch.confirmations == [(keccak256(packet), []) for packet in packets]
+    assert batch.confirmations == [(keccak256(packet), NO_ERRORS) for packet in packets]
     assert [e.hash for e in batch] == [keccak256(e.rlp) for e in batch]
 
 

@@ -39,7 +39,7 @@ LIMITS: dict[str, list[str]] = {
     "packet of history sent": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
     "packet of relayed envelopes sent": [size(relay.MAX_RELAY_PACKET)],
     "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
-    "expired": [f"{envelope.EXPIRY_GRACE} s ago", f"more than {envelope.VERY_OLD_AGE} s"],
+    "expired": [f"{envelope.EXPIRY_GRACE} s ago"],
     "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
     "topics per request": [f"{request.MAX_REQUEST_TOPICS}"],
     "request packet": [size(request.MAX_REQUEST_SIZE)],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import rlp as oracle
 
+from tests.support.confirmations import listed
 from tests.support.envelopes import rules_with
 from tests.support.puppet import request_policy
 from tests.vectors import VECTORS
@@ -27,12 +28,12 @@ from wakumail.mail.request import (
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.completion import Completion, CompletionForm, pack_cursor
 from wakumail.waku.confirmations import (
-    TIME_SYNC_ERROR,
+    NO_ERRORS,
     EnvelopeError,
     encode_batch_ack,
     encode_message_response,
 )
-from wakumail.waku.envelope import Envelope, judge, make_envelope
+from wakumail.waku.envelope import REFUSALS, Envelope, Verdict, judge, make_envelope
 from wakumail.waku.message import seal, symmetric_key
 from wakumail.waku.packets import RateLimits, StatusOptions, WakuDialect
 
@@ -174,12 +175,19 @@ def as_dict(options: StatusOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in StatusOptions.__slots__}
 
 
+def test_every_refusal_of_an_envelope_stands_in_the_page() -> None:
+    for code in (1, 2):
+        (row,) = re.findall(rf"^\| {code} \| (`very.*?|`envelope.*?) \|", PAGE, re.MULTILINE)
+        texts = {text for of, text in REFUSALS.values() if of == code}
+        assert set(re.findall("`(.*?)`", row)) == texts
+
+
 def test_confirmations() -> None:
     batch_hash = keccak256(HEX["messages"])
     assert batch_hash.hex() in PAGE
-    error = EnvelopeError(ENVELOPE.hash, TIME_SYNC_ERROR, "very old envelope")
-    assert encode_message_response(batch_hash, []) == HEX["message-response"]
-    assert encode_message_response(batch_hash, [error]) == HEX["message-response-error"]
+    error = EnvelopeError(ENVELOPE.hash, *REFUSALS[Verdict.VERY_OLD])
+    assert encode_message_response(batch_hash, NO_ERRORS) == HEX["message-response"]
+    assert encode_message_response(batch_hash, listed([error])) == HEX["message-response-error"]
     assert encode_batch_ack(batch_hash) == HEX["batch-ack"] == oracle.encode(batch_hash)
     report = [error.hash, error.code, error.text.encode()]
     assert oracle.encode([1, [batch_hash, [report]]]) == HEX["message-response-error"]

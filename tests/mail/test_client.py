@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.confirmations import listed
 from tests.support.envelopes import make, rules_with
 from tests.support.puppet import asynchronous, eventually
 from tests.support.scripted import (
@@ -30,7 +31,7 @@ from wakumail.mail.client import MailPeer, connect
 from wakumail.mail.request import Request
 from wakumail.node.link import Link
 from wakumail.waku.completion import Completion, CompletionForm
-from wakumail.waku.confirmations import EnvelopeError, MessageResponse
+from wakumail.waku.confirmations import NO_ERRORS, EnvelopeError
 from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import seal
 
@@ -243,7 +244,7 @@ async def test_only_what_was_sent_can_be_refused() -> None:
 
     def refuse(link: Link, batch_hash: bytes) -> None:
         errors = (*strange, EnvelopeError(sent[0].hash, 1, "old"))
-        link.peer.confirm([MessageResponse(batch_hash, errors)])
+        link.peer.confirm([(batch_hash, listed(errors))])
 
     async with mailserver(on_batch=refuse) as (peer, _):
         posted = await peer.post([envelope.rlp for envelope in sent])
@@ -273,7 +274,7 @@ async def test_posts_take_turns() -> None:
     batch = [e.rlp for e in make(3, [TOPIC])]
 
     def confirm(link: Link, batch_hash: bytes) -> None:
-        link.peer.confirm([MessageResponse(batch_hash, ())])
+        link.peer.confirm([(batch_hash, NO_ERRORS)])
 
     async with mailserver(on_batch=confirm) as (
         peer,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.confirmations import listed
 from tests.support.envelopes import TTL
 from tests.support.puppet import asynchronous, eventually, mailserver
 from tests.support.scripted import scripted
@@ -16,7 +17,7 @@ from wakumail.mail.client import PostRefused, connect, post
 from wakumail.mail.posting import Posted, Withheld
 from wakumail.node.link import Link
 from wakumail.node.messages import compose, open_envelope
-from wakumail.waku.confirmations import EnvelopeError, MessageResponse
+from wakumail.waku.confirmations import EnvelopeError
 from wakumail.waku.envelope import Envelope, Verdict, make_envelope
 from wakumail.waku.packets import StatusOptions
 
@@ -123,7 +124,7 @@ async def test_a_message_that_is_refused() -> None:
 
     def refuse(link: Link, batch_hash: bytes) -> None:
         errors = (EnvelopeError(envelope.hash, 1, "from the future"),)
-        link.peer.confirm([MessageResponse(batch_hash, errors)])
+        link.peer.confirm([(batch_hash, listed(errors))])
 
     async def composed(payload: bytes, **choices: Any) -> Envelope:
         return envelope

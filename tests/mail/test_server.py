@@ -25,7 +25,7 @@ from wakumail.waku import packets as waku
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.completion import ZERO_HASH
 from wakumail.waku.envelope import Envelope, make_envelope, parse
-from wakumail.waku.interest import EVERYTHING
+from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
 
@@ -58,21 +58,35 @@ async def test_confirms_what_is_archived(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_reports_the_bad_ones_of_a_mixed_batch(tmp_path: Path) -> None:
+    """All that is not stored is named: a status-go client takes the rest as sent for ever."""
     now = int(time.time())
     good = make_envelope(now + TTL, TTL, b"good", b"", 0)
-    old = make_envelope(now - 100, TTL, b"old.", b"", 0)
-    future = make_envelope(now + 500, TTL, b"futu", b"", 0)
-    silent = make_envelope(now - 15, TTL, b"sile", b"", 0)
-    endless = make_envelope(now, 0, b"ttl0", b"", 0)
-    async with mailserver(tmp_path) as (server, enode):
+    nonces = [make_envelope(now + TTL, TTL, b"good", bytes(800), nonce) for nonce in range(9)]
+    lazy = min(nonces, key=lambda envelope: envelope.pow)
+    refused = {
+        "very_old": (make_envelope(now - 100, TTL, b"good", b"", 0), 1, "very old envelope"),
+        "from_future": (make_envelope(now + 500, TTL, b"good", b"", 0), 1, "envelope from future"),
+        "expired": (make_envelope(now - 15, TTL, b"good", b"", 0), 1, "expired envelope"),
+        "ttl_zero": (make_envelope(now, 0, b"good", b"", 0), 2, "envelope with a ttl of 0"),
+        "too_large": (
+            make_envelope(now + TTL, TTL, b"good", bytes(1000), 0),
+            2,
+            "envelope too large",
+        ),
+        "unwanted_topic": (make_envelope(now + TTL, TTL, b"evil", b"", 0), 2, "unwanted topic"),
+        "low_pow": (lazy, 2, "too little PoW"),
+    }
+    wanted = Interest(topics=[b"good"])
+    rules = rules_with(min_pow=0.0002, min_pow_large=0.0, max_envelope=900, interest=wanted)
+    assert good.pow >= rules.min_pow > lazy.pow
+    async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
         puppet = await Puppet.ready(enode)
-        errors = await post(puppet, [old, good, silent, future, endless])
+        errors = await post(puppet, [good, *(envelope for envelope, _, _ in refused.values())])
         assert [(error.hash, error.code, error.text) for error in errors] == [
-            (old.hash, 1, "very old envelope"),
-            (future.hash, 1, "envelope from future"),
+            (envelope.hash, code, text) for envelope, code, text in refused.values()
         ]
         assert server.store.archive.stat().envelopes == 1
-        for verdict in ("very_old", "from_future", "expired", "ttl_zero"):
+        for verdict in refused:
             assert server.counters[f"envelopes_{verdict}"] == 1
 
 
@@ -93,7 +107,9 @@ async def test_an_envelope_over_its_limit_is_dropped_alone(tmp_path: Path) -> No
     async with mailserver(tmp_path, node={"rules": rules}) as (server, enode):
         puppet = await Puppet.ready(enode)
         good = make(10, TOPICS, size=50)
-        assert await post(puppet, [*good[:5], *make(3, TOPICS, size=50_000), *good[5:]]) == []
+        large = make(3, TOPICS, size=50_000)
+        errors = await post(puppet, [*good[:5], *large, *good[5:]])
+        assert [error.hash for error in errors] == [envelope.hash for envelope in large]
         assert server.counters["envelopes_too_large"] == 3
         assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == 10
 
@@ -115,8 +131,10 @@ async def test_a_raised_pow_is_told_and_demanded_a_little_later(
         monkeypatch.setattr("wakumail.node.node.TOLERANCE", 0.0)
         server.set_min_pow(least)
         await eventually(lambda: server.node.status.rules.min_pow == least)
-        assert await post(puppet, envelopes[10:]) == []
-        good = 10 + sum(envelope.pow >= least for envelope in envelopes[10:])
+        low = [envelope for envelope in envelopes[10:] if envelope.pow < least]
+        errors = await post(puppet, envelopes[10:])
+        assert [error.hash for error in errors] == [envelope.hash for envelope in low]
+        good = 40 - len(low)
         assert server.counters["envelopes_low_pow"] == 40 - good
         assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == good
 

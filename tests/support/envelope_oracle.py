@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import rlp as oracle_rlp
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.envelopes import rules_with
 from wakumail.base import rlp
 from wakumail.waku import bloom, envelope
-from wakumail.waku.envelope import Batch, Envelope, Rules, Verdict, judge
+from wakumail.waku.envelope import REFUSALS, Batch, Envelope, Rules, Verdict, judge
 from wakumail.waku.interest import Interest
 
 NOW = 1_700_000_000
@@ -89,6 +90,15 @@ def assert_is(made: Envelope, fields: Fields) -> None:
     assert made.pow == fields.pow(fields.ttl)
 
 
+def errors_of(judged: Iterable[tuple[Fields, Verdict]]) -> bytes:
+    """The errors of a Message Response, by the oracle."""
+    refused = [(fields, *REFUSALS[verdict]) for fields, verdict in judged if verdict in REFUSALS]
+    errors: list[Any] = [
+        [keccak256(fields.rlp), code, text.encode()] for fields, code, text in refused
+    ]
+    return bytes(rlp.encode(errors))
+
+
 def assert_judged(batch: Batch, envelopes: list[Fields], rules: Rules, now: int) -> None:
     verdicts = [fields.verdict(rules, now) for fields in envelopes]
     assert [batch.verdict(i) for i in range(len(batch))] == verdicts
@@ -98,12 +108,7 @@ def assert_judged(batch: Batch, envelopes: list[Fields], rules: Rules, now: int)
     assert batch.accepted_size == sum(len(fields.rlp) for fields in accepted)
     assert batch.rejections == counts
     assert (batch.packets, batch.malformed) == (1, 0)
-    told = (Verdict.VERY_OLD, Verdict.FROM_FUTURE)
-    errors = [
-        (keccak256(fields.rlp), verdict)
-        for fields, verdict in zip(envelopes, verdicts, strict=True)
-        if verdict in told
-    ]
+    errors = errors_of(zip(envelopes, verdicts, strict=True))
     assert batch.confirmations == [(keccak256(batch.raw), errors)]
     for made, fields in zip(batch, envelopes, strict=True):
         assert_is(made, fields)

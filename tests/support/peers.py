@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support.confirmations import listed
 from tests.support.connections import ALICE_CONFIG, BOB, BOB_CONFIG, NOW, Side
 from tests.support.envelopes import make, rules_with
 from wakumail.base import rlp
@@ -38,7 +39,7 @@ PACKETS: dict[int, bytes] = {
     Code.BLOOM: rlp.encode(FULL_BLOOM),
     Code.BATCH_ACK: encode_batch_ack(bytes(32)),
     Code.MESSAGE_RESPONSE: encode_message_response(
-        bytes(32), [EnvelopeError(bytes(32), 1, "very old envelope")]
+        bytes(32), listed([EnvelopeError(bytes(32), 1, "very old envelope")])
     ),
     Code.RATE_LIMITS: rlp.encode([1, 2, 3]),
     Code.TOPIC_INTEREST: rlp.encode([b"topi"]),

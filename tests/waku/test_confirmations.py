@@ -7,12 +7,12 @@ import rlp as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.confirmations import listed
 from tests.vectors import VECTORS
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode
 from wakumail.errors import DisconnectReason
 from wakumail.waku.confirmations import (
-    TIME_SYNC_ERROR,
     ConfirmationError,
     EnvelopeError,
     decode_batch_ack,
@@ -20,6 +20,7 @@ from wakumail.waku.confirmations import (
     encode_batch_ack,
     encode_message_response,
 )
+from wakumail.waku.envelope import REFUSALS, Verdict
 
 Case = dict[str, Any]
 
@@ -44,13 +45,19 @@ def test_message_response_vectors(case: Case) -> None:
     batch_hash = bytes.fromhex(case["batch_hash"])
     payload = bytes.fromhex(case["rlp"])
     assert decode_message_response(payload) == (batch_hash, errors)
-    assert encode_message_response(batch_hash, errors) == payload
+    assert encode_message_response(batch_hash, listed(errors)) == payload
     # The specification gives both confirmations one form.
     assert decode_batch_ack(payload) == batch_hash
 
 
 def test_time_sync_error_of_the_specification() -> None:
-    assert TIME_SYNC_ERROR == 1
+    timed = {Verdict.EXPIRED, Verdict.VERY_OLD, Verdict.FROM_FUTURE}
+    assert {verdict for verdict, (code, _) in REFUSALS.items() if code == 1} == timed
+
+
+def test_every_envelope_that_is_not_taken_has_a_code_and_a_text() -> None:
+    assert REFUSALS.keys() == {*Verdict} - {Verdict.ACCEPTED, Verdict.DUPLICATE}
+    assert all(code in (1, 2) and text.isprintable() for code, text in REFUSALS.values())
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,7 +74,7 @@ def test_time_sync_error_of_the_specification() -> None:
     ),
 )
 def test_message_response_round_trip(batch_hash: bytes, errors: list[EnvelopeError]) -> None:
-    payload = encode_message_response(batch_hash, errors)
+    payload = encode_message_response(batch_hash, listed(errors))
     assert decode_message_response(payload) == (batch_hash, tuple(errors))
     version, (oracle_hash, reports) = oracle.decode(payload)
     assert (version, oracle_hash, len(reports)) == (b"\x01", batch_hash, len(errors))

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.envelope_oracle import FREE, GOOD, NOW, TOPIC, Fields, packet_of
+from tests.support.envelope_oracle import FREE, GOOD, NOW, TOPIC, Fields, errors_of, packet_of
 from wakumail.base import rlp
 from wakumail.errors import RlpError
 from wakumail.waku import envelope
@@ -59,11 +59,12 @@ def test_a_batch_is_indexed_as_a_list() -> None:
     assert len(Batch()) == 0
 
 
-def test_errors_are_listed_up_to_a_limit() -> None:
-    count = envelope.MAX_ERRORS + 5
-    batch = judge(packet_of([Fields(NOW - 30, 5)] * count), FREE, NOW, confirming=True)
+def test_all_errors_of_the_largest_packet_are_listed() -> None:
+    old = Fields(NOW - 30, 5)
+    count = envelope.MAX_ENVELOPES
+    batch = judge(packet_of([old] * count), FREE, NOW, confirming=True)
     ((_, errors),) = batch.confirmations
-    assert len(errors) == envelope.MAX_ERRORS
+    assert errors == errors_of([(old, Verdict.VERY_OLD)] * count)
     assert batch.rejections == {Verdict.VERY_OLD: count}
 
 

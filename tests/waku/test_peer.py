@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.confirmations import listed
 from tests.support.envelopes import make, rules_with
 from tests.support.peers import (
     ANY_POW,
@@ -31,7 +32,7 @@ from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku
 from wakumail.waku.completion import Completion, CompletionForm
-from wakumail.waku.confirmations import EnvelopeError, MessageResponse
+from wakumail.waku.confirmations import NO_ERRORS, EnvelopeError
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.packets import Code
 from wakumail.waku.peer import UNASKED_BYTES, UNASKED_ENVELOPES
@@ -52,17 +53,17 @@ def test_messages_are_judged_and_hashed() -> None:
     (event,) = say(alice, bob, Code.MESSAGES, MESSAGES)
     received = the(EnvelopesReceived, event)
     assert [envelope.hash for envelope in received.batch] == [e.hash for e in ENVELOPES]
-    assert received.batch.confirmations == [(keccak256(MESSAGES), [])]
+    assert received.batch.confirmations == [(keccak256(MESSAGES), NO_ERRORS)]
 
 
 def test_a_confirmation_is_response_then_ack() -> None:
     alice, bob = pair()
     errors = (EnvelopeError(bytes(32), 1, "very old envelope"),)
-    bob.peer.confirm([MessageResponse(b"h" * 32, errors)])
+    bob.peer.confirm([(b"h" * 32, listed(errors))])
     carry(alice, bob)
     assert alice.counters["packets_unasked"] == 2
     alice.peer.send_messages(MESSAGES)
-    bob.peer.confirm([MessageResponse(b"h" * 32, errors)])
+    bob.peer.confirm([(b"h" * 32, listed(errors))])
     carry(alice, bob)
     assert alice.happened[-2:] == [Confirmed(b"h" * 32, errors), Confirmed(b"h" * 32, ())]
 
@@ -72,7 +73,7 @@ def test_confirmations_of_more_than_was_sent_are_not_taken() -> None:
     for _ in range(3):
         alice.peer.send_messages(MESSAGES)
     for number in range(5):
-        bob.peer.confirm([MessageResponse(bytes([number]) * 32, ())])
+        bob.peer.confirm([(bytes([number]) * 32, NO_ERRORS)])
     carry(alice, bob)
     taken = [event.batch_hash[0] for event in alice.happened if isinstance(event, Confirmed)]
     assert taken == [0, 0, 1, 1, 2, 2]
@@ -84,7 +85,7 @@ def test_confirmations_may_be_turned_on_and_off() -> None:
     alice.peer.send_messages(MESSAGES)
     for confirming in (False, True):
         bob.peer.update_status(waku.StatusOptions(confirmations=confirming))
-        bob.peer.confirm([MessageResponse(bytes(32), ())])
+        bob.peer.confirm([(bytes(32), NO_ERRORS)])
         carry(alice, bob)
         assert isinstance(alice.happened[-1], Confirmed) == confirming
     assert alice.counters["packets_unasked"] == 2
@@ -99,7 +100,7 @@ def test_what_is_known_comes_in_as_a_duplicate() -> None:
     (again,) = say(alice, bob, Code.MESSAGES, MESSAGES)
     received = the(EnvelopesReceived, again)
     assert received.batch.rejections == {Verdict.DUPLICATE: len(ENVELOPES)}
-    assert received.batch.confirmations == [(keccak256(MESSAGES), [])], (
+    assert received.batch.confirmations == [(keccak256(MESSAGES), NO_ERRORS)], (
         "it is confirmed all the same"
     )
 

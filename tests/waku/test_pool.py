@@ -14,6 +14,7 @@ from tests.support.envelope_oracle import FREE, NOW, TOPIC, Fields, packet_of
 from tests.support.envelopes import rules_with
 from wakumail.archive.archive import Archive
 from wakumail.base.rlp import split_list
+from wakumail.waku.confirmations import NO_ERRORS
 from wakumail.waku.envelope import (
     EXPIRY_GRACE,
     Batch,
@@ -134,7 +135,7 @@ def test_the_known_are_judged_without_their_work() -> None:
     assert [made.rlp for made in batch] == [fields.rlp for fields in envelopes]
     batch = judge(everyone, FREE, NOW, pool, confirming=True)
     assert (batch.accepted, batch.rejections) == (3, {Verdict.DUPLICATE: 2})
-    assert [errors for _, errors in batch.confirmations] == [[]]
+    assert [errors for _, errors in batch.confirmations] == [NO_ERRORS]
     # What is wrong without the hash is said first.
     late = judge(everyone, FREE, NOW + 100, pool)
     assert late.rejections == {Verdict.VERY_OLD: 5}

@@ -25,7 +25,7 @@ cdef struct envelope_record:
     uint32_t topic          # big-endian value of its four bytes
     uint32_t verdict        # ACCEPTED or why it was dropped
     double pow              # as judged; means nothing unless ACCEPTED, LOW_POW or DUPLICATE
-    uint8_t hash[32]        # Keccak-256 of the RLP; means nothing unless is_hashed(verdict)
+    uint8_t hash[32]        # Keccak-256 of the RLP; means nothing unless is_hashed
 
 
 cdef struct packet_record:

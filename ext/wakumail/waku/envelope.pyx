@@ -12,15 +12,15 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from wakumail.waku.interest cimport Interest
 from wakumail.waku.envelope_judging cimport conclude, drop_larger, is_hashed, judge_unhashed
 from wakumail.base.keccak cimport keccak256, keccak256_many
 from wakumail.waku.pow cimport leading_zeros, pow_of
 from wakumail.waku.envelope_records cimport read_packet, read_records, shrink
-from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_TYPE, rlp_item, rlp_next,
-                           rlp_reason, rlp_status)
+from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_TYPE, rlp_header_size, rlp_item,
+                           rlp_next, rlp_reason, rlp_status, rlp_write_header)
 
 from wakumail.waku.bloom import TOPIC_SIZE
 from wakumail.errors import RlpError
@@ -30,11 +30,10 @@ from wakumail.base.rlp import encode
 MAX_TIME = 0xFFFFFFFF           # the last Unix second that an envelope can name
 FUTURE_TOLERANCE = 10           # seconds that a creation time may lie ahead
 EXPIRY_GRACE = 10               # seconds after the expiry in which an envelope is still taken
-VERY_OLD_AGE = 20               # seconds after the expiry from which the sender is told
+VERY_OLD_AGE = 20               # seconds after the expiry from which it counts as very old
 LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
 MAX_ENVELOPES = 1 << 16         # of a packet; judging so many takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
-MAX_ERRORS = 1000               # that a batch lists, of up to MAX_ENVELOPES bad ones
 
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
 cdef uint64_t very_old_age = VERY_OLD_AGE
@@ -44,20 +43,55 @@ cdef enum:
     VERDICTS = DUPLICATE + 1
     MAX_BOUNDS = 64             # of sizes that are counted apart
     BATCH_MEMORY = 1024         # bytes: the batch itself, and who remembers it
+    MAX_ERROR = 96              # bytes of the RLP of one envelope error
 
 
 class Verdict(IntEnum):
     """What became of an envelope; all but ACCEPTED drop it, each is counted under its name."""
 
     ACCEPTED = 0
-    EXPIRED = 1             # by more than EXPIRY_GRACE: dropped in silence
-    VERY_OLD = 2            # expired by more than VERY_OLD_AGE: the sender is told
-    FROM_FUTURE = 3         # created more than FUTURE_TOLERANCE ahead: the sender is told
+    EXPIRED = 1             # by more than EXPIRY_GRACE
+    VERY_OLD = 2            # expired by more than VERY_OLD_AGE
+    FROM_FUTURE = 3         # created more than FUTURE_TOLERANCE ahead
     TOO_LARGE = 4
     TTL_ZERO = 5            # its proof of work would be infinite
     LOW_POW = 6
     UNWANTED_TOPIC = 7
     DUPLICATE = 8           # received again while it is live: good, but not to be stored again
+
+
+REFUSALS = {
+    Verdict.EXPIRED: (1, "expired envelope"),
+    Verdict.VERY_OLD: (1, "very old envelope"),
+    Verdict.FROM_FUTURE: (1, "envelope from future"),
+    Verdict.TOO_LARGE: (2, "envelope too large"),
+    Verdict.TTL_ZERO: (2, "envelope with a ttl of 0"),
+    Verdict.LOW_POW: (2, "too little PoW"),
+    Verdict.UNWANTED_TOPIC: (2, "unwanted topic"),
+}
+"""Code and text of the error that tells a sender that an envelope was not taken.
+
+Code 1 is that of a wrong time (6/WAKU1, "Batch Ack and Message Response"); 2, which status-go has
+for all others, is in no specification.
+"""
+
+cdef struct error_template:
+    size_t size                 # bytes; 0 for what is taken
+    size_t hash_offset          # where the hash of the envelope goes
+    uint8_t[MAX_ERROR] rlp      # [hash, code, text]
+
+cdef error_template[VERDICTS] error_templates
+memset(error_templates, 0, sizeof(error_templates))
+for _verdict, (_code, _text) in REFUSALS.items():
+    fill_template(&error_templates[_verdict], encode([bytes(32), _code, _text.encode()]))
+
+
+cdef int fill_template(error_template *template, bytes error) except -1:
+    assert len(error) <= MAX_ERROR
+    memcpy(template.rlp, <const char *> error, len(error))
+    template.size = len(error)
+    template.hash_offset = error.index(bytes(32))
+    return 0
 
 
 cdef class Rules:
@@ -211,8 +245,8 @@ cdef class Batch:
     def confirmations(self):
         """(hash, errors) for each packet; none unless a judge was asked for them.
 
-        hash: the Keccak-256 of the packet. errors: (hash, Verdict) of what a Message Response
-        reports, MAX_ERRORS at most.
+        hash: the Keccak-256 of the packet. errors: the RLP list `[[hash, code, text], ...]` of all
+        envelopes that were not taken (6/WAKU1, "Batch Ack and Message Response"; see REFUSALS).
         """
         cdef packet_record *packet
         cdef Py_ssize_t i
@@ -276,12 +310,22 @@ cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
     return &batch.records[index]
 
 
-cdef list errors_of(Batch batch, Py_ssize_t first, Py_ssize_t count):
-    cdef Py_ssize_t index
-    cdef list found = []
+cdef bytes errors_of(Batch batch, Py_ssize_t first, Py_ssize_t count):
+    """The RLP list of the errors of some envelopes; no object is made for each of them."""
+    cdef Py_ssize_t index, size = 0
+    cdef uint8_t *at
+    cdef const error_template *template
     for index in range(first, first + count):
-        if len(found) < MAX_ERRORS and batch.records[index].verdict in (VERY_OLD, FROM_FUTURE):
-            found.append((digest_bytes(batch.records[index].hash), batch.verdict(index)))
+        size += error_templates[batch.records[index].verdict].size
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, rlp_header_size(size) + size)
+    at = <uint8_t *> PyBytes_AS_STRING(found)
+    at += rlp_write_header(at, size, True)
+    for index in range(first, first + count):
+        template = &error_templates[batch.records[index].verdict]
+        memcpy(at, template.rlp, template.size)
+        if template.size:
+            memcpy(at + template.hash_offset, batch.records[index].hash, 32)
+        at += template.size
     return found
 
 
@@ -302,7 +346,7 @@ cdef Envelope make_from(Batch batch, const envelope_record *record):
     envelope.ttl = record.ttl
     envelope.created = record.created
     envelope.nonce = fields.nonce
-    if is_hashed(record.verdict):
+    if is_hashed(batch, record.verdict):
         envelope.hash = digest_bytes(record.hash)
     else:
         envelope.hash = PyBytes_FromStringAndSize(NULL, 32)

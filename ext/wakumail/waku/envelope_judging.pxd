@@ -11,8 +11,9 @@ from wakumail.waku.pow cimport leading_zeros, pow_of
 from wakumail.base.rlp cimport RLP_OK
 
 
-cdef inline bint is_hashed(uint32_t verdict) noexcept nogil:
-    return verdict not in (EXPIRED, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC)
+cdef inline bint is_hashed(Batch batch, uint32_t verdict) noexcept nogil:
+    """What is dropped needs a hash only where its sender is told."""
+    return batch.confirming or verdict not in (EXPIRED, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC)
 
 
 cdef inline void hash_all(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
@@ -59,7 +60,7 @@ cdef inline void judge_unhashed(Batch batch, Rules rules, uint64_t now) noexcept
             record.verdict = rules.verdict_unhashed(record, now)
         if queue.count + 2 > HASH_BLOCK:
             hash_all(&queue, rules, now)
-        if is_hashed(record.verdict):
+        if is_hashed(batch, record.verdict):
             ask_hash(&queue, batch.data + record.offset, record.size, record.hash)
         if record.verdict == ACCEPTED:
             ask_pow(&queue, batch.data, record)

@@ -29,7 +29,6 @@ from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
 from wakumail.node.relay import Relay
 from wakumail.waku import packets as waku
-from wakumail.waku.confirmations import TIME_SYNC_ERROR, EnvelopeError, MessageResponse
 from wakumail.waku.envelope import Batch, Rules, Verdict, judge
 from wakumail.waku.interest import EVERYTHING
 from wakumail.waku.peer_events import (
@@ -48,12 +47,6 @@ log = logging.getLogger(__name__)
 LARGE_POW_RATIO = 1000
 """PoW required of envelopes below 50,000 bytes, divided by that required of larger ones: 0.002 and
 0.000002 (WAKU-USAGE)."""
-
-VERDICT_TEXTS = {
-    Verdict.VERY_OLD: "very old envelope",
-    Verdict.FROM_FUTURE: "envelope from future",
-}
-"""The texts of the errors in a Message Response, as status-go writes them."""
 
 
 class PublishRefused(WakumailError):
@@ -278,19 +271,10 @@ class Server:
         """Confirm packets to the peer: their good envelopes are on disk."""
         if link.closed is not None:
             return
-        responses = [
-            MessageResponse(
-                packet_hash,
-                tuple(
-                    EnvelopeError(envelope_hash, TIME_SYNC_ERROR, VERDICT_TEXTS[verdict])
-                    for envelope_hash, verdict in errors
-                ),
-            )
-            for packet_hash, errors in batch.confirmations
-        ]
-        link.peer.confirm(responses)
+        confirmations = batch.confirmations
+        link.peer.confirm(confirmations)
         link.outbox.flush_soon()
-        self.counters.add("messages_confirmed", len(responses))
+        self.counters.add("messages_confirmed", len(confirmations))
 
     def _resume(self) -> None:
         """Read again from the held peers: the store has room, or will have none for long."""

@@ -1,9 +1,8 @@
 """Confirmations: the Batch Ack and Message Response packets (6/WAKU1)."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode
+from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, join_list
 from wakumail.base.text import printable
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.waku.packets import HASH_SIZE
@@ -11,11 +10,9 @@ from wakumail.waku.packets import HASH_SIZE
 CONFIRMATION_VERSION = 1
 """The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
 
-NO_ERRORS = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
-"""The bytes before and after the hash in a Message Response without errors, the common case."""
-
-TIME_SYNC_ERROR = 1
-"""The code of an envelope error: too old, or created in the future (same section)."""
+NO_ERRORS = encode([])
+ALL_TAKEN = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
+"""The bytes before and after the hash in a Message Response without errors: nearly all are."""
 
 
 class ConfirmationError(ProtocolError):
@@ -56,12 +53,14 @@ def decode_batch_ack(payload: bytes) -> bytes:
         raise ConfirmationError(f"a malformed batch ack: {error}") from error
 
 
-def encode_message_response(batch_hash: bytes, errors: Sequence[EnvelopeError]) -> bytes:
-    """A Message Response: `[1, [hash, [[hash, code, text], ...]]]`."""
-    if not errors:
-        return batch_hash.join(NO_ERRORS)
-    reports = [(error.hash, error.code, error.text.encode()) for error in errors]
-    return encode([CONFIRMATION_VERSION, [batch_hash, reports]])
+def encode_message_response(batch_hash: bytes, errors: bytes) -> bytes:
+    """A Message Response: `[1, [hash, errors]]`.
+
+    `errors` is the RLP of `[[hash, code, text], ...]`, the envelopes that were not taken.
+    """
+    if errors == NO_ERRORS:
+        return batch_hash.join(ALL_TAKEN)
+    return join_list([encode(CONFIRMATION_VERSION), join_list([encode(batch_hash), errors])])
 
 
 def decode_message_response(payload: bytes) -> MessageResponse:

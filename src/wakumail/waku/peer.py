@@ -22,7 +22,6 @@ from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
 from wakumail.waku.completion import Completion
 from wakumail.waku.confirmations import (
-    MessageResponse,
     decode_batch_ack,
     decode_message_response,
     encode_batch_ack,
@@ -205,9 +204,12 @@ class Peer:
             self._unconfirmed[code] += 1
         self._send(Code.MESSAGES, packet)
 
-    def confirm(self, responses: Iterable[MessageResponse]) -> None:
-        """Confirm packets: each Message Response, as status-go does, before its Batch Ack."""
-        for batch_hash, errors in responses:
+    def confirm(self, confirmations: Iterable[tuple[bytes, bytes]]) -> None:
+        """Confirm packets (Batch.confirmations): a Message Response, then a Batch Ack, each.
+
+        status-go sends both, in this order.
+        """
+        for batch_hash, errors in confirmations:
             self._send(Code.MESSAGE_RESPONSE, encode_message_response(batch_hash, errors))
             self._send(Code.BATCH_ACK, encode_batch_ack(batch_hash))
 
