@@ -1,9 +1,9 @@
-"""Count the messages of a public chat since last week, whichever mailserver is there to ask.
+"""Count the messages of a public chat since last week, from whichever mailserver answers.
 
     python examples/failover.py CHAT ENODE...
 
-The mailservers are asked in the order given. When one is not reached, refuses, stalls or leaves in
-the middle, the next goes on, and no envelope comes twice.
+The mailservers are asked in the order given. When one is not reached, refuses, stalls or
+disconnects in the middle, the next goes on, and no envelope comes twice.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
     python examples/follow.py ENODE CHAT [SECONDS]
 
-A mailserver tells nobody of new envelopes, so it is asked for them every SECONDS (default: 10).
+A mailserver does not announce new envelopes, so it is asked again every SECONDS (default: 10).
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from wakumail import (
 )
 
 OVERLAP = 120
-"""Seconds. History is ordered by creation, not by arrival: an envelope may come to the mailserver
-as long after its creation as its ttl. So each question reaches back behind the one before, by more
-than the ttl in use and the differences between clocks."""
+"""Seconds that each request reaches back before the time of the last one. An envelope may reach the
+mailserver until it expires, and history goes by its creation. So this has to be more than the ttl
+in use and the difference between clocks."""
 
 
 async def follow(
@@ -32,29 +32,29 @@ async def follow(
 ) -> AsyncIterator[ReceivedMessage]:
     """The messages created from OVERLAP seconds ago on, without end."""
     since = int(time.time()) - OVERLAP
-    seen: dict[bytes, int] = {}  # when each envelope that came was created, by its hash
+    seen: dict[bytes, int] = {}  # the creation time of each envelope that came, by its hash
     while True:
         asked = int(time.time())
-        messages = []
         try:
-            async for page in servers.history(lower=since, topics=topics, keys=keys):
-                for envelope, message in zip(page.envelopes, page.messages, strict=True):
-                    if envelope.hash not in seen:
-                        seen[envelope.hash] = envelope.created
-                        if message is not None:
-                            messages.append(message)
+            pages = [p async for p in servers.history(lower=since, topics=topics, keys=keys)]
         except (WakumailError, OSError) as error:
             print(f"asking again in {pause:g} s: {error}", file=sys.stderr)
         else:
-            since = asked - OVERLAP  # not when it failed: the rest is still to come
-        for message in reversed(messages):
-            yield message
-        seen = {key: created for key, created in seen.items() if created >= since}
+            since = asked - OVERLAP
+            for page in reversed(pages):
+                for envelope, message in zip(
+                    page.envelopes[::-1], page.messages[::-1], strict=True
+                ):
+                    if envelope.hash not in seen:
+                        seen[envelope.hash] = envelope.created
+                        if message is not None:
+                            yield message
+            seen = {key: created for key, created in seen.items() if created >= since}
         await asyncio.sleep(pause)
 
 
 async def main(enode: str, chat: str, pause: str = "10") -> None:
-    """Print what follows."""
+    """Print each message as it comes."""
     topics, keys = [public_chat_topic(chat)], [symmetric_key(chat)]
     async with mailservers([enode]) as servers:
         async for message in follow(servers, topics, keys, float(pause)):

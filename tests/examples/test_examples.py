@@ -40,7 +40,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_examples_import_what_is_public(path: Path) -> None:
-    """From wakumail itself, beside the standard library; and each is run here."""
+    """They import wakumail itself and the standard library, and each is run in this file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= sys.stdlib_module_names
@@ -80,7 +80,7 @@ def test_failover(tmp_path: Path, server: Server) -> None:
 
 
 def test_follow(tmp_path: Path, server: Server) -> None:
-    """What came before and what comes later, in order, each once; the mailserver may restart."""
+    """Earlier and later messages come in order, each once, over a restart of the mailserver."""
     texts = [f"number {n}" for n in range(6)]
     for text in texts[:2]:
         post(server, text)

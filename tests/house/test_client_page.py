@@ -19,7 +19,7 @@ TEXT = re.sub(r"^```python\n.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 CODE = " ".join(re.findall(r"`([^`]+)`", TEXT))
 
 INTERNAL = {"on_event", "on_gone", "on_writable", "open", "close", "drop_abandoned", "select"}
-"""What the node below calls, and what is done by `connect` and `mailservers`."""
+"""Called by the node below, or by `connect` and `mailservers`."""
 
 CLASSES = [
     wakumail.Enode,
@@ -55,7 +55,7 @@ CALLS: list[Callable[..., Any]] = [
 
 
 def is_named(name: str) -> bool:
-    """In code within the text, not in the blocks."""
+    """True if the name stands in code within the text, outside of the blocks."""
     return re.search(rf"\b{name}\b", CODE) is not None
 
 
@@ -65,7 +65,7 @@ def test_every_name_is_on_the_page(name: str) -> None:
 
 
 def test_the_page_names_nothing_else() -> None:
-    """Its blocks import what is public, and each public function is used in one or in the text."""
+    """Its blocks import public names only."""
     for block in BLOCKS:
         for node in ast.walk(compiled(block, ast.PyCF_ONLY_AST)):
             if isinstance(node, ast.ImportFrom):

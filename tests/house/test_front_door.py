@@ -1,4 +1,4 @@
-"""The public names: which they are, that they load nothing before they are used."""
+"""The public names, and that each is loaded only when it is used."""
 
 import ast
 import subprocess
@@ -27,7 +27,7 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_leads_somewhere(name: str) -> None:
-    """To what bears that name, in the room from which type checkers take it."""
+    """It is the object of that name in the room that type checkers take it from."""
     value = getattr(wakumail, name)
     assert value is getattr(wakumail, name)
     tree = ast.parse(Path(wakumail.__file__).read_text())
@@ -59,7 +59,7 @@ def test_importing_loads_nothing() -> None:
 
 
 def test_a_name_loads_its_own_room_only() -> None:
-    """The names of errors are what programs need first, and cost nothing."""
+    """Errors load no event loop."""
     modules = loaded("from wakumail import WakumailError, AnswerTimeout")
     assert {name for name in modules if name.startswith("wakumail")} == {
         "wakumail",

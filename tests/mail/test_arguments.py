@@ -1,4 +1,4 @@
-"""What the client cannot ask for is refused where it is written, before anything is sent."""
+"""Wrong arguments of the client raise in the call, before anything is sent."""
 
 import os
 import time
@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 @asynccontextmanager
 async def asked() -> AsyncIterator[tuple[MailPeer, Scripted]]:
-    """A client, and a mailserver that notes what it is asked."""
+    """A client, and a mailserver that notes its requests."""
     async with scripted(archive_of([])) as server, connect(server.enode) as peer:
         yield peer, server
 
@@ -80,7 +80,7 @@ async def asked() -> AsyncIterator[tuple[MailPeer, Scripted]]:
 async def test_a_history_that_cannot_be_asked_for(
     wrong: dict[str, Any], error: type[Exception], text: str
 ) -> None:
-    """Refused by the call itself, and the connection stays as it is."""
+    """The call itself raises, and the connection stays usable."""
     async with asked() as (peer, server):
         with pytest.raises(error, match=text):
             peer.history(**{"lower": NOW - 60} | wrong)
@@ -94,7 +94,7 @@ async def test_a_history_that_cannot_be_asked_for(
 async def test_a_history_that_no_mailserver_is_asked_for(
     wrong: dict[str, Any], error: type[Exception], text: str
 ) -> None:
-    """Nobody is dialed: the one that is not there would be another error."""
+    """The call raises before anybody is dialed: dialing would fail with another error."""
     async with mailservers([nobody()]) as servers:
         with pytest.raises(error, match=text):
             servers.history(**{"lower": NOW - 60} | wrong)
@@ -131,7 +131,7 @@ def test_a_packet_that_cannot_be_made(form: Form) -> None:
 
 
 def test_a_cursor_of_another_implementation() -> None:
-    """The forms of the specifications may be answered with any; Go's only with its own."""
+    """The forms of the specifications take cursors of any size, Go's forms only of its own."""
     asked: dict[str, Any] = {"lower": 0, "upper": NOW, "bloom": FULL_BLOOM, "key": bytes(32)}
     for form in (Form.R5, Form.R6):
         build_request(form, **asked, cursor=bytes(100), random=os.urandom, now=NOW)
@@ -142,7 +142,7 @@ def test_a_cursor_of_another_implementation() -> None:
 
 @asynchronous
 async def test_a_request_of_a_node() -> None:
-    """Nothing is sent, and nothing counts as open."""
+    """Nothing is sent, and no request counts as open."""
     async with asked() as (peer, server):
         requester = Requester(generate(os.urandom), Counters())
         link = peer._link

@@ -1,4 +1,4 @@
-"""A history that nobody wants any more leaves the connection usable, and its answer is dropped."""
+"""A cancelled history leaves the connection usable, and the rest of its answer is dropped."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ NEW = make(30, [TOPIC], seed=2)
 
 
 class Slow(Scripted):
-    """Keeps the answer to the first request back, but for half of it, until it is told."""
+    """Sends half of the answer to the first request at once, and the rest when told."""
 
     def __init__(self) -> None:
         super().__init__(self._answer, None)
@@ -48,7 +48,7 @@ class Slow(Scripted):
         link.outbox.flush()
 
     def leave(self) -> None:
-        """Say goodbye instead."""
+        """Disconnect instead."""
         self._kept[0].disconnect(DisconnectReason.QUITTING)
 
 
@@ -61,7 +61,7 @@ async def slow() -> AsyncIterator[tuple[MailPeer, Slow]]:
 
 
 async def cancel(peer: MailPeer, server: Slow) -> None:
-    """Ask, and cancel it in the middle of the answer."""
+    """Ask, and cancel the request in the middle of its answer."""
     request = asyncio.create_task(peer.request(WANTED))
     await eventually(lambda: peer._answer is not None and peer._answer.count == 10)
     request.cancel()
@@ -76,7 +76,7 @@ async def fetch(asked: MailPeer | Mailservers) -> list[Envelope]:
 
 @asynchronous
 async def test_a_late_answer_is_not_taken_for_the_next() -> None:
-    """The next request waits for its end, and has its own envelopes only."""
+    """The next request waits for its end, and gets only its own envelopes."""
     async with slow() as (peer, server):
         await cancel(peer, server)
         again = asyncio.create_task(fetch(peer))
@@ -133,7 +133,7 @@ async def test_one_who_waits_for_its_turn_asks_nothing() -> None:
 @pytest.mark.parametrize("closing", [True, False], ids=["aclose", "break"])
 @asynchronous
 async def test_leaving_the_loop(closing: bool) -> None:
-    """Between two pages no request is open, whether the pages are closed or left to the heap."""
+    """Between two pages no request is open, so nothing is left to wait for."""
     async with scripted(archive_of(NEW)) as server, connect(server.enode) as peer:
         pages = peer.history(lower=NOW - 3600, topics=[TOPIC], limit=10)
         first: HistoryPage
@@ -167,7 +167,7 @@ async def test_a_late_answer_that_never_ends() -> None:
 
 @asynchronous
 async def test_a_mailserver_that_leaves_instead(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever asks next learns it, and asyncio has nothing to complain of."""
+    """The next request raises PeerGone, and asyncio logs no exception that nobody retrieved."""
     async with slow() as (peer, server):
         await cancel(peer, server)
         server.leave()
@@ -180,7 +180,7 @@ async def test_a_mailserver_that_leaves_instead(caplog: pytest.LogCaptureFixture
 
 @asynchronous
 async def test_too_much_of_a_late_answer() -> None:
-    """It is bounded by what was asked, though nothing of it is kept."""
+    """The limit of the request holds, though nothing of the answer is kept."""
     async with slow() as (peer, server):
         await cancel(peer, server)
         link, _ = server._kept
@@ -193,7 +193,7 @@ async def test_too_much_of_a_late_answer() -> None:
 
 @asynchronous
 async def test_one_of_two_histories_of_the_same_mailserver() -> None:
-    """The other goes on behind the late answer."""
+    """The other goes on after the late answer."""
     server = Slow()
     async with scripted(server=server), mailservers([server.enode]) as servers:
         cancelled = asyncio.create_task(fetch(servers))
@@ -210,7 +210,7 @@ async def test_one_of_two_histories_of_the_same_mailserver() -> None:
 
 @asynchronous
 async def test_an_answer_that_comes_as_it_is_cancelled() -> None:
-    """In the same turn of the loop: the connection is free, and nothing is waited for."""
+    """Both in the same turn of the loop: the next request does not wait."""
     async with slow() as (peer, server):
         request = asyncio.create_task(peer.request(WANTED))
         await eventually(lambda: len(server.requests) == 1)

@@ -1,4 +1,4 @@
-"""The client against mailservers that are slow, wrong or hostile: bounded, and told in words."""
+"""The client against slow, wrong and hostile mailservers: it is bounded and says what is wrong."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ async def mailserver(
 
 
 def trickle(packets: Sequence[Sequence[Envelope]]) -> OnRequest:
-    """Sends so many packets, one every 10 ms, and never completes."""
+    """Sends these packets, one every 10 ms, and never completes."""
 
     async def send(link: Link) -> None:
         for envelopes in packets:
@@ -89,7 +89,7 @@ async def test_what_was_not_asked_for_is_left_out() -> None:
 
 @asynchronous
 async def test_what_no_node_takes_is_left_out() -> None:
-    """The largest envelope that is taken, and one that is larger."""
+    """The largest envelope that is accepted, and one that is a byte larger."""
     size = rules_with().max_envelope
     rest = size - len(envelope_of(bytes(size // 2)).rlp) + size // 2
     largest, larger = envelope_of(bytes(rest)), envelope_of(bytes(rest + 1))

@@ -1,4 +1,4 @@
-"""Several mailservers: which is asked, when the next one is, and that nothing comes twice."""
+"""Several mailservers: the choice among them, failover, and no envelope twice."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ def leave(link: Link, request: Request) -> None:
 
 
 def leave_after_a_page(envelopes: Sequence[Envelope]) -> OnRequest:
-    """Answers the first request of a connection, and is gone with the second."""
+    """Answers the first request of a connection and disconnects at the second."""
     archive = archive_of(envelopes)
 
     def answer(link: Link, request: Request) -> None:
@@ -62,7 +62,7 @@ def leave_after_a_page(envelopes: Sequence[Envelope]) -> OnRequest:
 
 @asynccontextmanager
 async def several(*answers: OnRequest) -> AsyncIterator[list[Scripted]]:
-    """A mailserver for each way of answering."""
+    """One mailserver for each of `answers`."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(scripted(answer)) for answer in answers]
 
@@ -98,7 +98,7 @@ async def test_one_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("failure", [refuse, leave, leave_after_a_page(ENVELOPES)])
 def test_one_that_fails(failure: OnRequest) -> None:
-    """The window begins anew, without the cursor, and what came already does not come again."""
+    """The next is asked for the whole window, without the cursor, and no envelope comes twice."""
 
     async def check() -> None:
         async with several(failure, archive_of(ENVELOPES)) as both:
@@ -113,7 +113,7 @@ def test_one_that_fails(failure: OnRequest) -> None:
 
 @asynchronous
 async def test_those_that_stall() -> None:
-    """One before its hello, one when it is asked."""
+    """One stalls before its hello, one after a request."""
     async with several(stall, archive_of(ENVELOPES)) as both:
         with silent() as enode:
             async with mailservers([enode, *enodes(both)], answer_timeout=1.0) as servers:

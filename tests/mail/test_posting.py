@@ -1,4 +1,4 @@
-"""What the client posts to a mailserver: only what one node may send another (6/WAKU1)."""
+"""Posting: the client sends only what one node may send another (6/WAKU1)."""
 
 import time
 from pathlib import Path
@@ -51,7 +51,7 @@ async def test_what_the_peer_must_not_be_sent_is_not_posted(
 
 
 def lasting(ttl: int) -> Envelope:
-    """An envelope without work, so that its PoW is 1 / (size * ttl) or a few times that."""
+    """An envelope without work. Its PoW is 1 / (size * ttl), or a few times that by chance."""
     return make_envelope(int(time.time()) + ttl, ttl, TOPIC, bytes(100), 0)
 
 
@@ -82,7 +82,7 @@ EASY: dict[str, Any] = {"topic": TOPIC, "key": KEY, "pow_target": 0.0}
 
 @asynchronous
 async def test_a_message_in_one_call(tmp_path: Path) -> None:
-    """It is on disk when the call returns, and whoever has the key can read it."""
+    """The envelope is on disk when the call returns, and the key opens it."""
     author = PrivateKey()
     async with mailserver(tmp_path) as (server, enode):
         envelope = await post(str(enode), b"hello", sign_with=author, ttl=20, **EASY)

@@ -1,4 +1,4 @@
-"""Envelopes of the server's own: when they are on disk, and when they are refused."""
+"""Envelopes that the server itself publishes: their commit, and their refusal."""
 
 import asyncio
 from pathlib import Path
@@ -33,7 +33,7 @@ async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
 async def test_what_is_published_while_the_archive_has_no_room_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be known to the relay, and be confirmed to the next who sends it."""
+    """Otherwise the relay would know it, and a peer that sends it would get a confirmation."""
     monkeypatch.setattr("wakumail.archive.writer_thread.COMMIT_RETRY_INTERVAL", 0.001)
     monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 2_000)
     async with mailserver(tmp_path) as (server, enode):

@@ -1,4 +1,4 @@
-"""Requests for history that are refused, each for a reason of its own, and fuzzed ones."""
+"""Refused requests for history, each with its own error, and fuzzed ones."""
 
 from typing import Any
 
@@ -220,7 +220,7 @@ def test_required_signature(form: Form) -> None:
 
 @every_form
 def test_required_pow(form: Form) -> None:
-    """An envelope without a ttl, as nim has it, has no PoW: neither none nor an infinite one."""
+    """The PoW of an envelope with a ttl of 0, as nim sends it, is never enough."""
     policy = request_policy(request_min_pow=REQUEST_POW)
     error = refusal(packet_of(form), policy)
     assert type(error) is RequestPowError
@@ -239,7 +239,7 @@ def test_low_pow_with_a_ttl() -> None:
 
 
 def test_what_crashes_status_go() -> None:
-    """Two requests that take its whole process down."""
+    """Two requests that crash its whole process."""
     assert read(packet_of(Form.R3, upper=0xFFFFFFFF)).resolved_upper(NOW) == 0xFFFFFFFF
     for size in range(1, BLOOM_SIZE):
         error = refusal(packet_of(Form.R3, bloom=b"\xff" * size, topics=[]))

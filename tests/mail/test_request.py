@@ -1,4 +1,4 @@
-"""Requests for history in all their forms, against the vectors of status-go and against misuse."""
+"""Requests for history in all forms, against the vectors of status-go and against misuse."""
 
 import struct
 from dataclasses import replace
@@ -96,7 +96,7 @@ def test_vectors_of_symmetric_requests(case: Case) -> None:
     "case", VECTORS["request_envelopes"]["symmetric"], ids=lambda case: case["name"]
 )
 def test_vectors_are_built_to_the_same_bytes(case: Case) -> None:
-    """With status-go's padding, nonce and key, a request is what status-go sends."""
+    """With status-go's padding, nonce and key, a request has the bytes that status-go sends."""
     chunks = [bytes.fromhex(case["padding"]), bytes.fromhex(case["aesgcm_nonce"])]
     fields = case["fields"]
     packet, request_id = build_request(
@@ -200,7 +200,7 @@ OTHER_FORMS: list[Request | type[RequestError]] = [
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
 def test_vectors_of_other_forms(case: Case, expected: Any) -> None:
-    """What status-go refuses, all of which somebody speaks but for two."""
+    """The payloads that status-go refuses. All but two are forms that somebody speaks."""
     packet = sealed(bytes.fromhex(case["rlp"]))
     if isinstance(expected, Request):
         assert read(packet) == replace(expected, request_id=keccak256(packet))

@@ -1,4 +1,4 @@
-"""The mailserver over real sockets, with peers under the test's control."""
+"""The mailserver over real sockets, with peers that the tests control."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
 
 def test_a_node_nobody_configured() -> None:
-    """As WAKU-USAGE has it ("Waku node configuration"), for all topics, in both versions."""
+    """The values of WAKU-USAGE ("Waku node configuration"), for all topics, in both versions."""
     config = node_config(Settings(), generate(os.urandom), Counters())
     assert config.connection.capabilities == (Capability("waku", 0), Capability("waku", 1))
     assert config.options.pow == config.rules.min_pow <= 0.002
@@ -221,7 +221,7 @@ async def test_topics_win_over_the_bloom_and_no_topics_leave_it(tmp_path: Path, 
 @pytest.mark.parametrize("form", [Form.R5, Form.R6])
 @asynchronous
 async def test_a_completion_is_the_list_of_the_specification(tmp_path: Path, form: Form) -> None:
-    """Request id, last hash and cursor; this is empty when there is no more."""
+    """Request id, last hash and cursor. The cursor is empty if nothing remains."""
     async with mailserver(tmp_path) as (_, enode):
         puppet = await Puppet.ready(enode)
         envelopes = newest_first(make(10, TOPICS))
@@ -239,7 +239,7 @@ async def test_a_completion_is_the_list_of_the_specification(tmp_path: Path, for
 
 @asynchronous
 async def test_requests_are_of_direct_peers_and_go_no_further(tmp_path: Path) -> None:
-    """One that was relayed is an envelope as any other, and a request is never relayed."""
+    """A relayed request is an envelope like any other, and a request is never relayed."""
     async with mailserver(tmp_path) as (server, enode):
         puppet, other = await Puppet.ready(enode), await Puppet.ready(enode)
         await post(puppet, make(3, TOPICS))
@@ -284,7 +284,7 @@ async def test_requests_of_a_peer_run_in_order_and_some_wait(tmp_path: Path) -> 
 
 @asynchronous
 async def test_large_requests_that_wait_are_few(tmp_path: Path) -> None:
-    """Whoever asks and does not read keeps no more of them here than one of the largest."""
+    """A peer that does not read its answers can leave at most MAX_REQUEST_SIZE bytes waiting."""
     async with mailserver(tmp_path) as (server, enode):
         await Puppet.ready(enode)
         (link,) = server.node.links.values()
@@ -320,7 +320,7 @@ async def test_request_rate_limit(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_every_failed_request_is_answered(tmp_path: Path) -> None:
-    """Among them the two that crash status-go: a bloom of 63 bytes, upper = 2^32 - 1."""
+    """Two of them crash status-go: a bloom of 63 bytes, and an upper time of 2^32 - 1."""
     now = int(time.time())
     bad: list[tuple[bytes, str]] = [
         (b"garbage", "request_malformed"),

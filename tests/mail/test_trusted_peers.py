@@ -1,4 +1,4 @@
-"""Trusted peers: theirs alone are P2P Messages, which go to the filters and no further."""
+"""Trusted peers: only they may send P2P Messages, which go to the filters and no further."""
 
 import os
 import time
@@ -26,7 +26,7 @@ IDENTITY = node_id(MAILSERVER.public_key)
 
 
 def sealed(payload: bytes, *, age: int = 0) -> Envelope:
-    """An envelope made `age` seconds ago that lived for 50."""
+    """An envelope made `age` seconds ago with a ttl of 50."""
     data = seal(payload, key=KEY, random=os.urandom)
     return make_envelope(int(time.time()) - age + 50, 50, TOPIC, data, 0)
 
@@ -35,7 +35,7 @@ HISTORY = [sealed(b"an hour old", age=3600), sealed(b"of last month", age=30 * 8
 
 
 class Heard:
-    """What a filter lets through."""
+    """The payloads that a filter lets through."""
 
     def __init__(self, server: Mailserver, *, allow_p2p: bool) -> None:
         self.payloads: list[bytes] = []
@@ -51,7 +51,7 @@ def deliver(puppet: Puppet, envelopes: Sequence[Envelope]) -> None:
 
 
 async def settled(puppet: Puppet, heard: Heard) -> None:
-    """What is live is heard by every filter, so all that came before it was too."""
+    """Waits until a live envelope reaches the filter: all that came before has reached it too."""
     heard.payloads.clear()
     send(puppet, sealed(os.urandom(8).hex().encode()))
     await eventually(lambda: bool(heard.payloads))
@@ -73,7 +73,7 @@ async def test_nothing_is_taken_from_who_is_not_trusted(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_history_goes_to_filters_that_allow_it_and_no_further(tmp_path: Path) -> None:
-    """It is neither archived nor relayed, and nobody is told that it came."""
+    """They are neither archived nor relayed, and nothing is confirmed."""
     async with mailserver(tmp_path) as (server, enode):
         server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)

@@ -1,4 +1,4 @@
-"""A puppet and a server: a batch and its confirmation, a request and its answer."""
+"""Exchanges of a puppet with a server: a batch and its confirmation, a request and its answer."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def messages(envelopes: Sequence[Envelope]) -> bytes:
 
 
 async def post(puppet: Puppet, envelopes: Sequence[Envelope]) -> list[EnvelopeError]:
-    """Post a batch; answers the errors of its confirmation, whose form is checked."""
+    """Post a batch, check the form of its confirmation and return its errors."""
     packet = messages(envelopes)
     puppet.send(Code.MESSAGES, packet)
     response = decode_message_response(await puppet.packet(Code.MESSAGE_RESPONSE))
@@ -54,7 +54,7 @@ def bytes_of(count: int) -> bytes:
 
 
 async def answer(puppet: Puppet) -> tuple[list[Envelope], list[int], Completion, bytes]:
-    """What follows a request: the envelopes, the count in each packet, how it completed."""
+    """The answer to a request: envelopes, their number in each packet, completion, its payload."""
     envelopes: list[Envelope] = []
     counts: list[int] = []
     while True:
@@ -68,7 +68,7 @@ async def answer(puppet: Puppet) -> tuple[list[Envelope], list[int], Completion,
 
 
 async def works(enode: Enode) -> None:
-    """The server serves others."""
+    """Check that the server answers another peer."""
     puppet = await Puppet.ready(enode, options=StatusOptions(topic_interest=()))
     packet, request_id = build(topics=[b"none"])
     puppet.send(Code.P2P_REQUEST, packet)

@@ -51,7 +51,7 @@ def filler(size: int) -> bytes:
 def sealed(
     payload: bytes, *, key: Any = KEY, sign_with: Any = None, ttl: int = 0, expiry: int = 0
 ) -> bytes:
-    """A packet around any payload, with the empty envelope fields of nim unless told otherwise."""
+    """A packet around any payload. The other envelope fields are empty by default, as in nim."""
     data = seal(payload, key=key, sign_with=sign_with, random=filler)
     return make_envelope(expiry, ttl, bytes(4), data, 0).rlp
 
@@ -82,7 +82,7 @@ def read(packet: bytes, policy: RequestPolicy = POLICY, now: int = NOW) -> Reque
 
 
 def refusal(packet: bytes, policy: RequestPolicy = POLICY) -> RequestError:
-    """The error with which a packet is refused; it can be answered whatever it is."""
+    """The error with which a packet is refused. It always says how to answer."""
     with pytest.raises(RequestError) as caught:
         read(packet, policy)
     assert caught.value.request_id == identify(packet)
