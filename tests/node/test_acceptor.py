@@ -1,4 +1,4 @@
-"""A listening socket: takes who calls when it is wanted to, and goes on when there are sockets."""
+"""A listening socket accepts callers only while they are wanted, and while there are sockets."""
 
 import asyncio
 import errno
@@ -23,7 +23,7 @@ class Called(asyncio.Protocol):
 
 
 class Exhausted(socket.socket):
-    """The socket of a process that has no descriptor left, until it has."""
+    """The socket of a process without descriptors, until `left` is True."""
 
     left = False
 
@@ -43,7 +43,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exhausted]:
 
 
 async def rounds() -> None:
-    """Let the loop take whatever there is to take."""
+    """Let the loop accept all callers that there are."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -95,7 +95,7 @@ async def test_goes_on_when_there_are_sockets_again(
 async def test_to_be_wanted_makes_no_sockets(
     own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However often the node has room for more meanwhile, the next try is made in its time."""
+    """The next attempt comes after RETRY_INTERVAL, however often callers are wanted again."""
     monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 3600.0)
     acceptor = Acceptor(own, Called)
     with closing(socket.create_connection(own.getsockname())):

@@ -1,4 +1,4 @@
-"""Named peers are kept connected, whatever becomes of them, and never flooded with dials."""
+"""Named peers are kept connected, whatever happens to them, and are never flooded with dials."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from wakumail.waku.peer_events import PeerEvent
 
 
 class Quiet:
-    """A node's owner that does nothing."""
+    """The handler of a node that does nothing."""
 
     def on_event(self, link: Link, event: PeerEvent) -> None: ...
 
@@ -38,7 +38,7 @@ class Quiet:
 
 
 async def fails(node: Node, times: int) -> None:
-    """Wait until so many more dials of a node have failed."""
+    """Wait until `times` more dials of a node have failed."""
     already = node.counters["dials_failed"]
     await eventually(lambda: node.counters["dials_failed"] >= already + times)
 
@@ -154,7 +154,7 @@ async def test_removing_a_peer_parts_from_it(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_dials_in_progress_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Peers that take the socket and say nothing hold no more than their slots."""
+    """Peers that accept a connection and say nothing hold one slot each, and no more."""
     monkeypatch.setattr(dialer_module, "MAX_DIALS", 3)
     calls: list[asyncio.StreamWriter] = []
 
@@ -206,7 +206,7 @@ async def test_delays_grow_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_dial_that_is_cancelled_as_it_connects_leaves_no_socket(
     monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    """Nothing would end it, and a server that stops waits for all sockets."""
+    """A socket that is left would never end, and a server that stops waits for all sockets."""
     gone = asyncio.Event()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

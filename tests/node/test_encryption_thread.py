@@ -1,4 +1,4 @@
-"""What is sealed beside the loop: the order of frames, who waits for them, and how links end."""
+"""Frames encrypted beside the loop: their order, the senders that wait for them, ends of links."""
 
 import asyncio
 import os
@@ -23,8 +23,8 @@ LONG = rlp.join_list([rlp.encode(bytes(MAX_ENCRYPTED_ON_LOOP))])
 SHORT = rlp.join_list([])
 
 
-class Held:
-    """A thread that is done when the test says so."""
+class HeldThread:
+    """An encryption thread that is done when the test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[Callable[[], None]] = []
@@ -40,12 +40,12 @@ class Held:
 
 
 @asynccontextmanager
-async def sealing(datadir: Path) -> AsyncIterator[tuple[Held, Link, Puppet]]:
-    """A link of a mailserver's to a puppet, and who seals its long packets."""
+async def holding(datadir: Path) -> AsyncIterator[tuple[HeldThread, Link, Puppet]]:
+    """The held thread of a mailserver, its link to a puppet, and the puppet."""
     async with mailserver(datadir) as (server, enode):
         puppet = await Puppet.ready(enode)
         server.node.encryption_thread.close()
-        held = Held()
+        held = HeldThread()
         server.node.encryption_thread = held  # type: ignore[assignment]
         yield held, link_of(server, puppet), puppet
 
@@ -57,23 +57,23 @@ def send(link: Link, payload: bytes) -> None:
 
 @asynchronous
 async def test_what_is_sent_meanwhile_goes_behind(tmp_path: Path) -> None:
-    async with sealing(tmp_path) as (held, link, puppet):
+    async with holding(tmp_path) as (held, link, puppet):
         send(link, LONG)
         assert len(held.jobs) == 1
         send(link, SHORT)
         assert len(held.jobs) == 1
         held.go_on()
-        send(link, SHORT)  # short ones need nobody
+        send(link, SHORT)  # short frames need no thread
         assert not held.jobs
         for payload in (LONG, SHORT, SHORT):
             assert await puppet.packet(Code.P2P_MESSAGE) == payload
 
 
 @asynchronous
-async def test_a_link_is_not_writable_before_its_frames_are_sealed(
+async def test_a_link_is_not_writable_before_its_frames_are_encrypted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with sealing(tmp_path) as (held, link, puppet):
+    async with holding(tmp_path) as (held, link, puppet):
         told: list[Link] = []
         monkeypatch.setattr(link._node.handler, "on_writable", told.append)
         link.peer.deliver_history(LONG)
@@ -82,7 +82,7 @@ async def test_a_link_is_not_writable_before_its_frames_are_sealed(
         await eventually(lambda: len(held.jobs) == 1)
         puppet.connection.probe(0.0)
         puppet.flush()
-        await eventually(lambda: link.outbox.unread > 0)  # what it sends is read and answered
+        await eventually(lambda: link.outbox.unread > 0)  # the ping is read and answered
         assert not link.outbox.writable
         assert not draining.done()
         assert not told
@@ -92,8 +92,8 @@ async def test_a_link_is_not_writable_before_its_frames_are_sealed(
 
 
 @asynchronous
-async def test_a_link_that_is_behind_stays_so_when_its_frames_are_sealed(tmp_path: Path) -> None:
-    async with sealing(tmp_path) as (held, link, _):
+async def test_a_link_that_is_behind_stays_so_when_its_frames_are_encrypted(tmp_path: Path) -> None:
+    async with holding(tmp_path) as (held, link, _):
         send(link, LONG)
         link.pause_writing()
         held.go_on()
@@ -106,8 +106,8 @@ async def test_a_link_that_is_behind_stays_so_when_its_frames_are_sealed(tmp_pat
 
 
 @asynchronous
-async def test_goodbye_is_the_last_that_is_sealed(tmp_path: Path) -> None:
-    async with sealing(tmp_path) as (held, link, puppet):
+async def test_goodbye_is_encrypted_last(tmp_path: Path) -> None:
+    async with holding(tmp_path) as (held, link, puppet):
         send(link, LONG)
         link.peer.deliver_history(LONG)
         link.disconnect(DisconnectReason.QUITTING)
@@ -127,7 +127,7 @@ async def test_nobody_waits_longer_than_that_for_a_goodbye(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wakumail.node.outbox.CLOSE_TIMEOUT", 0.0)
-    async with sealing(tmp_path) as (held, link, _):
+    async with holding(tmp_path) as (held, link, _):
         send(link, LONG)
         link.disconnect(DisconnectReason.QUITTING)
         await link.gone()
@@ -138,7 +138,7 @@ async def test_nobody_waits_longer_than_that_for_a_goodbye(
 @pytest.mark.parametrize("end", ["drop", "hang up"])
 @asynchronous
 async def test_links_that_end_meanwhile(tmp_path: Path, end: str) -> None:
-    async with sealing(tmp_path) as (held, link, puppet):
+    async with holding(tmp_path) as (held, link, puppet):
         send(link, LONG)
         if end == "drop":
             link.drop(ProtocolError("for a test"))
@@ -185,7 +185,7 @@ async def test_a_failure_is_told_and_holds_up_nobody_else(
 
 @asynchronous
 async def test_a_link_whose_frames_are_lost_ends(tmp_path: Path) -> None:
-    async with sealing(tmp_path) as (held, link, _):
+    async with holding(tmp_path) as (held, link, _):
         send(link, LONG)
         held.jobs.clear()
         link.outbox._on_encrypted(None)
@@ -195,7 +195,7 @@ async def test_a_link_whose_frames_are_lost_ends(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_what_waits_meanwhile_has_a_bound(tmp_path: Path) -> None:
-    async with sealing(tmp_path) as (held, link, _):
+    async with holding(tmp_path) as (held, link, _):
         send(link, LONG)
         while link.outbox.unread <= MAX_UNREAD:
             send(link, LONG)

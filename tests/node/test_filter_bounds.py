@@ -1,4 +1,4 @@
-"""Filters come and go, and what waits for them is bounded."""
+"""Filters come and go, and the messages that wait for them are bounded."""
 
 import asyncio
 from collections import deque
@@ -111,7 +111,7 @@ async def test_closing_forgets_what_waits(monkeypatch: pytest.MonkeyPatch) -> No
         asyncio.get_running_loop().call_soon(gate.free.set)
     assert told == []
     assert len(gate.calls) == 1
-    it.offer(sealed())  # nobody is there any more
+    it.offer(sealed())  # there is no filter any more
     assert it.filters.interest is None
 
 
@@ -126,7 +126,7 @@ async def test_a_full_queue_sheds(monkeypatch: pytest.MonkeyPatch) -> None:
         filter_id = it.install(TOPIC)
         monkeypatch.setattr(filters_module, "MAX_UNOPENED_BYTES", 10_000)
         large = sealed(b"0" + bytes(50_000))
-        it.offer(large)  # it alone is over the bound
+        it.offer(large)  # one batch over the bound is taken alone
         it.offer(sealed(b"1"), sealed(b"2"), sealed(topic=OTHER))
         assert it.counters["filters_overloaded"] == 2
         gate.free.set()
@@ -149,7 +149,7 @@ async def test_a_full_queue_sheds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def room(count: int) -> int:
-    """Bytes for `count` messages such as `sealed` makes them."""
+    """Bytes of memory of `count` messages as `sealed` makes them."""
     return count * ReceivedMessage(sealed(b"0"), b"", b"", None, None).cost
 
 
@@ -164,7 +164,7 @@ async def test_the_messages_that_wait_for_one_filter_are_bounded(
         it.offer(*envelopes)
         assert await it.poll(first) == [b"\0", b"\1", b"\2"]
         assert it.counters["filters_overflowed"] == 4
-        it.offer(*envelopes[1:])  # what was dropped may come again, what was told does not
+        it.offer(*envelopes[1:])  # dropped messages may come again, others do not
         assert await it.poll(first) == [b"\3", b"\4"]
         assert await it.poll(second) == [b"\0", b"\1", b"\2"]
         assert it.counters["filters_overflowed"] == 6
@@ -213,7 +213,7 @@ async def test_as_many_topics_as_there_may_be() -> None:
 
 
 class Clock:
-    """An event loop that only knows the time, and a timer."""
+    """An event loop with a time that the test sets, and one timer."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -264,7 +264,7 @@ def test_who_does_not_poll_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     [(0, SLICE_ENVELOPES), (SLICE_BYTES // 3, 3), (SLICE_BYTES // 2, 2), (SLICE_BYTES, 1)],
 )
 def test_a_slice_has_a_bound_in_envelopes_and_in_bytes(size: int, count: int) -> None:
-    """One at least is opened, however large."""
+    """At least one envelope is opened, however large."""
     envelope = make_envelope(2**32 - 1, 60, TOPIC, bytes(size + 1), 0)
     batch = parse(join_list([envelope.rlp] * 40))
     left = deque(range(40))

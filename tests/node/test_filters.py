@@ -1,4 +1,4 @@
-"""Filters: what reaches whom, once, in order."""
+"""Filters: messages reach those who want them, once, in order."""
 
 import math
 import os
@@ -41,7 +41,7 @@ from wakumail.waku.envelope import judge, make_envelope
 from wakumail.waku.message import open_message, seal
 from wakumail.waku.pow import mine
 
-# -- what reaches whom ----------------------------------------------------------------------------
+# -- matching -------------------------------------------------------------------------------------
 
 
 @asynchronous
@@ -196,7 +196,7 @@ wishes = st.tuples(
 @settings(max_examples=30, deadline=None)
 @given(sent=st.lists(messages, max_size=8), wanted=st.lists(wishes, max_size=5))
 def test_any_filters_and_envelopes(sent: Sequence[Any], wanted: Sequence[Any]) -> None:
-    """Against the rules said plainly."""
+    """Compared with the rules in plain words."""
 
     def fits(message: Any, wish: Any) -> bool:
         topic, key, signer, p2p = message

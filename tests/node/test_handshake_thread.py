@@ -1,4 +1,4 @@
-"""Handshakes beside the loop: those who call wait for each other, and nobody else for them."""
+"""Handshakes beside the loop: callers wait for each other, and connected peers for none of them."""
 
 import asyncio
 import os
@@ -39,11 +39,11 @@ AUTH = Initiator(ALICE, BOB.public_key, os.urandom).auth
 
 
 class Door:
-    """Where the server's handshakes wait while it is shut."""
+    """While it is shut, the handshakes of the server wait."""
 
     def __init__(self) -> None:
         self.knocked = 0
-        """How many were begun to be computed."""
+        """Handshakes that the thread has begun to compute."""
         self._opened = threading.Event()
         self.open = self._opened.set
         self.shut = self._opened.clear
@@ -63,7 +63,7 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 
 
 def called(data: bytes = AUTH) -> tuple[Connection, HandshakeStep]:
-    """A connection of Bob's that was called, and what it wants computed."""
+    """A connection of Bob's that was called, and the step that it wants computed."""
     bob = Connection(BOB_CONFIG, os.urandom, NOW)
     deliver(bob, data)
     step = bob.next_event()
@@ -73,12 +73,12 @@ def called(data: bytes = AUTH) -> tuple[Connection, HandshakeStep]:
 
 
 def call(node: Node, link: Link) -> None:
-    """Let an auth packet come to a link of this node's."""
+    """Deliver an auth packet to a link of this node."""
     key = node.config.connection.node_key
     deliver(link, Initiator(ALICE, key.public_key, os.urandom).auth)
 
 
-# -- what a connection asks for -------------------------------------------------------------------
+# -- steps of a connection ------------------------------------------------------------------------
 
 
 def test_the_arithmetic_is_its_owners() -> None:
@@ -110,7 +110,7 @@ def test_who_calls_computes_first() -> None:
 
 
 def test_what_comes_before_the_auth_is_computed() -> None:
-    """An ack can be none of ours then, and is refused once there is something to compare it to."""
+    """A packet that comes before the auth is sent cannot be an ack to it, and is refused."""
     alice = Connection(connection_config(ALICE), os.urandom, NOW, BOB.public_key)
     deliver(alice, AUTH)
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_no_more_comes_than_there_is_room_for() -> None:
 
 
 def test_an_end_does_not_wait() -> None:
-    """Nothing is made of what is computed then."""
+    """The result of the step is dropped."""
     timed_out, left, disconnected = [called() for _ in range(3)]
     timed_out[0].handle_timer(NOW + BOB_CONFIG.handshake_timeout)
     left[0].eof(NOW)
@@ -166,7 +166,7 @@ def test_an_end_does_not_wait() -> None:
 
 
 def test_who_is_refused_unseen_was_never_there() -> None:
-    """The end of a connection comes in place of what was not pulled."""
+    """The end of a connection comes in place of events that were not pulled."""
     bob, step = called()
     bob.handshake_computed(step.compute())
     bob.disconnect(DisconnectReason.QUITTING)
@@ -178,13 +178,13 @@ def test_who_is_refused_unseen_was_never_there() -> None:
 
 
 async def greeted(puppets: list[Puppet]) -> None:
-    """Wait until all are let in."""
+    """Wait until all are admitted."""
     await asyncio.gather(*(puppet.until(Established) for puppet in puppets))
 
 
 @asynchronous
 async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
-    """Those who call wait, in the backlog of the system if they are many."""
+    """Callers wait, in the backlog of the system if they are many."""
     door.open()
     async with mailserver(tmp_path) as (server, enode):
         served = await Served.connect(enode)
@@ -197,7 +197,7 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         await eventually(lambda: len(node.handshake_thread._waiting) >= MAX_STEPS_WAITING)
         for _ in range(3):
             await served.check()
-        # One may have been taken, and another accepted, before there were so many.
+        # Two more connections may have been accepted before the limit was reached.
         assert len(node._sockets) <= 2 + MAX_STEPS_AHEAD + MAX_STEPS_WAITING + 2
         assert door.knocked == knocked + 1
         assert len(server.node.links) == 2
@@ -222,7 +222,7 @@ async def test_who_waits_too_long_is_not_computed(tmp_path: Path, door: Door) ->
 
 @asynchronous
 async def test_who_is_crowded_out_is_not_computed(tmp_path: Path, door: Door) -> None:
-    """Whom the thread has got already it finishes, for nothing."""
+    """The thread still computes the steps that it has, for nothing."""
     async with mailserver(tmp_path, node={"max_handshakes": 3}) as (server, enode):
         callers = []
         for _ in range(MAX_STEPS_AHEAD + 6):

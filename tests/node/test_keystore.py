@@ -1,4 +1,4 @@
-"""Keys under ids: made, added, told, forgotten, bounded."""
+"""Keys and their ids: made, added, read, deleted, bounded."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def test_a_key_made_comes_from_the_given_randomness() -> None:
 
 
 def test_ids_tell_nothing() -> None:
-    """The same key has another id each time, and the two kinds do not see each other's."""
+    """A key that is added twice has two ids, and an id of one kind finds no key of the other."""
     store = KeyStore(os.urandom)
     pairs = [store.add_private_key(private_key(SECRET)) for _ in range(2)]
     symmetric = [store.add_symmetric_key(SECRET) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""A link and its transport: who counts as reading, and sockets whose peer has left already."""
+"""A link and its transport: peers that read too little, and sockets whose peer has left already."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ from wakumail.node.roster import OwnRoster
 
 
 class Torn(OwnRoster):
-    """A roster that nobody can be taken off."""
+    """A roster that fails to forget a peer."""
 
     def leave(self, node_id: bytes) -> None:
         raise OSError("no locks available")
@@ -42,7 +42,7 @@ class Torn(OwnRoster):
 async def test_progress_is_what_the_peer_has_read(
     monkeypatch: pytest.MonkeyPatch, read: int
 ) -> None:
-    """However much more was written meanwhile."""
+    """Only bytes that the peer has read count, however many were written meanwhile."""
     counters = Counters()
     node = Node(node_config(connection_config(generate(os.urandom))), Nobody(), counters)
     link, wire = Link(node), Wire()
@@ -83,7 +83,7 @@ async def test_all_hear_of_an_end_that_the_roster_fails_to_note() -> None:
 async def test_sockets_whose_peer_has_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They have no address; nothing of them stays, neither in the node nor in the log."""
+    """They have no address. They leave nothing in the node and nothing in the log."""
     networks = (ipaddress.ip_network("127.0.0.0/8"),)
     async with mailserver(tmp_path, node={"netrestrict": networks}) as (server, enode):
         served = await Served.connect(enode)

@@ -1,4 +1,4 @@
-"""Proof of work in threads: found, given up, cancelled; whole envelopes composed."""
+"""Proof of work in threads: found, given up, cancelled. Whole envelopes are composed."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ KEY = keccak256(b"a symmetric key")
 SIGNER = private_key(keccak256(b"a signer"))
 RECEIVER = private_key(keccak256(b"a receiver"))
 IMPOSSIBLE = 2.0**200
-"""A PoW that nobody finds, but that some nonce might show."""
+"""A PoW that is never found in time, though some nonce may show it."""
 
 
 @asynchronous
@@ -55,7 +55,7 @@ async def test_gives_up_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Watched:
-    """Stands before `pow.mine`: counts slices, and holds them while it is not free."""
+    """Replaces `pow.mine`: counts slices, and holds them until it is free."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.running = self.most = self.slices = 0
@@ -100,7 +100,7 @@ async def test_a_cancelled_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "SLICE_NONCES", 10)
     watched = Watched(monkeypatch)
     task = endless()
-    await eventually(lambda: watched.slices > 3)  # the loop runs meanwhile
+    await eventually(lambda: watched.slices > 3)  # the loop stays free
     await cancelled(task)
     await eventually(lambda: watched.running == 0)
     slices = watched.slices
@@ -111,7 +111,7 @@ async def test_a_cancelled_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynchronous
 async def test_searches_share_the_miners(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many others there are and however long they take, each search goes on."""
+    """Each search makes progress, however many and however long the others are."""
     monkeypatch.setattr(messages, "SLICE_NONCES", 10)
     watched = Watched(monkeypatch)
     watched.free.clear()

@@ -1,4 +1,4 @@
-"""The relay between peers under a test's control: who gets what, once, and who does not."""
+"""The relay between puppets: each peer gets the envelopes that it wants, once, and no others."""
 
 import time
 from pathlib import Path
@@ -28,7 +28,7 @@ TOPICS = [b"aaaa", b"bbbb", b"cccc"]
 
 @pytest.fixture
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Act on every change of a peer's wishes at the next round."""
+    """Apply every change of a peer's wishes at the next round."""
     monkeypatch.setattr("wakumail.node.relay.REOFFER_INTERVAL", 0.0)
 
 
@@ -140,7 +140,7 @@ async def test_a_light_node_relays_nothing_but_its_own(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_the_limits_of_a_peer_are_kept(tmp_path: Path) -> None:
-    """It takes one packet a second: what comes meanwhile is gathered into the next."""
+    """It takes one packet a second. Envelopes that come meanwhile are gathered into the next."""
     async with mailserver(tmp_path) as (_, enode):
         sender = await Puppet.ready(enode, options=ALL)
         started = time.monotonic()
@@ -173,7 +173,7 @@ async def test_who_does_not_read_is_dropped_and_keeps_nobody_waiting(
             send(sender, envelope)
             await received_count(listener, 1)
         monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.01)
-        link_of(server, deaf).pause_writing()  # as if its buffer were full only now
+        link_of(server, deaf).pause_writing()  # its buffer counts as full only from now on
         await eventually(lambda: server.counters["connections_stalled"] == 1)
         await eventually(lambda: len(server.node.links) == 2)
         assert deaf.port not in {link.port for link in server.node.links.values()}
@@ -189,7 +189,7 @@ async def test_the_pool_has_a_bound(tmp_path: Path) -> None:
         assert server.relay.pool.evicted >= 40
 
 
-# -- what is sent no more, or not yet -----------------------------------------------------------
+# -- envelopes that are sent no more, or not yet ------------------------------------------------
 
 
 @at_once
@@ -197,7 +197,7 @@ async def test_the_pool_has_a_bound(tmp_path: Path) -> None:
 async def test_what_expires_in_the_pool_is_sent_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not to who comes late, not to who wants it now, not to who had to wait for it."""
+    """Not to a peer that comes late, that changes its wishes, or that had to wait."""
     clock = Clock(monkeypatch)
     created = clock.now
     async with mailserver(tmp_path) as (server, enode):
@@ -225,7 +225,7 @@ async def test_what_expires_in_the_pool_is_sent_no_more(
 @at_once
 @asynchronous
 async def test_no_envelope_goes_to_a_peer_twice(tmp_path: Path) -> None:
-    """However often the peer changes its mind, and whoever else sends the same."""
+    """Though the peer changes its wishes again and again, and others send the same envelope."""
     async with mailserver(tmp_path) as (server, enode):
         sender, other = [await Puppet.ready(enode, options=ALL) for _ in range(2)]
         listener = await Puppet.ready(enode, options=wanting(TOPICS[0]))
@@ -260,7 +260,7 @@ NARROWER: dict[str, tuple[StatusOptions, StatusOptions, list[bytes]]] = {
 async def test_what_a_peer_wants_no_longer_is_not_sent(
     tmp_path: Path, before: StatusOptions, update: StatusOptions, wanted: list[bytes]
 ) -> None:
-    """Whether we forward it or post it ourselves."""
+    """This holds for forwarded envelopes and for our own."""
     async with mailserver(tmp_path) as (server, enode):
         sender = await Puppet.ready(enode, options=ALL)
         listener = await Puppet.ready(enode, options=before)

@@ -1,4 +1,4 @@
-"""The rounds of the relay: when they begin, what a packet holds, and what holds up nobody."""
+"""The rounds of the relay: their times, the size of packets, and peers that hold up nobody."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -73,7 +73,7 @@ async def test_packets_are_small_but_for_large_envelopes(tmp_path: Path) -> None
 async def test_a_flood_does_not_push_out_what_nobody_was_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it fills the pool the next round is due, whenever the last was."""
+    """If the pool fills up, the next round begins at once, whenever the last was."""
     async with mailserver(tmp_path, relay_memory=1_000_000) as (server, enode):
         sender = await Puppet.ready(enode, options=ALL)
         listener = await Puppet.ready(enode, options=wanting(TOPICS[0]))
@@ -89,7 +89,7 @@ async def test_a_flood_does_not_push_out_what_nobody_was_sent(
 
 
 class Serving:
-    """Every peer in a turn of its own, and something to be done before one is served."""
+    """Serves each peer in a turn of its own, and calls `before` first."""
 
     def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wakumail.node.relay.TURN_TIME", 0.0)
@@ -106,7 +106,7 @@ class Serving:
 async def test_what_comes_while_a_round_goes_on_is_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also for those who were served in it before."""
+    """Also for peers that this round has served already."""
     async with mailserver(tmp_path) as (server, enode):
         sender, *listeners = [await Puppet.ready(enode, options=ALL) for _ in range(3)]
         send(sender, mark())

@@ -1,4 +1,4 @@
-"""Turns: those who send much go on one after the other, and hold up nobody who sends little."""
+"""Turns: peers that send much are served in turn, and hold up no peer that sends little."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ SENDERS, PACKETS = 3, 20
 
 
 class Taken:
-    """Who had an event taken, in their order."""
+    """Notes the links whose events are taken, in their order."""
 
     def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         self.links: list[Link] = []
@@ -36,7 +36,7 @@ class Taken:
 
 
 def send_much(puppet: Puppet) -> None:
-    """Packets between which another lies: each is an event of its own."""
+    """Packets with another kind in between, so that each is an event of its own."""
     for _ in range(PACKETS):
         puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
         puppet.connection.send(puppet.waku, Code.BATCH_ACK, b"")
@@ -44,7 +44,7 @@ def send_much(puppet: Puppet) -> None:
 
 @asynccontextmanager
 async def one_peer(datadir: Path) -> AsyncIterator[tuple[Server, Link, Puppet]]:
-    """A mailserver, its link to a puppet, and that."""
+    """A mailserver, its link to a puppet, and the puppet."""
     async with mailserver(datadir) as (server, enode):
         puppet = await Puppet.ready(enode)
         await eventually(lambda: len(server.node.peers) == 1)
@@ -52,7 +52,7 @@ async def one_peer(datadir: Path) -> AsyncIterator[tuple[Server, Link, Puppet]]:
 
 
 def wire_of(puppet: Puppet) -> bytes:
-    """All that a puppet has to send."""
+    """The bytes that a puppet has to send."""
     return b"".join(puppet.connection.data_to_send())
 
 
@@ -60,7 +60,7 @@ def wire_of(puppet: Puppet) -> bytes:
 async def test_who_sends_much_goes_on_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that came in one read, an event of one of them in each round of the loop."""
+    """All packets came in one read. Each round of the loop takes one event of one link."""
     async with mailserver(tmp_path) as (server, enode):
         puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
         await eventually(lambda: len(server.node.peers) == SENDERS)
@@ -85,7 +85,7 @@ async def test_who_sends_much_goes_on_in_turn(
 async def test_who_sends_little_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A packet that is all there is: whoever's turn it is, it is taken, and reading goes on."""
+    """A single packet is taken at once, though the turn is over, and reading goes on."""
     async with one_peer(tmp_path) as (server, link, puppet):
         monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
         assert server.node.turns.is_over()

@@ -1,4 +1,4 @@
-"""Filters under test: envelopes for them, and a way to wait until all have gone through."""
+"""Filters under test: envelopes for them, and a way to wait until all are handled."""
 
 import asyncio
 import os
@@ -42,7 +42,7 @@ def payloads(messages: Iterable[ReceivedMessage]) -> list[bytes]:
 
 
 class FilterRig:
-    """Filters, their counters, and a way to wait until all that was offered has gone through."""
+    """Filters, their counters, and a way to wait until all offered envelopes are handled."""
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -55,7 +55,7 @@ class FilterRig:
         self.filters.offer(batch_of(envelopes), p2p=p2p)
 
     async def through(self) -> None:
-        """A last envelope, for a filter of its own, comes after all that was offered before."""
+        """Wait for a last envelope, with a filter of its own: all earlier ones are handled then."""
         done = asyncio.Event()
         mark = Filter((b"mark",), KEY, allow_p2p=True)
         mark_id = self.filters.install(mark, lambda _: done.set())
@@ -78,7 +78,7 @@ async def rig() -> AsyncIterator[FilterRig]:
 
 
 class Gate:
-    """Stands before `open_message`: holds the thread, and writes down who asks for what."""
+    """Replaces `open_message`: holds the thread while it is shut, and notes the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[bytes, bytes | PrivateKey]] = []

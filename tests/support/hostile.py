@@ -1,6 +1,6 @@
-"""Peers that send what they like as fast as they can, and those that have to be served meanwhile.
+"""Hostile peers that send as fast as they can, and harmless ones that have to be served meanwhile.
 
-What they send is made before: plain envelopes without work, for nodes that take every PoW.
+Their envelopes are plain and without work, for nodes that take every PoW.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ ALL = StatusOptions(pow=0.0)
 MIB = 1 << 20
 TTL = 300
 MARK = b"mark"
-"""The topic of what those send each other that have to be served."""
+"""The topic of the envelopes of the harmless peers."""
 
 LOWERED = (
     "import runpy, sys; from wakumail.archive import store; store.MAX_UNCOMMITTED_BYTES = 4 << 20;"
     "del sys.argv[:3]; runpy.run_module('wakumail', run_name='__main__', alter_sys=True)"
 )
-"""Run the module that a command names, with a lower bound on what waits for the disk."""
+"""Runs a command with a lower bound on the envelopes that wait for the disk."""
 
 FLAGS = ("--min-pow", "0", "--password", "test")
 
 
 def tiny(amount: int, *, start: int = 0, topic: bytes | None = None) -> bytes:
-    """A packet of the smallest envelopes, each of a topic of its own unless one is given."""
+    """A packet of the smallest envelopes, each with a topic of its own unless one is given."""
     end = (int(time.time()) + TTL).to_bytes(4)
     before = b"\xd3\x84" + end + b"\x82" + TTL.to_bytes(2) + b"\x84"
     first = (1 << 24) + start
@@ -48,7 +48,7 @@ def tiny(amount: int, *, start: int = 0, topic: bytes | None = None) -> bytes:
 
 
 def bulk(topic: bytes = b"bulk", size: int = 50_000) -> Iterator[bytes]:
-    """Packets without an end, each with one envelope of `size` bytes and some."""
+    """An endless series of packets, each with one envelope of a little over `size` bytes."""
     end = int(time.time()) + TTL
     data = os.urandom(size)
     for number in count():
@@ -56,7 +56,7 @@ def bulk(topic: bytes = b"bulk", size: int = 50_000) -> Iterator[bytes]:
 
 
 class Flooded(Server):
-    """`wakumail serve` that is about to be flooded."""
+    """A `wakumail serve` to be flooded."""
 
     def __init__(self, datadir: Path, *flags: object) -> None:
         super().__init__(datadir, *FLAGS, *flags, wrapper=(sys.executable, "-c", LOWERED))
@@ -67,7 +67,7 @@ class Flooded(Server):
 
     @property
     def memory(self) -> int:
-        """Bytes of memory that are its own: without the pages of the archive's files."""
+        """Bytes of memory of the process, without the pages of the archive's files."""
         return self._status("RssAnon")
 
     def _status(self, name: str) -> int:
@@ -78,7 +78,7 @@ class Flooded(Server):
 
 @asynccontextmanager
 async def flooded(datadir: Path, *flags: object) -> AsyncIterator[Flooded]:
-    """A server in a process of its own; its peers leave before it ends."""
+    """A server in a process of its own. Its peers hang up before it ends."""
     with Flooded(datadir, *flags) as server:
         try:
             yield server
@@ -88,10 +88,10 @@ async def flooded(datadir: Path, *flags: object) -> AsyncIterator[Flooded]:
 
 
 class Hostile(Puppet):
-    """A peer that waits for nothing but room in its own socket."""
+    """A peer that sends on as soon as its socket takes more."""
 
     poured = 0
-    """Bytes of packets that `pour` has sent."""
+    """Bytes of the packets that `pour` has sent."""
 
     @classmethod
     async def enter(cls, enode: Enode, options: StatusOptions = NOTHING) -> Self:
@@ -103,7 +103,7 @@ class Hostile(Puppet):
         return self
 
     def take_bytes(self, count: int) -> int:
-        """Read so many bytes that have come, past all that would read more; how many there were."""
+        """Read up to `count` bytes straight from the socket; the number of bytes read."""
         handle = self._writer.get_extra_info("socket").fileno()
         try:
             return len(os.read(handle, count))
@@ -111,7 +111,7 @@ class Hostile(Puppet):
             return 0
 
     async def pour(self, packets: Iterable[bytes], code: int = Code.MESSAGES) -> None:
-        """Send packets of one kind, one after the other; ends early when it is thrown out."""
+        """Send packets of one code, one after the other. Ends early if the server hangs up."""
         for packet in packets:
             self.connection.send(self.waku, code, packet)
             self.flush()
@@ -122,13 +122,13 @@ class Hostile(Puppet):
                 return
 
     async def read_all(self) -> None:
-        """Read what comes, until cancelled."""
+        """Read all that comes, until cancelled."""
         while await self._reader.read(1 << 20):
             pass
 
 
 class Served:
-    """Two peers that mean no harm: what one sends must reach the other, and requests an answer."""
+    """Two harmless peers: envelopes of one must reach the other, and requests must be answered."""
 
     def __init__(self, sender: Puppet, listener: Puppet, archive: bool) -> None:
         self._sender, self._listener, self._archive = sender, listener, archive
@@ -141,7 +141,7 @@ class Served:
         return cls(sender, await Puppet.ready(enode, options=wanting), archive)
 
     async def check(self) -> None:
-        """A live envelope and a request get through."""
+        """Check that a live envelope and a request get through."""
         self._number += 1
         now = int(time.time())
         mark = make_envelope(now + TTL, TTL, MARK, os.urandom(16), self._number)
@@ -155,7 +155,7 @@ class Served:
             assert Completion.decode(answer) == Completion(request_id)
 
     async def during(self, *floods: Coroutine[Any, Any, None]) -> int:
-        """Check while floods go on, and once more when they are over; how often it was."""
+        """Check again and again during the floods, and once more after; the number of checks."""
         tasks = [asyncio.ensure_future(flood) for flood in floods]
         checks = 1
         try:
@@ -170,7 +170,7 @@ class Served:
         return checks
 
     async def amid(self, floods: Mapping[Hostile, Iterable[bytes]], least: int) -> None:
-        """Check twice, and until each flood has sent `least` bytes; none ends by itself."""
+        """Check twice or more, until each flood has sent `least` bytes. None may end by itself."""
         tasks = [asyncio.ensure_future(hostile.pour(flood)) for hostile, flood in floods.items()]
         checks = 0
         try:

@@ -19,7 +19,7 @@ from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import seal
 
 KEY = bytes(range(32))
-"""The symmetric key of every message here."""
+"""The symmetric key of all messages."""
 
 TOPIC = "0x0a0b0c0d"
 TTL = 50
@@ -31,7 +31,7 @@ NO_ARCHIVE = ("--no-mailserver", *ANY_POW)
 
 
 class Node(Server):
-    """A server, and a caller of its API that holds KEY."""
+    """A server with a caller of its API, which has added KEY."""
 
     caller: UnixCaller
 
@@ -41,7 +41,7 @@ class Node(Server):
         self._key_id = ""
 
     async def attach(self) -> None:
-        """Open its socket, and let it hold KEY."""
+        """Connect the caller, and add KEY."""
         self.detach()
         path = self.datadir / "wakumail.ipc"
         reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
@@ -50,7 +50,7 @@ class Node(Server):
         self._key_id = await self.caller.call("waku_addSymKey", f"0x{KEY.hex()}")
 
     def detach(self) -> None:
-        """Close its socket."""
+        """Disconnect the caller."""
         self._attached.close()
 
     async def start_again(self) -> None:
@@ -61,15 +61,15 @@ class Node(Server):
     # -- messages -----------------------------------------------------------------------------
 
     async def subscribe(self, *topics: str, **wanted: Any) -> None:
-        """Have all messages of these topics told to the caller."""
+        """Subscribe the caller to the messages of these topics."""
         await self.caller.call("waku_subscribe", "messages", self._filter(topics, **wanted))
 
     async def install(self, *topics: str) -> str:
-        """Have all messages of these topics kept for `poll`; the filter's id."""
+        """Keep the messages of these topics for `poll`; the filter's id."""
         return str(await self.caller.call("waku_newMessageFilter", self._filter(topics)))
 
     async def poll(self, filter_id: str) -> list[Message]:
-        """What came for a filter since the last poll."""
+        """The messages of a filter since the last poll."""
         return list(await self.caller.call("waku_getFilterMessages", filter_id))
 
     async def post(self, said: str, topic: str = TOPIC, *, pow_target: float = 0.0) -> None:
@@ -78,11 +78,11 @@ class Node(Server):
         await self.caller.call("waku_post", message | {"ttl": TTL, "powTarget": pow_target})
 
     async def heard(self, count: int) -> list[Message]:
-        """The next messages that the caller is told of, so many."""
+        """Wait for the next `count` messages of the subscription."""
         return [(await self.caller.notification())["result"] for _ in range(count)]
 
     async def heard_until(self, last: str) -> list[Message]:
-        """The next messages that the caller is told of, to the one that says `last`."""
+        """Wait for messages of the subscription, up to the one with the text `last`."""
         messages = await self.heard(1)
         while text(messages[-1]) != last:
             messages += await self.heard(1)
@@ -91,10 +91,10 @@ class Node(Server):
     def _filter(self, topics: Sequence[str], **wanted: Any) -> dict[str, Any]:
         return {"symKeyID": self._key_id, "topics": topics or [TOPIC], **wanted}
 
-    # -- what it logged -----------------------------------------------------------------------
+    # -- logs ---------------------------------------------------------------------------------
 
     def counts(self) -> Counter[str]:
-        """What it has counted from its latest start to its stop."""
+        """Its counters from its latest start to its stop."""
         _, stopping, report = self.log.read_text().rpartition("INFO    stopping\n")
         assert stopping, f"{self.datadir.name} was not stopped"
         return Counter(
@@ -103,7 +103,7 @@ class Node(Server):
 
 
 class Network:
-    """Nodes in directories beside each other, which are named after them."""
+    """Nodes with directories of their own, named after them."""
 
     def __init__(self, directory: Path, ending: ExitStack) -> None:
         self.directory = directory
@@ -125,13 +125,13 @@ class Network:
         return nodes
 
     def stop(self) -> list[Counter[str]]:
-        """Stop all nodes; what each has counted."""
+        """Stop all nodes; the counters of each."""
         for node in self.nodes:
             assert node.stop() == 0
         return [node.counts() for node in self.nodes]
 
     def print_logs(self) -> None:
-        """For the report of a test that failed."""
+        """Print the logs of all nodes, for the report of a failed test."""
         for node in self.nodes:
             print(f"-- log of {node.datadir.name}\n{node.log.read_text()}")
 
@@ -152,29 +152,29 @@ async def network(directory: Path) -> AsyncIterator[Network]:
 
 
 def static(*nodes: Node) -> tuple[str, str]:
-    """The flags with which a node keeps connected to others."""
+    """The flags for a node that keeps connections to these nodes."""
     return "--static-nodes", ",".join(node.enode for node in nodes)
 
 
 def text(message: Message) -> str:
-    """What a message says."""
+    """The text of a message."""
     return bytes.fromhex(message["payload"][2:]).decode()
 
 
 def texts(messages: Sequence[Message]) -> list[str]:
-    """What messages say, in their order."""
+    """The texts of messages, in their order."""
     return [text(message) for message in messages]
 
 
 def sealed(payload: str, *, topic: str = TOPIC, age: int = 0) -> Envelope:
-    """An envelope that was made `age` seconds ago, for the holders of KEY; without work."""
+    """An envelope sealed with KEY, made `age` seconds ago, without work."""
     data = seal(payload.encode(), key=KEY, random=os.urandom)
     expiry = int(time.time()) - age + TTL
     return make_envelope(expiry, TTL, bytes.fromhex(topic[2:]), data, 0)
 
 
 def free_port() -> int:
-    """A port that is free, and that the system does not choose for others by itself."""
+    """A free port outside the range from which the system chooses ports."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as trial:

@@ -1,4 +1,4 @@
-"""A mailserver in this process, and peers under a test's control that speak to it over sockets."""
+"""A mailserver in this process, and puppets: peers that a test drives over sockets."""
 
 import asyncio
 import functools
@@ -41,7 +41,7 @@ E = TypeVar("E", bound=ConnectionEvent)
 TIMEOUT = 10
 PASSWORD_KEY = symmetric_key("test")
 dialed: list["Puppet"] = []
-"""Every puppet that has a socket: the mailserver's end is theirs."""
+"""Every puppet with a socket. `mailserver` hangs them up at its end."""
 
 
 def connection_config(key: PrivateKey, **changes: Any) -> ConnectionConfig:
@@ -78,7 +78,7 @@ def request_policy(**changes: Any) -> RequestPolicy:
 
 
 class Mailserver(Server):
-    """A server that has an archive, for certain."""
+    """A server that has an archive."""
 
     store: Store
 
@@ -182,7 +182,7 @@ class Puppet:
         return puppet
 
     async def event(self) -> ConnectionEvent:
-        """The next event; hellos are exchanged on the way."""
+        """Wait for the next event. Hellos are exchanged on the way."""
         async with asyncio.timeout(TIMEOUT):
             while (event := self.next_event()) is None:
                 self.flush()
@@ -197,25 +197,25 @@ class Puppet:
         return event
 
     def next_event(self) -> ConnectionEvent | None:
-        """The next event of what has come; the handshake is computed on the way."""
+        """The next event of the bytes received so far. Handshake steps are computed on the way."""
         while isinstance(event := self.connection.next_event(), HandshakeStep):
             self.connection.handshake_computed(event.compute())
         return event
 
     async def until(self, kind: type[E]) -> E:
-        """The next event of a kind; an unexpected end is a failure."""
+        """Wait for the next event of a kind. An unexpected end is a failure."""
         while not isinstance(event := await self.event(), kind):
             assert not isinstance(event, Closed), event
         return event
 
     async def packet(self, code: int) -> bytes:
-        """The payload of the next packet with that code."""
+        """Wait for the next packet with that code; its payload."""
         while (packet := await self.until(Packet)).code != code:
             pass
         return packet.payload
 
     async def closed(self) -> Closed:
-        """How it ended."""
+        """Wait for the end of the connection."""
         while not isinstance(event := await self.event(), Closed):
             pass
         return event
@@ -226,7 +226,7 @@ class Puppet:
         self.flush()
 
     def update(self, options: StatusOptions) -> None:
-        """Send the Status Updates that tell of options."""
+        """Send the Status Updates for these options."""
         for code, payload in self.dialect.encode_update(options):
             self.send(code, payload)
 
@@ -244,12 +244,12 @@ class Puppet:
             data = data[size:]
 
     def flush(self) -> None:
-        """Write what the connection has to send."""
+        """Write the bytes that the connection has to send."""
         self._writer.writelines(self.connection.data_to_send())
 
     @property
     def port(self) -> int:
-        """Of our end of the socket."""
+        """The port of our end of the socket."""
         port: int = self._writer.get_extra_info("sockname")[1]
         return port
 

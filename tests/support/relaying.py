@@ -1,4 +1,4 @@
-"""What tests of the relay share: peers that want this or that, marks, and a clock of its own."""
+"""For tests of the relay: peers with wishes, marks, and a clock that stands still."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from wakumail.waku.packets import Code, StatusOptions
 
 ALL = StatusOptions(pow=0.0)
 MARK = b"mark"
-"""The topic of what is sent last: once it is there, all before it would be."""
+"""The topic of the envelope that is sent last. When it arrives, all others have arrived."""
 
 
 class Clock:
-    """The time as the relay has it. It stands still, so that a test says when a second is over."""
+    """The clock of the relay. It stands still until a test sets `now`."""
 
     monotonic = staticmethod(time.monotonic)
 
@@ -42,7 +42,7 @@ def wanting(*topics: bytes, bloom: bytes | None = None) -> StatusOptions:
 
 
 async def received(puppet: Puppet) -> list[Envelope]:
-    """All that comes up to the mark."""
+    """The envelopes that come before the mark."""
     envelopes: list[Envelope] = []
     while not any(envelope.topic == MARK for envelope in envelopes):
         envelopes += parse(await puppet.packet(Code.MESSAGES))

@@ -1,4 +1,4 @@
-"""Links without sockets: their transports, and a node that reports to nobody."""
+"""Links without sockets: their transports, and a node with a handler that does nothing."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from wakumail.waku.peer_events import PeerEvent
 
 
 class Wire(asyncio.Transport):
-    """A transport whose peer reads as much as a test says."""
+    """A transport whose peer reads only when a test lowers `unread`."""
 
     def __init__(self, address: str = "192.0.2.1") -> None:
         super().__init__({"peername": (address, 1), "sockname": ("192.0.2.2", 2)})
@@ -50,7 +50,7 @@ class Wire(asyncio.Transport):
 
 
 class Nobody:
-    """Takes what a node has to tell."""
+    """A handler that notes the links that are gone."""
 
     def __init__(self) -> None:
         self.gone: list[Link] = []

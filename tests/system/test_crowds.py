@@ -1,4 +1,4 @@
-"""Crowds: of what runs short one host has no more than the others leave it."""
+"""Crowds: when slots, memory or room for peers run short, the host with the most gives them up."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ CROWD, OTHER, THIRD = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 
 def has_address(address: str) -> bool:
-    """Whether an address is this machine's: all that begin with 127 are, on Linux."""
+    """True if an address is this machine's: on Linux all are that begin with 127."""
     with closing(socket.socket()) as own:
         try:
             own.bind((address, 0))
@@ -40,19 +40,19 @@ def write(link: Link, size: int) -> None:
     link.outbox.flush()
 
 
-# -- memory for what is unread --------------------------------------------------------------------
+# -- memory for unread bytes ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("addresses", "unread", "dropped"),
     [
-        # A quarter is made free, beginning with who leaves the most.
+        # Peers are dropped until a quarter is free, the one with the most unread first.
         (["192.0.2.1"] * 4, [200, 300, 250, 150], [1]),
         (["192.0.2.1"] * 4, [300, 350, 350, 150], [1, 2]),
-        # A host leaves as much as all of its peers do.
+        # The unread bytes of all peers of a host count together.
         (["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2"], [400, 150, 180, 160], [2]),
         (["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.2"], [150, 180, 160, 400], [1]),
-        # As long as there is room nobody has to go.
+        # Nobody is dropped while there is room.
         (["192.0.2.1"] * 4, [200, 300, 150, 99], []),
     ],
 )
@@ -100,7 +100,7 @@ async def enter(server: Server, enode: Enode, source: str) -> tuple[Puppet, Link
 @several
 @asynchronous
 async def test_the_host_with_the_most_peers_gives_one_up(tmp_path: Path) -> None:
-    """The last that came, and only where it has more than the newcomer's host with one more."""
+    """The last that came, and only if that host has more than the newcomer's with one more."""
     async with mailserver(tmp_path, node={"maxpeers": 4}) as (server, enode):
         crowd = [await enter(server, enode, CROWD) for _ in range(4)]
         refused = await Puppet.dial(enode, source=CROWD)
@@ -163,7 +163,7 @@ async def test_trusted_peers_are_not_given_up(tmp_path: Path) -> None:
 @several
 @asynchronous
 async def test_hosts_are_counted_together_with_other_workers(tmp_path: Path) -> None:
-    """Where a host has most of its peers does not count, only that one of them is here."""
+    """A host is crowded by its guests at all workers. It gives up one if it has a guest here."""
     registry = Registry.create(parts=2, maxpeers=4)
     rosters = [SharedRoster(registry, part, lambda node_id: None) for part in range(2)]
     here_too, there_too = ({"maxpeers": 4, "roster": roster} for roster in rosters)

@@ -1,4 +1,4 @@
-"""Floods: what peers send as fast as they can costs bounded memory, and keeps no other waiting."""
+"""Floods: a peer that sends as fast as it can costs bounded memory, and holds up no other."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ POOL = 32 * MIB
 
 @contextmanager
 def growth(server: Flooded, most: int) -> Iterator[None]:
-    """Between the peers' coming and their going the memory grows by so many bytes at most."""
+    """The memory grows by `most` bytes at most while the peers are connected."""
     before = server.memory
     yield
     grown = server.memory - before
@@ -69,7 +69,7 @@ async def test_far_more_than_the_pool_holds(tmp_path: Path, readers: int) -> Non
 
 @asynchronous
 async def test_far_more_than_the_disk_takes_at_once(tmp_path: Path) -> None:
-    """What waits for the disk is bounded (here by 4 MiB), and then nothing more is read."""
+    """Envelopes that wait for the disk are bounded (here to 4 MiB); then nothing more is read."""
     async with flooded(tmp_path / "data", "--relay-memory", POOL) as server:
         served = await Served.connect(server.address)
         await served.check()
@@ -94,7 +94,7 @@ async def test_ten_mebibytes_of_tiny_envelopes(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_duplicates(tmp_path: Path) -> None:
-    """They cost a hash and a look-up: nothing is kept, archived or relayed a second time."""
+    """Each costs a hash and a look-up. None is kept, archived or relayed a second time."""
     async with mailserver(tmp_path) as (server, enode):
         served = await Served.connect(enode)
         envelopes = make(20, TOPICS)
@@ -114,7 +114,7 @@ async def test_duplicates(tmp_path: Path) -> None:
 
 
 async def relayed(puppet: Puppet, count: int) -> list[Any]:
-    """So many envelopes at least that come in Messages packets."""
+    """At least `count` envelopes that come in Messages packets."""
     envelopes: list[Any] = []
     while len(envelopes) < count:
         envelopes += parse(await puppet.packet(Code.MESSAGES))
@@ -123,7 +123,7 @@ async def relayed(puppet: Puppet, count: int) -> list[Any]:
 
 @asynchronous
 async def test_times_at_the_ends(tmp_path: Path) -> None:
-    """Each has its verdict, none outlives its welcome, and those that never expire make room."""
+    """Each time has its verdict. Envelopes that never expire are evicted when the pool is full."""
     last, now = 0xFFFFFFFF, int(time.time())
     cases = {
         "accepted": [(last, last - now), (last, last), (now + 50, now + 50), (now - 5, 100)],
@@ -193,7 +193,7 @@ class WatchedPool:
 
 @asynchronous
 async def test_blooms_that_flap(tmp_path: Path) -> None:
-    """However often they change, all that is live is offered again once in a while."""
+    """However often the wishes change, the live envelopes are offered again once in a while."""
     async with mailserver(tmp_path) as (server, enode):
         served = await Served.connect(enode)
         feeder, hostile = await Hostile.enter(enode), await Hostile.enter(enode)
@@ -229,7 +229,7 @@ async def test_ten_thousand_topics_of_many_peers(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_many_that_never_read(tmp_path: Path) -> None:
-    """What they leave unread is little, however much there is for them."""
+    """They leave little unread, however much there is for them."""
     async with flooded(tmp_path / "data", "--relay-memory", POOL, "--no-mailserver") as server:
         served = await Served.connect(server.address, archive=False)
         await served.check()
@@ -263,7 +263,7 @@ async def test_one_byte_at_a_time_is_not_reading(
 async def test_who_reads_fast_does_not_have_the_loop_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one peer's packets no more is sent at once than a turn lasts."""
+    """One peer is sent packets no longer than a turn lasts."""
     monkeypatch.setattr("wakumail.node.relay.TURN_TIME", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         await (await Hostile.enter(enode)).pour(islice(bulk(), 80))
@@ -301,7 +301,7 @@ async def test_a_storm_of_requests(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_large_requests_do_not_wait(tmp_path: Path) -> None:
-    """They are refused at once, and not when their turn comes: who asks does not read."""
+    """They are refused at once, not when their turn comes, for the peers read no answers."""
     async with flooded(tmp_path / "data", "--no-confirmations") as server:
         served = await Served.connect(server.address)
         await served.amid({await Hostile.enter(server.address): bulk()}, 12 * MIB)

@@ -1,4 +1,4 @@
-"""Light nodes (6/WAKU1, "Light node"): we as one, and those that we are connected to."""
+"""Light nodes (6/WAKU1, "Light node"): a server that is one, and peers that are."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ async def test_we_say_that_we_are_light(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_as_a_light_node_we_send_our_own_envelopes_alone(tmp_path: Path) -> None:
-    """To who is there, to who comes late, and to who wants them only now."""
+    """To connected peers, to one that comes late, and to one that changes its wishes."""
     async with mailserver(tmp_path, node={"options": LIGHT}) as (server, enode):
         sender = await Puppet.ready(enode, options=ALL)
         listener = await Puppet.ready(enode, options=ALL)
@@ -45,7 +45,7 @@ async def test_as_a_light_node_we_send_our_own_envelopes_alone(tmp_path: Path) -
 
 @asynchronous
 async def test_a_light_mailserver_archives_confirms_and_answers(tmp_path: Path) -> None:
-    """History is no forwarding: it goes to who asked, as P2P Messages."""
+    """History is not forwarding: it goes as P2P Messages to the peer that asked."""
     async with mailserver(tmp_path, node={"options": LIGHT}) as (server, enode):
         puppet = await Puppet.ready(enode, options=ALL)
         envelopes = make(20, TOPICS)
@@ -69,7 +69,7 @@ async def test_light_nodes_that_meet_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", [True, False])
 @asynchronous
 async def test_a_light_peer_is_not_relied_on(tmp_path: Path, first: bool) -> None:
-    """Whatever it was sent goes to all the others too, and whatever it sends."""
+    """Envelopes that were sent to it, and its own, go to all other peers too."""
     light_one = StatusOptions(pow=0.0, light=True)
     async with mailserver(tmp_path) as (_, enode):
         options = [light_one, ALL, ALL] if first else [ALL, ALL, light_one]

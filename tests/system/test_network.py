@@ -1,4 +1,4 @@
-"""Networks of real processes: what is posted at one node reaches those that want it, once."""
+"""Networks of real processes: a message posted at one node reaches all that want it, once."""
 
 import random
 import socket
@@ -35,18 +35,18 @@ from wakumail.waku.packets import Code, StatusOptions
 
 HERE, NEAR, FAR, FARTHEST = TOPICS = ["0x01010101", "0x02020202", "0x03030303", "0x04040404"]
 STRONG = 1.0
-"""A PoW that an envelope without work does not reach, but for one in thousands."""
+"""A PoW that only one envelope without work in thousands reaches."""
 
 REJECTIONS = [f"envelopes_{verdict.name.lower()}" for verdict in Verdict]
 
 
 def accepted(counts: Counter[str]) -> int:
-    """Envelopes that came for the first time, and were good."""
+    """The number of envelopes that were valid and new."""
     return counts["envelopes_received"] - sum(counts[name] for name in REJECTIONS)
 
 
 def has_ipv6() -> bool:
-    """Whether the machine has an IPv6 loopback."""
+    """True if the machine has an IPv6 loopback."""
     try:
         with socket.socket(socket.AF_INET6) as trial:
             trial.bind(("::1", 0))
@@ -57,7 +57,7 @@ def has_ipv6() -> bool:
 
 @asynchronous
 async def test_a_line_of_nodes_that_want_less_and_less(tmp_path: Path) -> None:
-    """Each gets what it wants, from its neighbour, and no envelope that it does not want."""
+    """Each node gets the envelopes that it wants from its neighbour, and no others."""
 
     def want(*topics: str) -> tuple[str, str]:
         return "--topics", ",".join(topics)
@@ -95,7 +95,7 @@ async def test_a_line_of_nodes_that_want_less_and_less(tmp_path: Path) -> None:
         }
         for node in (bloom, topics, pow_, light):
             assert await node.heard_until("end") == expected[node], node.datadir.name
-        # All that the light node has came before what it posts: it would be there first.
+        # If the light node forwarded envelopes, they would arrive before its own.
         await light.post("own", FARTHEST, pow_target=STRONG)
         (own,) = await light.heard(1)
         expected[behind] = []
@@ -110,7 +110,7 @@ async def test_a_line_of_nodes_that_want_less_and_less(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_ring_with_chords(tmp_path: Path) -> None:
-    """Ten nodes, each with three neighbours: what comes by several ways is taken once."""
+    """Ten nodes with three neighbours each take an envelope that comes by several ways once."""
     size, posts, degree = 10, 40, 3
     chance = random.Random(1)
     async with network(tmp_path) as net:
@@ -141,7 +141,7 @@ async def test_a_ring_with_chords(tmp_path: Path) -> None:
         assert accepted(counts) == total - own[node], node.datadir.name
         assert counts["envelopes_archived"] == total, node.datadir.name
         assert counts["envelopes_received"] <= degree * total, "a neighbour sent something twice"
-    # All but the poster have it from a neighbour, and nobody sends it to whom it is from.
+    # All but the poster have it from a neighbour, and nobody sends it back.
     most = total * (degree * size - (size - 1))
     assert sum(counts["envelopes_received"] for counts in counted) <= most
 
@@ -201,7 +201,7 @@ async def test_a_bridge(tmp_path: Path) -> None:
         await waku.post("from waku")
         assert texts(await bridge.heard(3)) == ["from whisper", "end of whisper", "from waku"]
         (posted,) = await waku.heard(1)
-        # The first of these is what came from the other one, "end of whisper".
+        # The first is "end of whisper", from the other peer.
         assert hashes(await received(sender, 2))[1] == bytes.fromhex(posted["hash"][2:])
         assert hashes(await received(echo, 1)) == [bytes.fromhex(posted["hash"][2:])]
         of_bridge, of_waku = net.stop()
@@ -216,7 +216,7 @@ async def whisper_peer(node: Node) -> Puppet:
 
 
 async def received(puppet: Puppet, count: int) -> list[Envelope]:
-    """The next envelopes that a peer is sent, which are no more than `count`."""
+    """The next `count` envelopes that a peer is sent, and no more."""
     envelopes: list[Envelope] = []
     while len(envelopes) < count:
         envelopes += parse(await puppet.packet(Code.MESSAGES))
@@ -231,11 +231,11 @@ def hashes(envelopes: list[Envelope]) -> list[bytes]:
 @pytest.mark.parametrize("end", [Node.kill, Node.stop], ids=["killed", "stopped"])
 @asynchronous
 async def test_a_static_peer_that_comes_back(tmp_path: Path, end: Callable[[Node], None]) -> None:
-    """It gets what is live still, and has all that it confirmed."""
+    """It gets the envelopes that are still live, and has all that it confirmed."""
     confirmed = [sealed(f"old {n}", topic=FAR) for n in range(20)]
     async with network(tmp_path) as net:
         (mailserver,) = await net.start(mailserver=(*ANY_POW, "--port", free_port()))
-        # It does not take what it will ask for: else it would give it to the mailserver anew.
+        # This node must not take the envelopes that it asks for later: it would relay them again.
         own = "--topics", TOPIC, "--trusted-nodes", mailserver.enode
         (node,) = await net.start(node=(*NO_ARCHIVE, *own))
         await node.subscribe(FAR, allowP2P=True)
@@ -260,7 +260,7 @@ async def test_a_static_peer_that_comes_back(tmp_path: Path, end: Callable[[Node
 @pytest.mark.skipif(not has_ipv6(), reason="the machine has no IPv6 loopback")
 @asynchronous
 async def test_ipv6(tmp_path: Path) -> None:
-    """`::1` is listened on, and `::` takes both versions."""
+    """A node listens on `::1`, and on `::` for both versions of IP."""
     async with network(tmp_path) as net:
         (six,) = await net.start(six=(*NO_ARCHIVE, "--host", "::1"))
         assert "@[::1]:" in six.enode
@@ -294,7 +294,7 @@ def test_a_mailserver_that_dies_while_it_is_asked(tmp_path: Path) -> None:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         ) as request:
             assert request.stdout is not None
-            # A pipe holds a few pages; the others are not asked for until it is read.
+            # A pipe holds a few pages. The next is asked for when the pipe is read.
             begin = request.stdout.read(1)
             first.kill()
             rest, log = request.communicate()

@@ -1,4 +1,4 @@
-"""Rate limits over sockets (6/WAKU1, "Rate Limits Field"): told, changed, enforced, respected."""
+"""Rate limits over sockets (6/WAKU1, "Rate Limits Field"): sent, changed, enforced, respected."""
 
 import time
 from dataclasses import replace
@@ -23,16 +23,16 @@ from wakumail.waku.envelope import Envelope, parse
 from wakumail.waku.packets import Code, RateLimits, StatusOptions, WakuDialect
 
 FLOOD = 50
-"""Packets at once, where a few in a second are allowed."""
+"""Packets at once, if a few in each second are allowed."""
 
 
-SMALL = {"max_envelope": 50_000, "max_packet": 100_000}
-"""Bytes in a second have to be as many as in a packet."""
+SMALL_PACKETS = {"max_envelope": 50_000, "max_packet": 100_000}
+"""A limit of bytes per second has to be at least one packet."""
 
 
 def limited(counters: Counters, **chosen: Any) -> dict[str, Any]:
-    """A node under the limits of an operator, who chose no tolerance unless told."""
-    settings = Settings(min_pow=0.0, **SMALL | {"rate_tolerance": 0} | chosen)
+    """Choices of a node with rate limits, without tolerance unless given."""
+    settings = Settings(min_pow=0.0, **SMALL_PACKETS | {"rate_tolerance": 0} | chosen)
     return {
         "options": build.status_options(settings),
         "traffic": build.traffic(settings, counters),
@@ -40,20 +40,20 @@ def limited(counters: Counters, **chosen: Any) -> dict[str, Any]:
 
 
 def flood(puppet: Puppet, count: int = FLOOD) -> None:
-    """Packets of a code that means nothing, all at once."""
+    """Send packets with an unknown code, all at once."""
     for _ in range(count):
         puppet.connection.send(puppet.waku, 99, b"\xc0")
     puppet.flush()
 
 
-# -- what we tell --------------------------------------------------------------------------------
+# -- limits in our status ------------------------------------------------------------------------
 
-PACKETS_TOLD = {
+PACKET_LIMITS = {
     "rate_packets_ip": 100,
     "rate_packets_peer": 200,
     "rate_packets_topic": 300,
 }
-TOLD = PACKETS_TOLD | {
+ALL_LIMITS = PACKET_LIMITS | {
     "rate_bytes_ip": 100_000,
     "rate_bytes_peer": 200_000,
     "rate_bytes_topic": 300_000,
@@ -63,7 +63,7 @@ PACKETS, SIZES = RateLimits(100, 200, 300), RateLimits(100_000, 200_000, 300_000
 
 @asynchronous
 async def test_the_status_tells_our_limits(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, node=limited(Counters(), **TOLD)) as (_, enode):
+    async with mailserver(tmp_path, node=limited(Counters(), **ALL_LIMITS)) as (_, enode):
         puppet = await Puppet.dial(enode)
         await puppet.until(Established)
         told = WakuDialect(1).decode_status(await puppet.packet(Code.STATUS))
@@ -72,7 +72,7 @@ async def test_the_status_tells_our_limits(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_status_update_tells_of_a_change_and_of_nothing_else(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, node=limited(Counters(), **TOLD)) as (server, enode):
+    async with mailserver(tmp_path, node=limited(Counters(), **ALL_LIMITS)) as (server, enode):
         puppet = await Puppet.ready(enode)
         options, rules = server.node.status.options, server.rules
         changes: list[dict[str, Any]] = [
@@ -87,7 +87,7 @@ async def test_a_status_update_tells_of_a_change_and_of_nothing_else(tmp_path: P
             assert told == StatusOptions(**named)
 
 
-# -- what we enforce -----------------------------------------------------------------------------
+# -- limits that we enforce ----------------------------------------------------------------------
 
 
 @asynchronous
@@ -104,7 +104,7 @@ async def test_who_sends_too_many_packets_is_dropped_alone(tmp_path: Path) -> No
 
 @asynchronous
 async def test_an_address_has_one_limit_for_all_its_peers(tmp_path: Path) -> None:
-    """None of four sends more than it may alone; together they do."""
+    """Each of four peers keeps to its own limit; together they exceed that of the address."""
     counters = Counters()
     node = limited(counters, rate_packets_ip=2 * FLOOD, rate_packets_peer=2 * FLOOD)
     async with mailserver(tmp_path, node=node) as (server, enode):
@@ -170,7 +170,7 @@ KEY = generate(lambda size: b"k" * size)
 async def test_the_whitelist_is_not_limited(tmp_path: Path, listed: str) -> None:
     counters = Counters()
     whitelist = (peer_or_network(listed),)
-    few = dict.fromkeys(PACKETS_TOLD, 1)
+    few = dict.fromkeys(PACKET_LIMITS, 1)
     node = limited(counters, **few, rate_whitelist=whitelist)
     async with mailserver(tmp_path, node=node) as (server, enode):
         puppet = await Puppet.ready(enode, key=KEY)
@@ -180,7 +180,7 @@ async def test_the_whitelist_is_not_limited(tmp_path: Path, listed: str) -> None
         assert not [name for name in counters if name.startswith("rate_limit")]
 
 
-# -- what we respect -----------------------------------------------------------------------------
+# -- limits of a peer ----------------------------------------------------------------------------
 
 
 @asynchronous
@@ -198,7 +198,7 @@ async def test_the_bytes_that_a_peer_takes_are_not_exceeded(tmp_path: Path) -> N
             packet = await slow.packet(Code.MESSAGES)
             sizes.append(len(packet))
             got += parse(packet)
-        # A burst of a second, and the packet that is paid for later.
+        # A burst of one second, and one packet that is paid for later.
         assert sum(sizes) <= limit * (2 + time.monotonic() - started)
         assert max(sizes) <= limit
 
@@ -223,7 +223,7 @@ async def test_the_envelopes_of_a_topic_that_a_peer_takes_are_not_exceeded(
 
 @asynchronous
 async def test_limits_that_come_in_an_update_hold(tmp_path: Path) -> None:
-    """One packet a second from now on, where there was no limit."""
+    """One packet a second from now on; before there was no limit."""
     async with mailserver(tmp_path) as (server, enode):
         sender = await Puppet.ready(enode, options=ALL)
         slow = await Puppet.ready(enode, options=ALL)
@@ -245,7 +245,7 @@ async def test_limits_that_come_in_an_update_hold(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_history_keeps_to_the_limits_of_the_peer(tmp_path: Path) -> None:
-    """Fifteen packets, one for each envelope, to who takes ten in a second."""
+    """Fifteen packets, one for each envelope, to a peer that takes ten in a second."""
     limits = RateLimits(0, 10, 0)
     async with mailserver(tmp_path) as (_, enode):
         await post(await Puppet.ready(enode), make(15, TOPICS))

@@ -89,7 +89,7 @@ class KeyStore:
         """Forget a symmetric key. False if there is none with this id."""
         return self._symmetric.pop(key_id, None) is not None
 
-    # -- both ---------------------------------------------------------------------------------
+    # -- ids ----------------------------------------------------------------------------------
 
     def _new_id(self) -> str:
         if len(self._private) + len(self._symmetric) >= MAX_KEYS:

@@ -189,7 +189,7 @@ class Link(asyncio.BufferedProtocol):
         self.outbox.empty()
         self.resume(Wait.PEER)
 
-    # -- the middle ---------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Take events until there are none, or they have to wait."""

@@ -69,7 +69,7 @@ class Outbox:
         self._stall_timer: asyncio.TimerHandle | None = None
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
 
-    # -- for those who send -----------------------------------------------------------------------
+    # -- for senders ------------------------------------------------------------------------------
 
     def flush_soon(self) -> None:
         """Flush in the loop's next round: all packets until then leave in one write."""
@@ -154,7 +154,7 @@ class Outbox:
         self._room.set()
         del self._link
 
-    # -- the way out ------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------
 
     def _write(self, data: list[bytes]) -> None:
         size = sum(map(len, data))
