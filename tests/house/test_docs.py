@@ -113,6 +113,16 @@ def exists(name: str) -> bool:
     return True
 
 
+def test_every_room_is_in_the_architecture() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    plan = re.search(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert plan is not None
+    inside = {path.stem for path in Path(wakumail.__file__).parent.iterdir()}
+    rooms = inside - {"__init__", "__main__", "__pycache__", "py"}
+    named = re.findall(r"^(\w+)(?: +(\w+)(?=  ))?", plan[1], re.MULTILINE)
+    assert {name for names in named for name in names if name} == rooms
+
+
 def table(heading: str) -> dict[str, list[str]]:
     """The rows of a table of the page on status-go: what is named in the second column, by key."""
     text = STATUS_GO_PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
