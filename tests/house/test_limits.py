@@ -1,4 +1,4 @@
-"""docs/limits.md and docs/durability.md tell the numbers that are in the code."""
+"""limits.md, durability.md and architecture.md tell the numbers that are in the code."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,20 @@ import pytest
 
 from wakumail.archive import archive, commit_queue, store, writer_thread
 from wakumail.devp2p.connection import ConnectionConfig
+from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import history, request, requester
-from wakumail.node import filters, handshake_thread, keystore, memory, outbox, relay
+from wakumail.node import (
+    encryption_thread,
+    filters,
+    handshake_thread,
+    keystore,
+    link,
+    memory,
+    messages,
+    outbox,
+    relay,
+    turns,
+)
 from wakumail.ops.config import SETTINGS
 from wakumail.ops.config.settings import MAX_WORKERS
 from wakumail.ops.workers import worker_slot
@@ -130,3 +142,22 @@ def test_the_rhythm_of_commits() -> None:
     ]
     assert [told for told in rhythm if told not in text] == []
     assert writer_thread.COMMIT_RETRY_INTERVAL == 1  # "every second"
+
+
+def test_the_two_walks_and_the_threads() -> None:
+    text = " ".join((DOCS / "architecture.md").read_text().split())
+    numbers = [
+        f"less than {size(link.SMALL_READ)} never waits",
+        f"at most {size(MAX_RUN_SIZE)} and {MAX_RUN_LENGTH} packets",
+        f"When {size(store.MAX_UNCOMMITTED_BYTES)} wait",
+        f"at most {size(commit_queue.MAX_COMMIT_BYTES)},",
+        f"reports {store.REPORT_PACKETS} packets",
+        f"{archive.BUDGET:,} index entries",
+        f"| {store.READER_THREADS} readers, compiled |",
+        f"while {handshake_thread.MAX_STEPS_WAITING} wait",
+        f"more than {size(outbox.MAX_ENCRYPTED_ON_LOOP)}, those of up to four links",
+        f"| {messages.MINERS} for mining |",
+    ]
+    assert [number for number in numbers if number not in text] == []
+    assert encryption_thread.MAX_WRITERS == 4
+    assert turns.TURN_TIME == 0.001  # "their millisecond"
