@@ -12,6 +12,9 @@ from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
 MAX_ACCEPTS = 8
 """Connections that are accepted in one round of the loop. They take less than a millisecond of it,
 and callers do not have to wait one long round each."""
@@ -89,3 +92,27 @@ class Acceptor:
     async def _connect(self, taken: socket.socket) -> None:
         with suppress(OSError):  # the caller has left again
             await self._loop.connect_accepted_socket(self._protocol, taken)
+
+
+def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
+    """Sockets that listen on one port and share its connections (SO_REUSEPORT).
+
+    OSError when another process has the port, even if it would share it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = host == "::" and socket.has_dualstack_ipv6()
+    if port:
+        socket.create_server((host, port), family=family, dualstack_ipv6=dual).close()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(workers):
+            own = socket.create_server(
+                (host, port), family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=dual
+            )
+            sockets.append(own)
+            port = own.getsockname()[1]
+    except OSError:
+        for own in sockets:
+            own.close()
+        raise
+    return sockets

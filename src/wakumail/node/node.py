@@ -15,7 +15,7 @@ from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import public_key
 from wakumail.errors import DisconnectReason
-from wakumail.node.acceptor import Acceptor
+from wakumail.node.acceptor import BACKLOG, Acceptor
 from wakumail.node.admission import Admission
 from wakumail.node.encryption_thread import EncryptionThread
 from wakumail.node.handshake_thread import HandshakeThread
@@ -29,9 +29,6 @@ from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
 from wakumail.waku.peer_events import PeerEvent
 from wakumail.waku.rate_limits import Network, Traffic
-
-BACKLOG = 1024
-"""Connections that may wait to be accepted."""
 
 DIAL_TIMEOUT = 10.0
 """Seconds that a caller gives a dial, from the first SYN to the peer's status."""
@@ -56,30 +53,6 @@ class NodeConfig:
     """Limits what peers may send; None: no limits."""
     roster: Roster | None = None
     """The peers of all workers; None if this process is the only one."""
-
-
-def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Sockets that listen on one port and share its connections (SO_REUSEPORT).
-
-    OSError when another process has the port, even if it would share it.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    dual = host == "::" and socket.has_dualstack_ipv6()
-    if port:
-        socket.create_server((host, port), family=family, dualstack_ipv6=dual).close()
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(workers):
-            own = socket.create_server(
-                (host, port), family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=dual
-            )
-            sockets.append(own)
-            port = own.getsockname()[1]
-    except OSError:
-        for own in sockets:
-            own.close()
-        raise
-    return sockets
 
 
 class Handler(Protocol):

@@ -18,7 +18,7 @@ from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock, Durability
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
-from wakumail.node.node import listen_together
+from wakumail.node.acceptor import listen_together
 from wakumail.ops import assembly as build
 from wakumail.ops import logs
 from wakumail.ops.config import Settings
