@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,29 @@ class Acceptor:
             await self._loop.connect_accepted_socket(self._protocol, taken)
 
 
-def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
+async def open_listeners(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on each address of `host`. Port 0 lets the system choose.
+
+    The host `::` takes IPv4 too, if the system can.
+    """
+    if host == "::" and socket.has_dualstack_ipv6():
+        family = socket.AF_INET6
+        own = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=True
+        )
+        return [own]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as opened:
+        sockets = [
+            opened.enter_context(socket.create_server(address, family=family, backlog=BACKLOG))
+            for family, address in dict.fromkeys((each[0], each[4]) for each in found)
+        ]
+        opened.pop_all()
+    return sockets
+
+
+def open_shared_listeners(host: str, port: int, workers: int) -> list[socket.socket]:
     """Sockets that listen on one port and share its connections (SO_REUSEPORT).
 
     OSError when another process has the port, even if it would share it.
@@ -104,15 +126,12 @@ def listen_together(host: str, port: int, workers: int) -> list[socket.socket]:
     if port:
         socket.create_server((host, port), family=family, dualstack_ipv6=dual).close()
     sockets: list[socket.socket] = []
-    try:
+    with ExitStack() as opened:
         for _ in range(workers):
             own = socket.create_server(
                 (host, port), family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=dual
             )
-            sockets.append(own)
+            sockets.append(opened.enter_context(own))
             port = own.getsockname()[1]
-    except OSError:
-        for own in sockets:
-            own.close()
-        raise
+        opened.pop_all()
     return sockets

@@ -15,7 +15,7 @@ from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import public_key
 from wakumail.errors import DisconnectReason
-from wakumail.node.acceptor import BACKLOG, Acceptor
+from wakumail.node.acceptor import Acceptor, open_listeners
 from wakumail.node.admission import Admission
 from wakumail.node.encryption_thread import EncryptionThread
 from wakumail.node.handshake_thread import HandshakeThread
@@ -99,22 +99,9 @@ class Node:
         return [link for link in self.links.values() if link.ready]
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Accept connections; the address in use. Port 0 lets the system choose.
-
-        The host `::` takes IPv4 too, if the system can.
-        """
-        if host == "::" and socket.has_dualstack_ipv6():
-            family = socket.AF_INET6
-            own = socket.create_server(
-                (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=True
-            )
-            return self.listen_on(own)
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
-            listening = self.listen_on(
-                socket.create_server(address, family=family, backlog=BACKLOG)
-            )
+        """Accept connections; the address in use (see open_listeners)."""
+        for own in await open_listeners(host, port):
+            listening = self.listen_on(own)
         return listening
 
     def listen_on(self, own: socket.socket) -> tuple[str, int]:

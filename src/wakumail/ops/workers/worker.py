@@ -18,7 +18,7 @@ from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock, Durability
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
-from wakumail.node.acceptor import listen_together
+from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly as build
 from wakumail.ops import logs
 from wakumail.ops.config import Settings
@@ -54,7 +54,7 @@ async def supervise(settings: Settings, datadir: Datadir) -> int:
     shutil.rmtree(datadir.relay, ignore_errors=True)
     plan = Plan(
         command=(sys.executable, *sys.orig_argv[1:], "--as-worker"),
-        listeners=listen_together(settings.host, settings.port, settings.workers),
+        listeners=open_shared_listeners(settings.host, settings.port, settings.workers),
         maxpeers=settings.maxpeers,
         datadir=str(datadir.path.resolve()),
         metrics=settings.metrics,
