@@ -25,7 +25,7 @@ from tests.support.envelopes import make
 from tests.vectors import VECTORS
 from wakumail.archive import statusgo
 from wakumail.archive.archive import Archive
-from wakumail.archive.dump import IMPORT_CHUNK_SIZE, Chunk, Source
+from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart
 from wakumail.archive.statusgo import (
     FETCH_ROWS,
     TOPICLESS_KEY_SIZE,
@@ -64,13 +64,13 @@ def some(number: int, *, size: int = 200) -> list[Envelope]:
     return sorted(make(number, TOPICS, created=CREATED, spread=1000, size=size), key=key)
 
 
-def read(open_source: Open, after: bytes = b"") -> list[Chunk]:
+def read(open_source: Open, after: bytes = b"") -> list[SourcePart]:
     with open_source(after=after) as source:
-        return list(source.chunks)
+        return list(source.parts)
 
 
-def envelopes(chunks: Iterable[Chunk]) -> list[Envelope]:
-    return [envelope for chunk in chunks for envelope in chunk.batch]
+def envelopes(parts: Iterable[SourcePart]) -> list[Envelope]:
+    return [envelope for part in parts for envelope in part.batch]
 
 
 def tool(name: str, where: str) -> str:
@@ -179,10 +179,10 @@ def fill(request: pytest.FixtureRequest) -> Fill:
 
 def test_rows_come_in_the_order_of_their_keys(fill: Fill) -> None:
     made = some(300)
-    (chunk,) = read(fill(map(row, reversed(made))))
-    assert list(chunk.batch) == made
-    assert chunk.position == key(made[-1])
-    assert (chunk.malformed, chunk.misplaced) == (0, 0)
+    (part,) = read(fill(map(row, reversed(made))))
+    assert list(part.batch) == made
+    assert part.position == key(made[-1])
+    assert (part.malformed, part.misplaced) == (0, 0)
 
 
 def test_keys_as_status_go_makes_them(fill: Fill) -> None:
@@ -193,17 +193,17 @@ def test_keys_as_status_go_makes_them(fill: Fill) -> None:
             name = f"{created:08x}{case['hash']}{case['topic']}"
             rows[bytes.fromhex(name)] = bytes.fromhex(case["rlp"])
     assert len(rows) > 10
-    (chunk,) = read(fill(rows.items()))
-    assert chunk.batch.raw == b"".join(rows[name] for name in sorted(rows))
-    assert (chunk.malformed, chunk.misplaced) == (0, 0)
+    (part,) = read(fill(rows.items()))
+    assert part.batch.raw == b"".join(rows[name] for name in sorted(rows))
+    assert (part.malformed, part.misplaced) == (0, 0)
 
 
 def test_keys_without_a_topic(fill: Fill) -> None:
     made = some(20)
     rows = [(key(e)[:TOPICLESS_KEY_SIZE] if e.nonce % 2 else key(e), e.rlp) for e in made]
-    (chunk,) = read(fill(rows))
-    assert list(chunk.batch) == made
-    assert (chunk.malformed, chunk.misplaced) == (0, 0)
+    (part,) = read(fill(rows))
+    assert list(part.batch) == made
+    assert (part.malformed, part.misplaced) == (0, 0)
 
 
 def test_rows_that_are_no_envelopes_are_counted(fill: Fill) -> None:
@@ -218,32 +218,32 @@ def test_rows_that_are_no_envelopes_are_counted(fill: Fill) -> None:
         (key(rest[0])[:-1] + b"?", rest[0].rlp[:-1]),
         (key(rest[1])[:-1] + b"?", rest[1].rlp + rest[2].rlp),
     ]
-    (chunk,) = read(fill([*map(row, rest), *bad]))
-    assert list(chunk.batch) == rest
-    assert (chunk.malformed, chunk.misplaced) == (len(bad), 0)
-    assert chunk.position == b"\xff" * 50
+    (part,) = read(fill([*map(row, rest), *bad]))
+    assert list(part.batch) == rest
+    assert (part.malformed, part.misplaced) == (len(bad), 0)
+    assert part.position == b"\xff" * 50
 
 
 def test_an_empty_value_behind_envelopes_is_counted(fill: Fill) -> None:
     made = some(3)
-    (chunk,) = read(fill([*map(row, made), (b"\xff", b"")]))
-    assert list(chunk.batch) == made
-    assert (chunk.malformed, chunk.misplaced) == (1, 0)
+    (part,) = read(fill([*map(row, made), (b"\xff", b"")]))
+    assert list(part.batch) == made
+    assert (part.malformed, part.misplaced) == (1, 0)
 
 
 def test_an_envelope_cut_in_two_rows_is_none(fill: Fill) -> None:
     (envelope,) = some(1)
     halves = [(b"a", envelope.rlp[:50]), (b"b", envelope.rlp[50:])]
-    (chunk,) = read(fill(halves))
-    assert (len(chunk.batch), chunk.malformed, chunk.misplaced) == (0, 2, 0)
+    (part,) = read(fill(halves))
+    assert (len(part.batch), part.malformed, part.misplaced) == (0, 2, 0)
 
 
 def test_lengths_that_lie_do_not_hide_a_neighbour(fill: Fill) -> None:
     """Joined, these rows are two envelopes again, cut in another place."""
     one, two = some(2)
     rows = [(key(one), (one.rlp + two.rlp)[:-9]), (key(two), two.rlp[-9:])]
-    (chunk,) = read(fill(rows))
-    assert (len(chunk.batch), chunk.malformed, chunk.misplaced) == (0, 2, 0)
+    (part,) = read(fill(rows))
+    assert (len(part.batch), part.malformed, part.misplaced) == (0, 2, 0)
 
 
 @pytest.mark.parametrize("at", [0, 3, 4, 35, 36, 39])
@@ -252,25 +252,25 @@ def test_every_part_of_the_key_has_to_fit(fill: Fill, at: int) -> None:
     name = bytearray(key(made[4]))
     name[at] ^= 1
     rows = [row(e) for e in made if e != made[4]]
-    (chunk,) = read(fill([*rows, (bytes(name), made[4].rlp)]))
-    assert list(chunk.batch) == [*made[:4], *made[5:]]
-    assert (chunk.malformed, chunk.misplaced) == (0, 1)
+    (part,) = read(fill([*rows, (bytes(name), made[4].rlp)]))
+    assert list(part.batch) == [*made[:4], *made[5:]]
+    assert (part.malformed, part.misplaced) == (0, 1)
 
 
 @pytest.mark.parametrize("size", [0, 4, 35, 37, 39, 41])
 def test_keys_of_another_size(fill_leveldb: Fill, size: int) -> None:
     (envelope,) = some(1)
-    (chunk,) = read(fill_leveldb([((key(envelope) + b"\0")[:size], envelope.rlp)]))
-    assert (len(chunk.batch), chunk.misplaced) == (0, 1)
+    (part,) = read(fill_leveldb([((key(envelope) + b"\0")[:size], envelope.rlp)]))
+    assert (len(part.batch), part.misplaced) == (0, 1)
 
 
 def test_values_above_the_largest_size(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     made = sorted(some(20), key=lambda e: len(e.rlp))
     assert len(made[-2].rlp) < len(made[-1].rlp) < MAX_STREAM_ENVELOPE
     monkeypatch.setattr(statusgo, "MAX_STREAM_ENVELOPE", len(made[-2].rlp))
-    (chunk,) = read(fill(map(row, made)))
-    assert list(chunk.batch) == sorted(made[:-1], key=key)
-    assert (chunk.malformed, chunk.misplaced) == (1, 0)
+    (part,) = read(fill(map(row, made)))
+    assert list(part.batch) == sorted(made[:-1], key=key)
+    assert (part.malformed, part.misplaced) == (1, 0)
 
 
 def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
@@ -280,22 +280,22 @@ def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
     size = sum(len(name) + len(value) for name, value in rows)
     open_source = fill(rows)
     with open_source() as source:
-        chunks = list(source.chunks)
-        assert sum(chunk.done for chunk in chunks) == {"B": size, "row": len(rows)}[source.unit]
-    assert 2 < len(chunks) <= size // IMPORT_CHUNK_SIZE + 1
-    assert envelopes(chunks) == made
-    assert all(len(chunk.batch.raw) < IMPORT_CHUNK_SIZE + largest for chunk in chunks)
-    assert [chunk.malformed for chunk in chunks] == [1, *[0] * (len(chunks) - 1)]
-    for done, chunk in enumerate(chunks, start=1):
-        rest = read(open_source, chunk.position)
-        assert envelopes(rest) == envelopes(chunks[done:])
+        parts = list(source.parts)
+        assert sum(part.done for part in parts) == {"B": size, "row": len(rows)}[source.unit]
+    assert 2 < len(parts) <= size // SOURCE_PART_SIZE + 1
+    assert envelopes(parts) == made
+    assert all(len(part.batch.raw) < SOURCE_PART_SIZE + largest for part in parts)
+    assert [part.malformed for part in parts] == [1, *[0] * (len(parts) - 1)]
+    for done, part in enumerate(parts, start=1):
+        rest = read(open_source, part.position)
+        assert envelopes(rest) == envelopes(parts[done:])
 
 
 def test_the_beginning_of_a_key_is_a_position(fill: Fill) -> None:
     made = some(100)
     since = made[50].created
-    chunks = read(fill(map(row, made)), since.to_bytes(4, "big"))
-    assert envelopes(chunks) == [e for e in made if e.created >= since]
+    parts = read(fill(map(row, made)), since.to_bytes(4, "big"))
+    assert envelopes(parts) == [e for e in made if e.created >= since]
 
 
 def test_an_empty_storage(fill: Fill) -> None:
@@ -313,27 +313,27 @@ def test_an_import_that_is_broken_off_goes_on(fill: Fill, tmp_path: Path) -> Non
     (tmp_path / "archive").mkdir()
     with Archive(tmp_path / "archive") as archive:
         with open_source() as source:
-            first = next(source.chunks)
+            first = next(source.parts)
             archive.append([first.batch])
         stored = sum(archive.append([c.batch]).stored for c in read(open_source, first.position))
         assert len(first.batch) + stored == len(made)
-        again = [archive.append([chunk.batch]) for chunk in read(open_source)]
+        again = [archive.append([part.batch]) for part in read(open_source)]
         assert sum(appended.stored for appended in again) == 0
         assert sum(appended.duplicates for appended in again) == len(made)
 
 
 def test_an_archive_takes_a_chunk_without_envelopes(fill: Fill, tmp_path: Path) -> None:
-    (chunk,) = read(fill([(b"version", b"1")]))
+    (part,) = read(fill([(b"version", b"1")]))
     (tmp_path / "archive").mkdir()
     with Archive(tmp_path / "archive") as archive:
-        assert archive.append([chunk.batch]).stored == 0
+        assert archive.append([part.batch]).stored == 0
 
 
 def test_progress_of_a_leveldb(plyvel: Any, fill_leveldb: Fill) -> None:
     rows = list(map(row, some(300, size=5000)))
     open_source = fill_leveldb(rows)
     with open_source() as source:
-        done = sum(chunk.done for chunk in source.chunks)
+        done = sum(part.done for part in source.parts)
         assert source.unit == "B"
         assert done == sum(len(name) + len(value) for name, value in rows)
         assert source.total == pytest.approx(done, rel=0.1)
@@ -405,7 +405,7 @@ def test_progress_of_postgres(fill_postgres: Fill, schema: str) -> None:
     with open_source() as source:
         assert source.unit == "row"
         assert source.total == pytest.approx(1000, rel=0.1)
-        assert sum(chunk.done for chunk in source.chunks) == 1000
+        assert sum(part.done for part in source.parts) == 1000
     with open_source(after=key(made[750])) as source:
         assert source.total == pytest.approx(250, rel=0.2)
 
@@ -413,7 +413,7 @@ def test_progress_of_postgres(fill_postgres: Fill, schema: str) -> None:
 def test_postgres_sends_some_rows_at_a_time(fill_postgres: Fill, schema: str) -> None:
     open_source = fill_postgres(map(row, some(300, size=20_000)))
     with open_source() as source, psycopg.connect(schema) as other:
-        next(source.chunks)
+        next(source.parts)
         [(query,)] = other.execute(f"SELECT query {READERS}")
         assert query.startswith(f"FETCH FORWARD {FETCH_ROWS} ")
 
@@ -423,9 +423,9 @@ def test_postgres_that_goes_away(fill_postgres: Fill, schema: str) -> None:
 
     def read_while_it_goes() -> None:
         with open_source() as source, psycopg.connect(schema) as other:
-            next(source.chunks)
+            next(source.parts)
             other.execute(f"SELECT pg_terminate_backend(pid) {READERS}")
-            list(source.chunks)
+            list(source.parts)
 
     with pytest.raises(StatusGoError, match="PostgreSQL: terminating connection"):
         read_while_it_goes()

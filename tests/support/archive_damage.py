@@ -124,7 +124,10 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
         "an envelope lies in the chunk of another day (day ",
     )
     late = key[:2] + (400).to_bytes(6, "big")
-    yield [("chunks", late, value), ("arrivals", late[2:], late[:2])], "is yet to be given is there"
+    yield (
+        [("chunks", late, value), ("arrivals", late[2:], late[:2])],
+        "was not assigned yet is stored",
+    )
     twice = plus(key, -1)
     yield (
         [("chunks", twice, value), ("arrivals", twice[2:], twice[:2])],
@@ -140,7 +143,7 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
 
     yield [("meta", b"next", None)], "`meta` does not say the next sequence"
     yield [("meta", b"next", b"299")], "`meta` does not say the next sequence"
-    yield [("meta", b"next", (299).to_bytes(6, "big"))], "is yet to be given is there (day "
+    yield [("meta", b"next", (299).to_bytes(6, "big"))], "was not assigned yet is stored (day "
 
 
 def break_overflow_page(path: Path) -> None:

@@ -11,8 +11,8 @@ The parts are .pxd files with function bodies, not modules of their own. Cython 
 compiler inlines across them: a scan takes 13 to 25 ns an entry. Between two extensions each call
 would go through a function pointer. A change in a .pxd therefore rebuilds this module.
 
-All methods may be called from several threads at once; none holds the GIL while it waits, reads or
-writes. Of all read transactions only that of a Verification outlives the call that began it.
+All methods may be called from several threads at once. None holds the GIL while it waits, reads or
+writes. Only the read transaction of a Verification outlives the call that began it.
 """
 
 import os
@@ -56,7 +56,7 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **string, Py_ssize_t size) except -1
 
 MAP_SIZE = 256 << 20
-"""Bytes of address space for a new archive; doubled whenever they do not suffice."""
+"""Bytes of address space for a new archive. They are doubled whenever the archive outgrows them."""
 
 BUDGET = 50_000
 """Index entries that one slice of a query looks at: one or two milliseconds."""
@@ -73,14 +73,14 @@ RESIDENT_CHECK_ROWS = resident_check_rows
 cdef enum:
     MAX_ROOM = 8 << 20      # bytes that a page has for its packet at first; more is copied twice
 
-cdef tuple STATES = tuple(PageState)     # in the order of their numbers, for each call makes one
+cdef tuple STATES = tuple(PageState)     # by number: PageState(n) would cost a call
 
 _MAX_UINT32 = 2**32 - 1
 _open_directories = set()
 
 
 cdef tuple identify_directory(path, bint make):
-    """What tells a directory from all others in this process, after making it if it is to be."""
+    """Identify a directory within this process; with `make` it is made first."""
     try:
         if make:
             os.makedirs(path, mode=0o700, exist_ok=True)
@@ -91,12 +91,12 @@ cdef tuple identify_directory(path, bint make):
 
 
 cdef class Query:
-    """Which envelopes, in which order; made once and good for any number of pages.
+    """Selects envelopes, and their order. A query may be used for any number of pages.
 
-    lower, upper: creation times in Unix seconds, both inclusive. topics: of four bytes each; they
-    win over the bloom, and none at all match nothing. bloom: 64 bytes, covers the topics whose Go
-    form it covers (see bloom.pxd). With neither, or a full bloom: everything.
-    ValueError for a time outside 32 bits and for topics or a bloom of another size.
+    lower, upper: creation times in Unix seconds, both inclusive. topics: four bytes each; if given,
+    the bloom is ignored, and an empty collection matches nothing. bloom: 64 bytes; it matches the
+    topics whose Go form it covers (see bloom.pxd). Without both, or with a full bloom, all topics
+    match. ValueError for a time outside 32 bits and for topics or a bloom of another size.
     """
 
     cdef query_terms terms
@@ -131,12 +131,12 @@ cdef class Query:
 
 
 cdef class Archive:
-    """An archive directory with data.mdb and lock.mdb, mode 0600, created if need be.
+    """An archive directory with data.mdb and lock.mdb, mode 0600. Unless readonly, it is created.
 
-    sync=False leaves syncing to close(): for archives that a crash of the system may cost whole.
-    judgements: where `append` notes hash and PoW of what it stored; None: nowhere.
-    ArchiveError, with a text that says why: for a file that is no archive, of another format or
-    torn, for a directory that this process has open already, and for whatever the system refuses.
+    sync=False: only close() syncs, so that a crash of the system may lose the whole archive.
+    judgements: `append` notes the hash and PoW of stored envelopes there; None: nowhere.
+    ArchiveError, with the reason as its text: for a file that is no archive, of another format or
+    torn, for a directory that this process has open already, and for errors of the system.
     """
 
     cdef environment env
@@ -181,13 +181,13 @@ cdef class Archive:
         self.close()
 
     def append(self, batches):
-        """Store the accepted envelopes of all batches in one commit; on disk when it returns.
+        """Store the accepted envelopes of all batches in one commit, which is synced on return.
 
-        What is there already, or comes twice, counts as a duplicate and changes nothing.
-        ArchiveFull when the disk is full, ArchiveError when it fails otherwise: then nothing of
-        the call is stored, and the archive can be used as before.
+        An envelope that is stored already, or comes twice, counts as a duplicate and changes
+        nothing. ArchiveFull if the disk is full, ArchiveError if it fails otherwise: then no
+        envelope of the call is stored, and the archive can be used as before.
         """
-        cdef list held = list(batches)      # alive while the GIL is not held
+        cdef list held = list(batches)      # keeps them alive without the GIL
         cdef Batch batch
         cdef commit c
         cdef size_t accepted = 0
@@ -225,8 +225,8 @@ cdef class Archive:
     def prune(self, before, *, limit):
         """Delete envelopes created before `before` (Unix seconds), the oldest first.
 
-        One slice, in one commit that is on disk when it returns: `limit` envelopes at most. Their
-        pages are free for later commits. ArchiveFull and ArchiveError as with append.
+        This is one slice of at most `limit` envelopes, in one commit that is synced on return.
+        Their pages are free for later commits. ArchiveFull and ArchiveError as with append.
         """
         cdef pruning p
         cdef int rc
@@ -244,14 +244,14 @@ cdef class Archive:
 
     def page_job(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
                  int64_t budget=BUDGET):
-        """The job that reads the next slice of an answer, strictly behind `position`.
+        """The job that reads the next page of an answer, strictly behind `position`.
 
-        Its result is a Page. JobThreads run it in another thread; `do` runs it here. An empty
-        position is the beginning. A position is a place in the order: valid whether or not its
-        envelope is still there, and clamped to the times of the query. limit: envelopes; with 0
-        the page only says whether there is a further one. max_bytes: of the packet; a larger
-        envelope comes alone. budget: index entries to look at; a slice always gets on, if only by
-        one. ValueError for a position that has not 36 bytes and for numbers out of range.
+        Its result is a Page. JobThreads do it in another thread; `do` does it here. position: 36
+        bytes, or empty for the beginning. It is a place in the order, valid even if its envelope is
+        gone, and clamped to the times of the query. limit: envelopes; with 0 the page only tells
+        whether there is one. max_bytes: of the packet; a larger envelope comes alone. budget: index
+        entries to look at; a page always looks at one or more. ValueError for a position of another
+        size and for numbers out of range.
         """
         if limit < 0 or max_bytes < 1 or budget < 1:
             raise ValueError("limit, max_bytes and budget are positive")
@@ -263,8 +263,9 @@ cdef class Archive:
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
 
-        From `sequence` on, or the next one that is still there, to before `until` or the next that
-        is not; about max_bytes, at least one envelope. Nothing and `sequence` when no more came.
+        The first is that of `sequence`, or if it is gone the next one. They end before `until`,
+        before the next gap, or after about max_bytes, but there is at least one. If no more came,
+        the answer is (b"", sequence).
         """
         cdef arrivals_run run
         cdef int rc
@@ -290,7 +291,7 @@ cdef class Archive:
             end_read(&self.env, run.txn)
 
     def contains(self, created, bytes hash not None):
-        """Whether the envelope of that creation time and hash (32 bytes) is stored."""
+        """True if the envelope of this creation time (Unix seconds) and 32-byte hash is stored."""
         cdef time_lookup lookup
         cdef int rc
         if not 0 <= created <= _MAX_UINT32 or len(hash) != 32:
@@ -329,7 +330,7 @@ cdef class Archive:
             free(reading.days)
 
     def stat(self):
-        """The archive as a whole; costs as much as it has days."""
+        """The totals of the archive. The cost grows with the number of its days."""
         cdef archive_totals t
         cdef int rc
         memset(&t, 0, sizeof(t))
@@ -343,17 +344,17 @@ cdef class Archive:
         return Stat(t.envelopes, t.bytes, t.file_bytes, *ends, t.next)
 
     def verify(self):
-        """Begin to look at everything that is committed now: see Verification."""
+        """Begin to check everything that is committed now: see Verification."""
         return Verification(self)
 
     def copy(self, directory):
-        """Copy what is committed now to data.mdb in `directory`; on disk when it returns.
+        """Copy what is committed now to data.mdb in `directory`; the copy is synced on return.
 
-        An archive without free pages, mode 0600; the directory is made if need be, mode 0700, and
-        refused if it has a data.mdb. ArchiveFull and ArchiveError leave nothing behind there, only
-        a killed process leaves a file `unfinished.*`.
-        Writers go on. But in this process a map that has to grow waits for the copy, and all else
-        for the map: an archive that takes in much is better copied from another process.
+        The copy is an archive without free pages, mode 0600. The directory is made if missing, mode
+        0700, and refused if it has a data.mdb. ArchiveFull and ArchiveError leave nothing behind
+        there; only a killed process leaves a file `unfinished.*`.
+        Writers go on. But if the map of this process has to grow, that waits for the copy, and all
+        other calls wait for the map: copy a busy archive from another process.
         """
         cdef bytes path = os.fsencode(directory)
         cdef const char *c_path = path
@@ -368,7 +369,7 @@ cdef class Archive:
             raise self._failure(rc)
 
     def close(self):
-        """Wait for the calls that other threads have running, then close; twice is fine."""
+        """Wait for running calls of other threads, then close. A second call does nothing."""
         cdef int rc = 0
         if self.unsynced:
             self.unsynced = False
@@ -432,7 +433,7 @@ cdef class PageJob(Job):
     cdef Archive archive
     cdef Query query
     cdef bytes position
-    cdef bytes room         # for the packet, and nobody else's: it shrinks to what is written
+    cdef bytes room         # for the packet; no one else has it yet, so it may be shrunk
 
     def __cinit__(self, Archive archive not None, Query query not None,
                   bytes position not None, size_t limit, size_t max_bytes, int64_t budget):
@@ -471,15 +472,15 @@ cdef class PageJob(Job):
 
 
 cdef class Verification:
-    """Everything in an archive looked at, in one state of it, to find what is damaged.
+    """Checks a whole archive, as it is committed now, for damage.
 
-    Iterate it to the end: each step looks at some rows, for milliseconds, and says how many bytes
-    they had; all together about `total`, or more where something is wrong. Each envelope is read
-    and hashed, and found in the indexes; indexes and totals hold nothing else. ArchiveError when
+    Iterate it to the end. Each step checks some rows, which takes milliseconds, and returns their
+    bytes. Together they are about `total`, or more if something is wrong. Each envelope is read,
+    hashed and looked up in the indexes; indexes and totals must hold nothing else. ArchiveError if
     the archive is closed meanwhile.
-    A damaged page inside LMDB ends it early: page_check.check_pages looks at all pages.
-    It keeps one state of the archive until it is closed: meanwhile nothing that is pruned or
-    rewritten gives its pages back, and the file of a busy server grows.
+    A damaged page inside LMDB ends the check early; page_check.check_pages checks all pages.
+    It keeps its state of the archive until it is closed: meanwhile no page of deleted or changed
+    rows becomes free, and the file of a busy server grows.
     """
 
     cdef Archive archive
@@ -513,36 +514,36 @@ cdef class Verification:
 
     def __next__(self):
         cdef bint finished
-        cdef uint64_t looked_at
+        cdef uint64_t checked
         cdef int rc
         with nogil:
-            rc = verify_step(&self.v, &finished, &looked_at)
+            rc = verify_step(&self.v, &finished, &checked)
         if rc:
             raise self.archive._failure(rc)
         if finished:
             raise StopIteration
-        return looked_at
+        return checked
 
     @property
     def total(self):
-        """Bytes of all rows, by the archive's own totals."""
+        """Bytes of all rows, according to the archive's own totals."""
         return self.v.total
 
     @property
     def envelopes(self):
-        """How many were found so far, in their chunks and in the indexes."""
+        """The number of envelopes found so far, in their chunks and in the indexes."""
         return self.v.envelopes
 
     @property
     def problems(self):
-        """How many were found so far."""
+        """The number of problems found so far."""
         return self.v.problems.count
 
     def describe(self):
-        """The first hundred problems so far, one text each: what is wrong, and where."""
+        """Texts of the first hundred problems so far. Each says what is wrong, and where."""
         return [describe(&self.v.problems.kept[i]) for i in range(min(self.problems, MAX_KEPT))]
 
     def close(self):
-        """Let go of the state of the archive; twice is fine."""
+        """Release the state of the archive. A second call does nothing."""
         with nogil:
             end_verifying(&self.v)

@@ -1,4 +1,4 @@
-"""Envelopes in the order of arrival: whole chunks, or parts of them, as they lie on disk."""
+"""Reads envelopes in the order of arrival: whole chunks or parts of them, as they are stored."""
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -23,9 +23,9 @@ cdef struct arrivals_run:
 
 
 cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
-    """Take as many envelopes of a chunk as there is room for; MDB_NOTFOUND when that is none.
+    """Take the envelopes of a chunk that there is room for; MDB_NOTFOUND if there are none.
 
-    Their sequences leave no gap, so that each has its own by its place.
+    Sequences of a run have no gap, so that each envelope has the sequence of its place.
     """
     cdef uint64_t first = run.next if run.next > source.first else source.first
     cdef uint64_t last = first
@@ -58,7 +58,7 @@ cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
 
 cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
                             MDB_cursor *chunks) noexcept nogil:
-    """Take chunk after chunk from run.next on, until the bytes or the arrivals end."""
+    """Take chunks from run.next on, until max_bytes are taken or no more arrived."""
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_val key, value
     cdef chunk source
@@ -86,7 +86,7 @@ cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
 
 
 cdef inline int run_arrivals(void *context) noexcept nogil:
-    """Fill a run that says from where to where, and how much; its pieces are the caller's to free."""
+    """Fill a run whose next, until and max_bytes are set. The caller frees its pieces."""
     cdef arrivals_run *run = <arrivals_run *> context
     cdef environment *e = run.env
     cdef MDB_txn *txn = run.txn

@@ -1,6 +1,6 @@
-"""The file data.mdb as the file system has it: its length, room to grow, its name, copies of it.
+"""The file data.mdb in the file system: its length, room to grow, its name, copies of it.
 
-All functions answer 0 or a code as in environment.pxd.
+Unless they say otherwise, functions return 0 or a code as in environment.pxd.
 """
 
 from libc.errno cimport EDQUOT, EEXIST, EFBIG, ENAMETOOLONG, ENOSPC, errno
@@ -17,19 +17,19 @@ cdef extern from "<stdlib.h>" nogil:
     int mkostemp(char *template, int flags)
 
 cdef enum:
-    MAX_UNWRITTEN = 16 << 20    # bytes that an intact file may lack at its end
-    PROBE_SIZE = 65536          # bytes asked of the file system to learn whether it is full
+    MAX_UNWRITTEN = 16 << 20    # bytes that may be missing at the end of an intact file
+    PROBE_SIZE = 65536          # bytes to allocate, to see if the file system is full
     LOCK_SIZE = 9 * 4096        # bytes of LMDB's lock file with room for all its readers
-    PATH_SIZE = 4096             # bytes, with the zero
+    PATH_SIZE = 4096            # bytes of a path, with its zero
 
 
 cdef inline bint is_full(int rc) noexcept nogil:
-    """Whether a code says that there is no room."""
+    """True if a code says that there is no room."""
     return rc == ENOSPC or rc == EDQUOT or rc == EFBIG
 
 
 cdef inline int reserve_lock(const char *directory) noexcept nogil:
-    """Give the lock file its blocks: LMDB maps it, and on a full disk a write there is a SIGBUS."""
+    """Allocate the lock file: LMDB maps it, and on a full disk a write would be a SIGBUS."""
     cdef char path[PATH_SIZE]
     cdef int fd, rc
     if snprintf(path, PATH_SIZE, "%s/lock.mdb", directory) >= PATH_SIZE:
@@ -44,7 +44,7 @@ cdef inline int reserve_lock(const char *directory) noexcept nogil:
 
 cdef inline int fill_up(environment *e, const char *file, size_t size, size_t missing,
                         size_t page_size) noexcept nogil:
-    """Give a file its missing pages if all of them are free, else leave it as it was: TORN."""
+    """Allocate the missing pages of a file if all are free; else leave it as it was, and TORN."""
     cdef size_t first = size // page_size
     cdef size_t last = (size + missing) // page_size - 1
     cdef size_t free_pages
@@ -64,10 +64,10 @@ cdef inline int fill_up(environment *e, const char *file, size_t size, size_t mi
 
 
 cdef inline int check_length(environment *e, const char *directory) noexcept nogil:
-    """TORN for a file without the pages that are in use: to read there would end the process.
+    """TORN if pages in use are missing at the file's end: to read them would end the process.
 
-    LMDB does not write a page that it frees in the commit that took it, so an intact file may
-    lack some at its end, all of them free. To find out they must be there.
+    LMDB does not write a page that is taken and freed in the same commit. So an intact file may
+    lack pages at its end, all of them free. To read the list of free pages, they must exist.
     """
     cdef MDB_envinfo info
     cdef MDB_stat stat
@@ -96,7 +96,7 @@ cdef inline int check_length(environment *e, const char *directory) noexcept nog
 
 
 cdef inline bint cannot_grow(environment *e) noexcept nogil:
-    """Whether the disk is full: LMDB reports a write that came out short as EIO."""
+    """True if the disk is full: LMDB reports a short write as EIO."""
     cdef struct_stat status
     cdef int fd
     cdef bint full
@@ -109,7 +109,7 @@ cdef inline bint cannot_grow(environment *e) noexcept nogil:
 
 
 cdef inline int sync_directory(const char *directory, const char *below) noexcept nogil:
-    """Make the names in `directory``below` durable: a file's own sync leaves them out."""
+    """Sync the names in the directory `directory` + `below`: a file's own sync leaves them out."""
     cdef char path[PATH_SIZE]
     cdef int fd
     cdef int rc = 0
@@ -125,13 +125,13 @@ cdef inline int sync_directory(const char *directory, const char *below) noexcep
 
 
 cdef inline int sync_names(const char *directory) noexcept nogil:
-    """Make a directory and the names in it durable."""
+    """Sync the name of a directory and the names in it."""
     cdef int rc = sync_directory(directory, b"")
     return rc if rc else sync_directory(directory, b"/..")
 
 
 cdef inline int write_copy(environment *e, int fd) noexcept nogil:
-    """Write what is committed now, without free pages, and sync it."""
+    """Write the current state without its free pages, and sync it."""
     cdef int dead, rc
     while True:
         rc = enter(e)
@@ -152,7 +152,7 @@ cdef inline int write_copy(environment *e, int fd) noexcept nogil:
 
 
 cdef inline int copy_file(environment *e, const char *directory) noexcept nogil:
-    """Copy into a directory that has no data.mdb; the copy gets that name when it is on disk."""
+    """Copy into a directory without a data.mdb. The copy gets that name once it is synced."""
     cdef char path[PATH_SIZE]
     cdef char unfinished[PATH_SIZE]
     cdef int fd, rc

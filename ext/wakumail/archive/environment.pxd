@@ -1,8 +1,9 @@
-"""One LMDB environment as all threads of this process share it.
+"""One LMDB environment, which all threads of this process share.
 
-Transactions hold the gate together; a new map size and closing need there to be none, so they take
-it alone. Whoever waits for the gate must not hold the GIL, for a reader may want the GIL inside.
-All functions answer 0, an LMDB code, an errno, or one of the codes below.
+Transactions hold the gate shared. A new map size and closing need that there is no transaction, so
+they hold it exclusively. A thread must not hold the GIL while it waits for the gate, because a
+reader inside may want the GIL. Functions that return int return 0, an LMDB code, an errno, or one
+of the codes below.
 """
 
 from libc.stdint cimport uint8_t
@@ -17,7 +18,7 @@ from wakumail.archive.resident cimport (
 cdef extern from *:
     """
     #include <pthread.h>
-    /* glibc lets readers pass a waiting writer: paging threads could keep it waiting forever. */
+    /* By default glibc lets readers pass a waiting writer, which could then wait forever. */
     static int gate_init(pthread_rwlock_t *gate) {
         pthread_rwlockattr_t attributes;
         int rc = pthread_rwlockattr_init(&attributes);
@@ -42,12 +43,12 @@ cdef enum:
     DAMAGED = -6            # checks.h: damage ended the work in its middle
 
     MAX_READERS = 512       # transactions of all processes at once
-    MAX_IDLE = 32           # read transactions that are kept for the next reader
+    MAX_IDLE = 32           # ended read transactions kept for the next readers
     MODE = 0o600            # of data.mdb and lock.mdb
 
 
 cdef struct pin:            # a read transaction that outlives the call that began it
-    MDB_txn *txn            # NULL when there is none, or none any more
+    MDB_txn *txn            # NULL before it begins and after it ended
     pin *next
 
 
@@ -61,7 +62,7 @@ cdef struct environment:
     MDB_dbi chunks
     MDB_dbi arrivals
     int pid                 # of the process that opened it: LMDB does not survive a fork
-    int broken              # why the map could not be made again; nothing works from then on
+    int broken              # the code if the map could not be made again; nothing works then
     pthread_rwlock_t gate
     pthread_mutex_t idle_lock
     MDB_txn *idle[MAX_IDLE]
@@ -69,12 +70,12 @@ cdef struct environment:
     pin *pins
     pthread_mutex_t resident_lock
     residence resident
-    size_t written          # rows of indexes, since a commit has looked at it
+    size_t written          # index rows since a commit last checked what is resident
 
 
 cdef inline int open_environment(environment *e, const char *path, unsigned int flags,
                                  size_t map_size) noexcept nogil:
-    """Open or create the files; reads ahead are off, for answers lie scattered in a large file."""
+    """Open or create the files. Read-ahead is off: answers lie scattered in a large file."""
     cdef int dead
     cdef int rc = mdb_env_create(&e.env)
     if rc:
@@ -155,7 +156,7 @@ cdef inline int open_tables_in(environment *e, MDB_txn *txn, bint readonly) noex
 
 
 cdef inline int open_tables(environment *e, bint readonly) noexcept nogil:
-    """Open the databases, creating them in an empty file: all of them or none."""
+    """Open the databases. In an empty file create them, all or none."""
     cdef MDB_txn *txn
     cdef int rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY if readonly else 0, &txn)
     if rc:
@@ -168,7 +169,7 @@ cdef inline int open_tables(environment *e, bint readonly) noexcept nogil:
 
 
 cdef inline void close_environment(environment *e) noexcept nogil:
-    """Wait for the transactions of this process and close; a second time does nothing."""
+    """Wait for the transactions of this process and close. A second call does nothing."""
     if e.env == NULL or getpid() != e.pid:
         return
     pthread_rwlock_wrlock(&e.gate)
@@ -188,9 +189,9 @@ cdef inline void close_environment(environment *e) noexcept nogil:
 
 
 cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept nogil:
-    """Map `size` bytes in place of `seen` (0: as many as the file asks for).
+    """Map `size` bytes (0: the size that the file asks for) instead of `seen`.
 
-    Does nothing when another thread has changed the size meanwhile.
+    Does nothing if another thread has changed the size meanwhile.
     """
     cdef MDB_envinfo info
     cdef int rc = 0
@@ -212,7 +213,7 @@ cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept no
 
 
 cdef inline int enter(environment *e) noexcept nogil:
-    """Pass the gate; 0 means that `leave` is due."""
+    """Enter the gate. After 0 the caller has to `leave`."""
     cdef int rc = 0
     if e.pid and getpid() != e.pid:
         return FORKED
@@ -231,14 +232,14 @@ cdef inline void leave(environment *e) noexcept nogil:
 
 
 cdef inline void bound_resident(environment *e, size_t bound) noexcept nogil:
-    """Give mapped pages back, within the gate; who comes while another does so need not."""
+    """Give mapped pages back, within the gate; nothing to do while another thread does so."""
     if pthread_mutex_trylock(&e.resident_lock) == 0:
         give_back(&e.resident, e.env, bound)
         pthread_mutex_unlock(&e.resident_lock)
 
 
 cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
-    """A read transaction: one that rests, or a new one."""
+    """Get a read transaction: an idle one, or a new one."""
     cdef int dead, rc
     txn[0] = NULL
     bound_resident(e, MAX_RESIDENT_READING)
@@ -260,7 +261,7 @@ cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
 
 
 cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
-    """Pass the gate and begin a transaction; after 0 end it, with end_read if it reads."""
+    """Enter the gate and begin a transaction. After 0 end it, with end_read if it reads."""
     cdef int rc
     while True:
         rc = enter(e)
@@ -284,15 +285,15 @@ cdef inline void end_read(environment *e, MDB_txn *txn) noexcept nogil:
         e.idle_count += 1
         txn = NULL
     pthread_mutex_unlock(&e.idle_lock)
-    mdb_txn_abort(txn)                  # nothing when it rests
+    mdb_txn_abort(txn)                  # does nothing for NULL
     leave(e)
 
 
 cdef inline int pin_read(environment *e, pin *p) noexcept nogil:
-    """Begin a read transaction that holds the gate only while someone is between enter and leave.
+    """Begin a read transaction that does not hold the gate; use it between enter and leave.
 
-    Then alone may it have cursors, for they point into the map; the transaction itself does not,
-    so the map can be made again beneath it. Closing the environment ends it.
+    Cursors point into the map, so open and close them in there too. The transaction itself does
+    not, so the map can be made again meanwhile. Closing the environment ends the transaction.
     """
     cdef int rc = begin(e, False, &p.txn)
     if rc:
@@ -307,7 +308,7 @@ cdef inline int pin_read(environment *e, pin *p) noexcept nogil:
 
 
 cdef inline void unpin(environment *e, pin *p) noexcept nogil:
-    """End a pinned transaction; a second time does nothing."""
+    """End a pinned transaction. A second call does nothing."""
     cdef pin **at = &e.pins
     if getpid() != e.pid:
         return
@@ -326,7 +327,7 @@ cdef inline void unpin(environment *e, pin *p) noexcept nogil:
 ctypedef int (*writing)(void *work, MDB_txn *txn, bint *changed) noexcept nogil
 
 
-cdef struct change_call:        # of a `writing`
+cdef struct change_call:        # the call of a `writing`
     writing change
     void *work
     MDB_txn *txn
@@ -334,7 +335,7 @@ cdef struct change_call:        # of a `writing`
 
 
 cdef inline int make_change(void *context) noexcept nogil:
-    """Call the `writing`, then commit what it changed; both read the map."""
+    """Call the `writing`, then commit its changes; both read the map."""
     cdef change_call *call = <change_call *> context
     cdef int rc = call.change(call.work, call.txn, &call.changed)
     if rc or not call.changed:
@@ -350,9 +351,9 @@ cdef inline bint is_damage(int rc) noexcept nogil:
 
 
 cdef inline int write(environment *e, writing change, void *work) noexcept nogil:
-    """Let `change` work in a transaction and commit what it changed, or nothing when it fails.
+    """Run `change` in a transaction and commit its changes; if it fails, nothing is committed.
 
-    A map that is too small grows and it is all done again, so `change` begins from the beginning.
+    If the map is too small it grows, and `change` runs again, from the beginning.
     """
     cdef MDB_envinfo info
     cdef change_call call
@@ -365,7 +366,7 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
         call.changed = False
         rc = mdb_env_info(e.env, &info)
         if not rc:
-            rc = mdb_reader_check(e.env, &dead)     # a killed reader holds on to old pages
+            rc = mdb_reader_check(e.env, &dead)     # a killed reader keeps old pages in use
         if rc:
             mdb_txn_abort(call.txn)
         else:
@@ -382,7 +383,7 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
 
 cdef inline int count_free_pages(environment *e, size_t first, size_t last,
                                  size_t *count) noexcept nogil:
-    """How many of the pages `first` to `last` are free, in an environment just opened."""
+    """Count the free ones of the pages `first` to `last`, in an environment just opened."""
     cdef MDB_txn *txn
     cdef MDB_cursor *cursor
     cdef MDB_val key, value
@@ -396,7 +397,7 @@ cdef inline int count_free_pages(environment *e, size_t first, size_t last,
     if not rc:
         rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
         while not rc:
-            pages = <const size_t *> value.mv_data          # how many, then each
+            pages = <const size_t *> value.mv_data          # their number, then each
             if value.mv_size < 8 or pages[0] > value.mv_size // 8 - 1:
                 rc = MDB_CORRUPTED
                 break

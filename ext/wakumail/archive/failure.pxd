@@ -1,4 +1,4 @@
-"""What the codes of environment.pxd mean, in words."""
+"""Texts for the codes of environment.pxd."""
 
 from wakumail.archive.environment cimport (
     CLOSED, FOREIGN, FORKED, TORN, UNKNOWN_FORMAT, is_damage)
@@ -6,7 +6,7 @@ from wakumail.archive.lmdb cimport *
 
 
 cdef inline str explain(int rc, str path):
-    """Why the archive at `path` refuses, and what to do."""
+    """Say why the archive at `path` refuses, and what to do."""
     if rc == CLOSED:
         return f"{path} is closed"
     if rc == FORKED:
@@ -20,5 +20,5 @@ cdef inline str explain(int rc, str path):
     if is_damage(rc) or rc == MDB_INCOMPATIBLE:
         return f"{path} is damaged; restore a backup"
     if rc == MDB_PANIC:
-        return f"{path}: a write failed half-way; start again"
+        return f"{path}: a write failed half-way; restart the process"
     return f"{path}: {mdb_strerror(rc).decode()}"

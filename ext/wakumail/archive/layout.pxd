@@ -15,17 +15,17 @@ bytes is the order of the numbers.
 
     created   Unix seconds at which the envelope was made: expiry - ttl, modulo 2^32
     day       created / 86400, and second = created % 86400
-    hash      the first 16 bytes of the Keccak-256 of the envelope's RLP. That two envelopes of one
-              second agree in 128 bits does not happen by accident; who could bring it about would
-              only have one of his own two taken for the other.
-    sequence  the place of an envelope in the order of commits; dense, never given twice
+    hash      the first 16 bytes of the Keccak-256 of the envelope's RLP. Two envelopes of a second
+              do not agree in 128 bits by accident. An attacker who makes two that do only has one
+              of their own envelopes taken for the other.
+    sequence  the place of an envelope in the order of commits; dense, never used twice
     end       bytes from the first envelope of the chunk to the end of this one
 
-`times` is the order of the archive (created, hash) and finds duplicates. `postings` is the same
-order within each topic of a day, `topics` are the topics that a bloom is tested against. A chunk
-is a run of envelopes (as RLP) of one day that came one after another: few overflow pages are left
-half empty, and a day is deleted in few steps. Rows that begin with a time keep the pages that one
-commit touches together, which a row that begins with a hash or a topic would not.
+`times` has the order of the archive (created, hash) and finds duplicates. `postings` has the same
+order within each topic of a day. A bloom is tested against `topics`. A chunk is a run of envelopes
+(as RLP) of one day that came one after another, so that few overflow pages are half empty and a day
+is deleted in few steps. Keys begin with a time, so that one commit touches neighbouring pages; with
+a hash or a topic in front it would touch pages everywhere.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -33,7 +33,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from wakumail.archive.lmdb cimport MDB_CORRUPTED, MDB_val
 
 cdef enum:
-    FORMAT = 1              # the version of all that stands above
+    FORMAT = 1              # the version of these rows
     DAY = 86400             # seconds
 
     HASH_PREFIX = 16        # bytes of a hash that rows hold
@@ -120,7 +120,7 @@ cdef inline void put_chunk_key(uint8_t *key, uint32_t day, uint64_t sequence) no
 
 
 cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogil:
-    """Read a value of `days`; MDB_CORRUPTED when it is none."""
+    """Read a value of `days`; MDB_CORRUPTED if it has another size."""
     cdef const uint8_t *at = <const uint8_t *> value.mv_data
     if value.mv_size != DAY_VALUE:
         return MDB_CORRUPTED
@@ -137,9 +137,9 @@ cdef inline void put_day(uint8_t *value, const day_totals *totals) noexcept nogi
 
 
 cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:
-    """Read a row of `chunks`; MDB_CORRUPTED when its parts do not fit together.
+    """Read a row of `chunks`; MDB_CORRUPTED if its parts do not fit together.
 
-    Of the ends only the last is looked at: most readers want few, and chunk_envelopes checks those.
+    Only the last of the ends is checked: most readers use few, and chunk_envelopes checks those.
     """
     cdef const uint8_t *at = <const uint8_t *> value.mv_data
     cdef uint64_t count
@@ -159,7 +159,7 @@ cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out)
 
 cdef inline int chunk_envelopes(const chunk *source, uint64_t first, uint64_t last,
                                 const uint8_t **data, size_t *size) noexcept nogil:
-    """Find the bytes of the envelopes `first` to `last`, which lie one behind the other."""
+    """Find the bytes of the envelopes `first` to `last`, which lie one after another."""
     cdef size_t start = 0
     cdef size_t end
     if not source.first <= first <= last <= source.last:

@@ -1,10 +1,10 @@
-"""What the archive uses of LMDB (lmdb.h documents each call)."""
+"""Declares the parts of LMDB that the archive uses (lmdb.h documents each call)."""
 
 from libc.stdint cimport uint64_t
 
 cdef enum:
-    FREE_DBI = 0            # the handles that LMDB keeps for itself: of the free pages
-    MAIN_DBI = 1            # and of the names of databases
+    FREE_DBI = 0            # the handle of LMDB's list of free pages
+    MAIN_DBI = 1            # the handle of the names of databases
 
 
 cdef extern from "lmdb.h" nogil:
@@ -47,7 +47,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_NOOVERWRITE     # write flags
         MDB_CURRENT
         MDB_RESERVE
-        MDB_KEYEXIST        # return codes; what is not among them is an errno
+        MDB_KEYEXIST        # return codes; others are an errno
         MDB_NOTFOUND
         MDB_PAGE_NOTFOUND
         MDB_CORRUPTED

@@ -9,7 +9,7 @@ from wakumail.archive.scanner cimport reserve_one, scan, seek, source, visit
 
 
 cdef inline int advance(scan *s, source *from_, bint first) noexcept nogil:
-    """Go to the next posting of a topic, or its first; MDB_NOTFOUND when the query wants none."""
+    """Go to the first or next posting of a topic; MDB_NOTFOUND if the query wants no more."""
     cdef bint descending = s.terms.newest_first
     cdef uint8_t bound[POSTING_KEY]
     cdef bint behind = False

@@ -1,4 +1,4 @@
-"""A slice of a query as it leaves the map: an RLP list, and the place to go on from."""
+"""A page: a slice of a query, copied out of the map as an RLP list, and the next position."""
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t
@@ -15,9 +15,9 @@ from wakumail.archive.scanner cimport PAUSED, close_cursors, join_hits, scan
 
 
 cdef struct reading:
-    scan scan               # ended, with what it found still in its fields
-    const uint8_t *position # where it begins, 36 bytes; NULL: where the query does
-    uint8_t *room           # for the packet, in place of which `large` holds one of more bytes
+    scan scan               # its fields hold the hits once it has ended
+    const uint8_t *position # 36 bytes; NULL: the beginning of the query
+    uint8_t *room           # for the packet; a larger packet is in `large` instead
     size_t room_size
     uint8_t *large
     size_t size             # of the packet
@@ -46,7 +46,7 @@ cdef inline int fill_page(void *context) noexcept nogil:
 
 
 cdef inline void read_page(void *context) noexcept nogil:
-    """Read a page within a transaction of its own: all that may wait, in one go without the GIL."""
+    """Read a page in a transaction of its own: all work that may wait, without the GIL."""
     cdef reading *r = <reading *> context
     cdef scan *s = &r.scan
     r.rc = begin(s.env, False, &s.txn)
@@ -58,7 +58,7 @@ cdef inline void read_page(void *context) noexcept nogil:
 
 
 cdef inline bytes position_behind(const reading *r, bytes position):
-    """Where the next page begins, after one that began at `position`."""
+    """The position of the next page, after one that began at `position`."""
     cdef const scan *s = &r.scan
     cdef uint8_t place[36]
     if s.count and (s.at_hit or s.state != PAUSED):

@@ -1,9 +1,8 @@
-"""How a query is answered: which days, and in each of them in which way.
+"""Plans a query: its days, and for each day the cheaper of two ways to read it.
 
-A query for everything walks `times`. One for some topics goes over the days that exist, and in
-each either merges the postings of its topics or walks the times of the day and tests each topic:
-walk_is_cheaper estimates which costs less. A bloom is only a set of topics: those of the day that
-it covers.
+A query for all topics walks `times`. A query for some topics goes over the existing days. In each
+it either merges the postings of its topics, or walks the times of the day and tests each topic;
+walk_is_cheaper estimates which costs less. A bloom stands for the topics of the day that it covers.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -17,15 +16,15 @@ from wakumail.archive.scanner cimport (
     spend_entries, walk, wants)
 
 cdef enum:
-    # What walk_is_cheaper reckons with: nanoseconds, measured with all pages in memory.
+    # The estimates of walk_is_cheaper: nanoseconds, measured with all pages in memory.
     WALK_COST = 12          # an entry of `times`
-    MERGE_COST = 15         # a posting, and this much for each doubling of the topics:
-    HEAP_COST = 4
+    MERGE_COST = 15         # a posting
+    HEAP_COST = 4           # a posting, for each doubling of the topics
     SEEK_COST = 120         # the first posting of a topic
 
-    FEW_TOPICS = 16         # so many are merged without a look at the topics of the day
-    MANY_TOPICS = 65536     # a day with more is walked: testing them takes a millisecond a slice
-    MAX_MERGED = 4096       # postings merged at once, each with a cursor of 400 bytes
+    FEW_TOPICS = 16         # at most this many are merged without reading the topics of the day
+    MANY_TOPICS = 65536     # a day with more is walked: to test them takes 1 ms for each slice
+    MAX_MERGED = 4096       # topics merged at once, each with a cursor of 400 bytes
 
 
 cdef inline int add_match(scan *s, uint32_t topic) noexcept nogil:
@@ -37,16 +36,17 @@ cdef inline int add_match(scan *s, uint32_t topic) noexcept nogil:
 
 
 cdef inline bint may_match(const scan *s, uint8_t first) noexcept nogil:
-    """Whether a topic with that first byte can be wanted: a bloom needs a bit in its byte.
+    """True if the query may want a topic with this first byte: a bloom needs a bit in its byte.
 
-    Also for topics whose first bit the Go form drops: another of the same byte is needed then.
+    This holds too for topics whose first bit the Go form drops: another bit of the same byte is
+    needed then.
     """
     return (s.terms.kind != TOPIC_BLOOM or s.terms.bloom[first >> 3] != 0
             or s.terms.bloom[32 + (first >> 3)] != 0)
 
 
 cdef inline int skip_topics(scan *s, MDB_val *key, MDB_val *value) noexcept nogil:
-    """Go to the next topic of the day whose first byte may match, from one that may not."""
+    """Skip topics of the day up to the next whose first byte may match."""
     cdef uint8_t bound[TOPIC_KEY]
     cdef uint32_t first = (<const uint8_t *> key.mv_data)[DAY_KEY]
     first = (first | 7) + 1
@@ -57,7 +57,7 @@ cdef inline int skip_topics(scan *s, MDB_val *key, MDB_val *value) noexcept nogi
 
 
 cdef inline int match_topics(scan *s, uint64_t *envelopes, int64_t *tested) noexcept nogil:
-    """Find the topics of the day that the query wants, and how many envelopes they have."""
+    """Find the topics of the day that the query wants, and the number of their envelopes."""
     cdef uint8_t bound[TOPIC_KEY]
     cdef MDB_val key, value
     cdef const uint8_t *at
@@ -87,9 +87,9 @@ cdef inline int match_topics(scan *s, uint64_t *envelopes, int64_t *tested) noex
 
 cdef inline bint walk_is_cheaper(const scan *s, uint64_t matching,
                                  const day_totals *totals) noexcept nogil:
-    """Whether to walk the day: many topics, or topics that most of its envelopes have.
+    """True if to walk the day costs less: for many topics, or topics of most of its envelopes.
 
-    Reckons that the envelopes of each topic lie evenly over the day.
+    Assumes that the envelopes of each topic lie evenly over the day.
     """
     cdef double part = (s.last - s.first + 1) / <double> DAY
     cdef double found = matching * part
@@ -108,17 +108,17 @@ cdef inline bint walk_is_cheaper(const scan *s, uint64_t matching,
 
 
 cdef inline void charge_plan(scan *s, int64_t entries) noexcept nogil:
-    """Pay for what a day costs before its first entry.
+    """Charge the budget for the entries that planning a day has looked at.
 
-    After that at least as many entries are looked at, even on credit: every slice begins with a
-    plan, and slices that can afford little more than their plan would hardly get on.
+    The slice may then look at the same number of entries in the day, even beyond its budget. Each
+    slice begins with a plan; if the plan used up the budget, slices would hardly make progress.
     """
     s.budget -= entries
     s.overdraft = entries - s.budget if entries > s.budget else 0
 
 
 cdef inline int scan_day(scan *s, const day_totals *totals) noexcept nogil:
-    """Visit what the query wants of one day, in the way that costs less."""
+    """Visit the hits of one day, in the cheaper way."""
     cdef uint64_t matching = 0
     cdef int64_t tested = 0
     cdef size_t i
@@ -144,7 +144,7 @@ cdef inline int scan_day(scan *s, const day_totals *totals) noexcept nogil:
 
 
 cdef inline void put_edge(uint8_t *bound, uint32_t day, bint descending) noexcept nogil:
-    """The last place of a day that a scan in this direction can come to."""
+    """Write the last key of a day in the direction of the scan."""
     cdef uint64_t end = <uint64_t> day * DAY + DAY - 1
     if descending:
         put32(bound, day * DAY)
@@ -154,7 +154,7 @@ cdef inline void put_edge(uint8_t *bound, uint32_t day, bint descending) noexcep
 
 
 cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
-    """Go to the next day that has envelopes; MDB_NOTFOUND when the query wants none there."""
+    """Go to the next day that has envelopes; MDB_NOTFOUND if there is none within the query."""
     cdef bint descending = s.terms.newest_first
     cdef uint8_t bound[DAY_KEY]
     cdef uint8_t edge[TIME_KEY]
@@ -183,7 +183,7 @@ cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
 
 
 cdef inline int scan_days(scan *s) noexcept nogil:
-    """Visit what the query wants, one existing day after the other."""
+    """Visit the hits of one existing day after another."""
     cdef day_totals totals
     cdef int rc = open_once(s, s.env.days, &s.days)
     while rc == 0:
@@ -200,7 +200,7 @@ cdef inline int scan_days(scan *s) noexcept nogil:
 
 
 cdef inline void start_at(scan *s, const uint8_t *position) noexcept nogil:
-    """Set the bound: behind `position` (36 bytes or NULL), yet within the query's times."""
+    """Set the bound: behind `position` (36 bytes or NULL), but within the query's times."""
     cdef bint descending = s.terms.newest_first
     put32(s.bound, s.terms.upper if descending else s.terms.lower)
     memset(s.bound + 4, 0xff if descending else 0, HASH_PREFIX)

@@ -1,4 +1,4 @@
-"""What is wrong with an archive, and where; the first of them are kept, all are counted."""
+"""Problems of an archive and their places. All are counted, and the first of them kept."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 cdef enum:
     MAX_KEPT = 100
     KEY_SHOWN = 32          # bytes
-    NOWHERE = -1            # for a day or a sequence that is not known
+    NOWHERE = -1            # an unknown day or sequence
 
 
 ctypedef const char *text    # a literal
@@ -16,22 +16,22 @@ cdef struct problem:
     text what
     int64_t day
     int64_t sequence
-    text label              # what the key is; NULL without one
+    text label              # the kind of the key; NULL without a key
     uint8_t[KEY_SHOWN] key
     size_t key_size
-    bint counted            # whether the two numbers say something
+    bint counted            # True if stored and found are set
     uint64_t stored
     uint64_t found
 
 
 cdef struct problem_list:
     uint64_t count
-    problem[MAX_KEPT + 1] kept      # the last one is overwritten by all that are not kept
+    problem[MAX_KEPT + 1] kept      # those that are not kept overwrite the last one
 
 
 cdef inline problem *note(problem_list *problems, text what, int64_t day,
                           int64_t sequence) noexcept nogil:
-    """Count a problem; whoever knows more of it writes that into the answer."""
+    """Count a problem. The caller may add to the result what it knows of it."""
     cdef uint64_t place = problems.count if problems.count < MAX_KEPT else MAX_KEPT
     cdef problem *p = &problems.kept[place]
     problems.count += 1
@@ -49,7 +49,7 @@ cdef inline void name_key(problem *p, text label, const void *key,
 
 cdef inline void compare(problem_list *problems, text what, int64_t day, uint64_t stored,
                          uint64_t found) noexcept nogil:
-    """Note a problem when a number that is stored is not the one that was found."""
+    """Note a problem if a stored number differs from the one that was found."""
     cdef problem *p
     if stored != found:
         p = note(problems, what, day, NOWHERE)

@@ -1,8 +1,8 @@
-"""Retention: the oldest envelopes go, a slice at a time, and later commits use their pages.
+"""Pruning: deletes the oldest envelopes, a slice at a time. Later commits use their pages.
 
-An envelope is gone when its rows in the indexes are. Its bytes lie in a chunk with others of its
-day that came beside it; the chunk goes when the last of them is older than all that remains, at
-the latest with its day. Until then `days` counts its bytes.
+An envelope is gone when its rows in the indexes are deleted. Its bytes lie in a chunk with other
+envelopes of its day that arrived with it. The chunk is deleted when its newest envelope is older
+than all that remain, at the latest with its day. Until then `days` counts its bytes.
 """
 
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
@@ -16,18 +16,18 @@ from wakumail.base.rlp cimport RLP_OK
 
 cdef enum:
     CHUNKS_PER_SLICE = 64       # some 500 KiB
-    NO_DAY = 1 << 16            # behind the last
-    LAST_DAY = 49710            # of 32 bits of seconds: its end is none, so it goes row by row
+    NO_DAY = 1 << 16            # behind all days
+    LAST_DAY = 49710            # its end exceeds 32 bits of seconds: it is deleted row by row
 
 
 cdef struct pruning:
     environment *env
     MDB_txn *txn
-    uint64_t before             # created: what is older goes, Unix seconds
+    uint64_t before             # Unix seconds: envelopes created earlier are deleted
     uint64_t limit              # envelopes of this slice
-    uint64_t envelopes          # gone
-    uint64_t bytes              # of the chunks that are gone
-    bint more                   # whether a further slice would find something
+    uint64_t envelopes          # deleted
+    uint64_t bytes              # of the deleted chunks
+    bint more                   # True if a further slice would delete something
 
 
 cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
@@ -50,7 +50,7 @@ cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
 
 cdef inline int drop_from_topic(MDB_cursor *topics, uint32_t day, const uint8_t *topic,
                                 bint *was_last) noexcept nogil:
-    """Count one envelope less in a topic of a day."""
+    """Decrement the envelopes of a topic and day."""
     cdef uint8_t key_bytes[TOPIC_KEY]
     cdef uint8_t number[4]
     cdef MDB_val key = value_of(key_bytes, TOPIC_KEY)
@@ -74,7 +74,7 @@ cdef inline int drop_from_topic(MDB_cursor *topics, uint32_t day, const uint8_t 
 
 
 cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) noexcept nogil:
-    """Take from the totals of a day; a day without envelopes and bytes goes."""
+    """Subtract from the totals of a day; delete a day without envelopes and bytes."""
     cdef uint8_t key_bytes[DAY_KEY]
     cdef uint8_t value_bytes[DAY_VALUE]
     cdef MDB_val key = value_of(key_bytes, DAY_KEY)
@@ -104,7 +104,7 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
                           MDB_cursor *topics) noexcept nogil:
     """Delete the rows of the oldest envelopes, day by day."""
     cdef MDB_val key, value
-    cdef uint8_t row_key[TIME_KEY]      # copies: what LMDB points to is good until the next write
+    cdef uint8_t row_key[TIME_KEY]      # copies: LMDB's pointers are valid until the next write
     cdef uint8_t row[TIME_VALUE]
     cdef day_totals less
     cdef uint32_t day = NO_DAY
@@ -145,9 +145,10 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
 
 cdef inline int drop_range(pruning *p, MDB_dbi table, const uint8_t *from_key,
                            const uint8_t *to_key, size_t size, size_t prefix) noexcept nogil:
-    """Delete the rows whose keys begin as those from `from_key` to before `to_key`, one by one.
+    """Delete the rows whose keys begin with `from_key` up to, but without, `to_key`.
 
-    Both have `prefix` bytes, keys have `size`. The next row is on the page that is at hand.
+    Both have `prefix` bytes, keys have `size`. Rows are deleted one by one, which is cheap: the
+    next row is on the page where the cursor is.
     """
     cdef MDB_cursor *cursor
     cdef MDB_val value
@@ -195,7 +196,7 @@ cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
 
 
 cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
-    """Delete all of a day, table by table: far less than finding the rows of each envelope."""
+    """Delete a whole day, table by table: far cheaper than finding the rows of each envelope."""
     cdef uint8_t first[4]
     cdef uint8_t behind[4]
     cdef MDB_val key
@@ -219,7 +220,7 @@ cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
 
 
 cdef inline int drop_days(pruning *p) noexcept nogil:
-    """Delete the oldest days that go whole, as many as the slice may."""
+    """Delete the oldest whole days that are due, as long as the limit of the slice allows."""
     cdef MDB_cursor *days
     cdef MDB_val key, value
     cdef day_totals totals
@@ -246,7 +247,7 @@ cdef inline int drop_days(pruning *p) noexcept nogil:
 
 
 cdef inline int oldest_left(MDB_cursor *times, uint64_t *created) noexcept nogil:
-    """When the oldest envelope was created; UINT64_MAX when there is none."""
+    """Find when the oldest envelope was created; UINT64_MAX if there is none."""
     cdef MDB_val key, value
     cdef int rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
     created[0] = UINT64_MAX
@@ -258,7 +259,7 @@ cdef inline int oldest_left(MDB_cursor *times, uint64_t *created) noexcept nogil
 
 
 cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil:
-    """When the newest envelope of a chunk was created."""
+    """Find when the newest envelope of a chunk was created."""
     cdef envelope_fields fields
     cdef const uint8_t *at = source.envelopes
     cdef const uint8_t *end = at + source.size
@@ -274,7 +275,7 @@ cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil
 
 
 cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noexcept nogil:
-    """Delete the first chunks while all in them is older than `oldest`."""
+    """Delete the first chunks as long as all their envelopes are older than `oldest`."""
     cdef uint8_t arrival[SEQUENCE_SIZE]
     cdef MDB_val key, value, arrival_key
     cdef chunk source
@@ -311,7 +312,7 @@ cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noe
 
 
 cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
-    """All deletions of a slice."""
+    """Do all deletions of a slice."""
     cdef pruning *p = <pruning *> work
     cdef MDB_cursor *times
     cdef MDB_cursor *postings
@@ -342,5 +343,5 @@ cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
 
 
 cdef inline int prune_slice(pruning *p) noexcept nogil:
-    """One slice in one transaction; the caller gives env, before and limit."""
+    """Prune one slice in one transaction. The caller sets env, before and limit."""
     return write(p.env, &prune, p)

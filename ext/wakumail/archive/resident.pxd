@@ -1,11 +1,11 @@
-"""How much of the map counts as memory of this process, and how that is bounded.
+"""Bounds the part of the map that counts as memory of this process.
 
-Whatever is read of the file is mapped, 16 pages around each, and stays so: in the end the process
-seems to be as large as its archive. What is given back stays in the system's page cache as long as
-there is room. The map is only read, so nothing is lost, and who reads at the same time finds the
-pages again: at the price of a page fault, two to six microseconds.
+Each read maps 16 pages of the file around it, and they stay mapped: in the end the process seems to
+be as large as its archive. Pages that are given back stay in the system's page cache while there is
+room. The map is only read, so nothing is lost. A thread that reads at the same time finds the pages
+again, at the cost of a page fault of two to six microseconds.
 
-Where the system has no /proc nothing is given back, and it takes pages away when it needs them.
+On a system without /proc nothing is given back; the system takes pages away when it needs them.
 """
 
 from libc.stdint cimport uintptr_t
@@ -18,22 +18,23 @@ from posix.unistd cimport _SC_PAGESIZE, close, pread, sysconf
 from wakumail.archive.lmdb cimport MDB_env, checks_forget, mdb_env_get_fd
 
 cdef enum:
-    # Bytes beyond what remained the last time. Writing, what was copied is seldom read again. An
-    # answer may be: one of a thousand envelopes from all over the archive takes 0.6 ms when all
-    # of it is mapped and 6 ms when nothing is, so readers keep what a million envelopes take.
+    # Bytes mapped since pages were last given back, after which they are given back again. Writers
+    # seldom read copied pages again. Readers do: an answer of a thousand envelopes from all over
+    # the archive takes 0.6 ms if all of it is mapped and 6 ms if nothing is, so they keep as much
+    # as a million envelopes take.
     MAX_RESIDENT_WRITING = 24 << 20
     MAX_RESIDENT_READING = 512 << 20
 
 
 cdef struct residence:
     int statm               # /proc/self/statm, or -1
-    void *map               # NULL until it was looked for
+    void *map               # NULL until it is looked for
     size_t size
-    size_t remained         # bytes of mapped files, the last time that pages were given back
+    size_t remained         # bytes of mapped files after pages were last given back
 
 
 cdef inline size_t resident_bytes(const residence *r) noexcept nogil:
-    """Bytes of mapped files that count as memory of this process; 0 when it cannot be known."""
+    """Bytes of mapped files that count as memory of this process; 0 if unknown."""
     cdef char line[128]
     cdef unsigned long pages
     cdef ssize_t size = -1
@@ -42,7 +43,7 @@ cdef inline size_t resident_bytes(const residence *r) noexcept nogil:
     if size < 0:
         return 0
     line[size] = 0
-    if sscanf(line, "%*u %*u %lu", &pages) != 1:      # the third: of mapped files
+    if sscanf(line, "%*u %*u %lu", &pages) != 1:      # the third number: mapped files
         return 0
     return pages * sysconf(_SC_PAGESIZE)
 
@@ -60,9 +61,9 @@ cdef inline void close_residence(residence *r) noexcept nogil:
 
 
 cdef inline bint find_map(residence *r, MDB_env *env) noexcept nogil:
-    """Find where the file is mapped, which LMDB does not say: the shared map of its inode.
+    """Find the address of the map, which LMDB does not tell: the shared map of the file's inode.
 
-    Should a file of another system have the same number, its shared pages lose nothing either.
+    If a file of another file system has the same inode number, its pages lose nothing either.
     """
     cdef char line[4352]
     cdef char shared
@@ -85,9 +86,9 @@ cdef inline bint find_map(residence *r, MDB_env *env) noexcept nogil:
 
 
 cdef inline void give_back(residence *r, MDB_env *env, size_t bound) noexcept nogil:
-    """Unmap all pages of the archive when more than `bound` bytes are mapped than remained.
+    """Unmap all pages of the archive if more than `bound` bytes were mapped since the last time.
 
-    While nobody can make the map again, and by one thread at a time.
+    Call it within the gate, so that the map cannot change, and from one thread at a time.
     """
     if resident_bytes(r) > r.remained + bound and (r.map != NULL or find_map(r, env)):
         madvise(r.map, r.size, MADV_DONTNEED)

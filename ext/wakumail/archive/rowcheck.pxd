@@ -1,6 +1,6 @@
-"""What is checked in each row of the archive, and what is remembered for rows of other tables.
+"""The checks of single rows, and what they remember for rows of other tables.
 
-All functions answer 0 or a code as in environment.pxd; what is wrong with a row is noted.
+Problems of a row are noted. Functions that return int return 0 or a code as in environment.pxd.
 """
 
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
@@ -31,16 +31,16 @@ cdef struct verifier:
     pin held
     pthread_mutex_t lock        # one step at a time
     problem_list problems
-    uint64_t total              # bytes of rows to look at, if the totals are right
+    uint64_t total              # bytes of all rows, according to the totals
     uint64_t next               # sequence
     day_totals *days            # as found
 
     int phase
-    uint8_t bound[MAX_KEY]      # the last row of this phase that was looked at
-    size_t bound_size           # 0: none was
-    uint64_t looked_at          # bytes of rows in this step
+    uint8_t bound[MAX_KEY]      # the key of the last row that this phase checked
+    size_t bound_size           # 0 before the first one
+    uint64_t checked            # bytes of rows in this step
 
-    MDB_cursor *walked          # all cursors are open during a step only
+    MDB_cursor *walked          # all cursors are only open during a step
     MDB_cursor *times
     MDB_cursor *postings
     MDB_cursor *chunks
@@ -54,14 +54,14 @@ cdef struct verifier:
     stair *stairs
     size_t stair_count
     size_t stair_room
-    uint64_t behind             # the last arrival: sequence + 1
+    uint64_t behind             # sequence of the last arrival + 1
     uint8_t topic[TOPIC_KEY]    # of the last posting
     uint64_t topic_rows         # postings with that topic
 
 
 cdef inline int find_value(MDB_cursor *cursor, const void *bytes, size_t size,
                      MDB_val *value) noexcept nogil:
-    """The value of a key; a missing one has no bytes."""
+    """Get the value of a key; a missing key has a value of size 0."""
     cdef MDB_val key = value_of(bytes, size)
     cdef int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_KEY)
     if rc == MDB_NOTFOUND:
@@ -75,7 +75,7 @@ cdef inline void note_row(verifier *v, text what, const MDB_val *key) noexcept n
 
 
 cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
-    """A row of `times`: counted, and a stair if it is one."""
+    """Check a row of `times`: count it, and keep it if it is a stair."""
     cdef const uint8_t *at = <const uint8_t *> key.mv_data
     cdef uint64_t sequence
     cdef stair *top
@@ -100,10 +100,10 @@ cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value)
 
 cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
                             uint64_t sequence) noexcept nogil:
-    """Whether an envelope without rows may be one that waits for its chunk to go (pruner.pxd).
+    """True if an envelope without rows may be pruned, its chunk not yet (see pruner.pxd).
 
-    Pruning deletes all that is older than what it deletes. So of the envelopes with rows those
-    that are older than this one came later, and so did this one itself if it came again.
+    Pruning deletes the oldest first. So if this envelope was pruned, all envelopes with rows that
+    are older arrived later than it, and so did this one if it came again.
     """
     cdef size_t low = 0
     cdef size_t high = v.stair_count
@@ -119,7 +119,7 @@ cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
 
 cdef inline int check_posting(verifier *v, uint32_t created, uint64_t sequence,
                               const uint8_t *topic, const uint8_t *digest) noexcept nogil:
-    """Whether an envelope has its posting."""
+    """Check that an envelope has its posting."""
     cdef uint8_t key[POSTING_KEY]
     cdef MDB_val value
     cdef text what = NULL
@@ -144,7 +144,7 @@ cdef inline int check_posting(verifier *v, uint32_t created, uint64_t sequence,
 
 cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fields *fields,
                                const uint8_t *digest) noexcept nogil:
-    """Whether an envelope has its rows, or none because it was pruned."""
+    """Check that an envelope has its rows, or none because it was pruned."""
     cdef uint8_t key[TIME_KEY]
     cdef MDB_val value
     cdef const uint8_t *row
@@ -171,7 +171,7 @@ cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fi
 
 
 cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
-    """Check all envelopes of a chunk, hashing many at once."""
+    """Check all envelopes of a chunk; their hashes are made many at once."""
     cdef keccak_message[HASH_BLOCK] messages
     cdef envelope_fields[HASH_BLOCK] fields
     cdef uint64_t[HASH_BLOCK] sequences
@@ -213,7 +213,7 @@ cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
 
 cdef inline int take_arrival(verifier *v, const MDB_val *key,
                              const MDB_val *value) noexcept nogil:
-    """A row of `arrivals` and its chunk."""
+    """Check a row of `arrivals` and its chunk."""
     cdef uint8_t chunk_bytes[CHUNK_KEY]
     cdef MDB_val chunk_key = value_of(chunk_bytes, CHUNK_KEY)
     cdef MDB_val row
@@ -231,14 +231,14 @@ cdef inline int take_arrival(verifier *v, const MDB_val *key,
     if rc:
         return rc
     if last >= v.next:
-        note(&v.problems, b"a sequence that is yet to be given is there", day, last)
+        note(&v.problems, b"a sequence that was not assigned yet is stored", day, last)
     if row.mv_data == NULL:
         note(&v.problems, b"`arrivals` names a chunk that is missing", day, last)
         return 0
     if read_chunk(&chunk_key, &row, &source):
         note(&v.problems, b"a chunk's parts do not fit together", day, last)
         return 0
-    v.looked_at += source.size
+    v.checked += source.size
     if source.first < v.behind:
         note(&v.problems, b"a chunk has sequences that another one has, too", day, source.first)
     v.behind = last + 1
@@ -246,7 +246,7 @@ cdef inline int take_arrival(verifier *v, const MDB_val *key,
 
 
 cdef inline int take_chunk(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
-    """A row of `chunks`: whether it is one that `arrivals` has led to."""
+    """Check that `arrivals` leads to a row of `chunks`; if not, check its envelopes here."""
     cdef const uint8_t *at = <const uint8_t *> key.mv_data
     cdef MDB_val row
     cdef chunk source
@@ -264,9 +264,9 @@ cdef inline int take_chunk(verifier *v, const MDB_val *key, const MDB_val *value
     return check_chunk(v, &source)
 
 
-cdef inline int lead_back_time(verifier *v, const MDB_val *key,
+cdef inline int trace_time(verifier *v, const MDB_val *key,
                                const MDB_val *value) noexcept nogil:
-    """Whether a row of `times` leads to the envelope that it is of."""
+    """Check that a row of `times` leads to its envelope."""
     cdef const uint8_t *at = <const uint8_t *> key.mv_data
     cdef uint8_t chunk_bytes[CHUNK_KEY]
     cdef uint8_t digest[32]
@@ -295,7 +295,7 @@ cdef inline int lead_back_time(verifier *v, const MDB_val *key,
 
 
 cdef inline int end_topic(verifier *v) noexcept nogil:
-    """The last posting of a topic and day was there: compare what `topics` says."""
+    """After the last posting of a topic and day: compare their number with `topics`."""
     cdef MDB_val value
     cdef problem *p
     cdef uint64_t stored = UINT64_MAX
@@ -317,7 +317,7 @@ cdef inline int end_topic(verifier *v) noexcept nogil:
 
 cdef inline int take_posting(verifier *v, const MDB_val *key,
                              const MDB_val *value) noexcept nogil:
-    """A row of `postings`, counted."""
+    """Check a row of `postings` and count it."""
     cdef int rc = 0
     v.posting_rows += 1
     if key.mv_size != POSTING_KEY or value.mv_size != SEQUENCE_SIZE:
@@ -331,9 +331,9 @@ cdef inline int take_posting(verifier *v, const MDB_val *key,
     return rc
 
 
-cdef inline int lead_back_posting(verifier *v, const MDB_val *key,
+cdef inline int trace_posting(verifier *v, const MDB_val *key,
                                   const MDB_val *value) noexcept nogil:
-    """Whether a row of `postings` has one in `times` with the same topic and sequence."""
+    """Check that a row of `postings` has one in `times` with the same topic and sequence."""
     cdef const uint8_t *at = <const uint8_t *> key.mv_data
     cdef uint8_t time_key[TIME_KEY]
     cdef MDB_val row
@@ -353,7 +353,7 @@ cdef inline int lead_back_posting(verifier *v, const MDB_val *key,
 
 
 cdef inline int take_topic(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
-    """A row of `topics`: its count was compared if it has postings."""
+    """Check that a row of `topics` has postings; if so, its count was compared with them."""
     cdef MDB_val found
     cdef MDB_val bound = key[0]
     cdef int rc
@@ -371,7 +371,7 @@ cdef inline int take_topic(verifier *v, const MDB_val *key, const MDB_val *value
 
 
 cdef inline void compare_day(verifier *v, uint32_t day, const day_totals *stored) noexcept nogil:
-    """Compare a day, once: what was found is forgotten."""
+    """Compare the totals of a day, then clear those that were found: a day is compared once."""
     cdef day_totals *found = &v.days[day]
     compare(&v.problems, b"`days` miscounts the envelopes", day, stored.envelopes,
             found.envelopes)
@@ -381,7 +381,7 @@ cdef inline void compare_day(verifier *v, uint32_t day, const day_totals *stored
 
 
 cdef inline int take_day(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
-    """A row of `days`."""
+    """Check a row of `days`."""
     cdef day_totals stored
     if key.mv_size != DAY_KEY or read_day(value, &stored):
         note_row(v, b"a row of `days` has the wrong size", key)

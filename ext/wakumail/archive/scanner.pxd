@@ -1,8 +1,8 @@
-"""One slice of a query: the state of it, what a page takes up, and the walk over all times.
+"""One slice of a query: its state, the collection of its hits, and the walk over all times.
 
-The order is (created, hash), either way round. Nothing is copied: a slice ends with pointers into
-the map, valid as long as its transaction. All functions answer 0, a code as in environment.pxd,
-or STOP.
+The order is (created, hash), ascending or descending. Nothing is copied: a slice ends with pointers
+into the map, which are valid as long as its transaction. Functions that return int return 0, a code
+as in environment.pxd, or STOP.
 """
 
 from libc.errno cimport ENOMEM
@@ -17,10 +17,10 @@ from wakumail.archive.lmdb cimport *
 from wakumail.base.rlp cimport rlp_header_size
 
 cdef enum:
-    STOP = -100             # the slice is over, its state says why
+    STOP = -100             # the slice has ended; `state` says why
 
-    EXHAUSTED = 0           # states: nothing remains,
-    MORE = 1                # at least one more envelope does,
+    EXHAUSTED = 0           # states: nothing remains
+    MORE = 1                # at least one more envelope remains
     PAUSED = 2              # the budget ran out
 
     EVERY_TOPIC = 0         # kinds of queries
@@ -43,11 +43,11 @@ cdef struct hit:            # an envelope in the map
     size_t size
 
 
-cdef struct source:         # the postings of one topic and day, at the one that comes next
-    uint64_t order          # its second and the first bytes of its hash: decides nearly always
+cdef struct source:         # the postings of one topic and day, at the next one
+    uint64_t order          # its second and first hash bytes: nearly always enough to compare
     const uint8_t *key
     const uint8_t *value
-    uint64_t prefix         # the topic key that all of them begin with
+    uint64_t prefix         # the topic key that all these postings begin with
     MDB_cursor *cursor
 
 
@@ -55,11 +55,11 @@ cdef struct scan:
     const query_terms *terms
     size_t limit            # envelopes
     size_t max_bytes        # of the packet, its list header included
-    int64_t budget          # index entries yet to look at
-    int64_t overdraft       # how far below zero this day may bring it: see charge_plan
-    uint8_t bound[TIME_KEY] # the next entry is the first at, or if `behind` behind, this one
+    int64_t budget          # index entries that may still be looked at
+    int64_t overdraft       # entries by which this day may exceed it: see charge_plan
+    uint8_t bound[TIME_KEY] # the next entry is the first one at this key, or `behind` it
     bint behind
-    bint moved              # the bound is not the one that was given
+    bint moved              # True if the bound has changed since the beginning
 
     environment *env
     MDB_txn *txn
@@ -69,7 +69,7 @@ cdef struct scan:
     MDB_cursor *chunks
     chunk recent            # the chunk of the last hit
 
-    uint32_t day            # being looked at, with the part of it that the query wants
+    uint32_t day            # the current day, and the seconds of it that the query wants
     uint32_t first
     uint32_t last
     uint32_t *matched       # topics of the day that the query wants
@@ -93,7 +93,7 @@ cdef struct scan:
 
 
 cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
-    """Let an array hold one more than `count` items of `size` bytes."""
+    """Let an array of `count` items of `size` bytes have room for one more; 0 or ENOMEM."""
     cdef void *grown
     if count < room[0]:
         return 0
@@ -111,7 +111,7 @@ cdef inline int open_once(scan *s, MDB_dbi table, MDB_cursor **cursor) noexcept 
 
 cdef inline int seek(MDB_cursor *cursor, MDB_val *key, MDB_val *value, const uint8_t *bound,
                      size_t size, bint behind, bint descending) noexcept nogil:
-    """Go to the first row at the bound, or behind it; MDB_NOTFOUND when there is none."""
+    """Go to the first row at the bound, or `behind` it; MDB_NOTFOUND if there is none."""
     cdef int rc
     key[0] = value_of(bound, size)
     rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE)
@@ -129,7 +129,7 @@ cdef inline int seek(MDB_cursor *cursor, MDB_val *key, MDB_val *value, const uin
 
 
 cdef inline bint has_topic(const uint32_t *topics, size_t count, uint32_t topic) noexcept nogil:
-    """Binary search without branches, for which half a topic lies in cannot be foreseen."""
+    """Binary search without branches: the half in which a topic lies cannot be predicted."""
     cdef const uint32_t *base = topics
     cdef size_t half
     if count == 0:
@@ -150,7 +150,7 @@ cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
 
 
 cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept nogil:
-    """Add an envelope to the page; STOP when it has no room for it."""
+    """Add an envelope to the page; STOP if it has no room."""
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_val key, value
     cdef uint32_t day = created // DAY
@@ -192,7 +192,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept n
 
 
 cdef inline int spend_entries(scan *s, int64_t entries) noexcept nogil:
-    """Pay for entries looked at; STOP when that was all."""
+    """Charge the budget for entries that were looked at; STOP if it is used up."""
     s.budget -= entries
     if s.budget > -s.overdraft:
         return 0
@@ -202,7 +202,7 @@ cdef inline int spend_entries(scan *s, int64_t entries) noexcept nogil:
 
 cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t sequence,
                       bint wanted) noexcept nogil:
-    """Take an entry into the page if it is wanted, and step over it."""
+    """Add an entry to the page if it is wanted, and step over it."""
     cdef int rc
     if wanted:
         rc = collect(s, created, sequence)
@@ -242,7 +242,7 @@ cdef inline int walk(scan *s) noexcept nogil:
 
 
 cdef inline void close_cursors(scan *s) noexcept nogil:
-    """Close what the slice opened, before its transaction ends."""
+    """Close all cursors of the slice, before its transaction ends, and free its memory."""
     cdef size_t i
     for i in range(s.cursor_count):
         mdb_cursor_close(s.cursors[i])
@@ -260,7 +260,7 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
 
 
 cdef inline void join_hits(uint8_t *out, const hit *hits, size_t count) noexcept nogil:
-    """Copy hits out of the map, one after another."""
+    """Copy hits out of the map to `out`, one after another."""
     cdef size_t i
     for i in range(count):
         memcpy(out, hits[i].data, hits[i].size)

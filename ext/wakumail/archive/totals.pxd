@@ -1,4 +1,4 @@
-"""What the archive holds in all, read from its totals and its ends."""
+"""The totals of the archive: from those of its days, and its oldest and newest envelope."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -13,8 +13,8 @@ cdef struct archive_totals:
     MDB_txn *txn
     uint64_t envelopes
     uint64_t bytes
-    uint64_t file_bytes     # of pages in use
-    uint32_t oldest         # created; nothing without envelopes
+    uint64_t file_bytes     # of the pages in use
+    uint32_t oldest         # created; undefined without envelopes
     uint32_t newest
     uint64_t next           # sequence
 
@@ -97,7 +97,7 @@ cdef inline int read_created(MDB_cursor *times, MDB_cursor_op end,
 
 
 cdef inline int read_totals(void *context) noexcept nogil:
-    """Read all totals; costs as much as there are days."""
+    """Read all totals. The cost grows with the number of days."""
     cdef archive_totals *totals = <archive_totals *> context
     cdef environment *e = totals.env
     cdef MDB_txn *txn = totals.txn
@@ -115,7 +115,7 @@ cdef inline int read_totals(void *context) noexcept nogil:
         return MDB_CORRUPTED
     totals.next = get48(<const uint8_t *> value.mv_data)
     rc = mdb_stat(txn, MAIN_DBI, &stat)
-    totals.file_bytes = 2 * stat.ms_psize       # the two pages that say where all else is
+    totals.file_bytes = 2 * stat.ms_psize       # the two meta pages
     for i in range(9):
         if not rc:
             rc = add_pages(txn, tables[i], totals)

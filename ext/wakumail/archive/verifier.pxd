@@ -1,10 +1,10 @@
-"""A walk over all rows in one read transaction, in steps: whether they are sound and agree.
+"""Checks in steps, in one read transaction, that all rows are sound and agree.
 
-Each table is walked once in the order of its keys; beside `arrivals`, the chunks, each envelope of
-which is looked up in `times` and `postings`. Where more rows lie in these than envelopes led to,
-they are walked again and each is led back. Whatever is wrong is noted and the walk goes on; but
-LMDB ends a transaction that meets a damaged page, and with it this ends too.
-All functions answer 0 or a code as in environment.pxd.
+Each table is walked once in the order of its keys. With `arrivals`, each chunk is read and each of
+its envelopes looked up in `times` and `postings`. If these have more rows than envelopes, they are
+walked again, and each row is traced back to its envelope. Problems are noted and the walk goes on.
+But LMDB ends a transaction that meets a damaged page, and that ends the walk.
+Functions that return int return 0 or a code as in environment.pxd.
 """
 
 from libc.errno cimport ENOMEM
@@ -22,7 +22,7 @@ from wakumail.archive.rowcheck cimport *
 from wakumail.archive.totals cimport archive_totals, read_totals
 
 cdef enum:
-    STEP_BYTES = 256 << 10      # of rows that one step looks at: some milliseconds
+    STEP_BYTES = 256 << 10      # bytes of rows that one step checks: some milliseconds
 
     TIMES_PHASE = 0
     ARRIVALS_PHASE = 1
@@ -39,28 +39,28 @@ ctypedef int (*taking)(verifier *v, const MDB_val *key, const MDB_val *value) no
 
 
 cdef inline taking phase_work(verifier *v, MDB_dbi *table, text *unordered) noexcept nogil:
-    """What a phase does with each row of which table."""
+    """Get the check of the current phase, its table, and the text for rows out of order."""
     cdef environment *e = v.env
     cdef MDB_dbi[FINISHED] tables = [e.times, e.arrivals, e.chunks, e.times, e.postings,
                                      e.postings, e.topics, e.days]
-    cdef taking[FINISHED] works = [take_time, take_arrival, take_chunk, lead_back_time,
-                                   take_posting, lead_back_posting, take_topic, take_day]
+    cdef taking[FINISHED] works = [take_time, take_arrival, take_chunk, trace_time,
+                                   take_posting, trace_posting, take_topic, take_day]
     cdef text[FINISHED] texts = [
-        b"the rows of `times` are out of order: the rest was not looked at",
-        b"the rows of `arrivals` are out of order: the rest was not looked at",
-        b"the rows of `chunks` are out of order: the rest was not looked at",
-        b"the rows of `times` are out of order: the rest was not led back",
-        b"the rows of `postings` are out of order: the rest was not looked at",
-        b"the rows of `postings` are out of order: the rest was not led back",
-        b"the rows of `topics` are out of order: the rest was not looked at",
-        b"the rows of `days` are out of order: the rest was not looked at"]
+        b"the rows of `times` are out of order: the rest was not checked",
+        b"the rows of `arrivals` are out of order: the rest was not checked",
+        b"the rows of `chunks` are out of order: the rest was not checked",
+        b"the rows of `times` are out of order: the rest was not checked",
+        b"the rows of `postings` are out of order: the rest was not checked",
+        b"the rows of `postings` are out of order: the rest was not checked",
+        b"the rows of `topics` are out of order: the rest was not checked",
+        b"the rows of `days` are out of order: the rest was not checked"]
     table[0] = tables[v.phase]
     unordered[0] = texts[v.phase]
     return works[v.phase]
 
 
 cdef inline int next_phase(verifier *v) noexcept nogil:
-    """End a phase that has come to the end of its table, and begin the next that is needed."""
+    """End a phase at the end of its table, and begin the next one that is needed."""
     cdef day_totals none
     cdef size_t day
     cdef int rc = 0
@@ -84,14 +84,14 @@ cdef inline int next_phase(verifier *v) noexcept nogil:
 
 
 cdef inline bint comes_behind(const MDB_val *key, const uint8_t *bound, size_t size) noexcept nogil:
-    """Whether a key comes behind another one in the order of bytes."""
+    """True if a key comes behind another one in the order of bytes."""
     cdef size_t common = size if size < key.mv_size else key.mv_size
     cdef int order = memcmp(key.mv_data, bound, common)
     return order > 0 or order == 0 and key.mv_size > size
 
 
 cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nogil:
-    """Look at the rows behind the bound; MDB_NOTFOUND at the end of the table."""
+    """Check the rows behind the bound; MDB_NOTFOUND at the end of the table."""
     cdef MDB_val value
     cdef MDB_val key = value_of(v.bound, v.bound_size)
     cdef int rc
@@ -107,9 +107,9 @@ cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nog
             return MDB_NOTFOUND
         memcpy(v.bound, key.mv_data, key.mv_size)
         v.bound_size = key.mv_size
-        v.looked_at += key.mv_size + (0 if v.phase == CHUNKS_PHASE else value.mv_size)
+        v.checked += key.mv_size + (0 if v.phase == CHUNKS_PHASE else value.mv_size)
         rc = work(v, &key, &value)
-        if rc or v.looked_at >= STEP_BYTES:
+        if rc or v.checked >= STEP_BYTES:
             return rc
         rc = mdb_cursor_get(v.walked, &key, &value, MDB_NEXT)
     return rc
@@ -148,7 +148,7 @@ cdef inline void close_step_cursors(verifier *v) noexcept nogil:
 
 
 cdef inline int take_rows(void *context) noexcept nogil:
-    """The work of a step, behind the gate; the cursors stay open."""
+    """Do the work of a step, within the gate; the cursors stay open."""
     cdef verifier *v = <verifier *> context
     cdef MDB_dbi table
     cdef text unordered
@@ -160,21 +160,21 @@ cdef inline int take_rows(void *context) noexcept nogil:
 
 
 cdef inline int take_step(verifier *v) noexcept nogil:
-    """A step; damage ends the whole verification."""
+    """Do a step. Damage ends the whole verification."""
     cdef int rc = checks_guard(v.env.env, &take_rows, v)
     close_step_cursors(v)
     if is_damage(rc):
-        note(&v.problems, b"LMDB met a damaged page: the rest was not looked at", NOWHERE, NOWHERE)
+        note(&v.problems, b"LMDB met a damaged page: the rest was not checked", NOWHERE, NOWHERE)
         v.phase = FINISHED
         rc = 0
     return rc
 
 
-cdef inline int verify_step(verifier *v, bint *finished, uint64_t *looked_at) noexcept nogil:
-    """Look at some more rows, unless finished."""
+cdef inline int verify_step(verifier *v, bint *finished, uint64_t *checked) noexcept nogil:
+    """Check some more rows, unless finished."""
     cdef int rc
     pthread_mutex_lock(&v.lock)
-    v.looked_at = 0
+    v.checked = 0
     rc = enter(v.env)
     if not rc:
         if v.held.txn == NULL:
@@ -182,14 +182,14 @@ cdef inline int verify_step(verifier *v, bint *finished, uint64_t *looked_at) no
         elif v.phase < FINISHED:
             rc = take_step(v)
         leave(v.env)
-    finished[0] = v.phase == FINISHED and v.looked_at == 0
-    looked_at[0] = v.looked_at
+    finished[0] = v.phase == FINISHED and v.checked == 0
+    checked[0] = v.checked
     pthread_mutex_unlock(&v.lock)
     return rc
 
 
 cdef inline int read_next(verifier *v) noexcept nogil:
-    """The sequence that `meta` says is the next."""
+    """Read the next sequence from `meta`."""
     cdef MDB_val value
     cdef MDB_val key = value_of(b"next", 4)
     cdef int rc = mdb_get(v.held.txn, v.env.meta, &key, &value)
@@ -202,7 +202,7 @@ cdef inline int read_next(verifier *v) noexcept nogil:
 
 
 cdef inline int foresee(verifier *v) noexcept nogil:
-    """How many bytes of rows there are to look at, if the totals are right."""
+    """Estimate the bytes of all rows, from the totals of the archive."""
     cdef environment *e = v.env
     cdef archive_totals totals
     cdef MDB_dbi[6] tables = [e.times, e.arrivals, e.chunks, e.postings, e.topics, e.days]
@@ -213,7 +213,7 @@ cdef inline int foresee(verifier *v) noexcept nogil:
     cdef int rc = 0
     memset(&totals, 0, sizeof(totals))
     totals.env, totals.txn = e, v.held.txn
-    read_totals(&totals)                    # what it meets, the walk meets
+    read_totals(&totals)                    # the walk meets its errors too
     v.total = totals.bytes
     for i in range(6):
         if not rc:
@@ -223,14 +223,14 @@ cdef inline int foresee(verifier *v) noexcept nogil:
 
 
 cdef inline int look_ahead(void *context) noexcept nogil:
-    """Read what is needed before the first step."""
+    """Read the next sequence and the estimate, before the first step."""
     cdef verifier *v = <verifier *> context
     cdef int rc = read_next(v)
     return rc if rc else foresee(v)
 
 
 cdef inline int begin_verifying(verifier *v) noexcept nogil:
-    """Hold what is committed now; end_verifying is due whatever the answer is."""
+    """Begin to hold the current state. Call end_verifying in the end, also after an error."""
     cdef int rc
     v.days = <day_totals *> calloc(DAY_COUNT, sizeof(day_totals))
     if v.days == NULL:
@@ -249,7 +249,7 @@ cdef inline int begin_verifying(verifier *v) noexcept nogil:
 
 
 cdef inline void end_verifying(verifier *v) noexcept nogil:
-    """Let go of what is held; a second time does nothing."""
+    """Release the state and the memory. A second call does nothing."""
     pthread_mutex_lock(&v.lock)
     unpin(v.env, &v.held)
     free(v.days)

@@ -1,7 +1,7 @@
-"""One commit to the archive: what is new of a set of envelopes, written in one transaction.
+"""One commit to the archive: writes the new ones of a set of envelopes in one transaction.
 
-Each table is written in the order of its keys, so that one insert finds its page where the last
-one left the cursor. All functions answer 0 or a code as in environment.pxd.
+Each table is written in the order of its keys, so that an insert finds its page where the one
+before left the cursor. Functions that return int return 0 or a code as in environment.pxd.
 """
 
 from libc.errno cimport ENOMEM
@@ -17,12 +17,13 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING
 
 cdef enum:
-    RESIDENT_CHECK_ROWS = 512                # rows of indexes between two looks at what is resident
+    RESIDENT_CHECK_ROWS = 512       # index rows between two checks of what is resident
 
     LMDB_PAGE_HEADER = 16           # bytes
-    # A chunk grows to what two pages hold; a larger envelope gets its own. LMDB wants the pages
-    # of a row side by side: under retention, chunks of 16 pages leave a tenth of the file in gaps
-    # that none of them fits into, chunks of two leave a fiftieth; one page would be ill filled.
+    # A chunk holds at most two pages; a larger envelope gets a chunk of its own. LMDB needs the
+    # pages of a row side by side. Under retention, chunks of 16 pages leave a tenth of the file in
+    # gaps that are too small for them, chunks of two pages a fiftieth. One page would be badly
+    # filled.
     CHUNK_SIZE = 2 * 4096 - LMDB_PAGE_HEADER
 
 
@@ -40,9 +41,9 @@ cdef struct commit:
     environment *env
     entry *entries                  # ordered by sort_entries
     size_t count
-    entry **rows                    # room for `count`: those that are new
-    size_t stored                   # how many of them
-    uint64_t bytes                  # of those
+    entry **rows                    # the new entries; room for `count`
+    size_t stored                   # number of rows
+    uint64_t bytes                  # of their envelopes
     uint64_t next                   # sequence behind them
     MDB_txn *txn
 
@@ -50,11 +51,11 @@ cdef struct commit:
 cdef struct batch_part:             # the records of one batch
     const envelope_record *records
     Py_ssize_t count
-    const uint8_t *data             # that they point into
+    const uint8_t *data             # the records' offsets are in here
 
 
 cdef inline void gather(const batch_part *parts, size_t count, commit *c) noexcept nogil:
-    """Make an entry of each accepted envelope; there is room for all."""
+    """Make an entry of each accepted envelope; the caller has made room for all."""
     cdef const envelope_record *record
     cdef entry *e
     cdef size_t i
@@ -83,7 +84,7 @@ cdef inline int entry_order(const void *one, const void *other) noexcept nogil:
 
 
 cdef inline int row_order(const void *one, const void *other) noexcept nogil:
-    """The order of postings; within one commit the sequence has the order of time."""
+    """The order of postings. Within one commit, sequences are in the order of time."""
     cdef const entry *a = (<entry **> one)[0]
     cdef const entry *b = (<entry **> other)[0]
     cdef uint32_t a_day = a.created // DAY
@@ -96,7 +97,7 @@ cdef inline int row_order(const void *one, const void *other) noexcept nogil:
 
 
 cdef inline size_t sort_entries(entry *entries, size_t count) noexcept nogil:
-    """Bring entries into the order (created, hash), each once; answers how many are left."""
+    """Sort entries by (created, hash) and drop duplicates; returns the number that is left."""
     cdef size_t i
     cdef size_t kept = 0
     qsort(entries, count, sizeof(entry), &entry_order)
@@ -108,7 +109,7 @@ cdef inline size_t sort_entries(entry *entries, size_t count) noexcept nogil:
 
 
 cdef inline void count_rows(environment *e, size_t count) noexcept nogil:
-    """Bound what is resident, also in the middle of a commit: each row may map 16 pages more."""
+    """Bound the resident pages, also within a commit: each row may map 16 more."""
     e.written += count
     if e.written >= RESIDENT_CHECK_ROWS:
         e.written = 0
@@ -116,7 +117,7 @@ cdef inline void count_rows(environment *e, size_t count) noexcept nogil:
 
 
 cdef inline int write_times(commit *c) noexcept nogil:
-    """Insert the times; what goes in is new and gets the next sequence."""
+    """Insert into `times`. An entry that is not there yet is new and gets the next sequence."""
     cdef uint8_t key_bytes[TIME_KEY]
     cdef uint8_t value_bytes[TIME_VALUE]
     cdef MDB_val key, value
@@ -148,16 +149,16 @@ cdef inline int write_times(commit *c) noexcept nogil:
 
 
 cdef inline bint has_room(size_t size, size_t page_size) noexcept nogil:
-    """Whether a chunk of `size` bytes leaves more than 1/32 of its pages empty."""
+    """True if a chunk of `size` bytes leaves more than 1/32 of its pages empty."""
     cdef size_t pages = (size + LMDB_PAGE_HEADER + page_size - 1) // page_size
     return size < CHUNK_SIZE and (pages * page_size - size) * 32 > size
 
 
 cdef inline int take_unfinished(commit *c, MDB_cursor *chunks, MDB_cursor *arrivals,
                                 MDB_val *taken) noexcept nogil:
-    """Remove the chunk before the first row, if that row may go on with it; a copy is in `taken`.
+    """Remove the chunk before the first row if that row fits into it; `taken` gets a copy.
 
-    So a trickle of small commits fills pages as well as a flood does.
+    The copy begins the next chunk, so that many small commits fill pages as well as a large one.
     """
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_stat stat
@@ -196,7 +197,7 @@ cdef inline int take_unfinished(commit *c, MDB_cursor *chunks, MDB_cursor *arriv
 
 cdef inline int write_chunk(MDB_cursor *chunks, MDB_cursor *arrivals, const MDB_val *taken,
                             entry **rows, size_t count) noexcept nogil:
-    """Write one chunk: the envelopes of the one that was taken, if any, then the rows."""
+    """Write one chunk: the envelopes of `taken` if it is not empty, then those of the rows."""
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef uint8_t day_bytes[DAY_KEY]
     cdef MDB_val key, value
@@ -244,7 +245,7 @@ cdef inline int write_chunk(MDB_cursor *chunks, MDB_cursor *arrivals, const MDB_
 
 
 cdef inline size_t chunk_rows(const commit *c, size_t start, size_t size) noexcept nogil:
-    """How many rows from `start` go into one chunk that has `size` bytes already; at least one."""
+    """Count the rows from `start` that fit into a chunk of already `size` bytes; at least one."""
     cdef size_t i = start
     while i < c.stored and c.rows[i].created // DAY == c.rows[start].created // DAY:
         size += 4 + c.rows[i].size
@@ -277,7 +278,7 @@ cdef inline int write_chunks(commit *c) noexcept nogil:
 
 cdef inline int add_topic(MDB_cursor *topics, uint8_t *topic_key, uint32_t count,
                           bint *is_new) noexcept nogil:
-    """Count envelopes of one topic and day."""
+    """Add `count` envelopes to a topic and day; `is_new` if it had none."""
     cdef uint8_t number[4]
     cdef MDB_val key = value_of(topic_key, TOPIC_KEY)
     cdef MDB_val value = value_of(number, 4)
@@ -295,7 +296,7 @@ cdef inline int add_topic(MDB_cursor *topics, uint8_t *topic_key, uint32_t count
 
 
 cdef inline int add_day(commit *c, uint32_t day, day_totals *added) noexcept nogil:
-    """Add to the totals of one day."""
+    """Add the stored totals of a day to `added`, and store the sum."""
     cdef uint8_t key_bytes[DAY_KEY]
     cdef uint8_t value_bytes[DAY_VALUE]
     cdef MDB_val value
@@ -320,7 +321,7 @@ cdef inline int add_day(commit *c, uint32_t day, day_totals *added) noexcept nog
 
 cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
                             uint8_t *topic_key, uint64_t *bytes) noexcept nogil:
-    """Insert the postings of rows of one day and topic, whose key goes to `topic_key`."""
+    """Insert the postings of rows of one day and topic; writes its key to `topic_key`."""
     cdef uint8_t key_bytes[POSTING_KEY]
     cdef uint8_t sequence[SEQUENCE_SIZE]
     cdef MDB_val key, value
@@ -342,7 +343,7 @@ cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
 
 
 cdef inline int write_postings(commit *c) noexcept nogil:
-    """Insert postings, topics and days; reorders the rows."""
+    """Insert into `postings`, `topics` and `days`; reorders the rows."""
     cdef MDB_cursor *postings
     cdef MDB_cursor *topics
     cdef uint8_t topic_key[TOPIC_KEY]
@@ -381,7 +382,7 @@ cdef inline int write_postings(commit *c) noexcept nogil:
 
 
 cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
-    """All puts of the transaction; without anything new there are none."""
+    """Make all changes of the transaction; there are none without a new envelope."""
     cdef uint8_t number[SEQUENCE_SIZE]
     cdef commit *c = <commit *> work
     cdef MDB_val key = value_of(b"next", 4)
@@ -409,12 +410,12 @@ cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
 
 
 cdef inline int write_commit(commit *c) noexcept nogil:
-    """Write and commit what is new."""
+    """Write and commit the new entries."""
     return write(c.env, &fill, c)
 
 
 cdef inline void note_judgements(const commit *c, Judgements judgements) noexcept nogil:
-    """Tell the others how what is new was judged."""
+    """Note the judgements of the new envelopes, for other processes."""
     cdef size_t i
     for i in range(c.stored):
         judgements.put(c.rows[i].sequence, c.rows[i].record)

@@ -1,17 +1,17 @@
-"""What other modules need of jobs.pyx: the work that they give its threads."""
+"""The jobs of jobs.pyx, for the modules that subclass Job."""
 
 from cpython.ref cimport PyObject
 
 cdef struct job:
     void (*run)(void *context) noexcept nogil
     void *context
-    bint done               # and its result not yet taken
-    PyObject *owner         # the Job, alive while it is in a queue; NULL before
+    bint done               # True until the result is taken
+    PyObject *owner         # the Job, kept alive while it is queued; NULL before it is begun
     job *next
 
 
 cdef class Job:
-    cdef job job            # run and context are for the subclass to fill in
+    cdef job job            # the subclass sets run and context
     cdef readonly object future
 
     cpdef object do(self)

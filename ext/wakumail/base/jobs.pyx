@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Threads for compiled work, which never need the GIL.
+"""Threads for compiled work, which never take the GIL.
 
-A thread that does asks for it twice for each piece of work, and with a busy loop waits up to a
-switch interval (5 ms) each time; to hand it over costs both threads a wait and a wake-up.
+A Python thread takes the GIL twice for each piece of work. Beside a busy loop it waits up to a
+switch interval (5 ms) each time, and each handover costs both threads a wait and a wake-up.
 """
 
 import os
@@ -24,13 +24,13 @@ cdef struct queue:
     job *last
 
 
-cdef struct crew:
-    pthread_mutex_t lock    # of what follows
-    pthread_cond_t due      # something waits, or it is time to end
+cdef struct job_threads:
+    pthread_mutex_t lock    # of all fields below
+    pthread_cond_t due      # a job waits, or it is time to end
     queue waiting
     queue done
     bint closing
-    int bell                # an eventfd, rung when `done` is no longer empty
+    int done_event          # an eventfd, written when `done` is no longer empty
 
 
 cdef inline void push(queue *q, job *j) noexcept nogil:
@@ -50,39 +50,39 @@ cdef inline job *pull(queue *q) noexcept nogil:
 
 
 cdef void *work(void *context) noexcept nogil:
-    """What each thread does, until the crew is closing and nothing waits."""
-    cdef crew *c = <crew *> context
+    """Run in each thread: do jobs until the threads are closing and none waits."""
+    cdef job_threads *t = <job_threads *> context
     cdef job *j
     cdef bint first
-    pthread_mutex_lock(&c.lock)
+    pthread_mutex_lock(&t.lock)
     while True:
-        j = pull(&c.waiting)
+        j = pull(&t.waiting)
         if j != NULL:
-            pthread_mutex_unlock(&c.lock)
+            pthread_mutex_unlock(&t.lock)
             j.run(j.context)
-            pthread_mutex_lock(&c.lock)
-            first = c.done.first == NULL
-            push(&c.done, j)
+            pthread_mutex_lock(&t.lock)
+            first = t.done.first == NULL
+            push(&t.done, j)
             if first:
-                pthread_mutex_unlock(&c.lock)
-                eventfd_write(c.bell, 1)
-                pthread_mutex_lock(&c.lock)
-        elif c.closing:
+                pthread_mutex_unlock(&t.lock)
+                eventfd_write(t.done_event, 1)
+                pthread_mutex_lock(&t.lock)
+        elif t.closing:
             break
         else:
-            pthread_cond_wait(&c.due, &c.lock)
-    pthread_mutex_unlock(&c.lock)
+            pthread_cond_wait(&t.due, &t.lock)
+    pthread_mutex_unlock(&t.lock)
     return NULL
 
 
 cdef class Job:
-    """A piece of work; its kinds are in the modules whose work it is.
+    """A piece of work that is done once. Each kind of work is a subclass, in its own module.
 
-    future: what was given to JobThreads.begin with it.
+    future: the object that JobThreads.begin was given with the job.
     """
 
     def result(self):
-        """What it came to, or its exception; RuntimeError unless it is done, and a second time."""
+        """The result, or its exception. RuntimeError if it is not done, and on a second call."""
         if not self.job.done:
             raise RuntimeError("the job is not done, or its result was taken")
         self.job.done = False
@@ -96,39 +96,39 @@ cdef class Job:
         return self.finish()
 
     cdef int _claim(self) except -1:
-        """Mark the job as begun: it is done once, by whoever begins it."""
+        """Mark the job as begun; RuntimeError if it was marked before."""
         if self.job.run == NULL or self.job.owner != NULL:
             raise RuntimeError("the job has nothing to do, or was begun before")
         self.job.owner = <PyObject *> self
         return 0
 
     cdef object finish(self):
-        """For subclasses: what the work that was done came to; called once."""
+        """For subclasses: make the result of the work; called once, after it is done."""
         raise NotImplementedError
 
 
 cdef class JobThreads:
-    """So many threads; what they have no time for waits.
+    """`count` threads that do jobs in their order; jobs wait while all threads are busy.
 
-    They begin at once: a system that gives no more threads (RuntimeError) is told at the start, not
-    under load. All methods are for one thread.
+    The threads start at once, so that a system without room for them fails at the start
+    (RuntimeError) and not under load. All methods are for one thread.
     """
 
-    cdef crew crew
+    cdef job_threads shared
     cdef pthread_t *threads
     cdef size_t count
 
     def __cinit__(self, size_t count):
-        self.crew.bell = -1
-        if (pthread_mutex_init(&self.crew.lock, NULL)
-                or pthread_cond_init(&self.crew.due, NULL)):
+        self.shared.done_event = -1
+        if (pthread_mutex_init(&self.shared.lock, NULL)
+                or pthread_cond_init(&self.shared.due, NULL)):
             raise MemoryError
         self.threads = <pthread_t *> malloc(count * sizeof(pthread_t))
         if self.threads == NULL:
             raise MemoryError
-        self.crew.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.shared.done_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         while self.count < count:
-            if pthread_create(&self.threads[self.count], NULL, work, &self.crew):
+            if pthread_create(&self.threads[self.count], NULL, work, &self.shared):
                 raise RuntimeError("can't start new thread")
             self.count += 1
 
@@ -137,37 +137,38 @@ cdef class JobThreads:
             return
         self._end()
         self.finished()
-        close(self.crew.bell)
+        close(self.shared.done_event)
         free(self.threads)
-        pthread_cond_destroy(&self.crew.due)
-        pthread_mutex_destroy(&self.crew.lock)
+        pthread_cond_destroy(&self.shared.due)
+        pthread_mutex_destroy(&self.shared.lock)
 
     def fileno(self):
-        """What is readable when there is something for `finished`."""
-        return self.crew.bell
+        """The descriptor that is readable when `finished` has jobs."""
+        return self.shared.done_event
 
     def begin(self, Job job not None, future):
-        """Have a job done; RuntimeError for one that was begun before, and after `close`."""
-        if self.crew.closing:
+        """Queue a job. RuntimeError for one that was begun before, and after `close`."""
+        if self.shared.closing:
             raise RuntimeError("the threads have ended")
         job._claim()
         job.future = future
         Py_INCREF(job)
-        pthread_mutex_lock(&self.crew.lock)
-        push(&self.crew.waiting, &job.job)
-        pthread_mutex_unlock(&self.crew.lock)
-        pthread_cond_signal(&self.crew.due)
+        pthread_mutex_lock(&self.shared.lock)
+        push(&self.shared.waiting, &job.job)
+        pthread_mutex_unlock(&self.shared.lock)
+        pthread_cond_signal(&self.shared.due)
 
     def finished(self):
-        """The jobs that were done since it was asked last, in that order."""
-        cdef uint64_t rung
+        """The jobs that were done since the last call, in that order."""
+        cdef uint64_t written
         cdef list jobs = []
         cdef job *j
-        eventfd_read(self.crew.bell, &rung)     # before the jobs are taken: each that follows rings
-        pthread_mutex_lock(&self.crew.lock)
-        j = self.crew.done.first
-        self.crew.done.first = NULL
-        pthread_mutex_unlock(&self.crew.lock)
+        # Before the jobs are taken: a job that is done later writes again.
+        eventfd_read(self.shared.done_event, &written)
+        pthread_mutex_lock(&self.shared.lock)
+        j = self.shared.done.first
+        self.shared.done.first = NULL
+        pthread_mutex_unlock(&self.shared.lock)
         while j != NULL:
             done = <Job> j.owner
             j.done = True
@@ -177,16 +178,16 @@ cdef class JobThreads:
         return jobs
 
     def close(self):
-        """Wait until all is done, and end the threads; `finished` has the rest then."""
+        """Wait until all jobs are done, and end the threads. `finished` still has the last jobs."""
         self._end()
 
     cdef int _end(self) except -1:
         cdef size_t i
         with nogil:
-            pthread_mutex_lock(&self.crew.lock)
-            self.crew.closing = True
-            pthread_mutex_unlock(&self.crew.lock)
-            pthread_cond_broadcast(&self.crew.due)
+            pthread_mutex_lock(&self.shared.lock)
+            self.shared.closing = True
+            pthread_mutex_unlock(&self.shared.lock)
+            pthread_cond_broadcast(&self.shared.due)
             for i in range(self.count):
                 pthread_join(self.threads[i], NULL)
         self.count = 0

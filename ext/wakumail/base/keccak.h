@@ -1,7 +1,7 @@
-/* Keccak-256 with the padding that Ethereum kept (0x01, not SHA-3's 0x06), for one message or many.
+/* Keccak-256 with the padding of Ethereum (0x01, not SHA-3's 0x06), for one message or many.
 
-   The permutation is written once, in keccak_rounds.h, over a lane type: a plain word hashes one
-   message, a vector of four or eight words hashes as many messages at once. */
+   The permutation is written once, in keccak_rounds.h, over a lane type. A plain word hashes one
+   message; a vector of four or eight words hashes four or eight messages at once. */
 #ifndef WAKUMAIL_KECCAK_H
 #define WAKUMAIL_KECCAK_H
 
@@ -16,8 +16,8 @@
 
 typedef struct {
     uint64_t state[25];
-    uint8_t block[KECCAK_RATE]; /* the one that is being filled */
-    uint32_t fill;              /* bytes of it, always below KECCAK_RATE */
+    uint8_t block[KECCAK_RATE]; /* being filled */
+    uint32_t fill;              /* bytes in `block`, always below KECCAK_RATE */
 } keccak_sponge;
 
 typedef struct {
@@ -52,15 +52,15 @@ static inline void keccak_put_word(uint8_t *out, uint64_t word)
     memcpy(out, &word, sizeof word);
 }
 
-/* Where a lane stands in its message. */
+/* The place of a lane in its message. */
 typedef struct {
     const keccak_message *message;
     size_t offset;              /* of the next byte in the current piece */
-    int part;                   /* KECCAK_PARTS: all was read */
-    bool last;                  /* the padded block went out */
+    int part;                   /* KECCAK_PARTS after the last one */
+    bool last;                  /* true once the padded block was read */
 } keccak_reader;
 
-/* The next block of the message: in place where it lies in one piece, else gathered in `room`. */
+/* The next block of the message: in place if it lies in one piece, else copied to `room`. */
 static inline const uint8_t *keccak_read(keccak_reader *reader, uint8_t *room)
 {
     const keccak_message *message = reader->message;
@@ -75,7 +75,7 @@ static inline const uint8_t *keccak_read(keccak_reader *reader, uint8_t *room)
             reader->offset += KECCAK_RATE;
             return piece + reader->offset - KECCAK_RATE;
         }
-        if (take) {             /* an empty piece may have no address */
+        if (take) {             /* the address of an empty piece may be NULL */
             memcpy(room + filled, piece + reader->offset, take);
             filled += take;
             reader->offset += take;
@@ -103,7 +103,7 @@ typedef void (*keccak_absorber)(uint64_t *state, const uint8_t *block);
 #if defined(__x86_64__) && defined(__GNUC__)
 #define KECCAK_X86 1
 
-/* BMI has the and-not and the rotation into another register that the rounds are made of. */
+/* The rounds consist of and-not and of rotation into another register, which BMI has. */
 #define LANE uint64_t
 #define LANES 1
 #define NAME(what) keccak_##what##_bmi
@@ -136,7 +136,7 @@ static keccak_absorber keccak_best_absorber(void)
     return keccak_absorb_portable;
 }
 
-/* Hash what is left of a message, block by block, onto `state`. */
+/* Absorb the rest of a message into `state` and write the digest. */
 static void keccak_finish(keccak_absorber absorb, uint64_t *state, keccak_reader *reader,
                           uint8_t *digest)
 {
@@ -156,8 +156,8 @@ typedef uint64_t keccak_lane4 __attribute__((vector_size(32)));
 #define TARGET __attribute__((target("avx2")))
 #include "keccak_rounds.h"
 
-/* Four lanes here too: with rotations and 32 registers they cost what one costs without them, and
-   where a long message is among short ones more lanes would only stand idle. */
+/* Four lanes here too. With rotations and 32 registers, four lanes cost the same as one lane does
+   without them; and if a long message is among short ones, more lanes would only be idle. */
 #define LANE keccak_lane4
 #define LANES 4
 #define NAME(what) keccak_##what##_avx512
@@ -167,14 +167,14 @@ typedef uint64_t keccak_lane4 __attribute__((vector_size(32)));
 
 #define KECCAK_LANES 4
 
-/* From how many streams on keccak_absorb_beside pays: with AVX-512 at once, for four lanes cost
-   no more than one without them does. */
+/* The fewest streams for which keccak_absorb_beside is faster. With AVX-512 one is enough: four
+   lanes cost no more than a plain word does. */
 static size_t keccak_worthwhile(enum keccak_way way)
 {
     return way == KECCAK_AVX512 ? 1 : way == KECCAK_AVX2 ? 2 : KECCAK_LANES + 1;
 }
 
-/* Absorb `blocks` whole blocks into each of KECCAK_LANES states, in a way that is worthwhile. */
+/* Absorb `blocks` whole blocks into each of KECCAK_LANES states, in a worthwhile way. */
 static void keccak_absorb_beside(enum keccak_way way, uint64_t *const *states,
                                  const uint8_t *const *data, size_t blocks)
 {
@@ -196,7 +196,7 @@ static void keccak_many_in_turn(keccak_absorber absorb, const keccak_message *me
     }
 }
 
-/* As keccak256_many, in a way that keccak_can() names. */
+/* As keccak256_many, in a way for which keccak_can() is true. */
 static void keccak_many_with(enum keccak_way way, const keccak_message *messages, size_t count,
                              uint8_t *digests)
 {
@@ -212,7 +212,7 @@ static void keccak_many_with(enum keccak_way way, const keccak_message *messages
         keccak_many_in_turn(keccak_absorb_portable, messages, count, digests);
 }
 
-/* The fastest way that this processor has, up to `way`. */
+/* The fastest way that this processor can run, up to `way`. */
 static enum keccak_way keccak_best(enum keccak_way way)
 {
     while (!keccak_can(way))
@@ -249,7 +249,7 @@ static void keccak_update(keccak_sponge *sponge, const uint8_t *data, size_t siz
     }
     for (; size >= KECCAK_RATE; data += KECCAK_RATE, size -= KECCAK_RATE)
         absorb(sponge->state, data);
-    if (size)                   /* no bytes may have no address */
+    if (size)                   /* the address of no bytes may be NULL */
         memcpy(sponge->block + sponge->fill, data, size);
     sponge->fill += size;
 }

@@ -13,8 +13,8 @@ cdef extern from "keccak.h" nogil:
 
     void keccak_init(keccak_sponge *sponge)
     void keccak_update(keccak_sponge *sponge, const uint8_t *data, size_t size)
-    # The digest of all that came so far; the sponge itself stays as it is.
+    # The digest of all data so far; the sponge itself does not change.
     void keccak_digest(const keccak_sponge *sponge, uint8_t *digest)
     void keccak256(const uint8_t *data, size_t size, uint8_t *digest)
-    # digests: 32 bytes for each message; several at once where the processor can.
+    # digests: 32 bytes for each message. Hashes several messages at once if the processor can.
     void keccak256_many(const keccak_message *messages, size_t count, uint8_t *digests)

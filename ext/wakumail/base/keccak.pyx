@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Keccak-256 for Python: one message, many at once, or a sponge that is fed piece by piece."""
+"""Keccak-256 for Python: of one message, of many at once, or of pieces that come one by one."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -23,7 +23,7 @@ cdef extern from "keccak.h" nogil:
 
 cdef enum:
     DIGEST_SIZE = 32
-    SHORT_MESSAGE = 2048    # bytes: hashed in less time than giving the GIL away may cost
+    SHORT_MESSAGE = 2048    # bytes hashed with the GIL: to release it may cost more time
 
 
 def keccak256(data):
@@ -41,7 +41,7 @@ def keccak256(data):
 
 
 def keccak256_many(messages):
-    """The Keccak-256 digest of each of `messages` (bytes), in their order."""
+    """The Keccak-256 digests of `messages` (bytes), in their order."""
     return _hash_pieces([(message,) for message in messages])
 
 
@@ -54,10 +54,10 @@ cdef dict _WAYS = {
 
 
 def _keccak256_many_with(str way, messages):
-    """For tests: as keccak256_many, by the code "portable", "bmi", "avx2" or "avx512".
+    """For tests: as keccak256_many, with the code "portable", "bmi", "avx2" or "avx512".
 
-    A message is a tuple of up to three pieces (bytes). ValueError where this processor has not
-    what the code needs.
+    A message is a tuple of up to three pieces (bytes). ValueError if this processor cannot run
+    the code.
     """
     cdef keccak_way number = _WAYS[way]
     if not keccak_can(number):
@@ -66,7 +66,7 @@ def _keccak256_many_with(str way, messages):
 
 
 cdef list _hash_pieces(list messages, bint forced=False, keccak_way way=KECCAK_PORTABLE):
-    """Hash tuples of bytes: in the fastest way, or in `way` when forced."""
+    """Hash tuples of bytes in the fastest way, or if `forced` in `way`."""
     cdef size_t count = len(messages)
     cdef size_t i
     cdef uint8_t *digests = <uint8_t *> PyMem_Malloc(DIGEST_SIZE * count)
@@ -89,7 +89,7 @@ cdef list _hash_pieces(list messages, bint forced=False, keccak_way way=KECCAK_P
 
 
 cdef int _set_pieces(keccak_message *message, tuple pieces) except -1:
-    """Point `message` at the bytes of `pieces`, which the caller keeps alive."""
+    """Point `message` at the bytes of `pieces`. The caller keeps them alive."""
     cdef int i
     if len(pieces) > KECCAK_PARTS:
         raise ValueError(f"a message has at most {KECCAK_PARTS} pieces")
@@ -103,7 +103,7 @@ cdef int _set_pieces(keccak_message *message, tuple pieces) except -1:
 
 
 cdef class Keccak256:
-    """A Keccak-256 sponge: the digest may be asked at any point, and feeding goes on after it."""
+    """Keccak-256 of pieces. `digest` may be called at any time, and `update` again after it."""
 
     cdef keccak_sponge sponge
 
@@ -120,13 +120,13 @@ cdef class Keccak256:
         PyBuffer_Release(&view)
 
     def digest(self):
-        """The digest of everything so far: 32 bytes."""
+        """The digest of all pieces so far: 32 bytes."""
         cdef uint8_t[DIGEST_SIZE] digest
         keccak_digest(&self.sponge, digest)
         return PyBytes_FromStringAndSize(<char *> digest, DIGEST_SIZE)
 
     def copy(self):
-        """A sponge of its own that has absorbed the same."""
+        """An independent copy, which has absorbed the same pieces."""
         cdef Keccak256 twin = Keccak256.__new__(Keccak256)
         twin.sponge = self.sponge
         return twin

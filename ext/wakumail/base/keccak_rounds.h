@@ -1,11 +1,11 @@
-/* Keccak-f[1600] over LANE, and for vectors the hashing of LANES messages at once.
+/* Keccak-f[1600] over LANE; if LANE is a vector, also hashes LANES messages at once.
 
-   Included by keccak.h once for each type of lane, with LANE, LANES, NAME and TARGET set. Word
+   keccak.h includes this once for each type of lane, with LANE, LANES, NAME and TARGET set. Word
    x + 5y of the state is the lane (x, y) of FIPS 202, section 3.1.2. */
 
 #define ROTATE(word, n) ((word) << (n) | (word) >> ((64 - (n)) & 63))
 
-/* Row y of the next state: its five words come from `i0`..`i4`, turned by `n0`..`n4` bits. */
+/* Row y of the next state: its five words are those at `i0`..`i4`, rotated by `n0`..`n4` bits. */
 #define ROW(y, i0, n0, i1, n1, i2, n2, i3, n3, i4, n4) do { \
     LANE b0 = ROTATE(a[i0] ^ d[i0 % 5], n0); \
     LANE b1 = ROTATE(a[i1] ^ d[i1 % 5], n1); \
@@ -90,8 +90,8 @@ TARGET static void NAME(beside)(uint64_t *const *states, const uint8_t *const *d
             states[lane][i] = state[i][lane];
 }
 
-/* Every lane takes the next message when it has done with one, so that unequal lengths leave no
-   lane idle while messages wait. The last one hashes faster alone. */
+/* A lane that has finished a message takes the next one, so that no lane is idle while messages
+   wait. The last message is hashed alone, which is faster. */
 TARGET static void NAME(many)(const keccak_message *messages, size_t count, uint8_t *digests)
 {
     uint8_t room[KECCAK_RATE];

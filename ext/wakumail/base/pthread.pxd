@@ -1,4 +1,4 @@
-"""What is used of POSIX threads."""
+"""Declares the parts of POSIX threads that the kernels use."""
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_t:

@@ -1,8 +1,8 @@
 """The checked RLP reader and writer that the other kernels inline.
 
-Canonical means: the one encoding that the Yellow Paper (appendix B) allows. A single byte below
-0x80 stands for itself, lengths and integers carry no leading zero, the short length form is used
-for up to 55 bytes. Everything else is refused, as status-go's decoder refuses it.
+Canonical means: the only encoding that the Yellow Paper (appendix B) allows. A single byte below
+0x80 stands for itself, lengths and integers have no leading zero, and up to 55 bytes use the short
+length form. Everything else is refused, as status-go's decoder refuses it.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -12,10 +12,10 @@ from libc.string cimport memcpy
 cdef enum rlp_status:
     RLP_OK = 0
     RLP_TRUNCATED = 1       # the item reaches past the end of its parent
-    RLP_NOT_CANONICAL = 2   # a longer encoding than need be
-    RLP_WRONG_TYPE = 3      # a list in place of a string, or the other way round
+    RLP_NOT_CANONICAL = 2   # a longer encoding than necessary
+    RLP_WRONG_TYPE = 3      # a list in place of a string, or a string in place of a list
     RLP_TOO_LARGE = 4       # an integer over its limit, or a size over 2^32 - 1
-    RLP_WRONG_SIZE = 5      # a string or a list of another length than its place asks for
+    RLP_WRONG_SIZE = 5      # a string or a list of another length than its place requires
 
 
 cdef inline str rlp_reason(rlp_status status):
@@ -114,7 +114,7 @@ cdef inline size_t rlp_header_size(size_t size) noexcept nogil:
 
 
 cdef inline size_t rlp_write_header(uint8_t *out, size_t size, bint is_list) noexcept nogil:
-    """Write the header for `size` bytes of payload; answers its length (see rlp_header_size)."""
+    """Write the header for `size` bytes of payload; returns its length (see rlp_header_size)."""
     cdef uint8_t base = 0xc0 if is_list else 0x80
     cdef size_t width = rlp_header_size(size) - 1
     cdef size_t i

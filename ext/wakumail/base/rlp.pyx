@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""RLP, the form of everything in devp2p and Waku (Yellow Paper, appendix B), read strictly.
+"""RLP, the encoding of all data in devp2p and Waku (Yellow Paper, appendix B), read strictly.
 
-Only the canonical encoding is taken: `encode(decode(data)) == data` for all that `decode` takes.
-`RlpError` is what a peer's bytes can cause; `TypeError` and `ValueError` are the caller's faults.
+Only the canonical encoding is accepted: `encode(decode(data)) == data` for all that `decode`
+accepts. Bytes from a peer can only cause `RlpError`; `TypeError` and `ValueError` are mistakes of
+the caller.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from wakumail.errors import RlpError
 
 Item = bytes | list     # bytes | list["Item"], see the stub
-MAX_DEPTH = 4           # lists within lists that are read unless told otherwise
-MAX_ITEMS = 65536       # strings and lists, the outermost too, that are read unless told otherwise
-DEPTH_LIMIT = 256       # no call may ask for more: the reader and the writer recurse
+MAX_DEPTH = 4           # nested lists that are read by default
+MAX_ITEMS = 65536       # strings and lists, with the outermost, that are read by default
+DEPTH_LIMIT = 256       # the largest max_depth of a call: the reader and the writer recurse
 
 cdef Py_ssize_t depth_limit = DEPTH_LIMIT
 
@@ -39,7 +40,7 @@ cdef int count_item(Py_ssize_t *left) except -1:
 
 cdef object read_item(const uint8_t **cursor, const uint8_t *end, Py_ssize_t depth,
                       Py_ssize_t *left):
-    """The item at the cursor, stepped past; at most `depth` nested lists and `left` items."""
+    """Read the item at the cursor and step past it: at most `depth` nested lists, `left` items."""
     cdef rlp_item item
     cdef const uint8_t *at
     cdef list children
@@ -57,10 +58,10 @@ cdef object read_item(const uint8_t **cursor, const uint8_t *end, Py_ssize_t dep
 
 
 def decode_prefix(object data, *, Py_ssize_t max_depth=MAX_DEPTH, Py_ssize_t max_items=MAX_ITEMS):
-    """The item that `data` begins with and the bytes it takes (EIP-8: anything may follow).
+    """The first item of `data` and its size in bytes (EIP-8: anything may follow).
 
-    RlpError when it is cut short, not canonical, nested deeper than `max_depth` lists or made of
-    more than `max_items` items. ValueError when `max_depth` is over DEPTH_LIMIT.
+    RlpError if it is cut short, not canonical, nested deeper than `max_depth` lists or made of
+    more than `max_items` items. ValueError if `max_depth` is over DEPTH_LIMIT.
     """
     cdef Py_buffer view
     cdef const uint8_t *at
@@ -76,7 +77,7 @@ def decode_prefix(object data, *, Py_ssize_t max_depth=MAX_DEPTH, Py_ssize_t max
 
 
 def decode(object data, *, Py_ssize_t max_depth=MAX_DEPTH, Py_ssize_t max_items=MAX_ITEMS):
-    """The one item that `data` holds; as decode_prefix, and RlpError when bytes follow it."""
+    """The only item of `data`: as decode_prefix, but RlpError if bytes follow it."""
     item, size = decode_prefix(data, max_depth=max_depth, max_items=max_items)
     if size != memoryview(data).nbytes:
         raise RlpError("bytes after the item")
@@ -84,9 +85,9 @@ def decode(object data, *, Py_ssize_t max_depth=MAX_DEPTH, Py_ssize_t max_items=
 
 
 def split_list(object data, *, Py_ssize_t max_items=MAX_ITEMS):
-    """The encoded items of the one list that `data` holds; what is inside of them is not read.
+    """The items of the only list in `data`, still encoded; their insides are not read.
 
-    RlpError when `data` is not exactly one list or has more than `max_items` in it.
+    RlpError if `data` is not exactly one list, or the list has more than `max_items` items.
     """
     cdef Py_buffer view
     cdef const uint8_t *at
@@ -168,13 +169,13 @@ def encode(object item):
 
 
 def join_list(object items):
-    """One list of items that are encoded already: the inverse of split_list."""
+    """A list of items that are encoded already: the inverse of split_list."""
     cdef bytes payload = b"".join(items)
     return with_header(<const uint8_t *> PyBytes_AS_STRING(payload), len(payload), True)
 
 
 def as_int(object item, int bits=64):
-    """A decoded item as an unsigned integer of at most `bits` bits; RlpError when it is none."""
+    """A decoded item as an unsigned integer of at most `bits` bits; else RlpError."""
     cdef bytes digits = as_bytes(item)
     if digits[:1] == b"\0":
         raise RlpError(rlp_reason(RLP_NOT_CANONICAL))
@@ -185,7 +186,7 @@ def as_int(object item, int bits=64):
 
 
 def as_bytes(object item, object size=None):
-    """A decoded item as a string, of exactly `size` bytes when given; RlpError when it is none."""
+    """A decoded item as a string, of exactly `size` bytes if given; else RlpError."""
     if not isinstance(item, bytes):
         raise RlpError(rlp_reason(RLP_WRONG_TYPE))
     if size is not None and len(item) != size:
@@ -194,7 +195,7 @@ def as_bytes(object item, object size=None):
 
 
 def as_list(object item, *, Py_ssize_t at_least=0, object at_most=None):
-    """A decoded item as a list whose length is in the range; RlpError when it is none."""
+    """A decoded item as a list of `at_least` to `at_most` items; else RlpError."""
     if not isinstance(item, list):
         raise RlpError(rlp_reason(RLP_WRONG_TYPE))
     if len(item) < at_least or (at_most is not None and len(item) > at_most):

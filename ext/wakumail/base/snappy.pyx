@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Snappy blocks, in which packets travel (EIP-706; "Snappy compressed format description").
+"""Snappy blocks, which hold devp2p packets (EIP-706; "Snappy compressed format description").
 
-We read all of it, and write blocks that store: what we send is encrypted already, or short.
+We read the whole format, but write blocks that only store: the data that we send is encrypted, or
+short.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -12,12 +13,12 @@ from libc.string cimport memcpy
 from wakumail.errors import PacketError, PacketTooLarge
 
 cdef enum:
-    LITERAL = 0             # kinds of an element: the low two bits of its tag
+    LITERAL = 0             # kinds of elements: the low two bits of a tag
     NEAR = 1
     FAR = 2
     LONGEST_INLINE = 60     # bytes of a literal whose length fits into its tag
     MAX_PREFIX = 10         # bytes: a length of 5, a tag, a length of 4
-    SHORT_BLOCK = 2048      # bytes: done in less time than giving the GIL away may cost
+    SHORT_BLOCK = 2048      # bytes inflated with the GIL: to release it may cost more time
 
 
 cdef inline uint64_t read_little(const uint8_t **at, size_t width) noexcept nogil:
@@ -30,7 +31,7 @@ cdef inline uint64_t read_little(const uint8_t **at, size_t width) noexcept nogi
 
 
 cdef bint read_size(const uint8_t **at, const uint8_t *end, uint64_t *size) noexcept nogil:
-    """The length of the whole: 32 bits in groups of seven, the lowest first; zeros may follow."""
+    """Read the inflated size: 32 bits in groups of seven, the lowest first; zeros may follow."""
     cdef int shift = 0
     cdef uint8_t group = 0x80
     size[0] = 0
@@ -45,7 +46,7 @@ cdef bint read_size(const uint8_t **at, const uint8_t *end, uint64_t *size) noex
 
 
 cdef void copy_back(uint8_t *out, uint64_t offset, uint64_t length) noexcept nogil:
-    """Repeat what stands `offset` bytes before; what is repeated may reach into the copy."""
+    """Copy `length` bytes from `offset` bytes before `out`; the source may overlap the copy."""
     cdef uint64_t i
     if offset >= length:
         memcpy(out, out - offset, length)
@@ -56,7 +57,7 @@ cdef void copy_back(uint8_t *out, uint64_t offset, uint64_t length) noexcept nog
 
 cdef bint read_elements(const uint8_t *at, const uint8_t *end, uint8_t *out,
                         uint64_t size) noexcept nogil:
-    """Fill `out` with exactly `size` bytes; False when the elements make more, less or nonsense."""
+    """Fill `out` with exactly `size` bytes; False if the elements do not give just that."""
     cdef uint64_t done = 0, length, offset
     cdef size_t width
     cdef uint8_t tag
@@ -90,9 +91,9 @@ cdef bint read_elements(const uint8_t *at, const uint8_t *end, uint8_t *out,
 
 
 def inflate(object data, uint64_t limit):
-    """What a block holds: PacketTooLarge over `limit` bytes, PacketError when it is none.
+    """The content of a block. PacketTooLarge over `limit` bytes, PacketError for an invalid block.
 
-    Its size is checked before anything is made.
+    The size is checked before memory is allocated.
     """
     cdef Py_buffer view
     cdef const uint8_t *at
@@ -124,7 +125,7 @@ def inflate(object data, uint64_t limit):
 
 
 def store_prefix(uint64_t size):
-    """What to put before `size` bytes (fewer than 2^32) to have a block that holds them."""
+    """The bytes that make a block of the `size` bytes (fewer than 2^32) after them."""
     cdef uint8_t[MAX_PREFIX] prefix
     cdef uint64_t rest = size
     cdef Py_ssize_t at = 0

@@ -1,12 +1,12 @@
-"""The data directory of a node: where things lie in it, and who has it.
+"""The data directory of a node: its files, and the locks that show who uses it.
 
 nodekey     64 hex digits, mode 0600
 archive/    the archive's data.mdb and lock.mdb
-lock        held by the one server
-static-nodes.json, trusted-nodes.json    JSON lists of enode URLs, if they are there
-relay/      what workers without an archive tell each other, only while they run
+lock        held by the server; a second one is refused
+static-nodes.json, trusted-nodes.json    JSON lists of enode URLs; optional
+relay/      envelopes that workers without an archive pass to each other; only while they run
 wakumail.ipc    the socket of the RPC API
-writers     held together by all who write to the archive, alone by who compacts it
+writers     locked shared by all that write to the archive, exclusively by a compaction
 """
 
 import fcntl
@@ -25,7 +25,7 @@ class DatadirInUse(WakumailError):
 
 
 class Datadir:
-    """A data directory; made, mode 0700, by who fills it: the server, an import, a backup."""
+    """A data directory. The server, an import and a backup create it, mode 0700."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,30 +37,30 @@ class Datadir:
         self.ipc = path / "wakumail.ipc"
 
     def make(self) -> None:
-        """Create the directory if need be."""
+        """Create the directory unless it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Hold the directory as the one server on it."""
+        """Hold the directory as its only server."""
         with self._lock("lock", fcntl.LOCK_EX), self.writing():
             yield
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the archive as one of several that may write to it."""
+        """Hold the archive as one of several writers."""
         with self._lock("writers", fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the archive as the only one that writes."""
+        """Hold the archive as its only writer."""
         with self._lock("writers", fcntl.LOCK_EX):
             yield
 
     @contextmanager
     def _lock(self, name: str, kind: int) -> Iterator[None]:
-        """Hold a lock file; DatadirInUse when that cannot be. The system lets go for us."""
+        """Hold a lock file; DatadirInUse if another process does. The system frees it if we die."""
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:

@@ -1,4 +1,4 @@
-"""Envelope dumps, a plain concatenation of envelope RLPs; and what an import reads in general."""
+"""Envelope dumps (envelope RLPs one after another), and the shape of all sources of an import."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from wakumail.base import rlp
 from wakumail.errors import RlpError
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Batch, Envelope, parse, parse_stream
 
-IMPORT_CHUNK_SIZE = 4 << 20
-"""Bytes that make a chunk full; one envelope may go beyond."""
+SOURCE_PART_SIZE = 4 << 20
+"""Bytes after which a part of a source ends; its last envelope may exceed them."""
 
 OFFSET_SIZE = 8
 """Bytes of a position in a dump: the offset, big-endian."""
@@ -17,11 +17,11 @@ OFFSET_SIZE = 8
 Unit = Literal["B", "row"]
 
 
-class Chunk(NamedTuple):
-    """Some envelopes of a source, and what was left out.
+class SourcePart(NamedTuple):
+    """Some envelopes of a source, and the number of items that were left out.
 
-    batch: may be empty; position: where to go on; malformed: what is no envelope; misplaced: rows
-    whose key names another envelope; done: how much of the source that was, in its unit.
+    batch: may be empty; position: of the next part; malformed: items that are no envelope;
+    misplaced: rows whose key names another envelope; done: size of the part, in the source's unit.
     """
 
     batch: Batch
@@ -32,25 +32,25 @@ class Chunk(NamedTuple):
 
 
 class Source(NamedTuple):
-    """An open source of envelopes, and about how much there is, in bytes or in rows, if known."""
+    """An open source of envelopes, and its approximate size in bytes or rows, if known."""
 
-    chunks: Iterator[Chunk]
+    parts: Iterator[SourcePart]
     unit: Unit
     total: int | None
 
 
-def read_dump(file: BinaryIO, *, after: bytes = b"") -> Iterator[Chunk]:
-    """The envelopes of a dump from an earlier position on.
+def read_dump(file: BinaryIO, *, after: bytes = b"") -> Iterator[SourcePart]:
+    """The envelopes of a dump, from the position `after` on.
 
-    An item that is no envelope is counted and left out. RlpError at what is no RLP: where the next
-    item would begin cannot be told.
+    An item that is no envelope is counted and left out. RlpError for bytes that are no RLP, because
+    the beginning of the next item is unknown.
     """
     offset = int.from_bytes(after, "big")
     if offset:
         file.seek(offset)
     rest = b""
     while True:
-        fresh = file.read(IMPORT_CHUNK_SIZE)
+        fresh = file.read(SOURCE_PART_SIZE)
         data = rest + fresh
         if not data:
             return
@@ -59,11 +59,11 @@ def read_dump(file: BinaryIO, *, after: bytes = b"") -> Iterator[Chunk]:
         offset += used
         if len(rest) > MAX_STREAM_ENVELOPE or (not fresh and rest):
             raise RlpError(f"no RLP at byte {offset} of the dump, or an envelope cut short")
-        yield Chunk(batch, offset.to_bytes(OFFSET_SIZE, "big"), malformed, 0, used)
+        yield SourcePart(batch, offset.to_bytes(OFFSET_SIZE, "big"), malformed, 0, used)
 
 
 def _parse(data: bytes, *, final: bool) -> tuple[Batch, int, int]:
-    """A batch, the bytes used, and how many items were no envelopes."""
+    """A batch, the number of bytes used, and the number of items that were no envelopes."""
     with contextlib.suppress(RlpError):
         return *parse_stream(data, final=final), 0
     kept: list[bytes] = []

@@ -56,7 +56,7 @@ def verify_independently(
         reason = reader.stderr.read().decode(errors="replace").strip()
     if reader.returncode < 0:
         name = signal.Signals(-reader.returncode).name
-        opinion.problems.append(f"a damaged page ended LMDB ({name}): the rest was not looked at")
+        opinion.problems.append(f"a damaged page ended LMDB ({name}): the rest was not checked")
         opinion.count = len(opinion.problems)
     elif reader.returncode or not ended:
         last = reason.splitlines()[-1] if reason else "it ended early"

@@ -140,7 +140,7 @@ class Rows:
         for key, value in self._txn.cursor(self._tables[table]):
             if key <= before:
                 if problems is not None:
-                    text = f"the rows of `{table}` are out of order: the rest was not looked at"
+                    text = f"the rows of `{table}` are out of order: the rest was not checked"
                     problems.note(text, key=key.hex())
                 return
             before = key
@@ -241,7 +241,7 @@ class Verifier:
                 continue
             place: dict[str, Any] = {"day": number(day), "sequence": number(last)}
             if len(following) == 6 and number(last) >= number(following):
-                self._problems.note("a sequence that is yet to be given is there", **place)
+                self._problems.note("a sequence that was not assigned yet is stored", **place)
             value = self._rows.get("chunks", day + last)
             if value is None:
                 self._problems.note("`arrivals` names a chunk that is missing", **place)
@@ -408,7 +408,7 @@ def main(directory: str, mode: str) -> None:
         try:
             verifier.run()
         except lmdb.Error as error:
-            problems.note(f"LMDB met a damaged page, the rest was not looked at: {error}")
+            problems.note(f"LMDB met a damaged page, the rest was not checked: {error}")
         tell(envelopes=verifier.envelopes, count=problems.count)
     except (OSError, lmdb.Error) as error:
         sys.exit(str(error))

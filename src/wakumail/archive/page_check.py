@@ -1,7 +1,7 @@
-"""The pages of an archive's file, checked by the lmdb package, which never lets LMDB near them.
+"""Checks the pages of an archive's file with the lmdb package, whose check does not use LMDB.
 
-Archive.verify reads an archive as LMDB presents it and so trusts its pages; this looks at the
-pages themselves: that each is sound, reached once or free, and that keys are in order.
+Archive.verify reads an archive through LMDB and so trusts its pages. This check reads the pages
+themselves: each must be sound, and either reached exactly once or free, and keys must be in order.
 """
 
 import json
@@ -25,16 +25,16 @@ json.dump([len(problems), problems[:int(sys.argv[2])]], sys.stdout)
 """
 
 MAX_TOLD = 100
-"""Problems that are told; all are counted."""
+"""Problems that are described; all are counted."""
 
 
 def check_pages(directory: str | os.PathLike[str]) -> tuple[int, list[str]]:
-    """How many problems the pages of directory/data.mdb have, and the first of them.
+    """The number of problems of the pages of directory/data.mdb, and texts of the first of them.
 
-    In a process of its own, for the lmdb package brings another LMDB. The file must not change
-    meanwhile: stop what writes to it, or check a copy (Archive.copy). It takes about a minute for
-    10 GB. ArchiveError when the lmdb package (3.0 or later) is not installed, when there is no
-    file, or when it is not one of LMDB.
+    The check runs in a process of its own, because the lmdb package brings another LMDB. The file
+    must not change meanwhile: stop all writers, or check a copy (Archive.copy). It takes about a
+    minute for 10 GB. ArchiveError if the lmdb package (3.0 or later) is not installed, if there is
+    no file, or if it is no file of LMDB.
     """
     file = os.path.join(os.fsdecode(directory), "data.mdb")
     command = [sys.executable, "-I", "-c", PROGRAM, file, str(MAX_TOLD)]

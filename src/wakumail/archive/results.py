@@ -1,11 +1,15 @@
-"""What the archive answers: the shapes that wakumail.archive.archive fills and hands out."""
+"""The results of wakumail.archive.archive."""
 
 from enum import IntEnum
 from typing import NamedTuple
 
 
 class Appended(NamedTuple):
-    """What one commit did."""
+    """The result of one commit.
+
+    stored: new envelopes; duplicates: those that were stored before or came twice; bytes: of the
+    RLP of the new ones; next_sequence: the sequence that the next new envelope gets.
+    """
 
     stored: int
     duplicates: int
@@ -14,9 +18,9 @@ class Appended(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What one slice of a retention did.
+    """The result of one slice of pruning.
 
-    envelopes: that are gone; bytes: of chunks that are gone; more: whether there is more to prune.
+    envelopes: deleted ones; bytes: of deleted chunks; more: True if there is more to prune.
     """
 
     envelopes: int
@@ -25,7 +29,7 @@ class Pruned(NamedTuple):
 
 
 class PageState(IntEnum):
-    """Why a page ends: nothing remains, a further hit is certain, or the budget ran out."""
+    """Why a page ends: nothing remains, there is at least one more hit, or the budget ran out."""
 
     EXHAUSTED = 0
     MORE = 1
@@ -35,8 +39,9 @@ class PageState(IntEnum):
 class Page(NamedTuple):
     """One slice of an answer.
 
-    packet: an RLP list of the envelopes; count: how many; last_hash: of the last one, 32 bytes,
-    empty without any; position: where to go on, 36 bytes, or what was given if nothing was passed.
+    packet: an RLP list of the envelopes; count: their number; last_hash: of the last one, 32 bytes,
+    empty if there is none; position: of the next page, 36 bytes, or the given position if this page
+    passed no entry.
     """
 
     packet: bytes
@@ -50,7 +55,7 @@ class Stat(NamedTuple):
     """The archive as a whole.
 
     bytes: of the envelopes' RLP; file_bytes: of the pages in use; oldest and newest: creation
-    times in Unix seconds, None when there are no envelopes.
+    times in Unix seconds, None if there are no envelopes; next_sequence: as in Appended.
     """
 
     envelopes: int
@@ -62,7 +67,10 @@ class Stat(NamedTuple):
 
 
 class Day(NamedTuple):
-    """One day of creation times that has envelopes; start: Unix seconds; topics: distinct ones."""
+    """A day (UTC) of creation times that has envelopes.
+
+    start: Unix seconds; bytes: of the envelopes' RLP; topics: number of distinct ones.
+    """
 
     start: int
     envelopes: int

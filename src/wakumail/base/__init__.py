@@ -1,4 +1,4 @@
-"""What the other rooms build on; it knows no protocol.
+"""Tools that the other rooms build on. Nothing here knows a protocol.
 
 rlp           RLP, encoded and decoded (compiled)
 keccak        Keccak-256, one message or several at once (compiled)

@@ -1,7 +1,6 @@
-"""Histograms: how long things took and how large they were; each is kept by whoever measures.
+"""Histograms of durations and sizes. The part that measures a value keeps its histogram.
 
-The buckets hold those of status-go, so that what was drawn from its histograms can be drawn from
-these.
+The bounds include all of status-go's, so that dashboards made for its histograms fit these too.
 """
 
 from bisect import bisect_left
@@ -9,19 +8,19 @@ from collections.abc import Sequence
 from operator import add
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-"""From half a millisecond, where an archive answers from memory, to when Status clients give up."""
+"""From half a millisecond (an archive answers from memory) to 30 s (Status clients give up)."""
 
 ENVELOPE_BYTES = tuple(
     sorted({256 * 4**power for power in range(10)} | {1024 * 2**power for power in range(11)})
 )
-"""Sizes of an envelope's RLP: the buckets of both histograms that status-go has of them."""
+"""Sizes of an envelope's RLP in bytes: the bounds of both histograms that status-go has."""
 
 ANSWER_BYTES = tuple(1024 * 4**power for power in range(10))
-"""Sizes of the packets of one answer together."""
+"""Bytes of all packets of one answer together."""
 
 
 class Histogram:
-    """How many values were at most so large: one count for each bound, and one for the rest."""
+    """Counts values: `counts` has one for each of `bounds` (inclusive), and one for the rest."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -36,7 +35,7 @@ class Histogram:
         self.sum += value
 
     def add_counts(self, counts: Sequence[int], total: float) -> None:
-        """Add many values at once: how many fell to each bound, and the sum of all."""
+        """Add many values at once: `counts` for each bound and the rest, and their sum."""
         if len(counts) != len(self.counts):
             raise ValueError(f"{len(counts)} counts for {len(self.counts)} buckets")
         self.counts[:] = map(add, self.counts, counts)

@@ -1,10 +1,10 @@
-"""Words of a peer, which end in logs and terminals."""
+"""Text from a peer, made safe for logs and terminals."""
 
 MAX_TEXT = 1024
-"""Characters that are kept of an error's text."""
+"""Characters of an error's text that are kept."""
 
 
 def printable(text: bytes, limit: int = MAX_TEXT) -> str:
-    """At most `limit` characters of UTF-8; whatever would steer a terminal becomes a `?`."""
+    """At most `limit` characters of UTF-8. Characters that could steer a terminal become `?`."""
     cut = text.decode("utf-8", "replace")[:limit]
     return "".join(c if c.isprintable() else "?" for c in cut)

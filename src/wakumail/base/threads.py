@@ -1,7 +1,7 @@
-"""Threads that work for one event loop: for Python, and for what is compiled.
+"""Threads that work for one event loop: for Python functions, and for compiled jobs.
 
-What a ThreadPoolExecutor does beside that (a lock, a second future, callbacks between the two)
-costs twice what a small read of the archive does.
+They replace ThreadPoolExecutor, whose lock, second future and callbacks between the two futures
+cost twice as much as a small read of the archive.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ T = TypeVar("T")
 
 
 class Threads:
-    """So many threads; what they have no time for waits. Made on the loop.
+    """`count` threads for Python functions, which wait while all are busy. Made on the loop.
 
-    They begin at once: a system that gives no more threads is told at the start, not under load.
+    The threads start at once, so that a system without room for them fails at the start and not
+    under load.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -32,7 +33,7 @@ class Threads:
             thread.start()
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """What `work` answers or raises in one of the threads; not begun once it is cancelled."""
+        """The result or exception of `work`, called in a thread unless cancelled before that."""
         future: asyncio.Future[T] = self._loop.create_future()
 
         def job() -> None:
@@ -49,7 +50,7 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """Wait for what is under way, and end the threads; nothing may be asked any more."""
+        """Wait for the work under way, and end the threads; nothing may be run any more."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -61,23 +62,23 @@ class Threads:
 
 
 class CompiledThreads:
-    """So many threads for jobs, which they do without the interpreter's lock. Made on the loop."""
+    """`count` threads that do jobs without the interpreter's lock. Made on the loop."""
 
     def __init__(self, count: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._threads = JobThreads(count)
-        self._bell = self._threads.fileno()
-        self._loop.add_reader(self._bell, self._settle)
+        self._done_event = self._threads.fileno()
+        self._loop.add_reader(self._done_event, self._settle)
 
     def run(self, job: "Job[T]") -> asyncio.Future[T]:
-        """The result of a job, or its exception; done even when it is cancelled."""
+        """The result of a job, or its exception. A cancelled future does not stop the job."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._threads.begin(job, future)
         return future
 
     def close(self) -> None:
-        """Wait for all that was asked, and end the threads; nothing may be asked any more."""
-        self._loop.remove_reader(self._bell)
+        """Wait for all jobs, and end the threads; nothing may be run any more."""
+        self._loop.remove_reader(self._done_event)
         self._threads.close()
         self._settle()
 

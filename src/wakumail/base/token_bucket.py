@@ -1,17 +1,17 @@
-"""Rate limits: token buckets, for one thing or for each of many (6/WAKU1, "Rate Limits Field").
+"""Rate limits: a token bucket, or one for each of many keys (6/WAKU1, "Rate Limits Field").
 
-`now` is seconds of any clock; a step back gives no tokens and takes none.
+`now` is seconds of any clock. A clock that steps back neither adds nor takes tokens.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 
 MAX_BUCKETS = 16_384
-"""Peers and addresses that a limiter remembers, some 300 bytes each."""
+"""Keys (peers, addresses) that a limiter remembers, at about 300 bytes each."""
 
 
 class TokenBucket:
-    """Holds `burst` tokens at most, `rate` come back each second; full in the beginning."""
+    """Holds at most `burst` tokens and gains `rate` a second. It starts full."""
 
     __slots__ = ("_burst", "_rate", "_time", "_tokens")
 
@@ -24,7 +24,7 @@ class TokenBucket:
         self._time = now
 
     def holds(self, amount: float, now: float) -> bool:
-        """Whether `amount` tokens are there at `now`."""
+        """True if `amount` tokens are there at `now`."""
         elapsed = max(0.0, now - self._time)
         self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
         self._time = now
@@ -35,14 +35,14 @@ class TokenBucket:
         return 0.0 if self.holds(amount, now) else (amount - self._tokens) / self._rate
 
     def take(self, amount: float, now: float) -> bool:
-        """Take `amount` tokens, or none when there are fewer."""
+        """Take `amount` tokens and return True; if there are fewer, take none."""
         if not self.holds(amount, now):
             return False
         self._tokens -= amount
         return True
 
     def owe(self, amount: float, now: float) -> None:
-        """Take `amount` tokens, also those that are not there yet."""
+        """Take `amount` tokens even if fewer are there; the rest is a debt."""
         self.holds(amount, now)
         self._tokens -= amount
 
@@ -50,8 +50,8 @@ class TokenBucket:
 class RateLimiter:
     """A token bucket for each key: a peer id, an address.
 
-    A `rate` of 0 sets no limit. `burst` is `rate` unless given, and 1 at least. At most MAX_BUCKETS
-    are remembered: the one that was idle longest makes room, and begins anew when it comes back.
+    A `rate` of 0 sets no limit. `burst` is by default `rate`, but at least 1. At most MAX_BUCKETS
+    keys are remembered. The key that was idle longest is forgotten first, and starts full again.
     """
 
     def __init__(self, rate: float, burst: float | None = None) -> None:
@@ -60,7 +60,7 @@ class RateLimiter:
         self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
 
     def take(self, keys: Iterable[Hashable], now: float, amount: float = 1.0) -> bool:
-        """Take `amount` from the buckets of all `keys`, or from none when one has too little."""
+        """Take `amount` from the buckets of all `keys`; if one has too little, from none."""
         if self._rate <= 0:
             return True
         buckets = [self._bucket(key, now) for key in keys]

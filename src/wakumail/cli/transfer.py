@@ -95,14 +95,14 @@ def import_(arguments: argparse.Namespace) -> int:
         progress(source.unit, source.total) as bar,
         telling_where(lambda: position),
     ):
-        for chunk in source.chunks:
-            appended = archive.append([chunk.batch])
+        for part in source.parts:
+            appended = archive.append([part.batch])
             done["stored"] += appended.stored
             done["duplicates"] += appended.duplicates
-            done["malformed"] += chunk.malformed
-            done["misplaced"] += chunk.misplaced
-            position = chunk.position
-            bar.update(chunk.done)
+            done["malformed"] += part.malformed
+            done["misplaced"] += part.misplaced
+            position = part.position
+            bar.update(part.done)
     return 1 if done["malformed"] or done["misplaced"] else 0
 
 
