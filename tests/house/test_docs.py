@@ -160,6 +160,8 @@ def test_every_counter_has_a_line_and_is_counted() -> None:
     for name in COUNTERS:
         counted = f'"{name}"' in text or name in named or name in verdicts
         assert counted, f"{name} is never counted"
+    for name, explanation in COUNTERS.items():
+        assert f"| `{name}` | {explanation} |\n" in COUNTERS_PAGE
     for name in {*COUNTERS, *re.findall(r'(?:add|_count)\("(\w+)"', text)}:
         assert f"| `{name}` |" in COUNTERS_PAGE, f"{name} is not in docs/counters.md"
 
