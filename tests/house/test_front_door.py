@@ -31,8 +31,8 @@ def test_every_name_leads_somewhere(name: str) -> None:
     value = getattr(wakumail, name)
     assert value is getattr(wakumail, name)
     tree = ast.parse(Path(wakumail.__file__).read_text())
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    (room,) = (f.module for f in froms if name in [alias.name for alias in f.names])
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    (room,) = (each.module for each in imports if name in [alias.name for alias in each.names])
     assert room is not None
     assert getattr(sys.modules[room], name) is value
     assert name in wakumail._ROOMS[room.removeprefix("wakumail.")]
