@@ -37,7 +37,7 @@ test: $(VENV)/tested ## on all processors; pytest by itself runs one test after 
 lint: $(VENV)/tested ## style, format and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src ext tests bench docs *.md
+	$(BIN)/codespell src ext tests bench docs examples *.md
 
 types: $(VENV)/tested ## mypy, and the stubs held against the compiled modules
 	$(BIN)/mypy

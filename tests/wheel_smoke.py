@@ -27,6 +27,8 @@ def main() -> None:
     package = Path(wakumail.__file__).parent
     assert "site-packages" in package.parts, package
     assert (package / "py.typed").exists()
+    for name in wakumail.__all__:
+        getattr(wakumail, name)
     with TemporaryDirectory() as datadir:
         archive("import", datadir, dump=DUMP)
         assert json.loads(archive("stat", datadir, "--json"))["envelopes"] == COUNT
