@@ -3,6 +3,7 @@
 import argparse
 import ast
 import contextlib
+import fnmatch
 import importlib
 import re
 import sys
@@ -101,6 +102,23 @@ def test_every_path_and_module_that_is_named_exists(page: Path) -> None:
         assert any((ROOT / base / path).exists() for base in BASES), path
     for name in re.findall(r"`(wakumail(?:\.\w+)+)`", text):
         assert name == "wakumail.ipc" or exists(name), name
+
+
+def flags(of: argparse.ArgumentParser) -> set[str]:
+    """All flags of a command and of its subcommands."""
+    own = {flag for action in of._actions for flag in action.option_strings}
+    return own.union(*map(flags, subcommands(of).values()))
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: page.name)
+def test_every_flag_that_is_named_exists(page: Path) -> None:
+    """A star in it stands for anything: `--rate.*`."""
+    known = flags(parser())
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if code.startswith(("--", "wakumail ")):
+            for flag in re.findall(r"(?<!\S)--[\w.*-]+", code):
+                assert fnmatch.filter(known, flag), code
 
 
 def exists(name: str) -> bool:
