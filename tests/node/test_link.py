@@ -47,12 +47,12 @@ async def test_progress_is_what_the_peer_has_read(
     node = Node(node_config(connection_config(generate(os.urandom))), Nobody(), counters)
     link, wire = Link(node), Wire()
     link.connection_made(wire)
-    link.peer.connection._handshake.outbox.append(bytes(1 << 20))
+    link.peer.connection._handshake.unsent.append(bytes(1 << 20))
     link.outbox.flush()
     monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.0)
     link.pause_writing()
     monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 60.0)
-    link.peer.connection._handshake.outbox.append(bytes(1 << 20))
+    link.peer.connection._handshake.unsent.append(bytes(1 << 20))
     link.outbox.flush()
     wire.unread -= read
     looked: list[None] = []

@@ -79,7 +79,7 @@ class Side:
     @property
     def pending(self) -> int:
         """Bytes that `take` would give."""
-        return sum(map(len, self.connection._handshake.outbox)) + self.connection.unencrypted
+        return sum(map(len, self.connection._handshake.unsent)) + self.connection.unencrypted
 
     def at(self, now: float) -> None:
         self.connection.handle_timer(now)

@@ -36,7 +36,7 @@ several = pytest.mark.skipif(not has_address(OTHER), reason="needs several loopb
 
 
 def write(link: Link, size: int) -> None:
-    link.peer.connection._handshake.outbox.append(bytes(size))
+    link.peer.connection._handshake.unsent.append(bytes(size))
     link.outbox.flush()
 
 

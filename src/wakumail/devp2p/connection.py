@@ -325,7 +325,7 @@ class Connection:
 
     def data_to_send(self) -> list[bytes]:
         """Take out the bytes to be written now; packets that wait are encrypted first."""
-        data, self._handshake.outbox = self._handshake.outbox, []
+        data, self._handshake.unsent = self._handshake.unsent, []
         if self.unencrypted and self.writer is not None:
             data.append(self.writer.encrypt())
         return data

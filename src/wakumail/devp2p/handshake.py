@@ -143,7 +143,7 @@ class Handshake:
     ) -> None:
         self.remote_id = b"" if remote is None else node_id(remote)
         """The peer's node id, 64 bytes; empty until the keys are known if the peer called us."""
-        self.outbox: list[bytes] = []
+        self.unsent: list[bytes] = []
         """Our packets; the connection takes them out and sends them."""
         self._node_key = node_key
         self._random = random
@@ -190,11 +190,11 @@ class Handshake:
         match result:
             case Initiator():
                 self._initiator = result
-                self.outbox.append(result.auth)
+                self.unsent.append(result.auth)
                 return None
             case Response(ack, secrets, remote):
                 self.remote_id = node_id(remote)
-                self.outbox.append(ack)
+                self.unsent.append(ack)
                 return secrets
             case Secrets():
                 return result
