@@ -86,7 +86,9 @@ LIMITS: dict[str, list[str]] = {
     "unfinished frames of all peers": [size(memory.MAX_UNFINISHED_FRAMES)],
     "unread by one peer": [size(outbox.UNREAD_TOO_MUCH)],
     "unread by one peer, hard limit": [size(outbox.MAX_UNREAD)],
-    "time in which a peer reads nothing of a full buffer": [f"{outbox.WRITE_TIMEOUT:g} s"],
+    f"time in which a peer must read {size(outbox.MIN_PROGRESS)} of a full buffer": [
+        f"{outbox.WRITE_TIMEOUT:g} s"
+    ],
     "unread by all peers": [size(memory.MAX_UNREAD_OF_ALL)],
     "live envelopes for the relay, with the list of peers that have them": [
         f"{size(DEFAULTS['--relay-memory'])} (`--relay-memory`)"
