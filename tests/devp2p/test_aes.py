@@ -1,4 +1,4 @@
-"""AES-256 of the frame codec, in every way this processor can compute it."""
+"""AES-256 of the frame codec, in every way that this processor can compute it."""
 
 import pytest
 from Crypto.Cipher import AES

@@ -167,7 +167,7 @@ def compute(connection: Connection) -> None:
 
 
 def recorded(side: str) -> Connection:
-    """A connection of ours in the place of one side of the recorded conversation."""
+    """A connection that plays one side of the recorded conversation."""
     values = {name: bytes.fromhex(v) for name, v in GO.items() if name not in ("frames", "note")}
     mac = int.from_bytes(values["mac_secret"], "big")
 
@@ -228,7 +228,7 @@ def test_a_conversation_of_go(side: str, heard: str) -> None:
 
 
 def test_who_called_is_known_only_by_its_hello() -> None:
-    """Not by its auth packet, which may name anybody."""
+    """The auth packet does not count: it may name any node id."""
     alice, bob = Side(ALICE_CONFIG, BOB.public_key), Side(BOB_CONFIG)
     bob.receive(alice.take())
     assert bob.events == []
@@ -382,7 +382,7 @@ def test_pings_go_out_and_are_answered() -> None:
 
 
 def test_who_pings_is_not_pinged_besides() -> None:
-    """Its pings tell as much as its pongs would; when they end, ours begin."""
+    """The pings of a peer prove that it is there; when they end, ours begin."""
     alice, bob = pair()
     for now in (NOW + 14, NOW + 14 + 15 + PING_SLACK):
         alice.connection.probe(now)
@@ -469,7 +469,7 @@ def test_config_refuses_a_capability_without_a_length() -> None:
 
 
 def test_packets_without_an_event_are_work_too() -> None:
-    """The owner is asked whether to go on after so many pings."""
+    """The owner gets Uneventful after MAX_UNEVENTFUL bytes of pings."""
     alice, bob = pair()
     count = 2 * (MAX_UNEVENTFUL // PACKET_COST)
     for _ in range(count):

@@ -235,11 +235,11 @@ def test_a_failed_mac_closes_without_a_word(at: int) -> None:
     assert peer.bob.connection.next_timer() is None
 
 
-# -- anything at all ------------------------------------------------------------------------------
+# -- any bytes ------------------------------------------------------------------------------------
 
 
 def assert_sound(side: Side) -> None:
-    """Whatever happened: one Closed at most, at the end, with an error that has a name."""
+    """At most one Closed, the last event, with an error that has a counter."""
     for event in side.events[:-1]:
         assert not isinstance(event, Closed)
     if side.events and isinstance(side.events[-1], Closed):

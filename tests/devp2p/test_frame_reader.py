@@ -1,4 +1,4 @@
-"""Frames: the recorded ones, those of another codec made of pycryptodome, and broken ones."""
+"""Frames: recorded ones, those of an independent codec (pycryptodome), and broken ones."""
 
 import itertools
 import tracemalloc
@@ -26,22 +26,22 @@ from wakumail.errors import FrameError
 
 BLOCK = 16
 HEADER = 32  # bytes: the header and its MAC
-ROOM = 64 * 1024  # bytes that a reader is offered
-AHEAD = 1024 * 1024  # bytes that may wait for next_frame
+BUFFER_SIZE = 64 * 1024  # bytes that a reader is offered
+MAX_UNPULLED = 1024 * 1024  # bytes that may wait for next_frame
 
 
 def sender() -> OracleSender:
-    """The other codec, sending to left()."""
+    """The independent codec, sending to left()."""
     return OracleSender(AES_KEY, MAC_KEY, RIGHT_SEED)
 
 
 def feed(codec: FrameCodec, data: bytes) -> None:
-    """Deliver by copy."""
+    """Receive `data` by copying it."""
     codec.feed(data)
 
 
 def write(codec: FrameCodec, data: bytes) -> None:
-    """Deliver as an event loop does: into the codec's buffer, as much as there is room."""
+    """Receive `data` as an event loop does: into the codec's buffer, as much as fits at a time."""
     while data:
         with codec.get_buffer(-1) as room:
             count = min(len(room), len(data))
@@ -52,19 +52,19 @@ def write(codec: FrameCodec, data: bytes) -> None:
 
 
 def frames(codec: FrameCodec) -> list[bytes]:
-    """All frames that are complete."""
+    """All complete frames."""
     return [bytes(frame) for frame in iter(codec.next_frame, None)]
 
 
 def pull(codec: FrameCodec) -> bytes:
-    """The next frame, which is complete."""
+    """The next frame; it must be complete."""
     frame = codec.next_frame()
     assert frame is not None
     return bytes(frame)
 
 
 def padded(size: int) -> int:
-    """Bytes of `size` bytes of frame data on the wire."""
+    """Bytes on the wire of a frame with `size` bytes of data."""
     return size + -size % BLOCK
 
 
@@ -81,7 +81,7 @@ Deliver = Callable[[FrameCodec, bytes], None]
 
 
 class TestRecordedFrames:
-    """Of a session between two status-go nodes."""
+    """The frames of a session between two status-go nodes."""
 
     def _ends(self) -> tuple[FrameCodec, FrameCodec]:
         session = VECTORS["rlpx"]
@@ -113,7 +113,7 @@ class TestRecordedFrames:
         assert len(frames(recipient)) == len(recorded) > 3
 
     def test_ciphertext_of_the_golden_frame(self) -> None:
-        # Its MACs come from a hash that is replaced by constants; the rest is real.
+        # Its MACs come from a fake hash, which returns constants; the rest is real.
         golden = VECTORS["rlpx_eip8"]["frame_golden"]
         aes, mac = bytes.fromhex(golden["aes"]), bytes.fromhex(golden["mac"])
         codec = FrameCodec(aes, mac, b"", b"")
@@ -283,7 +283,7 @@ class TestLimits:
         for data, prefix in [(b"", b""), (bytes(MAX_FRAME + 1), b""), (bytes(MAX_FRAME), b"\x10")]:
             with pytest.raises(ValueError, match="a frame holds"):
                 codec.encode(data, prefix)
-        # The refusals left no trace in the stream.
+        # The refused calls changed nothing in the stream.
         assert codec.encode(b"data") == left().encode(b"data")
 
     @pytest.mark.parametrize("size", [0, 16, 31, 33])
@@ -302,7 +302,7 @@ class TestBuffer:
     def test_nothing_is_held_when_idle(self) -> None:
         codec = left()
         assert codec.capacity == 0
-        assert len(codec.get_buffer(-1)) == codec.capacity == ROOM
+        assert len(codec.get_buffer(-1)) == codec.capacity == BUFFER_SIZE
         codec.received(0)
         assert codec.next_frame() is None
         assert codec.capacity == 0
@@ -314,8 +314,8 @@ class TestBuffer:
         try:
             codec.feed(wire[:HEADER])
             assert codec.next_frame() is None
-            assert len(codec.get_buffer(1 << 24)) <= ROOM
-            assert tracemalloc.get_traced_memory()[1] < 4 * ROOM
+            assert len(codec.get_buffer(1 << 24)) <= BUFFER_SIZE
+            assert tracemalloc.get_traced_memory()[1] < 4 * BUFFER_SIZE
         finally:
             tracemalloc.stop()
 
@@ -327,7 +327,7 @@ class TestBuffer:
             codec.feed(wire)
             with pytest.raises(FrameError):
                 codec.next_frame()
-            assert tracemalloc.get_traced_memory()[1] < 4 * ROOM
+            assert tracemalloc.get_traced_memory()[1] < 4 * BUFFER_SIZE
         finally:
             tracemalloc.stop()
 
@@ -344,7 +344,7 @@ class TestBuffer:
             at += count
             moves += codec.capacity != capacity
             capacity = codec.capacity
-            assert capacity <= 2 * codec.buffered + 2 * ROOM
+            assert capacity <= 2 * codec.buffered + 2 * BUFFER_SIZE
             assert capacity <= padded(size) + BLOCK
             if at < len(wire):
                 assert codec.next_frame() is None
@@ -357,40 +357,40 @@ class TestBuffer:
         assert codec.capacity > 3_000_000
         assert [len(frame) for frame in frames(codec)] == [3_000_000]
         assert codec.buffered == 1
-        assert codec.capacity <= 2 * ROOM
+        assert codec.capacity <= 2 * BUFFER_SIZE
 
     def test_short_frames_share_a_buffer(self) -> None:
         codec, source = left(), right()
-        # Nearly every read ends within a frame, so the buffer is seldom idle.
+        # Nearly every read ends within a frame, so the buffer is rarely empty.
         stream = b"".join(source.encode(bytes([i]) * 700) for i in range(256))
         got = []
         for chunk in chunks(stream, range(500, len(stream), 301)):
             write(codec, chunk)
             got += frames(codec)
             assert len(codec.get_buffer(-1)) >= padded(700) + BLOCK - codec.buffered
-            assert codec.capacity <= 2 * ROOM
+            assert codec.capacity <= 2 * BUFFER_SIZE
         assert got == [bytes([i]) * 700 for i in range(256)]
 
     def test_reading_ahead_is_bounded(self) -> None:
         codec, source = left(), right()
         wire = source.encode(bytes(10_000))
         codec.feed(wire)
-        while codec.buffered < AHEAD + len(wire):
+        while codec.buffered < MAX_UNPULLED + len(wire):
             codec.received(len(codec.get_buffer(-1)))
-        assert codec.buffered <= AHEAD + len(wire) + ROOM
+        assert codec.buffered <= MAX_UNPULLED + len(wire) + BUFFER_SIZE
         with pytest.raises(BufferError):
             codec.get_buffer(-1)
         assert pull(codec) == bytes(10_000)
-        with pytest.raises(FrameError):  # what was "received" was never written
+        with pytest.raises(FrameError):  # the "received" bytes were never written
             codec.next_frame()
 
-    @pytest.mark.parametrize("count", [-1, ROOM + 1])
+    @pytest.mark.parametrize("count", [-1, BUFFER_SIZE + 1])
     def test_received_more_than_there_was_room(self, count: int) -> None:
         codec = left()
         codec.get_buffer(-1)
         with pytest.raises(ValueError, match="do not fit"):
             codec.received(count)
-        codec.received(ROOM)
+        codec.received(BUFFER_SIZE)
         with pytest.raises(ValueError, match="do not fit"):
             codec.received(1)
 
@@ -408,7 +408,7 @@ class TestBuffer:
         stale = codec.get_buffer(-1)
         codec.next_frame()
         del codec
-        # Their contents mean nothing now; that they can be touched at all is the point.
+        # Their contents are undefined now; the test is that they can be read.
         assert len(bytes(frame)) == 7
         stale[:] = bytes(len(stale))
 

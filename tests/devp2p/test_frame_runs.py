@@ -1,4 +1,4 @@
-"""Messages packets that come together are taken together, and nothing else changes by it."""
+"""Messages packets that come together are taken together; nothing else changes."""
 
 import itertools
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from wakumail.waku.peer_events import EnvelopesReceived
 
 OURS, OTHER = b"\x11", b"\x12"
 LIMIT = 4000
-"""Bytes that a payload may inflate to in these tests."""
+"""Bytes that a payload may inflate to, in these tests."""
 
 
 def split(payloads: bytes, ends: Sequence[int]) -> list[bytes]:
@@ -63,7 +63,7 @@ def read(frame: memoryview, compressed: bool) -> tuple[bytes, bytes]:
 
 
 def pull(codec: FrameCodec, compressed: bool, *, together: bool) -> list[Any]:
-    """All that has come, up to the first that is wrong and what is wrong with it."""
+    """All frames that have come, up to the first fault, and the fault."""
     found: list[Any] = []
     try:
         while True:
@@ -188,7 +188,7 @@ def test_runs_are_bounded(size: int, lengths: list[int]) -> None:
 
 
 def gathering() -> RawPeer:
-    """A peer that says anything to a connection that gathers Messages packets."""
+    """A peer that can send anything to a connection that gathers Messages packets."""
     peer = RawPeer()
     (shared,) = peer.bob.connection._shared
     peer.bob.connection.gather(shared, Code.MESSAGES)
@@ -237,7 +237,7 @@ def test_who_stops_asking_stops_the_work() -> None:
 
 
 def contents(batch: Batch) -> list[Any]:
-    """Envelope after envelope, with what was judged of it."""
+    """All envelopes in order, each with its verdict."""
     return [
         (each.rlp, each.hash, each.topic, each.created, batch.verdict(i))
         for i, each in enumerate(batch)
@@ -287,7 +287,7 @@ def test_each_packet_is_confirmed_with_its_own_errors() -> None:
 
 @pytest.mark.parametrize("count", [1, 84, 85, 86, 127, 128, 129, 255, 256, 257, 600])
 def test_hashes_of_runs_of_every_length(count: int) -> None:
-    """The hashes of a run are made a block at a time."""
+    """The hashes of a run are computed a block at a time."""
     packets = [packet_of([GOOD._replace(nonce=number)]) for number in range(count)]
     ends = list(itertools.accumulate(map(len, packets)))
     batch = judge_packets(b"".join(packets), ends, FREE, UNIX_NOW, confirming=True)
@@ -309,7 +309,7 @@ SPOILT = rlp.join_list([make(1, [b"topi"])[0].rlp, b"\x80"])
 
 
 def told(side: PeerSide) -> tuple[list[Any], list[Any]]:
-    """What happened after the status: packets and other events, and all envelopes."""
+    """The packets and other events after the status, and all envelopes."""
     events: list[Any] = []
     envelopes: list[Any] = []
     for event in side.happened[2:]:
@@ -366,7 +366,7 @@ def test_none_but_malformed_packets_are_no_event() -> None:
 
 
 def test_a_limit_is_crossed_by_the_packet_that_crosses_it() -> None:
-    """Where packets are counted each is taken alone, and those before it are good."""
+    """With a gate each packet is taken alone, and a refusal does not undo those before it."""
     alice, bob = pair()
     for packet in GOODS[:5]:
         alice.peer._send(Code.MESSAGES, packet)

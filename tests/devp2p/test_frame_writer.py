@@ -1,4 +1,4 @@
-"""Frames to be sent: one connection's at once, several side by side, in every way there is."""
+"""Frames to be sent, of one connection or several side by side, with every way of Keccak."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -17,7 +17,7 @@ Packets = Sequence[tuple[bytes, bytes]]
 
 
 def is_possible(way: Way) -> bool:
-    """Whether this processor can run `way`."""
+    """True if this processor can run `way`."""
     try:
         _encrypt_with(way, [])
     except ValueError:
@@ -30,17 +30,17 @@ in_every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def secrets(number: int) -> tuple[bytes, bytes, bytes]:
-    """Those of one connection: the seed leaves each MAC at another place in a block."""
+    """Seeds of different sizes: the MAC of each connection begins at another place in a block."""
     return AES_KEY, bytes([number] * 32), bytes(37 * number)
 
 
 def pattern(size: int) -> bytes:
-    """`size` bytes in which no block equals another."""
+    """`size` bytes in which no two blocks are equal."""
     return bytes((i * 7 + i // 251) % 256 for i in range(size))
 
 
 def encrypt(way: Way, jobs: Sequence[Packets]) -> list[bytes]:
-    """What becomes of packets (prefix and data) of several connections."""
+    """The frames of packets (prefix and data) of several connections."""
     writers = [FrameWriter(*secrets(number)) for number in range(len(jobs))]
     for writer, packets in zip(writers, jobs, strict=True):
         for prefix, data in packets:
@@ -49,7 +49,7 @@ def encrypt(way: Way, jobs: Sequence[Packets]) -> list[bytes]:
 
 
 def oracle(jobs: Sequence[Packets]) -> list[bytes]:
-    """The same by pycryptodome, one after the other."""
+    """The same with pycryptodome, one after the other."""
     senders = [OracleSender(*secrets(number)) for number in range(len(jobs))]
     return [
         b"".join(sender.encode(prefix + data) for prefix, data in packets)
@@ -117,7 +117,7 @@ def test_all_that_waits_of_one_connection() -> None:
 def test_a_writer_is_encrypted_by_one_at_a_time() -> None:
     writer = FrameWriter(*secrets(1))
     writer.add(b"once")
-    for _ in range(2):  # and after that it is of no use: who knows what was sent
+    for _ in range(2):  # it cannot be used again: nobody knows what was sent
         with pytest.raises(RuntimeError, match="being encrypted"):
             Encryption([writer, writer])
 

@@ -58,7 +58,7 @@ def packet(public: PublicKey, message: bytes) -> bytes:
 
 
 def auth_items() -> list[Any]:
-    """What a good auth packet of Alice to Bob has in it."""
+    """The items of a valid auth packet from Alice to Bob."""
     nonce = os.urandom(HANDSHAKE_NONCE_SIZE)
     token = shared_x(ALICE, BOB.public_key)
     digest = bytes(a ^ b for a, b in zip(token, nonce, strict=True))
@@ -66,7 +66,7 @@ def auth_items() -> list[Any]:
 
 
 def ack_items() -> list[Any]:
-    """What a good ack packet has in it."""
+    """The items of a valid ack packet."""
     return [node_id(generate(os.urandom).public_key), os.urandom(HANDSHAKE_NONCE_SIZE), 4]
 
 
@@ -205,7 +205,7 @@ def test_versions_and_further_items_are_ignored(version: Any) -> None:
     HELLO_ALICE.finish(packet(ALICE.public_key, rlp.encode(ack)))
 
 
-# -- what is wrong ---------------------------------------------------------------------------------
+# -- faults ---------------------------------------------------------------------------------------
 
 
 def assert_refused(auth: bytes | None = None, ack: bytes | None = None) -> None:

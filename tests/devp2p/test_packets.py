@@ -38,7 +38,7 @@ FRAMES = VECTORS["rlpx"]["frames"]
 
 
 def items(**changes: Any) -> list[Any]:
-    """The items of a good hello, with changes."""
+    """The items of a valid hello, with changes."""
     good = {
         "version": 5,
         "client_id": b"peer",
@@ -294,7 +294,7 @@ def test_any_disconnect_has_a_reason(data: bytes) -> None:
 
 
 def test_a_zero_in_a_hello_may_be_a_byte() -> None:
-    """@ethereumjs/devp2p sends the version of waku/0, and a port of 0, so."""
+    """@ethereumjs/devp2p sends zero, the version of waku/0 or a port, as the byte 0."""
     data = rlp.encode([5, b"js", [[b"waku", b"\0"]], b"\0", bytes([1]) * 64])
     hello = Hello.decode(data)
     assert (hello.capabilities, hello.listen_port) == ((Capability("waku", 0),), 0)

@@ -1,4 +1,4 @@
-"""Both directions of one end of a connection, and another codec that is made of pycryptodome."""
+"""Both directions of one end of a connection, and an independent codec (pycryptodome)."""
 
 import itertools
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def xor(left: bytes, right: bytes) -> bytes:
 
 
 class OracleSender:
-    """One direction as the specification words it."""
+    """One direction of frames, written after the specification."""
 
     def __init__(self, aes: bytes, mac: bytes, seed: bytes) -> None:
         self.cipher = AES.new(aes, AES.MODE_CTR, nonce=b"", initial_value=0)
@@ -49,7 +49,7 @@ class OracleSender:
 
 
 class FrameCodec(FrameReader):
-    """A reader with a writer beside it; arguments as handshake.Secrets has them."""
+    """A reader and a writer; the arguments are those of handshake.Secrets."""
 
     writer: FrameWriter
 
@@ -73,12 +73,12 @@ RIGHT_SEED = b"and the right side"
 
 
 def left(max_frame: int = MAX_FRAME) -> FrameCodec:
-    """One end."""
+    """One end of a connection."""
     return FrameCodec(AES_KEY, MAC_KEY, LEFT_SEED, RIGHT_SEED, max_frame=max_frame)
 
 
 def right() -> FrameCodec:
-    """The end opposite to left()."""
+    """The other end, opposite to left()."""
     return FrameCodec(AES_KEY, MAC_KEY, RIGHT_SEED, LEFT_SEED)
 
 

@@ -1,4 +1,4 @@
-"""Two ends of a connection in memory, and a peer that says anything."""
+"""Two ends of a connection in memory, and a peer that can send anything."""
 
 import os
 from dataclasses import replace
@@ -35,14 +35,14 @@ ALICE_CONFIG = replace(BOB_CONFIG, node_key=ALICE, client_id="wakumail/alice", p
 
 
 class Side:
-    """A connection, what came out of it, and an owner that accepts everybody."""
+    """A connection, its events, and an owner that accepts every peer."""
 
     def __init__(self, config: ConnectionConfig, remote: PublicKey | None = None, seed: int = 0):
         self.random = Random(seed).randbytes if seed else os.urandom
         self.connection = Connection(config, self.random, NOW, remote)
         self.events: list[ConnectionEvent] = []
         self.uneventful = 0
-        """How often it was asked whether to go on."""
+        """The number of Uneventful events."""
         self.accepts = True
         if remote is not None:
             self.compute(self.connection.next_event())
@@ -78,7 +78,7 @@ class Side:
 
     @property
     def pending(self) -> int:
-        """Bytes that `take` would give."""
+        """Number of bytes that `take` would return."""
         return sum(map(len, self.connection._handshake.unsent)) + self.connection.unencrypted
 
     def at(self, now: float) -> None:
@@ -96,7 +96,7 @@ class Side:
 
 
 def deliver(to: Connection | Link, data: bytes) -> None:
-    """Let this come in one read."""
+    """Receive this in one read."""
     size = len(data)
     to.get_buffer(size)[:size] = data
     if isinstance(to, Link):
@@ -106,7 +106,7 @@ def deliver(to: Connection | Link, data: bytes) -> None:
 
 
 def transfer(alice: Side, bob: Side, now: float = NOW) -> None:
-    """Carry bytes both ways until it is quiet."""
+    """Carry bytes both ways until there are none."""
     alice.pull()
     bob.pull()
     while any(sizes := (alice.pending, bob.pending)):
@@ -119,14 +119,14 @@ def transfer(alice: Side, bob: Side, now: float = NOW) -> None:
 def pair(
     alice_config: ConnectionConfig = ALICE_CONFIG, bob_config: ConnectionConfig = BOB_CONFIG
 ) -> tuple[Side, Side]:
-    """Two ends of a connection that is established."""
+    """Two ends of an established connection."""
     alice, bob = Side(alice_config, BOB.public_key), Side(bob_config)
     transfer(alice, bob)
     return alice, bob
 
 
 class RawPeer:
-    """An initiator that says anything to a connection of Bob's."""
+    """An initiator that can send anything to a connection of Bob's."""
 
     def __init__(self, config: ConnectionConfig = BOB_CONFIG, *, greets: bool = True) -> None:
         self.bob = Side(config)
@@ -161,14 +161,14 @@ class RawPeer:
         self.bob.receive(self.codec.encode(frame))
 
     def hear(self) -> tuple[int, bytes]:
-        """The one packet that Bob answered with."""
+        """The only packet that Bob has answered."""
         self.codec.feed(self.bob.take())
         message_id, data = self.read()
         assert self.codec.next_frame() is None
         return message_id, bytes(snappy.decompress_raw(data)) if self.compresses else data
 
     def assert_refused(self, error: type[ProtocolError]) -> None:
-        """Bob told us the reason and counted it."""
+        """Check that Bob sent us the reason and counted the error."""
         closed = self.bob.closed
         assert type(closed.error) is error
         assert (closed.reason, closed.by_peer) == (error.reason, False)

@@ -1,4 +1,4 @@
-"""Envelopes as a slow reading of the rules sees them."""
+"""Envelopes, judged by a slow and independent implementation of the rules."""
 
 import math
 from collections import Counter
@@ -31,7 +31,7 @@ def is_wanted(topic: bytes, interest: Interest) -> bool:
 
 
 class Fields(NamedTuple):
-    """An envelope as the oracle sees it."""
+    """An envelope of the oracle."""
 
     expiry: int
     ttl: int
@@ -126,7 +126,7 @@ near = st.integers(-25, 25).map(lambda offset: NOW + offset)
 ttls = st.sampled_from([0, 1, 10, 50, 2**32 - 1]) | st.integers(0, 60)
 u32 = st.integers(0, 2**32 - 1)
 topics = st.sampled_from([TOPIC, bytes(4), b"\xff" * 4]) | st.binary(min_size=4, max_size=4)
-# Creation and expiry near now, or anything at all.
+# Creation and expiry near now, or at any time.
 timely = st.builds(
     lambda created, ttl: ((created + ttl) % 2**32, ttl), near, ttls | st.integers(1, 30)
 )

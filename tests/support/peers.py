@@ -1,4 +1,4 @@
-"""Peers in memory: two that talk to each other, or one and a connection that says anything."""
+"""Peers in memory: two that talk to each other, or one and a connection that can send anything."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ EVERY: tuple[Capability, ...] = (*WAKU, SHH6)
 
 
 class PeerSide(Side):
-    """A peer over one end of a connection, and what came out of it."""
+    """A peer over one end of a connection, and its events."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class PeerSide(Side):
         self.peer = Peer(self.connection, self.own, self.counters.add, gate)
         self.gated: list[tuple[int, int]] = []
         self.passes = 0
-        """How many packets the gate lets through before its refusal."""
+        """Number of packets that the gate accepts before it refuses one."""
         self.refusal: ProtocolError | None = None
         self.happened: list[PeerEvent] = []
         self.now = NOW
@@ -98,13 +98,13 @@ E = TypeVar("E", bound=PeerEvent)
 
 
 def the(kind: type[E], event: PeerEvent) -> E:
-    """`event`, which has to be of a kind."""
+    """`event`, after a check that it is of `kind`."""
     assert isinstance(event, kind), event
     return event
 
 
 def pair(spoken: Capability = WAKU_1, *, limited: bool = True) -> tuple[PeerSide, PeerSide]:
-    """Two peers that are ready; Bob asks a gate about each packet where he has limits."""
+    """Two peers that are ready; with limits, Bob has a gate for each packet."""
     alice = PeerSide(BOB.public_key, capabilities=(spoken,))
     bob = PeerSide(capabilities=EVERY, limited=limited)
     carry(alice, bob)
@@ -121,7 +121,7 @@ def carry(alice: PeerSide, bob: PeerSide) -> None:
 
 
 def say(alice: PeerSide, bob: PeerSide, code: int, payload: bytes) -> Sequence[PeerEvent]:
-    """Send a packet from Alice; answers what happens at Bob's."""
+    """Send a packet from Alice; returns Bob's events."""
     before = len(bob.happened)
     alice.peer._send(code, payload)
     carry(alice, bob)
@@ -129,7 +129,7 @@ def say(alice: PeerSide, bob: PeerSide, code: int, payload: bytes) -> Sequence[P
 
 
 def ended(side: PeerSide, counter: str) -> Closed:
-    """How a peer that broke a rule was let go."""
+    """The last event, which must be a Closed with an error of that counter."""
     closed = the(Closed, side.happened[-1])
     assert closed.error is not None
     assert closed.error.counter == counter
@@ -137,7 +137,7 @@ def ended(side: PeerSide, counter: str) -> Closed:
 
 
 def greeted(capabilities: tuple[Capability, ...] = WAKU) -> tuple[Side, PeerSide, list[Shared]]:
-    """A connection that has not said its status to Bob, and the capabilities that both share."""
+    """A connection that has not sent its status to Bob, and the shared capabilities."""
     alice = Side(replace(ALICE_CONFIG, capabilities=capabilities), BOB.public_key)
     bob = PeerSide(capabilities=EVERY)
     while alice.pending or bob.pending:

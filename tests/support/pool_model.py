@@ -1,4 +1,4 @@
-"""A pool in plain Python, to hold the compiled one against."""
+"""A pool in plain Python, to compare with the compiled one."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Peer:
     uses: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
     def spend(self, envelope: Envelope) -> bool:
-        """Whether the limits let one more of its topic go in this second; counts it."""
+        """True if the limits allow one more of its topic in this second; counts it then."""
         if not any(self.limits):
             return True
         size = len(envelope.rlp)
@@ -80,7 +80,7 @@ class PoolModel:
     def add(
         self, envelopes: list[Envelope], slot: int | None, now: int
     ) -> tuple[int, list[Verdict]]:
-        """How many are new, and what each becomes."""
+        """The number of new envelopes, and the verdict on each."""
         before, verdicts = self.next_sequence, []
         for envelope in envelopes:
             there = self.live.get(envelope.hash)

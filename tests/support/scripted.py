@@ -1,4 +1,4 @@
-"""A mailserver over sockets that answers requests and batches as the test says."""
+"""A mailserver over sockets that answers requests and batches as a test tells it."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ OnBatch = Callable[[Link, bytes], None]
 
 
 class Scripted:
-    """Does to each request, and each batch, what the test says."""
+    """Calls the test's functions for each request and each batch."""
 
     enode: Enode
 
@@ -87,13 +87,13 @@ async def scripted(
 
 
 def nobody() -> Enode:
-    """A mailserver that is not there."""
+    """The address of a mailserver that does not run."""
     return Enode(node_id(generate(os.urandom).public_key), "127.0.0.1", 1, 1)
 
 
 @contextmanager
 def silent() -> Iterator[Enode]:
-    """A mailserver that takes connections and never says a word."""
+    """A mailserver that accepts connections and never sends a byte."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield replace(nobody(), port=listening.getsockname()[1])
 
@@ -117,7 +117,7 @@ def stall(link: Link, request: Request) -> None:
 
 
 def archive_of(envelopes: Sequence[Envelope]) -> OnRequest:
-    """Answers as a mailserver with these envelopes does."""
+    """Answer as a mailserver with these envelopes would."""
 
     def answer(link: Link, request: Request) -> None:
         found = [

@@ -13,7 +13,7 @@ from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 
 topics = st.binary(min_size=TOPIC_SIZE, max_size=TOPIC_SIZE)
 blooms = st.binary(min_size=BLOOM_SIZE, max_size=BLOOM_SIZE)
-# Topics two or three of whose bits fall into one byte are one in 24: ask for them.
+# One topic in 24 has two or three bits in one byte: generate more of them.
 clashing = st.builds(
     lambda high, low, last: bytes(
         [high << 3 | low[0], high << 3 | low[1], high << 3 | low[2], last]
@@ -34,7 +34,7 @@ def with_bits(bits: list[int]) -> bytes:
 
 
 def go_bits(topic: bytes) -> list[int]:
-    """The bits that stay when each is written over the byte that it falls into."""
+    """The bits that stay if each one overwrites the byte that it is in."""
     return list({bit >> 3: bit for bit in bits_of(topic)}.values())
 
 
@@ -98,7 +98,7 @@ def test_bloom_of_asks_for_all_topics_in_both_forms(wanted: list[bytes]) -> None
     asked = bloom.bloom_of(iter(wanted))
     assert asked == joined([with_bits(bits_of(topic)) for topic in wanted])
     assert all(bloom.covers(asked, topic) for topic in wanted)
-    # A client of the Go form asks for a subset: it is covered as well.
+    # A client of the Go form asks for a subset of the bits: covered as well.
     asked_by_go = joined([bloom.topic_bloom(topic) for topic in wanted])
     assert bloom.covered(asked_by_go, b"".join(wanted)) == b"".join(wanted)
 

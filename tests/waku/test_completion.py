@@ -83,7 +83,7 @@ def test_list_of_other_lengths() -> None:
 
 
 def test_error_without_its_id_is_an_odd_completion() -> None:
-    """As in Go: a prefix before too few bytes is the beginning of a request id."""
+    """As in Go: if too few bytes follow, the prefix is the beginning of a request id."""
     data = (ERROR_PREFIX + ID)[: HASH_SIZE + len(ERROR_PREFIX) - 1]
     assert Completion.decode(encode(data)) == Completion(data[:HASH_SIZE])
 

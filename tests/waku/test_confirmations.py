@@ -46,7 +46,7 @@ def test_message_response_vectors(case: Case) -> None:
     payload = bytes.fromhex(case["rlp"])
     assert decode_message_response(payload) == (batch_hash, errors)
     assert encode_message_response(batch_hash, listed(errors)) == payload
-    # The specification gives both confirmations one form.
+    # In the specification both confirmations have the same form.
     assert decode_batch_ack(payload) == batch_hash
 
 

@@ -1,4 +1,4 @@
-"""Envelopes against the vectors, against a slow reading of the rules, and at every edge."""
+"""Envelopes against the vectors, against a slow implementation of the rules, and at every bound."""
 
 import math
 import struct
@@ -105,7 +105,7 @@ def test_pow_of_the_future_is_adjusted(case: dict[str, Any]) -> None:
     fields = Fields(made.expiry, made.ttl, made.topic, made.data, made.nonce)
     (expected,) = struct.unpack(">d", bytes.fromhex(case["pow"]["bits"]))
     assert fields.pow(fields.ttl + case["diff"]) == expected
-    if case["diff"] == 1:  # would be an envelope of this very second, which is not adjusted
+    if case["diff"] == 1:  # an envelope of this second would not be adjusted
         return
     now = made.created - max(0, case["diff"] - 1)
     assert verdict_of(fields, rules_with(min_pow=expected), now) == Verdict.ACCEPTED
@@ -125,7 +125,7 @@ def test_judge_agrees_with_the_oracle(
     filter_bloom: bytes | None,
     data: st.DataObject,
 ) -> None:
-    # The minimum is the very PoW of one of them, or the next double above it.
+    # The minimum is the PoW of one of them, or the next double above it.
     exact = [0.0] + [fields.pow_at(NOW) for fields in envelopes if fields.ttl]
     least = data.draw(st.sampled_from(exact))
     if data.draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""Packets and streams that hold something else than envelopes."""
+"""Packets and streams with anything but envelopes in them."""
 
 from collections.abc import Callable, Iterator
 

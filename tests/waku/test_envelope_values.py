@@ -69,7 +69,7 @@ def test_all_errors_of_the_largest_packet_are_listed() -> None:
 
 
 def mixed_batch() -> Batch:
-    """Five that are accepted, and one that is not."""
+    """Five envelopes that are accepted, and one that is not."""
     envelopes = [Fields(NOW + 9, 9, TOPIC, bytes(size)) for size in (0, 10, 10, 300)]
     return judge(packet_of([*envelopes, Fields(NOW + 9, 9, bytes(4)), Fields(9, 9)]), FREE, NOW)
 
@@ -148,7 +148,7 @@ def test_too_many_are_refused_before_the_rest_is_read() -> None:
 
 @contextmanager
 def no_forced_switch() -> Iterator[None]:
-    """Another thread runs only when this one lets go of the GIL of its own will."""
+    """Another thread runs only when this one releases the GIL by itself."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(60)
     try:

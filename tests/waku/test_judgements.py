@@ -1,4 +1,4 @@
-"""What workers tell each other of envelopes that one of them has judged."""
+"""Judgements that workers share in memory."""
 
 import math
 import os
@@ -46,7 +46,7 @@ def slot(memory: bytearray, sequence: int) -> memoryview:
 def test_it_judges_as_the_judge_does(
     drawn: list[tuple[int, int, int, int]], slots: int, later: int, data: st.DataObject
 ) -> None:
-    """Whether the memory has room for all of them, or some are hashed again."""
+    """The result is the same if the memory has no room for all, so that some are hashed again."""
     envelopes = [
         make_envelope(NOW - age + ttl, ttl, b"aaaa", bytes(size), nonce)
         for age, ttl, size, nonce in drawn
@@ -74,7 +74,7 @@ def envelopes() -> list[Envelope]:
 
 
 def test_what_is_known_is_not_hashed_again(envelopes: list[Envelope], tmp_path: Path) -> None:
-    """What another worker says is believed, and only what it says of this very envelope."""
+    """A judgement of another worker is used, but only for the envelope with its sequence."""
     memory = bytearray(8 * SLOT_SIZE)
     judgements = Judgements(memory)
     with Archive(tmp_path) as archive:
@@ -88,7 +88,7 @@ def test_what_is_known_is_not_hashed_again(envelopes: list[Envelope], tmp_path: 
     slot(memory, 1)[16:] = told
     expected[0] = told
     assert [each.hash for each in judgements.judge(found, following, FREE, NOW)] == expected
-    for number in (0, 9, 18):  # of one that is being written, and of others with this slot
+    for number in (0, 9, 18):  # a slot that is being written, and slots of other envelopes
         slot(memory, 1)[:8] = struct.pack("=Q", number)
         hashes = [each.hash for each in judgements.judge(found, following, FREE, NOW)]
         assert hashes == [each.hash for each in envelopes]
@@ -106,7 +106,7 @@ def test_a_commit_that_stores_nothing_says_nothing(
 
 
 def test_what_follows_leaves_no_gap(tmp_path: Path) -> None:
-    """The sequences of what comes at once are those before the one that follows."""
+    """The envelopes of one call have the sequences before `following`."""
     with Archive(tmp_path) as archive:
         for day in (1, 0, 1):
             numbers = range(3)

@@ -1,4 +1,4 @@
-"""Sealed messages against the vectors of status-go and against other code than ours."""
+"""Sealed messages against the vectors of status-go and against independent code."""
 
 import hashlib
 from collections.abc import Callable
@@ -56,12 +56,12 @@ WHOLE_CASES = [case for case in CASES if "decrypted_raw" in vector(case)]
 
 
 def filler(size: int) -> bytes:
-    """`size` bytes that look random and are the same each time."""
+    """`size` bytes that look random but are always the same."""
     return hashlib.shake_128(b"filler").digest(size)
 
 
 def scripted(*chunks: bytes) -> Callable[[int], bytes]:
-    """A source of randomness that gives these chunks and checks how much it was asked for."""
+    """A source of randomness that returns these chunks and checks the sizes that are asked for."""
     rest = list(chunks)
 
     def random(size: int) -> bytes:
@@ -132,7 +132,7 @@ def test_symmetric_key_oracle() -> None:
 
 
 def test_seal_oracle() -> None:
-    """The parts of a signed message, one by one, with other code than ours."""
+    """The parts of a signed message, one by one, with independent code."""
     data = seal(b"payload", key=KEY, sign_with=SIGNER, random=filler)
     cipher = AES.new(KEY, AES.MODE_GCM, nonce=data[-GCM_NONCE_SIZE:])
     plain = cipher.decrypt_and_verify(data[:-OVERHEAD], data[-OVERHEAD:-GCM_NONCE_SIZE])
@@ -144,7 +144,7 @@ def test_seal_oracle() -> None:
 
 
 def test_signature_of_the_specification() -> None:
-    """7/WAKU-DATA ends signatures in 27 or 28 where status-go has 0 or 1."""
+    """Signatures end in 27 or 28 in 7/WAKU-DATA, in 0 or 1 in status-go."""
     plain = b"\x05\x00"
     signature = keys.sign(SIGNER, keccak256(plain))
     message = open_message(encrypt(plain + signature[:-1] + bytes([signature[-1] + 27])), KEY)
@@ -233,7 +233,7 @@ def test_unusual_messages_open(plain: bytes, payload: bytes, padding: bytes) -> 
 )
 def test_malformed_messages(plain: bytes) -> None:
     with pytest.raises(MessageError) as caught:
-        _ = open_message(encrypt(plain), KEY).signer  # a signature is looked at when asked for
+        _ = open_message(encrypt(plain), KEY).signer  # a signature is checked on demand
     assert caught.value.counter == "message_unopened"
 
 
@@ -275,7 +275,7 @@ def test_any_plaintext_opens_or_is_refused(plain: bytes) -> None:
 
 @pytest.mark.parametrize(("case", "key"), [c for c in CASES if "decrypted_raw" not in vector(c)])
 def test_vector_of_three_size_bytes(case: Case, key: Any) -> None:
-    """The vector keeps hashes of its 70,000 bytes, which are a stream of hashes of a seed."""
+    """The vector has hashes of its 70,000 bytes; the bytes are a stream of hashes of a seed."""
     size = case["payload_len"]
     blocks = [keccak256(b"p70000" + i.to_bytes(4, "big")) for i in range(size // 32 + 1)]
     payload = b"".join(blocks)[:size]

@@ -1,4 +1,4 @@
-"""Our own status: what peers are told of a change, and how long the old rules hold."""
+"""Our own status: the updates that peers get, and the time for which old rules hold."""
 
 import pytest
 from hypothesis import given, settings

@@ -63,24 +63,24 @@ def vector_options(values: Case) -> StatusOptions:
 
 
 def encode_update(options: StatusOptions, dialect: WakuDialect) -> bytes:
-    """The payload of the one Status Update packet; no packet is sent for no option."""
+    """The payload of the only Status Update packet, or an empty list if no packet is sent."""
     packets = dialect.encode_update(options)
     assert [code for code, _ in packets] in ([], [Code.STATUS_UPDATE])
     return packets[0][1] if packets else encode([])
 
 
 def decode_update(payload: bytes, version: int) -> StatusOptions:
-    """What a Status Update packet says."""
+    """The options in a Status Update packet."""
     return WakuDialect(version).decode_update(Code.STATUS_UPDATE, payload)
 
 
 def decode_status(payload: bytes, version: int) -> StatusOptions:
-    """What a status says."""
+    """The options in a status."""
     return WakuDialect(version).decode_status(payload)
 
 
 def without_bytes_limits(options: StatusOptions) -> StatusOptions:
-    """What a waku/0 status can say."""
+    """The options that a waku/0 status can have."""
     named = {field.name: getattr(options, field.name) for field in fields(options)}
     return StatusOptions(**named | {"bytes_rate_limits": None})
 
@@ -92,7 +92,7 @@ def without_bytes_limits(options: StatusOptions) -> StatusOptions:
 def test_vectors_of_version_1(case: Case) -> None:
     payload = bytes.fromhex(case["rlp"])
     expected = vector_options(case["options"])
-    if case["name"] == "decode-only: unknown key 99 first":  # where status-go loses the rest
+    if case["name"] == "decode-only: unknown key 99 first":  # status-go loses the rest
         expected = StatusOptions(pow=2.05)
     assert decode_status(payload, 1) == expected
     assert decode_update(payload, 1) == expected

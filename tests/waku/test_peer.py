@@ -1,4 +1,4 @@
-"""The peer, sans-IO: what packets become, and that no packet does any harm."""
+"""The peer, sans-IO: the events of packets, and that no packet does any harm."""
 
 from dataclasses import replace
 
@@ -296,7 +296,7 @@ def test_any_packet_is_an_event_or_counted(code: int, payload: bytes) -> None:
 
 
 def test_packets_that_are_dropped_are_work_too() -> None:
-    """The owner is asked whether to go on after so much of them."""
+    """The owner gets Uneventful after MAX_UNEVENTFUL bytes of them."""
     alice, bob = pair()
     count = MAX_UNEVENTFUL // PACKET_COST
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""The peer's status: which capability is spoken, what updates change, and whom it parts from."""
+"""The peer's status: the capability that is spoken, updates, and light nodes."""
 
 from dataclasses import replace
 
@@ -225,7 +225,7 @@ def test_the_rate_limits_of_a_peer_are_kept() -> None:
 
 
 def test_no_update_goes_out_before_the_status_of_the_peer() -> None:
-    """What changes meanwhile it is told as soon as its status is there."""
+    """Changes before the peer's status has come are told as soon as it has."""
     alice, bob, (shared,) = greeted()
     for pow_ in (0.25, 0.125):
         changed = bob.own.change(replace(OPTIONS, pow=pow_), ANY_POW)

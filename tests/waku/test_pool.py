@@ -1,4 +1,4 @@
-"""The pool of live envelopes at its limits, and what it means to judging and archiving."""
+"""The pool of live envelopes: its limits, and its effect on judging and archiving."""
 
 import gc
 import os
@@ -50,7 +50,7 @@ def wanting(pool: Pool) -> int:
 
 
 def taken(pool: Pool, slot: int, *, max_bytes: int = MANY, now: int = NOW) -> Iterator[bytes]:
-    """All packets that there are for a slot."""
+    """All packets for a slot."""
     while (packet := pool.take(slot, max_bytes=max_bytes, now=now)) is not None:
         yield packet
 
@@ -74,7 +74,7 @@ def test_packets_keep_to_their_bounds() -> None:
         assert sent == [envelope.rlp for envelope in envelopes]
         for packet, later in pairwise(packets):
             assert len(packet) <= most or len(split_list(packet)) == 1
-            # As much as fits.
+            # As many as fit.
             assert len(packet) + len(split_list(later)[0]) + 2 > most
     slot = wanting(pool)
     assert pool.take(slot, max_bytes=MANY, max_envelopes=7, now=NOW) == packet_of(envelopes[:7])
@@ -119,7 +119,7 @@ def test_the_expired_are_known_while_they_could_be_accepted_again() -> None:
     assert pool.expire(last + 1) == 1
     assert not pool.contains(made.hash)
     assert judge(packet_of([envelope]), FREE, last + 1, pool).verdict(0) == Verdict.EXPIRED
-    # Expired for good, as history is: it stays accepted and outside.
+    # Past its grace, as history is: it stays accepted, but is not added.
     batch = batch_of(envelope)
     assert pool.add(batch, slot, last + 1) == 0
     assert (batch.accepted, pool.envelopes, pool.expired) == (1, 0, 1)
@@ -136,7 +136,7 @@ def test_the_known_are_judged_without_their_work() -> None:
     batch = judge(everyone, FREE, NOW, pool, confirming=True)
     assert (batch.accepted, batch.rejections) == (3, {Verdict.DUPLICATE: 2})
     assert [errors for _, errors in batch.confirmations] == [NO_ERRORS]
-    # What is wrong without the hash is said first.
+    # Faults that need no hash come first.
     late = judge(everyone, FREE, NOW + 100, pool)
     assert late.rejections == {Verdict.VERY_OLD: 5}
     assert judge(everyone, FREE, NOW, KnownHashes()).accepted == 5
@@ -203,7 +203,7 @@ def test_topics_are_limited_by_the_second() -> None:
     pool.set_topic_limits(slot, 0, 2 * len(envelopes[0].rlp))
     later = [*envelopes[6:], *numbered(1, start=100)]
     assert list(taken(pool, slot, now=NOW + 2)) == [packet_of(later)]
-    # One that is over the limit by itself goes all the same, but no other with it.
+    # One that is over the limit by itself is sent all the same, but no other with it.
     large = numbered(2, start=200, size=500)
     pool.add(batch_of(*large), None, NOW)
     assert list(taken(pool, slot, now=NOW + 3)) == [packet_of(large[:1])]
@@ -211,7 +211,7 @@ def test_topics_are_limited_by_the_second() -> None:
 
 
 def of_topics(count: int, nonce: int) -> list[Fields]:
-    """One envelope of each of so many topics."""
+    """`count` envelopes, each of another topic."""
     topics = [number.to_bytes(4, "big") for number in range(count)]
     return [Fields(NOW + 60, 60, topic, b"", nonce) for topic in topics]
 
@@ -262,7 +262,7 @@ def test_slots_are_used_again_and_begin_anew(peers: int) -> None:
 
 
 def test_what_goes_makes_place_for_what_comes() -> None:
-    """Many times as much as there are places: nothing of what was there before shows through."""
+    """Many times more envelopes than places: no trace of earlier ones shows."""
     kept, step, peers = 300, 70, 70
     pool = Pool(max_bytes=64 * MANY, max_envelopes=kept)
     slots = [wanting(pool) for _ in range(peers)]
@@ -305,7 +305,7 @@ def test_memory_follows_what_is_held() -> None:
 @pytest.mark.parametrize("peers", [1, 65, 2000])
 @pytest.mark.parametrize("size", [0, 500])
 def test_memory_stays_near_its_bound(size: int, peers: int, late: bool) -> None:
-    """However small the envelopes are, and however many may have them."""
+    """The memory is bounded for envelopes of any size and any number of peers."""
     pool = Pool(max_bytes=2 * MANY)
     for _ in range(0 if late else peers):
         pool.join()

@@ -1,4 +1,4 @@
-"""The pool against its model: whatever is done to both, they answer alike."""
+"""The pool against its model: after any operations both give the same results."""
 
 import random
 

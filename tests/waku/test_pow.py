@@ -1,4 +1,4 @@
-"""The mining of a proof of work."""
+"""Mining a proof of work."""
 
 import math
 import signal
@@ -23,7 +23,7 @@ def test_mined_nonces_are_accepted(size: int, target: float) -> None:
     fields = Fields(NOW + 5, 5, TOPIC, bytes(size), nonce)
     assert verdict_of(fields, rules_with(min_pow=target)) == Verdict.ACCEPTED
     assert fields.pow(5) >= target
-    # It is the first one: none below shows as much.
+    # It is the first one: no nonce below gives as much.
     assert mine(NOW + 5, 5, TOPIC, bytes(size), target=target, max_nonces=nonce) is None
     if nonce < 300:
         assert all(fields._replace(nonce=n).pow(5) < target for n in range(nonce))

@@ -1,4 +1,4 @@
-"""What peers may send, and how fast they may be sent to."""
+"""Our limits for peers, and the limits of peers for us."""
 
 import ipaddress
 from collections import Counter
@@ -15,7 +15,7 @@ MAX_PACKET = 1000
 
 
 class Limited:
-    """Traffic under limits, and what it counts."""
+    """Traffic under limits, and its counters."""
 
     def __init__(self, **choices: Any) -> None:
         self.counts: Counter[str] = Counter()

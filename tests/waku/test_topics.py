@@ -1,4 +1,4 @@
-"""Topics of names and keys: known ones of Status, then other code than ours."""
+"""Topics of names and keys, against known ones of Status and against independent code."""
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from eth_hash.auto import keccak
@@ -30,7 +30,7 @@ def test_known_public_chats() -> None:
 
 
 def test_known_partitions() -> None:
-    """Two keys of status-go's tests and the partitions that they fall into."""
+    """Two keys of status-go's tests and their partitions."""
     for secret, number in (
         ("c6cbd7d76bc5baca530c875663711b947efa6a86a900a9e8645ce32e5821484e", 4490),
         ("d51dd64ad19ea84968a308dca246012c00d2b2101d41bce740acd1c650acc509", 3991),

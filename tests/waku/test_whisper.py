@@ -1,4 +1,4 @@
-"""Whisper 6 against the text of EIP-627 and WHISPER-USAGE, and what Go and nim clients send."""
+"""Whisper 6 against the text of EIP-627 and WHISPER-USAGE, and packets of Go and nim clients."""
 
 import struct
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 /* AES-256 (FIPS 197) one way: single blocks, and counter mode (SP 800-38A, section 6.5).
 
-   With the AES instructions of x86, counter mode works on eight blocks at a time. Elsewhere plain C
-   does it, whose look-ups in the S-box leave traces of the key in a cache shared with strangers. */
+   With the AES instructions of x86, counter mode works on eight blocks at a time. Other processors
+   run plain C: its look-ups in the S-box leave traces of the key in a cache that others share. */
 #ifndef WAKUMAIL_AES_H
 #define WAKUMAIL_AES_H
 
@@ -21,10 +21,10 @@
 
 typedef struct {
     uint8_t round_key[AES_ROUNDS + 1][AES_BLOCK];
-    bool instructions;          /* whether those of the processor are used */
+    bool instructions;          /* true: use those of the processor */
 } aes_key;
 
-typedef struct {                /* the block that is encrypted next, as one 128-bit number */
+typedef struct {                /* the next block to encrypt, as one 128-bit number */
     uint64_t high;
     uint64_t low;
 } aes_counter;
@@ -139,7 +139,7 @@ static void aes_ctr_portable(const aes_key *key, aes_counter *counter, uint8_t *
 
 #ifdef AES_X86
 #define AES_TARGET __attribute__((target("aes,sse2")))
-#define AES_AT_ONCE 8           /* blocks: what hides the latency of the instructions */
+#define AES_AT_ONCE 8           /* blocks: enough to hide the latency of the instructions */
 
 AES_TARGET static inline __attribute__((always_inline))
 void aes_rounds_x86(const aes_key *key, __m128i *blocks, int count)

@@ -1,32 +1,32 @@
-/* Packets become frames: those of one connection in their order, those of several side by side.
+/* Encrypts packets as frames: those of one connection in order, those of several side by side.
 
    A frame on the wire is
 
        header 16 | header MAC 16 | frame data and padding 16 * n | frame MAC 16
 
-   and the header, before its encryption, `size u24 BE | c2 80 80 | zeros`: what follows the size
-   is a list of capability id and context id, of which nobody makes anything. */
+   The header, before its encryption, is `size u24 BE | c2 80 80 | zeros`. After the size comes a
+   list of capability id and context id, which nobody uses. */
 #ifndef WAKUMAIL_FRAME_ENCRYPTION_H
 #define WAKUMAIL_FRAME_ENCRYPTION_H
 
 #include "frame_stream.h"
 
-#define FRAME_CHUNK 16          /* blocks of Keccak: what is copied, encrypted and hashed at a time
-                                   stays in the nearest cache, also for four connections */
+#define FRAME_CHUNK 16          /* blocks of Keccak that are copied, encrypted and hashed at a time:
+                                   they stay in the nearest cache, even for four connections */
 
 typedef struct {                /* frame data in two pieces */
     const uint8_t *piece[2];
     size_t size[2];
 } frame_data;
 
-typedef struct {                /* what one connection has to send */
+typedef struct {                /* the packets that one connection has to send */
     stream *egress;
-    const frame_data *packets;  /* the first is the one whose frame is open */
+    const frame_data *packets;  /* the first has the open frame */
     size_t count;
-    uint8_t *frame;             /* where that frame goes, and behind it the others */
+    uint8_t *frame;             /* output: that frame, then the others */
     size_t padded;              /* bytes of its data */
-    size_t encrypted;           /* of them, always whole blocks */
-    size_t absorbed;            /* of those */
+    size_t encrypted;           /* bytes of `padded`, always whole blocks */
+    size_t absorbed;            /* bytes of `encrypted` */
 } frame_job;
 
 static inline size_t frame_pad(size_t size)
@@ -39,13 +39,13 @@ static inline size_t frame_least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Bytes on the wire of a frame with so many bytes of data. */
+/* Bytes on the wire of a frame with `size` bytes of data. */
 static inline size_t frame_size(size_t size)
 {
     return STREAM_HEADER + frame_pad(size) + STREAM_BLOCK;
 }
 
-/* Copy `size` bytes of frame data, from `at` on; zeros follow what the packet has. */
+/* Copy `size` bytes of frame data, from `at` on; zeros follow the end of the packet. */
 static void frame_copy(const frame_data *packet, size_t at, uint8_t *out, size_t size)
 {
     for (int i = 0; i < 2; i++) {
@@ -60,7 +60,7 @@ static void frame_copy(const frame_data *packet, size_t at, uint8_t *out, size_t
     memset(out, 0, size);
 }
 
-/* Have the data encrypted up to `end`, and the block that this ends in. */
+/* Encrypt the data up to `end`, with all of the block that `end` lies in. */
 static void frame_encrypt(frame_job *job, size_t end)
 {
     uint8_t *data = job->frame + STREAM_HEADER + job->encrypted;
@@ -108,14 +108,14 @@ static void frame_end(frame_job *job)
     job->count--;
 }
 
-/* Blocks that the frame that is open has left for a lane. */
+/* Blocks of the open frame that are left for a lane. */
 static inline size_t frame_blocks(const frame_job *job)
 {
     return (job->padded - job->absorbed) / KECCAK_RATE;
 }
 
-/* Go on to the next frame that has work for a lane, and to a bound of blocks in it; false when
-   all is encrypted. */
+/* Go on to the next frame with work for a lane, and to the start of a Keccak block in it; false
+   when all is encrypted. */
 static bool frame_next(frame_job *job)
 {
     for (; job->count; frame_end(job)) {
@@ -128,7 +128,7 @@ static bool frame_next(frame_job *job)
     return false;
 }
 
-/* Take so many blocks of each of up to KECCAK_LANES jobs; the other lanes hash for nobody. */
+/* Take `blocks` blocks of each of up to KECCAK_LANES jobs; the other lanes hash for nobody. */
 static void frames_step(enum keccak_way way, frame_job **jobs, size_t count, size_t blocks)
 {
     uint64_t nobody[25] = {0};
@@ -145,8 +145,8 @@ static void frames_step(enum keccak_way way, frame_job **jobs, size_t count, siz
         jobs[lane]->absorbed += KECCAK_RATE * blocks;
 }
 
-/* Encrypt all packets of all jobs, each of another connection. A lane that has done with one takes
-   the next, so that unequal lengths leave none idle while jobs wait. */
+/* Encrypt all packets of all jobs, each of another connection. A lane that has finished one takes
+   the next, so that with unequal lengths none is idle while jobs wait. */
 static void frames_encrypt(enum keccak_way way, frame_job *jobs, size_t count)
 {
     frame_job *lanes[KECCAK_LANES];

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""RLPx frames that a peer sends: checked, decrypted and handed out.
+"""RLPx frames that a peer sends: checked, decrypted and returned in order.
 
 Source of all rules: RLPx, "Framing" and "MAC"; frame_encryption.h shows how a frame looks. The
 list of capability id and context id that follows the size in a header is not looked at.
@@ -61,7 +61,7 @@ cdef struct run:            # payloads, one after another
 
 cdef bint run_append(run *self, const uint8_t *data, Py_ssize_t size, uint64_t limit,
                      bint compressed) noexcept nogil:
-    """Take in a payload of at most `limit` bytes; False when it is larger, or does not inflate."""
+    """Append a payload of at most `limit` bytes; False when it is larger, or does not inflate."""
     cdef const uint8_t *end = data + size
     cdef uint64_t whole = size
     if compressed and not read_size(&data, end, &whole):
@@ -79,13 +79,13 @@ cdef bint run_append(run *self, const uint8_t *data, Py_ssize_t size, uint64_t l
 
 
 cdef class FrameReader:
-    """What one connection receives; not for several threads at once.
+    """The frames that one connection receives; not for several threads at once.
 
-    `aes` and `mac` are 32-byte keys, `seed` is what the MAC absorbs first, and `max_frame` the
-    most bytes of frame data that the peer may send. After a FrameError every call raises another.
+    `aes` and `mac` are 32-byte keys; the MAC absorbs `seed` first. `max_frame` is the maximum of
+    bytes of frame data. After a FrameError every call raises another.
 
-    What was received lies in one buffer that follows need: none while nothing is held, otherwise
-    at most about twice of what has arrived, however long a frame the peer has announced.
+    Received bytes lie in one buffer. There is none while nothing is held; otherwise it has at most
+    about twice the bytes that have arrived, however long a frame the peer has announced.
     """
 
     cdef stream ingress
@@ -93,8 +93,8 @@ cdef class FrameReader:
     cdef Py_ssize_t start   # of what is held in `room`
     cdef Py_ssize_t end
     cdef Py_ssize_t size    # of the frame data on its way; 0 while its header is awaited
-    cdef bint opened        # it has come, and is decrypted where it lies
-    cdef fault fault        # what is wrong with it, found before its turn
+    cdef bint opened        # the frame has come, and is decrypted in place
+    cdef fault fault        # of that frame; it is raised when it is its turn
     cdef Py_ssize_t max_frame
     cdef bint failed
 
@@ -112,10 +112,10 @@ cdef class FrameReader:
         self.fault = NO_FAULT
 
     def get_buffer(self, hint):
-        """Room for received bytes (asyncio.BufferedProtocol), never empty.
+        """A buffer for received bytes (asyncio.BufferedProtocol), never empty.
 
-        `received` tells how much of it was used and has to be the next call. BufferError when a
-        MiB of frames waits for next_frame: whoever does not pull should not read on.
+        The next call has to be `received`, with the number of bytes written to it. BufferError
+        when a MiB of frames waits for next_frame: the owner should pull before it reads on.
         """
         self._check()
         cdef Py_ssize_t missing = self._missing()
@@ -133,21 +133,21 @@ cdef class FrameReader:
         self.end += count
 
     def feed(self, data):
-        """Take `data` as if it had been written into the buffer."""
+        """Receive `data`, as if it had been written into the buffer."""
         cdef Py_buffer view
         self._check()
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             if self._free() < view.len:
                 self._move(max(self._wanted(), self.end - self.start + view.len))
-            if view.len:        # memmove: it may be a frame of ours
+            if view.len:        # memmove: `data` may be a view of our buffer
                 memmove(self._bytes() + self.end, view.buf, view.len)
             self.end += view.len
         finally:
             PyBuffer_Release(&view)
 
     def next_frame(self):
-        """The decrypted data of the next frame without its padding, or None until more comes.
+        """The decrypted data of the next frame without its padding, None until it is complete.
 
         The view is read-only and valid until the next call of any method: it lies in the buffer.
         FrameError for a wrong MAC, no data at all or more than `max_frame`.
@@ -173,11 +173,11 @@ cdef class FrameReader:
         return view
 
     def next_payloads(self, bytes prefix not None, uint64_t limit, *, bint compressed):
-        """What follows `prefix` in each of the next frames, put together, and where each ends.
+        """The data after `prefix` of each of the next frames, joined, and the end of each.
 
-        As many frames as are whole, have the prefix, and hold `limit` bytes at most each, inflated
-        when `compressed`: MAX_RUN_LENGTH of them, and MAX_RUN_SIZE bytes together. None when there
-        is not one; next_frame has it then, and whatever is wrong with it.
+        Takes frames while they are complete, begin with `prefix` and have at most `limit` bytes
+        after it, inflated if `compressed`; at most MAX_RUN_LENGTH frames and MAX_RUN_SIZE bytes in
+        all. None if the next frame is no such frame: next_frame returns it then, or its fault.
         """
         self._check()
         cdef bytearray room = self.room     # stays alive without the GIL
@@ -208,7 +208,7 @@ cdef class FrameReader:
 
     @property
     def buffered(self):
-        """Bytes that have arrived and are not handed out yet."""
+        """Bytes that have arrived and were not returned yet."""
         return self.end - self.start
 
     @property
@@ -238,7 +238,7 @@ cdef class FrameReader:
         raise FrameError("a frame with a wrong MAC")
 
     cdef void _open_header(self, uint8_t *data) noexcept nogil:
-        """Decrypt the next header in `data`, the buffer, if it is there and was not looked at."""
+        """Decrypt the next header in `data`, the buffer, if it is there and not decrypted yet."""
         cdef uint8_t *header = data + self.start
         if self.size or self.fault != NO_FAULT or self.end - self.start < HEADER:
             return
@@ -263,14 +263,14 @@ cdef class FrameReader:
             self.fault = FRAME_MAC
 
     cdef inline void _step(self) noexcept nogil:
-        """Go on behind the frame that was opened."""
+        """Go on after the frame that was opened."""
         self.start += pad(self.size) + BLOCK
         self.size = 0
         self.opened = False
 
     cdef void _take_run(self, run *taken, uint8_t *data, const uint8_t *prefix, Py_ssize_t size,
                         uint64_t limit, bint compressed) noexcept nogil:
-        """Append the payloads of frames in `data`, the buffer, up to one that is no such."""
+        """Append the payloads of frames in `data`, the buffer, as long as they fit the run."""
         while taken.length < RUN_LENGTH:
             self._open(data)
             if (not self.opened or self.size < size
@@ -287,17 +287,17 @@ cdef class FrameReader:
         return len(self.room) - self.end
 
     cdef inline Py_ssize_t _missing(self) noexcept nogil:
-        """Bytes until the header, or else the frame on its way, is complete; negative beyond."""
+        """Bytes that the header or the frame still lacks; negative if more has come."""
         cdef Py_ssize_t whole = pad(self.size) + BLOCK if self.size else HEADER
         return whole - (self.end - self.start)
 
     cdef Py_ssize_t _wanted(self):
-        """The capacity that fits: enough for one read, or doubling towards a long frame's end."""
+        """The best capacity: for one more read, or twice what is held if a long frame is coming."""
         cdef Py_ssize_t held = self.end - self.start
         return held + max(BUFFER_SIZE, min(self._missing(), held))
 
     cdef int _settle(self) except -1:
-        """Give back memory that what is held does not warrant."""
+        """Free memory if the buffer is much larger than what it holds."""
         if self.start == self.end:
             self.start = self.end = 0
             if len(self.room):
@@ -307,9 +307,9 @@ cdef class FrameReader:
         return 0
 
     cdef int _move(self, Py_ssize_t capacity) except -1:
-        """Bring what is held to the front of a buffer of about `capacity` bytes.
+        """Move what is held to the front of a buffer of about `capacity` bytes.
 
-        Views of the old buffer keep it alive, so a late reader of one sees stale bytes at worst.
+        A view keeps the old buffer alive, so whoever still has one sees stale bytes at worst.
         """
         cdef bytearray room = self.room
         cdef Py_ssize_t held = self.end - self.start

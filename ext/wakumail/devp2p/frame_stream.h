@@ -1,4 +1,4 @@
-/* One direction of an RLPx connection: its keys, and how far its cipher and its MAC have come.
+/* One direction of an RLPx connection: its keys, and the state of its cipher and its MAC.
 
    Source of all rules: RLPx, "Framing" and "MAC". */
 #ifndef WAKUMAIL_STREAM_H
@@ -7,7 +7,7 @@
 #include "aes.h"
 #include "keccak.h"
 
-#define STREAM_BLOCK AES_BLOCK          /* bytes; a MAC has as many */
+#define STREAM_BLOCK AES_BLOCK          /* bytes; also the size of a MAC */
 #define STREAM_HEADER (2 * STREAM_BLOCK) /* bytes: the header of a frame and its MAC */
 
 typedef struct {
@@ -15,10 +15,10 @@ typedef struct {
     aes_key mac_cipher;
     aes_counter counter;
     keccak_sponge mac;
-    uint8_t digest[KECCAK_DIGEST];      /* of `mac` as it is now */
+    uint8_t digest[KECCAK_DIGEST];      /* of the present state of `mac` */
 } stream;
 
-/* `aes` and `mac` are keys of AES_KEY bytes, `seed` what the MAC absorbs first. */
+/* `aes` and `mac` are keys of AES_KEY bytes; the MAC absorbs `seed` first. */
 static void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
                         const uint8_t *seed, size_t size)
 {
@@ -42,14 +42,14 @@ static void stream_stir(stream *self, const uint8_t *block)
     keccak_digest(&self->mac, self->digest);
 }
 
-/* The MAC of frame data that was absorbed. */
+/* Make `digest` the MAC of the frame data that was absorbed. */
 static void stream_stir_data(stream *self)
 {
     keccak_digest(&self->mac, self->digest);
     stream_stir(self, self->digest);
 }
 
-/* Whether `mac` is ours, in a time that does not tell where they differ. */
+/* True if `mac` is ours; the time does not depend on where they differ. */
 static bool stream_agrees(const stream *self, const uint8_t *mac)
 {
     uint8_t differences = 0;

@@ -7,7 +7,7 @@ cdef extern from "frame_stream.h" nogil:
         pass
     void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
                      const uint8_t *seed, size_t size)
-    # Decrypt in place, unless the MAC is wrong.
+    # Decrypt in place; false, and nothing done, if the MAC is wrong.
     bint stream_decrypt_header(stream *self, uint8_t *header)
     bint stream_decrypt(stream *self, uint8_t *data, size_t padded)
 

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""RLPx frames to be sent: packets wait here, and are encrypted and authenticated when asked for.
+"""RLPx frames to be sent: packets wait here until they are encrypted, on demand.
 
 frame_encryption.h shows how a frame looks, and how those of several connections are made side by
 side.
@@ -36,17 +36,17 @@ cdef enum:
 
 
 cdef class FrameWriter:
-    """What one connection sends.
+    """The frames that one connection sends.
 
-    `aes` and `mac` are 32-byte keys, `seed` is what the MAC absorbs first. It has nothing in common
-    with the reader of the connection, so that frames may be encrypted in one thread while others
-    are read, and packets added, in another.
+    `aes` and `mac` are 32-byte keys; the MAC absorbs `seed` first. A writer shares nothing with the
+    reader of the connection: frames may be encrypted in one thread while another thread reads
+    frames and adds packets.
     """
 
     cdef stream egress
-    cdef list packets       # that wait: (prefix, data)
+    cdef list packets       # (prefix, data) of those that wait
     cdef readonly Py_ssize_t waiting    # bytes of all frames that are not encrypted yet
-    cdef bint encrypting    # for ever after a failure: the peer would understand no later frame
+    cdef bint encrypting    # stays true after a failure: the peer could read no later frame
 
     def __cinit__(self, bytes aes not None, bytes mac not None, bytes seed not None):
         if len(aes) != KEY_SIZE or len(mac) != KEY_SIZE:
@@ -57,7 +57,7 @@ cdef class FrameWriter:
         self.encrypting = False
 
     def add(self, bytes data not None, bytes prefix not None=b""):
-        """Let `prefix` and `data` together be one frame (1 to MAX_FRAME_SIZE bytes, else ValueError)."""
+        """Add a frame of `prefix` and `data`, 1 to MAX_FRAME_SIZE bytes; ValueError otherwise."""
         cdef Py_ssize_t size = len(prefix) + len(data)
         if not 0 < size <= MAX_FRAME_SIZE:
             raise ValueError(f"a frame holds 1 to {MAX_FRAME_SIZE} bytes, not {size}")
@@ -66,7 +66,7 @@ cdef class FrameWriter:
         self.waiting += frame_size(size)
 
     def encrypt(self):
-        """All that waits, as frames one after the other."""
+        """Encrypt all packets that wait; returns their frames, joined."""
         cdef Encryption job = Encryption((self,))
         if self.waiting > MAX_WITH_GIL:
             return job.do()[0]
@@ -74,7 +74,7 @@ cdef class FrameWriter:
         return job.finish()[0]
 
     cdef list take(self):
-        """The packets that wait; they are being encrypted from now on."""
+        """Take out the packets that wait; the writer is `encrypting` from now on."""
         if self.encrypting:
             raise RuntimeError("frames of this connection are being encrypted")
         self.encrypting = True
@@ -94,15 +94,16 @@ cdef void encrypt_all(void *context) noexcept nogil:
 
 
 cdef class Encryption(Job):
-    """The job that encrypts what waits in each of `writers`, faster than one after the other.
+    """The job that encrypts the packets of several `writers`, faster than one after the other.
 
-    Its result is for each what FrameWriter.encrypt gives. Packets may be added meanwhile, and wait
-    for the next job. RuntimeError for a writer whose frames are being encrypted already.
+    Its result is a list with the bytes that FrameWriter.encrypt returns, for each writer. Packets
+    that are added meanwhile wait for the next job. RuntimeError for a writer whose frames are being
+    encrypted already.
     """
 
     cdef list writers
-    cdef list taken         # packets of each
-    cdef list frames        # of each
+    cdef list taken         # the packets of each writer
+    cdef list frames        # the frames of each writer
     cdef encryption encryption
     cdef frame_data *table
 
@@ -145,7 +146,7 @@ cdef class Encryption(Job):
 
 
 cdef Py_ssize_t _list_packets(frame_data *table, list packets) except -1:
-    """Point at the bytes of `packets`, which stay alive; answers how many their frames have."""
+    """Point at the bytes of `packets`, which must stay alive; returns the bytes of their frames."""
     cdef bytes prefix, data
     cdef Py_ssize_t size = 0
     cdef size_t i
@@ -169,7 +170,7 @@ cdef dict _WAYS = {
 
 
 def _encrypt_with(str way, writers):
-    """For tests: the result of Encryption(writers), made in a way of _keccak256_many_with."""
+    """For tests: the result of Encryption(writers), in one of the ways of _keccak256_many_with."""
     cdef keccak_way number = _WAYS[way]
     if not keccak_can(number):
         raise ValueError(f"this processor has no {way}")

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Bloom filters of topics (6/WAKU1, "Bloom Filter Field"): 512 bits, three for each topic.
 
-Each of the first three bytes of a topic is a bit number, raised by 256 where the last byte has
-the bit of that place. The specification ORs the three bits; the Go nodes assign whole bytes, so
-of two bits that fall into one byte only the later stays (one topic in 24). What the Go form lets
-through is all that either kind of client asked for: see bloom.pxd.
+Each of the first three bytes of a topic is a bit number; 256 is added if the bit of that place is
+set in the last byte. The specification ORs the three bits. The Go nodes assign whole bytes, so
+that of two bits in one byte only the later stays (one topic in 24). The Go form covers all that
+either kind of client asks for: see bloom.pxd.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -17,7 +17,7 @@ FULL_BLOOM = b"\xff" * BLOOM_SIZE
 
 
 cdef inline uint32_t topic_bit(uint32_t topic, uint32_t place) noexcept nogil:
-    """The number of the bit that byte `place` (0, 1 or 2) of a topic stands for."""
+    """The bit number that byte `place` (0, 1 or 2) of a topic stands for."""
     return (topic >> (24 - 8 * place) & 0xff) | (topic >> place & 1) << 8
 
 
@@ -46,9 +46,9 @@ def topic_bloom(bytes topic not None):
 
 
 def bloom_of(object topics):
-    """The 64-byte bloom that asks for all of the 4-byte `topics`, whichever form the server tests.
+    """The 64-byte bloom that covers all of the 4-byte `topics`, in both forms.
 
-    ValueError when a topic has another size. No topics make a bloom of zeros: it covers nothing.
+    ValueError when a topic has another size. No topics make a bloom of zeros, which covers nothing.
     """
     cdef uint8_t[64] bits
     cdef uint32_t value, place, bit
@@ -62,14 +62,14 @@ def bloom_of(object topics):
 
 
 def covers(bytes bloom not None, bytes topic not None):
-    """Whether a 64-byte bloom has the bits of a 4-byte topic, in the Go form."""
+    """True if a 64-byte bloom has the bits of a 4-byte topic, in the Go form."""
     return bool(bloom_covers(as_bloom(bloom), as_topic(topic)))
 
 
 def covered(bytes bloom not None, bytes topics not None):
-    """Those of the packed 4-byte `topics` that the 64-byte bloom covers, packed, in their order.
+    """The topics in `topics`, 4 bytes each and joined, that the 64-byte bloom covers; joined too.
 
-    ValueError when the bloom has another size or `topics` is not a whole number of topics.
+    ValueError when the bloom has another size or `topics` is no whole number of topics.
     """
     cdef const uint8_t *bits = as_bloom(bloom)
     cdef const uint8_t *at = <const uint8_t *> PyBytes_AS_STRING(topics)
@@ -83,7 +83,7 @@ def covered(bytes bloom not None, bytes topics not None):
     out = <uint8_t *> PyBytes_AS_STRING(found)
     with nogil:
         while at < end:
-            # Written always, kept when covered: quicker than a branch that cannot be foreseen.
+            # Always written, kept if covered: faster than a branch that cannot be predicted.
             memcpy(out + size, at, 4)
             size += 4 * bloom_covers(bits, topic_value(at))
             at += 4

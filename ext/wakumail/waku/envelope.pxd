@@ -1,4 +1,4 @@
-"""Envelopes for the other kernels: what one walk over a packet makes of it, and how one is read."""
+"""Envelopes for the other kernels: the records of a packet that was read, and the reader."""
 
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -6,14 +6,14 @@ from libc.string cimport memset
 from wakumail.waku.interest cimport Interest
 from wakumail.base.keccak cimport keccak_message
 from wakumail.waku.pow cimport write_nonce
-from wakumail.base.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next, rlp_status,
-                           rlp_uint, rlp_write_header)
+from wakumail.base.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next,
+                                rlp_status, rlp_uint, rlp_write_header)
 
 
 cdef enum:
     ACCEPTED, EXPIRED, VERY_OLD, FROM_FUTURE, TOO_LARGE, TTL_ZERO, LOW_POW, UNWANTED_TOPIC
-    DUPLICATE               # verdicts: see the class
-    HASH_BLOCK = 256        # messages hashed together: packets beside their first envelopes
+    DUPLICATE               # verdicts: see class Verdict
+    HASH_BLOCK = 256        # messages hashed together: packets and their first envelopes
 
 
 cdef struct envelope_record:
@@ -23,31 +23,31 @@ cdef struct envelope_record:
     uint32_t ttl            # seconds
     uint32_t created        # expiry - ttl, modulo 2^32
     uint32_t topic          # big-endian value of its four bytes
-    uint32_t verdict        # ACCEPTED or why it was dropped
-    double pow              # as judged; means nothing unless ACCEPTED, LOW_POW or DUPLICATE
-    uint8_t hash[32]        # Keccak-256 of the RLP; means nothing unless is_hashed
+    uint32_t verdict        # ACCEPTED, or the reason of the drop
+    double pow              # as judged; set only if ACCEPTED, LOW_POW or DUPLICATE
+    uint8_t hash[32]        # Keccak-256 of the RLP; set only if is_hashed
 
 
 cdef struct packet_record:
     uint32_t offset         # of the packet in Batch.raw
-    uint32_t size           # bytes of it
+    uint32_t size           # bytes of the packet
     uint32_t status         # an rlp_status; the records of a malformed packet are left out
-    uint32_t count          # of its records; of a malformed one: that came before the fault
-    uint8_t hash[32]        # Keccak-256 of it, if asked for
+    uint32_t count          # of its records; if malformed, of those before the fault
+    uint8_t hash[32]        # Keccak-256 of the packet, if `confirming`
 
 
 cdef class Batch:
     cdef readonly bytes raw                 # the bytes that the records point into
     cdef const uint8_t *data                # of raw; lives as long as this object
-    cdef packet_record *packet_records      # none where the envelopes came in no packets
+    cdef packet_record *packet_records      # NULL if the envelopes came in no packets
     cdef Py_ssize_t packet_count
-    cdef readonly Py_ssize_t malformed      # packets, of those
-    cdef bint confirming                    # whether the hashes of packets were asked for
-    cdef envelope_record *records           # in the order of the packets, dropped ones too
+    cdef readonly Py_ssize_t malformed      # number of malformed packets
+    cdef bint confirming                    # the hashes of packets are wanted
+    cdef envelope_record *records           # of all envelopes, in order, dropped ones too
     cdef Py_ssize_t count                   # of records
-    cdef Py_ssize_t room                    # records that fit into the memory at hand
-    cdef readonly Py_ssize_t accepted       # of records with verdict ACCEPTED
-    cdef readonly Py_ssize_t accepted_size  # bytes of the RLP of those
+    cdef Py_ssize_t room                    # records that fit into the allocated memory
+    cdef readonly Py_ssize_t accepted       # number of records with verdict ACCEPTED
+    cdef readonly Py_ssize_t accepted_size  # bytes of RLP of accepted envelopes
 
 
 cdef class Rules:
@@ -91,7 +91,7 @@ cdef inline rlp_status read_string(const uint8_t **cursor, const uint8_t *end,
 
 cdef inline rlp_status read_envelope(const uint8_t **cursor, const uint8_t *end,
                                      envelope_fields *fields) noexcept nogil:
-    """Read the envelope at `cursor[0]` and step past it; what could not be read is zero."""
+    """Read the envelope at `cursor[0]` and step past it; fields after a fault are zero."""
     cdef rlp_item whole
     cdef rlp_status status
     cdef const uint8_t *at
@@ -122,9 +122,9 @@ cdef inline rlp_status read_envelope(const uint8_t **cursor, const uint8_t *end,
 
 
 cdef struct pending_hash:
-    uint8_t *hash           # where it goes; NULL: it is a proof of work
-    envelope_record *record # whose proof
-    size_t proven_size      # bytes of the list that is proven
+    uint8_t *hash           # output; NULL: it is a proof of work
+    envelope_record *record # the envelope with that proof of work
+    size_t proven_size      # bytes of the list that the proof of work covers
     uint8_t[5] header       # of that list
     uint8_t[8] nonce
 
@@ -148,9 +148,9 @@ cdef inline void ask_hash(hash_queue *queue, const uint8_t *data, size_t size,
 
 cdef inline void ask_pow(hash_queue *queue, const uint8_t *data,
                          envelope_record *record) noexcept nogil:
-    """Ask for the PoW hash of an envelope that was read before: its bytes are known to be right.
+    """Queue the PoW hash of an envelope that was read before, so that its RLP is known to be valid.
 
-    Canonical RLP makes the list that is proven a header and the items as they stand.
+    RLP is canonical, so the list that is hashed is a header and the items as they are.
     """
     cdef pending_hash *pending = &queue.pending[queue.count]
     cdef keccak_message *message = &queue.messages[queue.count]

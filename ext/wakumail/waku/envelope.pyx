@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Envelopes (6/WAKU1, "Messages"): read, judged and hashed by the packet.
+"""Envelopes (6/WAKU1, "Messages"), read, judged and hashed a packet at a time.
 
-An envelope is the RLP list [expiry u32, ttl u32, topic 4 bytes, data, nonce u64]; anything else
-in its place makes the packet malformed. Its hash is the Keccak-256 of that RLP, its creation time
-expiry - ttl modulo 2^32. For its proof of work see pow.pxd.
+An envelope is the RLP list [expiry u32, ttl u32, topic 4 bytes, data, nonce u64]; a packet with
+anything else in it is malformed. Its hash is the Keccak-256 of that RLP. It was created at
+expiry - ttl modulo 2^32. pow.pxd defines its proof of work.
 """
 
 from enum import IntEnum
@@ -19,8 +19,9 @@ from wakumail.waku.envelope_judging cimport conclude, drop_larger, is_hashed, ju
 from wakumail.base.keccak cimport keccak256, keccak256_many
 from wakumail.waku.pow cimport leading_zeros, pow_of
 from wakumail.waku.envelope_records cimport read_packet, read_records, shrink
-from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_TYPE, rlp_header_size, rlp_item,
-                           rlp_next, rlp_reason, rlp_status, rlp_write_header)
+from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_TRUNCATED, RLP_WRONG_TYPE,
+                                rlp_header_size, rlp_item, rlp_next, rlp_reason, rlp_status,
+                                rlp_write_header)
 
 from wakumail.waku.bloom import TOPIC_SIZE
 from wakumail.errors import RlpError
@@ -32,7 +33,7 @@ FUTURE_TOLERANCE = 10           # seconds that a creation time may lie ahead
 EXPIRY_GRACE = 10               # seconds after the expiry in which an envelope is still taken
 VERY_OLD_AGE = 20               # seconds after the expiry from which it counts as very old
 LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
-MAX_ENVELOPES = 1 << 16         # of a packet; judging so many takes some 20 ms
+MAX_ENVELOPES = 1 << 16         # of a packet; to judge them takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
 
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
@@ -41,23 +42,23 @@ cdef uint32_t large_envelope = LARGE_ENVELOPE
 
 cdef enum:
     VERDICTS = DUPLICATE + 1
-    MAX_BOUNDS = 64             # of sizes that are counted apart
-    BATCH_MEMORY = 1024         # bytes: the batch itself, and who remembers it
+    MAX_BOUNDS = 64             # of Batch.sizes
+    BATCH_MEMORY = 1024         # bytes: the batch object, and the objects that refer to it
     MAX_ERROR = 96              # bytes of the RLP of one envelope error
 
 
 class Verdict(IntEnum):
-    """What became of an envelope; all but ACCEPTED drop it, each is counted under its name."""
+    """The judgement of an envelope; all but ACCEPTED drop it, and have a counter of that name."""
 
     ACCEPTED = 0
     EXPIRED = 1             # by more than EXPIRY_GRACE
     VERY_OLD = 2            # expired by more than VERY_OLD_AGE
     FROM_FUTURE = 3         # created more than FUTURE_TOLERANCE ahead
     TOO_LARGE = 4
-    TTL_ZERO = 5            # its proof of work would be infinite
+    TTL_ZERO = 5            # the proof of work would be infinite
     LOW_POW = 6
     UNWANTED_TOPIC = 7
-    DUPLICATE = 8           # received again while it is live: good, but not to be stored again
+    DUPLICATE = 8           # received before and still live: valid, but not stored again
 
 
 REFUSALS = {
@@ -69,15 +70,15 @@ REFUSALS = {
     Verdict.LOW_POW: (2, "too little PoW"),
     Verdict.UNWANTED_TOPIC: (2, "unwanted topic"),
 }
-"""Code and text of the error that tells a sender that an envelope was not taken.
+"""Code and text of the errors that tell a sender that an envelope was not taken.
 
-Code 1 is that of a wrong time (6/WAKU1, "Batch Ack and Message Response"); 2, which status-go has
-for all others, is in no specification.
+Code 1 is for a wrong time (6/WAKU1, "Batch Ack and Message Response"). status-go has 2 for all
+other errors; it is in no specification.
 """
 
 cdef struct error_template:
-    size_t size                 # bytes; 0 for what is taken
-    size_t hash_offset          # where the hash of the envelope goes
+    size_t size                 # bytes; 0 for verdicts that are no error
+    size_t hash_offset          # of the hash of the envelope
     uint8_t[MAX_ERROR] rlp      # [hash, code, text]
 
 cdef error_template[VERDICTS] error_templates
@@ -95,10 +96,10 @@ cdef int fill_template(error_template *template, bytes error) except -1:
 
 
 cdef class Rules:
-    """What `judge` asks of an envelope. Immutable.
+    """The conditions of `judge` for an envelope. Immutable.
 
-    min_pow, min_pow_large: the proof of work below and from LARGE_ENVELOPE bytes on.
-    max_envelope: bytes of RLP.
+    min_pow, min_pow_large: the least proof of work below LARGE_ENVELOPE bytes, and from there on.
+    max_envelope: the most bytes of RLP.
     interest: the topics wanted.
     ValueError for a PoW that is negative or not finite.
     """
@@ -113,13 +114,13 @@ cdef class Rules:
         self.interest = interest
 
     def replace(self, **changes):
-        """The same rules, but for the named ones."""
+        """A copy of the rules, with these changes."""
         names = ("min_pow", "min_pow_large", "max_envelope", "interest")
         return Rules(**({name: getattr(self, name) for name in names} | changes))
 
     cdef uint32_t verdict_unhashed(self, const envelope_record *record,
                                    uint64_t now) noexcept nogil:
-        """All that can be said without the proof of work."""
+        """The verdict without a hash: all but LOW_POW and DUPLICATE."""
         if record.ttl == 0:
             return TTL_ZERO
         if record.size > self.max_envelope:
@@ -137,14 +138,14 @@ cdef class Rules:
 
 
 cdef class KnownHashes:
-    """Which envelopes are live already, for `judge`. This one knows of none."""
+    """The envelopes that are live already, for `judge`; none in this base class."""
 
     cdef bint has(self, const uint8_t *hash) noexcept nogil:
         return False
 
 
 cdef class Envelope:
-    """One envelope: its RLP and what stands in it. Made by `decode` and `make_envelope`.
+    """One envelope: its RLP and its fields. Made by `decode` and `make_envelope`.
 
     expiry, ttl, created: seconds; topic: 4 bytes; hash: 32 bytes, the Keccak-256 of `rlp`.
     """
@@ -163,7 +164,7 @@ cdef class Envelope:
 
     @staticmethod
     def decode(bytes rlp not None):
-        """The envelope that `rlp` is, neither more nor less; RlpError when it is none."""
+        """Read an envelope; RlpError unless `rlp` is exactly one."""
         batch, _ = parse_stream(rlp, final=True)
         if len(batch) != 1:
             raise RlpError(f"{len(batch)} envelopes in place of one")
@@ -171,7 +172,7 @@ cdef class Envelope:
 
     @property
     def pow(self):
-        """The proof of work at any time after the creation; infinite for a ttl of 0."""
+        """The proof of work, at any time after the creation; infinite for a ttl of 0."""
         cdef hash_queue queue
         cdef envelope_record record
         queue.count = 0
@@ -192,10 +193,10 @@ cdef class Envelope:
 
 
 cdef class Batch:
-    """The envelopes of a packet or several, in their order, with what was judged of each.
+    """The envelopes of one or more packets, in order, with a verdict on each.
 
-    raw: the packets; malformed: how many of them were left out; accepted: how many envelopes were;
-    accepted_size: the bytes of their RLP.
+    raw: the packets; malformed: the number of packets that were left out; accepted: the number of
+    accepted envelopes; accepted_size: the bytes of their RLP.
     """
 
     def __cinit__(self):
@@ -218,7 +219,7 @@ cdef class Batch:
 
     @property
     def memory(self):
-        """About the bytes of memory that the batch takes."""
+        """Bytes of memory that the batch takes, approximately."""
         return (BATCH_MEMORY + len(self.raw) + self.packet_count * sizeof(packet_record)
                 + self.room * sizeof(envelope_record))
 
@@ -228,7 +229,7 @@ cdef class Batch:
 
     @property
     def rejections(self):
-        """How many envelopes each Verdict dropped; without those that dropped none."""
+        """The number of envelopes that each Verdict dropped, for verdicts that dropped any."""
         cdef Py_ssize_t[VERDICTS] counts
         cdef Py_ssize_t index
         memset(counts, 0, sizeof(counts))
@@ -238,12 +239,12 @@ cdef class Batch:
 
     @property
     def packets(self):
-        """How many packets the envelopes came in; 0 where it was a stream."""
+        """The number of well-formed packets; 0 for a stream."""
         return self.packet_count - self.malformed
 
     @property
     def confirmations(self):
-        """(hash, errors) for each packet; none unless a judge was asked for them.
+        """(hash, errors) of each well-formed packet; empty unless it was judged with `confirming`.
 
         hash: the Keccak-256 of the packet. errors: the RLP list `[[hash, code, text], ...]` of all
         envelopes that were not taken (6/WAKU1, "Batch Ack and Message Response"; see REFUSALS).
@@ -270,10 +271,10 @@ cdef class Batch:
         return found
 
     def sizes(self, tuple bounds not None):
-        """How many accepted envelopes have each size: one count more than `bounds`.
+        """The number of accepted envelopes by size: one count for each bound, and one for the rest.
 
-        bounds: ascending, in bytes of RLP, MAX_BOUNDS at most. A count is of the sizes up to its
-        bound and over the one before; the last is of those over all.
+        bounds: ascending, in bytes of RLP, at most MAX_BOUNDS. A count is of the sizes up to its
+        bound and over the one before; the last count is of the sizes over all bounds.
         """
         cdef uint64_t[MAX_BOUNDS] limits
         cdef Py_ssize_t[MAX_BOUNDS + 1] counts
@@ -292,7 +293,7 @@ cdef class Batch:
         return [counts[i] for i in range(count + 1)]
 
     def topic_sizes(self):
-        """The (envelopes, bytes of their RLP) of each topic, whatever was judged of them."""
+        """The (envelopes, bytes of their RLP) of each topic, dropped ones too."""
         cdef Py_ssize_t index
         cdef dict totals = {}
         for index in range(self.count):
@@ -372,7 +373,7 @@ cdef str fault_at(Py_ssize_t index, int status):
 
 cdef Batch read_packets(bytes raw, list ends, Rules rules, uint64_t now, KnownHashes known,
                         bint confirming):
-    """A batch of packets that lie one after another and end there."""
+    """Read and judge the packets that are joined in `raw`; `ends` has the end of each."""
     cdef Batch batch = new_batch(raw)
     cdef Py_ssize_t most = UINT32_MAX if rules is None else MAX_ENVELOPES
     cdef Py_ssize_t count = len(ends)
@@ -409,39 +410,39 @@ cdef Batch read_one(bytes packet, Rules rules, uint64_t now, KnownHashes known, 
 
 def judge(bytes packet not None, Rules rules not None, uint64_t now, KnownHashes known=None, *,
           bint confirming=False):
-    """The Batch of a Messages packet (one RLP list of envelopes) as `rules` see it at `now`.
+    """Judge a Messages packet (one RLP list of envelopes) by `rules` at `now`; returns a Batch.
 
-    now: Unix seconds. known: what has these envelopes already; those that it has are DUPLICATE
-    whatever their proof of work. confirming: whether Batch.confirmations are wanted. RlpError
-    when there are more than MAX_ENVELOPES, or when the packet or any envelope in it is malformed:
-    it is to be ignored whole. ValueError for a packet of 2^32 bytes or more.
+    now: Unix seconds. known: envelopes in it are DUPLICATE, whatever their proof of work.
+    confirming: true if Batch.confirmations are wanted. RlpError when there are more than
+    MAX_ENVELOPES, or when the packet or any envelope in it is malformed: the whole packet is to be
+    ignored. ValueError for a packet of 2^32 bytes or more.
     """
     return read_one(packet, rules, now, known, confirming)
 
 
 def judge_packets(bytes payloads not None, list ends not None, Rules rules not None, uint64_t now,
                   KnownHashes known=None, *, bint confirming=False):
-    """As `judge` one packet after another, but all in one Batch, which counts the malformed ones.
+    """As `judge`, for several packets in one Batch, which counts the malformed ones.
 
-    payloads: of the packets, put together; ends: where each of them ends.
+    payloads: the packets, joined; ends: the offset at which each of them ends.
     """
     return read_packets(payloads, ends, rules, now, known, confirming)
 
 
 def parse(bytes packet not None, *, uint32_t max_envelope=UINT32_MAX):
-    """As `judge`, but all is accepted that is not over `max_envelope`, in bytes of RLP."""
+    """As `judge`, but accepts every envelope of at most `max_envelope` bytes of RLP."""
     cdef Batch batch = read_one(packet, None, 0, None, False)
     drop_larger(batch, max_envelope)
     return batch
 
 
 def parse_stream(bytes data not None, *, bint final):
-    """The whole envelopes that `data` begins with, all accepted, and the bytes that they take.
+    """The complete envelopes at the start of `data`, all accepted, and the bytes that they take.
 
-    data: envelopes one after another, as in a dump. What is left over is the beginning of an
-    envelope, of MAX_STREAM_ENVELOPE bytes at most: put it before the bytes that come next. With
-    `final` there are none to come. RlpError for anything else than envelopes, for a larger one,
-    and for a rest when `final`. ValueError for 2^32 bytes or more.
+    data: envelopes one after another, as in a dump. The rest is the beginning of an envelope, at
+    most MAX_STREAM_ENVELOPE bytes: put it before the bytes that come next. final: no bytes come
+    after `data`. RlpError for anything but envelopes, for a larger one, and for a rest when
+    `final`. ValueError for 2^32 bytes or more.
     """
     cdef Batch batch = new_batch(data)
     cdef const uint8_t *end = batch.data
@@ -471,7 +472,7 @@ def parse_stream(bytes data not None, *, bint final):
 
 def make_envelope(uint32_t expiry, uint32_t ttl, bytes topic not None, bytes data not None,
                   uint64_t nonce):
-    """The envelope of these fields; ValueError when the topic has not 4 bytes."""
+    """The envelope with these fields; ValueError unless the topic has 4 bytes."""
     if len(topic) != TOPIC_SIZE:
         raise ValueError(f"a topic has 4 bytes, not {len(topic)}")
     return Envelope.decode(encode([expiry, ttl, topic, data, nonce]))

@@ -1,4 +1,4 @@
-"""The records of a batch hashed and judged."""
+"""Hashing and judging the records of a batch."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -12,12 +12,12 @@ from wakumail.base.rlp cimport RLP_OK
 
 
 cdef inline bint is_hashed(Batch batch, uint32_t verdict) noexcept nogil:
-    """What is dropped needs a hash only where its sender is told."""
+    """True if the envelope needs a hash; a dropped one only if its sender is told."""
     return batch.confirming or verdict not in (EXPIRED, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC)
 
 
 cdef inline void hash_all(hash_queue *queue, Rules rules, uint64_t now) noexcept nogil:
-    """Hash all that was asked for, and empty the queue."""
+    """Compute all queued hashes, and empty the queue."""
     cdef pending_hash *pending
     cdef envelope_record *record
     cdef uint64_t ttl
@@ -31,7 +31,7 @@ cdef inline void hash_all(hash_queue *queue, Rules rules, uint64_t now) noexcept
         record = pending.record
         ttl = record.ttl
         if rules is not None and record.created > now:
-            # The deployed code lets the work of an envelope from the future count for less.
+            # In the deployed code the work of an envelope from the future counts for less.
             ttl += record.created - now + 1
         record.pow = pow_of(leading_zeros(queue.digests + 32 * i), pending.proven_size, ttl)
     queue.count = 0
@@ -40,8 +40,8 @@ cdef inline void hash_all(hash_queue *queue, Rules rules, uint64_t now) noexcept
 cdef inline void judge_unhashed(Batch batch, Rules rules, uint64_t now) noexcept nogil:
     """All verdicts but LOW_POW and DUPLICATE, and all hashes; without rules everything is accepted.
 
-    They are asked for together, the proofs of work of what is known too: while one lane is busy
-    with a large packet, the others are done with all that is short.
+    All hashes are queued together, even the proofs of work of known envelopes: while one lane
+    hashes a large packet, the others finish all short messages.
     """
     cdef hash_queue queue
     cdef packet_record *packet
@@ -68,9 +68,9 @@ cdef inline void judge_unhashed(Batch batch, Rules rules, uint64_t now) noexcept
 
 
 cdef inline void conclude(Batch batch, Rules rules, KnownHashes known) noexcept:
-    """LOW_POW and DUPLICATE, and what is accepted then.
+    """The verdicts LOW_POW and DUPLICATE, and the totals of accepted envelopes.
 
-    With the GIL: so nobody changes `known`.
+    Holds the GIL, so that nobody changes `known` meanwhile.
     """
     cdef envelope_record *record
     cdef Py_ssize_t i
@@ -88,7 +88,7 @@ cdef inline void conclude(Batch batch, Rules rules, KnownHashes known) noexcept:
 
 
 cdef inline void drop_larger(Batch batch, uint32_t size) noexcept nogil:
-    """Of a batch of which all is accepted."""
+    """Drop envelopes of more than `size` bytes from a batch in which all are accepted."""
     cdef Py_ssize_t i
     for i in range(batch.count):
         if batch.records[i].size > size:

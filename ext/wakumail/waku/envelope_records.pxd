@@ -1,4 +1,4 @@
-"""Packets read into the records of a batch."""
+"""Reading packets into the records of a batch."""
 
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport realloc
@@ -25,7 +25,7 @@ cdef inline int resize(Batch batch, Py_ssize_t room) except -1 nogil:
 
 
 cdef inline int shrink(Batch batch) except -1 nogil:
-    """Give back what is not needed; no records have no memory."""
+    """Free the memory of records that are not used."""
     if batch.count:
         resize(batch, batch.count)
     return 0
@@ -49,9 +49,9 @@ cdef inline int append(Batch batch, const envelope_fields *fields) except -1 nog
 
 cdef inline int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
                              Py_ssize_t most) except -1 nogil:
-    """A record for each of the envelopes up to `end`, while the batch has `most` at most.
+    """Append a record for each envelope up to `end`, until the batch has `most` records.
 
-    Answers the rlp_status of the first that is none; it is RLP_TOO_LARGE for one too many.
+    Returns the rlp_status of the first fault; RLP_TOO_LARGE for one envelope too many.
     """
     cdef envelope_fields fields
     cdef rlp_status status
@@ -66,7 +66,7 @@ cdef inline int read_records(Batch batch, const uint8_t *at, const uint8_t *end,
 
 
 cdef inline int read_packet(Batch batch, packet_record *packet, Py_ssize_t most) except -1 nogil:
-    """The records of a packet, `most` at most; none when it is malformed."""
+    """Append the records of a packet, at most `most`; none if it is malformed."""
     cdef const uint8_t *at = batch.data + packet.offset
     cdef const uint8_t *end = at + packet.size
     cdef Py_ssize_t first = batch.count

@@ -1,6 +1,6 @@
-"""Which topics are wanted, for the other kernels.
+"""The topics that a node wants, for the other kernels.
 
-A topic travels here as the big-endian value of its four bytes.
+A topic is the big-endian value of its four bytes here.
 """
 
 cimport cython
@@ -11,10 +11,10 @@ from libc.stdint cimport uint8_t, uint32_t
 cdef class Interest:
     cdef readonly bytes bloom
     cdef const uint8_t *bloom_bits  # of bloom; NULL: there is none
-    cdef bytes packed               # the topics, ascending; None: there are none
+    cdef bytes packed               # the topics, ascending and joined; None: there are none
     cdef const uint8_t *topics_at   # of packed
     cdef Py_ssize_t topic_count
-    cdef bytes marks                # a bit for each topic, where its hash says
+    cdef bytes marks                # bits; a topic sets the one that its hash selects
     cdef const uint8_t *marks_at    # of marks
     cdef int mark_shift             # of the hash
     cdef bint wants_topic(self, uint32_t topic) noexcept nogil

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Which topics a node wants (6/WAKU1, "Bloom Filter Field" and "Topic Interest Field")."""
+"""The topics that a node wants (6/WAKU1, "Bloom Filter Field" and "Topic Interest Field")."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -17,10 +17,10 @@ cdef enum:
 
 @cython.final
 cdef class Interest:
-    """Some topics, all that a bloom covers, or everything. Immutable; equal when made alike.
+    """Some topics, all topics that a bloom covers, or all topics. Immutable and comparable.
 
-    topics: of 4 bytes each; they win over `bloom`, and none at all want nothing.
-    bloom: 64 bytes, wants the topics whose Go form it covers (see bloom.pxd); None beside topics.
+    topics: of 4 bytes each; they win over `bloom`. An empty collection wants nothing.
+    bloom: 64 bytes; wants the topics whose Go form it covers (see bloom.pxd). None beside topics.
     With neither, every topic is wanted. ValueError for topics or a bloom of another size.
     """
 
@@ -41,19 +41,19 @@ cdef class Interest:
 
     @property
     def topics(self):
-        """The topics in ascending order; None when a bloom or nothing stands in their place."""
+        """The topics in ascending order; None if the interest is a bloom or everything."""
         if self.packed is None:
             return None
         return tuple([self.packed[i:i + 4] for i in range(0, len(self.packed), 4)])
 
     def wants(self, bytes topic not None):
-        """Whether a topic of 4 bytes is wanted; ValueError for another size."""
+        """True if a topic of 4 bytes is wanted; ValueError for another size."""
         if len(topic) != TOPIC_SIZE:
             raise ValueError(f"a topic has {TOPIC_SIZE} bytes, not {len(topic)}")
         return bool(self.wants_topic(topic_value(<const uint8_t *> PyBytes_AS_STRING(topic))))
 
     def union(self, Interest other not None):
-        """An interest in all that either wants; in more, where a bloom has to stand for topics."""
+        """An interest in all topics that either wants; in more if only one of both has topics."""
         if self.wants_everything() or other.wants_everything():
             return EVERYTHING
         if self.packed is not None and other.packed is not None:
@@ -82,7 +82,7 @@ cdef class Interest:
         return self.packed is None and self.bloom is None
 
     cdef bint wants_nothing(self):
-        """Whether there are no topics, or no bits that one could have."""
+        """True if there are no topics, or the bloom has no bits."""
         if self.bloom is not None:
             return not any(self.bloom)
         return self.packed is not None and not self.topic_count
@@ -111,7 +111,7 @@ cdef inline uint32_t mark_of(Interest interest, uint32_t topic) noexcept nogil:
 
 
 cdef inline bint has_mark(Interest interest, uint32_t topic) noexcept nogil:
-    """Whether the topic may be one of them: of most others it says at once that they are not."""
+    """True if the topic may be in the interest; false for most of the others."""
     cdef uint32_t mark = mark_of(interest, topic)
     return interest.marks_at[mark // 8] >> mark % 8 & 1
 

@@ -1,4 +1,4 @@
-"""What workers have judged of late, for the archive, which knows their sequences."""
+"""The latest judgements of workers, for the archive, which knows the sequences."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -6,7 +6,7 @@ from wakumail.waku.envelope cimport envelope_record
 
 
 cdef struct judgement:      # a slot of the memory
-    uint64_t number         # sequence + 1; 0: it is being written, or never was
+    uint64_t number         # sequence + 1; 0: being written, or never written
     double pow
     uint8_t hash[32]
 

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""What the workers of a server have judged of late, in memory that they share.
+"""The latest judgements of all workers of a server, in memory that they share.
 
-So what one of them has hashed and archived, the others take over as it is. Each envelope has the
-slot of its sequence in the archive, modulo the number of slots; one that another has taken since,
-or that was never written, only means that its envelope is hashed again.
+The other workers take over the hash and the PoW of an envelope that one has judged and archived.
+An envelope has the slot of its sequence in the archive, modulo the number of slots. If the slot was
+never written, or belongs to a later envelope by now, the envelope is hashed again.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -23,7 +23,7 @@ SLOT_SIZE = sizeof(judgement)
 
 cdef extern from *:
     """
-    /* A writer that dies, or a reader that is overtaken, leaves the number of no envelope. */
+    /* A writer that dies, or overtakes a reader, leaves a number that belongs to no envelope. */
     static inline uint64_t number_before(const uint64_t *number) {
         return __atomic_load_n(number, __ATOMIC_ACQUIRE);
     }
@@ -46,9 +46,9 @@ cdef extern from *:
 
 
 cdef class Judgements:
-    """The slots in `memory`, a writable buffer of zeros at first; ValueError when it has none.
+    """The slots in `memory`, a writable buffer, of zeros at first; ValueError if it has no slot.
 
-    One process at a time may append to an archive whose `judgements` these are; any may read.
+    One process at a time may append to an archive that has these judgements; all may read.
     """
 
     def __cinit__(self, memory not None):
@@ -69,7 +69,7 @@ cdef class Judgements:
         end_slot(&slot.number, sequence + 1)
 
     cdef bint recall(self, uint64_t sequence, envelope_record *record) noexcept nogil:
-        """Fill in hash and PoW; False when they are not known, and then they may be anything."""
+        """Set hash and PoW of `record`; False if they are not known: then both are undefined."""
         cdef const judgement *slot = &self.slots[sequence % self.count]
         if number_before(&slot.number) != sequence + 1:
             return False
@@ -79,9 +79,10 @@ cdef class Judgements:
 
     def judge(self, bytes envelopes not None, uint64_t following, Rules rules not None,
               uint64_t now):
-        """The Batch of what Archive.follow gave, with the sequence that follows, as by `judge`.
+        """Judge the `envelopes` that Archive.follow returned, as `judge` does; returns a Batch.
 
-        But the PoW is the one that was judged first. RlpError when these are no envelopes.
+        following: the sequence after the last of them. The PoW is the one that was judged first.
+        RlpError when these are no envelopes.
         """
         cdef Batch batch = new_batch(envelopes)
         cdef const uint8_t *end = batch.data + len(envelopes)
@@ -97,7 +98,7 @@ cdef class Judgements:
 
 cdef void judge_from_memory(Judgements judgements, Batch batch, uint64_t first, Rules rules,
                             uint64_t now) noexcept nogil:
-    """All verdicts but LOW_POW and DUPLICATE, and all hashes, those that nobody remembers anew."""
+    """All verdicts but LOW_POW and DUPLICATE, and all hashes; those not in memory are computed."""
     cdef hash_queue queue
     cdef envelope_record *record
     cdef Py_ssize_t i

@@ -1,4 +1,4 @@
-"""What the pool is made of, and how much of a topic a peer may be sent in a second."""
+"""The structures of the pool, and the limits of topics for a peer in a second."""
 
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -10,16 +10,16 @@ cdef extern from *:
     void prefetch(const void *at) noexcept nogil
 
 cdef enum:
-    PREFETCH_DISTANCE = 4       # envelopes that pass while memory is fetched
-    FIRST_USES = 16             # places of a peer's first table of a second; a power of two
-    MAX_USES = 8192             # topics of its last; half of a power of two
+    PREFETCH_DISTANCE = 4       # envelopes that are handled while memory is fetched
+    FIRST_USES = 16             # places of a peer's first table in a second; a power of two
+    MAX_USES = 8192             # topics of its largest table; half of a power of two
 
 
-cdef struct live:               # an envelope of the pool; its RLP stands behind it
+cdef struct live:               # an envelope of the pool; its RLP follows in memory
     live *next                  # in its bucket
-    live **link                 # what points to it there
+    live **link                 # the pointer to it there
     live *next_due              # in its second of the wheel
-    live **due_link             # what points to it there
+    live **due_link             # the pointer to it there
     uint32_t index              # in the ring of arrivals
     uint32_t size               # bytes of the RLP
     uint8_t hash[32]
@@ -29,15 +29,15 @@ cdef inline uint8_t *rlp_of(live *envelope) noexcept nogil:
     return <uint8_t *> (envelope + 1)
 
 
-cdef struct arrival:            # a place in the order of arrival
+cdef struct arrival:            # a place in the ring of arrivals
     uint64_t sequence           # ascending, never used again
-    live *envelope              # NULL: it is gone
+    live *envelope              # NULL: it was dropped
     double pow
     uint32_t topic
     uint32_t expiry             # Unix seconds
 
 
-cdef struct topic_use:          # what a peer was sent of a topic in this second
+cdef struct topic_use:          # the envelopes of a topic that a peer was sent in this second
     uint64_t envelopes          # 0: a free place
     uint64_t size               # bytes
     uint32_t topic
@@ -46,14 +46,14 @@ cdef struct topic_use:          # what a peer was sent of a topic in this second
 cdef struct listener:           # the peer of a slot
     bint joined
     double min_pow
-    uint64_t cursor             # sequence of the first arrival that was not looked at for it
-    uint64_t held               # of the first that a topic's limit held back, or UINT64_MAX
-    uint64_t max_envelopes      # of a topic in a second; 0: no limit
-    uint64_t max_size           # bytes, the same
-    uint64_t second             # of which the uses are
+    uint64_t cursor             # sequence of the next arrival to look at
+    uint64_t held               # sequence of the first that a limit held back, or UINT64_MAX
+    uint64_t max_envelopes      # of a topic per second; 0: no limit
+    uint64_t max_size           # bytes of a topic per second; 0: no limit
+    uint64_t second             # the second of `uses`
     topic_use *uses             # open addressing
-    size_t room                 # a power of two, or 0
-    size_t topics               # that have their place
+    size_t room                 # places of `uses`: a power of two, or 0
+    size_t topics               # places in use
 
 
 cdef inline void forget_uses(listener *peer) noexcept nogil:
@@ -63,7 +63,7 @@ cdef inline void forget_uses(listener *peer) noexcept nogil:
 
 
 cdef inline void begin_second(listener *peer, uint64_t now) noexcept nogil:
-    """All topics may be sent again, and what they held back is looked at again."""
+    """In a new second, reset the limits and go back to the first envelope that was held back."""
     if peer.second != now:
         peer.second = now
         forget_uses(peer)
@@ -73,7 +73,7 @@ cdef inline void begin_second(listener *peer, uint64_t now) noexcept nogil:
 
 cdef inline topic_use *find_use(topic_use *uses, size_t room, uint32_t topic,
                                 uint64_t seed) noexcept nogil:
-    """The place of a topic, or the free one where it belongs."""
+    """The place of a topic, or the free place for it."""
     cdef size_t place = topic * seed >> 32 & (room - 1)
     while uses[place].envelopes and uses[place].topic != topic:
         place = place + 1 & (room - 1)
@@ -81,7 +81,7 @@ cdef inline topic_use *find_use(topic_use *uses, size_t room, uint32_t topic,
 
 
 cdef inline bint make_room(listener *peer, uint64_t seed) noexcept nogil:
-    """Have room for one more topic, unless there are too many; False when there is no memory."""
+    """Make room for one more topic, unless there are MAX_USES; False when there is no memory."""
     cdef size_t room = 2 * peer.room if peer.room else FIRST_USES
     cdef size_t i
     cdef topic_use *uses
@@ -100,9 +100,10 @@ cdef inline bint make_room(listener *peer, uint64_t seed) noexcept nogil:
 
 cdef inline bint spend(listener *peer, uint32_t topic, uint32_t size,
                        uint64_t seed) noexcept nogil:
-    """Count one more envelope of a topic, if there is room in its second; the first always has.
+    """Count one more envelope of a topic; False if the limits do not allow it in this second.
 
-    There is place for the topic, unless there are too many: see make_room.
+    The first envelope of a topic is always allowed, unless there are MAX_USES topics. Call
+    make_room before.
     """
     cdef topic_use *use = find_use(peer.uses, peer.room, topic, seed)
     if use.envelopes == 0:
@@ -118,10 +119,10 @@ cdef inline bint spend(listener *peer, uint32_t topic, uint32_t size,
     return True
 
 
-cdef struct packet_plan:        # a packet to be sent
+cdef struct packet_plan:        # a packet to be made
     size_t max_bytes
     size_t max_envelopes
     uint64_t now
-    size_t count                # of the envelopes that go, in Pool.picked
+    size_t count                # of envelopes in it, in Pool.picked
     size_t size                 # bytes of their RLP
-    uint64_t reached            # sequence of the first arrival that was not looked at
+    uint64_t reached            # sequence of the next arrival to look at

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The live envelopes, and which peer has which.
 
-They stand in the order in which they came. Each peer has a cursor in that order, so that what it
-is sent next costs as much as has come since; and a bit on each envelope that says whether it has
-sent or was sent it. A table finds an envelope by its hash; a wheel of lists, one for each second,
-has those that expire then.
-No loop touches a Python object, but all keep the GIL: most are over within microseconds, and
-letting go of it may mean milliseconds until it comes back.
+The envelopes are kept in the order in which they came. Each peer has a cursor in that order, so
+that its next packet costs no more than the envelopes that came since; and a bit on each envelope,
+which is set if the peer has sent it or was sent it. A table finds an envelope by its hash. A wheel
+of lists, one for each second, has the envelopes that expire then.
+No loop uses a Python object, but all hold the GIL: most end within microseconds, and a GIL that was
+released may take milliseconds to come back.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -21,16 +21,16 @@ from wakumail.base.rlp cimport rlp_header_size, rlp_write_header
 from wakumail.waku.envelope import EXPIRY_GRACE
 
 ENVELOPE_OVERHEAD = 176
-"""Bytes that an envelope counts for beside those of its RLP, and of who has it."""
+"""Bytes that an envelope counts for, beside its RLP and the bits of slots."""
 
 WORD_OVERHEAD = 24
-"""Bytes that it counts for with each 64 slots begun: a word of bits, with room to grow."""
+"""Bytes that an envelope counts for per 64 slots: a word of bits, with room to grow."""
 
 MAX_POOL_ENVELOPES = 1 << 30
-"""No pool holds more."""
+"""The greatest `max_envelopes` of a pool."""
 
 MAX_LIMITED_TOPICS = MAX_USES
-"""Topics that a peer with topic limits is sent in a second; what is of others comes later."""
+"""Topics that a peer with topic limits is sent per second; envelopes of others are sent later."""
 
 cdef uint64_t expiry_grace = EXPIRY_GRACE
 cdef uint64_t envelope_overhead = ENVELOPE_OVERHEAD, word_overhead = WORD_OVERHEAD
@@ -46,13 +46,13 @@ cdef enum:
 cdef class Pool(KnownHashes):
     """The live envelopes, and which peer has which. A peer is a slot: a small number.
 
-    max_bytes: of the envelopes' RLP, and `overhead` for each; about what they take of memory.
-    Over it and over `max_envelopes` those that came first go (`evicted` counts them).
-    An envelope is known until `judge` would not accept it any more: EXPIRY_GRACE seconds after
-    its expiry, so that none that comes late is taken for a new one. `expired` counts those.
-    envelopes, size: how many there are, and the bytes of their RLP.
+    max_bytes: bytes of the envelopes' RLP, plus `overhead` for each: about the memory they take.
+    Over it, or over `max_envelopes`, the oldest envelopes are dropped; `evicted` counts them.
+    An envelope is kept until EXPIRY_GRACE seconds after its expiry. From then on `judge` does not
+    accept it, so a late copy is never taken for a new envelope. `expired` counts those.
+    envelopes, size: the number of envelopes, and the bytes of their RLP.
     ValueError for a bound of zero, for more than MAX_POOL_ENVELOPES, and for a slot without a peer.
-    MemoryError leaves the pool as it was, or with some envelopes of a batch.
+    After a MemoryError the pool is as it was, or has some envelopes of a batch.
     """
 
     cdef readonly uint64_t max_bytes
@@ -61,36 +61,36 @@ cdef class Pool(KnownHashes):
     cdef readonly size_t size
     cdef readonly uint64_t evicted
     cdef readonly uint64_t expired
-    cdef uint64_t seed              # odd; nobody outside can tell which hashes meet in a bucket
+    cdef uint64_t seed              # odd, and secret, so that nobody can fill one bucket
 
-    # The order of arrival, a ring; an envelope has its index in it. All of it is made anew, without
-    # its gaps, when its last place is taken.
+    # The ring of arrivals; each envelope has its index in it. The ring is made anew, without gaps,
+    # when its last place is taken.
     cdef arrival *arrivals
-    cdef uint64_t *known            # `words` for each place, a bit for each slot
-    cdef live **buckets             # by hash, as many as places
-    cdef size_t room                # places; a power of two
-    cdef int room_bits              # the logarithm of that
-    cdef size_t words
-    cdef size_t head                # no envelope stands before it; places are counted on for ever
-    cdef size_t tail                # the first place that was never taken
+    cdef uint64_t *known            # `words` words for each place, a bit for each slot
+    cdef live **buckets             # by hash; `room` of them
+    cdef size_t room                # places in the ring; a power of two
+    cdef int room_bits              # logarithm of `room`
+    cdef size_t words               # of bits, for each place
+    cdef size_t head                # the first place in use; places are numbered without end
+    cdef size_t tail                # the first place that was never used
     cdef uint64_t next_sequence
 
-    cdef live **wheel               # by the last second that it is known, modulo WHEEL_SECONDS
-    cdef uint64_t second            # the first that was not looked at
+    cdef live **wheel               # by the last second of an envelope, modulo WHEEL_SECONDS
+    cdef uint64_t second            # the first second that `expire` has not done
 
     cdef listener *slots
     cdef size_t slot_count
     cdef size_t slot_room
-    cdef list interests             # of each slot; None: it wants nothing
-    cdef list clean                 # slots without a peer, with no bits set
-    cdef list left                  # slots without a peer, with bits set
+    cdef list interests             # of each slot; None: the peer wants nothing
+    cdef list clean                 # slots without a peer, whose bits are clear
+    cdef list left                  # slots without a peer, whose bits may be set
 
-    cdef live **picked              # by the latest take
+    cdef live **picked              # the envelopes of the latest packet
     cdef size_t picked_room
 
     def __cinit__(self, *, uint64_t max_bytes, uint64_t max_envelopes=1 << 20):
         if not (max_bytes and 0 < max_envelopes <= MAX_POOL_ENVELOPES):
-            raise ValueError("a pool has room for one envelope, and for MAX_POOL_ENVELOPES at most")
+            raise ValueError("a pool has room for 1 to MAX_POOL_ENVELOPES envelopes")
         self.max_bytes = max_bytes
         self.max_envelopes = max_envelopes
         self.seed = <uint64_t> <Py_ssize_t> hash(__name__) | 1
@@ -117,18 +117,18 @@ cdef class Pool(KnownHashes):
         return find(self, hash) != NULL
 
     def contains(self, bytes hash not None):
-        """Whether an envelope is here; ValueError when its hash has not 32 bytes."""
+        """True if the envelope with this hash is here; ValueError unless it has 32 bytes."""
         return find(self, hash_bytes(hash)) != NULL
 
     def knows(self, size_t slot, bytes hash not None):
-        """Whether an envelope is here, and the peer has sent or was sent it; as `contains`."""
+        """True if the envelope is here and the peer has sent it or was sent it; as `contains`."""
         cdef live *envelope = find(self, hash_bytes(hash))
         peer_of(self, slot)
         return envelope != NULL and is_known(self, envelope.index, slot)
 
     @property
     def memory(self):
-        """Bytes of memory for all of it, as asked for."""
+        """Bytes of memory that the pool has allocated."""
         cdef size_t i
         cdef size_t total = self.envelopes * sizeof(live) + self.size
         total += self.room * (sizeof(arrival) + self.words * sizeof(uint64_t) + sizeof(void *))
@@ -140,13 +140,13 @@ cdef class Pool(KnownHashes):
 
     @property
     def overhead(self):
-        """Bytes that each envelope counts for beside those of its RLP; more with more slots."""
+        """Bytes that each envelope counts for, beside its RLP; it grows with the slots."""
         return overhead_of(self.words)
 
     def join(self):
-        """The slot of a new peer, which knows nothing and wants nothing yet.
+        """The slot of a new peer, which has no envelope and wants none yet.
 
-        It takes memory of every envelope, for which the oldest may have to go.
+        It may need a bit more on each envelope; the oldest are dropped if the pool is full.
         """
         cdef size_t slot
         if not self.clean and len(self.left) >= SWEEP_SLOTS:
@@ -158,7 +158,7 @@ cdef class Pool(KnownHashes):
         return slot
 
     def leave(self, size_t slot):
-        """The peer is gone; its slot will be another's."""
+        """Free the slot of a peer that is gone."""
         cdef listener *peer = peer_of(self, slot)
         self.left.append(slot)
         self.interests[slot] = None
@@ -166,12 +166,13 @@ cdef class Pool(KnownHashes):
         forget_uses(peer)
 
     def set_interest(self, size_t slot, Interest interest not None, double min_pow):
-        """What the peer wants: these topics, with at least that PoW.
+        """Set the interest of the peer, and the least PoW that it takes.
 
-        What is live and it has not is offered again from the oldest on, if that is a change.
+        After a change all live envelopes that the peer does not have are offered again, from the
+        oldest on.
         """
         cdef listener *peer = peer_of(self, slot)
-        wanted = None if interest.wants_nothing() else interest     # then nothing is looked at
+        wanted = None if interest.wants_nothing() else interest     # None: no look-up at all
         if self.interests[slot] == wanted and peer.min_pow == min_pow:
             return
         self.interests[slot] = wanted
@@ -180,20 +181,20 @@ cdef class Pool(KnownHashes):
         peer.held = UINT64_MAX
 
     def set_topic_limits(self, size_t slot, uint64_t envelopes, uint64_t size):
-        """How much of one topic the peer takes in a second; 0: any number.
+        """Set the envelopes and bytes of RLP of one topic that the peer takes per second.
 
-        size: bytes of RLP. The first of a topic in a second goes, whatever its size.
+        0: no limit. The first envelope of a topic in a second is sent, whatever its size.
         """
         cdef listener *peer = peer_of(self, slot)
         peer.max_envelopes = envelopes
         peer.max_size = size
 
     def add(self, Batch batch not None, slot, uint64_t now):
-        """Take in what is accepted of a batch; answers how many are new.
+        """Add the accepted envelopes of a batch; returns the number of new ones.
 
-        What is here already becomes DUPLICATE in the batch; what is expired for good at `now`
-        (Unix seconds) stays outside. slot: the peer that sent the batch, which has all of it now;
-        None: nobody did.
+        An envelope that is here already becomes DUPLICATE in the batch. One that is past its
+        EXPIRY_GRACE at `now` (Unix seconds) is left out. slot: the peer that sent the batch, which
+        has all its envelopes from now on; None: no peer sent it.
         """
         cdef bint was_sent = slot is not None
         cdef size_t sender = slot if was_sent else 0
@@ -206,7 +207,7 @@ cdef class Pool(KnownHashes):
         self.second = min(self.second, now)
         for i in range(batch.count):
             record = &batch.records[i]
-            if i + 2 * PREFETCH_DISTANCE < batch.count:     # `find` reads memory that is in no cache
+            if i + 2 * PREFETCH_DISTANCE < batch.count:     # `find` reads what is in no cache
                 prefetch(bucket_of(self, record[PREFETCH_DISTANCE].hash)[0])
                 prefetch(bucket_of(self, record[2 * PREFETCH_DISTANCE].hash))
             if record.verdict != ACCEPTED and record.verdict != DUPLICATE:
@@ -225,11 +226,11 @@ cdef class Pool(KnownHashes):
         return added
 
     def take(self, size_t slot, *, size_t max_bytes, size_t max_envelopes=1 << 16, uint64_t now):
-        """The next Messages packet for the peer; None when there is nothing to send at `now`.
+        """The next Messages packet for the peer; None if there is nothing to send at `now`.
 
-        An RLP list of live envelopes that it wants and has not, in the order in which they came,
-        and has from now on. The packet is of `max_bytes` at most, or of one larger envelope.
-        What a topic's limit holds back comes in a later second.
+        It is an RLP list of live envelopes that the peer wants and does not have, in the order in
+        which they came; the peer has them from now on. The packet has at most `max_bytes`, or one
+        larger envelope. Envelopes over the limit of a topic are sent in a later second.
         """
         cdef listener *peer = peer_of(self, slot)
         cdef packet_plan plan
@@ -245,7 +246,7 @@ cdef class Pool(KnownHashes):
         return packet
 
     def expire(self, uint64_t now):
-        """Forget what expired more than EXPIRY_GRACE seconds before `now`; answers how many."""
+        """Drop envelopes over EXPIRY_GRACE seconds after their expiry; returns their number."""
         cdef uint64_t before = self.expired
         cdef uint64_t seconds = min(now - self.second, WHEEL_SECONDS) if now > self.second else 0
         cdef uint64_t i
@@ -305,7 +306,7 @@ cdef void link(Pool pool, live *envelope) noexcept nogil:
 
 
 cdef int rearrange(Pool pool, size_t words) except -1:
-    """Make the order of arrival and the buckets anew: no gaps, as many places again to fill."""
+    """Make the ring and the buckets anew: without gaps, and half of the places free."""
     cdef size_t place, kept = 0, room = FIRST_PLACES
     cdef int bits = FIRST_PLACE_BITS
     cdef arrival *each
@@ -390,19 +391,19 @@ cdef inline uint64_t overhead_of(size_t words) noexcept nogil:
 
 
 cdef void evict(Pool pool, size_t words) noexcept nogil:
-    """Drop those that came first until the rest is within the bounds with `words` for each."""
+    """Drop the oldest envelopes until the rest is in the bounds, with `words` words for each."""
     cdef size_t soon
     while (pool.envelopes > pool.max_envelopes
            or pool.size + pool.envelopes * overhead_of(words) > pool.max_bytes):
         soon = pool.head + PREFETCH_DISTANCE
-        if soon < pool.tail:    # and was used longest ago
+        if soon < pool.tail:    # the oldest is in no cache
             prefetch(arrival_at(pool, soon).envelope)
         remove(pool, arrival_at(pool, pool.head).envelope)
         pool.evicted += 1
 
 
 cdef void forget_due(Pool pool, live *envelope, uint64_t now) noexcept nogil:
-    """Drop those of a list of the wheel whose turn it is; others have turns to wait."""
+    """Drop the expired envelopes of a list of the wheel; others in it expire turns later."""
     cdef live *later
     while envelope != NULL:
         later = envelope.next_due
@@ -413,7 +414,7 @@ cdef void forget_due(Pool pool, live *envelope, uint64_t now) noexcept nogil:
 
 
 cdef size_t new_slot(Pool pool) except? 0:
-    """A slot that no peer had before, with place for its bits."""
+    """A slot that no peer had before, with room for its bits."""
     cdef size_t room = 2 * pool.slot_room + 8
     cdef void *slots
     if pool.slot_count == pool.slot_room:
@@ -430,7 +431,7 @@ cdef size_t new_slot(Pool pool) except? 0:
 
 
 cdef int clear_left(Pool pool) except -1:
-    """Take what the peers of the left slots knew off all envelopes, in one sweep."""
+    """Clear the bits of the `left` slots on all envelopes, in one sweep."""
     cdef size_t place, word, slot
     cdef uint64_t *bits
     cdef uint64_t *gone = <uint64_t *> calloc(pool.words, sizeof(uint64_t))
@@ -448,7 +449,7 @@ cdef int clear_left(Pool pool) except -1:
 
 
 cdef size_t place_of(Pool pool, uint64_t sequence) noexcept nogil:
-    """The first place from that sequence on."""
+    """The first place with that sequence or a later one."""
     cdef size_t low = pool.head, high = pool.tail, middle
     while low < high:
         middle = (low + high) // 2
@@ -460,7 +461,7 @@ cdef size_t place_of(Pool pool, uint64_t sequence) noexcept nogil:
 
 
 cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) except -1:
-    """Gather what the next packet of a peer holds, and see what its topics allow."""
+    """Pick the envelopes of the next packet of a peer, within the limits of topics."""
     cdef listener *peer = &pool.slots[slot]
     cdef bint limited = peer.max_envelopes or peer.max_size
     cdef size_t place = place_of(pool, peer.cursor)
@@ -500,7 +501,7 @@ cdef int append_picked(Pool pool, size_t count, live *envelope) except -1:
 
 
 cdef bytes hand_over(Pool pool, size_t slot, const packet_plan *plan):
-    """The packet of what was picked, which the peer has now."""
+    """The packet of the picked envelopes; the peer has them from now on."""
     cdef bytes packet = PyBytes_FromStringAndSize(NULL, rlp_header_size(plan.size) + plan.size)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(packet)
     cdef size_t i

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 
 cdef inline void write_nonce(uint8_t *out, uint64_t nonce) noexcept nogil:
-    """As the proof of work takes it: eight bytes, big-endian."""
+    """Write a nonce as the proof of work hashes it: eight bytes, big-endian."""
     cdef int i
     for i in range(8):
         out[i] = <uint8_t> (nonce >> (56 - 8 * i))
@@ -24,7 +24,7 @@ cdef inline double pow_of(int zeros, size_t proven_size, uint64_t ttl) noexcept 
     """The proof of work; infinite for a ttl of 0.
 
     zeros: leading zero bits of the Keccak-256 of the RLP list [expiry, ttl, topic, data] and the
-    nonce as eight bytes; proven_size: bytes of that list. Two divisions, not one by a product,
-    give the very doubles of the deployed code.
+    nonce as eight bytes; proven_size: bytes of that list. The deployed code divides twice, not once
+    by a product: only so are the doubles the same.
     """
     return ldexp(1.0, zeros) / <double> proven_size / <double> ttl

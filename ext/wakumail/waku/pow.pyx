@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The proof of work of an envelope (6/WAKU1, "PoW Requirement Field"): mined here.
+"""Mining: the search for a nonce with enough proof of work (6/WAKU1, "PoW Requirement Field").
 
-What it is stands in pow.pxd.
+pow.pxd defines the proof of work.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -14,7 +14,7 @@ from wakumail.waku.bloom import TOPIC_SIZE
 from wakumail.base.rlp import encode
 
 cdef enum:
-    MINE_SLICE = 16384          # nonces between two looks at pending signals: about 5 ms
+    MINE_SLICE = 16384          # nonces between two checks for pending signals: about 5 ms
 
 
 cdef int zeros_for(double target, size_t proven_size, uint32_t ttl) except -1:
@@ -27,7 +27,7 @@ cdef int zeros_for(double target, size_t proven_size, uint32_t ttl) except -1:
 
 cdef bint search(const keccak_sponge *proven, int zeros, uint64_t count,
                  uint64_t *nonce) noexcept nogil:
-    """Try `count` nonces from `nonce[0]` on; it is the one found, or the next one to try."""
+    """Try `count` nonces from `nonce[0]` on; sets it to the one found, or to the next to try."""
     cdef keccak_sponge sponge
     cdef uint8_t[8] tail
     cdef uint8_t[32] digest
@@ -45,11 +45,12 @@ cdef bint search(const keccak_sponge *proven, int zeros, uint64_t count,
 
 def mine(uint32_t expiry, uint32_t ttl, bytes topic not None, bytes data not None, *,
          double target, object max_nonces=None, uint64_t start=0):
-    """The first nonce from `start` on that shows a PoW of at least `target`.
+    """The first nonce from `start` on that gives a PoW of at least `target`.
 
-    None when `max_nonces` were tried, or all that are left: to stop in between, call it for some
-    at a time and go on from `start + max_nonces`. Signals are looked at every few milliseconds.
-    ValueError when the topic has not 4 bytes, the ttl is 0 or no nonce can do.
+    None after `max_nonces` nonces, or when none is left. A caller that wants to stop in between
+    mines some nonces at a time, and goes on from `start + max_nonces`. Signals are checked every
+    few milliseconds. ValueError when the topic does not have 4 bytes, the ttl is 0, or no nonce can
+    give that PoW.
     """
     cdef keccak_sponge proven
     cdef bytes encoded

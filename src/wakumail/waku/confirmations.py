@@ -11,8 +11,10 @@ CONFIRMATION_VERSION = 1
 """The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
 
 NO_ERRORS = encode([])
+"""The empty list of errors."""
+
 ALL_TAKEN = encode([CONFIRMATION_VERSION, [bytes(HASH_SIZE), []]]).split(bytes(HASH_SIZE))
-"""The bytes before and after the hash in a Message Response without errors: nearly all are."""
+"""The bytes before and after the hash in a Message Response without errors, the common case."""
 
 
 class ConfirmationError(ProtocolError):
