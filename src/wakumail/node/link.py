@@ -1,7 +1,8 @@
 """A link: one transport and the Waku peer behind it.
 
 Bytes come in through the buffer of the connection's frame reader. Events go to the parts of the
-node (node.py) and to its handler. The outbox (outbox.py) writes what the connection has to send.
+node (node.py) and to its handler. The outbox (outbox.py) writes the
+packets of the connection.
 """
 
 import asyncio

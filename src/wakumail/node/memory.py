@@ -1,4 +1,4 @@
-"""The memory of all links together: unfinished frames, and what peers leave unread."""
+"""The memory of all links together: unfinished frames, and bytes that peers leave unread."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -19,7 +19,7 @@ this was written. Then the peers with the most are dropped, until the next quart
 
 
 class Memory:
-    """Bounds what all links together take, at the cost of the link that takes the most."""
+    """Bounds the memory of all links together, at the cost of the link with the most."""
 
     def __init__(self, links: Collection[Link]) -> None:
         """`links`: all that have a socket; the node adds and removes them."""

@@ -1,4 +1,4 @@
-"""The outbox of a link: what its peer is sent, and what the peer leaves unread."""
+"""The outbox of a link: bytes on their way to its peer, and those that the peer leaves unread."""
 
 import asyncio
 from contextlib import suppress
@@ -37,14 +37,14 @@ CLOSE_TIMEOUT = 2.0
 
 
 class StalledPeer(ProtocolError):
-    """The peer does not read what it is sent."""
+    """The peer does not read the packets that it is sent."""
 
     counter = "connections_stalled"
     reason = DisconnectReason.TCP_ERROR
 
 
 class Outbox:
-    """Writes what the connection of a peer has to send, as fast as the peer reads.
+    """Writes the packets that the connection of a peer has to send, as fast as the peer reads.
 
     Long frames are encrypted in the node's encryption thread. Packets that are sent meanwhile go
     behind them.
@@ -78,7 +78,7 @@ class Outbox:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what the connection has to send; if it is long, have it encrypted first."""
+        """Write the packets to send. If they are long, have them encrypted first."""
         self._flush_planned = False
         if self._transport.is_closing():
             return
@@ -117,7 +117,7 @@ class Outbox:
 
     @property
     def writable(self) -> bool:
-        """True if the peer has read most of what it was sent, and the connection is open."""
+        """True if the peer has read most of the written bytes, and the connection is open."""
         return self._room.is_set() and self._why_closed is None
 
     # -- for the link -----------------------------------------------------------------------------

@@ -140,8 +140,8 @@ class Relay:
     # -- rounds -------------------------------------------------------------------------------
 
     def _plan_round(self) -> None:
-        """Begin a round ROUND_INTERVAL after the last, or now if the pool could soon evict what no
-        peer was sent yet. While a round goes on, some peers were served already: another follows.
+        """Begin a round ROUND_INTERVAL after the last, or now if the pool could soon evict
+        envelopes that no peer was sent yet. While a round goes on, another has to follow it.
         """
         if self._in_round:
             self._another_round = True
