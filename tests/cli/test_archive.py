@@ -77,10 +77,10 @@ def test_what_is_no_envelope_is_left_out_and_counted(
     result = run_json(*command, check=1)
     assert result == {"stored": 20, "duplicates": 0, "malformed": 2, "misplaced": 0}
     file.write_bytes(data + b"\xf8\xff")
-    told = b"0 envelopes stored, 20 were there already\n"
+    told = b"0 envelopes stored, 20 already there\n"
     assert run(*command, check=1).startswith(told)  # what was done before it broke off
     file.write_bytes(b"no dump at all")
-    told = b"0 envelopes stored, 0 were there already\nleft out: 14 that are no envelopes"
+    told = b"0 envelopes stored, 0 already there\nleft out: 14 that are not envelopes"
     assert run(*command, check=1).startswith(told)
 
 
@@ -95,7 +95,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "an envelope cut short" in done.stderr
-    (place,) = re.findall(r"go on with --after (\w+)", done.stderr)
+    (place,) = re.findall(r"resume with --after (\w+)", done.stderr)
     stored = run_json("archive", "stat", "--datadir", tmp_path / "data")["envelopes"]
     assert stored == 9000
     file.write_bytes(whole)
@@ -134,7 +134,7 @@ def test_an_export_that_fills_the_disk_goes_on(
         assert main(command) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    told = f"go on with --after {sequence.to_bytes(8, 'big').hex()}\n"
+    told = f"resume with --after {sequence.to_bytes(8, 'big').hex()}\n"
     assert capsys.readouterr().err.startswith(told)
     assert (tmp_path / "dump").read_bytes() == (first + second)[:-100]
 

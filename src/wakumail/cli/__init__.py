@@ -9,7 +9,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     request   asks for history
     post      sends envelopes
     canary    checks a mailserver
-    archive   looks after an archive
+    archive   inspects and maintains an archive
     transfer  its import and export
     key       makes a node key
     bench     loads a mailserver and measures it
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "request": "ask for history",
     "post": "send envelopes",
     "canary": "check a mailserver",
-    "archive": "look after an archive",
+    "archive": "inspect and maintain an archive",
     "key": "make or show a node key",
     "bench": "measure a mailserver",
 }
@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, str] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options by their whole names: what is short for one today is for two tomorrow."""
+    """Takes no abbreviated options: what is short for one option today fits two tomorrow."""
 
     def __init__(self, **choices: Any) -> None:
         super().__init__(**choices, allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""`wakumail archive`: look after an archive, fill it, empty it into a dump."""
+"""`wakumail archive`: inspect, check, fill, export, prune and copy an archive."""
 
 import argparse
 import contextlib
@@ -28,10 +28,10 @@ from wakumail.cli.printing import utc
 from wakumail.ops.config.values import whole
 
 PRUNE_STEP = 2000
-"""Envelopes that one commit of a prune deletes."""
+"""Envelopes that a prune deletes in one commit."""
 
 BAR_INTERVAL = 0.1
-"""Seconds between two moves of the progress bar of a copy."""
+"""Seconds between two updates of the progress bar of a copy."""
 
 PLOT_WIDTH = 50
 """Columns of the longest bar of the plot of days."""
@@ -52,7 +52,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 def add_stat(actions: Subparsers) -> None:
     """Add `archive stat`."""
-    explanation = "what is in the archive, with a plot of its days"
+    explanation = "print counts, sizes and times, with a plot of the days"
     parser = actions.add_parser("stat", help=explanation, description=explanation)
     add_datadir(parser)
     add_json(parser)
@@ -71,14 +71,14 @@ def stat(arguments: argparse.Namespace) -> int:
     print(f"on disk     {result.file_bytes:,}")
     for name, created in (("oldest", result.oldest), ("newest", result.newest)):
         print(f"{name:<12}{'-' if created is None else utc(created)}")
-    print(f"topics      {max((day.topics for day in days), default=0):,} on the day that had most")
+    print(f"topics      {max((day.topics for day in days), default=0):,} on the day with the most")
     for line in plot(days):
         print(line)
     return 0
 
 
 def plot(days: list[Day]) -> list[str]:
-    """A line for each day, with a bar as long as it has envelopes."""
+    """A line for each day, with a bar in proportion to its envelopes."""
     most = max((day.envelopes for day in days), default=0)
     return [
         f"{time.strftime('%Y-%m-%d', time.gmtime(day.start))} {day.envelopes:>12,} "
@@ -90,22 +90,25 @@ def plot(days: list[Day]) -> list[str]:
 
 def add_prune(actions: Subparsers) -> None:
     """Add `archive prune`."""
-    explanation = "delete the oldest envelopes; later ones will use their space"
+    explanation = "delete the oldest envelopes; new ones reuse their space"
     parser = actions.add_parser("prune", help=explanation, description=explanation)
     add_datadir(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--before", type=parse_time, metavar="TIME", help="created before: Unix seconds, or 30d"
+        "--before",
+        type=parse_time,
+        metavar="TIME",
+        help="those created before: Unix seconds, or an age like 30d",
     )
     what.add_argument(
-        "--max-size", type=option(whole(1)), metavar="BYTES", help="until the archive is not larger"
+        "--max-size", type=option(whole(1)), metavar="BYTES", help="until the archive is no larger"
     )
     add_json(parser)
     parser.set_defaults(run=prune)
 
 
 def prune(arguments: argparse.Namespace) -> int:
-    """Prune slice by slice, beside a server if one runs."""
+    """Prune a slice at a time; a server may run."""
     envelopes = 0
     with (
         arguments.datadir.writing(),
@@ -135,7 +138,7 @@ def add_verify(actions: Subparsers) -> None:
     parser.add_argument(
         "--pages",
         action="store_true",
-        help="check the pages of the file too, with the lmdb package; no server may run",
+        help="also check the pages of the file; needs the lmdb package, and no server may run",
     )
     parser.add_argument(
         "--independent",
@@ -147,7 +150,7 @@ def add_verify(actions: Subparsers) -> None:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Walk everything; 1 when anything is wrong."""
+    """Check everything; 1 if anything is wrong."""
     count = 0
     problems: list[str] = []
     if arguments.pages:
@@ -192,15 +195,17 @@ def walk_independently(directory: Path) -> Opinion:
 
 def add_backup(actions: Subparsers) -> None:
     """Add `archive backup`."""
-    explanation = "make a consistent copy as a new data directory; a server may go on meanwhile"
+    explanation = "make a consistent copy as a new data directory; a server may keep running"
     parser = actions.add_parser("backup", help=explanation, description=explanation)
     add_datadir(parser)
-    parser.add_argument("to", metavar="TO", help="the new data directory; without a node key")
+    parser.add_argument(
+        "to", metavar="TO", help="the new data directory; the node key is not copied"
+    )
     parser.set_defaults(run=backup)
 
 
 def backup(arguments: argparse.Namespace) -> int:
-    """Copy, with only the pages that are in use."""
+    """Copy the pages that are in use."""
     target = Datadir(Path(arguments.to))
     target.make()
     copy(arguments.datadir.archive, target.archive)
@@ -209,7 +214,7 @@ def backup(arguments: argparse.Namespace) -> int:
 
 def add_compact(actions: Subparsers) -> None:
     """Add `archive compact`."""
-    explanation = "give the space of pruned envelopes back to the disk; no server may run"
+    explanation = "return the space of pruned envelopes to the disk; no server may run"
     parser = actions.add_parser("compact", help=explanation, description=explanation)
     add_datadir(parser)
     parser.set_defaults(run=compact)
@@ -224,14 +229,14 @@ def compact(arguments: argparse.Namespace) -> int:
     ):
         copy(directory, Path(scratch) / "archive")
         os.replace(Path(scratch) / "archive" / "data.mdb", directory / "data.mdb")
-        # The lock file tells of transactions of the old file; the next to open makes a new one.
+        # The lock file is about the old file; the next process that opens the archive makes one.
         (directory / "lock.mdb").unlink(missing_ok=True)
         sync_directory(directory)
     return 0
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy an archive, with a bar that follows the size of the copy."""
+    """Copy an archive, with a progress bar."""
     with (
         Archive(source, readonly=True) as archive,
         progress("B", archive.stat().file_bytes) as bar,
@@ -239,15 +244,15 @@ def copy(source: Path, target: Path) -> None:
     ):
         copying = worker.submit(archive.copy, target)
         while wait([copying], BAR_INTERVAL).not_done:
-            with contextlib.suppress(FileNotFoundError):  # the copy gets its name meanwhile
+            with contextlib.suppress(FileNotFoundError):  # the copy is renamed meanwhile
                 bar.update(sum(file.stat().st_size for file in target.glob("*")) - bar.n)
         copying.result()
     size, old = ((path / "data.mdb").stat().st_size for path in (target, source))
-    print(f"{size:,} bytes, where the file had {old:,}")
+    print(f"{size:,} bytes; the file had {old:,}")
 
 
 def sync_directory(path: Path) -> None:
-    """Make a change of names durable."""
+    """Make the renames in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

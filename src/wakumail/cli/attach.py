@@ -1,8 +1,8 @@
 """`wakumail attach`: call the API of a running node.
 
-One call, or without METHOD a call for each line of standard input, `METHOD PARAM...` as well. A
-parameter that is JSON is taken as that, any other as a string. A subscription prints what comes
-until it is interrupted.
+With METHOD it makes one call. Without, it makes one for each line of standard input: `METHOD
+PARAM...`. A parameter that is JSON is sent as JSON, any other as a string. A subscription prints
+its notifications until it is interrupted.
 """
 
 import argparse
@@ -39,11 +39,11 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Settings().datadir,
         metavar="DIR",
-        help="its data directory, which has the socket (default: %(default)s)",
+        help="the node's data directory, which holds the socket (default: %(default)s)",
     )
-    where.add_argument("--url", metavar="URL", help="its address: http(s):// or ws(s)://")
+    where.add_argument("--url", metavar="URL", help="the node's URL: http(s):// or ws(s)://")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="the bearer token that the URL asks for"
+        "--token-file", type=Path, metavar="FILE", help="file with the bearer token for --url"
     )
     add_json(parser)
     parser.add_argument("method", nargs="?", metavar="METHOD", help="waku_info, for instance")
@@ -52,9 +52,9 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every call was answered with a result."""
+    """0 if every call returned a result."""
     if arguments.token_file is not None and arguments.url is None:
-        arguments.usage_error("--token-file goes with --url")
+        arguments.usage_error("--token-file needs --url")
     if arguments.method is not None:
         return call(arguments, arguments.method, [read_param(text) for text in arguments.params])
     failures = 0
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines() -> Iterator[str]:
-    """The lines of standard input that are not empty, from a prompt when that is a terminal."""
+    """The lines of standard input that are not empty; a terminal is prompted for them."""
     if not sys.stdin.isatty():
         yield from filter(str.strip, sys.stdin)
         return
@@ -79,7 +79,7 @@ def lines() -> Iterator[str]:
 
 
 def read_param(text: str) -> Any:
-    """The JSON value that the text is, or else the text."""
+    """The JSON value in a text, or the text itself if it is not JSON."""
     try:
         return DECODER.decode(text)
     except (ValueError, RecursionError):
@@ -87,7 +87,7 @@ def read_param(text: str) -> Any:
 
 
 def read_line(line: str) -> list[Any]:
-    """The words of a line; a JSON value is one, with the spaces that are in it."""
+    """The words of a line; a JSON value is one word, with its spaces."""
     method, *rest = line.split(None, 1)
     words: list[Any] = [method]
     text = "".join(rest)
@@ -104,7 +104,7 @@ def read_line(line: str) -> list[Any]:
 
 
 def call(arguments: argparse.Namespace, method: str, params: list[Any]) -> int:
-    """Make one call and print what comes of it."""
+    """Make one call and print its outcome."""
     subscribing = method.endswith("_subscribe")
     try:
         return uvloop.run(exchange(arguments, method, params, subscribing))
@@ -117,7 +117,7 @@ def call(arguments: argparse.Namespace, method: str, params: list[Any]) -> int:
 async def exchange(
     arguments: argparse.Namespace, method: str, params: list[Any], subscribing: bool
 ) -> int:
-    """Send one call, print the answer, and what a subscription brings after it."""
+    """Send one call, print the answer, then the notifications of a subscription."""
     async with connect(arguments) as wire:
         await wire.send(encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
         failed = print_answer(await receive(wire), arguments.json)
@@ -127,7 +127,7 @@ async def exchange(
 
 
 def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
-    """The wire to the node that was chosen."""
+    """The wire to the chosen node."""
     if arguments.url is not None:
         token = None if arguments.token_file is None else load_token(arguments.token_file)
         return connect_url(arguments.url, token)
@@ -135,18 +135,18 @@ def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
 
 
 async def receive(wire: Wire) -> dict[str, Any]:
-    """The next object that comes."""
+    """The next object from the node."""
     raw = await wire.receive()
     if raw is None:
         raise CallFailed("the node has closed the connection")
     value = parse(raw)
     if not isinstance(value, dict):
-        raise CallFailed("the answer is not one of JSON-RPC")
+        raise CallFailed("the answer is not JSON-RPC")
     return value
 
 
 def print_answer(answer: dict[str, Any], as_json: bool) -> int:
-    """Print a result, or an error; answers the exit code."""
+    """Print a result or an error; returns the exit code."""
     error = answer.get("error")
     if as_json:
         print(json.dumps(answer), flush=True)
@@ -158,7 +158,7 @@ def print_answer(answer: dict[str, Any], as_json: bool) -> int:
 
 
 def print_notification(notification: dict[str, Any], as_json: bool) -> None:
-    """Print what a subscription brings."""
+    """Print a notification of a subscription."""
     params = notification.get("params")
     result = params.get("result") if isinstance(params, dict) else params
     shown = json.dumps(notification) if as_json else json.dumps(result, indent=2)
@@ -166,7 +166,7 @@ def print_notification(notification: dict[str, Any], as_json: bool) -> None:
 
 
 def describe(error: Any) -> str:
-    """An error object for a person: text, code, and further data."""
+    """An error object for a person: text, code and data."""
     if not isinstance(error, dict):
         return printable(json.dumps(error).encode())
     text = printable(str(error.get("message")).encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""`wakumail canary`: does this mailserver work? Hello, status, one request."""
+"""`wakumail canary`: check a mailserver with a hello, a status and one request."""
 
 import argparse
 import time
@@ -18,7 +18,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     add_enode(parser)
     parser.add_argument(
-        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailserver's"
+        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="password of the mailserver"
     )
     add_timeout(parser)
     add_json(parser)
@@ -26,7 +26,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every step worked; 1 and the reason otherwise."""
+    """0 if every step worked, otherwise 1 and the reason."""
     result: dict[str, object] = {"ok": False, "step": "connect"}
     try:
         uvloop.run(check(arguments, result))
@@ -42,13 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def check(arguments: argparse.Namespace, result: dict[str, object]) -> None:
-    """Note in `result` how far it goes."""
+    """Record in `result` each step that worked."""
     async with connect(
         arguments.enode, password=arguments.password, answer_timeout=arguments.timeout
     ) as peer:
         result |= {"step": "request", "client_id": peer.hello.client_id}
         started = time.monotonic()
-        # One second of a topic that nobody uses: cheap for the server, and the whole path.
+        # One second of a topic that nobody uses: little work, and yet the whole path.
         now = int(time.time())
         await peer.request(Wanted(now - 1, now, (b"\xff\x00\xff\x00",), limit=1), form=Form.R3)
         result |= {"ok": True, "step": "done", "seconds": round(time.monotonic() - started, 3)}

@@ -1,4 +1,4 @@
-"""`wakumail config`: show what the settings are and where they come from, or import them."""
+"""`wakumail config`: show the settings and their sources, or import those of status-go."""
 
 import argparse
 import os
@@ -24,7 +24,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 def add_show(actions: Subparsers) -> None:
     """Add `config show`."""
-    explanation = "print every setting as TOML, and where its value comes from"
+    explanation = "print every setting as TOML, with the source of its value"
     parser = actions.add_parser("show", help=explanation, description=explanation)
     add_flags(parser)
     add_json(parser)
@@ -33,7 +33,7 @@ def add_show(actions: Subparsers) -> None:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Print what `wakumail serve` would run with."""
+    """Print the settings that `wakumail serve` would run with."""
     loaded = load_settings(arguments)
     if arguments.json:
         print_json({s.name: entry(s, loaded, arguments.secrets) for s in SETTINGS})
@@ -43,7 +43,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def entry(setting: Setting, loaded: Loaded, secrets: bool) -> dict[str, object]:
-    """A setting in JSON; of a secret only whether it is set."""
+    """A setting in JSON; for a secret only `is_set`."""
     value = plain(getattr(loaded.settings, setting.field))
     source = loaded.sources[setting.field]
     if setting.secret and not secrets:
@@ -52,7 +52,7 @@ def entry(setting: Setting, loaded: Loaded, secrets: bool) -> dict[str, object]:
 
 
 def lines(loaded: Loaded, secrets: bool) -> Iterator[Line]:
-    """Each setting in TOML; of a secret only whether it is set."""
+    """Each setting in TOML; for a secret only that it is set, or not."""
     for setting in SETTINGS:
         value = plain(getattr(loaded.settings, setting.field))
         source = loaded.sources[setting.field]
@@ -69,12 +69,14 @@ def add_import(actions: Subparsers) -> None:
     explanation = "turn the JSON configuration of a status-go node into TOML"
     parser = actions.add_parser("import", help=explanation, description=explanation)
     parser.add_argument("file", metavar="FILE", help="the JSON file; - is stdin")
-    parser.add_argument("--out", metavar="FILE", help="write a new file, mode 0600, not to stdout")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write to a new file, mode 0600, instead of stdout"
+    )
     parser.set_defaults(run=import_)
 
 
 def import_(arguments: argparse.Namespace) -> int:
-    """Translate; what is left out is said in the file and on stderr."""
+    """Translate; the file and stderr list what is left out."""
     with open_binary(arguments.file, "rb") as file:
         try:
             translation = Translation(file.read())
@@ -93,7 +95,7 @@ def import_(arguments: argparse.Namespace) -> int:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each setting, and `--config`."""
+    """Add a flag for each setting, and `--config`."""
     parser.add_argument(
         "--config", metavar="FILE", help=f"TOML file with settings (default: ${FILE_VARIABLE})"
     )
@@ -113,7 +115,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load_settings(arguments: argparse.Namespace) -> Loaded:
-    """The settings; ends the process with exit code 2, as argparse does, when one is wrong."""
+    """The settings; exits with code 2, as argparse does, if one is wrong."""
     try:
         return load(vars(arguments), os.environ, arguments.config)
     except ConfigError as error:
@@ -122,7 +124,7 @@ def load_settings(arguments: argparse.Namespace) -> Loaded:
 
 
 def metavar(setting: Setting) -> str:
-    """What the value of a flag is called; a list is separated by commas."""
+    """The placeholder of a value in the help; a list is separated by commas."""
     return f"{setting.metavar}[,...]" if setting.is_list else setting.metavar
 
 

@@ -1,4 +1,4 @@
-"""`wakumail key`: make a node key, or show who it is."""
+"""`wakumail key`: make a node key, or show its node id."""
 
 import argparse
 import os
@@ -22,11 +22,11 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make or show."""
+    """Make the key, or read it; print its node id."""
     if arguments.action == "show":
         key = load_node_key(arguments.file)
     elif os.path.lexists(arguments.file):
-        raise FileExistsError(f"{arguments.file} is there already")
+        raise FileExistsError(f"{arguments.file} already exists")
     else:
         key = load_or_create_node_key(arguments.file, os.urandom)
     identity = node_id(key.public_key)

@@ -31,11 +31,11 @@ T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 MAX_KEY_FILE = 2 * KEY_SIZE + 2
-"""Bytes of a file with a symmetric key: its digits and a line end, at most CR LF."""
+"""Most bytes of a file with a symmetric key: its digits and CR LF."""
 
 
 def option(read: Callable[[str], T]) -> Callable[[str], T]:
-    """A type for argparse, which shows the text of no ValueError or OSError."""
+    """A type for argparse that reports the text of a ValueError or OSError."""
 
     def parse(text: str) -> T:
         try:
@@ -56,7 +56,7 @@ parse_enode = option(Enode.parse)
 
 
 def parse_time(text: str) -> int:
-    """Unix seconds, or so much before now: 90s, 15m, 24h, 30d."""
+    """Unix seconds, or an age before now: 90s, 15m, 24h, 30d."""
     if match := re.fullmatch(r"(\d+)([smhd])", text):
         return int(time.time()) - int(match[1]) * UNITS[match[2]]
     if not text.isascii() or not text.isdigit() or int(text) >= 1 << 32:
@@ -65,38 +65,42 @@ def parse_time(text: str) -> int:
 
 
 def parse_timeout(text: str) -> float:
-    """Seconds, and not none."""
+    """Seconds, more than 0."""
     seconds = parse_amount(text)
     if not seconds:
-        raise argparse.ArgumentTypeError("a timeout is more than 0")
+        raise argparse.ArgumentTypeError("a timeout must be more than 0")
     return seconds
 
 
 def add_enode(parser: argparse.ArgumentParser) -> None:
-    """The mailserver that a client command talks to."""
+    """Add ENODE, the mailserver that a client command talks to."""
     parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """How long a mailserver may be silent."""
+    """Add --timeout, the longest silence of a mailserver."""
     parser.add_argument(
         "--timeout",
         type=parse_timeout,
         default=ANSWER_TIMEOUT,
         metavar="SECONDS",
-        help="give up a mailserver that is silent for so long (default: %(default)g)",
+        help="give up a mailserver after this time of silence (default: %(default)g)",
     )
 
 
 def add_datadir(parser: argparse.ArgumentParser) -> None:
-    """The data directory that an archive command works on."""
+    """Add --datadir, the data directory that an archive command works on."""
     parser.add_argument(
-        "--datadir", type=lambda text: Datadir(Path(text)), required=True, metavar="DIR"
+        "--datadir",
+        type=lambda text: Datadir(Path(text)),
+        required=True,
+        metavar="DIR",
+        help="the data directory",
     )
 
 
 def add_topics(parser: argparse.ArgumentParser) -> None:
-    """The topics that are wanted."""
+    """Add --topic."""
     parser.add_argument(
         "--topic",
         dest="topics",
@@ -104,33 +108,33 @@ def add_topics(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TOPIC",
-        help="8 hex digits; may be given again",
+        help="a topic of 8 hex digits; may be repeated",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Machine output."""
+    """Add --json, output for programs."""
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """One JSON object on stdout; bytes as hexadecimal digits."""
+    """Print one JSON object on stdout; bytes as hexadecimal digits."""
     print(json.dumps(result, default=bytes.hex))
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and what it counts, for a person."""
+    """A number and its noun, for a person."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
-    """A progress bar on stderr when that is a terminal, and nothing otherwise."""
+    """A progress bar on stderr; nothing if that is no terminal."""
     return tqdm(total=total, unit=unit, unit_scale=True, disable=None, leave=False)
 
 
 @contextlib.contextmanager
 def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
-    """The file of that name, or standard input or output for `-`."""
+    """The file of that name; `-` is standard input or output."""
     if name == "-":
         yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
         sys.stdout.flush()
@@ -140,11 +144,13 @@ def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
 
 
 def add_message_keys(parser: argparse.ArgumentParser) -> None:
-    """What opens the messages in envelopes."""
-    group = parser.add_argument_group("messages", "what opens them; each may be given again")
+    """Add the options that name keys of messages."""
+    group = parser.add_argument_group(
+        "messages", "keys that open them; each option may be repeated"
+    )
     for flag, metavar, text in (
-        ("--chat", "NAME", "a public chat: asks for its topic and opens with its key"),
-        ("--message-password", "TEXT", "open with the key of a password"),
+        ("--chat", "NAME", "a public chat: ask for its topic, open with its key"),
+        ("--message-password", "TEXT", "open with a password"),
         ("--message-key-file", "FILE", "open with the symmetric key in a file, 64 hex digits"),
         ("--private-key-file", "FILE", "open with the private key in a file, 64 hex digits"),
     ):
@@ -153,7 +159,7 @@ def add_message_keys(parser: argparse.ArgumentParser) -> None:
 
 
 def load_message_keys(arguments: argparse.Namespace) -> "list[Key]":
-    """The keys that were given; ValueError and OSError for a file without one."""
+    """The keys that the options name; ValueError and OSError for a file without one."""
     return [
         *map(symmetric_key, arguments.chats),
         *map(symmetric_key, arguments.message_passwords),
@@ -163,10 +169,10 @@ def load_message_keys(arguments: argparse.Namespace) -> "list[Key]":
 
 
 def load_symmetric_key(name: str) -> bytes:
-    """The symmetric key in a file; ValueError, which does not show it, where there is none."""
+    """The symmetric key in a file; a ValueError does not show the content of the file."""
     with Path(name).open("rb") as file:
         text = file.read(MAX_KEY_FILE + 1).decode("ascii", "replace")
     digits = text.removesuffix("\n").removesuffix("\r")
     if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * KEY_SIZE}}}", digits):
-        raise ValueError(f"{name} holds no symmetric key: it is {2 * KEY_SIZE} hexadecimal digits")
+        raise ValueError(f"{name} holds no symmetric key of {2 * KEY_SIZE} hexadecimal digits")
     return bytes.fromhex(digits)

@@ -1,4 +1,4 @@
-"""`wakumail post`: send envelopes to a mailserver and wait until it has them on disk."""
+"""`wakumail post`: send envelopes to a mailserver and wait until they are on its disk."""
 
 import argparse
 import sys
@@ -27,14 +27,14 @@ from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic
 
 MIN_TTL = 10
-"""Seconds: clients live at least so long (WAKU-USAGE, "Waku node configuration")."""
+"""Least time to live in seconds (WAKU-USAGE, "Waku node configuration")."""
 
-SEALING = ("topic", "chat", "password", "public_key", "sign_with", "ttl")
-"""What says how a payload is sealed, and means nothing for a dump."""
+SEALING_OPTIONS = ("topic", "chat", "password", "public_key", "sign_with", "ttl")
+"""Options that say how to seal a payload; the envelopes of a dump are sealed already."""
 
 
 class Group(NamedTuple):
-    """Envelopes to send, each its RLP, and how much between them was none."""
+    """Envelopes to send, as RLP, and the number of items between them that were none."""
 
     envelopes: list[bytes]
     left_out: int = 0
@@ -80,19 +80,19 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         type=parse_amount,
         default=DEFAULT_MINING_TIME,
         metavar="SECONDS",
-        help="give up mining after so long (default: %(default)g)",
+        help="give up mining after this time (default: %(default)g)",
     )
     parser.add_argument(
         "--unconfirmed",
         action="store_true",
-        help="be content with a node that does not confirm what it has",
+        help="succeed though the node confirms nothing",
     )
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Seal or read, send, report; 1 when any envelope was not sent, not confirmed or refused."""
+    """Seal or read, send, report; 1 if any envelope was not sent, not confirmed or refused."""
     if arguments.dump is None:
         check_payload(arguments)
     else:
@@ -101,28 +101,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_dump(arguments: argparse.Namespace) -> None:
-    """Refuse to seal what is sealed already."""
-    for name in SEALING:
+    """Refuse options that seal: the envelopes of a dump are sealed already."""
+    for name in SEALING_OPTIONS:
         if getattr(arguments, name) is not None:
             flag = f"--{name.replace('_', '-')}"
-            arguments.usage_error(f"{flag} is for a payload: the envelopes of a --dump are made")
+            arguments.usage_error(f"{flag} is for a payload; a --dump is sealed already")
 
 
 def check_payload(arguments: argparse.Namespace) -> None:
-    """Refuse a payload without a place to go to."""
+    """Refuse a payload without a topic or a key."""
     if arguments.chat is not None and arguments.topic is not None:
-        arguments.usage_error("a --chat has a topic of its own: leave out --topic")
+        arguments.usage_error("--chat has a topic of its own: leave out --topic")
     sealed = arguments.password is not None or arguments.public_key is not None
     if arguments.chat is None and (arguments.topic is None or not sealed):
         arguments.usage_error("a payload needs --chat, or --topic and --password or --public-key")
     if arguments.ttl is None:
         arguments.ttl = DEFAULT_TTL
     if arguments.ttl < MIN_TTL:
-        arguments.usage_error(f"--ttl is at least {MIN_TTL}")
+        arguments.usage_error(f"--ttl must be at least {MIN_TTL}")
 
 
 async def post(arguments: argparse.Namespace) -> int:
-    """Send what there is, a group at a time."""
+    """Send all envelopes, a group at a time."""
     sent = confirmed = left_out = 0
     errors: list[dict[str, object]] = []
     withheld: list[dict[str, object]] = []
@@ -158,9 +158,9 @@ async def post(arguments: argparse.Namespace) -> int:
         for each in withheld:
             print(f"withheld: {each['reason']}")
     if missed:
-        print("not confirmed: the node does not say what it keeps", file=sys.stderr)
+        print("not confirmed: the node does not say what it has stored", file=sys.stderr)
     if left_out:
-        text = f"left out: {counted(left_out, 'item')} of the dump, no envelopes"
+        text = f"left out: {counted(left_out, 'item')} of the dump that are not envelopes"
         print(text, file=sys.stderr)
     return 1 if errors or withheld or missed or left_out else 0
 
@@ -173,7 +173,7 @@ def read(dump: str) -> Iterator[Group]:
 
 
 async def sealed(arguments: argparse.Namespace) -> bytes:
-    """One envelope around the payload, its RLP, with its PoW mined."""
+    """The RLP of one envelope around the payload, with its PoW mined."""
     if arguments.payload is not None:
         payload = arguments.payload.encode()
     else:

@@ -1,4 +1,4 @@
-"""How envelopes and messages are written: a line for a person, an object for a program."""
+"""Envelopes and messages as text: a line for a person, an object for a program."""
 
 import time
 from typing import Any
@@ -9,19 +9,19 @@ from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import Envelope
 
 SIGNER_DIGITS = 16
-"""Hexadecimal digits of a signer's public key in a line."""
+"""Hexadecimal digits of a signer's public key that a line shows."""
 
 MAX_BINARY = 64
-"""Bytes of a payload in a line when it is no text."""
+"""Most bytes of a payload that a line shows if it is not text."""
 
 
 def utc(seconds: int) -> str:
-    """Unix seconds as ISO 8601 has them."""
+    """Unix seconds in the form of ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def line(envelope: Envelope, message: ReceivedMessage | None) -> str:
-    """Creation time, topic, hash, size; and of a message, who signed it and what it says."""
+    """Creation time, topic, hash, size; for a message also its signer and its text."""
     size = len(envelope.rlp)
     words = [utc(envelope.created), envelope.topic.hex(), envelope.hash.hex(), str(size)]
     if message is not None:
@@ -30,7 +30,7 @@ def line(envelope: Envelope, message: ReceivedMessage | None) -> str:
 
 
 def entry(envelope: Envelope) -> dict[str, Any]:
-    """An envelope that no key opened."""
+    """The object of an envelope that no key opened."""
     return {
         "created": envelope.created,
         "topic": envelope.topic,
@@ -40,7 +40,7 @@ def entry(envelope: Envelope) -> dict[str, Any]:
 
 
 def message_entry(message: ReceivedMessage) -> dict[str, Any]:
-    """A message, with its envelope; `text` is None when the payload is none."""
+    """The object of a message and its envelope; `text` is None if the payload is not text."""
     signer = None if message.signer is None else node_id(message.signer)
     payload = message.payload
     return entry(message.envelope) | {"signer": signer, "payload": payload, "text": _text(payload)}

@@ -36,7 +36,7 @@ from wakumail.waku.message import DEFAULT_PASSWORD
 from wakumail.waku.topics import public_chat_topic
 
 DEFAULT_AGE = 24 * 3600
-"""Seconds of history that are asked for when --from does not say."""
+"""Seconds of history to ask for without --from."""
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 
 def add_mailservers(parser: argparse.ArgumentParser) -> None:
-    """Whom to ask, and how."""
+    """Add the mailservers, and the options of how to ask them."""
     parser.add_argument(
         "enodes", type=parse_enode, nargs="*", metavar="ENODE", help="enode:// URL of a mailserver"
     )
@@ -61,12 +61,12 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
         type=option(lambda name: read_enodes(Path(name))),
         default=[],
         metavar="FILE",
-        help="more of them: a JSON list of enode:// URLs",
+        help="file with more mailservers: a JSON list of enode:// URLs",
     )
     parser.add_argument(
         "--fastest",
         action="store_true",
-        help="ask the mailserver that answers first, not the one that stands first",
+        help="ask the mailserver that answers first, not the first in the list",
     )
     add_timeout(parser)
     parser.add_argument(
@@ -74,10 +74,10 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
         type=str.upper,
         choices=[form.name for form in Form],
         default=Form.R3.name,
-        help="dialect of the request (default: %(default)s, status-go's)",
+        help="form of the request (default: %(default)s, that of status-go)",
     )
     parser.add_argument(
-        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="the mailservers'"
+        "--password", default=DEFAULT_PASSWORD, metavar="TEXT", help="password of the mailservers"
     )
     parser.add_argument(
         "--asymmetric", action="store_true", help="seal for the mailserver's node key instead"
@@ -85,7 +85,7 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
 
 
 def add_wanted(parser: argparse.ArgumentParser) -> None:
-    """What to ask for."""
+    """Add the options of the history that is wanted."""
     when = "Unix seconds, or an age like 24h"
     parser.add_argument(
         "--from", dest="lower", type=parse_time, metavar="TIME", help=f"{when} (default: 24h)"
@@ -108,10 +108,14 @@ def add_wanted(parser: argparse.ArgumentParser) -> None:
         help="envelopes per page (default: %(default)s)",
     )
     parser.add_argument(
-        "--cursor", type=parse_hex, default=b"", metavar="HEX", help="go on from an earlier page"
+        "--cursor",
+        type=parse_hex,
+        default=b"",
+        metavar="HEX",
+        help="continue after an earlier page",
     )
     parser.add_argument(
-        "--all", action="store_true", help="ask for every page, day after day, the newest first"
+        "--all", action="store_true", help="fetch every page, the newest first, one day at a time"
     )
 
 
@@ -125,21 +129,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Refuse what does not go together."""
+    """Refuse options that do not go together."""
     if not arguments.enodes:
         arguments.usage_error("give at least one ENODE, or --mailservers")
     if not 1 <= arguments.limit <= MAX_LIMIT:
         arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
     if arguments.cursor and len(arguments.enodes) > 1:
-        arguments.usage_error("--cursor is for one ENODE: the one that gave it")
+        arguments.usage_error("--cursor needs a single ENODE, the one that gave it")
     if arguments.json and arguments.out == "-":
-        arguments.usage_error("--json and --out - both want stdout")
+        arguments.usage_error("--json and --out - both write to stdout")
     if not arguments.topics and not arguments.bloom:
         arguments.usage_error("give at least one --topic or --chat, or a --bloom")
 
 
 async def request(arguments: argparse.Namespace) -> None:
-    """Fetch the pages that were asked for."""
+    """Fetch one page, or all."""
     keys = load_message_keys(arguments)
     lower = int(time.time()) - DEFAULT_AGE if arguments.lower is None else arguments.lower
     report = HistoryReport(listing=arguments.json and bool(keys))
@@ -179,19 +183,19 @@ async def request(arguments: argparse.Namespace) -> None:
 
 
 def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
-    """Where the dump goes, if one was asked for."""
+    """The file of the dump; None without --out."""
     return nullcontext() if name is None else open_binary(name, "wb")
 
 
 def lines(page: HistoryPage, *, unopened: bool) -> Iterator[str]:
-    """A line for each message, and for each envelope that is not opened if they are wanted."""
+    """A line for each message and, if `unopened`, for each envelope that no key opened."""
     for envelope, message in zip(page.envelopes, page.messages, strict=True):
         if unopened or message is not None:
             yield line(envelope, message)
 
 
 class HistoryReport:
-    """What came, page by page; with a list of all of it only if there is to be one."""
+    """The totals of the pages; if `listing`, also a list of their content."""
 
     def __init__(self, *, listing: bool) -> None:
         self._listing = listing
@@ -201,7 +205,7 @@ class HistoryReport:
         self._unopened: list[dict[str, Any]] = []
 
     def add(self, page: HistoryPage) -> None:
-        """Count a page, and list what is in it."""
+        """Count a page, and list its content."""
         self._last = page
         self._pages += 1
         self._envelopes += len(page.envelopes)
@@ -215,7 +219,7 @@ class HistoryReport:
                     self._messages.append(message_entry(message))
 
     def result(self, mailserver: Enode | None) -> dict[str, Any]:
-        """For a program; with the mailserver that answered when there were several."""
+        """The totals for a program; `mailserver` is the one that answered if there were several."""
         result: dict[str, Any] = {
             "envelopes": self._envelopes,
             "foreign": self._foreign,
@@ -230,7 +234,7 @@ class HistoryReport:
         return result
 
     def summary(self) -> str:
-        """For a person."""
+        """The totals for a person."""
         answered = f"{counted(self._envelopes, 'envelope')} in {counted(self._pages, 'page')}"
         opened = f", {self._opened} opened" if self._opened else ""
         more = f"; more with --cursor {self._last.cursor.hex()}" if self._last.cursor else ""

@@ -32,7 +32,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the server; 0 when it was stopped by a signal and the archive has all it was sent."""
+    """Run the server; 0 if a signal stopped it and the archive has all that it was sent."""
     settings = load_settings(arguments).settings
     logs.start(settings.verbosity, log_json=settings.log_json)
     keep_freed()
@@ -50,13 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def serve(settings: Settings, datadir: Datadir) -> int:
-    """Serve until a signal comes, then finish the commit and part from the peers."""
+    """Serve until a signal comes, then finish the commit and disconnect from the peers."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    # A habit of those who look after servers: it must not end one.
-    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP replaces --workers; there are none")
+    # Operators send SIGHUP out of habit: it must not end the server.
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP restarts workers; there are none")
     counters = Counters()
     key = build.node_key(settings, datadir)
     config = build.server_config(settings, key, counters)

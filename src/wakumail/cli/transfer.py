@@ -1,4 +1,4 @@
-"""`wakumail archive import` and `export`: envelopes into an archive and out of it, as streams."""
+"""`wakumail archive import` and `export`: streams of envelopes into an archive and out of it."""
 
 import argparse
 import contextlib
@@ -29,15 +29,15 @@ EXPORT_BYTES = 4 << 20
 """Bytes of envelopes that one read transaction of an export copies."""
 
 EXPORT_ENVELOPES = 50_000
-"""Envelopes that it copies at most."""
+"""Most envelopes that one read transaction of an export copies."""
 
 SEQUENCE_SIZE = 8
-"""Bytes of a place in the order of arrival, big-endian, as --after takes it."""
+"""Bytes of a place in the order of arrival, big-endian: what --after takes."""
 
 
 def add_import(actions: Subparsers) -> None:
     """Add `archive import`."""
-    explanation = "read envelopes into the archive; what is there already stays as it is"
+    explanation = "read envelopes into the archive; those already there are left as they are"
     parser = actions.add_parser("import", help=explanation, description=explanation)
     add_datadir(parser)
     source = parser.add_mutually_exclusive_group()
@@ -56,13 +56,13 @@ def add_import(actions: Subparsers) -> None:
 def add_export(actions: Subparsers) -> None:
     """Add `archive export`."""
     explanation = "write envelopes to a dump"
-    order = f"{explanation}: in order of arrival or, those of some times or topics, oldest first"
+    order = f"{explanation}, in order of arrival; a choice of times or topics oldest first"
     parser = actions.add_parser("export", help=explanation, description=order)
     add_datadir(parser)
     parser.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="a new or empty file; - is stdout"
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     when = "Unix seconds, or an age like 24h"
     parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=when)
     parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=when)
@@ -72,18 +72,18 @@ def add_export(actions: Subparsers) -> None:
 
 
 def add_after(parser: argparse.ArgumentParser) -> None:
-    """Where to go on after an interruption."""
+    """Add --after, the place to resume from."""
     parser.add_argument(
         "--after",
         type=parse_hex,
         default=b"",
         metavar="PLACE",
-        help="go on where an interrupted run said it was",
+        help="resume at the place that an interrupted run printed",
     )
 
 
 def import_(arguments: argparse.Namespace) -> int:
-    """Append what the source has; 1 when any of it was left out."""
+    """Append the envelopes of the source; 1 if any item was left out."""
     position = arguments.after
     done = {"stored": 0, "duplicates": 0, "malformed": 0, "misplaced": 0}
     arguments.datadir.make()
@@ -108,7 +108,7 @@ def import_(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def reporting(done: Mapping[str, int], *, as_json: bool) -> Iterator[None]:
-    """Say at the end what was done, and so when the work does not come to its end."""
+    """Print the totals at the end, also when the work fails."""
     try:
         yield
     finally:
@@ -116,15 +116,15 @@ def reporting(done: Mapping[str, int], *, as_json: bool) -> Iterator[None]:
             print_json(dict(done))
         else:
             stored = counted(done["stored"], "envelope")
-            print(f"{stored} stored, {done['duplicates']} were there already")
+            print(f"{stored} stored, {done['duplicates']} already there")
             if done["malformed"] or done["misplaced"]:
-                no_envelopes = f"{done['malformed']} that are no envelopes"
-                print(f"left out: {no_envelopes}, {done['misplaced']} under a wrong key")
+                not_envelopes = f"{done['malformed']} that are not envelopes"
+                print(f"left out: {not_envelopes}, {done['misplaced']} under a wrong key")
 
 
 @contextlib.contextmanager
 def open_source(arguments: argparse.Namespace) -> Iterator[Source]:
-    """Whatever is to be imported."""
+    """The source of an import."""
     if arguments.leveldb is not None:
         with open_leveldb(arguments.leveldb, after=arguments.after) as source:
             yield source
@@ -139,21 +139,21 @@ def open_source(arguments: argparse.Namespace) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def telling_where(position: Callable[[], bytes]) -> Iterator[None]:
-    """Say on stderr where to go on, when the work does not come to its end."""
+    """Print the place to resume from on stderr if the work fails."""
     try:
         yield
     except BaseException:
         if place := position():
-            print(f"go on with --after {place.hex()}", file=sys.stderr)
+            print(f"resume with --after {place.hex()}", file=sys.stderr)
         raise
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write everything, or what is chosen."""
+    """Write all envelopes, or a choice of them."""
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
     if not arguments.force and has_content(arguments.file):
-        raise FileExistsError(f"{arguments.file} is there already; --force writes over it")
+        raise FileExistsError(f"{arguments.file} already exists; --force overwrites it")
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
         open_binary(arguments.file, "wb") as file,
@@ -163,19 +163,19 @@ def export(arguments: argparse.Namespace) -> int:
         pieces = select(archive, arguments) if chosen else arrivals(archive, position)
         for envelopes, place in pieces:
             file.write(envelopes)
-            file.flush()  # the end of a write that was cut short waits in the buffer
+            file.flush()  # the rest of a write that was cut short waits in the buffer
             bar.update(len(envelopes))
             position = place
     return 0
 
 
 def has_content(path: str) -> bool:
-    """Whether a file has something to lose: an empty one, or a device, has not."""
+    """True if a file has content to lose; an empty one and a device have none."""
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Envelopes in the order of arrival, and the places behind them."""
+    """Runs of envelopes in the order of arrival, each with the place behind it."""
     sequence = int.from_bytes(after, "big")
     while True:
         envelopes, sequence = archive.follow(sequence, max_bytes=EXPORT_BYTES)
@@ -185,7 +185,7 @@ def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def select(archive: Archive, arguments: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:
-    """Chosen envelopes, oldest first, and the places behind them."""
+    """Runs of the chosen envelopes, oldest first, each with the place behind it."""
     query = Query(
         arguments.lower or 0,
         MAX_TIME if arguments.upper is None else arguments.upper,

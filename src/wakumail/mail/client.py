@@ -386,5 +386,5 @@ async def post(
     for error in posted.errors:
         raise PostRefused(f"refused: {error.text} ({error.code})")
     if not posted.confirmed and not unconfirmed:
-        raise PostRefused("not confirmed: the node does not say what it keeps")
+        raise PostRefused("not confirmed: the node does not say what it has stored")
     return envelope
