@@ -313,7 +313,7 @@ def test_what_single_keys_mean(document: dict[str, Any], settings: dict[str, Any
         ({"LogLevel": []}, None),
         ({"LogLevel": ["INFO"]}, "LogLevel: ['INFO'] is none of ERROR, WARN, INFO, DEBUG, TRACE"),
         ({"NodeKey": "xyz"}, "NodeKey: a node key is 64 hexadecimal digits"),
-        ({"IPCEnabled": False}, "IPCEnabled: the socket is always there"),
+        ({"IPCEnabled": False}, "IPCEnabled: the socket is always on"),
         ({"IPCEnabled": True}, None),
         ({"UpstreamConfig": {"Enabled": True, "URL": "x"}},
          "UpstreamConfig: it has no counterpart"),

@@ -176,9 +176,9 @@ def test_unknown_variables(tmp_path: Path) -> None:
         ("port = [1]", "port: a whole number is expected, not a list"),
         ("port = 1979-05-27", "port: a whole number is expected, not date"),
         ("port = 65536", "port: 65536 is not from 0 to 65535"),
-        ("port = -1", "port: '-1' is no whole number"),
+        ("port = -1", "port: '-1' is not a whole number"),
         (f"max_size = {LARGEST + 1}", f"max_size: {LARGEST + 1} is not from 0 to {LARGEST}"),
-        ("max_size = " + "9" * 20, "max_size: '" + "9" * 20 + "' is no whole number"),
+        ("max_size = " + "9" * 20, "max_size: '" + "9" * 20 + "' is not a whole number"),
         ("maxpeers = 0", f"maxpeers: 0 is not from 1 to {(1 << 31) - 1}"),
         (
             f"max_packet = {HIGHEST_MAX_PACKET + 1}",
@@ -237,11 +237,11 @@ def test_wrong_values_in_a_file(tmp_path: Path, text: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "reason"),
     [
-        ("WAKUMAIL_PORT", "1_0", "'1_0' is no whole number"),
-        ("WAKUMAIL_PORT", "\u0661", "'\u0661' is no whole number"),
-        ("WAKUMAIL_PORT", "1\n", "'1\\n' is no whole number"),
-        ("WAKUMAIL_PORT", "", "'' is no whole number"),
-        ("WAKUMAIL_MIN_POW", "much", "'much' is no number"),
+        ("WAKUMAIL_PORT", "1_0", "'1_0' is not a whole number"),
+        ("WAKUMAIL_PORT", "\u0661", "'\u0661' is not a whole number"),
+        ("WAKUMAIL_PORT", "1\n", "'1\\n' is not a whole number"),
+        ("WAKUMAIL_PORT", "", "'' is not a whole number"),
+        ("WAKUMAIL_MIN_POW", "much", "'much' is not a number"),
         ("WAKUMAIL_HTTP", "1", "'1' is neither true nor false"),
         ("WAKUMAIL_HOST", "\udcff", "it is not UTF-8"),
         ("WAKUMAIL_DATADIR", "", "it is empty"),
@@ -254,7 +254,7 @@ def test_wrong_values_of_variables(tmp_path: Path, variable: str, text: str, rea
 
 def test_wrong_values_of_flags(tmp_path: Path) -> None:
     said = refusal(tmp_path, flags={"rate_bytes_ip": "many"})
-    assert said == "--rate.bytes-ip: 'many' is no whole number"
+    assert said == "--rate.bytes-ip: 'many' is not a whole number"
 
 
 @pytest.mark.parametrize("text", ["port = ", "port = 1\nport = 2", "[a]\n[a]"])

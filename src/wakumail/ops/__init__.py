@@ -1,11 +1,11 @@
-"""What `wakumail serve` runs.
+"""The parts that `wakumail serve` runs.
 
 config      the settings
 assembly    the parts of a server, made from settings
-endpoints   what is offered over HTTP
+endpoints   RPC and metrics over HTTP
 monitoring  metrics and health
 workers     several processes that are one server
-heap        how the allocator is told to behave
-file_limit  how many files may be open
+heap        settings of the allocator and the garbage collector
+file_limit  the number of files that may be open
 logs        log lines
 """

@@ -1,4 +1,4 @@
-"""From settings to the parts that `wakumail serve` runs."""
+"""Makes the parts that `wakumail serve` runs from the settings."""
 
 import logging
 import os
@@ -35,18 +35,18 @@ from wakumail.waku.rate_limits import Traffic, Whitelist
 log = logging.getLogger(__name__)
 
 Offer = Callable[[tuple[Namespace, ...]], Dispatcher]
-"""Makes what answers calls to the methods of some namespaces."""
+"""Makes the dispatcher that answers calls to the methods of some namespaces."""
 
 
 def node_key(settings: Settings, datadir: Datadir) -> PrivateKey:
-    """The node key: given, or kept in a file that is made at the first start."""
+    """The node key: a setting, or in a file that the first start makes."""
     if settings.nodekeyhex is not None:
         return parse_node_key(settings.nodekeyhex)
     return load_or_create_node_key(settings.nodekey or datadir.nodekey, os.urandom)
 
 
 def server_config(settings: Settings, key: PrivateKey, counters: Counters) -> ServerConfig:
-    """What the server is to its peers."""
+    """The configuration of the server."""
     return ServerConfig(
         node_config(settings, key, counters),
         mail_config(settings, key) if settings.mailserver else None,
@@ -57,7 +57,7 @@ def server_config(settings: Settings, key: PrivateKey, counters: Counters) -> Se
 
 
 def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> NodeConfig:
-    """What the node is to its peers."""
+    """The configuration of the node."""
     connection = ConnectionConfig(
         node_key=key,
         client_id=CLIENT_ID,
@@ -83,8 +83,10 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
 
 
 def status_options(settings: Settings) -> StatusOptions:
-    """Our status. By default topics are told as a bloom: a nim node that sends topic interest of
-    its own drops a peer that does so too.
+    """Our status options.
+
+    Topics are told as a bloom by default: a nim node that sends a topic interest drops peers that
+    send one too.
     """
     packets, sizes = rate_limits(settings)
     by_topic = settings.interest is Advertised.TOPICS
@@ -93,7 +95,7 @@ def status_options(settings: Settings) -> StatusOptions:
         pow=settings.min_pow,
         bloom=None if topics is None or by_topic else bloom_of(topics),
         light=settings.light,
-        # What is confirmed is on disk: without an archive there is nothing to confirm.
+        # A confirmation means "on disk": without an archive there is nothing to confirm.
         confirmations=settings.confirmations and settings.mailserver,
         packet_rate_limits=packets if any(packets) else None,
         topic_interest=topics if by_topic else None,
@@ -102,14 +104,14 @@ def status_options(settings: Settings) -> StatusOptions:
 
 
 def rate_limits(settings: Settings) -> tuple[RateLimits, RateLimits]:
-    """What peers may send in a second: packets, and bytes."""
+    """The limits of packets and of bytes that peers may send in a second."""
     packets = settings.rate_packets_ip, settings.rate_packets_peer, settings.rate_packets_topic
     sizes = settings.rate_bytes_ip, settings.rate_bytes_peer, settings.rate_bytes_topic
     return RateLimits(*packets), RateLimits(*sizes)
 
 
 def traffic(settings: Settings, counters: Counters) -> Traffic | None:
-    """How rate limits are enforced; None where there are none."""
+    """The enforcement of rate limits; None if there are none."""
     packets, sizes = rate_limits(settings)
     if not any((*packets, *sizes)):
         return None
@@ -128,7 +130,7 @@ def traffic(settings: Settings, counters: Counters) -> Traffic | None:
 
 
 def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
-    """How requests are opened, limited and answered."""
+    """The configuration of the mailserver."""
     private = [key]
     if settings.asymkey_file is not None:
         private.append(load_node_key(settings.asymkey_file))
@@ -156,14 +158,14 @@ def first_line(path: Path) -> str:
 
 
 def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
-    """The nodes of a setting, and those of a file that may be there."""
+    """The nodes of a setting and those in a file, if it exists."""
     return [*chosen, *read_enodes(path)] if path.exists() else list(chosen)
 
 
 def open_store(
     settings: Settings, datadir: Datadir, counters: Counters, commit_lock: CommitLock | None = None
 ) -> Store:
-    """The archive, and what writes to it, under a lock where others do so too."""
+    """The archive and its writer; `commit_lock` is for processes that share the archive."""
     archive = Archive(datadir.archive)
     log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
     return Store(
@@ -176,7 +178,7 @@ def open_store(
 
 
 def retention(settings: Settings) -> Retention:
-    """What the archive keeps."""
+    """The bounds of the archive."""
     age = timedelta(days=settings.retention)
     return Retention(seconds=int(age.total_seconds()), max_size=settings.max_size)
 
@@ -194,6 +196,6 @@ def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:
 
 
 def log_counts(counters: Counters) -> None:
-    """Log what was counted."""
+    """Log all counters."""
     for name, count in sorted(counters.items()):
         log.info("%s: %d", name, count)

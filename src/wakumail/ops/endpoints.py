@@ -1,6 +1,6 @@
-"""What `wakumail serve` offers over HTTP: RPC and metrics.
+"""The HTTP endpoints of `wakumail serve`: RPC and metrics.
 
-Apart from all else, for it takes half as long to import as all that a server needs besides.
+They are imported only if one is on: that takes half as long as all other imports of a server.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 async def start(settings: Settings, server: Server, offer: Offer, running: AsyncExitStack) -> None:
-    """Start all that is on; `running` closes it."""
+    """Start the endpoints that are on; `running` closes them."""
     await start_rpc(settings, offer, server.counters, running)
     if settings.metrics:
         reporter = Reporter(server)
@@ -32,7 +32,7 @@ async def start(settings: Settings, server: Server, offer: Offer, running: Async
 async def start_rpc(
     settings: Settings, offer: Offer, counters: Counters, running: AsyncExitStack
 ) -> None:
-    """Start what is on of HTTP and WebSocket."""
+    """Start HTTP and WebSocket, if they are on."""
     for endpoint in rpc_endpoints(settings, offer, counters):
         await endpoint.start()
         running.push_async_callback(endpoint.close)
@@ -53,16 +53,16 @@ async def start_pages(
 
 
 def rpc_endpoints(settings: Settings, offer: Offer, counters: Counters) -> list[HttpEndpoint]:
-    """HTTP and WebSocket, as far as they are on; both on one address if that is the same."""
+    """The endpoints of HTTP and WebSocket that are on: one if they share an address."""
     token = None if settings.rpc_token_file is None else load_token(settings.rpc_token_file)
     access = Access(vhosts=settings.http_vhosts, origins=settings.ws_origins, token=token)
     offered: dict[tuple[str, int], dict[str, Dispatcher]] = {}
     if settings.http:
-        place = settings.http_addr, settings.http_port
-        offered.setdefault(place, {})["http"] = offer(settings.http_api)
+        address = settings.http_addr, settings.http_port
+        offered.setdefault(address, {})["http"] = offer(settings.http_api)
     if settings.ws:
-        place = settings.ws_addr, settings.ws_port
-        offered.setdefault(place, {})["websocket"] = offer(settings.ws_api)
+        address = settings.ws_addr, settings.ws_port
+        offered.setdefault(address, {})["websocket"] = offer(settings.ws_api)
     return [
         HttpEndpoint(addr, port, access, counters, **dispatchers)
         for (addr, port), dispatchers in offered.items()

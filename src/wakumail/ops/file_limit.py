@@ -1,14 +1,14 @@
-"""How many files and sockets this process may have open at a time."""
+"""The number of files and sockets that this process may have open."""
 
 import resource
 
 from wakumail.errors import WakumailError
 
 MIN_FILES = 64
-"""What a server has open before the first peer comes, and some."""
+"""Files that a server has open before the first peer comes, with some to spare."""
 
 MAX_FILES = 1 << 20
-"""More are not asked for where the system sets no limit."""
+"""The limit that is set if the system has none."""
 
 
 class TooFewFiles(WakumailError):
@@ -18,7 +18,7 @@ class TooFewFiles(WakumailError):
 
 
 def raise_file_limit() -> None:
-    """Open as many as the system allows (`ulimit -n`, soft to hard); TooFewFiles."""
+    """Raise the soft limit (`ulimit -n`) to the hard one; TooFewFiles if that is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -1,32 +1,32 @@
-"""The heap of a server: pages of answers come and go all the time, and peers stay for hours."""
+"""The heap of a server: pages of answers come and go constantly, peers stay for hours."""
 
 import ctypes
 import gc
 
 KEPT = 8 << 20
-"""Bytes of freed memory that are not given back to the system: pages of some clients, and their
-frames. To have them cleared and mapped anew each time costs as much as to encrypt them."""
+"""Bytes of freed memory that the process keeps: the pages of some clients, and their frames. If the
+system had to clear and map them again each time, that would cost as much as to encrypt them."""
 
 LARGE = 2 << 20
-"""Bytes from which memory is mapped and given back on its own: more than a page of an answer."""
+"""Blocks from this size on are mapped and returned one by one: more than a page of an answer."""
 
 FULL_COLLECTION = 100
-"""Middle collections of cyclic garbage before a full one; each adds some 7,000 objects at most that
-may be garbage. A full one stops the loop for a tenth of a second with 5,000 peers, and finds next
-to nothing: what belongs to a peer goes with its last reference."""
+"""Middle collections of cyclic garbage before a full one; each adds at most some 7,000 objects that
+may be garbage. A full collection stops the loop for a tenth of a second with 5,000 peers, and finds
+next to nothing: the objects of a peer are freed with their last reference."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 def collect_rarely() -> None:
-    """Look through all objects ten times less often than usual, and never at those of the start."""
+    """Make full collections ten times as rare, and exempt the objects that exist now."""
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, FULL_COLLECTION)
     gc.freeze()
 
 
 def keep_freed() -> None:
-    """Have KEPT bytes ready, once for all threads; before there are any, and with glibc only."""
+    """Keep KEPT bytes of freed memory, for all threads; before they start, with glibc only."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 1)

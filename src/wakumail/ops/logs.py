@@ -9,8 +9,7 @@ LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message; which worker it is of and an
-    exception, if there is any."""
+    """One JSON object per line: time, level, logger, message; worker and exception if any."""
 
     def __init__(self, worker: int | None) -> None:
         super().__init__()
@@ -32,7 +31,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def start(verbosity: str, *, log_json: bool, worker: int | None = None) -> None:
-    """Log to stderr from now on, this way only; in the name of a worker, if there are several."""
+    """Log to stderr from now on, and nowhere else; `worker` is a number if there are several."""
     handler = logging.StreamHandler(sys.stderr)
     text = (
         LINE_FORMAT

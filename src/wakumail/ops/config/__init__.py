@@ -2,8 +2,8 @@
 
 values      reading one value from a text
 setting     one setting: its names, its kind
-settings    Settings, the dataclass; what contradicts itself
-layers      a TOML file, the environment, flags; where each value comes from
+settings    Settings, the dataclass, and its contradictions
+layers      a TOML file, the environment and flags; the source of each value
 toml        writing settings as TOML
 statusgo    reading the configuration of a status-go node
 """

@@ -1,4 +1,4 @@
-"""Where settings come from: a TOML file, the environment, flags; each wins over those before it."""
+"""The sources of settings: a TOML file, the environment, flags; each overrides those before it."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,19 +12,19 @@ from wakumail.ops.config.setting import PREFIX, SECTIONS, Setting
 from wakumail.ops.config.settings import SETTINGS, Contradiction, Settings
 
 FILE_VARIABLE = f"{PREFIX}CONFIG"
-"""Names the file where no flag does."""
+"""The variable that names the file if no flag does."""
 
 DEFAULT = "default"
-"""The source of what nobody chose."""
+"""The source of a setting that nobody chose."""
 
 
 class ConfigError(ValueError):
-    """A setting that is unknown, or has a value that it cannot have; the text says where."""
+    """A setting is unknown, or its value is wrong; the text names the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, and where each comes from."""
+    """The settings, and the source of each."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -32,7 +32,7 @@ class Loaded:
 
 
 class Given(NamedTuple):
-    """A value that somebody chose, and where."""
+    """A value that somebody chose, and its source."""
 
     field: str
     value: Any
@@ -42,10 +42,10 @@ class Given(NamedTuple):
 def load(
     flags: Mapping[str, str | bool], environ: Mapping[str, str], file: str | None = None
 ) -> Loaded:
-    """The settings that hold; ConfigError says what is wrong with one of them, and where.
+    """The settings that apply; ConfigError names a wrong one and its source.
 
-    `flags` are by field, `file` is the one that `--config` names; without it WAKUMAIL_CONFIG may
-    name one, and otherwise there is none.
+    `flags` are by field. `file` is the one that `--config` names; without it WAKUMAIL_CONFIG may
+    name one, otherwise no file is read.
     """
     file = file or environ.get(FILE_VARIABLE)
     of_file = read_file(Path(file)) if file else ()
@@ -63,7 +63,7 @@ def load(
 
 
 def read_file(path: Path) -> Iterator[Given]:
-    """What a TOML file says."""
+    """The settings in a TOML file."""
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)
@@ -83,7 +83,7 @@ def read_file(path: Path) -> Iterator[Given]:
 
 
 def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
-    """What the variables say that begin with PREFIX."""
+    """The settings in the variables that begin with PREFIX."""
     known = {setting.variable: setting for setting in SETTINGS}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
@@ -95,7 +95,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 
 def read_flags(flags: Mapping[str, str | bool]) -> Iterator[Given]:
-    """What the command line says; a flag without a value is True or False."""
+    """The settings on the command line; a flag without a value is True or False."""
     for setting in SETTINGS:
         match flags.get(setting.field):
             case bool(value):
@@ -116,7 +116,7 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def nearest(name: str, known: Mapping[str, Setting]) -> str:
-    """The known name that is most like this one."""
+    """The known name that is most similar."""
     return get_close_matches(name, known, 1, cutoff=0.0)[0]
 
 

@@ -1,4 +1,4 @@
-"""One setting: what it is called in each place, how its value is read, and how it is shown."""
+"""One setting: its name in each source, how its value is read, and how it is shown."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, field
@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Plain: TypeAlias = bool | int | float | str | list["Plain"]
-"""What TOML and JSON can hold."""
+"""The values that TOML and JSON can hold."""
 
 PREFIX = "WAKUMAIL_"
-"""With this begins the environment variable of every setting."""
+"""The beginning of every environment variable of ours."""
 
 SECTIONS = ("rate", "http", "ws", "ipc", "rpc", "metrics", "log")
 """The tables of the file; a field `http_addr` is `http.addr`."""
@@ -26,13 +26,13 @@ TYPE_NAMES = {
 
 
 class Kind(NamedTuple):
-    """How values are written."""
+    """A kind of value: how it is written and read."""
 
     metavar: str
     parse: Callable[[str], Any]
-    """Reads the value from a text; ValueError says what is wrong with it."""
+    """Reads the value from a text; a ValueError names what is wrong with it."""
     types: tuple[type, ...] = (str,)
-    """What it may be in TOML."""
+    """The types that it may have in TOML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """What it is called: `http.addr`."""
+        """Its name: `http.addr`."""
         section, _, rest = self.field.partition("_")
         return f"{section}.{rest}" if section in SECTIONS and rest else self.field
 
@@ -74,18 +74,18 @@ class Setting:
 
     @property
     def is_list(self) -> bool:
-        """Whether it has any number of values."""
+        """True if it is a list of values."""
         return isinstance(self.default, tuple)
 
     def read_text(self, text: str) -> Any:
-        """The value of a flag or variable; lists are separated by commas. ValueError."""
+        """The value in a flag or variable; a list is separated by commas. ValueError."""
         if not self.is_list:
             return self.kind.parse(text)
         items = text.split(",") if text.strip() else ()
         return _read_each((item.strip() for item in items), self.kind.parse)
 
     def read_toml(self, value: object) -> Any:
-        """The value that a TOML file holds; ValueError when it is of another type, or wrong."""
+        """The value in a TOML file; ValueError if it is of another type, or wrong."""
         if not self.is_list:
             return self._read_item(value)
         if not isinstance(value, list):
@@ -93,7 +93,7 @@ class Setting:
         return _read_each(value, self._read_item)
 
     def _read_item(self, item: object) -> Any:
-        """Every type takes the way through the text, so that there is one check of each value."""
+        """Every type is read from its text, so that one check serves all sources."""
         if type(item) not in self.kind.types:
             expected = TYPE_NAMES[self.kind.types[0]]
             raise ValueError(f"{expected} is expected, not {type_name(item)}")
@@ -103,9 +103,9 @@ class Setting:
 def setting(
     default: T, explanation: str, kind: Kind, metavar: str | None = None, *, secret: bool = False
 ) -> T:
-    """A field of Settings: its default, what it means, how it is read, what its value is called.
+    """A field of Settings: default, explanation, kind, and the placeholder of its value.
 
-    A secret one is shown on demand only.
+    A secret is shown on demand only.
     """
     metadata = {
         "explanation": explanation,
@@ -117,12 +117,12 @@ def setting(
 
 
 def describe(item: "Field[Any]") -> Setting:
-    """The setting that a field of Settings is."""
+    """The setting of a field of Settings."""
     return Setting(item.name, item.default, **item.metadata)
 
 
 def plain(value: Any) -> Plain | None:
-    """A value as TOML and JSON can hold it, and `read_toml` reads it back."""
+    """A value as TOML and JSON can hold it; `read_toml` reads it back."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -145,5 +145,5 @@ def _read_each(items: Iterable[Any], read: Callable[[Any], T]) -> tuple[T, ...]:
 
 
 def type_name(value: object) -> str:
-    """What a value of a file is, for a person."""
+    """The type of a value in a file, for a person."""
     return TYPE_NAMES.get(type(value), type(value).__name__)

@@ -1,4 +1,4 @@
-"""The settings of `wakumail serve`: one dataclass, and what in it would contradict itself."""
+"""The settings of `wakumail serve`: one dataclass, and the contradictions that it refuses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -19,31 +19,31 @@ from wakumail.waku.packets import MAX_TOPIC_INTEREST
 from wakumail.waku.rate_limits import Network
 
 MAX_DAYS = 10_000
-"""Days of retention, whose beginning has to be later than 1970."""
+"""Most days of retention: it has to begin later than 1970."""
 
 HIGHEST_MAX_PACKET = 16 << 20
-"""Bytes of a packet once inflated, as devp2p bounds it (EIP-706)."""
+"""Bytes of a decompressed packet: the bound of devp2p (EIP-706)."""
 
 HIGHEST_MAX_REPLY = 10 << 20
-"""Bytes of a packet that is sent: one frame takes it even where snappy makes it longer."""
+"""Bytes of a sent packet: it fits in one frame even if snappy makes it longer."""
 
 
 MAX_WORKERS = 64
-"""Each may read the archive with a few threads, and all of them share LMDB's table of readers."""
+"""Most workers: each reads the archive with a few threads, and all share LMDB's reader table."""
 
 
 RATES_OF_BYTES = ("rate_bytes_ip", "rate_bytes_peer", "rate_bytes_topic")
 
 
 class Advertised(StrEnum):
-    """How the topics that are wanted are said to peers."""
+    """The two ways to tell peers the topics that we want."""
 
     BLOOM = "bloom"
     TOPICS = "topics"
 
 
 HARMLESS = tuple(namespace for namespace in Namespace if namespace is not Namespace.ADMIN)
-"""What TCP offers unless it is told otherwise."""
+"""The namespaces that TCP offers by default."""
 
 FLAG = Kind("", values.flag, (bool,))
 COUNT = Kind("N", values.whole(1, (1 << 31) - 1), (int,))
@@ -67,9 +67,9 @@ NAMESPACE = Kind("NAMESPACE", values.choice(Namespace))
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that an operator may choose.
+    """All choices of an operator.
 
-    Making one whose settings contradict each other is a Contradiction.
+    Settings that contradict each other raise a Contradiction.
     """
 
     datadir: Path = setting(
@@ -221,11 +221,11 @@ class Settings:
 
 
 SETTINGS = tuple(describe(item) for item in fields(Settings))
-"""All settings, those of a section together and behind those that are in none."""
+"""All settings; those without a section come first, those of one section stand together."""
 
 
 class Contradiction(ValueError):
-    """Settings that cannot hold together; `fields` names them."""
+    """Settings contradict each other; `fields` names them."""
 
     def __init__(self, reason: str, *fields: str) -> None:
         super().__init__(reason)
@@ -245,10 +245,10 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
             text = f"{name.replace('_', '.', 1)} is less than max_packet, which would not fit"
             yield Contradiction(text, name, "max_packet")
     if settings.interest is Advertised.TOPICS and len(settings.topics) > MAX_TOPIC_INTEREST:
-        text = f"peers take {MAX_TOPIC_INTEREST} topics at most, but a bloom of any number"
+        text = f"peers take at most {MAX_TOPIC_INTEREST} topics, but a bloom of any number"
         yield Contradiction(text, "topics", "interest")
     if settings.light and settings.workers > 1:
-        # In the archive all envelopes look alike, posted here or not.
+        # The archive does not tell apart envelopes that were posted here.
         yield Contradiction("a light node has one worker", "light", "workers")
     yield from _port_clashes(settings)
     for name in ("http", "ws"):

@@ -1,7 +1,7 @@
-"""Reads the JSON configuration of a status-go node, and says the same in our settings.
+"""Translates the JSON configuration of a status-go node into our settings.
 
-What it does not say stays at our default. As in Go the case of its keys does not matter, and a
-null, an empty text or an empty list is as good as no value.
+A setting that it does not name keeps our default. As in Go, the case of keys does not matter, and
+null, an empty text or an empty list counts as no value.
 """
 
 import ipaddress
@@ -25,19 +25,19 @@ OBJECTS = (
     "ClusterConfig",
     "BridgeConfig",
 )
-"""The objects that are looked into; any other is left out as a whole."""
+"""The objects whose keys are read; any other is left out as a whole."""
 
 NEVER = (1 << 31) - 1
 """A tolerance that no peer uses up."""
 
-MAX_MESSAGE_SIZE = 1 << 20
-"""Bytes of a packet that it takes when nothing is said."""
+DEFAULT_MAX_MESSAGE_SIZE = 1 << 20
+"""Largest packet in bytes that status-go accepts by default."""
 
 LEVELS = {"ERROR": "error", "WARN": "warning", "INFO": "info", "DEBUG": "debug", "TRACE": "debug"}
 
 
 def expect(kind: type, value: Any) -> Any:
-    """The value; ValueError when it is of another type."""
+    """The value; ValueError if it is of another type."""
     if type(value) is not kind:
         raise ValueError(f"it cannot be {type_name(value)}")
     return value
@@ -80,17 +80,17 @@ def modules(value: Any) -> Choices:
 
 
 def pause(value: Any) -> Choices:
-    """Seconds that a peer has to wait from one request to the next; 0 for none."""
+    """Seconds between two requests of a peer; 0 for none."""
     return {"request_rate": 1 / value if expect(int, value) > 0 else 0.0}
 
 
 def tolerance(value: Any) -> Choices:
-    """How often a limit may be exceeded; 0 for any number of times."""
+    """The number of times that a limit may be exceeded; 0 for any."""
     return {"rate_tolerance": expect(int, value) or NEVER}
 
 
 def filter_mode(value: Any) -> Choices:
-    """Whether peers are sent a bloom, and no topics."""
+    """True sends peers a bloom, false topics."""
     return {"interest": "bloom" if expect(bool, value) else "topics"}
 
 
@@ -125,7 +125,7 @@ KEY_READERS: Mapping[str, Callable[[Any], Choices]] = {
     "WakuConfig.BytesRateLimitPeerID": same("rate_bytes_peer"),
     "WakuConfig.RateLimitTolerance": tolerance,
 }
-"""What has a counterpart."""
+"""The keys with a counterpart, and the functions that translate their values."""
 
 NODE_LISTS = ("ClusterConfig.StaticNodes", "ClusterConfig.TrustedMailServers")
 
@@ -143,18 +143,18 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     ),
     "WakuConfig.DatabaseConfig.PGConfig.Enabled": ("WakuConfig.DatabaseConfig.PGConfig.URI",),
 }
-"""Keys that put others out of force when they are false or empty."""
+"""Keys that disable others if they are false or empty."""
 
 NATURAL: Mapping[str, bool] = {
     "IPCEnabled": True,
     "WakuConfig.Enabled": True,
     "WakuConfig.FullNode": True,
 }
-"""Values that say what wakumail does anyhow."""
+"""Values of keys that ask for what wakumail does anyway."""
 
 ADVICE: Mapping[str, str] = {
     "ClusterConfig.BootNodes": "there is no discovery; static_nodes are kept connected",
-    "IPCEnabled": "the socket is always there",
+    "IPCEnabled": "the socket is always on",
     "IPCFile": "ipcpath names the socket by its whole path",
     "WakuConfig.DataDir": "read the archive in it with `wakumail archive import --leveldb`",
     "WakuConfig.DatabaseConfig.PGConfig.URI": (
@@ -163,15 +163,15 @@ ADVICE: Mapping[str, str] = {
     "WakuConfig.FullNode": "all topics are taken unless `topics` names some",
     "WakuConfig.MailServerAsymKey": "write it to a file, and name that as asymkey_file",
 }
-"""What to know of keys that have no counterpart."""
+"""Hints for keys without a counterpart."""
 
 
 class Translation:
-    """What a JSON configuration means here; ValueError when it is not one."""
+    """The settings of a JSON configuration; ValueError if the text is none."""
 
     def __init__(self, text: str | bytes) -> None:
         self.remarks: list[str] = []
-        """What is left out, and why."""
+        """The keys that are left out, and why."""
         self._values: dict[str, Any] = {}
         self._origins: dict[str, str] = {}
         given = _read(text)
@@ -186,7 +186,7 @@ class Translation:
             self.remarks.append(f"`wakumail serve` does not start like this: {error}")
 
     def __str__(self) -> str:
-        """The TOML document; every line says what it comes from."""
+        """The TOML document; each line names its source."""
         lines = [
             Line(setting.key, plain(self._values[setting.field]), self._origins[setting.field])
             for setting in SETTINGS
@@ -222,21 +222,21 @@ class Translation:
             self._origins[field] = key if is_same else f"{key} {json.dumps(value)}"
 
     def _exempt_nodes(self) -> None:
-        """The node lists are no subject of the rate limits there, by id and by address."""
+        """Exempt the listed nodes from rate limits, by id and by address, as status-go does."""
         nodes = self._values.get("static_nodes", ()) + self._values.get("trusted_nodes", ())
         if nodes:
             self._values["rate_whitelist"] = tuple(_exemptions(nodes))
             self._origins["rate_whitelist"] = "the nodes above"
 
     def _fit_packets(self) -> None:
-        """Where bytes are limited, packets are no larger than there: ours would not fit."""
+        """Use status-go's largest packet if bytes are limited: ours would exceed the limit."""
         if "max_packet" not in self._values and any(map(self._values.get, RATES_OF_BYTES)):
-            self._values["max_packet"] = MAX_MESSAGE_SIZE
+            self._values["max_packet"] = DEFAULT_MAX_MESSAGE_SIZE
             self._origins["max_packet"] = "the default of WakuConfig.MaxMessageSize"
 
 
 def _read(text: str | bytes) -> dict[str, Any]:
-    """All values by their keys, in the spelling that is used here where it is known."""
+    """All values by their keys; known keys in the spelling of the tables above."""
     document = json.loads(text)
     if not isinstance(document, dict):
         raise ValueError("the configuration of status-go is a JSON object")
@@ -267,4 +267,4 @@ def _exemptions(nodes: tuple[Enode, ...]) -> Iterator[Any]:
         try:
             yield ipaddress.ip_network(node.host)
         except ValueError:
-            continue  # a name: its node id has to do
+            continue  # a host name: the node id alone has to do

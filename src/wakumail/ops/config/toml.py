@@ -7,11 +7,11 @@ from typing import NamedTuple
 from wakumail.ops.config.setting import Plain
 
 LINE = 100
-"""Characters above which a list takes a line for each of its items."""
+"""Most characters of a list in one line; a longer one has a line for each item."""
 
 
 class Line(NamedTuple):
-    """A key with its table, its value, and where that comes from; without a value all comment."""
+    """A key with its table, its value and a comment; without a value it is all comment."""
 
     key: str
     value: Plain | None
@@ -19,22 +19,22 @@ class Line(NamedTuple):
 
 
 def document(lines: Iterable[Line]) -> str:
-    """A TOML document; lines of one table have to follow each other."""
+    """A TOML document; the lines of one table must be adjacent."""
     return "".join(f"{text}\n" for text in _texts(lines))
 
 
 def comment(text: str) -> str:
-    """A comment; what could end it, or steer a terminal, is a `?`."""
+    """A comment; characters that could end it or control a terminal become `?`."""
     return "# " + "".join(c if c.isprintable() else "?" for c in text)
 
 
 def literal(value: Plain) -> str:
-    """A value; nothing but its own quotes ends a string."""
+    """A value as TOML; escapes keep a string from ending early."""
     match value:
         case bool():
             return str(value).lower()
         case str():
-            # TOML escapes as JSON does, but DEL too.
+            # TOML escapes like JSON, and DEL as well.
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case list():
             items = [literal(item) for item in value]

@@ -1,4 +1,4 @@
-"""Values as people write them, in a flag, a variable or a file; a ValueError says what is wrong."""
+"""Values as people write them in a flag, a variable or a file; a ValueError names what is wrong."""
 
 import ipaddress
 import re
@@ -14,11 +14,11 @@ from wakumail.waku.rate_limits import Network
 Word = TypeVar("Word", bound=StrEnum)
 
 LARGEST = (1 << 63) - 1
-"""The largest whole number that is taken; 64 bits hold it."""
+"""The largest whole number that is accepted; it fits in 64 bits."""
 
 
 class LogLevel(StrEnum):
-    """How much is logged."""
+    """The least severity that is logged."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -37,9 +37,9 @@ def whole(least: int, most: int = LARGEST) -> Callable[[str], int]:
     """Reads an integer from `least` to `most`."""
 
     def read(text: str) -> int:
-        # Python refuses to read more than some thousand digits, in words of its own.
+        # Python refuses thousands of digits with an error text of its own.
         if not re.fullmatch("[0-9]{1,19}", text):
-            raise ValueError(f"{text!r} is no whole number")
+            raise ValueError(f"{text!r} is not a whole number")
         if not least <= int(text) <= most:
             raise ValueError(f"{text} is not from {least} to {most}")
         return int(text)
@@ -54,7 +54,7 @@ def amount(most: float) -> Callable[[str], float]:
         try:
             number = float(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no number") from None
+            raise ValueError(f"{text!r} is not a number") from None
         if not 0 <= number <= most:
             raise ValueError(f"{text} is not from 0 to {most:g}")
         return number
@@ -63,7 +63,7 @@ def amount(most: float) -> Callable[[str], float]:
 
 
 def words(text: str) -> str:
-    """Any text but none at all, in UTF-8 and without a NUL."""
+    """A text that is not empty, in UTF-8 and without a NUL."""
     if not text:
         raise ValueError("it is empty")
     if "\0" in text:
@@ -76,7 +76,7 @@ def words(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """A path; a relative one begins in the working directory."""
+    """A path; a relative one starts in the working directory."""
     return Path(words(text))
 
 
@@ -92,7 +92,7 @@ def choice(choices: type[Word]) -> Callable[[str], Word]:
 
 
 def log_level(text: str) -> LogLevel:
-    """A log level by its name, or as geth counts them: from 1, errors alone, to 4."""
+    """A log level by its name, or by geth's number: 1 (errors only) to 4."""
     levels = dict(zip("1234", LogLevel, strict=True))
     return levels.get(text) or choice(LogLevel)(text)
 
