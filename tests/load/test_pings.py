@@ -18,7 +18,7 @@ from wakumail.load.clients.sender import SenderLoad
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import RequestSpec
 from wakumail.node.link import Link
-from wakumail.waku.confirmations import MessageResponse
+from wakumail.waku.confirmations import NO_ERRORS
 
 IMPATIENT = {"ping_interval": 0.5, "idle_timeout": 3.0}
 """A client may take a second to notice a ping."""
@@ -81,7 +81,7 @@ async def test_a_reader_that_waits_answers_pings() -> None:
 @asynchronous
 async def test_a_sender_answers_pings_while_it_waits_for_confirmations() -> None:
     def confirm(link: Link, batch_hash: bytes) -> None:
-        link.peer.confirm([MessageResponse(batch_hash, ())])
+        link.peer.confirm([(batch_hash, NO_ERRORS)])
         link.outbox.flush()
 
     def confirm_late(link: Link, batch_hash: bytes) -> None:
