@@ -293,7 +293,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ({"ws": "true", "ws_addr": "example.org"}, "the API would listen on example.org, open"),
         (
             {"interest": "topics", "topics": ",".join(["cafebabe"] * (MAX_TOPIC_INTEREST + 1))},
-            f"peers take {MAX_TOPIC_INTEREST} topics at most",
+            f"peers take at most {MAX_TOPIC_INTEREST} topics",
         ),
     ],
 )
