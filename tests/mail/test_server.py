@@ -177,14 +177,20 @@ async def test_answers_every_form_in_its_dialect(tmp_path: Path, form: Form) -> 
 
 @asynchronous
 async def test_one_packet_per_envelope_without_batch(tmp_path: Path) -> None:
-    async with mailserver(tmp_path) as (_, enode):
+    """Of pages that hold many: a page of one envelope plans the query anew for each."""
+    async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
-        await post(puppet, make(12, TOPICS))
-        packet, _ = build(bloom=b"\xff" * 64, batch=False, limit=10)
+        envelopes = make(120, TOPICS)
+        await post(puppet, envelopes)
+        packet, _ = build(bloom=b"\xff" * 64, batch=False, limit=100)
         puppet.send(Code.P2P_REQUEST, packet)
-        _, counts, completion, _ = await answer(puppet)
-        assert counts == [1] * 10
+        answered, counts, completion, _ = await answer(puppet)
+        assert answered == newest_first(envelopes)[:100]
+        assert counts == [1] * 100
         assert completion.cursor
+        assert server.counters["envelopes_delivered"] == 100
+        assert server.history is not None
+        assert sum(server.history.read_seconds.counts) == 1
 
 
 @asynchronous

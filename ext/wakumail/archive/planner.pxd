@@ -20,7 +20,8 @@ cdef enum:
     WALK_COST = 12          # an entry of `times`
     MERGE_COST = 15         # a posting
     HEAP_COST = 4           # a posting, for each doubling of the topics
-    SEEK_COST = 120         # the first posting of a topic
+    SEEK_COST = 120         # the first posting of a topic, or its row in `topics`
+    TEST_COST = 15          # a row of `topics`, read and tested
 
     FEW_TOPICS = 16         # at most this many are merged without reading the topics of the day
     MANY_TOPICS = 65536     # a day with more is walked: to test them takes 1 ms for each slice
@@ -85,6 +86,28 @@ cdef inline int match_topics(scan *s, uint64_t *envelopes, int64_t *tested) noex
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef inline int find_topics(scan *s, uint64_t *envelopes) noexcept nogil:
+    """As match_topics, but looks up the row of each wanted topic: cheaper where those are few."""
+    cdef uint8_t bound[TOPIC_KEY]
+    cdef MDB_val key, value
+    cdef size_t i
+    cdef int rc = open_once(s, s.env.topics, &s.topics)
+    for i in range(s.terms.topic_count):
+        if rc:
+            return rc
+        put48(bound, (<uint64_t> s.day << 32) + s.terms.topics[i])
+        key = value_of(bound, TOPIC_KEY)
+        rc = mdb_cursor_get(s.topics, &key, &value, MDB_SET)
+        if rc == MDB_NOTFOUND:
+            rc = 0
+        elif rc == 0 and value.mv_size != 4:
+            return MDB_CORRUPTED
+        elif rc == 0:
+            envelopes[0] += get32(<const uint8_t *> value.mv_data)
+            rc = add_match(s, s.terms.topics[i])
+    return rc
+
+
 cdef inline bint walk_is_cheaper(const scan *s, uint64_t matching,
                                  const day_totals *totals) noexcept nogil:
     """True if to walk the day costs less: for many topics, or topics of most of its envelopes.
@@ -131,9 +154,14 @@ cdef inline int scan_day(scan *s, const day_totals *totals) noexcept nogil:
                 return rc
         charge_plan(s, s.matched_count)
         return merge(s)
-    if totals.topics > MANY_TOPICS:
+    if (s.terms.kind == TOPIC_SET
+            and s.terms.topic_count * SEEK_COST < <size_t> totals.topics * TEST_COST):
+        tested = s.terms.topic_count
+        rc = find_topics(s, &matching)
+    elif totals.topics > MANY_TOPICS:
         return walk(s)
-    rc = match_topics(s, &matching, &tested)
+    else:
+        rc = match_topics(s, &matching, &tested)
     if rc:
         return rc
     if s.matched_count and walk_is_cheaper(s, matching, totals):

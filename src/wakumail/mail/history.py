@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from wakumail.archive.archive import PageState, Query
 from wakumail.archive.store import Store
 from wakumail.base.histograms import ANSWER_BYTES, SECONDS, Histogram
+from wakumail.base.rlp import join_list, split_list
 from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, PeerGone
@@ -174,7 +175,7 @@ class History:
                 page = await self._store.page(
                     query,
                     position,
-                    limit=remaining if request.batch else min(remaining, 1),
+                    limit=remaining,
                     max_bytes=min(self._max_reply, link.outbox.pace.burst or self._max_reply),
                 )
             except ArchiveError as error:
@@ -187,12 +188,11 @@ class History:
             position = page.position
             remaining -= page.count
             if page.count:
-                size += len(page.packet)
                 last_hash = page.last_hash
-                link.outbox.pace.spend(len(page.packet), asyncio.get_running_loop().time())
-                link.peer.deliver_history(page.packet)
-                self._counters.add("envelopes_delivered", page.count)
-                self._counters.add("bytes_delivered", len(page.packet))
+                if request.batch:
+                    size += self._send(link, page.packet, page.count)
+                else:
+                    size += await self._send_each(link, page.packet)
             if page.state is PageState.EXHAUSTED:
                 position = b""
             elif page.state is PageState.PAUSED or remaining:
@@ -202,6 +202,23 @@ class History:
                 continue
             self.answer_bytes.add(size)
             return Completion(request.request_id, last_hash, position)
+
+    def _send(self, link: Link, packet: bytes, envelopes: int) -> int:
+        """Send a P2P Messages packet; return its bytes."""
+        link.outbox.pace.spend(len(packet), asyncio.get_running_loop().time())
+        link.peer.deliver_history(packet)
+        self._counters.add("envelopes_delivered", envelopes)
+        self._counters.add("bytes_delivered", len(packet))
+        return len(packet)
+
+    async def _send_each(self, link: Link, page: bytes) -> int:
+        """Send each envelope of a page in a packet of its own; return the bytes of all packets."""
+        size = 0
+        for envelope in split_list(page):
+            if size:
+                await link.outbox.drain_and_pace()
+            size += self._send(link, join_list([envelope]), 1)
+        return size
 
     def _count_query(self, request: Request) -> None:
         kind = "topics" if request.topics else "bloom"
