@@ -37,7 +37,7 @@ from wakumail.waku.envelope import Envelope, parse
 
 AES, MAC = bytes(range(32)), bytes(range(32, 64))
 
-# -- what is sent -----------------------------------------------------------------------------
+# -- workload --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(100, [100, 100, 50]), (1000, [250])])
@@ -82,7 +82,7 @@ def test_rows_ask_within_the_traffic(kind: Any) -> None:
 
 
 def test_a_connection_with_nothing_to_send_sends_nothing() -> None:
-    """Not even the ping whose answer ends a run: the next would end with it."""
+    """It sends no ping either: the answer would end the next run."""
     ours, theirs = socket.socketpair()
     connection = SimpleNamespace(
         socket=ours,
@@ -125,7 +125,7 @@ def test_skimmer_tells_the_end() -> None:
         Skimmer(AES).received(0)
 
 
-# -- accounting -------------------------------------------------------------------------------
+# -- usage -----------------------------------------------------------------------------------
 
 FAMILY = """
 import subprocess, sys
@@ -142,7 +142,7 @@ child.communicate(b"\\n")
 """
 
 
-def test_an_account_has_the_children_too() -> None:
+def test_usage_has_the_children_too() -> None:
     command = [sys.executable, "-c", FAMILY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         usage = ProcessUsage(process.pid)
@@ -230,7 +230,7 @@ def test_a_case_that_failed_reaches_no_goal() -> None:
     assert all(line.endswith("|      NO |") for line in goals)
     html = html_report(MACHINE, [failed], 1)
     assert html.count('<td class="no">NO</td>') == len(INGEST.goals)
-    assert "<circle" not in html  # nothing was measured that could be at a distance from them
+    assert "<circle" not in html  # nothing was measured
 
 
 def test_goals_that_a_server_does_not_tell_are_left_out() -> None:
@@ -246,7 +246,7 @@ def test_goals_are_known_metrics() -> None:
 
 
 class Checker(HTMLParser):
-    """Notes whatever would be loaded or run, and whether tags are closed in order."""
+    """Notes all that a browser would load or run, and tags that are not closed in order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Clients of the bench answer pings while they prepare and wait: servers part from the silent."""
+"""Clients of the bench answer pings while they prepare and wait: servers drop silent peers."""
 
 import asyncio
 import time
@@ -25,12 +25,12 @@ IMPATIENT = {"ping_interval": 0.5, "idle_timeout": 3.0}
 
 BATCHES = 10
 PREPARING = 4.5
-"""Seconds."""
+"""Seconds in which a sender prepares."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlowTraffic(LiveTraffic):
-    """Envelopes that take long to make, as those that want much work do."""
+    """Envelopes that take long to make, as those with much PoW do."""
 
     def batches(self, count: int, size: int, min_pow: float) -> Iterator[list[bytes]]:
         for batch in LiveTraffic.batches(self, count, size, min_pow):
@@ -39,7 +39,7 @@ class SlowTraffic(LiveTraffic):
 
 
 def send(enode: Enode, load: SenderLoad, others: Sequence[Load] = ()) -> list[Outcome]:
-    """Prepare and run a sender; the others wait that long, and run too."""
+    """Prepare and run a sender. The others wait meanwhile, then run beside it."""
     with (
         ClientPool() as pool,
         pool.open(others, enode) as waiting,

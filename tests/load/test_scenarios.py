@@ -1,4 +1,4 @@
-"""The load bench against real servers: every scenario once, with as little as makes it run."""
+"""The load bench against real servers: every scenario once, as small as possible."""
 
 import os
 import signal
@@ -99,7 +99,7 @@ def test_requests_have_the_envelopes_of_the_traffic(
     assert measures["envelopes"] == pytest.approx(TRAFFIC.envelopes / 30, abs=1)
 
 
-def test_long_runs_are_sent_in_heats(
+def test_long_runs_are_sent_in_rounds(
     own_server: OwnServer, pool: ClientPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wakumail.load.scenarios.cases.ROUND_ENVELOPES", 100)
@@ -140,7 +140,7 @@ def test_all_clients_of_a_crowd_take_their_share_of_the_cores(
 
     monkeypatch.setattr(Watch, "bottleneck", bottleneck)
     measures = CrowdCase(6, SenderLoad(LIVE, 200, 3), TRAFFIC, SECONDS).measure(own_server, pool)
-    assert measures["client"] == 2 + 1 + 2  # who send, who asks, who wait
+    assert measures["client"] == 2 + 1 + 2  # senders, reader, idle clients
 
 
 def test_pow_is_mined_where_the_server_wants_it(tmp_path: Path, pool: ClientPool) -> None:

@@ -1,4 +1,4 @@
-"""A bench that is ended leaves no process and no archive behind; real processes."""
+"""A bench that is ended early leaves no process and no archive behind: real processes."""
 
 import contextlib
 import signal
@@ -18,11 +18,11 @@ STAGES = {
     "the server starts": lambda commands: any(" serve " in it for it in commands),
     "clients are there": lambda commands: sum("spawn_main" in it for it in commands) > 1,
 }
-"""Moments of a bench, by the command lines of the processes below it."""
+"""Stages of a bench, by the command lines of its descendants."""
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """The processes below one, with their command lines."""
+    """The descendants of a process, with their command lines."""
     parents = dict(processes())
     found = {pid}
     for _ in range(4):  # bench, server, worker, whatever it starts
@@ -37,13 +37,13 @@ def descendants(pid: int) -> dict[int, str]:
 
 @pytest.fixture
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a short name: the path of a Unix socket has 107 bytes at most."""
+    """A directory with a short name: the path of a Unix socket has 107 bytes at most."""
     return tmp_path_factory.mktemp("b")
 
 
 @contextlib.contextmanager
 def benching(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A bench that would go on for minutes, as a terminal starts it: SIGHUP is not ignored."""
+    """A bench that would run for minutes, started as from a terminal: it does not ignore SIGHUP."""
     flags = ("--archive", "20000", "--runs", "100", "--serve=--workers 2", "--dir", str(directory))
     with subprocess.Popen(
         [*WAKUMAIL, "bench", "mixed", *flags],
@@ -57,7 +57,7 @@ def benching(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def await_stage(pid: int, reached: Callable[[list[str]], bool]) -> list[int]:
-    """Wait for a moment of the bench; answers the processes below it."""
+    """Wait for a stage of the bench. Returns its descendants."""
     deadline = time.monotonic() + END_TIMEOUT
     while not reached(list((found := descendants(pid)).values())):
         assert time.monotonic() < deadline, found

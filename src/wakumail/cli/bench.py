@@ -1,7 +1,7 @@
-"""`wakumail bench`: what a mailserver takes under load, its own or any other.
+"""`wakumail bench`: loads a mailserver and measures it: a new `wakumail serve`, or one that runs.
 
 The server and its clients are processes of their own, on loopback unless --enode names another
-host. Without SCENARIO every scenario is run but `soak`, which is for --seconds of many minutes.
+host. Without SCENARIO all scenarios run but `soak`, which needs --seconds of many minutes.
 """
 
 import argparse
@@ -46,7 +46,7 @@ LOAD_OPTIONS = {
     "duplicates": "--duplicates",
     "confirm": "--no-confirm",
 }
-"""What chooses a load, and means nothing for --targets."""
+"""The options that choose a load. --targets takes none of them."""
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
@@ -57,25 +57,31 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=DEFAULT_SCENARIOS,
         metavar="SCENARIO",
-        help=f"any of: {', '.join(SCENARIOS)}",
+        help=f"scenarios to measure: {', '.join(SCENARIOS)}",
     )
     parser.add_argument(
         "--targets",
         action="store_true",
-        help="measure what is known of status-go's mailserver, and print both",
+        help="measure the cases for which numbers of status-go are known, and print both",
     )
     add_target(parser)
     add_load(parser)
     parser.add_argument(
-        "--runs", type=count_type(100), default=3, metavar="N", help="of each case (default: 3)"
+        "--runs",
+        type=count_type(100),
+        default=3,
+        metavar="N",
+        help="runs of each case (default: 3)",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a report with plots to FILE"
+    )
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error, default=parser.get_default)
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Whom to measure."""
+    """Add the options that choose the server."""
     servers = parser.add_mutually_exclusive_group()
     servers.add_argument(
         "--serve",
@@ -84,7 +90,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FLAGS",
-        help="more flags for `wakumail serve`, as in --serve='--workers 2'; twice: compare two",
+        help="more flags for `wakumail serve`, as in --serve='--workers 2'; twice: compare both",
     )
     servers.add_argument(
         "--enode",
@@ -93,7 +99,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ENODE",
-        help="measure this mailserver instead; twice: compare two",
+        help="measure this mailserver, which runs already; twice: compare both",
     )
     parser.add_argument(
         "--pid",
@@ -102,95 +108,102 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PID",
-        help="its process on this machine, for CPU and memory; one for each --enode",
+        help="its process on this machine, to measure CPU and memory; one for each --enode",
     )
     parser.add_argument(
         "--write-dump",
         type=Path,
         metavar="FILE",
-        help="write the archive that is asked of, to import it into such a mailserver, and stop",
+        help="write the envelopes for the archive of a mailserver that runs already, and exit",
     )
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:
-    """How much; lists are separated by commas and make a case of each entry."""
+    """Add the options that choose the load. Each entry of a list makes a case."""
     parser.add_argument(
         "--connections",
         type=count_list_type(MAX_CONNECTIONS),
         default=(),
         metavar="N,…",
-        help="that send, listen, idle, storm or read slowly",
+        help="numbers of connections that send, listen, are idle, storm or read slowly",
     )
     parser.add_argument(
         "--count",
         type=count_list_type(MAX_BENCH_ENVELOPES),
         default=(),
         metavar="N,…",
-        help="envelopes to send",
+        help="numbers of envelopes to send",
     )
     parser.add_argument(
         "--requests",
         type=option(parse_kinds),
         default=REQUEST_KINDS,
         metavar="NAME,…",
-        help=f"which requests `request` measures: {', '.join(kind.name for kind in REQUEST_KINDS)}",
+        help=f"requests to measure in `request`: {', '.join(kind.name for kind in REQUEST_KINDS)}",
     )
     parser.add_argument(
         "--batch",
         type=count_type(10_000),
         default=100,
         metavar="N",
-        help="envelopes in a packet (100)",
+        help="envelopes in each packet (default: 100)",
     )
     parser.add_argument(
         "--size",
         type=count_type(MAX_DATA_SIZE),
         default=DATA_SIZE,
         metavar="BYTES",
-        help="data of an envelope (%(default)s)",
+        help="bytes of data in each envelope (default: %(default)s)",
     )
     parser.add_argument(
-        "--topics", type=count_type(100_000), default=1000, metavar="N", help="of envelopes (1000)"
+        "--topics",
+        type=count_type(100_000),
+        default=1000,
+        metavar="N",
+        help="topics of the envelopes (default: 1000)",
     )
     parser.add_argument(
         "--duplicates",
         type=option(values.amount(0.99)),
         default=0.0,
         metavar="SHARE",
-        help="of envelopes that were sent before, 0 to 0.99",
+        help="share of the envelopes that were sent before, 0 to 0.99 (default: 0)",
     )
     parser.add_argument(
         "--no-confirm",
         dest="confirm",
         action="store_false",
-        help="measure until the server has read them, not until they are confirmed",
+        help="measure until the server has read the envelopes, not until it has confirmed them",
     )
     parser.add_argument(
         "--archive",
         type=count_type(MAX_BENCH_ENVELOPES),
         default=DEFAULT_ARCHIVE,
         metavar="N",
-        help="envelopes in the archive that is asked of (1,000,000)",
+        help="envelopes in the archive for requests (default: 1,000,000)",
     )
     parser.add_argument(
         "--seconds",
         type=parse_seconds,
         default=1.5,
         metavar="N",
-        help="of requests in a run (%(default)s)",
+        help="length of the requests in each run (default: %(default)s)",
     )
     parser.add_argument(
-        "--dir", type=Path, metavar="DIR", help="where to make archives (the system's temporary)"
+        "--dir",
+        type=Path,
+        metavar="DIR",
+        help="directory for archives (default: the system's temporary one)",
     )
 
 
 def count_type(most: int) -> Callable[[str], int]:
-    """A type for whole numbers from 1."""
+    """A type for argparse: a whole number from 1 to `most`."""
     return option(values.whole(1, most))
 
 
 def count_list_type(most: int) -> Callable[[str], tuple[int, ...]]:
-    """A type for several of them."""
+    """A type for argparse: several whole numbers, separated by commas."""
     read = values.whole(1, most)
     return option(lambda text: tuple(map(read, text.split(","))))
 
@@ -199,11 +212,11 @@ parse_seconds = option(values.amount(MAX_SECONDS))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and report; 1 when a case failed."""
+    """Measure and report. Returns 1 if a case failed."""
     if unknown := set(arguments.scenarios) - set(SCENARIOS):
         arguments.usage_error(f"no such scenario: {', '.join(sorted(unknown))}")
     if arguments.requests != REQUEST_KINDS and "request" not in arguments.scenarios:
-        arguments.usage_error("--requests is for the scenario `request`")
+        arguments.usage_error("--requests needs the scenario `request`")
     if arguments.pids and len(arguments.pids) != len(arguments.enodes):
         arguments.usage_error("give one --pid for each --enode")
     if arguments.targets:
@@ -235,13 +248,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def interrupt_on_signals() -> None:
-    """Raise KeyboardInterrupt for every signal that ends a bench, so that it clears up.
+    """Raise KeyboardInterrupt at SIGTERM and SIGHUP too, so that the bench clears up.
 
-    Its server, its clients and its archives would stay behind otherwise.
+    Otherwise its server, its clients and its archives would stay behind.
     """
 
     def interrupt(number: int, frame: object) -> None:
-        ignore_signals()  # the second one must not end the clearing up
+        ignore_signals()  # a second signal must not interrupt the clearing up
         raise KeyboardInterrupt
 
     for number in END_SIGNALS:
@@ -250,20 +263,20 @@ def interrupt_on_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """Take no more notice of them: what is left to do takes seconds."""
+    """Ignore further signals: the rest takes only seconds."""
     for number in END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def check_targets(arguments: argparse.Namespace) -> None:
-    """Refuse to choose another load than what the targets were measured with."""
+    """Refuse options that choose a load: --targets have their own."""
     for name, flag in LOAD_OPTIONS.items():
         if getattr(arguments, name) != arguments.default(name):
-            arguments.usage_error(f"{flag} is for scenarios: --targets have loads of their own")
+            arguments.usage_error(f"{flag} does not go with --targets, which has loads of its own")
 
 
 def measured_servers(arguments: argparse.Namespace, directory: Path) -> list[MeasuredServer]:
-    """Our own server, with each set of flags, or those that are named."""
+    """Our own server with each set of flags, or the servers of --enode."""
     if not arguments.enodes:
         archives = FilledArchives(directory)
         return [OwnServer(archives, flags) for flags in arguments.flags or [[]]]
@@ -272,7 +285,7 @@ def measured_servers(arguments: argparse.Namespace, directory: Path) -> list[Mea
 
 
 def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
-    """What is to be measured."""
+    """The cases that the options choose."""
     if arguments.targets:
         return goal_cases(arguments.archive, arguments.seconds)
     choice = CaseChoice(
@@ -290,5 +303,5 @@ def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
 
 
 def print_progress(what: str) -> None:
-    """Progress, on stderr."""
+    """Print a line of progress on stderr."""
     print(f"bench: {what}", file=sys.stderr, flush=True)

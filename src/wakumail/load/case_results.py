@@ -1,4 +1,4 @@
-"""Several runs of every case against every target, in turn."""
+"""Several runs of every case against every server, in turn."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from wakumail.load.scenarios.goals import PlannedCase
 
 @dataclass(slots=True)
 class CaseResult:
-    """What one case came to with one target."""
+    """The runs of one case against one server."""
 
     planned: PlannedCase
     server: str
     runs: list[Measures] = field(default_factory=list)
     failure: str = ""
-    """Why there are not more runs."""
+    """The reason why there are no more runs; empty if there is none."""
 
     @property
     def keys(self) -> list[str]:
@@ -27,25 +27,25 @@ class CaseResult:
         return [key for key in METRICS if self.runs and all(key in run for run in self.runs)]
 
     def spread(self, key: str) -> Spread | None:
-        """A metric over all runs; None where it was not measured."""
+        """The spread of a metric over all runs; None if it was not measured."""
         return Spread.of([run[key] for run in self.runs]) if key in self.keys else None
 
     def median(self, key: str) -> float:
-        """The median of a metric, 0 where it was not measured."""
+        """The median of a metric; 0 if it was not measured."""
         spread = self.spread(key)
         return 0.0 if spread is None else spread.median
 
     def notes(self) -> Iterator[str]:
-        """What has to be known of the numbers."""
+        """Notes on the numbers: failures, and signs that the clients were the bottleneck."""
         if self.failure:
             yield f"failed: {self.failure}"
         if self.median("client") > CLIENT_LIMIT:
             share = self.median("client")
-            yield f"the client took {share:.0f} % of a core: it may be what was measured"
+            yield f"the client took {share:.0f} % of a core: the numbers may be its own"
         if self.median("cores") > CORES_LIMIT:
-            yield "all cores were busy: what the clients took, the server could have used"
+            yield "all cores were busy: the clients took CPU that the server could have used"
         if "envelopes" in self.keys and not self.median("envelopes"):
-            yield "no envelope came: the archive does not hold the traffic of --write-dump"
+            yield "no envelope came: import the dump of --write-dump into the server's archive"
 
 
 def measure_cases(
@@ -55,9 +55,9 @@ def measure_cases(
     pool: ClientPool,
     progress: Callable[[str], None],
 ) -> list[CaseResult]:
-    """All results: case by case, and in it target by target.
+    """Run every case `runs` times on every server. The results are in the order of the cases.
 
-    A case that fails once is not tried again; the others go on.
+    A case that fails on a server is not tried again there; the others go on.
     """
     results = []
     for planned in planned_cases:
@@ -80,6 +80,6 @@ def measure_cases(
 
 
 def compare(one: CaseResult, other: CaseResult) -> dict[str, float]:
-    """The ratio of the medians of each metric that both have."""
+    """The median of `other` divided by that of `one`, for each metric that both have."""
     common = [key for key in one.keys if key in other.keys]
     return {key: ratio(other.median(key), one.median(key)) for key in common}

@@ -1,4 +1,4 @@
-"""Archives that the bench fills with traffic, each made once."""
+"""Archives that the bench fills with traffic. Each is made once."""
 
 import shlex
 import subprocess
@@ -11,14 +11,14 @@ from wakumail.load.workload.archived_traffic import ArchivedTraffic
 
 
 class FilledArchives:
-    """Data directories with traffic in their archives, each made once."""
+    """Data directories with traffic in their archives. Each is made at its first use."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._filled: dict[ArchivedTraffic, Path] = {}
 
     def filled(self, traffic: ArchivedTraffic) -> Path:
-        """The one with this traffic."""
+        """The data directory with this traffic. LoadFailed if it cannot be made."""
         if traffic not in self._filled:
             path = self.directory / f"archive-{len(self._filled)}"
             dump = path.with_suffix(".dump")
@@ -30,13 +30,13 @@ class FilledArchives:
 
 
 def write_dump(traffic: ArchivedTraffic, path: Path) -> None:
-    """The traffic as a dump."""
+    """Write the traffic as a dump, for `wakumail archive import`."""
     with path.open("wb") as file:
         file.writelines(traffic.dump())
 
 
 def import_dump(datadir: Path, dump: Path) -> None:
-    """What `wakumail archive import` makes of a dump. LoadFailed when it fails."""
+    """Run `wakumail archive import`. LoadFailed if it fails."""
     command = (*WAKUMAIL_COMMAND, "archive", "import", "--datadir", str(datadir), str(dump))
     done = subprocess.run(command, stdout=subprocess.DEVNULL, preexec_fn=end_with_this_process())
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The server that is measured: one of our own for each run, or one that runs already."""
+"""The server under load: one of our own for each run, or one that runs already."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,23 +15,23 @@ from wakumail.load.workload.archived_traffic import ArchivedTraffic
 
 
 class MeasuredServer(Protocol):
-    """Whom the bench measures."""
+    """A mailserver under load."""
 
     name: str
     takes_any_archive: bool
-    """Whether it can be had over any archive."""
+    """True if it can be started with any archive."""
 
     def serving(
         self, archive: ArchivedTraffic | None = None, *, writing: bool = False
     ) -> AbstractContextManager[RunningServer]:
-        """The server over an archive of this traffic, or a new one, as long as it is needed.
+        """The server, while the context lasts, with an archive of this traffic or an empty one.
 
-        writing: more will be written into that archive.
+        writing: the clients write into that archive.
         """
 
 
 class ForeignServer:
-    """A server that runs already. Its archive is what it is: filled with a dump of the traffic."""
+    """A server that runs already. Its operator has imported a dump of the traffic."""
 
     takes_any_archive = False
 
@@ -43,14 +43,14 @@ class ForeignServer:
     def serving(
         self, archive: ArchivedTraffic | None = None, *, writing: bool = False
     ) -> Iterator[RunningServer]:
-        """The server."""
+        """The same server each time, whatever the arguments."""
         if self._served.usage is not None:
             self._served.usage.reset_peak()
         yield self._served
 
 
 class OwnServer:
-    """`wakumail serve`, started anew each time with `flags` beside our own."""
+    """`wakumail serve`, started anew for each run with `flags` beside our own."""
 
     takes_any_archive = True
 
@@ -63,7 +63,7 @@ class OwnServer:
     def serving(
         self, archive: ArchivedTraffic | None = None, *, writing: bool = False
     ) -> Iterator[RunningServer]:
-        """A server over a data directory that goes afterwards."""
+        """A new server. Its data directory is removed afterwards, unless it is a filled archive."""
         with tempfile.TemporaryDirectory(dir=self._archives.directory) as name:
             path = Path(name) / "data"
             if archive is not None:

@@ -1,16 +1,16 @@
-"""What is measured: the names, units and medians of the numbers in a report."""
+"""The numbers in a report: their names and units, and their medians."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
 Measures = Mapping[str, float]
-"""What one run came to, by the key of the metric."""
+"""The numbers of one run, by the key of the metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number that a run gives."""
+    """A number that a run measures."""
 
     key: str
     title: str
@@ -41,8 +41,8 @@ METRICS = {
         Metric("p50", "p50", "ms", 2),
         Metric("p99", "p99", "ms", 2),
         Metric("p99_alone", "p99 alone", "ms", 2, charted=False),
-        Metric("slowdown", "p99 against alone", "x", 2),
-        Metric("p99_drift", "p99 in the end", "x a new server's", 2),
+        Metric("slowdown", "p99 / p99 alone", "x", 2),
+        Metric("p99_drift", "p99 after the soak", "x a new server's", 2),
         Metric("envelope_cpu", "server CPU", "us/envelope", 2),
         Metric("request_cpu", "server CPU", "ms/request", 2),
         Metric("cpu_share", "server CPU", "% of a core", 2),
@@ -60,10 +60,10 @@ METRICS = {
 """In the order of a report's columns."""
 
 CLIENT_LIMIT = 80.0
-"""Percent of a core above which a client may be what was measured."""
+"""Percent of a core above which the client may be the bottleneck."""
 
 CORES_LIMIT = 95.0
-"""Percent of all cores above which the clients took what the server could have used."""
+"""Percent of all cores above which the clients took CPU that the server could have used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +76,17 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of one value at least."""
+        """The spread of these values, at least one."""
         return cls(min(values), median(values), max(values))
 
 
 def percentile(seconds: Sequence[float], percent: int) -> float:
-    """What so many percent of the values do not exceed; 0 of none."""
+    """The value that `percent` of all values do not exceed; 0 if there are none."""
     if len(seconds) < 2:
         return sum(seconds)
     return quantiles(seconds, n=100, method="inclusive")[percent - 1]
 
 
 def ratio(one: float, other: float) -> float:
-    """Their quotient, 0 where it has no meaning."""
+    """`one` divided by `other`; 0 if `other` is 0."""
     return one / other if other else 0.0

@@ -12,14 +12,14 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def end_with_parent(parent: int) -> None:
     """Let the system kill this process when `parent`, which started it, ends.
 
-    The order outlives an exec, but not a fork.
+    The setting stays after an exec. A fork does not inherit it.
     """
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended before the order was given
+    if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 
 
 def end_with_this_process() -> Callable[[], None]:
-    """The same for a process that is about to be started: a `preexec_fn`."""
+    """A `preexec_fn` that calls `end_with_parent` in the process that is started."""
     parent = os.getpid()
     return lambda: end_with_parent(parent)

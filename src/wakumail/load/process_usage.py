@@ -1,4 +1,4 @@
-"""What a server costs, by the system's accounting: its processes' CPU time and memory."""
+"""CPU time and memory of a server and its workers, as the system counts them."""
 
 import contextlib
 import time
@@ -7,38 +7,38 @@ from pathlib import Path
 
 PROC = Path("/proc")
 RESET_PEAK = "5"
-"""What makes /proc/PID/clear_refs forget the peak (proc(5))."""
+"""Written to /proc/PID/clear_refs, this resets the peak (proc(5))."""
 
 
 class ProcessUsage:
-    """A process, and those that descend from it: a server may have workers."""
+    """A process and its descendants: a server may have workers."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.cpu()
 
     def cpu(self) -> float:
-        """Seconds of CPU of all their threads, as in /proc/PID/stat but not rounded to ticks.
+        """Seconds of CPU of all threads, as in /proc/PID/stat but not rounded to ticks.
 
-        ProcessLookupError when the process is gone.
+        ProcessLookupError if the process is gone.
         """
         total = process_cpu(self.pid)
         for pid in self._descendants():
-            # One that has ended meanwhile would be missed: a server does not end its workers.
+            # The CPU of a worker that has ended is lost: a server does not end its workers.
             with contextlib.suppress(ProcessLookupError):
                 total += process_cpu(pid)
         return total
 
     def peak(self) -> int:
-        """Bytes of memory at most, files that are mapped among them, since `reset_peak`."""
+        """The largest number of bytes in memory since `reset_peak`, mapped files included."""
         return self._memory("VmHWM")
 
     def resident(self) -> int:
-        """Bytes of memory now, without files that are mapped: an archive is one."""
+        """Bytes in memory now, without mapped files: an archive is one."""
         return self._memory("RssAnon")
 
     def reset_peak(self) -> None:
-        """Begin the peak anew, where the system lets us."""
+        """Reset the peak, if the system allows it."""
         for pid in self._all():
             with contextlib.suppress(OSError):
                 (PROC / str(pid) / "clear_refs").write_text(RESET_PEAK)
@@ -60,7 +60,7 @@ class ProcessUsage:
 
 
 def process_cpu(pid: int) -> float:
-    """Seconds of CPU of one process; ProcessLookupError when there is none."""
+    """Seconds of CPU of one process. ProcessLookupError if there is none."""
     try:
         return time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED of a process
     except OSError:
@@ -68,7 +68,7 @@ def process_cpu(pid: int) -> float:
 
 
 def memory(pid: int, name: str) -> int:
-    """Bytes that a line of /proc/PID/status tells; 0 when it is not there."""
+    """Bytes in a line of /proc/PID/status, such as VmHWM; 0 if it is not there."""
     try:
         status = (PROC / str(pid) / "status").read_text()
     except OSError:
@@ -80,7 +80,7 @@ def memory(pid: int, name: str) -> int:
 
 
 def processes() -> Iterator[tuple[int, int]]:
-    """All processes with their parents."""
+    """The ids of all processes, each with the id of its parent."""
     for path in PROC.iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):

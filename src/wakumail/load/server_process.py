@@ -20,8 +20,8 @@ from wakumail.load.process_usage import ProcessUsage
 WAKUMAIL_COMMAND = (sys.executable, "-m", "wakumail")
 BASE_FLAGS = ("--host", "127.0.0.1", "--port", "0", "--verbosity", "error")
 LENIENT_FLAGS = ("--retention", "0", "--min-pow", "0", "--maxpeers", "20000")
-"""Keep envelopes of any age, let clients spend their time on sending rather than on mining, and
-have room for more of them than one bench has."""
+"""Keep envelopes of any age, take those without PoW, so that clients need not mine, and admit more
+clients than one bench has."""
 SERVER_END_TIMEOUT = 30.0
 
 
@@ -31,16 +31,16 @@ class RunningServer:
 
     enode: Enode
     usage: ProcessUsage | None
-    """None where it is not known which process it is."""
+    """None if its process is not known."""
     started: float = 0.0
-    """Seconds from its start to the line that says where it listens."""
+    """Seconds from its start to the line with its enode."""
     datadir: Datadir | None = None
 
 
 class ServerProcess:
     """`wakumail serve` in a process of its own, over the data directory at `datadir`.
 
-    LoadFailed when it does not start, and when it does not end well.
+    LoadFailed if it does not start, or ends with an exit code other than 0.
     """
 
     def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
@@ -88,7 +88,7 @@ class ServerProcess:
             raise LoadFailed(f"the server ended with exit code {self._process.returncode}")
 
     def _end(self) -> None:
-        """Wait until it has ended; kill it if that takes too long, or if the bench is to end."""
+        """Wait for its end. Kill it after SERVER_END_TIMEOUT, or if the bench is interrupted."""
         try:
             self._process.wait(SERVER_END_TIMEOUT)
         except subprocess.TimeoutExpired:

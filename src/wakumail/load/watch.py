@@ -1,4 +1,4 @@
-"""One run of the clients against one server, with what it cost both."""
+"""One run of the clients against one server, and its cost to both."""
 
 import os
 import time
@@ -14,28 +14,28 @@ CORE_COUNT = len(os.sched_getaffinity(0))
 MIB = 1 << 20
 
 SETTLE_INTERVAL = 0.1
-"""Seconds in which a server that has settled takes less than SETTLED seconds of CPU."""
+"""Seconds. A server has settled if it takes less CPU in them than SETTLED_CPU seconds."""
 SETTLED_CPU = 0.005
 SETTLE_LIMIT = 5.0
 
 
 @dataclass(slots=True)
 class Watch:
-    """What clients did and what the server took for it; several runs add up."""
+    """The work of the clients, and the time and CPU that it took. Several runs add up."""
 
     running: RunningServer
     outcomes: list[Outcome]
     wall: float = 0.0
-    """Seconds from the first client's beginning to the last one's end."""
+    """Seconds from the start of the first client to the end of the last."""
     cpu: float = 0.0
-    """Seconds of the server's."""
+    """Seconds of the server's CPU."""
 
     def run(
         self, groups: Sequence[Clients], background: Sequence[Clients] = ()
     ) -> list[list[Outcome]]:
-        """Run until all of `groups` have finished; those in the `background` go on until then.
+        """Run until all of `groups` have finished; then stop those in the `background`.
 
-        Answers the outcomes of each group; those of `groups` count as this run's.
+        Returns the outcomes of each group, in order. Only those of `groups` are counted here.
         """
         cpu = self._cpu()
         for group in (*background, *groups):
@@ -51,7 +51,7 @@ class Watch:
         return [*finished, *(group.finish() for group in background)]
 
     def settle(self) -> None:
-        """Wait until the server has done what it put off, and count that too."""
+        """Wait until the server is idle, and count the CPU of that time."""
         usage = self.running.usage
         if usage is None:
             return
@@ -66,31 +66,31 @@ class Watch:
 
     @property
     def envelopes(self) -> int:
-        """What all clients sent or had."""
+        """The number of envelopes that all clients sent or received."""
         return sum(outcome.tally.envelopes for outcome in self.outcomes)
 
     @property
     def seconds(self) -> list[float]:
-        """Of all requests."""
+        """The time of each request, or of each connection."""
         return all_seconds(self.outcomes)
 
     def per(self, count: int, unit: float) -> float:
-        """The server's CPU for each of `count` things, in units of so many seconds."""
+        """The server's CPU for each of `count` things. `unit`: seconds, as 1e-6 for us."""
         return ratio(self.cpu, count) / unit
 
     def memory(self) -> dict[str, float]:
-        """The metrics of the server's memory, where it is known which process it is."""
+        """The metrics of the server's memory; none if its process is not known."""
         usage = self.running.usage
         if usage is None:
             return {}
         return {"peak": usage.peak() / MIB, "resident": usage.resident() / MIB}
 
     def costs(self, **metrics: float) -> dict[str, float]:
-        """Those metrics of the server's CPU, if it is known."""
+        """These metrics of the server's CPU; none if its process is not known."""
         return {} if self.running.usage is None else metrics
 
     def bottleneck(self, others: Sequence[Outcome] = ()) -> dict[str, float]:
-        """The metrics that tell who was the bottleneck; `others` were clients too."""
+        """The metrics that show the bottleneck. `others`: outcomes of more clients."""
         clients = [*self.outcomes, *others]
         shares = [ratio(client.cpu, client.ended - client.began) for client in clients]
         cores = 100 * ratio(self.cpu / self.wall + sum(shares), CORE_COUNT)
@@ -102,7 +102,7 @@ class Watch:
 
 
 def span(outcomes: Sequence[Outcome]) -> float:
-    """Seconds from the first one's beginning to the last one's end."""
+    """Seconds from the first start to the last end."""
     return max(o.ended for o in outcomes) - min(o.began for o in outcomes)
 
 
@@ -117,11 +117,11 @@ def throughput(outcomes: Sequence[Outcome]) -> float:
 
 
 def all_seconds(outcomes: Sequence[Outcome]) -> list[float]:
-    """Of all requests, or connections."""
+    """The time of each request, or of each connection."""
     return [taken for outcome in outcomes for taken in outcome.tally.seconds]
 
 
 def latencies(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """The metrics of how long requests took."""
+    """The metrics of the time that requests took."""
     seconds = all_seconds(outcomes)
     return {"p50": percentile(seconds, 50) * 1e3, "p99": percentile(seconds, 99) * 1e3}

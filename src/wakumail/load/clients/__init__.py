@@ -1,13 +1,13 @@
-"""The clients of the bench, one kind a file, and the processes that they run in.
+"""The clients of the bench, one kind in each file, and the processes that they run in.
 
-role                 what a client is, and what it comes to
-skimmer              reads the sizes of frames without decrypting them
-blocking_connection  a connection that costs its client little
+role                 the interface of a client, and the outcome of its run
+skimmer              reads frames without decrypting all of them
+blocking_connection  a connection that takes little CPU of its client
 sender               sends envelopes
 history_reader       asks for history
-envelope_listener    takes every envelope
-idle_client          keeps many connections open
-storm_client         connects many times at once
+envelope_listener    receives every envelope
+idle_client          keeps many idle connections
+storm_client         makes many connections at once
 slow_reader          asks for much and reads little
 processes            the processes of the clients
 """

@@ -1,4 +1,4 @@
-"""A blocking connection to a mailserver that costs its client as little as it can."""
+"""A blocking connection to a mailserver that takes little CPU of its client."""
 
 import os
 import socket
@@ -30,28 +30,28 @@ from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
 
 LOAD_TIMEOUT = 120.0
-"""Seconds that a server may take for anything."""
+"""Seconds after which a load has failed, whatever it waits for."""
 
 BENCH_CLIENT_ID = "wakumail-bench"
 
 WANTS_NOTHING = StatusOptions(pow=0.0, bloom=bytes(BLOOM_SIZE), light=False, confirmations=False)
-"""The status of who wants nothing."""
+"""The status of a client that wants no envelopes."""
 
 WANTS_EVERYTHING = StatusOptions(pow=0.0, light=False, confirmations=False)
-"""The status of who wants every envelope."""
+"""The status of a client that wants every envelope."""
 
 
 PING = rlp.encode(MessageId.PING)
 DISCONNECT = rlp.encode(MessageId.DISCONNECT)
 
 PING_CHECK_INTERVAL = 1.0
-"""Seconds between two looks for pings while a client waits or prepares: a server gives it 15 s."""
+"""Seconds between checks for pings while a client waits or prepares. Servers wait 15 s or more."""
 
 
 class BlockingConnection:
-    """A connection; dialed at once, and past its status after `greet`.
+    """A connection. `dial` opens it; `greet` takes it past the status.
 
-    What comes may be read with `reader`, or past its size with `skimmer`: never with both.
+    Frames are read either with `reader`, or with `skimmer` for their sizes: never with both.
     """
 
     def __init__(self, enode: Enode, node_key: keys.PrivateKey | None = None) -> None:
@@ -68,7 +68,7 @@ class BlockingConnection:
         self._dialect: WakuDialect
 
     def dial(self) -> None:
-        """Connect, and send the auth packet."""
+        """Connect, and send the auth packet of the handshake."""
         self.socket = socket.create_connection(self._address, LOAD_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(self._initiator.auth)
@@ -96,11 +96,11 @@ class BlockingConnection:
         )
 
     def message_id(self, code: int) -> bytes:
-        """How a packet of the capability begins."""
+        """The first bytes of each packet of the capability with this code."""
         return rlp.encode(self._shared.offset + code)
 
     def encode(self, code: int, payload: bytes) -> bytes:
-        """A packet of the capability as a frame; frames have to be sent in the order of making."""
+        """A packet of the capability as a frame. Frames have to be sent in the order of making."""
         return self._frame(self.message_id(code), payload)
 
     def send(self, code: int, payload: bytes) -> None:
@@ -120,34 +120,34 @@ class BlockingConnection:
         return self.writer.encrypt()
 
     def skim(self) -> Frame:
-        """The next frame, past its size."""
+        """Wait for the next frame, and skim it."""
         while True:
             frame = self.skimmer.received(self.socket.recv_into(self.skimmer.get_buffer()))
             if frame is not None:
                 return frame
 
     def skim_waiting(self) -> Iterator[Frame]:
-        """The frames that have come, past their sizes; waits for none."""
+        """Skim the frames that have come, without waiting."""
         while count := self._receive_waiting(self.skimmer.get_buffer()):
             if (frame := self.skimmer.received(count)) is not None:
                 yield frame
 
     def answer(self, data: bytes) -> None:
-        """Answer a packet if it is a ping; LoadFailed if the server parts with it."""
+        """Answer a packet if it is a ping. LoadFailed if it is a disconnect. Others are ignored."""
         if data.startswith(PING):
             self.send_p2p(MessageId.PONG)
         elif data.startswith(DISCONNECT):
-            raise LoadFailed("the server said goodbye")
+            raise LoadFailed("the server disconnected")
 
     def frames(self) -> Iterator[memoryview]:
-        """Receive once and decrypt what came: each frame, valid until the next."""
+        """Receive once, 64 KiB at most, and decrypt the frames. Each is valid until the next."""
         count = self.socket.recv_into(self.reader.get_buffer(1 << 16))
         if not count:
             raise ConnectionError("the server hung up")
         return self._read(count)
 
     def waiting_frames(self) -> Iterator[memoryview]:
-        """Decrypt what has come, 64 KiB at most: each frame, valid until the next."""
+        """The same without waiting."""
         return self._read(self._receive_waiting(self.reader.get_buffer(1 << 16)))
 
     def _read(self, count: int) -> Iterator[memoryview]:
@@ -156,9 +156,9 @@ class BlockingConnection:
             yield frame
 
     def _receive_waiting(self, buffer: memoryview) -> int:
-        """Bytes that had come and are in the buffer now; 0 when there were none."""
+        """Receive without waiting. Returns the number of bytes; 0 if none had come."""
         try:
-            # The socket has a timeout: its own `recv_into` would wait.
+            # `recv_into` of a socket with a timeout would wait.
             count = os.readv(self.socket.fileno(), [buffer])
         except BlockingIOError:
             return 0
@@ -167,7 +167,7 @@ class BlockingConnection:
         return count
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.socket.close()
 
     def _receive(self, size: int) -> bytes:
@@ -177,35 +177,35 @@ class BlockingConnection:
         return data
 
     def _expect(self, message_id: int, *, compressed: bool = True) -> bytes:
-        """The payload of the next packet of that id; others are passed over."""
+        """The payload of the next packet with this id. Others are skipped."""
         while True:
-            # Both readers see what comes before the status, so either can go on from there.
+            # Reader and skimmer both see all frames up to the status: either can go on from there.
             self.reader.feed(self.skim().raw)
             frame = bytes(self.reader.next_frame() or b"")
             item, size = rlp.decode_prefix(frame[:5])
             found = rlp.as_int(item)
             if found == MessageId.DISCONNECT:
-                raise LoadFailed(f"the server said goodbye: {disconnect_reason(frame[size:])}")
+                raise LoadFailed(f"the server disconnected: {disconnect_reason(frame[size:])}")
             if found == message_id:
                 return bytes(snappy.decompress_raw(frame[size:])) if compressed else frame[size:]
 
 
 class PingSchedule:
-    """Calls `answer_pings` every PING_CHECK_INTERVAL, in work that takes long."""
+    """Calls `answer_pings` every PING_CHECK_INTERVAL during long work."""
 
     def __init__(self, answer_pings: Callable[[], None]) -> None:
         self._answer_pings = answer_pings
         self._next = time.monotonic() + PING_CHECK_INTERVAL
 
     def check(self) -> None:
-        """Call it if it is time to."""
+        """Call it if it is due."""
         if time.monotonic() >= self._next:
             self._answer_pings()
             self._next = time.monotonic() + PING_CHECK_INTERVAL
 
 
 def open_connection(enode: Enode, status: StatusOptions) -> BlockingConnection:
-    """A connection past its status."""
+    """Open a connection, past its status."""
     connection = BlockingConnection(enode)
     connection.dial()
     connection.greet(status)
@@ -213,7 +213,7 @@ def open_connection(enode: Enode, status: StatusOptions) -> BlockingConnection:
 
 
 def disconnect_reason(data: bytes) -> str:
-    """Why the server parted, whether it compressed that or not."""
+    """The reason in a disconnect packet, which some servers do not compress."""
     try:
         reason = decode_disconnect(bytes(snappy.decompress_raw(data)))
     except cramjam.DecompressionError:

@@ -1,4 +1,4 @@
-"""A client that wants every envelope, over one connection or several, and counts what comes."""
+"""A client that receives every envelope, over one connection or several, and counts them."""
 
 import time
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from wakumail.waku.packets import Code
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeListenerLoad:
-    """Listen on so many connections until each has had `count` envelopes."""
+    """Listen on `connections` connections until each has received `count` envelopes."""
 
     connections: int
     count: int
     envelope_size: int = ENVELOPE_SIZE
-    """Bytes of the RLP of each envelope: packets are counted by their size."""
+    """Bytes of RLP of each envelope: envelopes are counted by the size of packets."""
 
     def open(self, enode: Enode) -> "EnvelopeListener":
-        """Connect."""
+        """Make the client, and connect it."""
         return EnvelopeListener(self, enode)
 
 
@@ -47,12 +47,12 @@ class EnvelopeListener:
             pings.check()
 
     def prepare(self) -> None:
-        """Begin anew."""
+        """Count from 0 again."""
         for counter in self._counters:
             counter.envelopes = 0
 
     def run(self, keep_going: KeepGoing) -> None:
-        """Read until all have had all."""
+        """Read until every connection has received all envelopes."""
         deadline = time.monotonic() + LOAD_TIMEOUT
         with DefaultSelector() as selector:
             for counter in self._counters:
@@ -67,23 +67,23 @@ class EnvelopeListener:
                         selector.unregister(key.fileobj)
 
     def answer_pings(self) -> None:
-        """Answer them, on each connection."""
+        """Answer the pings on each connection."""
         for counter in self._counters:
             counter.pull_waiting()
 
     def tally(self) -> Tally:
-        """What came, on all connections."""
+        """The envelopes of all connections."""
         envelopes = sum(counter.envelopes for counter in self._counters)
         return Tally(envelopes, envelopes * self._load.envelope_size)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for counter in self._counters:
             counter.connection.close()
 
 
 class EnvelopeCounter:
-    """One connection, and how many envelopes came over it."""
+    """One connection, and the number of envelopes that came over it."""
 
     def __init__(self, connection: BlockingConnection, load: EnvelopeListenerLoad) -> None:
         self.connection = connection
@@ -92,14 +92,14 @@ class EnvelopeCounter:
         self._messages = connection.message_id(Code.MESSAGES)
 
     def pull(self) -> None:
-        """Read once."""
+        """Wait for bytes, and read once."""
         skimmer = self.connection.skimmer
         frame = skimmer.received(self.connection.socket.recv_into(skimmer.get_buffer()))
         if frame is not None:
             self._take(frame)
 
     def pull_waiting(self) -> None:
-        """Read what has come."""
+        """Read all that has come, without waiting."""
         for frame in self.connection.skim_waiting():
             self._take(frame)
 

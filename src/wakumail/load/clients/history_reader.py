@@ -1,4 +1,4 @@
-"""A client that asks for history, one request after the other."""
+"""A client that asks for history, one request after another."""
 
 import os
 import time
@@ -21,14 +21,14 @@ from wakumail.waku.packets import Code
 
 @dataclass(frozen=True, slots=True)
 class HistoryReaderLoad:
-    """Requests in turn until `seconds` are over, or `count` were answered."""
+    """Send the requests in turn until `seconds` are over, or `count` are answered."""
 
     specs: Sequence[RequestSpec]
     seconds: float
     count: int
 
     def open(self, enode: Enode) -> "HistoryReader":
-        """Connect."""
+        """Make the client, and connect it."""
         return HistoryReader(self, enode)
 
 
@@ -46,12 +46,12 @@ class HistoryReader:
         self._tally = Tally()
 
     def prepare(self) -> None:
-        """Make all packets, and warm the server's caches: ask each once."""
+        """Send each request once: this makes all packets, and warms the server's caches."""
         for spec in self._load.specs:
             self._request(spec)
 
     def run(self, keep_going: KeepGoing) -> None:
-        """Ask; once at least, or there would be no latency to tell."""
+        """Send requests: one at least, or there would be no latency."""
         load, self._tally = self._load, Tally()
         taken = self._tally.seconds
         ends = time.monotonic() + load.seconds
@@ -61,22 +61,22 @@ class HistoryReader:
                 return
 
     def answer_pings(self) -> None:
-        """Answer them; nothing else comes before the next request."""
+        """Answer the pings. No other packets come before the next request."""
         for frame in self._connection.skim_waiting():
             self._connection.answer(frame.first)
 
     def tally(self) -> Tally:
-        """What came."""
+        """The envelopes of the last run, and the time of each request."""
         return self._tally
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def _request(self, spec: RequestSpec) -> float:
-        """Send the request and read the answer, page after page where it follows.
+        """Send a request and read the answer, page after page if it follows the cursor.
 
-        Answers the seconds from sending to completion; making the requests is not among them.
+        Returns the seconds from sending to completion, without the time to make the packets.
         """
         cursor = b""
         waited = 0.0
@@ -90,13 +90,13 @@ class HistoryReader:
                 return waited
 
     def _packet(self, spec: RequestSpec, cursor: bytes) -> bytes:
-        """The packet of a request; made once, for making it costs more than answering it."""
+        """The packet of a request. It is made once: that takes longer than to answer it."""
         if (spec, cursor) not in self._packets:
             self._packets[spec, cursor] = request_packet(spec, cursor, self._key, self._node_key)
         return self._packets[spec, cursor]
 
     def _await_completion(self) -> Completion:
-        """Count what comes before the completion."""
+        """Wait for the completion, and count the envelopes before it."""
         while True:
             frame = self._connection.skim()
             if frame.first.startswith(self._delivery):
@@ -116,7 +116,7 @@ class HistoryReader:
 def request_packet(
     spec: RequestSpec, cursor: bytes, key: bytes, node_key: keys.PrivateKey
 ) -> bytes:
-    """A signed request of form R3, as status-go's clients send it."""
+    """A signed request of form R3, the form of status-go's clients."""
     packet, _ = build_request(
         Form.R3,
         lower=spec.lower,

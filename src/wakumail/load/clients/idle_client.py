@@ -1,4 +1,4 @@
-"""A client with many connections on which nothing happens but pings."""
+"""A client with many connections that only send and answer pings."""
 
 import time
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ PING_INTERVAL = 15.0
 
 @dataclass(frozen=True, slots=True)
 class IdleLoad:
-    """So many connections, kept for so long."""
+    """Keep `connections` connections for `seconds`."""
 
     connections: int
     seconds: float
 
     def open(self, enode: Enode) -> "IdleClient":
-        """Connect."""
+        """Make the client, and connect it."""
         return IdleClient(self, enode)
 
 
 class IdleClient:
-    """The client: pings each connection every PING_INTERVAL, evenly spread, and answers pings."""
+    """The client. It pings each connection every PING_INTERVAL, evenly spread."""
 
     def __init__(self, load: IdleLoad, enode: Enode) -> None:
         self._load = load
@@ -46,10 +46,10 @@ class IdleClient:
             pings.check()
 
     def prepare(self) -> None:
-        """Nothing."""
+        """Do nothing: there is nothing to prepare."""
 
     def run(self, keep_going: KeepGoing) -> None:
-        """Keep the connections."""
+        """Send and answer pings."""
         interval = PING_INTERVAL / len(self._connections)
         now = time.monotonic()
         ends, next_ping = now + self._load.seconds, now + interval
@@ -62,21 +62,21 @@ class IdleClient:
                 next_ping += interval
 
     def answer_pings(self) -> None:
-        """Answer them, on each connection."""
+        """Answer the pings on each connection."""
         self._answer(0.0)
 
     def _answer(self, timeout: float) -> None:
-        """Answer what comes within so many seconds, until something has come."""
+        """Wait up to `timeout` seconds for packets, and answer the pings among them."""
         for key, _ in self._selector.select(timeout):
             for frame in key.data.frames():
                 key.data.answer(bytes(frame))
 
     def tally(self) -> Tally:
-        """Nothing came."""
+        """An idle client receives no envelopes."""
         return Tally()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._selector.close()
         for connection in self._connections:
             connection.close()

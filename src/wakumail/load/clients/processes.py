@@ -1,4 +1,4 @@
-"""The client processes: each plays the role that it is given, when it is told to."""
+"""The client processes. Each opens the load that it is sent, and prepares and runs on command."""
 
 import contextlib
 import gc
@@ -23,11 +23,11 @@ SPAWN_CONTEXT = get_context("spawn")
 FAILURES = LoadFailed, WakumailError, OSError
 
 CLIENT_END_TIMEOUT = 2.0
-"""Seconds for client processes to end by themselves."""
+"""Seconds in which client processes end by themselves; then they are killed."""
 
 
 class ClientProcess:
-    """A client process. Each `begin` is followed by an `end`, so several work at once."""
+    """A client process. An `await_answer` follows each `send_command`: several work at once."""
 
     def __init__(self) -> None:
         self._pipe, theirs = SPAWN_CONTEXT.Pipe()
@@ -39,13 +39,13 @@ class ClientProcess:
         theirs.close()
 
     def send_command(self, what: str, *arguments: object) -> None:
-        """Tell it what to do: `open`, `prepare`, `run` or `close`."""
+        """Send a command: `open` with a load and an enode, `prepare`, `run` or `close`."""
         if what == "run":
             self._stop.clear()
         self._pipe.send((what, arguments))
 
     def await_answer(self) -> Outcome | None:
-        """Wait until it is done; what came of a run. LoadFailed with what went wrong."""
+        """Wait until the command is done. Returns the outcome of a run. LoadFailed if it failed."""
         try:
             answer = self._pipe.recv()
         except EOFError:
@@ -56,16 +56,16 @@ class ClientProcess:
         return outcome
 
     def stop(self) -> None:
-        """End a run that has no end of its own."""
+        """End a run that does not end by itself."""
         self._stop.set()
 
     def ask_to_end(self) -> None:
-        """Let it end by itself, once it is done."""
+        """Let the process end when its command is done."""
         self._stop.set()
         self._pipe.close()
 
     def end(self, timeout: float) -> None:
-        """Wait so many seconds until it has ended, then kill it."""
+        """Wait up to `timeout` seconds for the end of the process, then kill it."""
         try:
             self._process.join(timeout)
         finally:
@@ -74,7 +74,7 @@ class ClientProcess:
 
 
 class ClientPool:
-    """Client processes, kept from one case to the next."""
+    """Client processes, which are kept from one case to the next."""
 
     def __init__(self) -> None:
         self._idle: list[ClientProcess] = []
@@ -88,12 +88,12 @@ class ClientPool:
         self.end_busy()
 
     def end_busy(self) -> None:
-        """Part from all that are at something: it has failed."""
+        """End all processes of a case that has failed."""
         end_all(self._busy)
         self._busy.clear()
 
     def open(self, loads: Sequence[Load], enode: Enode) -> "Clients":
-        """Clients with these loads, connected."""
+        """Open clients with these loads, each in a process of its own."""
         while len(self._idle) < len(loads):
             self._idle.append(ClientProcess())
         processes = [self._idle.pop() for _ in loads]
@@ -105,14 +105,14 @@ class ClientPool:
         return Clients(self, processes)
 
     def release(self, processes: Sequence[ClientProcess]) -> None:
-        """These are free for the next case."""
+        """Keep these processes for the next case."""
         for process in processes:
             self._busy.remove(process)
             self._idle.append(process)
 
 
 def end_all(processes: Sequence[ClientProcess]) -> None:
-    """End these processes: all have CLIENT_END_TIMEOUT together."""
+    """End these processes within CLIENT_END_TIMEOUT."""
     for process in processes:
         process.ask_to_end()
     deadline = time.monotonic() + CLIENT_END_TIMEOUT
@@ -121,7 +121,7 @@ def end_all(processes: Sequence[ClientProcess]) -> None:
 
 
 class Clients:
-    """Clients that are at it together."""
+    """Clients that work at the same time."""
 
     def __init__(self, pool: ClientPool, processes: Sequence[ClientProcess]) -> None:
         self._pool = pool
@@ -136,16 +136,16 @@ class Clients:
             self._pool.release(self._processes)
 
     def prepare(self) -> None:
-        """Let each do what need not be measured."""
+        """Let each client prepare its run. This is not measured."""
         self._all("prepare")
 
     def start(self) -> None:
-        """Begin a run; `finish` has to follow."""
+        """Start a run. `finish` has to follow."""
         for process in self._processes:
             process.send_command("run")
 
     def finish(self) -> list[Outcome]:
-        """Wait for the end of the run."""
+        """Wait for the end of the run; the outcome of each client."""
         return [
             outcome
             for process in self._processes
@@ -153,12 +153,12 @@ class Clients:
         ]
 
     def stop(self) -> None:
-        """End a run that has no end of its own; `finish` still has to follow."""
+        """End a run that does not end by itself. `finish` still has to follow."""
         for process in self._processes:
             process.stop()
 
     def run(self) -> list[Outcome]:
-        """Run to the end."""
+        """Run to the end; the outcome of each client."""
         self.start()
         return self.finish()
 
@@ -170,9 +170,9 @@ class Clients:
 
 
 def client_main(bench: int, pipe: Connection, stop: Event) -> None:
-    """Do what the bench says, until it hangs up; answer pings meanwhile."""
+    """Do the commands of the bench until it closes the pipe, and answer pings meanwhile."""
     end_with_parent(bench)
-    gc.disable()  # a pause would be taken for the server's
+    gc.disable()  # its pauses would count as the server's
     role: Role | None = None
     failure = ""
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
@@ -182,7 +182,7 @@ def client_main(bench: int, pipe: Connection, stop: Event) -> None:
                     try:
                         role.answer_pings()
                     except FAILURES as error:
-                        failure = text_of(error)  # told when the next thing is to be done
+                        failure = text_of(error)  # the answer to the next command
             what, arguments = pipe.recv()
             answer: Outcome | str | None = failure or None
             try:
@@ -203,12 +203,12 @@ def client_main(bench: int, pipe: Connection, stop: Event) -> None:
 
 
 def text_of(error: Exception) -> str:
-    """An error for a person."""
+    """The text of an error, or else its class."""
     return str(error) or type(error).__name__
 
 
 def perform(role: Role, what: str, stop: Event) -> Outcome | None:
-    """Prepare, or run; only the run is measured."""
+    """Do a `prepare` or a `run`. Only the run is measured."""
     if what == "run":
         began, cpu = time.monotonic(), time.process_time()
         role.run(lambda: not stop.is_set())

@@ -1,4 +1,4 @@
-"""What a client of the bench is: a load that opens a role, and what that comes to."""
+"""The interface of a client: a Load opens a Role, whose runs have an Outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,27 +7,27 @@ from typing import Protocol
 from wakumail.devp2p.enode import Enode
 
 KeepGoing = Callable[[], bool]
-"""Whether a role should go on: one that has no end of its own asks."""
+"""True while a run should go on. A role that does not end by itself asks."""
 
 
 class LoadFailed(Exception):
-    """A load did not come to its end, so there is nothing that it has measured."""
+    """A load did not finish, so nothing is measured."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a client has done."""
+    """The work of a client in one run."""
 
     envelopes: int = 0
     bytes: int = 0
-    """Of envelopes."""
+    """Bytes of all envelopes."""
     seconds: list[float] = field(default_factory=list)
-    """Of each request, or each connection that was made."""
+    """Seconds of each request, or of each connection that was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a client has done, when (monotonic seconds), and the CPU (seconds) it took for that."""
+    """The work of a client, its start and end in monotonic seconds, and its seconds of CPU."""
 
     tally: Tally
     began: float
@@ -36,26 +36,26 @@ class Outcome:
 
 
 class Role(Protocol):
-    """What one client does. A failure is any exception; it ends the bench."""
+    """A client. LoadFailed, WakumailError and OSError of any method make the case fail."""
 
     def prepare(self) -> None:
-        """Whatever need not be measured; called before each `run`."""
+        """Do all that is not measured. Called before each `run`."""
 
     def run(self, keep_going: KeepGoing) -> None:
-        """What is measured."""
+        """Do what is measured."""
 
     def answer_pings(self) -> None:
-        """Answer the pings that have come; called about once a second while the client waits."""
+        """Answer the pings that have come. Called once a second while the client waits."""
 
     def tally(self) -> Tally:
-        """What the last run came to, after it was checked."""
+        """The work of the last run. LoadFailed if the server did not do its part."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
 
 
 class Load(Protocol):
-    """A role that can be sent to another process."""
+    """The parameters of a client, which can be sent to another process."""
 
     def open(self, enode: Enode) -> Role:
-        """Connect."""
+        """Make the client, and connect it."""

@@ -1,7 +1,7 @@
-"""A client that sends envelopes, over one connection or several, as fast as they are taken.
+"""A client that sends envelopes, over one connection or several, as fast as the server takes them.
 
-All is made before the clock starts: envelopes, packets and frames, encrypted and authenticated.
-What is left to do is to write them, and to read the confirmations.
+Envelopes, packets and encrypted frames are made before the clock starts. The run only writes the
+frames, and reads the confirmations.
 """
 
 import os
@@ -33,15 +33,15 @@ from wakumail.waku.confirmations import decode_batch_ack, decode_message_respons
 from wakumail.waku.packets import Code
 
 WRITE_SIZE = 256 << 10
-"""Bytes of frames that are handed to the system at once."""
+"""Bytes of frames in one write."""
 
 
 @dataclass(frozen=True, slots=True)
 class SenderLoad:
-    """`count` envelopes a run, spread over `connections`, in packets of `batch`.
+    """Send `count` envelopes in each run, over `connections`, in packets of `batch`.
 
-    confirmed: the run is over when all are confirmed; otherwise when the server has read them.
-    `warm_up` envelopes go before the first run.
+    confirmed: the run ends when all are confirmed; otherwise when the server has read them.
+    warm_up: the number of envelopes that are sent before the first run.
     """
 
     live: LiveTraffic
@@ -52,7 +52,7 @@ class SenderLoad:
     warm_up: int = 0
 
     def open(self, enode: Enode) -> "Sender":
-        """Connect."""
+        """Make the client, and connect it."""
         return Sender(self, enode)
 
 
@@ -76,7 +76,7 @@ class Sender:
             self.tally()
 
     def prepare(self) -> None:
-        """Make what is to be sent."""
+        """Make all frames of the run."""
         self._prepare(self._load.count)
 
     def _prepare(self, count: int) -> None:
@@ -85,13 +85,13 @@ class Sender:
             queue.make(self._load, share + (number < rest))
             for number, queue in enumerate(self._queues)
         ]
-        for _ in zip_longest(*makings):  # by turns: what is sent at one time was made at one time
+        for _ in zip_longest(*makings):  # in turn: connections send envelopes of the same age
             self._pings.check()
         for queue in self._queues:
             queue.encrypt()
 
     def run(self, keep_going: KeepGoing) -> None:
-        """Write and read until all is confirmed, or read."""
+        """Write and read until all envelopes are confirmed, or the server has read them."""
         deadline = time.monotonic() + LOAD_TIMEOUT
         with DefaultSelector() as selector:
             for queue in self._queues:
@@ -109,12 +109,12 @@ class Sender:
                         selector.unregister(key.fileobj)
 
     def answer_pings(self) -> None:
-        """Answer them, unless there are frames that have to go before a pong."""
+        """Answer the pings, unless frames wait that have to be sent before a pong."""
         for queue in self._queues:
             queue.answer_pings()
 
     def tally(self) -> Tally:
-        """What was sent; LoadFailed unless the confirmations say so too."""
+        """The envelopes that were sent. LoadFailed unless all are confirmed, if they should be."""
         if self._load.confirmed:
             for queue in self._queues:
                 queue.check()
@@ -124,13 +124,13 @@ class Sender:
         )
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for queue in self._queues:
             queue.connection.close()
 
 
 class SendQueue:
-    """One connection, and what goes over it in a run."""
+    """One connection, and the frames that it sends in a run."""
 
     def __init__(self, connection: BlockingConnection) -> None:
         self.connection = connection
@@ -138,12 +138,12 @@ class SendQueue:
         self.size = 0
         """Bytes of all envelopes."""
         self.done = False
-        """Whether the run is over for this connection."""
+        """True when the run is over for this connection."""
         self._packets: deque[bytes] = deque()
         self._confirmed = True
         self._unsent: list[memoryview] = []
         self._pings = 0
-        """That wait until all is sent."""
+        """Pings that are answered when all frames are sent."""
         self._answers: list[bytes] = []
         self._awaited = 0
         self._final = b""
@@ -151,7 +151,7 @@ class SendQueue:
         self._response = connection.message_id(Code.MESSAGE_RESPONSE)
 
     def make(self, load: SenderLoad, count: int) -> Iterator[None]:
-        """Make the packets of a run, one at each step. Pings may be answered in between."""
+        """Make the packets of a run, one in each step. Pings may be answered in between."""
         self.envelopes, self.size, self.done = count, 0, not count
         self._sent.clear()
         self._answers.clear()
@@ -167,8 +167,9 @@ class SendQueue:
             yield
 
     def encrypt(self) -> None:
-        """Make the frames of the packets; from here to their sending no ping can be answered, for
-        frames are sent in the order in which they are encrypted.
+        """Make the frames of the packets.
+
+        Until they are sent no ping can be answered: frames are sent in the order of encryption.
         """
         writes = [bytearray()]
         while self._packets:
@@ -180,7 +181,7 @@ class SendQueue:
         else:
             self._final = rlp.encode(MessageId.PONG)
             if self.envelopes:
-                # What follows them has been read when it is answered.
+                # When the ping is answered, the server has read all before it.
                 self._awaited = 1
                 writes[-1] += self.connection.encode_p2p(MessageId.PING)
         self._unsent = [memoryview(write) for write in reversed(writes) if write]
@@ -192,11 +193,11 @@ class SendQueue:
                 self.connection.answer(bytes(frame))
 
     def push(self) -> bool:
-        """Write what the system takes; whether anything is left."""
+        """Write as much as the system takes. True if frames are left."""
         while self._unsent:
             write = self._unsent.pop()
             try:
-                # The socket has a timeout: its own `send` would wait, and nobody would read.
+                # `send` of a socket with a timeout would wait, and nobody would read meanwhile.
                 count = os.write(self.connection.socket.fileno(), write)
             except BlockingIOError:
                 count = 0
@@ -206,7 +207,7 @@ class SendQueue:
         return False
 
     def pull(self) -> None:
-        """Read what came."""
+        """Read packets: confirmations, and pings."""
         for frame in self.connection.frames():
             answer = bytes(frame)
             if answer.startswith(self._final):
@@ -222,7 +223,7 @@ class SendQueue:
         self.done = not self._awaited and not self._unsent
 
     def check(self) -> None:
-        """Whether just what was sent is confirmed, and nothing was refused."""
+        """LoadFailed unless every packet is confirmed, and no envelope is refused."""
         acked = {decode_batch_ack(payload) for payload in self._payloads(self._final)}
         if acked != self._sent:
             raise LoadFailed(
@@ -233,7 +234,7 @@ class SendQueue:
                 raise LoadFailed(f"the server refused {len(errors)} envelopes: {errors[0].text}")
 
     def _payloads(self, message_id: bytes) -> list[bytes]:
-        """The payloads of the packets of a kind that came."""
+        """The payloads of all packets with this id that came."""
         try:
             return [
                 bytes(snappy.decompress_raw(answer[len(message_id) :]))

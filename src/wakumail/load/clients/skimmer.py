@@ -1,7 +1,7 @@
-"""Reading what a server sends without decrypting it: the cores belong to the server.
+"""Reads the frames of a server without decrypting all of them: that leaves the CPU to the server.
 
-Of each frame the header is decrypted, which tells its size, and the first block, which tells what
-packet it is and how many bytes it inflates to. Nothing is authenticated.
+Of each frame only the header is decrypted, which has its size, and the first block, which has the
+code of the packet and the size to which it inflates. Nothing is authenticated.
 """
 
 from typing import NamedTuple
@@ -12,29 +12,29 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 AES_BLOCK = 16
 HEADER_SIZE = 2 * AES_BLOCK
-"""Bytes of a frame's header and its MAC."""
+"""Bytes of the header of a frame and its MAC."""
 
 INITIAL_BUFFER = 4096
-"""Bytes of a buffer to begin with."""
+"""Bytes of the buffer at first. It grows with the frames."""
 
 
 class Frame(NamedTuple):
-    """A frame as it came; `raw` is valid until the skimmer is used again."""
+    """A frame. `raw` is valid until the skimmer is used again."""
 
     first: bytes
-    """The first 16 bytes of its data in plain, or all where there are less."""
+    """The first 16 bytes of its data, decrypted; all of them if there are fewer."""
     size: int
     """Bytes of its data."""
     raw: memoryview
     """Header and data, encrypted, with padding and both MACs."""
     block: int
-    """Of the data, in the stream of AES blocks."""
+    """The number of its first block of data in the AES stream of the connection."""
 
 
 class Skimmer:
-    """One direction of a connection, from its first frame on: fill `room` and tell `filled`.
+    """One direction of a connection, from its first frame on.
 
-    `aes` is the key of the connection (handshake.Secrets).
+    Fill `get_buffer` and call `received`. `aes`: the key of the connection (handshake.Secrets).
     """
 
     def __init__(self, aes: bytes) -> None:
@@ -46,11 +46,11 @@ class Skimmer:
         self._blocks = 0
 
     def get_buffer(self) -> memoryview:
-        """Where the next bytes go: never behind the end of a frame."""
+        """The buffer for the next bytes. It ends where the header or the frame ends."""
         return self._buffer[self._filled : self._wanted]
 
     def received(self, count: int) -> Frame | None:
-        """So many bytes came; the frame that they complete. ConnectionError for none."""
+        """Take `count` bytes. Returns the frame that they complete. ConnectionError if 0."""
         if not count:
             raise ConnectionError("the server hung up")
         self._filled += count
@@ -66,7 +66,7 @@ class Skimmer:
         return Frame(first, self._size, raw, block)
 
     def data(self, frame: Frame) -> bytes:
-        """All data of the frame that came last, decrypted."""
+        """All data of the latest frame, decrypted."""
         padded = -(-frame.size // AES_BLOCK) * AES_BLOCK
         return self._decrypt(frame.raw[HEADER_SIZE : HEADER_SIZE + padded], frame.block)[
             : frame.size
@@ -82,7 +82,7 @@ class Skimmer:
             self._buffer = get_buffer
 
     def _decrypt(self, data: memoryview, block: int) -> bytes:
-        """AES in counter mode, from any block of the stream on."""
+        """Decrypt with AES in counter mode, from this block of the stream on."""
         counters = range(block, block + len(data) // AES_BLOCK)
         stream = self._cipher.update(b"".join(n.to_bytes(AES_BLOCK, "big") for n in counters))
         plain = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")

@@ -14,12 +14,12 @@ from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import Code
 
 PAUSE = 0.1
-"""Seconds between two reads of all connections."""
+"""Seconds between reads of all connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlowReaderLoad:
-    """So many connections, each with `requests` open, read at `rate` bytes per second."""
+    """On each of `connections` have `requests` open, and read `rate` bytes per second."""
 
     spec: RequestSpec
     connections: int
@@ -27,7 +27,7 @@ class SlowReaderLoad:
     rate: int = 64 << 10
 
     def open(self, enode: Enode) -> "SlowReader":
-        """Connect."""
+        """Make the client, and connect it."""
         return SlowReader(self, enode)
 
 
@@ -40,7 +40,7 @@ class SlowReader:
         self._tally = Tally()
 
     def prepare(self) -> None:
-        """Ask."""
+        """Send the requests."""
         key, node_key = symmetric_key(DEFAULT_PASSWORD), keys.generate(os.urandom)
         packet = request_packet(self._load.spec, b"", key, node_key)
         for connection in self._connections:
@@ -48,7 +48,7 @@ class SlowReader:
                 connection.send(Code.P2P_REQUEST, packet)
 
     def run(self, keep_going: KeepGoing) -> None:
-        """Read a little of everyone, again and again; the server may part from us."""
+        """Read a little of each connection, again and again. The server may close them."""
         self._tally = Tally()
         size = int(self._load.rate * PAUSE)
         while keep_going():
@@ -60,13 +60,13 @@ class SlowReader:
             time.sleep(PAUSE)
 
     def answer_pings(self) -> None:
-        """Nothing: they come after what is not read yet."""
+        """Do nothing: the pings lie behind envelopes that are not read yet."""
 
     def tally(self) -> Tally:
-        """Bytes as they came."""
+        """The bytes that were read, encrypted."""
         return self._tally
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for connection in self._connections:
             connection.close()

@@ -1,4 +1,4 @@
-"""A client that connects many times at once: a storm."""
+"""A client that makes many connections at once."""
 
 import time
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from wakumail.load.clients.role import KeepGoing, Tally
 
 @dataclass(frozen=True, slots=True)
 class StormLoad:
-    """So many connections, all dialed before the first is greeted."""
+    """Dial `connections` connections before the first handshake goes on."""
 
     connections: int
 
     def open(self, enode: Enode) -> "StormClient":
-        """Nothing yet."""
+        """Make the client. It connects in its run."""
         return StormClient(self, enode)
 
 
 class StormClient:
-    """The client. Its part of each handshake is about a third of the server's."""
+    """The client. Its CPU for a handshake is about a third of the server's."""
 
     def __init__(self, load: StormLoad, enode: Enode) -> None:
         self._load = load
@@ -34,7 +34,7 @@ class StormClient:
         self._connections = [BlockingConnection(self._enode) for _ in range(self._load.connections)]
 
     def run(self, keep_going: KeepGoing) -> None:
-        """Dial all, then take each through its handshake; seconds are from its dialing."""
+        """Dial all, then finish each handshake. Its seconds start when it is dialed."""
         self._tally = Tally()
         dialed = []
         for connection in self._connections:
@@ -45,14 +45,14 @@ class StormClient:
             self._tally.seconds.append(time.monotonic() - began)
 
     def answer_pings(self) -> None:
-        """Nothing: no connection is there before the run, and none is kept after it."""
+        """Do nothing: connections exist only during the run, and until they are closed."""
 
     def tally(self) -> Tally:
-        """The seconds of each."""
+        """The seconds of each handshake."""
         return self._tally
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for connection in self._connections:
             connection.close()
         self._connections = []

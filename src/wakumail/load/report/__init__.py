@@ -1,7 +1,7 @@
-"""How it is told.
+"""The report.
 
-machine  when, where and how it was measured
-tables   for a terminal, and as JSON
-plots    as SVG
-html     as one HTML file
+machine  its header: date, machine, versions, command
+tables   the report as Markdown tables, and as JSON
+plots    plots as SVG
+html     the report as one HTML file
 """

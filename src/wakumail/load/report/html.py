@@ -1,4 +1,4 @@
-"""The report as one HTML file: no scripts, nothing from elsewhere, readable by day and by night."""
+"""The report as one HTML file, in light or dark. It has no scripts, and loads nothing."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -60,7 +60,7 @@ def html_report(machine: Machine, results: Sequence[CaseResult], servers: int) -
 
 
 def sections(machine: Machine, results: Sequence[CaseResult], servers: int) -> Iterator[str]:
-    """What the body holds."""
+    """The parts of the body."""
     *lines, command = machine.lines()
     yield "<header>"
     yield from (f"<p>{escape(text)}</p>" for text in lines)
@@ -85,7 +85,7 @@ def sections(machine: Machine, results: Sequence[CaseResult], servers: int) -> I
 
 
 def distance(result: CaseResult, goal: Goal) -> Distance:
-    """A goal as a row of the plot."""
+    """The distance from a goal, for status-go and for us: 1 is reached, 2 is twice as good."""
     metric = METRICS[goal.metric]
     ours, theirs = ratio(result.median(goal.metric), goal.goal), ratio(goal.incumbent, goal.goal)
     if not metric.higher_is_better:
@@ -95,7 +95,7 @@ def distance(result: CaseResult, goal: Goal) -> Distance:
 
 
 def plots(results: Sequence[CaseResult], servers: int) -> Iterator[str]:
-    """A plot for each metric, in which every case has a bar for each server."""
+    """A plot for each metric. Every case has a bar for each server."""
     for key in columns(results):
         if METRICS[key].charted:
             rows = [
@@ -107,7 +107,7 @@ def plots(results: Sequence[CaseResult], servers: int) -> Iterator[str]:
 
 
 def html_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table; what is reached or not is coloured."""
+    """A table. Cells that say whether a goal is reached are coloured."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     rows = ("".join(map(cell_of, line)) for line in lines)
     body = "".join(f"<tr>{row}</tr>" for row in rows)

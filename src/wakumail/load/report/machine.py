@@ -1,4 +1,4 @@
-"""The header of a report: when, on what, with what, and how it was measured."""
+"""The header of a report: date, machine, versions and command."""
 
 import os
 import platform
@@ -14,21 +14,21 @@ PACKAGES = ("wakumail", "uvloop", "cramjam", "coincurve", "cryptography")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where a run took place."""
+    """The machine of a run, and what ran there."""
 
     date: str
     """UTC, to the minute."""
     cpu: str
     cores: int
     load: float
-    """Processes that wanted a core in the minute before."""
+    """The average number of processes that wanted a core, in the minute before."""
     system: str
     versions: str
     command: str
 
     @classmethod
     def here(cls) -> "Machine":
-        """This one, now."""
+        """This machine, now."""
         return cls(
             time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             cpu_name(),
@@ -40,7 +40,7 @@ class Machine:
         )
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """Three lines of text; the last is the command."""
         return [
             f"{self.date}, {self.cores} cores of {self.cpu}, load before {self.load}",
             f"{self.system}, {self.versions}",
@@ -49,7 +49,7 @@ class Machine:
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """The model name of the processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

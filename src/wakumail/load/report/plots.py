@@ -1,4 +1,4 @@
-"""Plots as inline SVG; their colours come from the page's style sheet."""
+"""Plots as inline SVG. Their colours come from the style sheet of the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from wakumail.load.measures import Metric, Spread
 WIDTH = 640
 ROW_HEIGHT = 42
 LABEL_BASE = 16
-"""Units from the top of a row to the base of its label."""
+"""Units from the top of a row to the base line of its label."""
 BAR_HEIGHT = 12
 VALUE_WIDTH = 96
-"""Units that are kept free behind a bar, for its value."""
+"""Units to the right of the longest bar, for its value."""
 
 DECADES = 2
-"""Powers of ten on either side of the goal; what is beyond stands at the edge."""
+"""Powers of ten on either side of the goal. Larger distances stand at the edge."""
 AXIS_HEIGHT = 26
 MARGIN = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One value with its spread. `series`: 0 or 1, for one or two servers."""
+    """A value with its spread. series: the number of the server, 0 or 1."""
 
     label: str
     spread: Spread
@@ -31,7 +31,7 @@ class Bar:
 
 
 def bar_plot(metric: Metric, rows: Sequence[Bar]) -> str:
-    """A bar for each median, from zero; a whisker from the least to the greatest."""
+    """A bar for each median, from 0, with a whisker from the least value to the greatest."""
     largest = max(row.spread.high for row in rows) or 1.0
     scale = (WIDTH - VALUE_WIDTH) / largest
     parts = []
@@ -53,7 +53,7 @@ def bar_plot(metric: Metric, rows: Sequence[Bar]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far from a goal: 2 is twice as good as wanted, 0.5 half as good."""
+    """The distance from a goal: 2 is twice as good, 0.5 half as good."""
 
     label: str
     ours: float
@@ -61,7 +61,7 @@ class Distance:
 
 
 def distance_plot(rows: Sequence[Distance]) -> str:
-    """A dot for us and one for the incumbent on each row; better is to the right."""
+    """A dot for us and one for the incumbent in each row. Better is to the right."""
     height = len(rows) * ROW_HEIGHT + AXIS_HEIGHT
     parts = []
     for power in range(-DECADES, DECADES + 1):
@@ -82,7 +82,7 @@ def distance_plot(rows: Sequence[Distance]) -> str:
 
 
 def axis_position(value: float) -> float:
-    """Where a ratio is on the axis."""
+    """The x coordinate of a ratio."""
     power = max(-DECADES, min(DECADES, log10(value) if value > 0 else -DECADES))
     return MARGIN + (power + DECADES) / (2 * DECADES) * (WIDTH - 2 * MARGIN)
 
@@ -97,7 +97,7 @@ def svg_figure(height: int, caption: str, parts: Sequence[str]) -> str:
 
 
 def svg_text(x: float, y: float, words: str, kind: str = "label") -> str:
-    """Words at a place."""
+    """Words at a point."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
 
 

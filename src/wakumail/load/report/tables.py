@@ -1,4 +1,4 @@
-"""The report for a terminal: Markdown tables, aligned. And as JSON."""
+"""The report as aligned Markdown tables, and as JSON."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str
 
 
 def spread_text(key: str, spread: Spread | None) -> str:
-    """The median, and the least and the greatest where they differ from it."""
+    """The median; the least and the greatest value too, if they differ."""
     if spread is None:
         return ""
     text = METRICS[key].text
@@ -38,18 +38,18 @@ def spread_text(key: str, spread: Spread | None) -> str:
 
 
 def scenarios(results: Sequence[CaseResult]) -> Iterator[tuple[str, list[CaseResult]]]:
-    """The results of each scenario, in their order."""
+    """Each scenario with its results, in order."""
     for scenario, group in groupby(results, lambda result: result.planned.case.scenario):
         yield scenario, list(group)
 
 
 def columns(results: Sequence[CaseResult]) -> list[str]:
-    """The metrics that one of them has at least."""
+    """The metrics that at least one result has."""
     return [key for key in METRICS if any(key in result.keys for result in results)]
 
 
 def text_report(machine: Machine, results: Sequence[CaseResult], servers: int) -> str:
-    """Everything."""
+    """The whole report as text."""
     parts = ["\n".join(machine.lines())]
     for scenario, group in scenarios(results):
         parts.append(f"## {scenario}")
@@ -62,7 +62,7 @@ def text_report(machine: Machine, results: Sequence[CaseResult], servers: int) -
 
 
 def scenario_lines(results: Sequence[CaseResult], servers: int) -> Lines:
-    """A line for each case and target, and the ratio of two targets below them."""
+    """A line for each case and server; below two servers, the ratio of their medians."""
     keys = columns(results)
     server = ("server",) if servers > 1 else ()
     header = ("", *server, *(METRICS[key].heading for key in keys))
@@ -81,10 +81,10 @@ def scenario_lines(results: Sequence[CaseResult], servers: int) -> Lines:
 
 
 def goals(results: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, Goal, Spread | None, bool]]:
-    """Each goal with what was measured, and whether it is reached.
+    """Each goal with its measured spread, and True if it is reached.
 
-    Nothing was by a case that failed at once. What a server that runs already does not tell is
-    left out.
+    The spread is None if the case failed in its first run. Goals of metrics that are not known
+    of a server that runs already are left out.
     """
     for result in results:
         for goal in result.planned.goals:
@@ -98,7 +98,7 @@ def goals(results: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, Goal, Spr
 
 
 def goal_lines(results: Sequence[CaseResult]) -> Lines:
-    """What was measured, beside status-go's numbers and the goals."""
+    """The measured numbers, beside status-go's numbers and the goals."""
     lines: list[Sequence[str]] = []
     for result, goal, spread, reached in goals(results):
         metric = METRICS[goal.metric]
@@ -117,14 +117,14 @@ def goal_lines(results: Sequence[CaseResult]) -> Lines:
 
 
 def notes_of(results: Sequence[CaseResult]) -> Iterator[str]:
-    """What has to be known of the numbers, each with the case that it is about."""
+    """The notes of all results, each with its case."""
     for result in results:
         for note in result.notes():
             yield f"{result.planned.case.scenario}, {result.planned.case.title}: {note}"
 
 
 def json_report(machine: Machine, results: Sequence[CaseResult]) -> dict[str, Any]:
-    """Everything, for a program."""
+    """The whole report as JSON."""
     return {
         "machine": dataclasses.asdict(machine),
         "results": [

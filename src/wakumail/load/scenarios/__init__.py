@@ -1,9 +1,9 @@
-"""What is measured.
+"""The cases that are measured.
 
-cases        the scenarios of one kind of client
-mixed        the scenarios of small requests beside other clients
-crowd        thousands of peers
-soak         a long run
+cases        scenarios with one kind of client
+mixed        scenarios of small requests beside other clients
+crowd        the scenario with thousands of peers
+soak         the scenario of a long run
 goals        the cases of `--targets`, with the numbers to reach
 case_choice  the cases that flags choose
 """

@@ -28,12 +28,12 @@ from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import REQUEST_KINDS, RequestKind
 
 CROWD_IDLE = 5000
-"""Connections that wait in a crowd; --connections are those that send."""
+"""Idle connections in a crowd. `--connections` is the number of those that send."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseChoice:
-    """What flags choose; an empty tuple or None leaves it to the scenario."""
+    """The choices that flags make. An empty sequence: the default of each scenario."""
 
     scenarios: Sequence[str]
     live: LiveTraffic = field(default_factory=LiveTraffic)
@@ -43,9 +43,9 @@ class CaseChoice:
     batch: int = 100
     confirmed: bool = True
     archive: int = DEFAULT_ARCHIVE
-    """Envelopes in the archive of which is asked."""
+    """Envelopes in the archive that is asked."""
     seconds: float = 1.5
-    """Of requests, in one run; idle connections are watched for ten times as long."""
+    """Length of the requests in one run. Idle connections are watched ten times as long."""
 
     def planned_cases(self) -> list[PlannedCase]:
         """The cases of each scenario, in the order of `scenarios`."""
@@ -57,20 +57,21 @@ class CaseChoice:
         return ArchivedTraffic.of(self.archive)
 
     def sizes(self, count: int, connections: int) -> Iterator[tuple[int, int]]:
-        """Every pair of a number of envelopes and one of connections; the defaults of a scenario
-        stand in for what was not chosen.
+        """Every pair of a number of envelopes and a number of connections.
+
+        The arguments are the defaults of a scenario, for those that were not chosen.
         """
         return product(self.counts or (count,), self.connections or (connections,))
 
     def loads(self, count: int, connections: int) -> list[SenderLoad]:
-        """Senders of every size, with the defaults of a scenario."""
+        """The loads of senders, one for each of `sizes`."""
         return [
             SenderLoad(self.live, some, over, self.batch, self.confirmed)
             for some, over in self.sizes(count, connections)
         ]
 
     def mixed_cases(self, others: Iterable[Others]) -> list[Case]:
-        """Small requests beside each of these."""
+        """A case of small requests beside each of these clients."""
         return [MixedCase(some, self.archived, self.seconds) for some in others]
 
 
@@ -100,7 +101,7 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
     ],
 }
-"""The cases of each scenario: one for each number of envelopes and of connections."""
+"""Makes the cases of each scenario: one for each number of envelopes and of connections."""
 
 DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name != "soak")
 """A soak takes long: it runs only when it is named."""

@@ -1,4 +1,4 @@
-"""The scenarios: each says what one run of it is, and what that comes to."""
+"""The scenarios with one kind of client. Each class does one run, and computes its measures."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,21 +22,22 @@ from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import ONE_TOPIC, RequestKind, RequestSpec
 
 CLIENT_PROCESSES = 2
-"""Client processes that share the connections of one load."""
+"""The number of client processes that share the connections of one load."""
 
 ROUND_ENVELOPES = 400_000
-"""Envelopes that a run sends at once; those of a longer run are made in between, off the clock."""
+"""Envelopes that are made before they are sent. A longer run has several rounds; the time in which
+their envelopes are made does not count."""
 
 WARM_UP_SHARE = 0.05
-"""What part of the envelopes goes before the first that count, up to WARM_UP_MOST."""
+"""The share of the envelopes that is sent before the first that count, up to MAX_WARM_UP."""
 MAX_WARM_UP = 2000
 
 MAX_REQUESTS = 2000
-"""Requests of one client in one run, at most."""
+"""The largest number of requests of one client in one run."""
 UNLIMITED_REQUESTS = 1 << 30
 
 STAT_BLOCK = 512
-"""Bytes of a block, as stat(2) counts them."""
+"""Bytes in a block of stat(2)."""
 
 
 class Case(Protocol):
@@ -48,25 +49,25 @@ class Case(Protocol):
 
     @property
     def title(self) -> str:
-        """What is measured, for a person."""
+        """A description of the case, for a report."""
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """One run. LoadFailed when it does not come to its end."""
+        """Do one run. LoadFailed if it does not finish."""
 
 
 def plural(count: int, noun: str) -> str:
-    """A number and what it counts."""
+    """A number and a noun, in the plural unless the number is 1."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def split(count: int, parts: int) -> list[int]:
-    """`count` in at most so many parts, none of them empty."""
+    """Split `count` into at most `parts` numbers, none of them 0."""
     share, rest = divmod(count, parts)
     return [size for number in range(parts) if (size := share + (number < rest))]
 
 
 def sendings(load: SenderLoad) -> list[SenderLoad]:
-    """The same load for several processes, each with an envelope to send at least."""
+    """The same load, split over several processes. Each sends one envelope at least."""
     connections = split(load.connections, min(CLIENT_PROCESSES, load.count))
     counts = split(load.count, len(connections))
     warm_up = load.warm_up // len(connections)
@@ -85,7 +86,7 @@ class IngestCase:
 
     @property
     def title(self) -> str:
-        """Its parameters."""
+        """The number of envelopes and connections, and all that is not the default."""
         load, live = self.load, self.load.live
         words = [
             f"{load.count:,} envelopes in packets of {load.batch}",
@@ -100,7 +101,7 @@ class IngestCase:
         return ", ".join(words)
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Send, in heats where it is much."""
+        """Send all envelopes, in several rounds if there are more than ROUND_ENVELOPES."""
         rounds = math.ceil(self.load.count / ROUND_ENVELOPES)
         warm_up = min(MAX_WARM_UP, int(self.load.count * WARM_UP_SHARE))
         load = replace(self.load, count=self.load.count // rounds, warm_up=warm_up)
@@ -121,7 +122,7 @@ class IngestCase:
 
 
 def disk(running: RunningServer) -> dict[str, float]:
-    """Bytes of the archive's file for each envelope in it."""
+    """Bytes on disk for each envelope in the archive; nothing if its directory is not known."""
     if running.datadir is None:
         return {}
     path = running.datadir.archive
@@ -142,11 +143,11 @@ class RequestCase:
 
     @property
     def title(self) -> str:
-        """The kind of request, and how many send it."""
+        """The kind of request, and the number of clients."""
         return f"{self.kind.title}, {plural(self.kind.clients, 'client')}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Ask."""
+        """Send requests until `seconds` are over."""
         loads = [
             HistoryReaderLoad(self.kind.specs(self.traffic), self.seconds, MAX_REQUESTS)
         ] * self.kind.clients
@@ -170,7 +171,7 @@ class RequestCase:
 
 @dataclass(frozen=True, slots=True)
 class GrowthCase:
-    """The same request of an archive and of one a tenth as large."""
+    """The same request of an archive and of one with a tenth of the envelopes."""
 
     traffic: ArchivedTraffic
     seconds: float
@@ -179,11 +180,11 @@ class GrowthCase:
 
     @property
     def title(self) -> str:
-        """From how many to how many."""
+        """The request, and the sizes of both archives."""
         return f"{self.kind.title}: {self.traffic.envelopes // 10:,} to {self.traffic.envelopes:,}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """The small one, then the large one; nothing of a server that has its own archive."""
+        """Measure the small archive, then the large one; nothing if the server has its own."""
         if not server.takes_any_archive:
             return {}
         small = ArchivedTraffic.of(self.traffic.envelopes // 10)
@@ -197,18 +198,18 @@ class GrowthCase:
 
 @dataclass(frozen=True, slots=True)
 class StartUpCase:
-    """A server over an archive, until it says where it listens; and what the archive takes."""
+    """The start of a server with an archive, until it listens; and the archive's size on disk."""
 
     traffic: ArchivedTraffic
     scenario: str = "start-up"
 
     @property
     def title(self) -> str:
-        """How large the archive is."""
+        """The size of the archive."""
         return f"with {self.traffic.envelopes:,} envelopes"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Start it; nothing is known of a server that runs already."""
+        """Start the server; nothing is measured if it runs already."""
         if not server.takes_any_archive:
             return {}
         with server.serving(self.traffic) as running:
@@ -226,11 +227,11 @@ class RelayCase:
 
     @property
     def title(self) -> str:
-        """How many, to how many."""
+        """The number of envelopes, and of connections."""
         return f"{self.count:,} envelopes, 1 in, {self.listeners} out"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Twice: what comes first warms the server up."""
+        """Relay all envelopes twice. The first time warms the server up and does not count."""
         size = len(next(self.live.batches(1, 1, 0.0))[0])
         sending = [SenderLoad(self.live, self.count)]
         listening = [
@@ -268,7 +269,7 @@ class IdleCase:
 
     @property
     def title(self) -> str:
-        """How many, and beside what."""
+        """The number of connections, and of live envelopes."""
         beside = f" beside {self.count:,} live envelopes" if self.count else ""
         return f"{self.connections:,} connections{beside}"
 
@@ -308,7 +309,7 @@ def idle_clients(
 def measure_alone(
     specs: Sequence[RequestSpec], seconds: float, running: RunningServer, pool: ClientPool
 ) -> list[Outcome]:
-    """One client that asks for `seconds` while nobody else is there."""
+    """One client that asks for `seconds`, with no other clients."""
     load = HistoryReaderLoad(specs, seconds, MAX_REQUESTS)
     with pool.open([load], running.enode) as reader:
         reader.prepare()

@@ -1,4 +1,4 @@
-"""The scenario with many peers: thousands that wait, hundreds that send, and one that asks."""
+"""The scenario with many peers: thousands are idle, hundreds send, and one asks for history."""
 
 from dataclasses import dataclass
 
@@ -23,9 +23,9 @@ from wakumail.load.workload.request_kinds import ONE_TOPIC
 
 @dataclass(frozen=True, slots=True)
 class CrowdCase:
-    """`idle` connections on which only pings happen; then those of `load` send beside them.
+    """`idle` connections that only send pings; then those of `load` send envelopes beside them.
 
-    seconds: of requests while nobody else is there; those who wait are watched for ten times that.
+    seconds: length of the requests without others. The idle are watched ten times as long.
     """
 
     idle: int
@@ -36,12 +36,12 @@ class CrowdCase:
 
     @property
     def title(self) -> str:
-        """How many, and what they do."""
+        """The number of idle connections, of senders and of envelopes."""
         senders = plural(self.load.connections, "sender")
         return f"{self.idle:,} idle, {senders} of {self.load.count:,} envelopes"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """One topic of a day: asked for alone, then in the crowd."""
+        """Ask for one topic of a day without others, then in the crowd."""
         specs = ONE_TOPIC.specs(self.traffic)
         beside = HistoryReaderLoad(specs, LOAD_TIMEOUT, UNLIMITED_REQUESTS)
         with server.serving(self.traffic, writing=True) as running:

@@ -1,4 +1,4 @@
-"""The goals of `wakumail bench --targets`: numbers of status-go, and what we want to reach."""
+"""The cases of `wakumail bench --targets`, each with status-go's numbers and our goals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ DEFAULT_ARCHIVE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A number to beat: status-go's, measured on a machine like ours, and what we want."""
+    """A number to reach. `incumbent`: status-go's number, measured on a machine like ours."""
 
     metric: str
     incumbent: float
@@ -39,14 +39,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCase:
-    """A case, and what it has to reach."""
+    """A case and its goals, if it has any."""
 
     case: Case
     goals: tuple[Goal, ...] = ()
 
 
 def goal_cases(archive: int = DEFAULT_ARCHIVE, seconds: float = 1.5) -> list[PlannedCase]:
-    """What status-go's mailserver was measured with, and what we want to reach.
+    """The cases in which status-go's mailserver was measured, with its numbers and our goals.
 
     Two cores of an AMD EPYC, loopback, three runs, medians; envelopes of 538 bytes, an archive of
     1,000,000 over 30 days with 1000 topics.
@@ -92,5 +92,5 @@ def goal_cases(archive: int = DEFAULT_ARCHIVE, seconds: float = 1.5) -> list[Pla
 
 
 def with_goals(case: Case, goals: Mapping[str, tuple[float, float]]) -> PlannedCase:
-    """A case with its goals, each: status-go's number, ours."""
+    """A case with its goals. goals: for each metric, status-go's number and our goal."""
     return PlannedCase(case, tuple(Goal(metric, *numbers) for metric, numbers in goals.items()))

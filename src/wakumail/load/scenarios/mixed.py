@@ -1,4 +1,4 @@
-"""The scenarios with two kinds of clients: the time of a small request alone, and beside others."""
+"""The scenarios with two kinds of clients: small requests without others, then beside others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ OPEN_REQUESTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """The clients beside the small requests: one row of the functions below."""
+    """The clients beside the small requests. The functions below make one each."""
 
     scenario: str
     title: str
     loads: Sequence[Load]
     measures: Callable[[Sequence[Outcome]], Measures]
-    """Measures of their own, from their outcomes."""
+    """Computes measures from the outcomes of these clients."""
     end_by_themselves: bool = False
     write: bool = False
     """True if they write into the archive."""
@@ -46,9 +46,9 @@ class Others:
 
 @dataclass(frozen=True, slots=True)
 class MixedCase:
-    """One client that asks for one topic of a day, alone and beside others.
+    """One client that asks for one topic of a day, without others and then beside them.
 
-    seconds: of requests alone, and beside others that do not end by themselves.
+    seconds: length of the requests without others, and beside others that do not end.
     """
 
     others: Others
@@ -66,7 +66,7 @@ class MixedCase:
         return f"{ONE_TOPIC.title}, beside {self.others.title}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Ask alone first; then beside the others, until they end or the seconds are over."""
+        """Ask without others; then beside them, until they end or the seconds are over."""
         others = self.others
         specs = ONE_TOPIC.specs(self.traffic)
         if others.end_by_themselves:
@@ -110,19 +110,19 @@ def bulk_reader(traffic: ArchivedTraffic) -> Others:
     """One other reads a whole day again and again."""
     return Others(
         "fairness",
-        "one who reads everything",
+        "a client that reads everything",
         [HistoryReaderLoad(ALL_PAGES.specs(traffic), LOAD_TIMEOUT, UNLIMITED_REQUESTS)],
         lambda outcomes: {"throughput": throughput(outcomes)},
     )
 
 
 def slow_readers(connections: int, traffic: ArchivedTraffic) -> Others:
-    """Others ask for much and read little of it: the server's memory shows what that costs."""
+    """Others ask for much and read little of it. The server's memory shows the cost."""
     (spec,) = ALL_TOPICS.specs(traffic)
     loads = [
         SlowReaderLoad(spec, some, OPEN_REQUESTS) for some in split(connections, CLIENT_PROCESSES)
     ]
-    return Others("slow", f"{connections} who hardly read", loads, lambda outcomes: {})
+    return Others("slow", f"{connections} slow readers", loads, lambda outcomes: {})
 
 
 def storm(connections: int) -> Others:

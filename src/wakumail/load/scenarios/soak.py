@@ -17,31 +17,31 @@ from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.request_kinds import ALL_PAGES, ONE_TOPIC
 
 ROUND_SECONDS = 2.0
-"""Of requests, in each of which the senders send once."""
+"""Seconds of requests in one round. The senders send once in each round."""
 
 MIN_ROUNDS = 3
 
 PAIRED_ROUNDS = 40
-"""Heats at the end that a new server has in turn: machines that are shared drift by themselves."""
+"""Rounds at the end, in turn with a new server: the speed of a shared machine drifts too."""
 
 
 @dataclass(slots=True)
 class ServerRounds:
-    """The clients of one server, and what came of each heat."""
+    """The clients of one server, and the measures of each round."""
 
     watch: Watch
     senders: Clients
     reader: Clients
     reader_of_all: Clients
     ingested: list[float] = field(default_factory=list)
-    """Envelopes per second."""
+    """Envelopes per second, in each round."""
     p99: list[float] = field(default_factory=list)
-    """Milliseconds."""
+    """Milliseconds, in each round."""
     memory: list[float] = field(default_factory=list)
-    """MiB, where it is known."""
+    """MiB after each round; 0 if the process is not known."""
 
     def run(self) -> None:
-        """All envelopes, and requests beside and after them."""
+        """Do one round: send all envelopes, and ask beside and after them."""
         self.senders.prepare()
         sent, asked, _ = self.watch.run([self.senders, self.reader, self.reader_of_all])
         self.ingested.append(rate(sent))
@@ -51,9 +51,9 @@ class ServerRounds:
 
 @dataclass(frozen=True, slots=True)
 class SoakCase:
-    """Senders, one who reads everything and one who asks for little, for so many seconds.
+    """Senders, a client that reads everything and one with small requests, for `seconds`.
 
-    Each heat of HEAT_SECONDS has all envelopes of `load`; the next ones are made after it.
+    Each round of ROUND_SECONDS sends all envelopes of `load`. The next ones are made after it.
     """
 
     load: SenderLoad
@@ -63,12 +63,14 @@ class SoakCase:
 
     @property
     def title(self) -> str:
-        """How long, and how much."""
-        return f"{self.seconds:,.0f} s, heats of {self.load.count:,} envelopes and requests"
+        """The length, and the envelopes of a round."""
+        return f"{self.seconds:,.0f} s, rounds of {self.load.count:,} envelopes and requests"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Memory of the last third of the heats against that of the first, and in the end the p99
-        of a server that has been soaked against that of a new one, if there can be one.
+        """Soak the server, then compare it with a new one, round by round in turn.
+
+        The memory of the last third of the rounds is compared with that of the first third; the
+        p99 with that of the new server, if one can be started.
         """
         with self._rounds(server, pool) as soaked:
             ends = time.monotonic() + self.seconds
@@ -107,6 +109,6 @@ class SoakCase:
 
 
 def drift(values: Sequence[float]) -> float:
-    """The median of the last third against that of the first."""
+    """The median of the last third, divided by that of the first third."""
     third = len(values) // 3
     return ratio(median(values[-third:]), median(values[:third]))

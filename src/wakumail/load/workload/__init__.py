@@ -1,6 +1,6 @@
-"""What is sent, and what is asked for.
+"""The envelopes that are sent, and the requests.
 
-archived_traffic  what an archive is filled with
-live_traffic      envelopes for senders
-request_kinds     requests for history
+archived_traffic  the envelopes in an archive
+live_traffic      the envelopes of senders
+request_kinds     the requests for history
 """

@@ -1,4 +1,4 @@
-"""The traffic that archives are filled with, and live envelopes for senders."""
+"""The envelopes that archives are filled with: the same ones every time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from random import Random
 from wakumail.waku.envelope import Batch, make_envelope, parse_stream
 
 TRAFFIC_END = 1_700_000_000
-"""Unix seconds at which all archived traffic ends: in the middle of a day, as it is mostly."""
+"""Unix seconds at which all archived traffic ends: not at the end of a day, as in practice."""
 
 DAY = 86_400
 ARCHIVED_TTL = 50
@@ -17,24 +17,24 @@ ENVELOPE_SIZE = 538
 """Bytes of the RLP of an envelope with DATA_SIZE bytes of data."""
 
 FIRST_NONCE = 1 << 63
-"""Of the first envelope; all have eight bytes, so envelopes of one data size have one size."""
+"""The nonce of the first envelope. All nonces have 8 bytes: one data size makes one size."""
 
 MAX_ARRIVAL_DELAY = 20
-"""Seconds that an envelope may be under way: the disorder of arrival."""
+"""Seconds by which an envelope may arrive late: they are not in order of time."""
 
 DUMP_PIECE = 5000
-"""Envelopes of one piece of a dump."""
+"""Envelopes in one piece of a dump."""
 
 ENVELOPES_PER_TOPIC = 1000
-"""Of all days, whatever the size: so the same request has the same answer everywhere."""
+"""Over all days, in every archive: so the same request has an answer of the same size."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTraffic:
-    """So many envelopes on so many topics, evenly over the days before END.
+    """Envelopes on `topic_count` topics, evenly spread over the days before TRAFFIC_END.
 
     zipf: the topic of rank n has traffic in proportion to 1 / n; otherwise all have the same.
-    The data is random, as encrypted data is: it does not compress.
+    The data is random: like encrypted data, it does not compress.
     """
 
     envelopes: int
@@ -46,7 +46,7 @@ class ArchivedTraffic:
 
     @classmethod
     def of(cls, envelopes: int) -> "ArchivedTraffic":
-        """The traffic of an archive of so many envelopes: with it grows the number of topics."""
+        """Traffic with this number of envelopes, and ENVELOPES_PER_TOPIC for each topic."""
         return cls(envelopes, max(1, envelopes // ENVELOPES_PER_TOPIC))
 
     @property
@@ -56,11 +56,11 @@ class ArchivedTraffic:
 
     @property
     def topics(self) -> list[bytes]:
-        """All topics; the first has most traffic where they differ."""
+        """All topics. With `zipf` the first has the most traffic."""
         return make_topics(self.topic_count, self.seed)
 
     def stream(self) -> Iterator[bytes]:
-        """The RLP of each envelope; the same ones every time."""
+        """The RLP of each envelope."""
         source = Random(self.seed + 1)
         topics = self.topics
         weights = list(
@@ -81,13 +81,13 @@ class ArchivedTraffic:
             yield make_envelope(expiry, ARCHIVED_TTL, chosen[place], own, FIRST_NONCE + number).rlp
 
     def dump(self) -> Iterator[bytes]:
-        """The same as pieces of a dump."""
+        """The envelopes as pieces of a dump."""
         stream = self.stream()
         while piece := b"".join(islice(stream, DUMP_PIECE)):
             yield piece
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The same as batches of `size` envelopes, parsed and hashed."""
+        """The envelopes in batches of `size`, parsed and hashed."""
         stream = self.stream()
         while piece := b"".join(islice(stream, size)):
             yield parse_stream(piece, final=True)[0]

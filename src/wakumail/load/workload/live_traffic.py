@@ -1,4 +1,4 @@
-"""Live envelopes for senders: no two alike, with the PoW that the server wants."""
+"""Live envelopes for senders: all different, with the PoW that the server wants."""
 
 import os
 import time
@@ -11,17 +11,17 @@ from wakumail.waku.envelope import make_envelope
 from wakumail.waku.pow import mine
 
 LIVE_TTL = 120
-"""Seconds: none may expire before a slow server has read it."""
+"""Seconds. No envelope expires before a slow server has read it."""
 
 REPEATABLE_ENVELOPES = 1000
-"""The last envelopes, of which one is sent again where duplicates are wanted."""
+"""A duplicate is one of this number of latest envelopes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTraffic:
-    """What senders send: `data_size` bytes of random data on so many topics.
+    """Envelopes with `data_size` bytes of random data, on `topics` topics.
 
-    `duplicates`: the share of envelopes that were sent before, by the same sender. 0 to 0.99.
+    duplicates: the share of envelopes that the same sender sent before, 0 to 0.99.
     """
 
     data_size: int = DATA_SIZE
@@ -29,7 +29,7 @@ class LiveTraffic:
     duplicates: float = 0.0
 
     def batches(self, count: int, size: int, min_pow: float) -> Iterator[list[bytes]]:
-        """`count` envelopes (each its RLP), made now, in batches of `size`."""
+        """Make `count` envelopes now, as RLP, in batches of `size`."""
         topics = make_topics(self.topics)
         recent: deque[bytes] = deque(maxlen=REPEATABLE_ENVELOPES)
         fresh = 0
@@ -54,7 +54,7 @@ class LiveTraffic:
 
     @staticmethod
     def _nonce(expiry: int, topic: bytes, data: bytes, min_pow: float, number: int) -> int:
-        """A nonce of eight bytes, so that all envelopes have one size."""
+        """A nonce of 8 bytes, so that all envelopes have one size."""
         if not min_pow:
             return FIRST_NONCE + number
         nonce = mine(expiry, LIVE_TTL, topic, data, target=min_pow, start=FIRST_NONCE)

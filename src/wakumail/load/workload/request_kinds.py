@@ -1,4 +1,4 @@
-"""The requests that are measured: what each asks of an archive of Traffic."""
+"""The requests that are measured, of an archive with ArchivedTraffic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,48 +9,48 @@ from wakumail.load.workload.archived_traffic import DAY, TRAFFIC_END, ArchivedTr
 from wakumail.waku.bloom import FULL_BLOOM, bloom_of
 
 PAGE_LIMIT = 1000
-"""Envelopes of one page: what servers allow."""
+"""Envelopes in one page: servers allow no more."""
 
 TOPIC_CHOICES = 20
-"""Requests of a row that differ in their topics."""
+"""Requests of one kind that differ in their topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """One request: times inclusive, in Unix seconds; with neither topics nor bloom, everything."""
+    """One request. Times are Unix seconds, inclusive. No topics and no bloom: all envelopes."""
 
     lower: int
     upper: int
     topics: tuple[bytes, ...] = ()
     bloom: bytes = b""
     follows_cursor: bool = False
-    """Whether to follow the cursor until nothing remains."""
+    """True to ask for page after page until nothing remains."""
 
     @property
     def query(self) -> Query:
-        """The same, asked of the archive itself."""
+        """The same request, for the archive itself."""
         topics, bloom = self.topics or None, self.bloom or None
         return Query(self.lower, self.upper, topics=topics, bloom=bloom)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestKind:
-    """A kind of request and how many clients send it at once."""
+    """A kind of request, and the number of clients that send it at once."""
 
     name: str
-    """How `--requests` calls it."""
+    """Its name in `--requests`."""
     title: str
-    """How reports call it."""
+    """Its name in reports."""
     clients: int = 1
     topics: int = 0
-    """How many each request asks for; none: everything."""
+    """The number of topics in each request; 0: all envelopes."""
     by_bloom: bool = False
     days: int = 1
     envelopes: int = 0
-    """Follow the cursor over so many envelopes."""
+    """The number of envelopes over which to follow the cursor; 0: one page only."""
 
     def specs(self, traffic: ArchivedTraffic) -> Sequence[RequestSpec]:
-        """Requests of this kind, about different topics."""
+        """The requests of this kind, each with other topics. The clients repeat them."""
         source = Random(traffic.seed + 2)
         span = self.days * DAY
         if self.envelopes:
