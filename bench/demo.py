@@ -1,7 +1,7 @@
-"""What a mailserver does, in half a minute: post 10,000 envelopes, ask some of them back.
+"""Shows a mailserver in half a minute: posts 10,000 envelopes, then asks for some of them.
 
-Run by `make demo`. The server is a process of its own, with its default settings, so every
-envelope has the proof of work that the network asks for.
+Run it with `make demo`. The server is a process of its own with default settings, so every envelope
+has the proof of work that the network demands.
 """
 
 import asyncio
@@ -13,10 +13,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from wakumail import FULL_BLOOM, Envelope, MailPeer, bloom_of, connect
 from wakumail.base.keccak import keccak256
-from wakumail.mail.client import MailPeer, connect
-from wakumail.waku.bloom import FULL_BLOOM, bloom_of
-from wakumail.waku.envelope import Envelope, make_envelope
+from wakumail.waku.envelope import make_envelope
 from wakumail.waku.pow import mine
 
 ENVELOPES = 10_000
@@ -27,7 +26,7 @@ DATA_SIZE = 512
 
 
 def make_envelopes() -> list[Envelope]:
-    """Envelopes of 512 bytes of data, created over the last half minute, with their PoW mined."""
+    """Envelopes with 512 bytes of data and their PoW, created over the last half minute."""
     now = int(time.time())
     envelopes = []
     for number in range(ENVELOPES):
@@ -40,32 +39,32 @@ def make_envelopes() -> list[Envelope]:
 
 
 def report(what: str, result: str, started: float) -> None:
-    """One line of the report."""
+    """Print a line of the report: the step, its result, and the time since `started`."""
     print(f"  {what:<36} {result:<34} {1000 * (time.perf_counter() - started):8.1f} ms")
 
 
 async def ask(
     peer: MailPeer, what: str, *, topics: Sequence[bytes] = (), bloom: bytes = b""
 ) -> int:
-    """Ask for an hour of history, page by page, and report it."""
+    """Ask for the last hour of history, page by page. Returns the number of envelopes."""
     started = time.perf_counter()
     lower = int(time.time()) - 3600
     sizes = []
     async for page in peer.history(lower=lower, topics=topics, bloom=bloom):
         sizes.append(len(page.envelopes))
-    report(what, f"{sum(sizes):,} envelopes in {len(sizes)} pages", started)
+    report(what, f"{sum(sizes):,} envelopes, pages: {len(sizes)}", started)
     return sum(sizes)
 
 
 async def demo(enode: str) -> None:
-    """Post, then ask."""
+    """Post the envelopes, then ask for them in three ways."""
     started = time.perf_counter()
     envelopes = make_envelopes()
     report("proof of work mined", f"{ENVELOPES:,} envelopes of PoW {POW}", started)
     async with connect(enode) as poster, connect(enode) as reader:
         started = time.perf_counter()
         posted = await poster.post([envelope.rlp for envelope in envelopes])
-        report("posted, and confirmed as on disk", f"{posted.confirmed:,} envelopes", started)
+        report("posted and confirmed to be on disk", f"{posted.confirmed:,} envelopes", started)
         found = [
             await ask(reader, "asked for one topic", topics=TOPICS[:1]),
             await ask(reader, "asked for a bloom of five topics", bloom=bloom_of(TOPICS[:5])),
@@ -73,11 +72,11 @@ async def demo(enode: str) -> None:
         ]
     share = ENVELOPES // len(TOPICS)
     if posted.confirmed != ENVELOPES or found != [share, 5 * share, ENVELOPES]:
-        sys.exit("the mailserver did not give back what it was given")
+        sys.exit("the mailserver did not return the envelopes that were posted")
 
 
 def main() -> None:
-    """Run the demo against a server of its own."""
+    """Start a server and run the demo against it."""
     with tempfile.TemporaryDirectory() as datadir:
         command = [sys.executable, "-m", "wakumail", "serve", "--datadir", datadir]
         with subprocess.Popen(
