@@ -32,15 +32,16 @@ TABLED = 1_000_000
 """Archives from this size on are in the table of requests; all are in the plot."""
 
 NOTES = """\
-Envelopes of 538 bytes (512 of data), 30 days, 1000 envelopes for each topic in every archive. So an
-archive with ten times the envelopes has ten times the topics, and a request has an answer of the same
-size. Server and clients are processes of their own on loopback. A client checks sizes only, to leave
-the CPU to the server. Its time runs from sending a request to its completion. CPU is that of the server
-process. "Plain scan" is a Python loop over the rows of the same archive in order of time, with the
-`lmdb` package, in a process of its own, in turn with the requests. It does the work of a server that
-has no other index, without the network. Only its CPU counts, because the machine takes memory back from
-the page cache. The archive's time is the CPU of `Archive.page` alone. Each number is the median of three
-rounds, with the least and the greatest of their medians in brackets.
+Envelopes of 538 bytes (512 of data), 30 days, 1000 envelopes for each topic in every archive. So
+an archive with ten times the envelopes has ten times the topics, and a request has an answer of
+the same size. Server and clients are processes of their own on loopback. A client checks sizes
+only, to leave the CPU to the server. Its time runs from sending a request to its completion. CPU
+is that of the server process. "Plain scan" is a Python loop over the rows of the same archive in
+order of time, with the `lmdb` package, in a process of its own, in turn with the requests. It
+does the work of a server that has no other index, without the network. Only its CPU counts,
+because the machine takes memory back from the page cache. The archive's time is the CPU of
+`Archive.page` alone. Each number is the median of three rounds, with the least and the greatest
+of their medians in brackets.
 """
 
 
@@ -147,8 +148,8 @@ class Run:
         return (
             f"{report.appends_table(appends)}\n"
             f"To read and hash an envelope before that takes {measure_parsing():.2f} us of CPU.\n\n"
-            f"An index hit takes {by_topic:.0f} ns by topic and {by_time:.0f} ns by time, with a copy of "
-            "a nearly empty envelope.\n"
+            f"An index hit takes {by_topic:.0f} ns by topic and {by_time:.0f} ns by time, with a "
+            "copy of a nearly empty envelope.\n"
         )
 
     def _prunings(self, sites: list[Site]) -> str:
