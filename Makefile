@@ -1,4 +1,5 @@
-# wakumail: make serve | test | check | bench | demo. All goes into .venv and, compiled, beside the sources.
+# wakumail: make serve | test | check | bench | demo.
+# Packages go into .venv, compiled modules beside the sources.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ KERNELS := $(shell find ext/wakumail -name '*.p[yx]*' -o -name '*.h') ext/liblmd
 STUBBED := $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src/wakumail -name '*.pyi')))
 DATADIR ?= data
 
-# Hundreds of tests start a process: none of them shall have to compile its modules first.
+# Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: build serve test check lint types kernels wheel bench demo clean
@@ -28,38 +29,38 @@ $(VENV)/tested: $(VENV)/built pyproject.toml
 	$(BIN)/pip install --quiet --group dev
 	@touch $@
 
-serve: build ## run a mailserver on an embedded archive in $(DATADIR)
+serve: build ## run a mailserver on the archive in $(DATADIR), by default ./data
 	$(BIN)/wakumail serve --datadir $(DATADIR)
 
-test: $(VENV)/tested ## on all processors; pytest by itself runs one test after another
+test: $(VENV)/tested ## run the tests on all processors (pytest alone runs one test after another)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -p no:benchmark
 
-lint: $(VENV)/tested ## style, format and spelling
+lint: $(VENV)/tested ## check style, format and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell src ext tests bench docs examples *.md
 
-types: $(VENV)/tested ## mypy, and the stubs held against the compiled modules
+types: $(VENV)/tested ## check types, and the stubs against the compiled modules
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --concise --allowlist tests/house/stubs.allow $(STUBBED)
 
-wheel: $(VENV)/tested ## build sdist and wheel, install the wheel into a clean environment and use it
+wheel: $(VENV)/tested ## build sdist and wheel, and try the wheel in a clean environment
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --quiet --outdir build/wheel .
 	$(PYTHON) -m venv build/wheel/env
 	build/wheel/env/bin/pip install --quiet build/wheel/*.whl
 	cd build/wheel && env/bin/python ../../tests/wheel_smoke.py
 
-kernels: $(VENV)/tested ## the micro benches, once, for life
+kernels: $(VENV)/tested ## run each micro benchmark once, to see that it still works
 	$(BIN)/python -m pytest bench --benchmark-disable
 
 check: lint types test kernels wheel
 
-bench: $(VENV)/tested ## kernels, then the load bench; BENCHFLAGS="--html FILE", "--serve='--workers 2'"
+bench: $(VENV)/tested ## measure kernels, then a server under load; BENCHFLAGS="--html FILE", "--serve='--workers 2'"
 	$(BIN)/python -m pytest bench --benchmark-only
 	$(BIN)/wakumail bench --targets $(BENCHFLAGS)
 
-demo: build ## a server, a client that posts, a client that asks back
+demo: build ## run a server, a client that posts, and a client that asks for its history
 	$(BIN)/python bench/demo.py
 
 clean:

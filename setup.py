@@ -1,4 +1,4 @@
-"""The extension modules, and the LMDB sources that one of them carries inside."""
+"""Builds the extension modules. One of them contains LMDB, whose sources are fetched here."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ LIBLMDB_FILES = ("lib/lmdb.h", "lib/mdb.c", "lib/midl.c", "lib/midl.h", "LICENSE
 CHECKED_MDB = LIBLMDB / "checked_mdb.c"
 PAGE = "MDB_cursor *mc, pgno_t pgno, MDB_page **mp, int *lvl"
 CHECKS = [
-    # Each call through which LMDB gets at a page: how often it is there, the call, the checked one.
+    # Each call with which LMDB gets a page: its number in mdb.c, the call, the checked call.
     (2, "get(mc, NODEPGNO(node), &mp, NULL)", "tree_page(mc, NODEPGNO(node), &mp, NULL, NULL)"),
     (1, "get(mc, root, &mc->mc_pg[0], NULL)", "tree_page(mc, root, &mc->mc_pg[0], NULL, NULL)"),
     (
@@ -40,7 +40,7 @@ CHECKS = [
     (1, "get(&mc, pg, &omp, NULL)", "value_pages(&mc, pg, &omp, NULL, NODEDSZ(ni))"),
 ]
 INSERTS = [
-    # Lines of mdb.c, and what is put behind them.
+    # Lines of mdb.c, and the lines to insert after them.
     (f"static int  mdb_page_get({PAGE});", '#include "checks_in_mdb.h"'),
     (
         "if ((rc = mdb_node_read(&m2, leaf, &data)) != MDB_SUCCESS)\n\t\t\tgoto fail;",
@@ -53,12 +53,12 @@ INSERTS = [
     ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_meta(m))\nreturn MDB_CORRUPTED;"),
     (
         "} else if (ni->mn_flags & F_SUBDATA) {\n\t\t\t\t\t\tMDB_db db;",
-        # A database lies in the main one only, so this ends.
+        # Only the main database contains databases, so the recursion ends.
         "if (flags & F_SUBDATA) {\nrc = MDB_CORRUPTED;\ngoto done;\n}",
     ),
 ]
 REPLACES = [
-    # Its assertions stay: checks_guard makes errors of them.
+    # Keep LMDB's assertions: checks_guard turns them into errors.
     ("#ifndef NDEBUG\n# define mdb_assert0", "#if 1\n# define mdb_assert0"),
     ("&db.md_root, ni->mn_flags & F_DUPDATA)", "&db.md_root, F_SUBDATA)"),
 ]
@@ -69,11 +69,11 @@ if os.environ.get("SANITIZE"):
 
 
 def fetch_liblmdb() -> None:
-    """Unpack the pinned LMDB sources; a source distribution has them already."""
+    """Download and unpack the pinned LMDB sources. A source distribution contains them."""
     with tempfile.TemporaryDirectory() as tmp:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
         pip += ["--no-build-isolation", "--require-hashes", "--dest", tmp]
-        # LMDB_PURE: leave the sources as upstream wrote them (and need no patch program).
+        # LMDB_PURE: do not patch the sources of upstream (that needs a patch program too).
         env = os.environ | {"LMDB_PURE": "1"}
         subprocess.run([*pip, "-r", "ext/liblmdb.txt"], check=True, env=env)
         with tarfile.open(next(Path(tmp).glob("lmdb-*.tar.gz"))) as archive:
@@ -85,7 +85,7 @@ def fetch_liblmdb() -> None:
 
 
 def check_liblmdb() -> None:
-    """Make checked_mdb.c of mdb.c: with our own checks of pages (ext/wakumail/archive/checks.h)."""
+    """Write checked_mdb.c: mdb.c with our checks of pages (ext/wakumail/archive/checks.h)."""
     source = (LIBLMDB / "mdb.c").read_text()
     edits = [(count, f"mdb_page_{old}", f"checks_{new}") for count, old, new in CHECKS]
     edits += [(1, old, f"{old}\n{new}") for old, new in INSERTS]
@@ -98,7 +98,7 @@ def check_liblmdb() -> None:
 
 
 def kernel(name: str, *sources: str) -> Extension:
-    """One compiled kernel; the ext tree mirrors the package so that Cython finds each .pxd."""
+    """One extension module. ext/ mirrors the package, so that Cython finds each .pxd."""
     return Extension(
         f"wakumail.{name}",
         [f"ext/wakumail/{name.replace('.', '/')}.pyx", *sources],

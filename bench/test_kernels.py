@@ -61,7 +61,7 @@ def test_rlp(benchmark: BenchmarkFixture, decode: Callable[[bytes], Any]) -> Non
 
 
 def judge_in_python(packet: bytes) -> int:
-    """What the envelope pass does, with the library's parts."""
+    """The work of the envelope pass, with the parts of the library."""
     accepted = 0
     for item in library_rlp.decode(packet):
         expiry, ttl, topic, data, nonce = item

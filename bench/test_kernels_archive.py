@@ -1,4 +1,4 @@
-"""Micro benches of the archive, beside the same through py-lmdb."""
+"""Micro benches of the archive, beside the same work through py-lmdb."""
 
 import asyncio
 import shutil
@@ -44,12 +44,12 @@ def directory() -> Iterator[Path]:
 
 
 async def made(make: Callable[[], T]) -> T:
-    """What only a running loop can make."""
+    """Call a constructor that needs a running loop."""
     return make()
 
 
 def scan_in_python(env: lmdb.Environment, topics: set[bytes]) -> int:
-    """What a plain scan of the time range costs: every entry is looked at."""
+    """Scan the time range plainly: every entry is looked at."""
     found = 0
     times = env.open_db(b"times", create=False)
     with env.begin(times) as txn:
@@ -102,7 +102,7 @@ def topic_of(batch: Batch) -> list[bytes]:
 
 
 def append_in_python(env: lmdb.Environment, batch: Batch) -> int:
-    """Envelopes under a number, and of each a row by time and one by topic."""
+    """Store envelopes by number, each with a row by time and a row by topic."""
     names = (b"envelopes", b"times", b"topics")
     data, times, topics = (env.open_db(name) for name in names)
     with env.begin(write=True) as txn:

@@ -1,4 +1,4 @@
-"""Micro benches of what stands between the socket and the archive: frames and the pool."""
+"""Micro benches of the parts between the socket and the archive: frames and the pool."""
 
 from collections.abc import Callable
 from typing import Any
@@ -96,7 +96,7 @@ def test_frame_encode(
 @pytest.mark.benchmark(group=f"frame of {len(PACKET)} bytes, read")
 @pytest.mark.parametrize("make", [our_decoder, library_decoder], ids=["ours", "pycryptodome"])
 def test_frame_decode(benchmark: Any, make: Callable[[], Callable[[bytes], bytes]]) -> None:
-    """The frames of one connection in their order: each can be read but once."""
+    """The frames of one connection in their order: each can be read only once."""
     encode = our_encoder()
     frames = iter([encode(PACKET) for _ in range(ROUNDS)])
     decode = make()
@@ -105,7 +105,7 @@ def test_frame_decode(benchmark: Any, make: Callable[[], Callable[[bytes], bytes
 
 
 class DictPool:
-    """What the pool does, with dicts and sets: who has which envelope."""
+    """The work of the pool with dicts and sets: the envelopes that each peer has."""
 
     def __init__(self, peers: int) -> None:
         self._live: dict[bytes, bytes] = {}

@@ -1,4 +1,4 @@
-"""What the archive costs, on its own and behind a served request, beside a plain scan.
+"""Measures the cost of the archive, alone and in a served request, beside a plain scan.
 
 `python -m bench.archive` prints tables; all archives are made for the run and deleted after it.
 """

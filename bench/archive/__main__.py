@@ -29,7 +29,7 @@ from .stored import (
 SIZES = (10_000, 100_000, 1_000_000)
 LARGE = 10_000_000
 TABLED = 1_000_000
-"""Archives from this size on are in the table of requests; all are in the plot."""
+"""The table of requests has the archives from this size on; the plot has all."""
 
 NOTES = """\
 Envelopes of 538 bytes (512 of data), 30 days, 1000 envelopes for each topic in every archive. So
@@ -46,7 +46,7 @@ of their medians in brackets.
 
 
 class Run:
-    """One run of everything: what it has measured so far."""
+    """One run of all benches, with its results so far."""
 
     def __init__(self, directory: Path, sizes: tuple[int, ...]) -> None:
         self.directory = directory
@@ -115,7 +115,7 @@ class Run:
                     self.rows.append((row, site.traffic.envelopes, result))
 
     def _longer(self, site: Site, stack: ExitStack) -> str:
-        """The same traffic for ten times as long: the same requests have the same answers."""
+        """The same traffic for ten times the time: the same requests have the same answers."""
         say("an archive of ten times the days")
         traffic = ArchivedTraffic(LARGE, site.traffic.topic_count, days=10 * site.traffic.days)
         datadir = self.directory / "longer"

@@ -20,7 +20,7 @@ class Line:
 
 
 def plot(lines: Sequence[Line], title: str, x_label: str, y_label: str) -> str:
-    """The lines over decades of both axes, each named at its end."""
+    """Draw the lines over decades of both axes, each with its name at its end."""
     points = [point for line in lines for point in line.points]
     x_axis = Axis([x for x, _ in points], LEFT, WIDTH - RIGHT)
     y_axis = Axis([y for _, y in points], HEIGHT - BOTTOM, TOP)
@@ -47,7 +47,7 @@ def plot(lines: Sequence[Line], title: str, x_label: str, y_label: str) -> str:
 
 
 class Axis:
-    """Decades that hold all values, from one place on the sheet to another."""
+    """An axis of whole decades that hold all values, from one coordinate to another."""
 
     def __init__(self, values: Sequence[float], begin: float, end: float) -> None:
         self._begin, self._end = begin, end
@@ -57,13 +57,13 @@ class Axis:
         self.decades = [10.0**power for power in range(first, last + 1)]
 
     def place(self, value: float) -> float:
-        """Where a value is on the sheet."""
+        """The coordinate of a value on the sheet."""
         part = (log10(value) - self._first) / (self._last - self._first)
         return self._begin + part * (self._end - self._begin)
 
 
 def draw(line: Line, x_axis: Axis, y_axis: Axis) -> list[str]:
-    """The line, its points, and its name behind the last."""
+    """Draw the line, its points, and its name behind the last."""
     places = [(x_axis.place(x), y_axis.place(y)) for x, y in line.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dashes = ' stroke-dasharray="6 4"' if line.dashed else ""
@@ -91,7 +91,7 @@ def text(
 
 
 def tick(value: float) -> str:
-    """A power of ten for a person."""
+    """A power of ten as people write it."""
     for size, unit in ((1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:g}{unit}"

@@ -24,7 +24,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def machine() -> str:
-    """The date, what it was measured on and with what."""
+    """The date, the machine, the versions and the command of the run."""
     cpu = cpu_name()
     cores = len(os.sched_getaffinity(0))
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -37,7 +37,7 @@ def machine() -> str:
 
 
 def spread(values: Sequence[float], scale: float = 1e3, digits: int = 2) -> str:
-    """The median of all rounds with the least and the greatest."""
+    """The median of all rounds, with the lowest and the highest."""
     low, middle, high = min(values), median(values), max(values)
     return f"{middle * scale:.{digits}f} ({low * scale:.{digits}f}-{high * scale:.{digits}f})"
 
@@ -90,7 +90,7 @@ def growth_table(pairs: Sequence[tuple[RequestKind, Result, Result]]) -> str:
 
 
 def import_table(imports: Sequence[tuple[Imported, tuple[float, float]]]) -> str:
-    """How archives were imported and how long a server over them takes to start."""
+    """The imports of the archives, and the time to start a server over them."""
     header = (
         *("envelopes", "import, envelopes/s", "CPU us/envelope", "bytes/envelope, pages in use"),
         *("bytes/envelope, file", "start-up s", "of it the archive ms"),
@@ -127,7 +127,7 @@ def appends_table(appends: Sequence[tuple[int, Sequence[Appends]]]) -> str:
 
 
 def pruning_table(prunings: Sequence[tuple[int, Pruning]]) -> str:
-    """What the retention of a day costs."""
+    """The cost of pruning a day."""
     header = ("archive", "envelopes", "wall us/envelope", "CPU us/envelope", "slowest slice ms")
     lines = [
         (

@@ -1,4 +1,4 @@
-"""The plain scan: what a server does that has no index but the order of time.
+"""The plain scan: the work of a server whose only index is the order of time.
 
 A loop over the rows of `times` in the range, in Python through the `lmdb` package. It must not run
 in a process that has the same archive open otherwise.

@@ -22,7 +22,7 @@ from .scan import measure_scan
 
 ROUNDS = 3
 SECONDS = 1.5
-"""How long the clients of one round send."""
+"""Seconds for which the clients of one round send."""
 
 COUNT = 2000
 """Requests of one client in one round, at most."""
@@ -46,7 +46,7 @@ class Site:
 
 @dataclass(slots=True)
 class Result:
-    """What one row came to at one site; one entry of each list is a round, times in seconds."""
+    """The results of one row at one site. Lists have one entry a round; times are in seconds."""
 
     latencies: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
@@ -57,17 +57,17 @@ class Result:
     hits: list[float] = field(default_factory=list)
     """Envelopes per request."""
     archive: list[float] = field(default_factory=list)
-    """CPU of Archive.page alone, per request."""
+    """CPU of the archive's pages alone, per request."""
     scans: list[float] = field(default_factory=list)
     """CPU of the plain scan, per request."""
 
     def percentile(self, percent: int) -> float:
-        """Seconds that so many percent of all requests took at most."""
+        """The seconds that `percent` of all requests did not exceed."""
         return quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
 
 
 class Bench:
-    """The processes that ask: clients, and one that scans."""
+    """The processes of the clients, and one that scans."""
 
     def __init__(self) -> None:
         self._pool = ClientPool()
@@ -121,13 +121,13 @@ class Bench:
 
 
 def count_hits(path: Path, spec: RequestSpec) -> int:
-    """How many envelopes the archive answers with."""
+    """The number of envelopes of the answer."""
     with Archive(path, readonly=True) as archive:
         return answer(archive, spec)
 
 
 def answer(archive: Archive, spec: RequestSpec) -> int:
-    """Read the whole answer, as a server would; how many envelopes it has."""
+    """Read the whole answer, as a server would; returns the number of its envelopes."""
     query, position, total, page_count = spec.query, b"", 0, 0
     while True:
         page = archive.page_job(

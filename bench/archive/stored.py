@@ -1,4 +1,4 @@
-"""What it costs to store: time and CPU per envelope, bytes on disk, the rate of an import."""
+"""The cost of storing: time and CPU per envelope, bytes on disk, the rate of an import."""
 
 import resource
 import time
@@ -18,18 +18,18 @@ ROUNDS = 3
 EVERYTHING = 1 << 30
 
 IMPORT_BATCH = 7800
-"""Envelopes of 538 bytes in a commit of an import: as many as it reads at a time."""
+"""Envelopes of 538 bytes that an import reads at a time, and commits at once."""
 
 SAMPLE = 33_334 * 3
 """Envelopes of three days, as dense as a million in thirty."""
 
 HIT_TRAFFIC = ArchivedTraffic(100_000, 10, days=0.5, data_size=1)
-"""Nearly empty envelopes, so that what is measured is the index."""
+"""Nearly empty envelopes, so that only the index is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How `wakumail archive import` filled a new archive; seconds of wall time and CPU."""
+    """The result of `wakumail archive import` into a new archive; seconds of wall time and CPU."""
 
     seconds: float
     cpu: float
@@ -59,7 +59,7 @@ def children_cpu() -> float:
 
 @dataclass(slots=True)
 class Appends:
-    """Microseconds per envelope of one kind of commit, a round each."""
+    """Microseconds per envelope of one kind of commit; lists have one entry a round."""
 
     batch: int
     sync: bool
@@ -83,7 +83,7 @@ def measure_appends(path: Path, topic_count: int) -> list[Appends]:
 
 
 def append(archive: Archive, batches: Iterable[Batch]) -> tuple[float, float]:
-    """One commit for each batch; seconds of wall time and CPU."""
+    """Make one commit of each batch; seconds of wall time and CPU."""
     began, cpu = time.perf_counter(), time.process_time()
     for batch in batches:
         archive.append([batch])
@@ -103,7 +103,7 @@ def measure_parsing() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """Deleting the oldest day of an archive as a server does, in synced slices."""
+    """The deletion of the oldest day of an archive as a server does it, in synced slices."""
 
     envelopes: int
     wall: float

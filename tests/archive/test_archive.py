@@ -1,4 +1,4 @@
-"""What an archive writes: its rows, through growth, threads, processes and crashes."""
+"""Writing to an archive: its rows, growth of its file, threads, processes and crashes."""
 
 import random
 import subprocess
@@ -106,7 +106,7 @@ def test_totals(tmp_path: Path) -> None:
 
 
 def test_small_commits_fill_chunks(tmp_path: Path) -> None:
-    """A trickle of envelopes takes no more chunks than it must, and none grows beyond its size."""
+    """Envelopes that come a few at a time need no more chunks; no chunk exceeds its size."""
     stored = make(300, spread=1000, size=500)
     with Archive(tmp_path, sync=False) as archive:
         for each in stored:
@@ -183,7 +183,7 @@ def test_the_map_grows_from_small_commits_and_within_a_large_one(tmp_path: Path)
 
 
 def test_threads_read_whole_commits_while_one_appends_and_the_map_grows(tmp_path: Path) -> None:
-    """Each commit is 20 envelopes of one second: a reader sees none of them or all."""
+    """Each commit has 20 envelopes of one second: a reader sees all of them or none."""
     stop = threading.Event()
     failures: list[str] = []
 
@@ -266,7 +266,7 @@ with Archive(sys.argv[1], readonly=True) as archive:
 
 
 def test_two_processes_read_while_one_writes(tmp_path: Path) -> None:
-    """They also meet a file that has grown beyond the map that they began with."""
+    """The file also grows beyond the map with which the processes began."""
     with Archive(tmp_path, sync=False, map_size=SMALL_MAP) as archive:
         readers = [
             subprocess.Popen(
@@ -369,7 +369,7 @@ with Archive(sys.argv[1]) as archive:
 
 
 def test_a_full_disk_refuses_writes_and_nothing_else(tmp_path: Path) -> None:
-    """The limit on the file's size is not a multiple of a page: writes come out short first."""
+    """The limit on the file's size is not a multiple of a page, so there is a short write first."""
     python(FILL_DISK, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Copies: whole, compact, of one moment, of a busy archive too; and none is left half-made."""
+"""Copies are whole, compact and of one moment, also of a busy archive; none is left half-made."""
 
 import os
 import resource
@@ -34,7 +34,7 @@ with lmdb.open(sys.argv[1], readonly=True) as env, env.begin() as txn:
 
 
 def count_sound(path: Path) -> int:
-    """How many envelopes a copy has, which must be sound."""
+    """The number of envelopes of a copy, which must be sound."""
     with Archive(path, readonly=True) as archive, archive.verify() as verification:
         assert sum(verification) == verification.total
         assert verification.describe() == []
@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
 
 
 class Feeder:
-    """Appends batches in a thread of its own until it is told to stop."""
+    """Appends batches in a thread of its own until it is stopped."""
 
     def __init__(self, archive: Archive) -> None:
         self.stored = 0

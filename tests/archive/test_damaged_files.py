@@ -53,9 +53,7 @@ def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, whole: 
                 attempt()
         with archive.verify() as verification:
             assert sum(verification) == 0
-            assert verification.describe() == [
-                "LMDB met a damaged page: the rest was not looked at"
-            ]
+            assert verification.describe() == ["LMDB met a damaged page: the rest was not checked"]
 
 
 def test_pages_that_are_damaged_while_they_are_used_are_an_error(tmp_path: Path) -> None:

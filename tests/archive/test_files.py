@@ -1,4 +1,4 @@
-"""Opening an archive: what is refused and why, and that damage raises wherever it is read."""
+"""Opening an archive: which files are refused, and that each read of damage raises."""
 
 import os
 import shutil

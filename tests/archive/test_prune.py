@@ -1,4 +1,4 @@
-"""Retention against the model: what is gone, what stays, and the space that comes back."""
+"""Pruning against the model: the envelopes that go and stay, and the space that is reused."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_pages_go_on_while_envelopes_are_deleted(
     newest_first: bool,
     topics: list[bytes] | None,
 ) -> None:
-    """Each page is the next of what is left behind the cursor, also where its envelope is gone."""
+    """Each page follows the position with what is left, also if the position's envelope is gone."""
     left = [envelope(START + n * 653 % (3 * DAY), TOPICS[n % 3], n) for n in numbers]
     query = Query(0, 2**32 - 1, topics=topics, newest_first=newest_first)
     with Archive(tmp_path_factory.mktemp("pages") / "archive", sync=False) as archive:
@@ -121,7 +121,7 @@ def test_nothing_is_left_of_an_archive_that_is_pruned_whole(tmp_path: Path) -> N
 
 
 def test_under_steady_ingest_the_file_stops_growing(tmp_path: Path) -> None:
-    """With each hour that comes one goes; the pages that it leaves are those that are used."""
+    """As each hour comes, the oldest goes; new rows use the pages that it leaves."""
     sizes = []
     hours = 48
     with Archive(tmp_path / "archive", sync=False) as archive:

@@ -29,7 +29,7 @@ from wakumail.waku.envelope import Envelope
 
 LAST = 2**32 - 1
 
-# The first three have two bits in one byte of the bloom, where the Go form keeps only one.
+# The first three have two bits in one byte of the bloom; the Go form keeps only one of them.
 TOPICS = [
     bytes.fromhex("01020000"),
     bytes.fromhex("08090a00"),
@@ -63,7 +63,7 @@ budgets = st.sampled_from([1, 2, 3, 4, 5, 50, 1 << 20])
 
 @st.composite
 def positions(draw: st.DrawFn, stored: Sequence[Envelope]) -> bytes:
-    """A position: none, that of an envelope, one beside it, or one where nothing ever was."""
+    """A position: none, that of an envelope, one next to it, or one without an envelope near."""
     if not stored or draw(st.booleans()):
         missing = draw(times).to_bytes(4, "big") + draw(st.sampled_from([b"\0", b"\xff"])) * 32
         return draw(st.sampled_from([b"", missing]))
@@ -151,7 +151,7 @@ def test_crowded_days(crowd: tuple[Archive, Model], data: st.DataObject) -> None
 
 
 def stops_at_hits(archive: Archive, terms: Terms) -> bool:
-    """Whether slices within a day stop only at hits, as merged postings do."""
+    """True if slices within a day stop only at hits, as merged postings do."""
     query, position = terms.compile(), b""
     for _ in range(60):
         page = archive.page_job(query, position, limit=100, max_bytes=1 << 20, budget=1).do()
@@ -168,7 +168,7 @@ def test_few_topics_are_merged_and_many_walked(crowd: tuple[Archive, Model]) -> 
 
 
 def test_a_slice_reads_as_much_as_it_plans(crowd: tuple[Archive, Model]) -> None:
-    """Testing a day's topics costs more than this budget, yet the slice is worth it."""
+    """To test a day's topics costs more than this budget, but the slice still makes progress."""
     archive, _ = crowd
     page = archive.page_job(
         Query(0, LAST, bloom=bloom_of(MANY[:30])), limit=500, max_bytes=1 << 20, budget=1
@@ -293,7 +293,7 @@ def test_days_without_hits_are_paid_for(small: tuple[Archive, list[Envelope]]) -
 
 
 def test_empty_days_cost_nothing(tmp_path: Path) -> None:
-    """The whole of time is one slice of a few entries when there is little in it."""
+    """A query for all times costs only a few entries if the archive has few."""
     stored = [envelope(created, b"abcd", 0) for created in (0, START, LAST)]
     for newest_first in (True, False):
         terms = Terms(topics=[b"abcd"], newest_first=newest_first)
@@ -385,7 +385,7 @@ def test_limits_beyond_32_bits_are_no_limit(small: tuple[Archive, list[Envelope]
 
 
 def test_blooms_over_topics_of_every_first_byte(tmp_path: Path) -> None:
-    """Topics are passed over by their first byte, also the last of a day: even and odd days."""
+    """Topics are skipped by their first byte, also the last of a day: on even and odd days."""
     topics = [bytes([first, 7 * first % 256, 3, first % 8]) for first in range(256)]
     stored = [
         envelope(START + day * DAY + first, topic, 1000 * day + first)

@@ -1,4 +1,4 @@
-"""How much of an archive counts as memory of the process that writes and reads it."""
+"""The part of an archive that counts as memory of the process that writes and reads it."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ SMAPS = Path("/proc/self/smaps")
 
 
 def resident(directory: Path) -> int:
-    """Bytes of an archive's file that are mapped at the moment."""
+    """Bytes of an archive's file that are mapped now."""
     name = re.escape(str(directory / "data.mdb"))
     found = re.search(
         rf"^.* {name}\nSize:.*\n(?:\w+:.*\n)*?Rss: +(\d+) kB$", SMAPS.read_text(), re.M

@@ -1,4 +1,4 @@
-"""What status-go stored: real LevelDBs and a real PostgreSQL, sound rows and others."""
+"""Reading status-go's storage: real LevelDBs and a real PostgreSQL, sound rows and bad ones."""
 
 import contextlib
 import fcntl
@@ -74,7 +74,7 @@ def envelopes(parts: Iterable[SourcePart]) -> list[Envelope]:
 
 
 def tool(name: str, where: str) -> str:
-    """The path of a program that only CI has to have."""
+    """The path of a program that must be there in CI; else the test is skipped."""
     if path := shutil.which(name, path=where):
         return path
     if os.environ.get("CI"):
@@ -84,7 +84,7 @@ def tool(name: str, where: str) -> str:
 
 @pytest.fixture(scope="session")
 def plyvel() -> Any:
-    """The package; for newer Pythons it has to be compiled, and need not be there."""
+    """The package plyvel. It is optional on newer Pythons, where it has to be compiled."""
     if sys.version_info >= (3, 13):
         return pytest.importorskip("plyvel")
     return importlib.import_module("plyvel")
@@ -92,7 +92,7 @@ def plyvel() -> Any:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URI of a PostgreSQL of our own, on a socket; not as root, whom it refuses."""
+    """The URI of a PostgreSQL of our own, on a socket. It refuses to run as root."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     where = os.pathsep.join([*map(str, reversed(installed)), os.environ["PATH"]])
     initdb, server = tool("initdb", where), tool("postgres", where)
@@ -113,7 +113,7 @@ def postgres() -> Iterator[str]:
                 wait_until_ready(process)
                 yield f"postgresql://test@/postgres?host={quote(directory, safe='')}"
             finally:
-                process.send_signal(signal.SIGQUIT)  # end at once, whoever is connected
+                process.send_signal(signal.SIGQUIT)  # end at once, even with open connections
                 try:
                     process.communicate(timeout=END_TIMEOUT)
                 finally:
@@ -148,7 +148,7 @@ schemas = count()
 
 @pytest.fixture
 def schema(postgres: str) -> str:
-    """The URI of an empty schema of its own."""
+    """The URI of an empty schema for this test."""
     name = f"schema{next(schemas)}"
     with psycopg.connect(postgres) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
@@ -172,7 +172,7 @@ def fill_postgres(schema: str) -> Fill:
 
 @pytest.fixture(params=["leveldb", "postgres"])
 def fill(request: pytest.FixtureRequest) -> Fill:
-    """Both storages, as far as they are alike."""
+    """The tests that both storages share."""
     chosen: Fill = request.getfixturevalue(f"fill_{request.param}")
     return chosen
 
@@ -239,7 +239,7 @@ def test_an_envelope_cut_in_two_rows_is_none(fill: Fill) -> None:
 
 
 def test_lengths_that_lie_do_not_hide_a_neighbour(fill: Fill) -> None:
-    """Joined, these rows are two envelopes again, cut in another place."""
+    """Joined, these rows are two envelopes again, but cut in another place."""
     one, two = some(2)
     rows = [(key(one), (one.rlp + two.rlp)[:-9]), (key(two), two.rlp[-9:])]
     (part,) = read(fill(rows))

@@ -1,4 +1,4 @@
-"""The store: group commit, its rhythm, its bounds, its retention."""
+"""The store: group commit, the intervals between commits, bounds, retention."""
 
 import asyncio
 import threading
@@ -86,13 +86,13 @@ async def test_an_interval_gathers_what_comes_meanwhile(
 
 
 class Watched:
-    """An archive that notes when it appended, and how many bytes of memory."""
+    """An archive that notes the times of each append and its bytes of memory."""
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.stat, self.days = archive.stat, archive.days
         self.commits: list[tuple[float, float, int]] = []
-        """When they began and ended, and what they held."""
+        """Begin and end (time.monotonic), and bytes of memory of the batches."""
         self.appended = threading.Semaphore(0)
 
     def append(self, batches: list[Batch]) -> Appended:
@@ -104,7 +104,7 @@ class Watched:
 
 
 def watch(store: Store) -> Watched:
-    """The archive of a store, watched from now on."""
+    """Watch the archive that a store writes to, from now on."""
     store.writer.archive = watched = Watched(store.archive)  # type: ignore[assignment]
     return watched
 
@@ -119,7 +119,7 @@ async def test_as_much_as_a_commit_takes_waits_for_no_interval(
         await put(store, make(1, TOPICS))
         watched = watch(store)
         numbers = count()
-        for _ in range(10):  # the loop has no time to report any of them meanwhile
+        for _ in range(10):  # the loop reports none of them meanwhile
             size = 0
             while size < 20_000:
                 batch = batch_of(make(3, TOPICS, seed=next(numbers)))
@@ -217,7 +217,7 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
 @asynchronous
 async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the retention frees may be the room that a commit needs."""
+    """Pruning may free the room that a commit needs."""
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.001)
     monkeypatch.setattr(writer_thread, "COMMIT_RETRY_INTERVAL", 0.001)
     async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):

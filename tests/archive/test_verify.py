@@ -28,7 +28,7 @@ from wakumail.errors import ArchiveError
 
 
 def verify(path: Path) -> list[str]:
-    """All problems of an archive that has few."""
+    """All problems of an archive that has at most a hundred."""
     with Archive(path, readonly=True) as archive, archive.verify() as verification:
         for _ in verification:
             pass
@@ -66,7 +66,7 @@ def test_an_empty_archive_is_sound(tmp_path: Path) -> None:
 def test_whatever_was_appended_and_pruned_the_archive_is_sound(
     tmp_path_factory: pytest.TempPathFactory, actions: list[list[int] | tuple[int, int]]
 ) -> None:
-    """Old envelopes that come late, and again, beside those that were pruned but lie there yet."""
+    """Old envelopes come late, and again, while pruned ones still lie in their chunks."""
     with Archive(tmp_path_factory.mktemp("sound"), sync=False) as archive:
         for action in actions:
             if isinstance(action, tuple):
@@ -216,14 +216,14 @@ def test_each_kind_of_damage_is_named(tmp_path: Path, intact: tuple[Path, Tables
 
 
 def mutations(tables: Tables, count: int) -> list[Edit]:
-    """Rows with one byte changed, as often in each table."""
+    """Rows with one byte changed, the same number in each table."""
     source = random.Random(0)
     mutated: list[Edit] = []
     for table, rows in tables.items():
         for _ in range(count):
             key, value = source.choice(list(rows.items()))
             at = source.randrange(len(value))
-            # What lies in the first bytes of a chunk matters more than its envelopes do.
+            # The first bytes of a chunk matter more than its envelopes.
             at = source.choice([at, min(at, 40)])
             byte = bytes([value[at] ^ source.randrange(1, 256)])
             mutated.append((table, key, value[:at] + byte + value[at + 1 :]))

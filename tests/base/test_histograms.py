@@ -1,4 +1,4 @@
-"""Histograms: what falls where, and that status-go's buckets are among ours."""
+"""Histograms: the bucket of each value, and that status-go's bounds are among ours."""
 
 from itertools import accumulate
 

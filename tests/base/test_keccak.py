@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.vectors import VECTORS
 from wakumail.base.keccak import Keccak256, _keccak256_many_with, keccak256, keccak256_many
 
-RATE = 136  # bytes per permutation: where all the edges are
+RATE = 136  # bytes per permutation: all edge cases are near its multiples
 Way = Literal["portable", "bmi", "avx2", "avx512"]
 
 
@@ -23,7 +23,7 @@ def oracle(data: bytes) -> bytes:
 
 
 def is_possible(way: Way) -> bool:
-    """Whether this processor can run `way`."""
+    """True if this processor can run `way`."""
     try:
         _keccak256_many_with(way, [])
     except ValueError:
@@ -32,7 +32,7 @@ def is_possible(way: Way) -> bool:
 
 
 def pattern(size: int) -> bytes:
-    """`size` bytes in which no block equals another."""
+    """`size` bytes in which all blocks differ."""
     return bytes((i * 7 + i // 251) % 256 for i in range(size))
 
 

@@ -22,7 +22,7 @@ CANONICAL += [b"a" * 65535, b"a" * 65536, b"a" * 2**24]
 
 
 def oracle_item(data: bytes) -> Any:
-    """What the rlp package reads, as lists and bytes; None when it refuses."""
+    """The item as the rlp package reads it, of lists and bytes; None if it refuses."""
     try:
         return oracle.codec.decode(data, strict=True)
     except oracle.exceptions.DecodingError:

@@ -1,4 +1,4 @@
-"""Snappy blocks against another implementation, and what is none."""
+"""Snappy blocks against another implementation, and bytes that are no block."""
 
 from collections.abc import Callable
 
@@ -77,7 +77,7 @@ def test_a_size_may_be_longer_than_need_be() -> None:
 
 
 def test_copies_of_every_kind() -> None:
-    """Near, far and farther; from what they make themselves, and from before it."""
+    """Copies of all three offset sizes; of bytes that they make themselves, and of earlier ones."""
     assert inflate(b"\x09\x00a\x11\x01", LIMIT) == b"a" * 9
     assert inflate(b"\x06\x04ab\x0e\x02\x00", LIMIT) == b"ababab"
     assert inflate(b"\x06\x08abc\x0b\x03\x00\x00\x00", LIMIT) == b"abcabc"
@@ -86,7 +86,7 @@ def test_copies_of_every_kind() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.binary(max_size=20), st.integers(0, 80))
 def test_whatever_comes(start: bytes, noise: bytes, place: int) -> None:
-    """What the other implementation refuses is refused, what it takes is the same."""
+    """We refuse what the other implementation refuses, and inflate the rest to the same bytes."""
     block = bytearray(snappy.compress_raw(start * 3))
     block[place : place + len(noise)] = noise
     try:

@@ -1,4 +1,4 @@
-"""Threads: what they answer, what they raise, and what nobody waits for any more."""
+"""Threads: results, exceptions, and work that was cancelled."""
 
 import asyncio
 import ctypes
@@ -68,7 +68,7 @@ async def test_close_waits_for_all_that_was_asked() -> None:
 
 
 def sealing(size: int = 1000) -> "Job[list[bytes]]":
-    """A job that takes a while, by its size."""
+    """A job that takes longer with its size."""
     writer = FrameWriter(bytes(32), bytes(32), b"")
     writer.add(bytes(size))
     return Encryption([writer])
@@ -112,7 +112,7 @@ async def test_close_waits_for_all_jobs() -> None:
 def test_jobs_are_done_while_python_has_its_lock() -> None:
     threads, interval = JobThreads(1), sys.getswitchinterval()
     rung = ctypes.c_uint64()
-    eventfd_read = ctypes.PyDLL(None).eventfd_read  # which keeps the lock, as os.eventfd_read not
+    eventfd_read = ctypes.PyDLL(None).eventfd_read  # keeps the GIL, unlike os.eventfd_read
     sys.setswitchinterval(1000)
     try:
         job = sealing()

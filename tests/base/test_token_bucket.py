@@ -1,4 +1,4 @@
-"""Token buckets and the limiter of many keys, against the rule that they stand for."""
+"""Token buckets and the limiter of many keys, against the rule that defines them."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_bucket_needs_positive_numbers(rate: float, burst: float) -> None:
     steps=st.lists(st.tuples(st.integers(0, 32), st.integers(1, 4)), max_size=40),
 )
 def test_bucket_model(rate: int, burst: int, steps: list[tuple[int, int]]) -> None:
-    """In eighths of a second, so that every number is exact."""
+    """Times in eighths of a second, so that every number is exact."""
     bucket = TokenBucket(rate, burst, 0.0)
     now, eighths = 0, 8 * burst
     for wait, amount in steps:

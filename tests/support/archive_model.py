@@ -1,4 +1,4 @@
-"""What an archive answers, as a plain list and a filter; and its file, seen by the lmdb package."""
+"""A model of an archive: a plain list and a filter. Reads its file with the lmdb package."""
 
 import pickle
 import random
@@ -36,7 +36,7 @@ with lmdb.open(path, max_dbs=16) as env, env.begin(write=True) as txn:
 
 
 def envelope(created: int, topic: bytes, number: int, size: int = 20) -> Envelope:
-    """An envelope of that creation time; `number` makes it differ from others."""
+    """An envelope of this creation time; `number` makes it differ from others."""
     ttl = 50
     data = number.to_bytes(8, "big").rjust(size, b"\x7f")
     return make_envelope((created + ttl) % 2**32, ttl, topic, data, number)
@@ -62,7 +62,7 @@ def read_packet(packet: bytes) -> list[Envelope]:
 def make(
     count: int, *, first: int = 0, start: int = START, spread: int = 3 * DAY, size: int = 100
 ) -> list[Envelope]:
-    """Envelopes of some twenty topics; those of the same `first` are the same."""
+    """Envelopes of about twenty topics; the same `first` makes the same envelopes."""
     source = random.Random(first)
     return [
         envelope(
@@ -84,7 +84,7 @@ def sorted_down(envelopes: Sequence[Envelope]) -> list[Envelope]:
 
 @dataclass(frozen=True)
 class Terms:
-    """A query that can be asked of the archive and of the model."""
+    """A query for both the archive and the model."""
 
     lower: int = 0
     upper: int = 2**32 - 1
@@ -119,7 +119,7 @@ class Model:
         self.envelopes |= {order(each): each for each in added}
 
     def answer(self, terms: Terms, position: bytes = b"") -> list[Envelope]:
-        """All that follows the position; of its hash 16 bytes count."""
+        """All envelopes that follow the position; 16 bytes of its hash count."""
         wanted = sorted(filter(terms.wants, self.envelopes.values()), key=order)
         if terms.newest_first:
             wanted.reverse()
@@ -134,7 +134,7 @@ class Model:
 def check_page(
     model: Model, terms: Terms, position: bytes, page: Page, limit: int, max_bytes: int
 ) -> None:
-    """Whether a page is what the model allows at that position, and goes on where it should."""
+    """Check that the model allows this page at the position, and the position after it."""
     expected = model.answer(terms, position)
     got = read_packet(page.packet)
     rest = expected[page.count :]
@@ -166,7 +166,7 @@ def check_answer(
     max_bytes: int = 2**31,
     budget: int = 2**31,
 ) -> list[Page]:
-    """Page through a whole answer and check each page; answers the pages."""
+    """Page through a whole answer and check each page; returns the pages."""
     query = terms.compile()
     pages = []
     while True:
@@ -182,7 +182,7 @@ def check_answer(
 
 
 def python(code: str, *arguments: object, check: int = 0) -> bytes:
-    """Run Python code in a process of its own; answers its stdout."""
+    """Run Python code in a process of its own; returns its stdout."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, timeout=30
     )
@@ -198,7 +198,7 @@ def read_tables(path: Path) -> Tables:
 
 
 def put_row(path: Path, table: str, key: bytes, value: bytes) -> None:
-    """Change a row behind the archive's back; table "" is LMDB's own."""
+    """Change a row without the archive; table "" is LMDB's own."""
     python(PUT_ROW, path, table.encode().hex(), key.hex(), value.hex())
 
 
@@ -207,7 +207,7 @@ def number(data: bytes) -> int:
 
 
 def check_tables(tables: Tables, stored: Sequence[Envelope]) -> None:
-    """Whether indexes, totals and data hold exactly these envelopes and agree."""
+    """Check that indexes, totals and data have exactly these envelopes, and agree."""
     envelopes = {}
     for key, value in tables["chunks"].items():
         day, last, count = number(key[:2]), number(key[2:]), number(value[:4])

@@ -1,4 +1,4 @@
-"""Stores whose disks are not as they should be; reading works as ever."""
+"""Disks that refuse to write or are slow, for stores; reading works."""
 
 import threading
 from typing import Any, cast
@@ -24,14 +24,14 @@ class Disk:
 
 
 class FullDisk(Disk):
-    """It has no room, and refuses to write until it is mended."""
+    """Has no room: refuses each write until `mend`."""
 
     def append(self, batches: object) -> None:
         raise ArchiveError("no room")
 
 
 class SlowDisk(Disk):
-    """Its first write takes until it is told otherwise."""
+    """Its writes wait until `writes` is set."""
 
     def __init__(self, store: Store) -> None:
         self.writes = threading.Event()

@@ -11,7 +11,7 @@ TTL = 60
 
 
 def rules_with(**chosen: Any) -> Rules:
-    """The rules of a mailserver that nobody configured, but for what is chosen."""
+    """The rules of a mailserver with default settings, apart from those that are given."""
     usual: dict[str, Any] = {"min_pow": 0.002, "min_pow_large": 0.000002, "max_envelope": 1 << 20}
     return Rules(**usual | chosen)
 
@@ -37,7 +37,7 @@ def make(
 
 
 def newest_first(envelopes: Sequence[Envelope]) -> list[Envelope]:
-    """The order in which a mailserver answers."""
+    """The envelopes in the order in which a mailserver answers."""
     return sorted(envelopes, key=lambda e: (e.created, e.hash), reverse=True)
 
 

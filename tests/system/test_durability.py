@@ -1,4 +1,4 @@
-"""Nothing confirmed is lost: not by kill -9, not by a full disk; nothing is confirmed early."""
+"""kill -9 and a full disk lose nothing that was confirmed, and nothing is confirmed early."""
 
 import asyncio
 import multiprocessing
@@ -30,13 +30,13 @@ from wakumail.waku.envelope import Envelope
 TOPICS = [b"top" + bytes([number]) for number in range(3)]
 KILLS = {Durability.COMMIT: 50, Durability.INTERVAL: 10}
 INTERVAL = 0.05
-"""Seconds between two commits, or most of the test would be waiting for them."""
+"""Seconds between two commits; with the default the test would mostly wait for them."""
 BATCH = 20
 FIRST_KILL = 3
 
 
 def serve_in_child(path: Path, durability: Durability, stdout: Connection) -> None:
-    """What `wakumail serve` runs, without the time that starting Python takes."""
+    """Run the server of `wakumail serve`, without the time that starting Python takes."""
     os.dup2(stdout.fileno(), 1)
     writer_thread.COMMIT_INTERVAL = INTERVAL
     settings = Settings(datadir=path, host="127.0.0.1", port=0, min_pow=0.0, durability=durability)
@@ -45,7 +45,7 @@ def serve_in_child(path: Path, durability: Durability, stdout: Connection) -> No
 
 @pytest.fixture(scope="module")
 def prepared() -> ForkServerContext:
-    """Makes processes that begin with everything imported."""
+    """Makes processes in which everything is imported already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context
@@ -54,7 +54,7 @@ def prepared() -> ForkServerContext:
 async def post_until_killed(
     enode: str, batches: list[list[Envelope]], victim: int
 ) -> list[Envelope]:
-    """Post three batches at a time until the server dies at a random moment; who was confirmed."""
+    """Post three batches at a time until the server dies at a random moment; the confirmed ones."""
     confirmed: list[Envelope] = []
     kill_at = random.randrange(FIRST_KILL, len(batches))
 
@@ -110,7 +110,7 @@ TO_SOCKET = re.compile(r"(write|writev|sendmsg|sendto)\(\d+<TCP")
 
 
 def test_the_sync_returns_before_the_confirmation_goes_out(tmp_path: Path) -> None:
-    """What the server asks of the system, in order: the data file's sync, then the socket.
+    """The system calls of the server in their order: the data file's sync, then the socket.
 
     LMDB writes the page that makes a commit valid last, through a descriptor opened with O_DSYNC.
     """
@@ -128,7 +128,7 @@ def test_the_sync_returns_before_the_confirmation_goes_out(tmp_path: Path) -> No
     calls = trace.read_text().splitlines()[before:]
     (sync,) = (n for n, call in enumerate(calls) if SYNC.search(call))
     meta = next(n for n, call in enumerate(calls) if n > sync and META_PAGE.search(call))
-    # Ack, hello and status went out before there was anything to confirm; a ping may follow.
+    # Ack, hello and status went out before the first confirmation; a ping may follow.
     to_socket = [n for n, call in enumerate(calls) if TO_SOCKET.search(call)]
     assert [n for n in to_socket if n < sync], calls
     confirmed = next(n for n in to_socket if n > sync)
@@ -136,7 +136,7 @@ def test_the_sync_returns_before_the_confirmation_goes_out(tmp_path: Path) -> No
 
 
 def test_a_full_disk_pauses_and_resumes(tmp_path: Path) -> None:
-    """A quota on the size of the server's files: what does not fit waits, reading goes on."""
+    """With a quota on the server's files: envelopes that do not fit wait, reading goes on."""
     server = Server(tmp_path / "data", "--min-pow", "0")
     first, second = make(200, TOPICS, seed=1), make(4000, TOPICS, seed=2)
 
@@ -161,5 +161,5 @@ def test_a_full_disk_pauses_and_resumes(tmp_path: Path) -> None:
 
 
 def history(server: Server) -> bytes:
-    """Everything of the last hour."""
+    """All envelopes of the last hour, as a dump."""
     return run("request", server.enode, "--bloom", "full", "--from", "1h", "--all", "--out", "-")

@@ -1,10 +1,10 @@
-/* Checks of our own before LMDB follows what it finds in the file, and what catches the rest.
+/* Our own checks of pages before LMDB uses them, and a guard for damage that no check can see.
 
-LMDB trusts every page: a damaged one makes it read, or write, beyond the page, or abort. The copy
-of mdb.c that setup.py makes asks checks_in_mdb.h about each page that it takes from the file.
-What cannot be seen beforehand (a file cut while it is mapped, a sector that cannot be read) raises
-SIGBUS or SIGSEGV at an address within the map, and what LMDB finds to be impossible fails an
-assertion: checks_guard makes errors of all of these. */
+LMDB trusts every page: a damaged one makes it read or write beyond the page, or abort. The copy of
+mdb.c that setup.py makes calls checks_in_mdb.h for each page that it takes from the file. Some
+damage cannot be seen before: a file that is cut while it is mapped, or a sector that cannot be
+read, raises SIGBUS or SIGSEGV at an address within the map, and an impossible state fails an
+assertion of LMDB. checks_guard turns all of these into errors. */
 
 #ifndef WAKUMAIL_CHECKS_H
 #define WAKUMAIL_CHECKS_H
@@ -13,25 +13,25 @@ assertion: checks_guard makes errors of all of these. */
 
 #include "lmdb.h"
 
-/* After mdb_env_open, and after each mdb_env_set_mapsize while no transaction is open. */
+/* Call after mdb_env_open, and after each mdb_env_set_mapsize while no transaction is open. */
 int checks_attach(MDB_env *env);
 
-/* Before mdb_env_close; a second time does nothing. */
+/* Call before mdb_env_close. A second call does nothing. */
 void checks_detach(MDB_env *env);
 
-/* Check all pages again when they are next used: those that were mapped are given back. */
+/* Check all pages again at their next use; call after mapped pages were given back. */
 void checks_forget(MDB_env *env);
 
-/* How often something damaged was met, by any thread. */
+/* The number of times that any thread met damage. */
 uint64_t checks_damaged(MDB_env *env);
 
-/* Do work that touches the map; answers what it does, or CHECKS_LEAPT when damage ended it. Then its
-frames are gone: it may hold no lock, and its transaction can only be ended. */
+/* Do work that touches the map. Returns its result, or CHECKS_LEAPT if damage ended it: then its
+stack frames are gone, so it must not hold a lock, and its transaction can only be ended. */
 #define CHECKS_LEAPT	(-6)
 typedef int (*checks_work)(void *context);
 int checks_guard(MDB_env *env, checks_work work, void *context);
 
-/* Abort a write transaction that checks_guard may have ended in the middle of a change. */
+/* Abort a write transaction in which checks_guard may have ended a change half-way. */
 void checks_abandon(MDB_txn *txn);
 
 #endif

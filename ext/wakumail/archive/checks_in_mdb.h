@@ -1,5 +1,5 @@
-/* Part of the copy of mdb.c that setup.py makes: see checks.h. Included behind the declaration of
-mdb_page_get, the one function through which LMDB gets at a page. */
+/* Part of the copy of mdb.c that setup.py makes: see checks.h. Included after the declaration of
+mdb_page_get, the only function with which LMDB gets a page. */
 
 #include <setjmp.h>
 #include <signal.h>
@@ -9,7 +9,7 @@ mdb_page_get, the one function through which LMDB gets at a page. */
 #include "checks.h"
 
 typedef struct checks {
-	size_t pages;			/* that the map holds */
+	size_t pages;			/* in the map */
 	size_t words;			/* of `sound` */
 	uint64_t *sound;		/* a bit for each page of nodes: it was checked */
 	uint64_t damaged;
@@ -44,7 +44,7 @@ checks_is_db(const MDB_db *db, unsigned flags, pgno_t next)
 	return db->md_depth && db->md_root >= NUM_METAS && db->md_root < next;
 }
 
-/* A list of free pages: a count, then so many numbers, falling. */
+/* A list of free pages: their count, then their numbers, descending. */
 static int
 checks_is_idl(const MDB_txn *txn, const void *data, size_t size)
 {
@@ -102,7 +102,7 @@ checks_node_size(const MDB_txn *txn, const MDB_node *node, size_t room, int is_l
 	return EVEN(size + data);
 }
 
-/* The nodes of a page lie one behind the other from `upper` to its end, each with one pointer. */
+/* The nodes of a page lie one after another from `upper` to its end, each with one pointer. */
 static int
 checks_are_nodes(const MDB_txn *txn, const MDB_page *mp, int is_free)
 {
@@ -143,7 +143,7 @@ checks_failed(MDB_txn *txn)
 	return MDB_CORRUPTED;
 }
 
-/* A page of nodes; `like`: of the same kind as that one, or NULL. */
+/* Get a page of nodes and check it; it must be of the kind of `like`, unless that is NULL. */
 static int
 checks_tree_page(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, const MDB_page *like)
 {
@@ -177,7 +177,7 @@ checks_tree_page(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, const MD
 	return MDB_SUCCESS;
 
 damaged:
-	*ret = NULL;			/* or LMDB would take it for the root that it knows */
+	*ret = NULL;			/* else LMDB would take it for the root that it knows */
 	return checks_failed(txn);
 }
 
@@ -237,7 +237,7 @@ checks_is_meta(const MDB_meta *m)
 		&& checks_is_db(&m->mm_dbs[MAIN_DBI], 0, m->mm_last_pg + 1);
 }
 
-/* -- what cannot be seen beforehand ------------------------------------------------------------ */
+/* -- damage that no check can see -------------------------------------------------------------- */
 
 static struct sigaction checks_before[2];	/* SIGBUS, SIGSEGV */
 
@@ -307,7 +307,7 @@ void
 checks_abandon(MDB_txn *txn)
 {
 	MDB_dbi i;
-	/* LMDB may have been using a cursor of a frame that is gone: they are leaked. */
+	/* A cursor may lie in a stack frame that is gone, so all cursors are leaked. */
 	for (i = 0; i < txn->mt_numdbs; i++)
 		txn->mt_cursors[i] = NULL;
 	mdb_txn_abort(txn);

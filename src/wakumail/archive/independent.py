@@ -14,7 +14,7 @@ from wakumail.errors import ArchiveError
 PROGRAM = Path(__file__).with_name("independent_reader.py")
 
 MAX_TOLD = 100
-"""Problems that are told; all are counted."""
+"""Problems that are described; all are counted."""
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Opinion:
 def verify_independently(
     directory: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None
 ) -> Opinion:
-    """Check the archive in `directory` with code that shares nothing with what wrote it.
+    """Check the archive in `directory` with a program that shares no code with its writer.
 
-    progress: called with (bytes looked at since the last call, bytes in all). A server may run
-    meanwhile; what is committed when it begins is checked. ArchiveError when the packages of
-    wakumail[verify] are not installed, and when the file is not an archive. A damaged page that
-    ends the process is one more problem: what was found before it is kept.
+    progress: called with (bytes checked since the last call, bytes in all). A server may run
+    meanwhile; the state that is committed at the beginning is checked. ArchiveError if the packages
+    of wakumail[verify] are not installed, or if the file is no archive. A damaged page that ends
+    the process is one more problem; the problems found before are kept.
     """
     command = [sys.executable, "-I", str(PROGRAM), os.fsdecode(directory), str(MAX_TOLD)]
     opinion = Opinion()

@@ -121,7 +121,7 @@ class WriterThread:
         """Commit until the disk takes it; False if the queue is closed before it does."""
         while True:
             if self._queue.wait_closed(COMMIT_RETRY_INTERVAL):
-                log.error("closing with envelopes that the disk refused; none was confirmed")
+                log.error("closing: the disk refused the last envelopes, none was confirmed")
                 return False
             self.retention.prune_if_due(self.archive)  # it may make the room that is missing
             with self._commit_lock:
