@@ -60,7 +60,7 @@ def node_config(connection: ConnectionConfig, **changes: Any) -> NodeConfig:
         maxpeers=5000,
         max_handshakes=1024,
         netrestrict=(),
-        traffic=None,
+        incoming_limits=None,
     )
     return replace(config, **changes)
 

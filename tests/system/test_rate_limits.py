@@ -35,7 +35,7 @@ def limited(counters: Counters, **chosen: Any) -> dict[str, Any]:
     settings = Settings(min_pow=0.0, **SMALL_PACKETS | {"rate_tolerance": 0} | chosen)
     return {
         "options": build.status_options(settings),
-        "traffic": build.traffic(settings, counters),
+        "incoming_limits": build.incoming_limits(settings, counters),
     }
 
 

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from wakumail.waku.packets import NO_LIMITS, PeerSettings, RateLimits
-from wakumail.waku.rate_limits import Pace, Traffic, TrafficExcess, Whitelist, host_of
+from wakumail.waku.rate_limits import (
+    IncomingLimits,
+    OutgoingLimits,
+    TrafficExcess,
+    Whitelist,
+    host_of,
+)
 
 ALICE, BOB = b"a" * 64, b"b" * 64
 HERE, THERE = "192.0.2.1", "192.0.2.2"
@@ -15,11 +21,11 @@ MAX_PACKET = 1000
 
 
 class Limited:
-    """Traffic under limits, and its counters."""
+    """IncomingLimits, and their counters."""
 
     def __init__(self, **choices: Any) -> None:
         self.counts: Counter[str] = Counter()
-        self.traffic = Traffic(
+        self.limits = IncomingLimits(
             choices.get("packets", NO_LIMITS),
             choices.get("sizes", NO_LIMITS),
             tolerance=choices.get("tolerance", 0),
@@ -36,7 +42,7 @@ class Limited:
         self, node_id: bytes = ALICE, address: str = HERE, size: int = 1, at: float = 0.0
     ) -> bool:
         try:
-            self.traffic.check(node_id, address, size, at)
+            self.limits.check(node_id, address, size, at)
         except TrafficExcess:
             return False
         return True
@@ -45,7 +51,7 @@ class Limited:
 def test_without_limits_all_is_taken() -> None:
     limited = Limited()
     assert all(limited.taken(size=1 << 30) for _ in range(1000))
-    assert not limited.traffic.by_topic
+    assert not limited.limits.by_topic
 
 
 def test_packets_of_a_peer() -> None:
@@ -86,13 +92,13 @@ def test_bytes(limit: tuple[int, int, int], name: str) -> None:
 
 def test_topics_of_a_peer() -> None:
     limited = Limited(packets=RateLimits(0, 0, 3), sizes=RateLimits(0, 0, 2 * MAX_PACKET))
-    assert limited.traffic.by_topic
-    limited.traffic.check_topics(ALICE, HERE, {b"aaaa": (3, 10), b"bbbb": (1, 10)}, 0.0)
+    assert limited.limits.by_topic
+    limited.limits.check_topics(ALICE, HERE, {b"aaaa": (3, 10), b"bbbb": (1, 10)}, 0.0)
     with pytest.raises(TrafficExcess, match="rate_limit_packets_topic"):
-        limited.traffic.check_topics(ALICE, HERE, {b"aaaa": (1, 10)}, 0.0)
+        limited.limits.check_topics(ALICE, HERE, {b"aaaa": (1, 10)}, 0.0)
     with pytest.raises(TrafficExcess, match="rate_limit_bytes_topic"):
-        limited.traffic.check_topics(ALICE, HERE, {b"bbbb": (1, 2 * MAX_PACKET)}, 0.0)
-    limited.traffic.check_topics(BOB, HERE, {b"aaaa": (3, 10)}, 0.0)
+        limited.limits.check_topics(ALICE, HERE, {b"bbbb": (1, 2 * MAX_PACKET)}, 0.0)
+    limited.limits.check_topics(BOB, HERE, {b"aaaa": (3, 10)}, 0.0)
     assert limited.counts == {"rate_limit_packets_topic": 1, "rate_limit_bytes_topic": 1}
 
 
@@ -116,7 +122,7 @@ def test_the_whitelist(whitelist: Whitelist) -> None:
     limited = Limited(packets=RateLimits(1, 1, 1), whitelist=whitelist)
     assert all(limited.taken() for _ in range(10))
     for _ in range(10):
-        limited.traffic.check_topics(ALICE, HERE, {b"aaaa": (10, 10)}, 0.0)
+        limited.limits.check_topics(ALICE, HERE, {b"aaaa": (10, 10)}, 0.0)
     assert [limited.taken(BOB, "198.51.100.1") for _ in range(2)] == [True, False]
     assert not limited.counts["rate_limit_packets_topic"]
 
@@ -126,36 +132,38 @@ def settings(packets: RateLimits = NO_LIMITS, sizes: RateLimits = NO_LIMITS) -> 
 
 
 def test_who_advertises_no_limits_is_sent_any_amount() -> None:
-    pace = Pace(settings(), 0.0)
+    limits = OutgoingLimits(settings(), 0.0)
     for _ in range(100):
-        assert pace.delay(0.0) == 0
-        pace.spend(1 << 20, 0.0)
-    assert pace.burst is None
+        assert limits.delay(0.0) == 0
+        limits.spend(1 << 20, 0.0)
+    assert limits.burst is None
 
 
-@pytest.mark.parametrize("limits", [RateLimits(2, 9, 0), RateLimits(9, 2, 0), RateLimits(0, 2, 0)])
-def test_the_lower_limit_of_packets_is_kept(limits: RateLimits) -> None:
-    pace = Pace(settings(packets=limits), 0.0)
+@pytest.mark.parametrize(
+    "advertised", [RateLimits(2, 9, 0), RateLimits(9, 2, 0), RateLimits(0, 2, 0)]
+)
+def test_the_lower_limit_of_packets_is_kept(advertised: RateLimits) -> None:
+    limits = OutgoingLimits(settings(packets=advertised), 0.0)
     for _ in range(2):
-        assert pace.delay(0.0) == 0
-        pace.spend(1, 0.0)
-    assert pace.delay(0.25) == 0.25
-    assert pace.delay(0.5) == 0
+        assert limits.delay(0.0) == 0
+        limits.spend(1, 0.0)
+    assert limits.delay(0.25) == 0.25
+    assert limits.delay(0.5) == 0
 
 
 def test_a_packet_over_the_limit_of_bytes_is_paid_for_later() -> None:
-    pace = Pace(settings(sizes=RateLimits(0, 100, 0)), 0.0)
-    assert pace.burst == 100
-    assert pace.delay(0.0) == 0
-    pace.spend(300, 0.0)
-    assert pace.delay(0.5) == 1.5
-    assert pace.delay(2.0) == 0
+    limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
+    assert limits.burst == 100
+    assert limits.delay(0.0) == 0
+    limits.spend(300, 0.0)
+    assert limits.delay(0.5) == 1.5
+    assert limits.delay(2.0) == 0
 
 
 def test_both_limits_are_waited_for() -> None:
-    pace = Pace(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
-    pace.spend(300, 0.0)
-    assert pace.delay(0.0) == 2
-    pace = Pace(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
-    pace.spend(50, 0.0)
-    assert pace.delay(0.0) == 1
+    limits = OutgoingLimits(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
+    limits.spend(300, 0.0)
+    assert limits.delay(0.0) == 2
+    limits = OutgoingLimits(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
+    limits.spend(50, 0.0)
+    assert limits.delay(0.0) == 1

@@ -94,7 +94,7 @@ class MailPeer:
             maxpeers=0,
             max_handshakes=1,
             netrestrict=(),
-            traffic=None,
+            incoming_limits=None,
         )
         self._node = Node(config, self, self.counters)
         self._link: Link

@@ -176,7 +176,7 @@ class History:
                     query,
                     position,
                     limit=remaining,
-                    max_bytes=min(self._max_reply, link.outbox.pace.burst or self._max_reply),
+                    max_bytes=min(self._max_reply, link.outbox.limits.burst or self._max_reply),
                 )
             except ArchiveError as error:
                 log.error("a request failed: %s", error)
@@ -205,7 +205,7 @@ class History:
 
     def _send(self, link: Link, packet: bytes, envelopes: int) -> int:
         """Send a P2P Messages packet; return its bytes."""
-        link.outbox.pace.spend(len(packet), asyncio.get_running_loop().time())
+        link.outbox.limits.spend(len(packet), asyncio.get_running_loop().time())
         link.peer.deliver_history(packet)
         self._counters.add("envelopes_delivered", envelopes)
         self._counters.add("bytes_delivered", len(packet))

@@ -103,7 +103,7 @@ class Poster:
                 continue  # no envelope, or the same ones again
             groups[batch_hash] = group
             self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
-            self._link.outbox.pace.spend(len(packet), clock())
+            self._link.outbox.limits.spend(len(packet), clock())
             self._link.peer.send_messages(packet)
             await self._link.outbox.drain()
 

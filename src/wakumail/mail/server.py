@@ -241,10 +241,10 @@ class Server:
     # -- envelopes ----------------------------------------------------------------------------
 
     def _receive(self, link: Link, batch: Batch) -> None:
-        traffic = self.config.node.traffic
-        if traffic is not None and traffic.by_topic:
+        limits = self.config.node.incoming_limits
+        if limits is not None and limits.by_topic:
             sizes = batch.topic_sizes()
-            traffic.check_topics(link.node_id, link.address, sizes, time.monotonic())
+            limits.check_topics(link.node_id, link.address, sizes, time.monotonic())
         store = self.store
         shed = store is not None and (store.overfull or (store.full and bool(store.degraded)))
         if not shed:

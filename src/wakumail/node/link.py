@@ -18,7 +18,7 @@ from wakumail.node.outbox import Outbox
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
 from wakumail.waku.peer_events import PeerEvent, Ready, SettingsChanged
-from wakumail.waku.rate_limits import Pace, host_of
+from wakumail.waku.rate_limits import OutgoingLimits, host_of
 
 if TYPE_CHECKING:
     from wakumail.node.node import Node
@@ -237,7 +237,7 @@ class Link(asyncio.BufferedProtocol):
                 self._on_closed(event)
             case _:
                 if isinstance(event, (Ready, SettingsChanged)):
-                    self.outbox.pace = Pace(self.peer.settings, self._loop.time())
+                    self.outbox.limits = OutgoingLimits(self.peer.settings, self._loop.time())
                 if isinstance(event, Ready):
                     self._on_ready()
                 try:

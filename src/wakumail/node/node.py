@@ -28,7 +28,7 @@ from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
 from wakumail.waku.peer_events import PeerEvent
-from wakumail.waku.rate_limits import Network, Traffic
+from wakumail.waku.rate_limits import IncomingLimits, Network
 
 DIAL_TIMEOUT = 10.0
 """Seconds that a caller gives a dial, from the first SYN to the peer's status."""
@@ -49,7 +49,7 @@ class NodeConfig:
     max_handshakes: int
     netrestrict: tuple[Network, ...]
     """Networks that may connect, beside this machine; none: all."""
-    traffic: Traffic | None
+    incoming_limits: IncomingLimits | None
     """Limits what peers may send; None: no limits."""
     roster: Roster | None = None
     """The peers of all workers; None if this process is the only one."""
@@ -211,12 +211,12 @@ class Node:
 
     def _gate(self, link: Link) -> Callable[[int, int], None] | None:
         """A check for each packet of a peer; None if there are no limits."""
-        traffic = self.config.traffic
-        if traffic is None:
+        limits = self.config.incoming_limits
+        if limits is None:
             return None
 
         def gate(code: int, size: int) -> None:
-            traffic.check(link.node_id, link.address, size, time.monotonic())
+            limits.check(link.node_id, link.address, size, time.monotonic())
 
         return gate
 

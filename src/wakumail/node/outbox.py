@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
-from wakumail.waku.rate_limits import Pace
+from wakumail.waku.rate_limits import OutgoingLimits
 
 if TYPE_CHECKING:
     from wakumail.node.link import Link
@@ -51,7 +51,7 @@ class Outbox:
     """
 
     def __init__(self, link: "Link", node: "Node", transport: asyncio.Transport) -> None:
-        self.pace: Pace
+        self.limits: OutgoingLimits
         """Limits the rate of envelopes to the peer; set once the peer is ready."""
         self._link = link
         self._node = node
@@ -105,7 +105,7 @@ class Outbox:
     async def drain_and_pace(self) -> None:
         """Drain, and wait until the peer's rate limits allow one more packet. PeerGone."""
         await self.drain()
-        while delay := self.pace.delay(self._loop.time()):
+        while delay := self.limits.delay(self._loop.time()):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._link.gone(), delay)
             await self.drain()

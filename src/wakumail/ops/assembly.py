@@ -30,7 +30,7 @@ from wakumail.waku.envelope import Rules
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import RateLimits, StatusOptions
-from wakumail.waku.rate_limits import Traffic, Whitelist
+from wakumail.waku.rate_limits import IncomingLimits, Whitelist
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
         maxpeers=settings.maxpeers,
         max_handshakes=settings.max_handshakes,
         netrestrict=settings.netrestrict,
-        traffic=traffic(settings, counters),
+        incoming_limits=incoming_limits(settings, counters),
     )
 
 
@@ -110,13 +110,13 @@ def rate_limits(settings: Settings) -> tuple[RateLimits, RateLimits]:
     return RateLimits(*packets), RateLimits(*sizes)
 
 
-def traffic(settings: Settings, counters: Counters) -> Traffic | None:
+def incoming_limits(settings: Settings, counters: Counters) -> IncomingLimits | None:
     """The enforcement of rate limits; None if there are none."""
     packets, sizes = rate_limits(settings)
     if not any((*packets, *sizes)):
         return None
     exempt = settings.rate_whitelist
-    return Traffic(
+    return IncomingLimits(
         packets,
         sizes,
         tolerance=settings.rate_tolerance,

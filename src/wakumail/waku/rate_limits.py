@@ -53,7 +53,7 @@ class Whitelist:
         )
 
 
-class Traffic:
+class IncomingLimits:
     """The limits of what peers may send us: per address, per peer, and per topic of one peer.
 
     `packets` and `sizes` (bytes) are our limits per second, as our status advertises them; 0: no
@@ -121,7 +121,7 @@ class Traffic:
             raise TrafficExcess(f"over our limits: {', '.join(exceeded)}")
 
 
-class Pace:
+class OutgoingLimits:
     """Limits the rate of envelopes to a peer, by the limits that it advertises.
 
     To the peer we are one address and one node, so the lower of both limits holds.
