@@ -80,6 +80,7 @@ COUNTERS: Mapping[str, str] = {
     # archive
     "envelopes_pruned": "envelopes deleted by the retention",
     "prunes_failed": "steps of the retention that failed and are tried again",
+    "clock_doubted": "looks of the retention at a clock that ran ahead of the archive",
     "commits": "appends committed and synced",
     "commits_failed": "appends that failed and are tried again",
 }  # fmt: skip

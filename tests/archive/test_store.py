@@ -222,14 +222,15 @@ async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(writer_thread, "COMMIT_RETRY_INTERVAL", 0.001)
     async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):
         archive = store.archive
-        old = make(100, TOPICS, created=int(time.time()) - 11 * DAY)
-        archive.append([batch_of(old)])
+        now = int(time.time())
+        old = make(100, TOPICS, created=now - 11 * DAY)
+        archive.append([batch_of(old + make(retention.SHOWING, TOPICS, seed=2))])
 
         class FullUntilPruned:
             prune, stat, days = archive.prune, archive.stat, archive.days
 
             def append(self, batches: list[Batch]) -> Appended:
-                if archive.stat().envelopes:
+                if (archive.stat().oldest or now) < now - 10 * DAY:
                     raise ArchiveFull("no room")
                 return archive.append(batches)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wakumail.archive.archive import Archive
+from wakumail.archive.results import Day
 from wakumail.errors import ArchiveError
 from wakumail.waku.envelope import MAX_TIME
 
@@ -22,6 +23,13 @@ DAY = 86400
 
 AFTER_ALL = MAX_TIME + 1
 """Unix seconds behind all creation times."""
+
+MAX_AHEAD = 3600.0
+"""Seconds that the clock may be ahead of what the archive and the monotonic clock show."""
+
+SHOWING = 10
+"""Envelopes that a day needs to show that it has come. A few may be of our own clock, wrong as it
+is: those that were posted here."""
 
 RETENTION_INTERVAL = 10.0
 """Seconds from a look that found nothing to prune to the next look."""
@@ -40,6 +48,44 @@ class Retention:
 KEEP_EVERYTHING = Retention(seconds=0, max_size=0)
 
 
+class TrustedClock:
+    """The time that envelopes are deleted by.
+
+    A clock that jumps ahead would delete all history. So it may run only as fast as the monotonic
+    clock, from a time that the archive has shown: envelopes are archived only within seconds of
+    their creation, so the newest of them tells how far the clock has certainly come.
+    """
+
+    def __init__(self) -> None:
+        self._time = 0.0
+        """Unix seconds that were trusted at `_seen`; 0 before the first look."""
+        self._seen = 0.0
+        self._doubted = False
+
+    def now(self, shown: float) -> tuple[float, bool]:
+        """Unix seconds to act by, and False if the clock is ahead of them.
+
+        `shown` is the newest creation time that the archive shows, in Unix seconds.
+        """
+        wall, monotonic = time.time(), time.monotonic()
+        expected = self._time + monotonic - self._seen if self._time else 0.0
+        trusted = max(expected, shown)
+        ahead = wall - trusted
+        is_right = ahead <= MAX_AHEAD
+        self._time, self._seen = min(wall, trusted + MAX_AHEAD) if is_right else trusted, monotonic
+        if is_right is self._doubted:
+            self._doubted = not is_right
+            if is_right:
+                log.warning("the archive shows that the clock is right: pruning by age goes on")
+            else:
+                log.warning(
+                    "the clock is %.1f days ahead of the newest envelopes and of the time since the"
+                    " last look: nothing is pruned by it until new envelopes show that it is right",
+                    ahead / DAY,
+                )
+        return self._time, is_right
+
+
 class RetentionSchedule:
     """Prunes an archive to the bounds of a Retention, one slice at a time.
 
@@ -53,6 +99,7 @@ class RetentionSchedule:
         self.next_look = 0.0
         """When to look again (time.monotonic)."""
         self._count = count
+        self._clock = TrustedClock()
 
     def prune_if_due(self, archive: Archive) -> None:
         """Prune one slice, however busy the queue is: otherwise a full archive would only grow."""
@@ -62,10 +109,12 @@ class RetentionSchedule:
     def _prune(self, archive: Archive) -> bool:
         """Delete a slice of the envelopes that exceed a bound; True if there may be more."""
         before, limit = 0, PRUNE_SLICE
-        if self.retention.seconds:
-            before = max(0, int(time.time()) - self.retention.seconds) // DAY * DAY
         try:
             days = archive.days()
+            if self.retention.seconds and days:
+                now, is_right = self._clock.now(newest_shown(archive, days))
+                self._count("clock_doubted", not is_right)
+                before = max(0, int(now) - self.retention.seconds) // DAY * DAY
             if days and days[0].start < before and days[0].envelopes <= PRUNE_DAY:
                 limit = max(limit, days[0].envelopes)
             if self.retention.max_size and archive.stat().file_bytes > self.retention.max_size:
@@ -80,3 +129,10 @@ class RetentionSchedule:
         if pruned.envelopes:
             self._count("envelopes_pruned", pruned.envelopes)
         return pruned.more
+
+
+def newest_shown(archive: Archive, days: list[Day]) -> float:
+    """The newest creation time (Unix seconds) of a day with enough envelopes, or else of all."""
+    newest = archive.stat().newest or 0
+    full = [day.start for day in days if day.envelopes >= SHOWING]
+    return min(newest, full[-1] + DAY - 1) if full else newest

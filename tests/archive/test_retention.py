@@ -1,0 +1,128 @@
+"""The retention acts on no time that the archive and the monotonic clock speak against."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.archive_model import DAY, START, batch_of, envelope
+from wakumail.archive import retention
+from wakumail.archive.archive import Archive
+from wakumail.archive.retention import SHOWING, Retention, RetentionSchedule
+
+KEPT = 30
+"""Days of the archive, all of them within the retention."""
+
+NOW = START + KEPT * DAY
+
+
+class Host:
+    """An archive on a machine whose clocks a test sets."""
+
+    def __init__(self, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.archive = archive
+        self.wall = float(NOW)
+        self.monotonic = 50.0
+        self.counts = Counter[str]()
+        clock = SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.monotonic)
+        monkeypatch.setattr(retention, "time", clock)
+        self.restart()
+
+    def restart(self) -> None:
+        self.schedule = RetentionSchedule(
+            Retention(seconds=KEPT * DAY, max_size=0), lambda name, n: self.counts.update({name: n})
+        )
+
+    def run(self, seconds: float, *, jump: float = 0.0) -> int:
+        """Let time pass with a look every 10 seconds at most; return the envelopes left."""
+        self.wall += jump
+        for _ in range(10):
+            self.wall += seconds / 10
+            self.monotonic += seconds / 10
+            self.schedule.next_look = 0.0
+            self.schedule.prune_if_due(self.archive)
+        return self.archive.stat().envelopes
+
+    def arrive(self, count: int, created: float) -> None:
+        """Archive this number of envelopes of one creation time."""
+        first = self.archive.stat().next_sequence
+        new = [envelope(int(created), b"live", first + each) for each in range(count)]
+        self.archive.append([batch_of(new)])
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    with Archive(tmp_path, sync=False) as archive:
+        host = Host(archive, monkeypatch)
+        for day in range(KEPT):
+            host.arrive(SHOWING, START + day * DAY + DAY - 1)
+        yield host
+
+
+ALL = KEPT * SHOWING
+
+
+def test_a_clock_that_goes_on_deletes_what_is_too_old(host: Host) -> None:
+    assert host.run(60) == ALL
+    assert host.run(2 * DAY) == ALL - 2 * SHOWING
+    assert host.counts["clock_doubted"] == 0
+
+
+@pytest.mark.parametrize("seconds", [14, 3 * DAY])
+def test_a_clock_that_jumps_ahead_deletes_nothing_early(
+    host: Host, caplog: pytest.LogCaptureFixture, seconds: int
+) -> None:
+    host.run(60)
+    with caplog.at_level(logging.WARNING):
+        assert host.run(seconds, jump=62 * DAY) == ALL - seconds // DAY * SHOWING
+    assert "the clock is 62.0 days ahead" in caplog.text
+    assert len(caplog.records) == 1
+    assert host.counts["clock_doubted"] == 10
+    assert host.run(60, jump=-62 * DAY) == ALL - seconds // DAY * SHOWING
+    assert host.counts["clock_doubted"] == 10
+
+
+def test_a_clock_that_is_ahead_at_the_start_deletes_nothing(host: Host) -> None:
+    assert host.run(DAY / 2, jump=62 * DAY) == ALL
+
+
+def test_a_host_that_was_away_deletes_once_new_envelopes_show_the_time(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.wall += 20 * DAY
+    host.restart()
+    assert host.run(60) == ALL
+    host.arrive(SHOWING, host.wall)
+    with caplog.at_level(logging.WARNING):
+        assert host.run(60) == ALL + SHOWING - 20 * SHOWING
+    assert "the clock is right" in caplog.text
+
+
+def test_a_few_envelopes_of_a_wrong_clock_show_nothing(host: Host) -> None:
+    """Those that are posted here are stamped by it."""
+    host.run(60)
+    host.wall += 62 * DAY
+    host.arrive(SHOWING - 1, host.wall)
+    assert host.run(60) == ALL + SHOWING - 1
+    assert host.run(60, jump=-62 * DAY) == ALL + SHOWING - 1
+
+
+def test_a_clock_that_was_behind_may_be_set(host: Host) -> None:
+    """It is believed as far as the archive reaches, and as soon as envelopes come."""
+    host.wall -= 3 * DAY
+    assert host.run(60) == ALL
+    assert host.run(60, jump=3 * DAY) == ALL
+    for _ in range(24):
+        host.run(3600)
+    assert host.archive.stat().envelopes == ALL - SHOWING
+    assert host.counts["clock_doubted"] == 0
+
+
+def test_a_quiet_network_is_no_reason_to_doubt(host: Host) -> None:
+    host.run(60)
+    for day in range(1, KEPT):
+        assert host.run(DAY) == ALL - day * SHOWING
+    assert host.counts["clock_doubted"] == 0
