@@ -96,7 +96,7 @@ class Counters(Counter[str]):
 
 
 def error_texts(*roots: type[WakumailError]) -> dict[str, str]:
-    """The counters of these errors and of all below them, with the first line of what they say."""
+    """The counters of these errors and their subclasses, each with the first docstring line."""
     texts: dict[str, str] = {}
     for root in roots:
         texts |= error_texts(*root.__subclasses__())

@@ -158,7 +158,7 @@ class PingTimeout(ProtocolError):
 
 
 class MessageError(WakumailError):
-    """The data field of an envelope does not open with the keys at hand (7/WAKU-DATA)."""
+    """The data field of an envelope does not open with the given keys (7/WAKU-DATA)."""
 
     counter = "message_unopened"
 

@@ -36,8 +36,8 @@ cdef enum:
     MIN_BUFFER = 1 << 14    # bytes: less is not offered, the buffer is moved or made anew first
     MAX_UNPULLED = 1 << 20  # bytes of whole frames that may wait to be pulled
     MAX_WITH_GIL = 2048     # bytes: done in less time than giving the GIL away may cost
-    RUN_SIZE = 1 << 16      # bytes of payloads that are handed out together
-    RUN_LENGTH = 256        # payloads that are handed out together: empty ones take some 1 ms
+    RUN_SIZE = 1 << 16      # bytes of payloads that are returned together
+    RUN_LENGTH = 256        # payloads that are returned together; empty ones take some 1 ms
 
 MAX_FRAME = MAX_FRAME_SIZE
 MAX_RUN_SIZE = RUN_SIZE

@@ -4,8 +4,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from wakumail.waku.envelope cimport (ACCEPTED, DUPLICATE, EXPIRED, HASH_BLOCK, LOW_POW, TOO_LARGE,
-                                TTL_ZERO, UNWANTED_TOPIC, Batch, KnownHashes, Rules, ask_hash,
-                                ask_pow, envelope_record, hash_queue, packet_record, pending_hash)
+                                     TTL_ZERO, UNWANTED_TOPIC, Batch, KnownHashes, Rules, ask_hash,
+                                     ask_pow, envelope_record, hash_queue, packet_record,
+                                     pending_hash)
 from wakumail.base.keccak cimport keccak256_many
 from wakumail.waku.pow cimport leading_zeros, pow_of
 from wakumail.base.rlp cimport RLP_OK

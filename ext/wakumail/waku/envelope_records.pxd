@@ -5,10 +5,10 @@ from libc.stdlib cimport realloc
 from libc.string cimport memset
 
 from wakumail.waku.envelope cimport (Batch, envelope_fields, envelope_record, packet_record,
-                                read_envelope)
+                                     read_envelope)
 from wakumail.waku.bloom cimport topic_value
 from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item,
-                           rlp_next, rlp_status)
+                                rlp_next, rlp_status)
 
 cdef enum:
     FIRST_RECORDS = 16      # records of a new batch

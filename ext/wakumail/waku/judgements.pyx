@@ -11,7 +11,7 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from wakumail.waku.envelope cimport (ACCEPTED, HASH_BLOCK, Batch, Rules, ask_hash, ask_pow,
-                                envelope_record, hash_queue, new_batch)
+                                     envelope_record, hash_queue, new_batch)
 from wakumail.waku.envelope_judging cimport conclude, hash_all
 from wakumail.waku.envelope_records cimport read_records
 from wakumail.base.rlp cimport RLP_OK, rlp_reason, rlp_status

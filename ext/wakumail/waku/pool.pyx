@@ -207,7 +207,7 @@ cdef class Pool(KnownHashes):
         self.second = min(self.second, now)
         for i in range(batch.count):
             record = &batch.records[i]
-            if i + 2 * PREFETCH_DISTANCE < batch.count:     # `find` reads what is in no cache
+            if i + 2 * PREFETCH_DISTANCE < batch.count:     # `find` reads uncached memory
                 prefetch(bucket_of(self, record[PREFETCH_DISTANCE].hash)[0])
                 prefetch(bucket_of(self, record[2 * PREFETCH_DISTANCE].hash))
             if record.verdict != ACCEPTED and record.verdict != DUPLICATE:

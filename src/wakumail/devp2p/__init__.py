@@ -1,4 +1,4 @@
-"""RLPx, and what Ethereum peers say first. Sans-IO: bytes and time in, bytes and events out.
+"""RLPx, and the first packets of Ethereum peers. Sans-IO: bytes and time in, bytes and events out.
 
 keys               secp256k1 keys, node ids, signatures
 ecies              encryption for a public key

@@ -5,9 +5,9 @@ It goes through these states, never back:
     HANDSHAKE      waits for the auth or ack packet; HandshakeStep has to be computed on the way
     GREETING       the keys are there and our hello is out; a packet that names a node id proves
                    nothing before the peer's hello has come with the right MAC
-    AUTHENTICATED  Authenticated has told who it is: waits for accept(); what follows stays unread
+    AUTHENTICATED  the peer is known; waits for accept(), and reads no packet before that
     ESTABLISHED    Packet after Packet (or Packets), pings in between
-    CLOSED         Closed was the last event; nothing goes out and what comes in is dropped
+    CLOSED         Closed was the last event; nothing is sent, and received bytes are dropped
 
 Whatever a peer sends, the outcome is one of these events and never an exception.
 """
@@ -376,7 +376,7 @@ class Connection:
         self._write(MessageId.PING, EMPTY_LIST)
         self._next_ping = now + self._config.ping_interval
 
-    # -- what the peer sends ----------------------------------------------------------------------
+    # -- packets of the peer ----------------------------------------------------------------------
 
     def _on_frame(self, frame: memoryview) -> None:
         """Handle a frame: a message id, then the data of the packet."""

@@ -48,7 +48,7 @@ class Enode:
             raise ValueError("the node id of an enode is 128 hexadecimal digits")
         bracketed = host.startswith("[") and host.endswith("]")
         if bracketed != (":" in host):
-            raise ValueError("an IPv6 address, and nothing else, stands in brackets")
+            raise ValueError("an IPv6 address, and nothing else, is in brackets")
         if bracketed:
             host = host[1:-1]
         return cls(bytes.fromhex(identity), host, int(port), int(discport or port))

@@ -10,10 +10,10 @@ packets        packet codes, and statuses in waku/0 and waku/1
 whisper        the same of Whisper 6
 confirmations  Batch Ack and Message Response packets
 completion     Request Complete packets, and cursors
-rate_limits    what a peer may send us, and we a peer
+rate_limits    our limits for peers, and the limits of peers for us
 own_status     the status that we send
 peer_events    the events of a peer
-peer           one peer: what it may say when, and what it means
+peer           one peer: its packets, in their order, become events
 message        messages sealed into envelopes and opened
 topics         topics that Status clients derive from names and keys
 """

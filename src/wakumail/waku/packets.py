@@ -30,7 +30,7 @@ MAX_STATUS_OPTIONS = 64
 """Entries of a status; 6/WAKU1 has seven, the others are for later versions."""
 
 DEFAULT_POW = 0.001
-"""The PoW requirement of a peer whose status names none, as in status-go."""
+"""The PoW requirement of a peer if its status has none, as in status-go."""
 
 
 class Code(IntEnum):

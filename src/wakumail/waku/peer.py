@@ -143,7 +143,7 @@ class Peer:
         self._unasked_envelopes: TokenBucket
         self._unasked_bytes: TokenBucket
 
-    # -- what the owner asks ------------------------------------------------------------------
+    # -- for the owner: events and timers -----------------------------------------------------
 
     def next_event(self, now: float, unix_time: int) -> PeerEvent | None:
         """The next event, or None until more bytes come.
@@ -180,7 +180,7 @@ class Peer:
             self.connection.fail(StatusMissing("no status in time"))
         self.connection.handle_timer(now)
 
-    # -- what the owner sends -----------------------------------------------------------------
+    # -- for the owner: packets to send -------------------------------------------------------
 
     def update_status(self, changed: StatusOptions) -> None:
         """Tell the peer the options that OwnStatus.change has returned.
@@ -230,7 +230,7 @@ class Peer:
         assert self._shared is not None
         self.connection.send(self._shared, code, payload)
 
-    # -- what the peer sends ------------------------------------------------------------------
+    # -- packets of the peer ------------------------------------------------------------------
 
     def _on_event(self, event: object, now: float, unix_time: int) -> PeerEvent | None:
         match event:

@@ -54,7 +54,7 @@ class Whitelist:
 
 
 class IncomingLimits:
-    """The limits of what peers may send us: per address, per peer, and per topic of one peer.
+    """Our limits for peers: per address, per peer, and per topic of one peer.
 
     `packets` and `sizes` (bytes) are our limits per second, as our status advertises them; 0: no
     limit. The limits of topics count envelopes and their bytes. A burst of one second is taken,
