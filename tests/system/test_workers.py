@@ -214,7 +214,7 @@ async def test_a_rolling_restart_refuses_no_connection(tmp_path: Path) -> None:
         assert await knocking > 10
         assert set().union(*(poster.confirmed for poster in posters)) <= await archived(crew)
         assert all(ending for poster in posters for ending in poster.endings)
-        assert crew.log.read_text().count("all workers are new") == 1
+        assert crew.log.read_text().count("all workers were replaced") == 1
         assert sorted(crew.workers()) == sorted(new)
         assert "died" not in crew.log.read_text()
 
@@ -229,11 +229,11 @@ async def test_a_rolling_restart_stops_at_what_does_not_start(tmp_path: Path) ->
         workers = crew.workers()
         password.rename(tmp_path / "gone")
         crew.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: crew.log.read_text().count("goes no further") == 1)
+        await eventually(lambda: crew.log.read_text().count("the rolling restart has stopped") == 1)
         (tmp_path / "gone").rename(password)
         key.write_text("22" * 32)
         crew.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: crew.log.read_text().count("goes no further") == 2)
+        await eventually(lambda: crew.log.read_text().count("the rolling restart has stopped") == 2)
         assert "another node key" in crew.log.read_text()
         assert crew.workers() == workers
         key.write_text("11" * 32)

@@ -6,10 +6,10 @@ objects     filters and messages as JSON
 namespaces  the namespaces of the methods
 methods     the methods, a file for each group of names
 api         all methods as one table
-access      who may call over TCP
+access      the checks of callers over TCP
 splitter    JSON values cut out of a stream
 stream      a caller on a connection
 ipc         the Unix socket
 http        HTTP and WebSocket
-client      the end that calls
+client      the caller's end of the transports
 """

@@ -1,4 +1,4 @@
-"""Who may call over TCP: the API holds private keys."""
+"""Checks callers over TCP: the API holds private keys."""
 
 import hmac
 import ipaddress
@@ -9,26 +9,26 @@ from pathlib import Path
 from wakumail.errors import WakumailError
 
 ANY = "*"
-"""Among the allowed hosts or origins: every one."""
+"""Stands among the allowed hosts or origins for all of them."""
 
 MIN_TOKEN = 16
-"""Characters of a bearer token: fewer can be guessed."""
+"""Least characters of a bearer token: a shorter one can be guessed."""
 
 TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
-"""How a bearer token is spelled (RFC 6750, section 2.1)."""
+"""The syntax of a bearer token (RFC 6750, section 2.1)."""
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 """A Host header (RFC 9110, section 7.2)."""
 
 
 class AccessError(WakumailError):
-    """The API would be open to strangers, or a token is of no use; the text says what to do."""
+    """The API would be open to strangers, or a token is unusable; the text says what to do."""
 
     counter = "rpc_access_unsafe"
 
 
 class Access:
-    """What a request must bring along: a host, an origin and a token that are allowed."""
+    """The hosts, origins and token that are allowed."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Access:
         self._credentials = None if token is None else token.encode()
 
     def allows_host(self, host: str | None) -> bool:
-        """Whether the Host header names us.
+        """True if the Host header names us.
 
-        A page can make its own name mean our address (DNS rebinding), but the browser still says
-        that name. An address cannot be rebound; no header at all comes from no browser.
+        A page can make its own name resolve to our address (DNS rebinding), but its browser still
+        sends that name. An address cannot be rebound, and every browser sends the header.
         """
         if host is None or ANY in self._vhosts:
             return True
@@ -53,11 +53,11 @@ class Access:
         return name in self._vhosts or _address(name) is not None
 
     def allows_origin(self, origin: str | None) -> bool:
-        """Whether the page that opens a WebSocket may; no browser leaves the Origin header out."""
+        """True if the page may open a WebSocket; every browser sends the Origin header."""
         return origin is None or ANY in self._origins or origin.lower() in self._origins
 
     def allows_token(self, authorization: str | None) -> bool:
-        """Whether the Authorization header has our bearer token (RFC 6750), if we have one."""
+        """True if the Authorization header has our bearer token (RFC 6750), or we have none."""
         if self._credentials is None:
             return True
         scheme, _, token = (authorization or "").partition(" ")
@@ -65,13 +65,13 @@ class Access:
         return hmac.compare_digest(told, self._credentials) and scheme.lower() == "bearer"
 
     def check_exposure(self, host: str) -> None:
-        """Refuse to listen where others can reach us while no token is asked of them."""
+        """AccessError if other machines can reach `host` and we have no token."""
         if text := exposure(host, has_token=self._credentials is not None):
             raise AccessError(text)
 
 
 def exposure(host: str, *, has_token: bool) -> str:
-    """What is wrong with listening on `host`; empty when nothing is."""
+    """The reason not to listen on `host`; empty if there is none."""
     if has_token or is_loopback(host):
         return ""
     return (
@@ -81,7 +81,7 @@ def exposure(host: str, *, has_token: bool) -> str:
 
 
 def load_token(path: Path) -> str:
-    """The bearer token in a file; AccessError when it cannot serve as one."""
+    """The bearer token in a file; AccessError if it is too short or malformed."""
     token = path.read_text("utf-8", "replace").strip()
     if len(token) < MIN_TOKEN or not TOKEN.fullmatch(token):
         raise AccessError(
@@ -92,13 +92,13 @@ def load_token(path: Path) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`."""
+    """True if only this machine reaches a listener on `host`."""
     address = _address(host)
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 def host_name(host: str) -> str:
-    """The name or address in a Host header, without brackets and port; empty when malformed."""
+    """The name or address in a Host header, without brackets and port; empty if malformed."""
     found = HOST.fullmatch(host)
     return found[1].strip("[]").lower() if found else ""
 

@@ -11,11 +11,11 @@ from wakumail.rpc.methods.wakuext import WakuExtMethods
 from wakumail.rpc.namespaces import Namespace
 
 NAMESPACES = tuple(Namespace)
-"""All that a transport can offer."""
+"""All namespaces that a transport can offer."""
 
 
 def all_methods(server: Server, namespaces: Collection[str]) -> dict[str, Callable[..., Any]]:
-    """Every method by its name; rpc_modules tells of the `namespaces` that a transport offers."""
+    """Every method by its name; rpc_modules lists the `namespaces` that a transport offers."""
     groups = (
         WakuMethods(server),
         WakuExtMethods(server),

@@ -1,4 +1,4 @@
-"""The caller's end: wires to a server, over a Unix socket, a WebSocket or HTTP."""
+"""The caller's end: wires to a server over a Unix socket, a WebSocket or HTTP."""
 
 import asyncio
 from collections import deque
@@ -15,20 +15,20 @@ from wakumail.rpc.ipc import IpcWire
 from wakumail.rpc.stream import Wire
 
 MAX_ANSWER = 64 << 20
-"""Bytes of one answer that are taken."""
+"""Most bytes of one answer."""
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds in which a server takes our connection; its answer may take longer."""
+"""Seconds that a server may take to accept a connection; an answer may take longer."""
 
 
 class CallFailed(WakumailError):
-    """The server cannot be called like this; the text says why."""
+    """A call failed before the server answered; the text says why."""
 
     counter = "rpc_call_failed"
 
 
 class HttpWire:
-    """HTTP as a wire: each value that is sent is a request, whose answer is received next."""
+    """HTTP as a wire: each value sent is a request, and `receive` gives the answers in order."""
 
     def __init__(self, session: ClientSession, url: str) -> None:
         self._session = session
@@ -38,7 +38,7 @@ class HttpWire:
     async def send(self, value: bytes) -> None:
         """Send a request and wait for the answer."""
         headers = {"Content-Type": JSON}
-        # No redirects: the token is for this URL.
+        # No redirects: the token is for this URL only.
         async with self._session.post(
             self._url, data=value, headers=headers, allow_redirects=False
         ) as response:
@@ -55,7 +55,7 @@ class HttpWire:
 
 @asynccontextmanager
 async def connect_ipc(path: Path) -> AsyncIterator[Wire]:
-    """A wire to the Unix socket of a server; CallFailed when nobody listens there."""
+    """A wire to the Unix socket of a server; CallFailed if nobody listens there."""
     try:
         reader, writer = await asyncio.open_unix_connection(path)
     except OSError as error:
@@ -68,7 +68,7 @@ async def connect_ipc(path: Path) -> AsyncIterator[Wire]:
 
 @asynccontextmanager
 async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]:
-    """A wire to an http://, https://, ws:// or wss:// URL; CallFailed when that cannot be."""
+    """A wire to an http://, https://, ws:// or wss:// URL; CallFailed if the connection fails."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
     try:

@@ -1,8 +1,8 @@
 """JSON-RPC over HTTP and WebSocket, either or both on one TCP address.
 
-HTTP as geth has it: a POST to `/` with a body of application/json; every answer of JSON-RPC is a
-200, errors too, and so is an empty GET, which asks whether anybody is there. Pages of other origins
-cannot call: that would take a preflight, and OPTIONS is refused.
+HTTP as in geth: a POST to `/` with a body of application/json. Every answer of JSON-RPC, also an
+error, has status 200; so has the answer to an empty GET, which asks if the server is there. Pages
+of other origins cannot call: that needs a preflight, and OPTIONS is refused.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT, StreamSession
 JSON = "application/json"
 
 IDLE_TIMEOUT = 60.0
-"""Seconds that a connection waits for the head of its next request."""
+"""Seconds that a connection may wait for the head of its next request."""
 
 BODY_TIMEOUT = 30.0
-"""Seconds in which the body of a request has to come."""
+"""Seconds in which the body of a request must arrive."""
 
 HEARTBEAT = 30.0
 """Seconds between pings of a silent WebSocket; one that leaves a ping unanswered is closed."""
 
 HTTP_CLOSE_TIMEOUT = 2.0
-"""Seconds for the farewells of WebSockets, and for calls in progress when we close."""
+"""Seconds for the closing of WebSockets, and for calls in progress when we close."""
 
 LINGERING_TIME = 2.0
-"""Seconds in which the rest of a refused body is read, so that the caller hears why."""
+"""Seconds in which the rest of a refused body is read, so that the caller gets the answer."""
 
 HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 
 
 class WebSocketWire:
-    """A WebSocket as a wire, at either end of it; each message is one value, as text."""
+    """A WebSocket as a wire, for server and caller; each message is one value, as text."""
 
     def __init__(self, socket: web.WebSocketResponse | ClientWebSocketResponse) -> None:
         self._socket = socket
 
     async def receive(self) -> bytes:
-        """The next message; ConnectionResetError when the WebSocket has closed."""
+        """The next message; ConnectionResetError if the WebSocket has closed."""
         message = await self._socket.receive()
         if message.type == WSMsgType.TEXT:
             return str(message.data).encode("utf-8", "surrogatepass")
@@ -61,9 +61,9 @@ class WebSocketWire:
 
 
 class HttpEndpoint:
-    """One TCP address: calls over HTTP, sessions over WebSocket, as far as they are offered.
+    """One TCP address: calls over HTTP, sessions over WebSocket, or both.
 
-    AccessError when others could reach the address and `access` asks no token of them.
+    AccessError if other machines could reach the address without a token.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class HttpEndpoint:
 
     @property
     def offers(self) -> str:
-        """What it speaks, for a person."""
+        """The names of its protocols, for the log."""
         spoken = {"HTTP": self._http, "WebSocket": self._websocket}
         return " and ".join(name for name, dispatcher in spoken.items() if dispatcher is not None)
 
     async def start(self) -> None:
-        """Listen; OSError when the address cannot be had."""
+        """Listen; OSError if the address is not available."""
         server = BoundedServer(
             self._handle,
             self._counters,
-            handler_cancellation=True,  # who leaves has no calls in progress
+            handler_cancellation=True,  # the calls of a caller that leaves are cancelled
             keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=LINGERING_TIME,
             auto_decompress=False,
@@ -119,7 +119,7 @@ class HttpEndpoint:
             raise
 
     async def close(self) -> None:
-        """Listen no longer, and end what is in progress."""
+        """Stop listening, and end calls and sessions."""
         for site in self._runner.sites:
             await site.stop()
         ending = list(self._sessions.values())
@@ -130,7 +130,7 @@ class HttpEndpoint:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of HTTP, which may turn into a WebSocket."""
+        """Answer one HTTP request; it may become a WebSocket."""
         self._check_access(request)
         if request.path != "/":
             raise web.HTTPNotFound
@@ -150,7 +150,7 @@ class HttpEndpoint:
         return await self._respond(request, answer)
 
     def _check_access(self, request: web.BaseRequest) -> None:
-        """Refuse who may not call."""
+        """Refuse a request without an allowed host, token and origin."""
         headers = request.headers
         if not self._access.allows_host(headers.get("Host")):
             raise web.HTTPForbidden(text="the host is not one of --http.vhosts")
@@ -160,7 +160,7 @@ class HttpEndpoint:
             raise web.HTTPForbidden(text="the origin is not one of --ws.origins")
 
     async def _respond(self, request: web.BaseRequest, answer: bytes | None) -> web.Response:
-        """Send an answer; a caller that does not take it in time is cut off."""
+        """Send an answer; a caller that does not read it in time is disconnected."""
         response = web.Response(body=answer or b"", content_type=JSON)
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
@@ -197,14 +197,14 @@ class HttpEndpoint:
 
 
 class BoundedServer(web.Server):
-    """Takes MAX_SESSIONS connections at a time."""
+    """Takes at most MAX_SESSIONS connections at a time."""
 
     def __init__(self, handler: HttpHandler, counters: Counters, **choices: Any) -> None:
         super().__init__(handler, **choices)
         self._counters = counters
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, or cut it off."""
+        """Take a connection, or close it if there are too many."""
         super().connection_made(handler, transport)
         if len(self.connections) > MAX_SESSIONS:
             self._counters.add("rpc_sessions_refused")
@@ -212,12 +212,12 @@ class BoundedServer(web.Server):
 
 
 def is_upgrade(request: web.BaseRequest) -> bool:
-    """Whether a request asks for a WebSocket."""
+    """True if a request asks for a WebSocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """The body of a call; an error of HTTP for one that is too large, too slow, or not JSON."""
+    """The body of a call; an HTTP error if it is too large, too slow, or not JSON."""
     if request.content_type != JSON or "Content-Encoding" in request.headers:
         raise web.HTTPUnsupportedMediaType(text=f"the body must be {JSON}, not compressed")
     if (request.content_length or 0) > MAX_MESSAGE:
@@ -240,18 +240,18 @@ async def read_body(request: web.BaseRequest) -> bytes:
 
 
 def too_large(size: int | None) -> web.HTTPRequestEntityTooLarge:
-    """The refusal of a body."""
+    """The error for a body that is too large."""
     return web.HTTPRequestEntityTooLarge(MAX_MESSAGE, size or 0)
 
 
 def abort(request: web.BaseRequest) -> None:
-    """Cut the connection of a request, with all that is still to be sent."""
+    """Close the connection of a request at once, with everything unsent."""
     if request.transport is not None:
         request.transport.abort()
 
 
 @log.addFilter
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Keep what callers break out of the log: requests that are no HTTP, connections that end."""
+    """Drop log records of errors that callers cause: invalid HTTP, lost connections."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, (HttpProcessingError, OSError))

@@ -16,23 +16,23 @@ from wakumail.rpc.splitter import Splitter
 from wakumail.rpc.stream import MAX_SESSIONS, StreamSession
 
 MAX_PATH = 107
-"""Bytes of a Unix socket's path (unix(7): sun_path has 108, with a zero at its end)."""
+"""Most bytes of a Unix socket's path (unix(7): sun_path has 108, with a final zero)."""
 
 CHUNK = 1 << 16
-"""Bytes that are read at a time."""
+"""Most bytes that are read at a time."""
 
 IPC_CLOSE_TIMEOUT = 2.0
-"""Seconds in which a caller takes the last of its answers when its session ends."""
+"""Seconds that a caller has to read its last answers when its session ends."""
 
 
 class IpcError(WakumailError):
-    """There can be no socket at the path; the text says why."""
+    """No socket can be made at the path; the text says why."""
 
     counter = "rpc_ipc_failed"
 
 
 class IpcWire:
-    """A Unix socket as a wire, at either end of it."""
+    """A Unix socket as a wire, for server and caller."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class IpcWire:
 
 
 class IpcEndpoint:
-    """A Unix socket that only its owner can open; who can, may call all that it offers."""
+    """A Unix socket that only its owner can open; who can open it may call all its methods."""
 
     def __init__(self, path: Path, dispatcher: Dispatcher, counters: Counters) -> None:
         self.path = path
@@ -71,13 +71,13 @@ class IpcEndpoint:
         self._inode = 0
 
     async def start(self) -> None:
-        """Listen; IpcError when that cannot be."""
+        """Listen; IpcError if no socket can be made."""
         listening = bind(self.path)
         self._inode = self.path.lstat().st_ino
         self._server = await asyncio.start_unix_server(self._serve, sock=listening)
 
     async def close(self) -> None:
-        """Listen no longer, end all sessions, and remove the socket."""
+        """Stop listening, end all sessions, and remove the socket."""
         self._server.close()
         ending = list(self._sessions.values())
         for session in self._sessions:
@@ -103,26 +103,26 @@ class IpcEndpoint:
                 async with asyncio.timeout(IPC_CLOSE_TIMEOUT):
                     await writer.wait_closed()
         except OSError:
-            pass  # It does not take the rest, or is gone.
+            pass  # The caller does not read the rest, or is gone.
         finally:
             writer.transport.abort()
             del self._sessions[session]
 
     def _remove(self) -> None:
-        """Remove the socket, unless somebody put another one there."""
+        """Remove the socket, unless another has taken its place."""
         with contextlib.suppress(FileNotFoundError):
             if self.path.lstat().st_ino == self._inode:
                 self.path.unlink()
 
 
 def bind(path: Path) -> socket.socket:
-    """A socket at `path` that nobody else can open, not for an instant."""
+    """Bind a socket at `path` that nobody else can open at any moment."""
     if len(os.fsencode(path)) > MAX_PATH:
         raise IpcError(f"{path}: the path of a Unix socket has at most {MAX_PATH} bytes")
     remove_stale(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Linux gives the file the mode that the socket has when it is bound.
+        # Linux gives the file the mode that the socket has at bind.
         os.fchmod(listening.fileno(), 0o600)
         listening.bind(os.fspath(path))
         listening.setblocking(False)
@@ -133,11 +133,11 @@ def bind(path: Path) -> socket.socket:
 
 
 def remove_stale(path: Path) -> None:
-    """Remove the socket of a process that is gone; IpcError for one that answers."""
+    """Remove the socket of a dead process; IpcError if a process answers on it."""
     if not os.path.lexists(path):
         return
     if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise IpcError(f"{path} is there and is no socket")
+        raise IpcError(f"{path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         refused = probe.connect_ex(os.fspath(path))

@@ -1,8 +1,8 @@
-"""JSON-RPC 2.0: messages in, calls of methods, answers out; which transport carries them is not
-its concern (https://www.jsonrpc.org/specification).
+"""JSON-RPC 2.0, over any transport: reads messages, calls methods, writes answers
+(https://www.jsonrpc.org/specification).
 
 A method takes the session of its caller, then the positional parameters of the call. It may be a
-coroutine. What it returns goes into JSON; what it raises becomes an error object:
+coroutine. Its result becomes JSON; its errors become error objects:
 
     RpcError                 its own code, text and data
     any other WakumailError  SERVER and its text
@@ -27,22 +27,22 @@ INVALID_PARAMS = -32602
 INTERNAL = -32603
 SERVER = -32000
 RESPONSE_TOO_LARGE = -32003
-"""geth's code for the calls of a batch that are not made, for its answer is too large already."""
+"""geth's code for calls of a batch that are not made because its answer is too large already."""
 
 MAX_MESSAGE = 5 << 20
-"""Bytes of one message, whatever carries it: a single call or a batch."""
+"""Most bytes of one message, a single call or a batch, over any transport."""
 
 MAX_BATCH = 1000
-"""Calls in one batch."""
+"""Most calls in one batch."""
 
 MAX_BATCH_ANSWER = 25 << 20
 """Bytes of answers after which the rest of a batch is refused."""
 
 MAX_NAME = 100
-"""Characters of an unknown method's name that the error repeats."""
+"""Most characters of an unknown method's name that the error repeats."""
 
 Id: TypeAlias = str | int | float | None
-"""What a caller may name a call by."""
+"""The id of a call, chosen by the caller."""
 
 
 def _refuse_constant(text: str) -> None:
@@ -57,13 +57,13 @@ def _parse_finite(text: str) -> float:
 
 
 DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_finite)
-"""Reads JSON and nothing but; ValueError, or RecursionError for what is nested too deep."""
+"""Reads strict JSON; ValueError, or RecursionError if it is nested too deep."""
 
 log = logging.getLogger(__name__)
 
 
 class RpcError(WakumailError):
-    """A call that fails, as the caller is told."""
+    """A call failed; the caller gets code, message and data."""
 
     counter = "rpc_errors"
 
@@ -75,7 +75,7 @@ class RpcError(WakumailError):
 
 
 class Session:
-    """A caller, from its first call to its last; this one cannot be notified."""
+    """A caller, from its first call to its last. This kind takes no notifications."""
 
     can_notify = False
 
@@ -83,17 +83,17 @@ class Session:
         self.on_close: list[Callable[[], None]] = []
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send the caller a notification, behind the answers that are due before it."""
+        """Send the caller a notification, after the answers that are due before it."""
         raise RpcError(METHOD_NOT_FOUND, "notifications not supported")
 
     def end(self) -> None:
-        """Run what waits for the end, once."""
+        """Run the functions in `on_close`, once."""
         while self.on_close:
             self.on_close.pop()()
 
 
 class Call(NamedTuple):
-    """A request object that is sound."""
+    """A valid request object."""
 
     method: str
     params: Any
@@ -102,7 +102,7 @@ class Call(NamedTuple):
 
 
 class Dispatcher:
-    """Answers messages with the methods of some namespaces, the part of a name before its `_`."""
+    """Answers messages with the methods of some namespaces: their names up to the `_`."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Dispatcher:
         self._counters = counters
 
     async def handle(self, session: Session, raw: bytes) -> bytes | None:
-        """The answer to one message of at most MAX_MESSAGE bytes, if it is to be answered."""
+        """The answer to one message of at most MAX_MESSAGE bytes; None if there is none to send."""
         try:
             message = parse(raw)
         except RpcError as error:
@@ -129,7 +129,7 @@ class Dispatcher:
         return await self._answer(session, message)
 
     def refusal(self, error: RpcError, call_id: Id = None) -> bytes:
-        """The answer that is an error."""
+        """The answer with an error object."""
         self._counters.add(error.counter)
         told = {"code": error.code, "message": error.message}
         if error.data is not None:
@@ -137,7 +137,7 @@ class Dispatcher:
         return encode({"jsonrpc": "2.0", "id": call_id, "error": told})
 
     async def _answer_batch(self, session: Session, messages: list[Any]) -> bytes | None:
-        """One array of answers in the order of the calls, which are made one after the other."""
+        """One array of answers. The calls are made one after the other, in their order."""
         if not messages:
             return self.refusal(RpcError(INVALID_REQUEST, "empty batch"))
         if len(messages) > MAX_BATCH:
@@ -145,7 +145,7 @@ class Dispatcher:
         answers: list[bytes] = []
         size = 0
         for message in messages:
-            await asyncio.sleep(0)  # Peers and other callers have their turn in between.
+            await asyncio.sleep(0)  # Let peers and other callers have a turn.
             answer = await self._answer(session, message, full=size > MAX_BATCH_ANSWER)
             if answer is not None:
                 answers.append(answer)
@@ -175,7 +175,7 @@ class Dispatcher:
         return None if call.notification else answer
 
     async def _result(self, session: Session, call: Call) -> Any:
-        """What the method returns."""
+        """The result of the method."""
         if call.method not in self._methods:
             text = f"the method {call.method[:MAX_NAME]} does not exist/is not available"
             raise RpcError(METHOD_NOT_FOUND, text)
@@ -194,7 +194,7 @@ class Dispatcher:
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON value that a message is; RpcError for all else, NaN and 1e999 too."""
+    """The JSON value of a message; RpcError if it is none, also for NaN and 1e999."""
     try:
         return DECODER.decode(raw.decode())
     except ValueError as error:
@@ -209,7 +209,7 @@ def encode(value: Any) -> bytes:
 
 
 def read_call(message: Any) -> Call:
-    """The call that a value describes; INVALID_REQUEST when it describes none."""
+    """The call in a value; RpcError with INVALID_REQUEST if there is none."""
     if not isinstance(message, dict):
         raise RpcError(INVALID_REQUEST, "a request is an object")
     if message.get("jsonrpc") != "2.0":
@@ -225,7 +225,7 @@ def read_call(message: Any) -> Call:
 
 
 def read_id(message: Any) -> Id:
-    """The id in a value that may be no call, as far as there is one."""
+    """The id in a value that may be no call; None without one."""
     call_id = message.get("id") if isinstance(message, dict) else None
     return call_id if _is_id(call_id) else None
 

@@ -1,4 +1,4 @@
-"""The objects of 9/WAKU-RPC as they stand in JSON: the filter and the message."""
+"""The JSON objects of 9/WAKU-RPC: filter and message."""
 
 import math
 from typing import Any, TypeVar
@@ -15,11 +15,11 @@ from wakumail.rpc.params import Fields, Reader
 K = TypeVar("K")
 
 WAKU_VERSION = str(max(WAKU).version)
-"""Of the protocol, as status-go and nim-waku tell it."""
+"""The version of the protocol, in the form of status-go and nim-waku."""
 
 
 def read_filter(value: Any, keys: KeyStore) -> Filter:
-    """The filter that an object describes; KeyUnknown when it names a key that is not held."""
+    """The filter in an object; KeyUnknown if it names a key that we do not have."""
     fields = Fields(value, "filter")
     key = read_key(fields, keys, "privateKeyID", lambda v, n: keys.private_key(params.text(v, n)))
     topics = fields.optional("topics", params.partial_topics, ())
@@ -35,7 +35,7 @@ def read_filter(value: Any, keys: KeyStore) -> Filter:
 
 
 def read_key(fields: Fields, keys: KeyStore, asymmetric: str, read: Reader[K]) -> bytes | K:
-    """The key that the fields symKeyID or `asymmetric` name: exactly one of both must be there."""
+    """The key in the field symKeyID or `asymmetric`, of which exactly one must be there."""
     symmetric = fields.optional("symKeyID", params.text, None)
     other = fields.optional(asymmetric, read, None)
     if symmetric is not None and other is None:
@@ -46,7 +46,7 @@ def read_key(fields: Fields, keys: KeyStore, asymmetric: str, read: Reader[K]) -
 
 
 def write_message(message: ReceivedMessage) -> dict[str, Any]:
-    """A message as an object; what it does not have is null."""
+    """A message as an object; missing values are null."""
     envelope = message.envelope
     return {
         "sig": _write_key(message.signer),
@@ -56,7 +56,7 @@ def write_message(message: ReceivedMessage) -> dict[str, Any]:
         "topic": write_bytes(envelope.topic),
         "payload": write_bytes(message.payload),
         "padding": write_bytes(message.padding),
-        # An old envelope may have no ttl: its PoW is then a division by zero, and no number.
+        # The PoW of an envelope without a ttl is a division by zero, not a number.
         "pow": message.pow if math.isfinite(message.pow) else 0.0,
         "hash": write_bytes(envelope.hash),
     }

@@ -1,7 +1,7 @@
-"""Parameters as callers pass them: read as what a method needs, or refused by name.
+"""The parameters of calls: readers for each type, which refuse a wrong value by its name.
 
-A reader takes a JSON value and the name by which the caller knows it; what does not fit is an
-RpcError with INVALID_PARAMS. Bytes are written as in geth: 0x, then two digits for each byte.
+A reader takes a JSON value and its name in the documentation. A wrong value is an RpcError with
+INVALID_PARAMS. Bytes are written as in geth: 0x, then two digits for each byte.
 """
 
 import math
@@ -25,11 +25,11 @@ D = TypeVar("D")
 Reader: TypeAlias = Callable[[Any, str], T]
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half a character, which JSON can write and UTF-8 cannot."""
+"""Half a character: JSON can write it, UTF-8 cannot."""
 
 
 class Fields:
-    """An object; a field that is null or the empty string counts as absent, as in geth."""
+    """The fields of an object; null and the empty string count as absent, as in geth."""
 
     def __init__(self, value: Any, name: str) -> None:
         if not isinstance(value, dict):
@@ -37,7 +37,7 @@ class Fields:
         self._values = {key: item for key, item in value.items() if item not in (None, "")}
 
     def required(self, name: str, read: Reader[T]) -> T:
-        """The field, as `read` takes it."""
+        """The field, read by `read`; RpcError if it is absent."""
         if name not in self._values:
             raise RpcError(INVALID_PARAMS, f"missing {name}")
         return read(self._values[name], name)
@@ -48,19 +48,19 @@ class Fields:
 
 
 def unfit(name: str, expected: str) -> RpcError:
-    """The error for a parameter that is not what it should be."""
+    """The error for a wrong parameter."""
     return RpcError(INVALID_PARAMS, f"{name} must be {expected}")
 
 
 def text(value: Any, name: str) -> str:
-    """Characters that UTF-8 can encode."""
+    """A string that UTF-8 can encode."""
     if not isinstance(value, str) or SURROGATE.search(value):
         raise unfit(name, "a string")
     return value
 
 
 def flag(value: Any, name: str) -> bool:
-    """True or false, and nothing that could be taken for it."""
+    """True or false, no other value."""
     if not isinstance(value, bool):
         raise unfit(name, "true or false")
     return value
@@ -74,7 +74,7 @@ def integer(value: Any, name: str, low: int = 0, high: int = MAX_TIME) -> int:
 
 
 def number(value: Any, name: str) -> float:
-    """A finite number from 0 on."""
+    """A finite number, 0 or more."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         try:
             result = float(value)
@@ -86,7 +86,7 @@ def number(value: Any, name: str) -> float:
 
 
 def data(value: Any, name: str) -> bytes:
-    """Any number of bytes."""
+    """Bytes of any length."""
     if isinstance(value, str) and value[:2] in ("0x", "0X"):
         try:
             result = bytes.fromhex(value[2:])
@@ -117,7 +117,7 @@ def topics(value: Any, name: str) -> tuple[bytes, ...]:
 
 
 def partial_topics(value: Any, name: str) -> tuple[bytes, ...]:
-    """The topics of a filter: one or more, each whole or its first bytes; a single one bare too."""
+    """The topics of a filter: one or a list, each whole or its first bytes."""
     items = [value] if isinstance(value, str) else value
     return _list(items, name, _partial_topic, MAX_FILTER_TOPICS)
 
@@ -155,7 +155,7 @@ def enode(value: Any, name: str) -> Enode:
 
 
 def peer_id(value: Any, name: str) -> bytes:
-    """The node id in an enode URL, or bare: 64 bytes, with or without 0x."""
+    """The node id in an enode URL, or alone: 64 bytes, with or without 0x."""
     if text(value, name).startswith("enode:"):
         return enode(value, name).node_id
     return sized(_prefixed(value, name), name, NODE_ID_SIZE)

@@ -1,4 +1,4 @@
-"""A stream of JSON values, one after the other, with or without whitespace in between."""
+"""Splits a stream into JSON values, with or without whitespace between them."""
 
 import re
 
@@ -10,19 +10,19 @@ IN_STRING = re.compile(rb'["\\]')
 WORD_END = re.compile(rb'[ \t\r\n"\[\]{},:]')
 
 FIRST_OF_WORD = b"-0123456789tfn"
-"""Bytes with which a number, true, false and null begin."""
+"""First bytes of a number, true, false and null."""
 
 
 class Splitter:
-    """Cuts a stream into the bytes of its values; whether they are JSON inside is not checked.
+    """Cuts a stream into the bytes of its values; it does not check that they are valid JSON.
 
-    Looks at each byte once, and holds one value of `max_size` bytes and what was fed after it.
+    It looks at each byte once, and holds one value of `max_size` bytes and the bytes fed after it.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._buffer = bytearray()
-        self._at = 0  # looked at up to here; a byte further where a backslash came last
+        self._at = 0  # the first byte not looked at; one more if a backslash came last
         self._depth = 0
         self._in_string = False
 
@@ -31,10 +31,10 @@ class Splitter:
         self._buffer += data
 
     def next_value(self) -> bytes | None:
-        """The next whole value; None when more bytes are needed.
+        """The next whole value; None if more bytes are needed.
 
-        RpcError for what cannot be the beginning of a value, and for a value that is too large:
-        where the next one would begin is then unknown.
+        RpcError if the bytes cannot begin a value, or the value is too large: then nobody knows
+        where the next one begins.
         """
         if self._at == 0 and not self._begin():
             return None
@@ -44,11 +44,11 @@ class Splitter:
         return None if end is None else self._cut(end)
 
     def rest(self) -> bytes | None:
-        """Take what is left when the stream ends: a last number, or a value that was cut off."""
+        """Take the rest at the end of the stream: a last number, or a value that was cut off."""
         return self._cut(len(self._buffer)) or None
 
     def _begin(self) -> bool:
-        """Go to the first byte of a value."""
+        """Skip to the first byte of a value; false if there is none yet."""
         space = SPACE.match(self._buffer)
         assert space is not None
         del self._buffer[: space.end()]
@@ -59,7 +59,7 @@ class Splitter:
         return True
 
     def _find_end(self) -> int | None:
-        """Where the value at the beginning of the buffer ends, if that has come."""
+        """The end of the value at the start of the buffer; None if it has not arrived."""
         if self._buffer[0] in FIRST_OF_WORD:
             found = WORD_END.search(self._buffer, self._at)
             self._at = len(self._buffer) if found is None else found.start()

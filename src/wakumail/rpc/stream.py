@@ -1,4 +1,4 @@
-"""A caller on a connection that goes both ways: calls side by side, answers, notifications."""
+"""A caller on a two-way connection: parallel calls, answers, notifications."""
 
 import asyncio
 import re
@@ -11,31 +11,31 @@ from wakumail.counters import Counters
 from wakumail.rpc.jsonrpc import Dispatcher, RpcError, Session, encode
 
 MAX_SESSIONS = 128
-"""Connections of callers at a time, for each address and for the Unix socket."""
+"""Most connections of callers at a time, on each address and on the Unix socket."""
 
 MAX_CALLS = 16
-"""Messages of one session in progress or with their answers unsent; more are not read."""
+"""Most messages of one session in progress or with unsent answers; then reading pauses."""
 
 MAX_UNREAD_NOTIFICATIONS = 16 << 20
-"""Bytes of notifications that may wait for a caller to read them; what comes beyond is dropped.
-In hexadecimal one packet from a peer may bring 20 MiB, but not all at once."""
+"""Most bytes of notifications that wait for a caller to read them; further ones are dropped. In
+hexadecimal one packet from a peer may bring 20 MiB, but not all at once."""
 
 SEND_TIMEOUT = 30.0
-"""Seconds in which a caller takes one answer or notification; then its session is ended."""
+"""Seconds that a caller may take to read one answer or notification; then its session ends."""
 
 BATCH = re.compile(rb"[ \t\r\n]*\[")
 
 Outgoing: TypeAlias = tuple[bytes, Callable[[], None]]
-"""What is to be sent, and what to do when it has been."""
+"""A value to send, and a function to call when it is sent."""
 
 
 class Wire(Protocol):
     """A connection that carries JSON values."""
 
     async def receive(self) -> bytes | None:
-        """The next value; None when no more comes but answers are still read.
+        """The next value; None if no more comes but answers are still read.
 
-        OSError when the connection is gone, RpcError when what came is the last to be understood.
+        OSError if the connection is gone, RpcError if no later value can be understood.
         """
 
     async def send(self, value: bytes) -> None:
@@ -62,14 +62,14 @@ class StreamSession(Session):
         self._held: deque[bytes] = deque()
 
     async def serve(self) -> None:
-        """Answer what comes until the connection ends; `slow` says then if it had to."""
+        """Answer calls until the connection ends; `slow` is true if the caller did not read."""
         try:
             async with self._limit, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
                 await self._read()
                 self._outgoing.put_nowait(None)
         except* OSError:
-            pass  # A caller that left, or close(): TimeoutError is one of them.
+            pass  # The caller left, or close() was called, whose TimeoutError is an OSError.
         finally:
             self._closing = True
             self.end()
@@ -81,7 +81,7 @@ class StreamSession(Session):
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification; it is dropped where the caller leaves too many unread."""
+        """Send a notification; it is dropped if the caller leaves too many unread."""
         if self._closing:
             return
         notification = encode({"jsonrpc": "2.0", "method": method, "params": params})
@@ -90,13 +90,13 @@ class StreamSession(Session):
             return
         self._unread += len(notification)
         if self._batches:
-            # The caller has not heard yet of a subscription that the batch has begun.
+            # The caller does not know yet of a subscription that the batch has begun.
             self._held.append(notification)
         else:
             self._put_notification(notification)
 
     async def _read(self) -> None:
-        """Take messages as long as there is room, and see their calls through."""
+        """Read messages while there is room, and wait for their calls."""
         async with asyncio.TaskGroup() as calls:
             try:
                 while (raw := await self._wire.receive()) is not None:
@@ -106,7 +106,7 @@ class StreamSession(Session):
                 self._outgoing.put_nowait((self._dispatcher.refusal(error), lambda: None))
 
     async def _call(self, raw: bytes) -> None:
-        """Answer one message; it takes its room until the answer is sent."""
+        """Answer one message; it takes room until its answer is sent."""
         batch = BATCH.match(raw) is not None
         self._batches += batch
         answer = await self._dispatcher.handle(self, raw)
@@ -119,7 +119,7 @@ class StreamSession(Session):
             self._put_notification(self._held.popleft())
 
     async def _write(self) -> None:
-        """Send what is to be sent, in order."""
+        """Send answers and notifications in order."""
         while (item := await self._outgoing.get()) is not None:
             value, sent = item
             try:
@@ -134,11 +134,11 @@ class StreamSession(Session):
         self._outgoing.put_nowait((notification, partial(self._forget, len(notification))))
 
     def _forget(self, size: int) -> None:
-        """A notification of `size` bytes was sent."""
+        """Count a notification of `size` bytes as sent."""
         self._unread -= size
 
     def _mark_slow(self) -> None:
-        """Note that this session ends for it does not read."""
+        """Note that the session ends because its caller does not read."""
         if not self.slow:
             self.slow = True
             self._counters.add("rpc_sessions_slow")

@@ -1,8 +1,8 @@
-"""Metrics: what the server has counted and what it is, in the words of Prometheus.
+"""The metrics of the server in the format of Prometheus.
 
-Nothing is counted for this page: a scrape reads the counters and the live state as they are. There
-are two vocabularies: that of status-go (see statusgo.py), and ours, which has everything, under
-`wakumail_`. The client library adds the `_total` of counters by itself.
+Nothing is counted for this page: a scrape reads the counters and the live state. There are two sets
+of names: those of status-go (see statusgo.py), and ours, which cover everything and begin with
+`wakumail_`. The client library adds `_total` to the names of counters.
 """
 
 from collections import Counter
@@ -41,11 +41,11 @@ DERIVED = {
     "pool_expired": "live envelopes forgotten by the relay: expired",
     "pool_evicted": "live envelopes forgotten by the relay: no room",
 }
-"""What a scrape works out, in the shape of counters."""
+"""Counters that a scrape computes from others."""
 
 
 class Exposition(Collector):
-    """One look at a server; `stat` of its archive, if it has one and it could be read."""
+    """The metrics of a server at one moment; `stat` is None if no archive could be read."""
 
     def __init__(self, server: Server, health: Health, stat: Stat | None) -> None:
         self._server = server
@@ -53,13 +53,13 @@ class Exposition(Collector):
         self._stat = stat
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics but those of the process."""
+        """All metrics except those of the process."""
         counts = self._counts()
         for counter in COUNTERS_OF_STATUS_GO:
             yield translate(counter, counts)
         yield from self._histograms()
         yield from gauges(self._server, self._health, self._stat)
-        # All of ours from the start, so that the first of a kind is seen as an increase.
+        # All counters are there from the start, so that the first event shows as an increase.
         texts = error_texts(*COUNTED_ERRORS) | dict(COUNTERS) | DERIVED
         for name in sorted(texts.keys() | counts.keys()):
             text = texts.get(name, "see docs/counters.md")
@@ -119,7 +119,7 @@ class Exposition(Collector):
 
 
 def histogram(name: str, text: str, measured: Histogram, *db: str) -> Metric:
-    """A histogram, whose buckets count what is smaller too; `db`: that label, if it has it."""
+    """A histogram with cumulative buckets; `db` is the value of that label, if it has one."""
     family = HistogramMetricFamily(name, text, labels=("db",) if db else ())
     bounds = [*map(floatToGoString, measured.bounds), "+Inf"]
     buckets = list(zip(bounds, accumulate(measured.counts), strict=True))
@@ -128,7 +128,7 @@ def histogram(name: str, text: str, measured: Histogram, *db: str) -> Metric:
 
 
 def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric]:
-    """All of them; `stat` of the archive, if there is one and it could be read."""
+    """All gauges; `stat` is None if no archive could be read."""
     yield InfoMetricFamily("wakumail_build", "What runs", {"version": VERSION})
     yield from peers(server, health.canary.node_id)
     yield from relay(server.relay.pool)
@@ -140,7 +140,7 @@ def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric
 
 
 def peers(server: Server, canary: bytes) -> Iterator[Metric]:
-    """Who is connected; the canary is not counted."""
+    """The connected peers, without the canary."""
     links = [link for link in server.node.peers if link.node_id != canary]
     hellos = [hello for link in links if (hello := link.peer.hello) is not None]
     ways = Counter((link.peer.name, "inbound" if link.inbound else "outbound") for link in links)
@@ -161,14 +161,14 @@ def peers(server: Server, canary: bytes) -> Iterator[Metric]:
 
 
 def relay(pool: Pool) -> Iterator[Metric]:
-    """The live envelopes."""
+    """The pool of live envelopes."""
     yield gauge("wakumail_pool_envelopes", "Live envelopes kept for the relay", pool.envelopes)
     yield gauge("wakumail_pool_bytes", "Bytes of their RLP", pool.size)
     yield gauge("wakumail_pool_memory_bytes", "Bytes of memory that the pool takes", pool.memory)
 
 
 def queue(store: Store) -> Iterator[Metric]:
-    """What waits for the archive."""
+    """The queue of the archive."""
     yield gauge(
         "wakumail_queue_bytes", "Bytes of memory that wait for their commit", store.queued_bytes
     )
@@ -178,7 +178,7 @@ def queue(store: Store) -> Iterator[Metric]:
 
 
 def archive(stat: Stat) -> Iterator[Metric]:
-    """What the archive holds."""
+    """The content of the archive."""
     yield labelled(
         "mailserver_archived_envelopes_total",
         "Envelopes in the archive (a gauge, as in status-go)",
@@ -202,7 +202,7 @@ def archive(stat: Stat) -> Iterator[Metric]:
 
 
 def checks(health: Health) -> Iterator[Metric]:
-    """What /health says."""
+    """The checks of /health."""
     failing = {problem.check for problem in health.problems()}
     yield labelled(
         "wakumail_check_failing",
@@ -220,7 +220,7 @@ def gauge(name: str, text: str, value: float) -> Metric:
 def labelled(
     name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]
 ) -> Metric:
-    """A gauge with labels: their values, and its own, row by row."""
+    """A gauge with labels; each row has the values of the labels, and that of the gauge."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for label_values, value in rows:
         family.add_metric(label_values, value)

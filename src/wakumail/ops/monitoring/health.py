@@ -1,12 +1,12 @@
-"""Health: whether the server does what it is there for, found out by being its client.
+"""Health: checks that the server does its work, by being one of its clients.
 
-A canary dials the server's own port, as any client would, and asks for history: through accept,
-handshake, status, request, archive and answer. Its node key is of this process alone, and trusted,
-so that a full house does not turn it away, while a server that no longer answers does. Beside it a
-watch measures how late the event loop wakes, and sees whether the archive takes writes.
+A canary dials the server's own port like any client and asks for history. That takes accept,
+handshake, status, request, archive and answer. Its node key is made by this process and trusted, so
+that a server with --maxpeers peers still admits it. A watch beside it measures how late the event
+loop wakes, and looks if the archive takes writes.
 
-The server counts the canary's connections and requests like anybody's: they are as real. The
-counter `canaries` says how many there were, and its link is known by `Canary.node_id`.
+The connections and requests of the canary are real, and are counted like any others. The counter
+`canaries` has their number; `Canary.node_id` identifies their link.
 """
 
 import asyncio
@@ -28,26 +28,26 @@ CANARY_TIMEOUT = 10.0
 """Seconds that a canary may take."""
 
 CANARY_MEMORY = 60.0
-"""Seconds that the last answer counts for: a few canaries may fail before health does."""
+"""Seconds that an answer stays valid: a few canaries may fail before /health does."""
 
 CANARY_TOPIC = b"\xff\x00\xff\x00"
-"""A topic that nobody uses: an answer that costs little, by the whole path."""
+"""A topic that nobody uses: the answer costs little and takes the whole path."""
 
 WATCH_INTERVAL = 0.25
-"""Seconds between two looks at the clock, and at the checks."""
+"""Seconds between two runs of the watch."""
 
 MAX_LAG = 1.0
-"""Seconds that the event loop may be late."""
+"""Seconds that the event loop may be late before a check fails."""
 
 LAG_MEMORY = 60.0
-"""Seconds for which it counts that the loop was too late."""
+"""Seconds that the check fails after the loop was too late."""
 
 CHECKS = ("listening", "archive", "canary", "event loop")
-"""What is checked, in the order in which it is told."""
+"""The checks, in the order of the pages."""
 
 
 class Canary:
-    """The server's own client; it dials `enode`, or where the server listens."""
+    """The server's own client; it dials `enode`, by default where the server listens."""
 
     def __init__(self, server: Server, enode: Enode | None = None) -> None:
         self._server = server
@@ -55,12 +55,12 @@ class Canary:
         self._key = generate(os.urandom)
         self.node_id = node_id(self._key.public_key)
         self.seconds = Histogram(SECONDS)
-        """From dialing to the answer, of those that were answered."""
+        """Seconds from dialing to the answer, of the canaries that were answered."""
         self._answered: float | None = None
         self._failure = "none has returned yet"
 
     async def sing(self) -> None:
-        """Connect and ask once; what comes of it is kept, never raised."""
+        """Connect and ask once; the outcome is kept, and no error is raised."""
         server = self._server
         server.counters.add("canaries")
         started = time.monotonic()
@@ -75,7 +75,7 @@ class Canary:
                     now = int(time.time())
                     await peer.request(Wanted(now - 60, now, (CANARY_TOPIC,), limit=1))
                 answered = time.monotonic()
-        except Exception as error:  # whatever it is, it is why no answer came
+        except Exception as error:  # any error is the reason that no answer came
             server.counters.add("canaries_failed")
             self._failure = f"{step} failed: {str(error) or type(error).__name__}"
         else:
@@ -83,7 +83,7 @@ class Canary:
             self.seconds.add(answered - started)
 
     def failure(self, now: float) -> str:
-        """Why there is no answer of late at `now` (of time.monotonic()); empty when there is."""
+        """The reason that no answer is valid at `now` (time.monotonic()); empty if one is."""
         if self._answered is None:
             return f"no canary was answered: {self._failure}"
         age = now - self._answered
@@ -91,25 +91,25 @@ class Canary:
 
 
 class Health:
-    """The checks, and since when each fails; a canary dials `enode`, as Canary says."""
+    """The checks, and the time since when each fails; `enode` is the canary's."""
 
     def __init__(self, server: Server, enode: Enode | None = None) -> None:
         self.canary = Canary(server, enode)
         self.lag = Histogram(SECONDS)
-        """Seconds that the event loop was late."""
+        """Seconds that the event loop was late, one value for each run of the watch."""
         self._server = server
         self._blocked: tuple[float, float] | None = None
         self._since: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to watch; the server has to listen."""
+        """Start the canary and the watch; the server must be listening."""
         self._server.node.admission.trust(self.canary.node_id)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._send_canaries()), loop.create_task(self._watch())]
 
     async def close(self) -> None:
-        """Watch no longer."""
+        """Stop the canary and the watch."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,7 +123,7 @@ class Health:
         return [Problem(check, reasons[check], now - self._since[check]) for check in reasons]
 
     def _reasons(self, now: float) -> dict[str, str]:
-        """Why each of the failing checks fails."""
+        """The reason of each check that fails."""
         store = self._server.store
         reasons = (
             "" if self._server.node.listening is not None else "takes no connections",

@@ -1,10 +1,10 @@
-"""The pages for operators: /metrics, and three for whoever routes to the server or restarts it.
+"""The pages for operators: /metrics, and three for programs that route to or restart the server.
 
 /live    200 while the process answers at all
 /ready   200 once the server takes connections, which is after its archive was opened
-/health  200 while all is well, 503 and what fails otherwise (see health.py)
+/health  200 while every check passes, otherwise 503 (see health.py)
 
-The three answer with JSON: whether all is well, and which checks fail, why and for how long.
+The three answer with JSON: `ok`, and in `failing` each failing check, its reason and its seconds.
 """
 
 from collections.abc import Iterator
@@ -22,27 +22,27 @@ KEEPALIVE = 30.0
 """Seconds that a connection may be idle between two requests."""
 
 PAGES_CLOSE_TIMEOUT = 2.0
-"""Seconds that requests in progress have to end when the pages close."""
+"""Seconds that requests in progress have to finish when the pages close."""
 
 
 class Colleagues(Protocol):
-    """The other processes of a server that has several."""
+    """The other processes of a server with several."""
 
     async def report(self, own: Report) -> Report:
-        """Our report and theirs, together."""
+        """The sum of our report and theirs."""
 
     async def problems(self, own: list[Problem]) -> list[Problem]:
-        """What fails here and there."""
+        """Our problems and theirs."""
 
 
 class ReportCollector(Collector):
-    """The metrics of a report, as the client library writes them."""
+    """Gives the metrics of a report to the client library, which writes them."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """All metrics of the report."""
         for family in self._report.families:
             metric = Metric(family.name, family.text, family.kind)
             for name, labels, value in family.samples:
@@ -51,7 +51,7 @@ class ReportCollector(Collector):
 
 
 class Pages:
-    """The pages of what a reporter says, and those of its colleagues if there are any."""
+    """The pages of one reporter, and of its colleagues if there are any."""
 
     def __init__(self, reporter: Reporter, colleagues: Colleagues | None = None) -> None:
         self._reporter = reporter
@@ -69,14 +69,14 @@ class Pages:
         )
 
     async def start(self, addr: str, port: int) -> tuple[str, int]:
-        """Answer; the address in use."""
+        """Listen; returns the address in use."""
         await self._runner.setup()
         await web.TCPSite(self._runner, addr, port).start()
         address = self._runner.addresses[0]
         return address[0], address[1]
 
     async def close(self) -> None:
-        """Answer no more; before the server closes, so that it is not seen to fail."""
+        """Stop; call it before the server closes, or the pages report that it fails."""
         await self._runner.cleanup()
 
     # -- pages --------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Pages:
 
 
 def page(failing: list[Problem]) -> web.Response:
-    """What a probe is told: 200, or 503 with the checks that fail."""
+    """The answer to a probe: 200, or 503 with the checks that fail."""
     told = [
         {"check": check, "reason": reason, "seconds": round(seconds, 1)}
         for check, reason, seconds in failing

@@ -1,7 +1,7 @@
-"""A report: what one worker measures and what fails in it, as values that travel and add up.
+"""A report: the metrics and problems of one process, as plain values that can be summed.
 
-The metrics are those of metrics.py, for Prometheus; here they are plain values, so that whoever
-passes them on needs no client library.
+The metrics come from exposition.py. As plain values they can go from process to process without the
+client library of Prometheus.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,7 @@ SUMMED_ALWAYS = ("counter", "histogram")
 SHARED = ("wakumail_archive_", "wakumail_check_failing", "wakumail_build", "p2p_peers_max",
           "mailserver_archived_envelopes_total", "process_start_time_", "process_max_fds",
           "python_")  # fmt: skip
-"""Gauges, by how their names begin, that do not add up: all workers say the same, or the largest
-counts."""
+"""Prefixes of gauges that are not summed: all workers report the same, or the largest counts."""
 
 
 class Sample(NamedTuple):
@@ -25,7 +24,7 @@ class Sample(NamedTuple):
 
 
 class Measured(Protocol):
-    """A metric of the client library, as far as it is read here."""
+    """The part of a client library's metric that is read here."""
 
     name: str
     documentation: str
@@ -34,7 +33,7 @@ class Measured(Protocol):
 
 
 class Family(NamedTuple):
-    """A metric: all the samples of one name."""
+    """A metric: all samples of one name."""
 
     name: str
     text: str
@@ -52,12 +51,12 @@ class Family(NamedTuple):
 
     @property
     def adds_up(self) -> bool:
-        """Whether its samples are those of one process, and not of what all share."""
+        """True if its samples belong to one process, and not to what all share."""
         return self.kind in SUMMED_ALWAYS or not self.name.startswith(SHARED)
 
 
 class Problem(NamedTuple):
-    """A check that fails; seconds: since it was first seen failing."""
+    """A check that fails; `seconds` since it was first seen to fail."""
 
     check: str
     reason: str
@@ -65,7 +64,7 @@ class Problem(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a worker says of itself."""
+    """The metrics and problems of one worker, or of all."""
 
     families: list[Family]
     problems: list[Problem]
@@ -83,12 +82,12 @@ class Report(NamedTuple):
         )
 
     def last_words(self) -> "Report":
-        """What still counts of a process that has ended: what happened in it."""
+        """The part that still counts when the process has ended: counters and histograms."""
         return Report([family for family in self.families if family.kind in SUMMED_ALWAYS], [])
 
 
 def together(reports: Iterable[Report]) -> Report:
-    """The report of all."""
+    """The sum of several reports."""
     families: dict[str, Family] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""The reporter: what a server measures and what fails in it, put together when somebody asks."""
+"""The reporter: makes the report of one server when somebody asks for it."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ from wakumail.ops.monitoring.health import Health
 from wakumail.ops.monitoring.report import Family, Report
 
 STAT_TIMEOUT = 2.0
-"""Seconds that a report waits for the archive; a disk that hangs costs its gauges alone."""
+"""Seconds that a report waits for the archive; if a disk hangs, only its gauges are missing."""
 
 
 class Reporter:
-    """Reports on one server, whose canary dials `enode`; on one event loop."""
+    """Reports on one server; its canary dials `enode`. It runs on one event loop."""
 
     def __init__(self, server: Server, enode: Enode | None = None) -> None:
         self.health = Health(server, enode)
@@ -25,23 +25,23 @@ class Reporter:
         self._stat: asyncio.Future[Stat] | None = None
 
     def start(self) -> None:
-        """Begin to watch the server, which has to listen."""
+        """Start to watch the server, which must be listening."""
         self.health.start()
 
     async def close(self) -> None:
-        """Watch no longer; before the server closes, so that it is not seen to fail."""
+        """Stop; call it before the server closes, or it is seen to fail."""
         await self.health.close()
 
     async def report(self) -> Report:
-        """How things stand."""
+        """The report of this moment."""
         exposition = Exposition(self._server, self.health, await self._read_stat())
         metrics = (*exposition.collect(), *self._process.collect())
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
 
     async def _read_stat(self) -> Stat | None:
-        """What the archive holds; None without one, or when it cannot be read in time.
+        """The state of the archive; None without one, or if it cannot be read in time.
 
-        One thread reads at a time: while it is stuck, other scrapes wait for the same.
+        One thread reads at a time: while it is stuck, other scrapes wait for it too.
         """
         store = self._server.store
         if store is None:

@@ -1,6 +1,6 @@
-"""The counters of status-go, for the dashboards and alerts that exist: each a sum of ours.
+"""The counters of status-go, for existing dashboards and alerts: each is a sum of ours.
 
-Where one means something else here, docs/metrics.md says so.
+docs/metrics.md lists those that mean something else here.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from wakumail.mail.request import RequestError
 
 
 class StatusGoCounter(NamedTuple):
-    """A counter of status-go: for each value of its labels the sum of some counters of ours."""
+    """A counter of status-go: each row has values of its labels, and the counters to sum."""
 
     name: str
     labels: tuple[str, ...]
@@ -145,7 +145,7 @@ COUNTERS_OF_STATUS_GO = (
 
 
 def translate(counter: StatusGoCounter, counts: Counter[str]) -> Metric:
-    """A counter of status-go."""
+    """The metric of a counter of status-go."""
     family = CounterMetricFamily(counter.name, counter.text, labels=counter.labels)
     for labels, names in counter.rows.items():
         family.add_metric(labels, sum(counts[name] for name in names))

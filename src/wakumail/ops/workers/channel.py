@@ -1,8 +1,8 @@
 """A channel: calls and notes between the supervisor and a worker, over a socket pair.
 
-Each message is its length (u32 big-endian) and a JSON array: [number, method, params] for a call,
-with the number 0 for a note, which has no answer; [number, result, error] with a negative number
-for the answer, of which `error` is null or a text.
+Each message is its length (u32 big-endian) and a JSON array. A call is [number, method, params]; a
+note has the number 0 and no answer. An answer is [-number, result, error], where `error` is null or
+a text.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from wakumail.errors import WakumailError
 log = logging.getLogger(__name__)
 
 MAX_CHANNEL_MESSAGE = 64 << 20
-"""Bytes of a message: room for what is told of all peers of a worker."""
+"""Most bytes of a message: room for the data of all peers of a worker."""
 
 LENGTH = 4
 """Bytes of a message's length."""
@@ -26,7 +26,7 @@ LENGTH = 4
 NOTE = 0
 
 Handle = Callable[[str, list[Any]], Awaitable[Any]]
-"""Answers a call, or takes a note; a WakumailError is told to the caller."""
+"""Answers a call or takes a note; the caller gets the text of a WakumailError."""
 
 
 class ChannelClosed(WakumailError):
@@ -48,7 +48,7 @@ class WorkerChannel:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handle
     ) -> None:
         self.closed = asyncio.Event()
-        """Set once the other side is gone, or `close` was called."""
+        """Set when the other side is gone or `close` was called."""
         self._reader = reader
         self._writer = writer
         self._handle = handle
@@ -57,7 +57,7 @@ class WorkerChannel:
         self._tasks = {asyncio.create_task(self._read())}
 
     async def call(self, method: str, *params: Any) -> Any:
-        """The result of a call; CallRefused, or ChannelClosed when none will come."""
+        """The result of a call; CallRefused for an error, ChannelClosed if no answer will come."""
         if self.closed.is_set():
             raise ChannelClosed("the channel is closed")
         number = next(self._numbers)
@@ -69,11 +69,11 @@ class WorkerChannel:
             del self._answers[number]
 
     def note(self, method: str, *params: Any) -> None:
-        """Tell the other side something; nothing happens when it is gone."""
+        """Send a note to the other side; without effect if it is gone."""
         self._send([NOTE, method, params])
 
     async def close(self) -> None:
-        """End it."""
+        """Close the channel."""
         self._end()
         for task in self._tasks:
             task.cancel()
@@ -135,6 +135,6 @@ class WorkerChannel:
 
 
 async def open_channel(own: socket.socket, handle: Handle) -> WorkerChannel:
-    """Begin to talk over one end of a socket pair."""
+    """Open the channel on one end of a socket pair."""
     reader, writer = await asyncio.open_connection(sock=own)
     return WorkerChannel(reader, writer, handle)

@@ -1,4 +1,4 @@
-"""The follower: reads from the archive what other workers have committed, for our own peers."""
+"""The follower: reads the commits of other workers from the archive, for our own peers."""
 
 import asyncio
 import logging
@@ -16,26 +16,26 @@ from wakumail.waku.judgements import Judgements
 log = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 20
-"""Bytes of envelopes that are read at a time: a millisecond of the loop, which takes them in."""
+"""Bytes of envelopes read at a time; the loop takes them in within a millisecond."""
 
 RECENT = 60
-"""Seconds: what was created since then is read when a worker begins, for it may still be live."""
+"""Seconds: a new worker reads envelopes up to this age, for they may still be live."""
 
 RECENT_ENVELOPES = 100_000
-"""Of those at most, the newest."""
+"""Most recent envelopes that a new worker reads, the newest first."""
 
 LIVE = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=(1 << 32) - 1)
-"""Nothing but the time counts against what has been judged before."""
+"""For envelopes that another worker has judged: only their times are checked again."""
 
 Take = Callable[[Batch], None]
-"""Takes what is in the archive; what is live of it is accepted in the batch."""
+"""Takes envelopes of the archive; those that are live are accepted in the batch."""
 
 
 class Follower:
-    """Hands what is new in an archive to `take`, but for what this process has committed itself.
+    """Hands new envelopes of an archive to `take`, except those that this process committed.
 
-    What other workers have noted in `judgements` is not hashed again. One read at a time, in a
-    thread, each when somebody says that there is something.
+    Envelopes that other workers have noted in `judgements` are not hashed again. A thread reads,
+    one read at a time, when another worker has woken us.
     """
 
     def __init__(self, archive: Archive, judgements: Judgements, take: Take) -> None:
@@ -44,38 +44,38 @@ class Follower:
         self._take = take
         self._next = archive.stat().next_sequence
         self._own: deque[tuple[int, int]] = deque()
-        """Sequences that we committed, and are not past: from, to before."""
+        """Ranges of sequences that we committed and have not passed yet: first, end."""
         self._loop = asyncio.get_running_loop()
         self._thread = Threads(1, "archive-follower")
-        self._rung = False
+        self._woken = False
         self._closing = False
         self._reading = self._loop.create_task(self._begin())
 
     def committed(self, appended: Appended) -> None:
-        """Pass over what this process has committed."""
+        """Skip a commit of this process."""
         first, end = appended.next_sequence - appended.stored, appended.next_sequence
         if self._own and self._own[-1][1] == first:
             first, _ = self._own.pop()
         self._own.append((first, end))
 
     def wake(self) -> None:
-        """Somebody has committed something."""
-        self._rung = True
+        """Read: another worker has committed."""
+        self._woken = True
         if self._reading.done() and not self._closing:
             self._reading = self._loop.create_task(self._follow())
 
     async def close(self) -> None:
-        """Read nothing more."""
+        """Stop reading."""
         self._closing = True
         await self._reading
         self._thread.close()
 
     async def _begin(self) -> None:
-        """Read what a worker before us may have left untold; only then what comes now."""
+        """Read the envelopes that a worker before us may not have handed on, then the new ones."""
         try:
             await self._read_recent(int(time.time()))
         except (ArchiveError, RlpError) as error:
-            log.error("what was archived of late cannot be read: %s", error)
+            log.error("recent envelopes cannot be read from the archive: %s", error)
         await self._follow()
 
     async def _read_recent(self, now: int) -> None:
@@ -89,16 +89,16 @@ class Follower:
                 break
 
     async def _follow(self) -> None:
-        while self._rung and not self._closing:
-            self._rung = False
+        while self._woken and not self._closing:
+            self._woken = False
             try:
                 while await self._read() and not self._closing:
                     pass
             except ArchiveError as error:
-                log.error("what other workers archived cannot be read: %s", error)
+                log.error("envelopes of other workers cannot be read from the archive: %s", error)
 
     async def _read(self) -> bool:
-        """One piece; whether there may be more."""
+        """Read one piece; true if there may be more."""
         while self._own and self._own[0][1] <= self._next:
             self._own.popleft()
         if self._own and self._own[0][0] <= self._next:
@@ -108,7 +108,7 @@ class Follower:
         if batch is not None:
             self._take(batch)
         if following == self._next and until < MAX_SEQUENCE:
-            following = until  # All that came before our own commit is there, or gone again.
+            following = until  # All envelopes before our own commit were read, or are deleted.
         self._next, moved = following, following > self._next
         return moved
 

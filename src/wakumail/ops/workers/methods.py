@@ -1,4 +1,4 @@
-"""The RPC API of the leading worker, which speaks for all: what that means for some methods."""
+"""The RPC API of the leading worker, whose methods concern all workers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -24,7 +24,7 @@ GATHERED: Mapping[str, Callable[[Iterable[Any]], Any]] = {
     "admin_peers": all_peers,
     "net_peerCount": sum_of_all,
 }
-"""What every worker is asked, and how the answers are put together."""
+"""Methods that every worker is asked, and the functions that join their answers."""
 
 ORDERS: Mapping[str, str] = {
     "waku_setMinPoW": "min_pow",
@@ -35,20 +35,20 @@ ORDERS: Mapping[str, str] = {
     "admin_addPeer": "dial {}",
     "admin_removePeer": "dial {}",
 }
-"""What every worker is told, also one that begins later, and what it is about (see `subject`)."""
+"""Methods that every worker obeys, also one that starts later; and their subject."""
 
 DIAL = "admin_addPeer"
-"""The order that the leading worker alone carries out: a peer is called once."""
+"""The order that only the leading worker carries out: a peer is dialed once."""
 
 
 def subject(name: str, params: Iterable[Any]) -> str:
-    """What an order is about, the last of which holds: for nodes whichever address it names."""
+    """The subject of an order, of which the last order holds; a node is its id at any address."""
     node_ids = (Enode.parse(param).node_id.hex() for param in params if isinstance(param, str))
     return ORDERS[name].format(*node_ids)
 
 
 def for_all(methods: Mapping[str, Method], channel: WorkerChannel) -> dict[str, Method]:
-    """The methods of one worker, made such that they are about all."""
+    """The methods of one worker, changed to concern all workers."""
     own = dict(methods)
     for name, join in GATHERED.items():
         own[name] = gathered(name, methods[name], join, channel)
@@ -60,7 +60,7 @@ def for_all(methods: Mapping[str, Method], channel: WorkerChannel) -> dict[str, 
 def gathered(
     name: str, method: Method, join: Callable[[Iterable[Any]], Any], channel: WorkerChannel
 ) -> Method:
-    """A method whose answer is put together of those of all workers."""
+    """A method that joins the answers of all workers."""
 
     @wraps(method)
     async def ask(session: Any, *params: Any) -> Any:
@@ -71,7 +71,7 @@ def gathered(
 
 
 def ordered(name: str, method: Method, channel: WorkerChannel) -> Method:
-    """A method that does its work at all workers, once it has done it here."""
+    """A method that is carried out here, then at all other workers."""
 
     @wraps(method)
     async def order(session: Any, *params: Any) -> Any:

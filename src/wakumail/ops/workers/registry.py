@@ -1,12 +1,12 @@
 """The shared roster: a table in memory of all peers of all workers.
 
-Each worker writes to a part of its own and reads those of the others, all under one lock of the
-system, which lets go of it when its holder dies. What a dead worker leaves behind, finished or
-not, is in its part alone, and the supervisor clears that.
+Each worker writes to its own part and reads the others, under one lock of the system, which
+releases it if its holder dies. A dead worker leaves records, complete or not, in its own part only;
+the supervisor clears it.
 
 header   magic 8, parts u32, records of a part u32
 part     records in use u32, guests u32, then the records
-record   node id 64, zeros where there is none; host 32, ended by zeros, which is empty for no guest
+record   node id 64, zeros if unused; host 32, padded with zeros, empty if the peer is no guest
 """
 
 import mmap
@@ -21,8 +21,8 @@ from wakumail.node.roster import Entry
 from wakumail.ops.workers.shared import ProcessLock
 
 MAGIC = b"wakumai2"
-"""Of this layout, and of the slots of judgements that come with it: a worker of another version
-must not write to either."""
+"""Names this layout and that of the judgements beside it. A worker of another version must write to
+neither."""
 
 REGISTRY_HEADER = struct.Struct("=8sII")
 PART = struct.Struct("=II")
@@ -33,10 +33,10 @@ EXTRA_RECORDS = 1024
 NO_HOST = bytes(32)
 
 LOCK_BYTE, COMMIT_BYTE = 0, 1
-"""Of the table: which of its bytes the locks are on."""
+"""The bytes of the table that the two locks are on."""
 
 MAX_RECORDS = 1 << 20
-"""Records of a part at most: more connections than a process may have."""
+"""Most records of a part: more than the connections that a process may have."""
 
 
 class RegistryUnknown(WakumailError):
@@ -46,7 +46,7 @@ class RegistryUnknown(WakumailError):
 
 
 class Registry:
-    """The table itself, as a file without a name."""
+    """The table, in an unnamed file."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -55,19 +55,19 @@ class Registry:
         )
         if magic != MAGIC:
             raise RegistryUnknown("the supervisor is of another version: restart the whole server")
-        # Opened anew: a lock has an open file description for its owner, and all were given one.
+        # A lock belongs to an open file description, and the workers inherit one: open another.
         self._locks = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
         self.lock = ProcessLock(self._locks, LOCK_BYTE)
-        """Of the table, held for microseconds: no worker takes a peer without it."""
+        """The lock of the table: held for microseconds, for every peer that comes or goes."""
         self.commit_lock = ProcessLock(self._locks, COMMIT_BYTE)
-        """Held to commit. LMDB has one of its own, but whoever waits for that has a commit in hand
-        that grows no more; after a wait for this one, all that came meanwhile goes into one."""
+        """Held for a commit. A commit that waits for LMDB's own lock does not grow any more; one
+        that waits for this lock takes along all envelopes that arrive meanwhile."""
         self._part_size = PART.size + self.records * RECORD.size
         self._map = mmap.mmap(descriptor, REGISTRY_HEADER.size + self.parts * self._part_size)
 
     @classmethod
     def create(cls, parts: int, maxpeers: int) -> "Registry":
-        """A table that is empty, for so many workers with `maxpeers` guests in all."""
+        """An empty table for `parts` workers and `maxpeers` guests in all."""
         records = min(maxpeers + EXTRA_RECORDS, MAX_RECORDS)
         descriptor = os.memfd_create("wakumail-peers")
         part_size = PART.size + records * RECORD.size
@@ -76,7 +76,7 @@ class Registry:
         return cls(descriptor)
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         self._map.close()
         os.close(self._locks)
         os.close(self.descriptor)
@@ -91,21 +91,21 @@ class Registry:
             self._map[start : start + size] = bytes(size)
 
     def head(self, part: int) -> tuple[int, int]:
-        """Records in use at most, and guests, of a part."""
+        """The records in use, or once in use, and the guests of a part."""
         used, guests = PART.unpack_from(self._map, self._start(part) - PART.size)
         return used, guests
 
     def set_head(self, part: int, used: int, guests: int) -> None:
-        """Change them."""
+        """Set the numbers of `head`."""
         PART.pack_into(self._map, self._start(part) - PART.size, used, guests)
 
     def write(self, part: int, record: int, node_id: bytes, host: str) -> None:
-        """Fill a record, or empty it with zeros."""
+        """Write a record; empty arguments clear it."""
         start = self._start(part) + record * RECORD.size
         RECORD.pack_into(self._map, start, node_id, host.encode())
 
     def has(self, part: int, node_id: bytes) -> bool:
-        """Whether a worker has this peer; a copy is searched many times faster than the map."""
+        """True if a worker has this peer. It searches a copy, many times faster than the map."""
         records = self._records(part)
         found = records.find(node_id)
         while found % RECORD.size and found >= 0:
@@ -113,7 +113,7 @@ class Registry:
         return found >= 0
 
     def hosts(self) -> Counter[str]:
-        """The guests of each host, of all workers together."""
+        """The number of guests of each host, of all workers together."""
         with self.lock:
             records = b"".join(self._records(part) for part in range(self.parts))
         counts = Counter(host for _, host in RECORD.iter_unpack(records))
@@ -121,12 +121,12 @@ class Registry:
         return Counter({host.rstrip(b"\0").decode(): count for host, count in counts.items()})
 
     def guests(self) -> int:
-        """Of all workers together."""
+        """The number of guests of all workers together."""
         guests: int = sum(self.head(part)[1] for part in range(self.parts))
         return guests
 
     def _records(self, part: int) -> bytes:
-        """A copy of those in use."""
+        """A copy of the records in use."""
         start = self._start(part)
         used, _ = self.head(part)
         return self._map[start : start + used * RECORD.size]
@@ -137,7 +137,7 @@ class Registry:
 
 
 class SharedRoster:
-    """The roster as one worker has it; `on_elsewhere` is called with whom another worker has."""
+    """One worker's view of the roster; a peer of another worker that comes calls `on_elsewhere`."""
 
     def __init__(
         self, registry: Registry, part: int, on_elsewhere: Callable[[bytes], None]
@@ -151,7 +151,7 @@ class SharedRoster:
         self._used = 0
 
     def enter(self, node_id: bytes, host: str, limit: int | None) -> Entry:
-        """Take a peer in, as Roster says; it may need no room, but it needs a record."""
+        """Take a peer in (see Roster); without a `limit` it still needs a free record."""
         registry = self._registry
         with registry.lock:
             others = (part for part in range(registry.parts) if part != self._part)
@@ -167,7 +167,7 @@ class SharedRoster:
         return entry
 
     def leave(self, node_id: bytes) -> None:
-        """Forget a peer."""
+        """Remove a peer."""
         with self._registry.lock:
             record = self._records.pop(node_id)
             self._free.append(record)
@@ -176,12 +176,12 @@ class SharedRoster:
             self._publish()
 
     def set_guest(self, node_id: bytes, host: str | None) -> None:
-        """Count it as a guest, or no longer."""
+        """Count a peer as a guest of `host`, or as none if that is None."""
         with self._registry.lock:
             self._write(node_id, host)
 
     def hosts(self) -> Counter[str]:
-        """How many guests each host has, of all workers together."""
+        """The number of guests of each host, of all workers together."""
         return self._registry.hosts()
 
     def _is_full(self, limit: int | None) -> bool:

@@ -1,9 +1,9 @@
-"""The supervisor: starts the workers, replaces those that die, and is what they share.
+"""The supervisor: starts the workers, replaces those that die, and holds what they share.
 
 It holds the sockets that share the port, so that none closes while its worker is replaced, the
-table of peers, the memory of what was judged, and the eventfds by which workers wake each other. It
+table of peers, the memory of judgements, and the eventfds by which workers wake each other. It
 passes calls from one worker to the others. One worker leads: it alone has the RPC API and the pages
-of metrics, dials the named peers and deletes what is too old; when it is gone, another does.
+of metrics, dials the named peers and prunes the archive. When it is gone, another leads.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from wakumail.ops.workers.worker_slot import WorkerSlot
 log = logging.getLogger(__name__)
 
 COLLECT_INTERVAL = 5.0
-"""Seconds between two looks at what the workers count: what one counted after the last is lost
-when it is killed."""
+"""Seconds between two reports of the workers. A worker that is killed loses its counts since the
+last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a supervisor is to do."""
+    """The task of a supervisor."""
 
     command: Sequence[str]
     """Starts a worker; the descriptor of its channel is appended."""
     listeners: Sequence[socket.socket]
-    """One for each worker, on one port."""
+    """A listening socket for each worker, on one port."""
     maxpeers: int
     datadir: str
     metrics: bool
@@ -59,13 +59,13 @@ class Supervisor:
         self._enode = ""
         self._orders: dict[str, tuple[str, list[Any]]] = {}
         self._retired = Report([], [])
-        """What still counts of the workers that have ended."""
+        """The counts of the workers that have ended."""
 
     async def run(self, stopped: asyncio.Event, renewal: asyncio.Event) -> int:
-        """Serve until `stopped`, beginning anew with all workers whenever `renewal` is set.
+        """Serve until `stopped`; replace all workers whenever `renewal` is set.
 
-        1 when a worker ended with an error at last, else 0. WorkerFailed when one does not start,
-        or always dies.
+        Returns 1 if a worker ended with an error at the stop, else 0. WorkerFailed if one does not
+        start, or dies again and again.
         """
         try:
             await _first_of(stopped.wait(), self._begin())
@@ -90,12 +90,12 @@ class Supervisor:
                 for slot in self._slots:
                     await slot.renew()
             except WorkerFailed as error:
-                log.error("the rolling restart goes no further: %s", error)
+                log.error("the rolling restart has stopped: %s", error)
             else:
-                log.info("all workers are new")
+                log.info("all workers were replaced")
 
     async def _stop(self) -> int:
-        """Tell all workers to stop, and wait for it; 1 when one ended with an error."""
+        """Stop all workers and wait for them; 1 if one ended with an error."""
         log.info("stopping")
         workers = list(self._running)
         for worker in workers:
@@ -106,7 +106,7 @@ class Supervisor:
         listeners = (own.fileno() for own in self._plan.listeners)
         for descriptor in (self._judgements, *self._wake_ups, *listeners):
             os.close(descriptor)
-        # One that took no connections yet may not have known either what to do with a signal.
+        # A worker that took no connections yet may have had no handler for the signal.
         return int(any(c for w, c in zip(workers, codes, strict=True) if w.ready_at is not None))
 
     async def _start(self, slot: WorkerSlot, part: int) -> WorkerProcess:
@@ -128,7 +128,7 @@ class Supervisor:
             )
             channel = await open_channel(own, handle)
         except BaseException:
-            own.close()  # Which ends a process that was started already.
+            own.close()  # A process that was started already ends with it.
             raise
         finally:
             theirs.close()
@@ -137,7 +137,7 @@ class Supervisor:
         return worker
 
     async def _watch(self, worker: WorkerProcess) -> None:
-        """Clear up after a worker, once it has ended."""
+        """Wait for the end of a worker, then clear what it leaves."""
         await worker.process.wait()
         await worker.channel.closed.wait()
         await worker.channel.close()
@@ -150,19 +150,19 @@ class Supervisor:
         self._resign(worker)
 
     def _resign(self, worker: WorkerProcess) -> None:
-        """A worker leads no longer: another does, or the next that comes."""
+        """Let another worker lead, or the next that takes connections."""
         if worker is self._leader:
             self._leader = None
             self._appoint(*(slot.serving for slot in self._slots))
 
     def _appoint(self, *candidates: WorkerProcess | None) -> None:
-        """Let the first of these lead, if nobody does."""
+        """Let the first of these workers lead, if none does."""
         for candidate in candidates:
             if self._leader is None and candidate is not None:
                 self._leader = candidate
                 candidate.channel.note("lead", list(self._orders.values()))
 
-    # -- what workers ask ---------------------------------------------------------------------
+    # -- calls of the workers -----------------------------------------------------------------
 
     async def _handle(
         self, slot: WorkerSlot, worker: WorkerProcess, method: str, params: list[Any]
@@ -194,12 +194,12 @@ class Supervisor:
         return None
 
     def _hello(self, slot: WorkerSlot, worker: WorkerProcess, datadir: str) -> dict[str, Any]:
-        """Tell a worker what it has to do with."""
+        """The answer to a new worker: its number, and the descriptors of what workers share."""
         if datadir != self._plan.datadir:
             raise WorkerFailed("another datadir needs a restart of the whole server")
         if self._leader is None:
             self._leader = worker
-        worker.missed.clear()  # They are among those that it is told now.
+        worker.missed.clear()  # The answer has all orders.
         return {
             "number": slot.number,
             "part": worker.part,
@@ -226,7 +226,7 @@ class Supervisor:
         self._appoint(worker)
 
     async def _order(self, worker: WorkerProcess, name: str, arguments: list[Any]) -> None:
-        """Have all other workers obey, and all that begin later, who are told the oldest first."""
+        """Pass an order to all other workers, and keep it for later ones, in the order given."""
         about = subject(name, arguments)
         self._orders.pop(about, None)
         self._orders[about] = name, arguments
@@ -239,11 +239,11 @@ class Supervisor:
         return [other for other in self._running if other is not worker and other.ready_at]
 
     async def _ask_others(self, worker: WorkerProcess, method: str, *params: Any) -> list[Any]:
-        """What all other workers answer, less those that do not."""
+        """The answers of all other workers that answer."""
         asked = (other.ask(method, *params) for other in self._others(worker))
         return [answer for answer in await asyncio.gather(*asked) if answer is not None]
 
-    # -- what all workers report --------------------------------------------------------------
+    # -- reports of all workers ---------------------------------------------------------------
 
     async def _collect(self) -> None:
         while True:
@@ -259,13 +259,13 @@ class Supervisor:
         await asyncio.gather(*(read(worker) for worker in workers if worker.ready_at))
 
     async def _report(self, asking: WorkerProcess) -> Report:
-        """The report of all, as far as they answer: of others what they said last counts."""
+        """The sum of all reports; for a worker that does not answer, its last one."""
         await self._read_reports(self._others(asking))
         reports = [worker.report for worker in self._running if worker.report is not None]
         return together((self._retired, *reports))
 
     async def _problems(self, asking: WorkerProcess, own: list[Problem]) -> list[Problem]:
-        """What fails at any worker, and those that do not answer."""
+        """The problems of all workers, also that one does not answer."""
 
         async def look_at(slot: WorkerSlot) -> list[Problem]:
             if (worker := slot.serving) is None:
@@ -287,7 +287,7 @@ class Supervisor:
 
 
 async def _first_of(*waiting: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one is done, and end the others; raises what it raised."""
+    """Wait until one is done, then cancel the others; raises its error."""
     tasks = [asyncio.create_task(each) for each in waiting]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What each process of `wakumail serve --workers N` runs: a worker, or the supervisor of all."""
+"""A worker of `wakumail serve --workers N`, and the start of their supervisor."""
 
 import asyncio
 import logging
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_JOURNAL = 64 << 20
-"""Bytes of envelopes that workers without an archive keep for each other."""
+"""Most bytes of envelopes that workers without an archive keep for each other."""
 
 
 async def supervise(settings: Settings, datadir: Datadir) -> int:
-    """Run the workers until a signal comes; SIGHUP replaces each of them."""
+    """Run the workers until a signal; SIGHUP replaces each of them."""
     stopped, renewal = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, renewal.set)
-    build.node_key(settings, datadir)  # made by one process, before several read it
+    build.node_key(settings, datadir)  # one process makes it, before several read it
     shutil.rmtree(datadir.relay, ignore_errors=True)
     plan = Plan(
         command=(sys.executable, *sys.orig_argv[1:], "--as-worker"),
@@ -64,7 +64,7 @@ async def supervise(settings: Settings, datadir: Datadir) -> int:
 
 
 async def work(settings: Settings, datadir: Datadir, descriptor: int) -> int:
-    """Work until a signal comes, or the supervisor at the other end of `descriptor` is gone."""
+    """Work until a signal, or until the supervisor at the other end of `descriptor` is gone."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = Worker(settings, datadir)
     loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ async def work(settings: Settings, datadir: Datadir, descriptor: int) -> int:
 
 
 class Worker:
-    """A server that shares port, peers and archive with others, and leads when it is told to."""
+    """A server that shares port, peers and archive with others, and leads if it is told to."""
 
     def __init__(self, settings: Settings, datadir: Datadir) -> None:
         self.stopped = asyncio.Event()
@@ -93,7 +93,7 @@ class Worker:
         self._server: Server
 
     async def run(self, own: socket.socket) -> int:
-        """Work until `stopped`; the exit code."""
+        """Work until `stopped`; returns the exit code."""
         async with AsyncExitStack() as running:
             self._channel = await open_channel(own, self._handle)
             running.push_async_callback(self._channel.close)
@@ -117,7 +117,7 @@ class Worker:
         return int(self._failed or degraded)
 
     async def _start(self, hello: dict[str, Any], running: AsyncExitStack) -> None:
-        """Begin to serve with what the supervisor has given us."""
+        """Start to serve, with what the supervisor has sent."""
         settings = self._settings
         registry = Registry(hello["registry"])
         roster = SharedRoster(registry, hello["part"], self._probe_elsewhere)
@@ -157,7 +157,7 @@ class Worker:
         running.push_async_callback(self._resign)
 
     def _make_journal(self, commit_lock: CommitLock, running: AsyncExitStack) -> Store:
-        """Where we find what others have taken when there is no archive; nobody else reads it."""
+        """Make an archive for the envelopes that workers exchange if the server keeps none."""
         archive = Archive(self._datadir.relay, sync=False)
         journal = Store(
             archive,
@@ -178,7 +178,7 @@ class Worker:
         return journal
 
     async def _watch(self, running: AsyncExitStack) -> None:
-        """Watch ourselves, by a door of our own: at the shared one anybody may answer."""
+        """Watch this worker, by a port of its own: on the shared one any worker may answer."""
         from wakumail.ops.monitoring.reporter import Reporter  # takes long to import
 
         await self._server.node.listen("127.0.0.1", 0)
@@ -187,7 +187,7 @@ class Worker:
         running.push_async_callback(self._reporter.close)
 
     async def _tell_counts(self) -> None:
-        """Leave our counters to the supervisor, who adds them to those of our successors."""
+        """Send our counters to the supervisor, which adds them to those of later workers."""
         if self._reporter is not None:
             with suppress(ChannelClosed):
                 await self._channel.call("counted", await self._reporter.report())
@@ -199,7 +199,7 @@ class Worker:
     # -- leading ------------------------------------------------------------------------------
 
     async def _lead(self, orders: list[tuple[str, list[Any]]]) -> None:
-        """Do what one worker does for all, from now on."""
+        """Begin to lead: do from now on what one worker does for all."""
         settings, server = self._settings, self._server
         async with self._turn:
             if self.stopped.is_set():
@@ -209,7 +209,7 @@ class Worker:
             running.push_async_callback(server.dialer.close)
             for enode in (*self._static, *self._trusted):
                 server.dialer.add(enode)
-            self._obey_all(orders)  # Before anybody can give us one that is later.
+            self._obey_all(orders)  # Before a later order can come.
             endpoint = build.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()
             running.push_async_callback(endpoint.close)
@@ -223,7 +223,7 @@ class Worker:
                 self._store.retain(build.retention(settings))
 
     async def _resign(self) -> None:
-        """Lead no longer; whoever does next may have our ports, and dial."""
+        """Stop to lead: free the ports for the next leader."""
         async with self._turn:
             await self._leading.aclose()
         with suppress(ChannelClosed):
@@ -240,10 +240,10 @@ class Worker:
         return Report.read(await self._channel.call("report", own))
 
     async def problems(self, own: list[Problem]) -> list[Problem]:
-        """What fails at any worker."""
+        """The problems of all workers."""
         return [Problem(*problem) for problem in await self._channel.call("problems", own)]
 
-    # -- what the supervisor says -------------------------------------------------------------
+    # -- calls of the supervisor --------------------------------------------------------------
 
     async def _handle(self, method: str, params: list[Any]) -> Any:
         match method, params:
@@ -270,7 +270,7 @@ class Worker:
             self._obey(name, params)
 
     def _obey(self, name: str, params: list[Any]) -> None:
-        """Do what the leading worker was asked to have done everywhere."""
+        """Carry out an order that the leading worker was given."""
         if name != DIAL or self._leads:
             self._methods[name](Session(), *params)
 

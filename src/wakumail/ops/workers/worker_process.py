@@ -1,4 +1,4 @@
-"""A worker process, and the channel to it."""
+"""A worker as the supervisor sees it: a process, and the channel to it."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,10 @@ from wakumail.ops.workers.channel import CallRefused, ChannelClosed, WorkerChann
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 60.0
-"""Seconds that a worker has to finish its commit and part from its peers before it is killed."""
+"""Seconds that a worker has to finish its commit and disconnect before it is killed."""
 
 ASK_TIMEOUT = 2.0
-"""Seconds that a worker has to answer."""
+"""Seconds that a worker has to answer a call."""
 
 
 class WorkerFailed(WakumailError):
@@ -27,7 +27,7 @@ class WorkerFailed(WakumailError):
 
 
 class WorkerProcess:
-    """A worker process, and the channel to it."""
+    """A worker as the supervisor sees it: a process, and the channel to it."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, channel: WorkerChannel, part: int
@@ -37,26 +37,26 @@ class WorkerProcess:
         self.part = part
         """Number of its part of the registry, and of its wake-up."""
         self.ready_at: float | None = None
-        """When it took connections, by time.monotonic(); None before."""
+        """Time when it began to take connections (time.monotonic); None before."""
         self.settled = asyncio.Event()
-        """Set once it takes connections, or has ended."""
+        """Set when it takes connections or has ended."""
         self.ended = asyncio.Event()
         self.leaving = False
         self._told = False
         self.missed: list[tuple[str, list[Any]]] = []
-        """Orders that were given before it took connections, for it to obey then."""
+        """Orders given before it took connections; it gets them then."""
         self.report: Report | None = None
-        """What it reported last."""
+        """Its last report."""
         self.silent_since: float | None = None
-        """When it was first seen not to answer; None while it does."""
+        """Time when it was first seen not to answer; None while it answers."""
 
     @property
     def serving(self) -> bool:
-        """Whether it takes connections, and will."""
+        """True if it takes connections and was not told to stop."""
         return self.ready_at is not None and not self.leaving and not self.ended.is_set()
 
     def leave(self) -> None:
-        """Tell it to stop, once: a second signal would kill one that ends. It has time for that."""
+        """Tell it to stop, once: a second signal would kill a worker that is stopping."""
         self.leaving = True
         if self._told:
             return
@@ -65,7 +65,7 @@ class WorkerProcess:
             self.process.send_signal(signal.SIGTERM)
 
     async def end(self) -> int:
-        """Wait for its end, for as long as STOP_TIMEOUT; its exit code."""
+        """Wait for its end, at most STOP_TIMEOUT, then kill it; returns its exit code."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
                 await self.ended.wait()
@@ -77,7 +77,7 @@ class WorkerProcess:
         return self.process.returncode
 
     async def ask(self, method: str, *params: Any) -> Any:
-        """What it answers to a call; None when it does not, which is remembered."""
+        """Its answer to a call; None if it does not answer, see `silent_since`."""
         try:
             async with asyncio.timeout(ASK_TIMEOUT):
                 answer = await self.channel.call(method, *params)
@@ -92,7 +92,7 @@ class WorkerProcess:
 
 
 def describe_exit(code: int | None) -> str:
-    """How a process ended, for a person."""
+    """The end of a process in words."""
     if code is None:
         return "it did not end"
     if code >= 0:

@@ -11,26 +11,26 @@ from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess, des
 log = logging.getLogger(__name__)
 
 STABLE_UPTIME = 10.0
-"""Seconds that a worker has to last for its end to be no sign that the next ends as soon."""
+"""Seconds that a worker must run for its end to count as the first in a row."""
 
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0
-"""Seconds before a worker that did not last is replaced for the second time in a row; they double
-with each further time, up to the last. The first time it is replaced at once."""
+"""Seconds before a worker is replaced that died for the second time in a row. They double with each
+further death, up to the last. After the first death it is replaced at once."""
 
 MAX_DEATHS = 8
-"""Workers of one slot in a row that did not last, after which the server gives up."""
+"""Deaths in a row in one slot after which the server gives up."""
 
 StartWorker = Callable[["WorkerSlot", int], Awaitable[WorkerProcess]]
-"""Starts a process for a slot, with a part of the registry."""
+"""Starts a process for a slot; the number is its part of the registry."""
 
 
 class WorkerSlot:
-    """Keeps one worker running, the next when one is gone."""
+    """Keeps one worker running, and replaces it when it is gone."""
 
     def __init__(self, number: int, listener: socket.socket, start: StartWorker) -> None:
         self.number = number
         self.listener = listener
-        """Stays open from one worker to the next, with the connections that wait in it."""
+        """Listens; it stays open between two workers and keeps the connections that wait in it."""
         self.worker: WorkerProcess | None = None
         self._start = start
         self._turn = asyncio.Lock()
@@ -38,16 +38,16 @@ class WorkerSlot:
 
     @property
     def serving(self) -> WorkerProcess | None:
-        """The worker, while there is one that takes connections."""
+        """The worker if it takes connections, otherwise None."""
         return self.worker if self.worker is not None and self.worker.serving else None
 
     async def begin(self) -> None:
-        """Start the first worker; WorkerFailed when it does not come to take connections."""
+        """Start the first worker; WorkerFailed if it ends before it takes connections."""
         self.worker = await self._start(self, self._parts[0])
         await self._settle(self.worker)
 
     async def keep(self) -> None:
-        """Replace each worker that dies; WorkerFailed when that does not help."""
+        """Replace each worker that dies; WorkerFailed after MAX_DEATHS in a row."""
         deaths = 0
         while True:
             worker = self.worker
@@ -55,7 +55,7 @@ class WorkerSlot:
             await worker.ended.wait()
             async with self._turn:
                 if worker is not self.worker:
-                    continue  # It left, and its successor is there.
+                    continue  # It was replaced by `renew`.
                 log.error(
                     "worker %d died: %s", self.number, describe_exit(worker.process.returncode)
                 )
@@ -69,7 +69,7 @@ class WorkerSlot:
                 self.worker = await self._start(self, self._other_part())
 
     async def renew(self) -> None:
-        """Replace the worker by one that takes connections before this one leaves."""
+        """Replace the worker; the new one takes connections before the old one stops."""
         async with self._turn:
             old = self.worker
             new = await self._start(self, self._other_part())
@@ -84,7 +84,7 @@ class WorkerSlot:
                 await old.end()
 
     def _other_part(self) -> int:
-        """A part that no worker of this slot has."""
+        """The part of the registry that this slot's worker does not have."""
         first, second = self._parts
         return second if self.worker is not None and self.worker.part == first else first
 

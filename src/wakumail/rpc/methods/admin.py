@@ -14,7 +14,7 @@ from wakumail.version import CLIENT_ID
 
 
 class AdminMethods:
-    """What an operator asks and changes."""
+    """The methods of an operator."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -31,7 +31,7 @@ class AdminMethods:
         }
 
     def node_info(self, _session: Session) -> dict[str, Any]:
-        """Who we are and where we listen."""
+        """Our enode, name, address and rules."""
         enode, rules = self._server.enode, self._server.rules
         host, port = self._server.node.listening or ("", 0)
         return {
@@ -51,7 +51,7 @@ class AdminMethods:
         }
 
     def peers(self, _session: Session) -> list[dict[str, Any]]:
-        """The peers that are connected, in the order of their ids."""
+        """The connected peers, ordered by id."""
         return sorted(map(self._peer, self._server.node.peers), key=lambda peer: str(peer["id"]))
 
     def add_peer(self, _session: Session, enode: Any) -> bool:
@@ -60,17 +60,17 @@ class AdminMethods:
         return True
 
     def remove_peer(self, _session: Session, enode: Any) -> bool:
-        """Part from a node, and connect to it no more."""
+        """Disconnect from a node, and do not connect to it again."""
         self._server.dialer.remove(params.enode(enode, "enode").node_id)
         return True
 
     def add_trusted_peer(self, _session: Session, enode: Any) -> bool:
-        """Let a peer in when the node is full, and let it send expired envelopes."""
+        """Admit a peer even if the node is full, and let it send expired envelopes."""
         self._server.node.admission.trust(params.enode(enode, "enode").node_id)
         return True
 
     def remove_trusted_peer(self, _session: Session, enode: Any) -> bool:
-        """Trust a peer no longer; it stays connected."""
+        """Stop to trust a peer; it stays connected."""
         self._server.node.admission.distrust(params.enode(enode, "enode").node_id)
         return True
 
@@ -104,7 +104,7 @@ class AdminMethods:
 
 
 def _short_id(node_id: bytes) -> str:
-    """The hash by which geth lists nodes."""
+    """The hash that geth lists nodes by."""
     return keccak256(node_id).hex()
 
 

@@ -1,4 +1,4 @@
-"""net_*, web3_* and rpc_*: what every Ethereum node tells of itself, in geth's words."""
+"""net_*, web3_* and rpc_*: the methods that every Ethereum node has, as in geth."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -8,10 +8,10 @@ from wakumail.rpc.jsonrpc import Session
 from wakumail.version import CLIENT_ID
 
 NETWORK_ID = "1"
-"""Waku has no networks; this is what status-go and geth say of their default one."""
+"""Waku has no networks; status-go and geth give this for their default one."""
 
 API_VERSION = "1.0"
-"""Of each namespace, as geth says of all of its own."""
+"""The version of each namespace, as in geth."""
 
 
 class NetMethods:
@@ -29,7 +29,7 @@ class NetMethods:
         return NETWORK_ID
 
     def peer_count(self, _session: Session) -> str:
-        """How many peers are connected, in hexadecimal."""
+        """The number of connected peers, in hexadecimal."""
         return hex(len(self._server.node.peers))
 
 
@@ -41,7 +41,7 @@ class Web3Methods:
         return {"web3_clientVersion": self.client_version}
 
     def client_version(self, _session: Session) -> str:
-        """What we call ourselves to peers."""
+        """Our client id."""
         return CLIENT_ID
 
 

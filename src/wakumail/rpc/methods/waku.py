@@ -1,4 +1,4 @@
-"""waku_*: the node as a place to keep keys, post messages and receive them (9/WAKU-RPC)."""
+"""waku_*: keeps keys, posts messages and receives them (9/WAKU-RPC)."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,16 +22,16 @@ from wakumail.waku.envelope import LARGE_ENVELOPE, TOPIC_SIZE
 from wakumail.waku.message import symmetric_key
 
 MAX_ENVELOPE_SIZE = 10 << 20
-"""Bytes: no larger envelope can be allowed (9/WAKU-RPC, `waku_setMaxEnvelopeSize`)."""
+"""Most bytes that an envelope may be allowed (9/WAKU-RPC, `waku_setMaxEnvelopeSize`)."""
 
 MAX_TTL = 1 << 30
-"""Seconds that a message may live; until 2072 its expiry fits into 32 bits."""
+"""Most seconds that a message may live; its expiry fits into 32 bits until 2072."""
 
 DEFAULT_POW_TIME = 5.0
-"""Seconds of mining when the poster does not say (status-go's for its own messages)."""
+"""Seconds of mining by default (those of status-go for its own messages)."""
 
 MAX_POW_TIME = 600.0
-"""Seconds of mining that a poster may ask for."""
+"""Most seconds of mining that a poster may ask for."""
 
 NOTIFICATION = "waku_subscription"
 
@@ -78,7 +78,7 @@ class WakuMethods:
         return WAKU_VERSION
 
     def info(self, _session: Session) -> dict[str, Any]:
-        """What the node asks of envelopes, and how many it relays."""
+        """The node's rules for envelopes, and the envelopes that it relays."""
         rules, pool = self._server.rules, self._server.relay.pool
         return {
             "minPow": rules.min_pow,
@@ -93,12 +93,12 @@ class WakuMethods:
         return True
 
     def set_min_pow(self, _session: Session, min_pow: Any) -> bool:
-        """Take no envelopes of less PoW, once the peers had time to learn of it."""
+        """Take no envelopes of less PoW, after the peers had time to learn of it."""
         self._server.set_min_pow(params.number(min_pow, "min_pow"))
         return True
 
     def mark_trusted_peer(self, _session: Session, enode: Any) -> bool:
-        """Let a peer send expired envelopes: a mailserver."""
+        """Let a peer send expired envelopes, as mailservers do."""
         self._server.node.admission.trust(params.enode(enode, "enode").node_id)
         return True
 
@@ -119,7 +119,7 @@ class WakuMethods:
         return True
 
     def has_key_pair(self, _session: Session, key_id: Any) -> bool:
-        """Whether a key pair has this id."""
+        """True if a key pair has this id."""
         return self._server.keys.has_key_pair(params.text(key_id, "id"))
 
     def get_public_key(self, _session: Session, key_id: Any) -> str:
@@ -141,12 +141,12 @@ class WakuMethods:
         return self._server.keys.add_symmetric_key(params.symmetric_key(key, "key"))
 
     async def generate_sym_key_from_password(self, _session: Session, password: Any) -> str:
-        """Keep the key that a password stands for; its id."""
+        """Keep the key of a password; its id."""
         key = await asyncio.to_thread(symmetric_key, params.text(password, "password"))
         return self._server.keys.add_symmetric_key(key)
 
     def has_sym_key(self, _session: Session, key_id: Any) -> bool:
-        """Whether a symmetric key has this id."""
+        """True if a symmetric key has this id."""
         return self._server.keys.has_symmetric_key(params.text(key_id, "id"))
 
     def get_sym_key(self, _session: Session, key_id: Any) -> str:
@@ -154,13 +154,13 @@ class WakuMethods:
         return write_bytes(self._server.keys.symmetric_key(params.text(key_id, "id")))
 
     def delete_sym_key(self, _session: Session, key_id: Any) -> bool:
-        """Forget a symmetric key; whether there was one."""
+        """Forget a symmetric key; true if there was one."""
         return self._server.keys.delete_symmetric_key(params.text(key_id, "id"))
 
     # -- receiving ----------------------------------------------------------------------------
 
     def subscribe(self, session: Session, kind: Any, criteria: Any) -> str:
-        """Send the session each message that a filter lets through, until it ends; an id."""
+        """Send each message that passes a filter to the session until it ends; an id."""
         if not session.can_notify:
             raise RpcError(METHOD_NOT_FOUND, "notifications not supported")
         if params.text(kind, "subscription") != "messages":
@@ -180,7 +180,7 @@ class WakuMethods:
         return subscription
 
     def unsubscribe(self, session: Session, subscription: Any) -> bool:
-        """End a subscription of this session; whether there was one."""
+        """End a subscription of this session; true if there was one."""
         own = self._subscriptions.get(session, set())
         if params.text(subscription, "subscription") not in own:
             return False
@@ -192,7 +192,7 @@ class WakuMethods:
             self._server.filters.uninstall(subscription)
 
     def new_message_filter(self, _session: Session, criteria: Any) -> str:
-        """Keep the messages that a filter lets through until they are asked for; its id."""
+        """Keep the messages that pass a filter until they are asked for; its id."""
         return self._server.filters.install(read_filter(criteria, self._server.keys))
 
     def delete_message_filter(self, _session: Session, filter_id: Any) -> bool:
@@ -202,14 +202,14 @@ class WakuMethods:
         return True
 
     def get_filter_messages(self, _session: Session, filter_id: Any) -> list[dict[str, Any]]:
-        """What came since this was asked last."""
+        """The messages since the last call."""
         messages = self._server.filters.poll(params.text(filter_id, "id"))
         return [write_message(message) for message in messages]
 
     # -- posting ------------------------------------------------------------------------------
 
     async def post(self, _session: Session, message: Any) -> bool:
-        """Seal, mine and send a message: to everybody, or to one peer and nobody else."""
+        """Seal, mine and send a message, to all peers or to one only."""
         fields = Fields(message, "message")
         keys = self._server.keys
         key = read_key(fields, keys, "pubKey", params.public_key)
@@ -242,7 +242,7 @@ class WakuMethods:
         return True
 
     def _check_size(self, size: int) -> None:
-        """Refuse what cannot fit into an envelope before any work is spent on it."""
+        """Refuse a message that cannot fit into an envelope, before any work on it."""
         limit = self._server.rules.max_envelope
         if size > limit:
             raise RpcError(SERVER, f"message too large: {size} bytes, of {limit} in an envelope")

@@ -10,11 +10,11 @@ from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError, Session
 from wakumail.rpc.params import Fields
 
 DEFAULT_RANGE = 24 * 3600
-"""Seconds back from `to` where a request does not say from when on it wants messages."""
+"""Seconds before `to` that a request without `from` asks for."""
 
 
 class WakuExtMethods:
-    """What status-go adds to the methods of 9/WAKU-RPC."""
+    """The methods that status-go adds to 9/WAKU-RPC."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -24,7 +24,7 @@ class WakuExtMethods:
         return {"wakuext_requestMessages": self.request_messages}
 
     def request_messages(self, _session: Session, request: Any) -> bool:
-        """Send a mailserver a request; what it answers goes to the filters that allow p2p."""
+        """Send a request to a mailserver; its answer goes to the filters that allow p2p."""
         fields = Fields(request, "request")
         mailserver = fields.required("mailServerPeer", params.enode).node_id
         upper = fields.optional("to", params.integer, 0) or int(time.time())
