@@ -18,7 +18,8 @@
     ├── RequestError             (request.py) a request that is refused: answer it with the text
     ├── MessageError             an envelope's data that does not open (7/WAKU-DATA)
     ├── ArchiveError             the archive cannot be used: a foreign file, an unknown format
-    │   └── ArchiveFull          the disk is full: nothing was stored, try again when there is room
+    │   ├── ArchiveFull          the disk is full: nothing was stored, try again when there is room
+    │   └── ArchiveDamaged       a part of the file that was needed is damaged; others may not be
     ├── PeerGone                 for a client: the connection ended, with the reason
     └── AnswerTimeout            for a client: the mailserver does not answer
 
@@ -173,6 +174,12 @@ class ArchiveFull(ArchiveError):
     """The disk has no room for a commit; nothing of it was stored, and reading goes on."""
 
     counter = "archive_full"
+
+
+class ArchiveDamaged(ArchiveError):
+    """A part of the archive's file that was needed is damaged, or cannot be read from the disk."""
+
+    counter = "archive_damaged"
 
 
 class PeerGone(WakumailError):

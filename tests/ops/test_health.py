@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
+from tests.support.archive_model import batch_of, make
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, request_policy
-from wakumail.archive.archive import Page
-from wakumail.errors import ArchiveError
+from wakumail.archive.archive import Page, Query
+from wakumail.errors import ArchiveDamaged, ArchiveError
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring import health as health_module
 from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
@@ -196,6 +198,25 @@ async def test_health_follows_the_archive(tmp_path: Path) -> None:
         assert (await here.get("/ready"))[0] == (await here.get("/live"))[0] == 200
         here.server.store.degraded = ""
         assert await here.failing() == {}
+
+
+@asynchronous
+async def test_damage_is_an_error_of_the_request_a_counter_and_bad_health(tmp_path: Path) -> None:
+    async with pages(tmp_path) as here:
+        store = here.server.store
+        assert store is not None
+        await until_answered(here.server, here.reporter.health)
+        done = asyncio.Event()
+        store.put(batch_of(make(100)), done.set)
+        await done.wait()
+        with (Path(store.archive.path) / "data.mdb").open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(8192)
+            file.write(b"\xff" * (size - 8192))
+        with pytest.raises(ArchiveDamaged, match="is damaged; restore a backup"):
+            await store.page(Query(0, 2**32 - 1), b"", limit=1000, max_bytes=100_000)
+        assert here.server.counters["archive_damaged"] == 1
+        assert "is damaged; restore a backup" in (await here.failing())["archive"]
 
 
 @asynchronous

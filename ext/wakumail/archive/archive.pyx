@@ -26,7 +26,7 @@ from libc.string cimport memcpy, memset
 
 from wakumail.archive.results import Appended, Day, Page, PageState, Pruned, Stat
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM
-from wakumail.errors import ArchiveError, ArchiveFull
+from wakumail.errors import ArchiveDamaged, ArchiveError, ArchiveFull
 
 from wakumail.archive.datafile cimport (
     cannot_grow, check_length, copy_file, is_full, reserve_lock, sync_names)
@@ -421,6 +421,8 @@ cdef class Archive:
 
     cdef object _failure(self, int rc):
         """The exception for a code as in environment.pxd."""
+        if is_damage(rc):
+            return ArchiveDamaged(explain(rc, self.path))
         if is_full(rc) or rc == EIO and cannot_grow(&self.env):
             return ArchiveFull(f"{self.path}: the disk is full")
         return ArchiveError(explain(rc, self.path))

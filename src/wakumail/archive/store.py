@@ -18,6 +18,7 @@ from wakumail.archive.writer_thread import CommitLock, Durability, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.base.threads import CompiledThreads
 from wakumail.counters import Counters
+from wakumail.errors import ArchiveDamaged
 from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Store:
         self.archive = archive
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
+        self.damaged = ""
+        """What the last page that met damage in the file was told; empty when none did."""
         self.on_room: Callable[[], None] | None = None
         """Called on the loop when a full queue has room again, or the disk refuses writes."""
         self.on_commit: Callable[[Appended], None] | None = None
@@ -112,7 +115,12 @@ class Store:
         """The next slice of an answer, read in another thread (see Archive.page_job)."""
         async with self._page_slots:
             job = self.archive.page_job(query, position, limit=limit, max_bytes=max_bytes)
-            return await self._readers.run(job)
+            try:
+                return await self._readers.run(job)
+            except ArchiveDamaged as error:
+                self.damaged = str(error)
+                self._counters.add(error.counter)
+                raise
 
     def retain(self, retention: Retention) -> None:
         """Prune to these bounds from now on. Of the processes of an archive only one has bounds."""
