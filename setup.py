@@ -50,7 +50,8 @@ INSERTS = [
         "mdb_midl_xmerge(mop, idl);",
         "if ((rc = checks_free_list(txn, mop)) != MDB_SUCCESS)\ngoto fail;",
     ),
-    ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_meta(m))\nreturn MDB_CORRUPTED;"),
+    ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_psize(m))\nreturn MDB_CORRUPTED;"),
+    ("\t\t\t*meta = *m;\n\t}", "if (!checks_is_meta(meta))\nreturn MDB_CORRUPTED;"),
     (
         "} else if (ni->mn_flags & F_SUBDATA) {\n\t\t\t\t\t\tMDB_db db;",
         # Only the main database contains databases, so the recursion ends.

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,8 +32,15 @@ def run_json(*arguments: object, stdin: bytes = b"", check: int = 0) -> dict[str
 class Server:
     """`wakumail serve` in a process of its own, on a port that the system chose."""
 
-    def __init__(self, datadir: Path, *flags: object, wrapper: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        datadir: Path,
+        *flags: object,
+        wrapper: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.datadir = datadir
+        self._environment = environment
         self.log = datadir.parent / f"{datadir.name}.log"
         self._command = [
             *wrapper,
@@ -63,7 +70,11 @@ class Server:
         """Start; others may be started before this one is waited for."""
         with self.log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=stderr, text=True
+                self._command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=self._environment,
             )
 
     def await_enode(self) -> None:

@@ -224,14 +224,19 @@ checks_free_list(MDB_txn *txn, const pgno_t *list)
 	return MDB_SUCCESS;
 }
 
-/* A meta page, before anything in it is used. */
+/* What each meta page says of the size of pages. */
+static int
+checks_is_psize(const MDB_meta *m)
+{
+	size_t psize = m->mm_psize;
+	return psize >= 512 && psize <= MAX_PAGESIZE && !(psize & (psize - 1));
+}
+
+/* The newer meta page, before it is used. In the other one a commit may have failed half-way. */
 static int
 checks_is_meta(const MDB_meta *m)
 {
-	size_t psize = m->mm_psize;
-	if (psize < 512 || psize > MAX_PAGESIZE || (psize & (psize - 1)))
-		return 0;
-	if (m->mm_last_pg < NUM_METAS - 1 || m->mm_last_pg >= ((size_t) 1 << 46) / psize)
+	if (m->mm_last_pg < NUM_METAS - 1 || m->mm_last_pg >= ((size_t) 1 << 46) / m->mm_psize)
 		return 0;
 	return checks_is_db(&m->mm_dbs[FREE_DBI], MDB_INTEGERKEY, m->mm_last_pg + 1)
 		&& checks_is_db(&m->mm_dbs[MAIN_DBI], 0, m->mm_last_pg + 1);

@@ -16,6 +16,30 @@ from wakumail.archive.lmdb cimport *
 cdef extern from "<stdlib.h>" nogil:
     int mkostemp(char *template, int flags)
 
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <sys/resource.h>
+    #include <sys/statvfs.h>
+    /* Why a file cannot grow to so many bytes more, or 0; it does not grow by that. */
+    static int probe_room(int fd, off_t size, off_t more) {
+        struct rlimit limit;
+        struct statvfs room;
+        if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < (rlim_t) (size + more))
+            return EFBIG;
+    #ifdef FALLOC_FL_KEEP_SIZE
+        if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, size, more))
+            return 0;
+        if (errno != EOPNOTSUPP)
+            return errno;
+    #endif
+        return !fstatvfs(fd, &room) && room.f_bavail * room.f_frsize < (fsblkcnt_t) more
+            ? ENOSPC : 0;
+    }
+    """
+    int probe_room(int fd, long size, long more) nogil
+
 cdef enum:
     MAX_UNWRITTEN = 16 << 20    # bytes that may be missing at the end of an intact file
     PROBE_SIZE = 65536          # bytes to allocate, to see if the file system is full
@@ -103,7 +127,7 @@ cdef inline bint cannot_grow(environment *e) noexcept nogil:
     if enter(e):
         return False
     mdb_env_get_fd(e.env, &fd)
-    full = fstat(fd, &status) == 0 and is_full(posix_fallocate(fd, status.st_size, PROBE_SIZE))
+    full = fstat(fd, &status) == 0 and is_full(probe_room(fd, status.st_size, PROBE_SIZE))
     leave(e)
     return full
 

@@ -6,7 +6,10 @@ reader inside may want the GIL. Functions that return int return 0, an LMDB code
 of the codes below.
 """
 
+from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t
+from libc.stdlib cimport free
+from libc.string cimport strdup
 from posix.unistd cimport getpid
 
 from wakumail.archive.layout cimport FORMAT, get32, put32, put48, value_of
@@ -63,6 +66,12 @@ cdef struct environment:
     MDB_dbi arrivals
     int pid                 # of the process that opened it: LMDB does not survive a fork
     int broken              # the code if the map could not be made again; nothing works then
+    char *path              # of the directory, and how it was opened: see reopen
+    unsigned int flags
+    size_t map_size
+    size_t openings
+    bint lost               # it could not be opened again; who comes next tries
+    bint unsettled          # the next commit writes its meta page though nothing has changed
     pthread_rwlock_t gate
     pthread_mutex_t idle_lock
     MDB_txn *idle[MAX_IDLE]
@@ -73,22 +82,20 @@ cdef struct environment:
     size_t written          # index rows since a commit last checked what is resident
 
 
-cdef inline int open_environment(environment *e, const char *path, unsigned int flags,
-                                 size_t map_size) noexcept nogil:
-    """Open or create the files. Read-ahead is off: answers lie scattered in a large file."""
+cdef inline int open_files(environment *e) noexcept nogil:
+    """Open or create the files; read-ahead is off: answers lie scattered in a large file."""
     cdef int dead
     cdef int rc = mdb_env_create(&e.env)
     if rc:
         e.env = NULL
         return rc
-    e.pid = getpid()
-    rc = mdb_env_set_mapsize(e.env, map_size)
+    rc = mdb_env_set_mapsize(e.env, e.map_size)
     if not rc:
         rc = mdb_env_set_maxreaders(e.env, MAX_READERS)
     if not rc:
         rc = mdb_env_set_maxdbs(e.env, 7)
     if not rc:
-        rc = mdb_env_open(e.env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, MODE)
+        rc = mdb_env_open(e.env, e.path, e.flags | MDB_NOTLS | MDB_NORDAHEAD, MODE)
     if not rc:
         rc = checks_attach(e.env)
     if not rc:
@@ -98,8 +105,21 @@ cdef inline int open_environment(environment *e, const char *path, unsigned int 
         mdb_env_close(e.env)
         e.env = NULL
     else:
+        e.openings += 1
         open_residence(&e.resident)
     return rc
+
+
+cdef inline int open_environment(environment *e, const char *path, unsigned int flags,
+                                 size_t map_size) noexcept nogil:
+    """Open an environment for the first time."""
+    free(e.path)
+    e.path = strdup(path)
+    if e.path == NULL:
+        return ENOMEM
+    e.pid = getpid()
+    e.flags, e.map_size = flags, map_size
+    return open_files(e)
 
 
 cdef inline int create_tables(environment *e, MDB_txn *txn) noexcept nogil:
@@ -168,24 +188,60 @@ cdef inline int open_tables(environment *e, bint readonly) noexcept nogil:
     return mdb_txn_commit(txn)
 
 
+cdef inline void close_files(environment *e) noexcept nogil:
+    """End all transactions of this process, none of which is at work, and close."""
+    if e.env == NULL:
+        return
+    while e.idle_count:
+        e.idle_count -= 1
+        mdb_txn_abort(e.idle[e.idle_count])
+    while e.pins != NULL:
+        mdb_txn_abort(e.pins.txn)
+        e.pins.txn = NULL
+        e.pins = e.pins.next
+    close_residence(&e.resident)
+    checks_detach(e.env)
+    mdb_env_close(e.env)
+    e.env = NULL
+
+
 cdef inline void close_environment(environment *e) noexcept nogil:
     """Wait for the transactions of this process and close. A second call does nothing."""
-    if e.env == NULL or getpid() != e.pid:
+    if e.path == NULL or getpid() != e.pid:
         return
     pthread_rwlock_wrlock(&e.gate)
-    if e.env != NULL:
-        while e.idle_count:
-            e.idle_count -= 1
-            mdb_txn_abort(e.idle[e.idle_count])
-        while e.pins != NULL:
-            mdb_txn_abort(e.pins.txn)
-            e.pins.txn = NULL
-            e.pins = e.pins.next
-        close_residence(&e.resident)
-        checks_detach(e.env)
-        mdb_env_close(e.env)
-        e.env = NULL
+    close_files(e)
+    free(e.path)
+    e.path = NULL
+    e.lost = False
     pthread_rwlock_unlock(&e.gate)
+
+
+cdef inline int reopen(environment *e, size_t openings) noexcept nogil:
+    """Close and open it again, unless another thread has: it was opened `openings` times before.
+
+    LMDB gives an environment up (MDB_PANIC) when it could not write a meta page, for that page may
+    be on disk or not. It may also be in memory only, as if it were committed. So the next commit
+    writes one of its own, even if it has nothing else to write: what it confirms is on disk then.
+    """
+    cdef MDB_envinfo info
+    cdef int rc = 0
+    pthread_rwlock_wrlock(&e.gate)
+    if e.path == NULL:
+        rc = CLOSED
+    elif e.openings == openings:
+        if e.env != NULL and mdb_env_info(e.env, &info) == 0:
+            e.map_size = info.me_mapsize
+        close_files(e)
+        rc = open_files(e)
+        if not rc:
+            rc = open_tables(e, True)
+            if rc:
+                close_files(e)
+        e.lost = rc != 0
+        e.unsettled = True
+    pthread_rwlock_unlock(&e.gate)
+    return rc
 
 
 cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept nogil:
@@ -219,7 +275,7 @@ cdef inline int enter(environment *e) noexcept nogil:
         return FORKED
     pthread_rwlock_rdlock(&e.gate)
     if e.env == NULL:
-        rc = CLOSED
+        rc = MDB_PANIC if e.lost else CLOSED
     elif e.broken:
         rc = e.broken
     if rc:
@@ -262,17 +318,22 @@ cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
 
 cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
     """Enter the gate and begin a transaction. After 0 end it, with end_read if it reads."""
+    cdef bint reopened = False
+    cdef size_t openings
     cdef int rc
     while True:
+        openings = e.openings
         rc = enter(e)
-        if rc:
-            return rc
-        rc = mdb_txn_begin(e.env, NULL, 0, txn) if write else take_reader(e, txn)
         if rc == 0:
-            return 0
-        leave(e)
+            rc = mdb_txn_begin(e.env, NULL, 0, txn) if write else take_reader(e, txn)
+            if rc == 0:
+                return 0
+            leave(e)
         if rc == MDB_MAP_RESIZED:       # another process has grown the file
             rc = resize_map(e, 0, 0)
+        elif rc == MDB_PANIC and not reopened:
+            reopened = True
+            rc = reopen(e, openings)
         if rc:
             return rc
 
@@ -332,12 +393,26 @@ cdef struct change_call:        # the call of a `writing`
     void *work
     MDB_txn *txn
     bint changed
+    environment *env
+
+
+cdef inline int settle(environment *e, MDB_txn *txn, bint *changed) noexcept nogil:
+    """Let a transaction that has changed nothing write its meta page nevertheless: see reopen."""
+    cdef MDB_val value
+    cdef MDB_val key = value_of(b"format", 6)
+    cdef uint8_t number[4]
+    put32(number, FORMAT)
+    value = value_of(number, 4)
+    changed[0] = True
+    return mdb_put(txn, e.meta, &key, &value, 0)
 
 
 cdef inline int make_change(void *context) noexcept nogil:
     """Call the `writing`, then commit its changes; both read the map."""
     cdef change_call *call = <change_call *> context
     cdef int rc = call.change(call.work, call.txn, &call.changed)
+    if not rc and not call.changed and call.env.unsettled:
+        rc = settle(call.env, call.txn, &call.changed)
     if rc or not call.changed:
         mdb_txn_abort(call.txn)
         return rc
@@ -358,7 +433,7 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
     cdef MDB_envinfo info
     cdef change_call call
     cdef int dead, rc
-    call.change, call.work = change, work
+    call.change, call.work, call.env = change, work, e
     while True:
         rc = begin(e, True, &call.txn)
         if rc:
@@ -373,6 +448,8 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
             rc = checks_guard(e.env, &make_change, &call)
             if rc == DAMAGED:
                 checks_abandon(call.txn)
+            elif rc == 0 and call.changed:
+                e.unsettled = False
         leave(e)
         if rc != MDB_MAP_FULL:
             return rc

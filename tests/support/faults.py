@@ -1,0 +1,94 @@
+"""Disks that fail when a test says so: calls of a real server's processes on its data file.
+
+with faults(tmp_path) as disk:                      # builds and preloads faults.c
+    with Server(..., environment=disk.environment) as server:
+        disk.fail("fdatasync", errno.EIO)           # from now on, until told otherwise
+        disk.fail("meta", errno.EIO, times=1)       # the next write of LMDB's meta page
+        disk.fail("pages", errno.ENOSPC, after=2)   # the third from now on
+        disk.shorten("pages")                       # writes come out short
+        disk.mend()
+"""
+
+import contextlib
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).with_name("faults.c")
+
+CALLS = ("fdatasync", "fsync", "pages", "meta", "fallocate", "ftruncate")
+"""The calls, in the order of faults.c.
+
+pages: pwrite, writev and pwritev, of which LMDB takes the one that fits; meta: the pwrite of the
+page that makes a commit valid; fallocate: posix_fallocate too.
+"""
+
+RULE = struct.Struct("<iiqqqq")
+FOREVER = -1
+
+
+class FaultyDisk:
+    """Which calls fail; all processes with its environment see a change at once."""
+
+    def __init__(self, library: Path, control: Path) -> None:
+        control.write_bytes(bytes(RULE.size * len(CALLS)))
+        with control.open("r+b") as file:
+            self._rules = mmap.mmap(file.fileno(), 0)
+        self.environment: Mapping[str, str] = {
+            **os.environ,
+            "LD_PRELOAD": str(library),
+            "FAULTS": str(control),
+            "FAULTS_FILE": "/data.mdb",
+        }
+
+    def fail(self, call: str, error: int, *, after: int = 0, times: int = FOREVER) -> None:
+        """Let `after` calls pass and then fail `times` with that errno."""
+        self._set(call, error, 0, after, times)
+
+    def shorten(self, call: str, *, after: int = 0, times: int = FOREVER) -> None:
+        """Let writes leave something out, and say so."""
+        self._set(call, 0, 100, after, times)
+
+    def mend(self) -> None:
+        """Let nothing fail from now on."""
+        for call in CALLS:
+            self._set(call, 0, 0, 0, 0)
+
+    def failed(self, call: str) -> int:
+        """How many calls have failed since the rule was set."""
+        return int(RULE.unpack_from(self._rules, CALLS.index(call) * RULE.size)[5])
+
+    def seen(self, call: str) -> int:
+        """How many calls there were since the rule was set."""
+        return int(RULE.unpack_from(self._rules, CALLS.index(call) * RULE.size)[4])
+
+    def close(self) -> None:
+        """Let go of the control file."""
+        self._rules.close()
+
+    def _set(self, call: str, error: int, shorten: int, after: int, times: int) -> None:
+        place = CALLS.index(call) * RULE.size
+        RULE.pack_into(self._rules, place, 0, 0, after, times, 0, 0)
+        RULE.pack_into(self._rules, place, error, shorten, after, times, 0, 0)
+
+
+@contextlib.contextmanager
+def faults(directory: Path) -> Iterator[FaultyDisk]:
+    """Build the library and a control file in a directory."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    library = directory / "faults.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    disk = FaultyDisk(library, directory / "faults")
+    try:
+        yield disk
+    finally:
+        disk.close()
