@@ -10,6 +10,8 @@ from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import history, request, requester
 from wakumail.node import (
+    acceptor,
+    admission,
     encryption_thread,
     filters,
     handshake_thread,
@@ -61,6 +63,10 @@ LIMITS: dict[str, list[str]] = {
     ],
     "peers": [f"{DEFAULTS['--maxpeers']} (`--maxpeers`)"],
     "handshakes in progress": [f"{DEFAULTS['--max-handshakes']} (`--max-handshakes`)"],
+    "handshakes in progress of one host": [
+        f"{admission.MAX_HANDSHAKES_OF_HOST}",
+        f"{acceptor.MAX_PARKED:,}",
+    ],
     "handshakes that wait to be computed": [f"{handshake_thread.MAX_STEPS_WAITING}"],
     "time for keys and hello": [connection("handshake_timeout")],
     "time for the status after the hello": [f"{peer.STATUS_TIMEOUT:g} s"],

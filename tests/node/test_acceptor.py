@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from tests.support.puppet import asynchronous, eventually
-from wakumail.node.acceptor import Acceptor
+from wakumail.node.acceptor import MAX_PARKED, Acceptor
 
 
 class Called(asyncio.Protocol):
@@ -48,10 +48,20 @@ async def rounds() -> None:
         await asyncio.sleep(0)
 
 
+def accepting(own: socket.socket, slots: int = 1000) -> Acceptor:
+    """An acceptor where this number of connections may begin."""
+
+    def has_slot(host: str) -> bool:
+        assert host == "127.0.0.1"
+        return Called.count < slots
+
+    return Acceptor(own, Called, has_slot, lambda: None)
+
+
 @asynchronous
 async def test_takes_whom_it_is_wanted_to(own: Exhausted) -> None:
     own.left = True
-    acceptor = Acceptor(own, Called)
+    acceptor = accepting(own)
     acceptor.want(False)
     acceptor.want(False)
     with closing(socket.create_connection(own.getsockname())):
@@ -67,7 +77,7 @@ async def test_takes_whom_it_is_wanted_to(own: Exhausted) -> None:
 @asynchronous
 async def test_closing_waits_for_who_was_taken(own: Exhausted) -> None:
     own.left = True
-    acceptor = Acceptor(own, Called)
+    acceptor = accepting(own)
     with closing(socket.create_connection(own.getsockname())):
         while not acceptor._taking:  # noqa: ASYNC110 - for one round of the loop
             await asyncio.sleep(0)
@@ -81,7 +91,7 @@ async def test_goes_on_when_there_are_sockets_again(
     own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 0.0)
-    acceptor = Acceptor(own, Called)
+    acceptor = accepting(own)
     with closing(socket.create_connection(own.getsockname())):
         await eventually(lambda: bool(caplog.records))
         assert not Called.count
@@ -97,7 +107,7 @@ async def test_to_be_wanted_makes_no_sockets(
 ) -> None:
     """The next attempt comes after RETRY_INTERVAL, however often callers are wanted again."""
     monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 3600.0)
-    acceptor = Acceptor(own, Called)
+    acceptor = accepting(own)
     with closing(socket.create_connection(own.getsockname())):
         await eventually(lambda: bool(caplog.records))
         for more in (True, False, True):
@@ -112,7 +122,7 @@ async def test_that_there_are_sockets_makes_nobody_wanted(
     own: Exhausted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 0.0)
-    acceptor = Acceptor(own, Called)
+    acceptor = accepting(own)
     acceptor._accept()
     own.left = True
     acceptor.want(False)
@@ -122,3 +132,51 @@ async def test_that_there_are_sockets_makes_nobody_wanted(
         acceptor.want(True)
         await eventually(lambda: Called.count == 1)
     acceptor.close()
+
+
+async def parked(own: socket.socket, callers: int) -> tuple[list[socket.socket], Acceptor]:
+    """Callers of a host that has no slot for any."""
+    acceptor = accepting(own, slots=0)
+    sockets = []
+    for number in range(callers):
+        sockets.append(socket.create_connection(own.getsockname()))
+        await eventually(lambda: acceptor._parked_count == min(number + 1, MAX_PARKED))  # noqa: B023
+    return sockets, acceptor
+
+
+@asynchronous
+async def test_who_waits_for_a_slot_begins_when_there_is_one(own: Exhausted) -> None:
+    own.left = True
+    sockets, acceptor = await parked(own, 3)
+    assert not Called.count
+    acceptor.begin_parked("127.0.0.1")
+    assert acceptor._parked_count == 3
+    acceptor._has_slot = lambda host: True
+    acceptor.begin_parked("192.0.2.1")
+    assert acceptor._parked_count == 3
+    for _ in range(2):
+        acceptor.begin_parked("127.0.0.1")
+    await eventually(lambda: Called.count == 2)
+    acceptor.close()
+    assert sockets[2].recv(1) == b"", "its socket is closed"
+    await acceptor.wait_closed()
+    for caller in sockets:
+        caller.close()
+
+
+@asynchronous
+async def test_of_those_who_wait_the_newest_of_the_most_is_closed(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.left = True
+    monkeypatch.setattr("wakumail.node.acceptor.MAX_PARKED", 3)
+    crowded_out: list[None] = []
+    sockets, acceptor = await parked(own, 3)
+    acceptor._on_crowded_out = lambda: crowded_out.append(None)
+    with closing(socket.create_connection(own.getsockname())) as last:
+        await eventually(lambda: bool(crowded_out))
+        assert last.recv(1) == b""
+    assert acceptor._parked_count == 3
+    acceptor.close()
+    for caller in sockets:
+        caller.close()

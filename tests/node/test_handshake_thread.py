@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from wakumail.devp2p.handshake import (
     HandshakeStep,
     Initiator,
     Response,
+    StepResult,
     respond,
 )
 from wakumail.devp2p.keys import PrivateKey, Random
@@ -70,6 +72,11 @@ def called(data: bytes = AUTH) -> tuple[Connection, HandshakeStep]:
     assert isinstance(step, HandshakeStep)
     assert bob.next_event() is None
     return bob, step
+
+
+def waiting_steps(node: Node) -> int:
+    """Handshake steps that wait to be computed."""
+    return sum(map(len, node.handshake_thread._waiting.values()))
 
 
 def call(node: Node, link: Link) -> None:
@@ -191,10 +198,11 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         door.shut()
         knocked = door.knocked
         callers = [
-            await Puppet.dial(enode) for _ in range(MAX_STEPS_WAITING + MAX_STEPS_AHEAD + 20)
+            await Puppet.dial(enode, source=f"127.1.0.{number}")
+            for number in range(1, MAX_STEPS_WAITING + MAX_STEPS_AHEAD + 21)
         ]
         node = server.node
-        await eventually(lambda: len(node.handshake_thread._waiting) >= MAX_STEPS_WAITING)
+        await eventually(lambda: waiting_steps(node) >= MAX_STEPS_WAITING)
         for _ in range(3):
             await served.check()
         # Two more connections may have been accepted before the limit was reached.
@@ -204,6 +212,44 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         door.open()
         await greeted(callers)
         assert len(server.node.links) == 2 + len(callers)
+        assert server.counters["connections_crowded_out"] == 0
+
+
+@asynchronous
+async def test_hosts_take_turns(door: Door) -> None:
+    """One that calls often makes no other wait."""
+    hosts = ["192.0.2.1"] * 40 + ["192.0.2.2", "2001:db8::1"]
+    node, links, _ = opened(hosts, max_handshakes=len(hosts))
+    order: list[str] = []
+
+    def note(link: Link, result: StepResult) -> None:
+        order.append(link.address)
+        Link.handshake_computed(link, result)
+
+    for link in links:
+        link.handshake_computed = partial(note, link)  # type: ignore[method-assign]
+        call(node, link)
+    door.open()
+    await eventually(lambda: len(order) == len(links))
+    last = max(map(order.index, ["192.0.2.2", "2001:db8::1"]))
+    assert last <= 2 * MAX_STEPS_AHEAD
+    for link in links:
+        link.connection_lost(None)
+
+
+@asynchronous
+async def test_many_calls_of_one_host_leave_the_door_open_for_others(
+    tmp_path: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.node.admission.MAX_HANDSHAKES_OF_HOST", 3)
+    async with mailserver(tmp_path) as (server, enode):
+        crowd = [await Puppet.dial(enode) for _ in range(20)]
+        (acceptor,) = server.node._acceptors
+        await eventually(lambda: acceptor._parked_count == 17)
+        other = await Puppet.dial(enode, source="127.0.0.2")
+        await eventually(lambda: waiting_steps(server.node) == 4 - MAX_STEPS_AHEAD)
+        door.open()
+        await greeted([other, *crowd])
         assert server.counters["connections_crowded_out"] == 0
 
 
@@ -230,8 +276,7 @@ async def test_who_is_crowded_out_is_not_computed(tmp_path: Path, door: Door) ->
             await eventually(lambda: server.counters["connections_accepted"] == len(callers))
             await eventually(
                 lambda: (
-                    server.node.handshake_thread._computing
-                    + len(server.node.handshake_thread._waiting)
+                    server.node.handshake_thread._computing + waiting_steps(server.node)
                     == min(len(callers), MAX_STEPS_AHEAD + 3)
                 )
             )
@@ -247,7 +292,7 @@ async def test_what_comes_too_late_touches_nothing(door: Door) -> None:
     node, links, wires = opened(["192.0.2.1"] * 3)
     for link in links:
         call(node, link)
-    assert len(node.handshake_thread._waiting) == 3 - MAX_STEPS_AHEAD
+    assert waiting_steps(node) == 3 - MAX_STEPS_AHEAD
     for link in links:
         link.disconnect(DisconnectReason.QUITTING)
         link.connection_lost(None)

@@ -1,14 +1,18 @@
 """A listening socket that accepts connections no faster than the node can handle them.
 
 The server of an event loop accepts all at once. Here callers that have to wait do so in the
-system's backlog: they cost no memory, no timeout runs for them, and they crowd nobody out.
+system's backlog: they cost no memory, no timeout runs for them, and they crowd nobody out. A host
+with many handshakes in progress does not hold up the others behind it: its sockets are parked.
 """
 
 import asyncio
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+
+from wakumail.waku.rate_limits import host_of
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +23,9 @@ MAX_ACCEPTS = 8
 """Connections that are accepted in one round of the loop. They take less than a millisecond of it,
 and callers do not have to wait one long round each."""
 
+MAX_PARKED = 1024
+"""Accepted sockets that may wait for a handshake slot of their host. They are not read."""
+
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts while the system has no more sockets."""
 
@@ -26,11 +33,26 @@ RETRY_INTERVAL = 1.0
 class Acceptor:
     """Accepts up to MAX_ACCEPTS connections in each round of the loop, while more are wanted."""
 
-    def __init__(self, own: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-        """`own` listens already and is closed here. `protocol` is called for each connection."""
+    def __init__(
+        self,
+        own: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        has_slot: Callable[[str], bool],
+        on_crowded_out: Callable[[], None],
+    ) -> None:
+        """`own` listens already and is closed here. `protocol` is called for each connection.
+
+        `has_slot` tells if one of a host may begin; if not, it is parked until `begin_parked`.
+        `on_crowded_out` is called for each parked socket that is closed, as the newest of the host
+        that has the most, when MAX_PARKED are.
+        """
         own.setblocking(False)
         self._socket = own
         self._protocol = protocol
+        self._has_slot = has_slot
+        self._on_crowded_out = on_crowded_out
+        self._parked: dict[str, deque[socket.socket]] = {}
+        self._parked_count = 0
         self._loop = asyncio.get_running_loop()
         self._taking: set[asyncio.Task[None]] = set()
         self._wanted = True
@@ -45,9 +67,18 @@ class Acceptor:
         self._watch()
 
     def close(self) -> None:
-        """Close the listening socket."""
+        """Close the listening socket, and those that are parked."""
         self.want(False)
         self._socket.close()
+        while self._parked:
+            for parked in self._parked.popitem()[1]:
+                parked.close()
+        self._parked_count = 0
+
+    def begin_parked(self, host: str) -> None:
+        """Begin with the oldest parked connection of a host, if there is one."""
+        if host in self._parked and self._has_slot(host):
+            self._begin(host, self._unpark(host, newest=False))
 
     async def wait_closed(self) -> None:
         """Wait until each accepted connection has its protocol."""
@@ -60,7 +91,7 @@ class Acceptor:
 
     def _accept(self) -> None:
         try:
-            taken, _ = self._socket.accept()
+            taken, address = self._socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -70,7 +101,30 @@ class Acceptor:
             self._loop.call_later(RETRY_INTERVAL, self._retry)
             return
         taken.setblocking(False)
-        task = self._loop.create_task(self._connect(taken))
+        host = host_of(str(address[0]).removeprefix("::ffff:")) if address else ""
+        if self._has_slot(host):
+            self._begin(host, taken)
+        else:
+            self._park(host, taken)
+
+    def _park(self, host: str, taken: socket.socket) -> None:
+        self._parked.setdefault(host, deque()).append(taken)
+        self._parked_count += 1
+        if self._parked_count > MAX_PARKED:
+            crowded = max(self._parked, key=lambda each: len(self._parked[each]))
+            self._unpark(crowded, newest=True).close()
+            self._on_crowded_out()
+
+    def _unpark(self, host: str, *, newest: bool) -> socket.socket:
+        sockets = self._parked[host]
+        taken = sockets.pop() if newest else sockets.popleft()
+        self._parked_count -= 1
+        if not sockets:
+            del self._parked[host]
+        return taken
+
+    def _begin(self, host: str, taken: socket.socket) -> None:
+        task = self._loop.create_task(self._connect(host, taken))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
 
@@ -89,9 +143,11 @@ class Acceptor:
         else:
             self._loop.remove_reader(self._socket)
 
-    async def _connect(self, taken: socket.socket) -> None:
-        with suppress(OSError):  # the caller has left again
+    async def _connect(self, host: str, taken: socket.socket) -> None:
+        try:
             await self._loop.connect_accepted_socket(self._protocol, taken)
+        except OSError:  # the caller has left again: its turn goes to the next
+            self.begin_parked(host)
 
 
 async def open_listeners(host: str, port: int) -> list[socket.socket]:

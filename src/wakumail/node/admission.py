@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wakumail.counters import Counters
@@ -13,6 +14,9 @@ from wakumail.node.roster import Entry, OwnRoster
 
 if TYPE_CHECKING:
     from wakumail.node.node import NodeConfig
+
+MAX_HANDSHAKES_OF_HOST = 128
+"""Callers of one host whose handshakes may be in progress. Further ones wait, unread."""
 
 HOSTS_INTERVAL = 1.0
 """Seconds between two counts of the guests of each host, unless one was sent away. A count takes
@@ -44,12 +48,15 @@ class Admission:
         """The links of admitted peers, by node id (64 bytes)."""
         self.trusted: set[bytes] = set()
         """Node ids of peers that are admitted even above `maxpeers`, and may send p2p messages."""
+        self.on_handshake_slot: Callable[[str], None] = lambda host: None
+        """Called with a host when a handshake of it has ended."""
         self._config = config
         self._counters = counters
         self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
-        self._handshaking: dict[Link, None] = {}
-        """Links whose handshake is not done, in the order in which they came."""
+        self._handshaking: dict[str, dict[Link, None]] = {}
+        """Links whose handshake is not done, by host, in the order in which they came."""
+        self._handshakes = 0
         self._hosts: Counter[str] = Counter()
         """Guests of each host, here and at other workers, as last counted."""
         self._crowded = ""
@@ -61,19 +68,19 @@ class Admission:
 
         If there are max_handshakes, the oldest of the host with the most is dropped for it.
         """
-        if len(self._handshaking) >= self._config.max_handshakes:
-            crowded, _ = Counter(other.host for other in self._handshaking).most_common(1)[0]
-            oldest = next(other for other in self._handshaking if other.host == crowded)
-            oldest.drop(CrowdedOut("too many handshakes in progress"))
-        self._handshaking[link] = None
+        if self._handshakes >= self._config.max_handshakes:
+            crowded = max(self._handshaking.values(), key=len)
+            next(iter(crowded)).drop(CrowdedOut("too many handshakes in progress"))
+        self._handshaking.setdefault(link.host, {})[link] = None
+        self._handshakes += 1
         if self._config.netrestrict and link.address != link.local[0]:
             address = ipaddress.ip_address(link.address)
             if not any(address in network for network in self._config.netrestrict):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
 
     def admit_peer(self, link: Link) -> None:
-        """Send our hello to a peer whose node id is known now, or disconnect it with the reason."""
-        self._handshaking.pop(link, None)
+        """Accept a peer that has proved its node id, or disconnect it with the reason."""
+        self.end_handshake(link)
         connection = link.peer.connection
         if link.node_id == self._own_id:
             self._counters.add("connections_refused_self")
@@ -92,8 +99,18 @@ class Admission:
                 connection.accept()
 
     def end_handshake(self, link: Link) -> None:
-        """A connection has ended; free its handshake slot."""
-        self._handshaking.pop(link, None)
+        """Free the handshake slot of a link, if it has one."""
+        others = self._handshaking.get(link.host, {})
+        if link in others:
+            del others[link]
+            self._handshakes -= 1
+            if not others:
+                del self._handshaking[link.host]
+            self.on_handshake_slot(link.host)
+
+    def has_handshake_slot(self, host: str) -> bool:
+        """True if one more caller of a host may begin a handshake."""
+        return len(self._handshaking.get(host, ())) < MAX_HANDSHAKES_OF_HOST
 
     def leave(self, link: Link) -> None:
         """Take a link off the table, if it is there."""

@@ -1,7 +1,8 @@
 """The handshake thread: computes the handshakes of all links beside the event loop.
 
 However many peers call at once, the loop only handles the steps that the thread has finished. A
-storm of calls goes on at the pace of the thread, and connected peers are served in between.
+storm of calls goes on at the pace of the thread, and connected peers are served in between. Hosts
+take turns: a host that calls often makes no other wait for longer than one of its handshakes takes.
 """
 
 import asyncio
@@ -16,28 +17,37 @@ MAX_STEPS_AHEAD = 2
 """Handshake steps that the thread has at a time: the one that it computes, and the next. The others
 wait where they can be taken back, and no more than these come to the loop in one round."""
 
+MAX_STEPS_OF_HOST = 8
+"""Waiting handshake steps of one host that count: more of them close the door to nobody."""
+
 MAX_STEPS_WAITING = 32
 """Waiting handshake steps, some 20 ms of the thread, at which no more connections are accepted."""
 
 
 class HandshakeThread:
-    """Computes the handshake steps of links, in the order in which they come."""
+    """Computes the handshake steps of links. Those of one host are computed in their order."""
 
     def __init__(self, on_room: Callable[[bool], None]) -> None:
         """`on_room` is called with True if fewer than MAX_STEPS_WAITING wait, else with False."""
         self._on_room = on_room
         self._thread = Threads(1, "handshakes")
-        self._waiting: dict[Link, HandshakeStep] = {}
+        self._waiting: dict[str, dict[Link, HandshakeStep]] = {}
+        """By host; the next is the turn of the first."""
+        self._counted = 0
+        """Steps that wait, of each host MAX_STEPS_OF_HOST at most."""
         self._computing = 0
 
     def add(self, link: Link, step: HandshakeStep) -> None:
         """Compute a step, then call `link.handshake_computed` with the result."""
-        self._waiting[link] = step
+        steps = self._waiting.setdefault(link.host, {})
+        steps[link] = step
+        self._counted += len(steps) <= MAX_STEPS_OF_HOST
         self._begin()
 
     def remove(self, link: Link) -> None:
         """Drop the waiting step of a link that has ended."""
-        if self._waiting.pop(link, None) is not None:
+        if link in self._waiting.get(link.host, ()):
+            self._take(link)
             self._begin()
 
     def close(self) -> None:
@@ -46,12 +56,24 @@ class HandshakeThread:
 
     def _begin(self) -> None:
         while self._waiting and self._computing < MAX_STEPS_AHEAD:
-            link = next(iter(self._waiting))
-            step = self._waiting.pop(link)
+            host = next(iter(self._waiting))
+            link = next(iter(self._waiting[host]))
+            step = self._take(link)
+            if (others := self._waiting.pop(host, None)) is not None:
+                self._waiting[host] = others
             self._computing += 1
             future = self._thread.run(step.compute)
             future.add_done_callback(partial(self._computed, link))
-        self._on_room(len(self._waiting) < MAX_STEPS_WAITING)
+        self._on_room(self._counted < MAX_STEPS_WAITING)
+
+    def _take(self, link: Link) -> HandshakeStep:
+        """Take the waiting step of a link out."""
+        steps = self._waiting[link.host]
+        self._counted -= len(steps) <= MAX_STEPS_OF_HOST
+        step = steps.pop(link)
+        if not steps:
+            del self._waiting[link.host]
+        return step
 
     def _computed(self, link: Link, future: asyncio.Future[StepResult]) -> None:
         self._computing -= 1

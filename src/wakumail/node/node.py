@@ -77,6 +77,7 @@ class Node:
         self.counters = counters
         self.status = OwnStatus(config.options, config.rules)
         self.admission = Admission(config, counters)
+        self.admission.on_handshake_slot = self._begin_parked
         self.listening: tuple[str, int] | None = None
         self.encryption_thread = EncryptionThread()
         self._connection = config.connection
@@ -107,7 +108,13 @@ class Node:
     def listen_on(self, own: socket.socket) -> tuple[str, int]:
         """Accept connections from a socket that listens already. The node closes it at its end."""
         host, port, *_ = own.getsockname()
-        self._acceptors.append(Acceptor(own, lambda: Link(self)))
+        acceptor = Acceptor(
+            own,
+            lambda: Link(self),
+            self.admission.has_handshake_slot,
+            lambda: self.counters.add("connections_crowded_out"),
+        )
+        self._acceptors.append(acceptor)
         self.listening = host, port
         if not self._connection.port:
             self._connection = replace(self._connection, port=port)
@@ -117,6 +124,11 @@ class Node:
         """Accept more connections, or leave them in the backlog."""
         for acceptor in self._acceptors:
             acceptor.want(has_room)
+
+    def _begin_parked(self, host: str) -> None:
+        """Let a caller begin its handshake that waits for one of its host to end."""
+        for acceptor in self._acceptors:
+            acceptor.begin_parked(host)
 
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`, until the link is ready. OSError or PeerGone when that fails."""
