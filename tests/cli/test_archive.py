@@ -41,7 +41,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, envelopes: list[Envelope]) 
 
 @pytest.fixture
 def own(tmp_path: Path, envelopes: list[Envelope]) -> Path:
-    """A data directory of this test's own."""
+    """A data directory for this test alone."""
     run("archive", "import", "--datadir", tmp_path / "data", stdin=dump(envelopes))
     return tmp_path / "data"
 
@@ -78,14 +78,14 @@ def test_what_is_no_envelope_is_left_out_and_counted(
     assert result == {"stored": 20, "duplicates": 0, "malformed": 2, "misplaced": 0}
     file.write_bytes(data + b"\xf8\xff")
     told = b"0 envelopes stored, 20 already there\n"
-    assert run(*command, check=1).startswith(told)  # what was done before it broke off
+    assert run(*command, check=1).startswith(told)  # the totals up to the failure
     file.write_bytes(b"no dump at all")
     told = b"0 envelopes stored, 0 already there\nleft out: 14 that are not envelopes"
     assert run(*command, check=1).startswith(told)
 
 
 def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
-    """What it says when it is cut off is where --after begins."""
+    """The place that a cut-off run prints is the one that --after resumes at."""
     envelopes = make(12_000, TOPICS, spread=DAY, size=500)
     whole = dump(envelopes)
     file = tmp_path / "dump"
@@ -104,7 +104,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_export_goes_on(filled: Path, tmp_path: Path) -> None:
-    """What it says when nobody reads on is where --after begins; a file is not written over."""
+    """The same when the reader stops; and an existing file is not overwritten."""
     exported = run("archive", "export", "--datadir", filled)
     place = (700).to_bytes(8, "big").hex()
     file = tmp_path / "dump"
@@ -122,7 +122,7 @@ def test_an_export_that_fills_the_disk_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where it says to go on is behind nothing but what the file has."""
+    """The place that it prints is behind the envelopes in the file, and no others."""
     monkeypatch.setattr("wakumail.cli.transfer.EXPORT_BYTES", 50_000)
     with Archive(filled / "archive", readonly=True) as archive:
         first, sequence = archive.follow(0, max_bytes=50_000)
@@ -176,7 +176,7 @@ def test_prune_by_size(tmp_path: Path) -> None:
     flags = ["--datadir", tmp_path / "data"]
     run("archive", "import", *flags, stdin=dump(make(12_000, TOPICS, spread=DAY)))
     size = run_json("archive", "stat", *flags)["file_bytes"] // 2
-    run("archive", "prune", *flags, "--max-size", 0, check=2)  # it would be all of it
+    run("archive", "prune", *flags, "--max-size", 0, check=2)  # that would delete everything
     pruned = run_json("archive", "prune", *flags, "--max-size", size)["pruned"]
     result = run_json("archive", "stat", *flags)
     assert result["file_bytes"] <= size

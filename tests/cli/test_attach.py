@@ -63,7 +63,7 @@ class Node:
         await http.close()
 
     def notify(self, *results: Any) -> None:
-        """Notify the one subscriber."""
+        """Notify the only subscriber."""
 
         async def run() -> None:
             await eventually(lambda: len(self.methods.sessions) == 1)
@@ -74,7 +74,7 @@ class Node:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result(END_TIMEOUT)
 
     def flags(self, transport: str) -> list[str]:
-        """Where it is, for a command line."""
+        """The options of `attach` for a transport."""
         if transport == "ipc":
             return ["--ipcpath", str(self.datadir / "wakumail.ipc")]
         if transport == "datadir":

@@ -1,4 +1,4 @@
-"""What holds for every command: how its options are read, and how it says what went wrong."""
+"""All commands: how options are read and errors are told, and what is imported."""
 
 import argparse
 import subprocess
@@ -41,7 +41,7 @@ def tell():
 atexit.register(tell)
 main(sys.argv[1:2])
 """
-"""Runs a command, and tells on stderr which compiled and which named modules it has loaded."""
+"""Runs a command; prints on stderr the compiled and the named modules that it has loaded."""
 
 HEAVY = ("aiohttp", "coincurve", "cryptography", "prometheus_client", "tqdm", "uvloop")
 
@@ -55,7 +55,7 @@ def test_no_command_is_imported_that_is_not_chosen(word: str) -> None:
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without their modules, whose own help is the same either way."""
+    """The help is the same with and without the modules of the commands."""
     with pytest.raises(SystemExit):
         parser(()).parse_args(["--help"])
     told = capsys.readouterr().out

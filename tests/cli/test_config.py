@@ -1,4 +1,4 @@
-"""`wakumail config`: what is shown can be read back; what status-go's JSON says is said again."""
+"""`wakumail config`: its output can be read back, and status-go's JSON is translated."""
 
 import argparse
 import io
@@ -29,21 +29,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: object) -> int:
-    """What the command line does, exit code included."""
+    """Run a command line; returns its exit code."""
     parsed = parser(["config"]).parse_args(["config", *map(str, arguments)])
     result: int = parsed.run(parsed)
     return result
 
 
 def serve_flags(*arguments: str) -> Loaded:
-    """What the flags of `wakumail serve` are read as."""
+    """The settings that flags of `wakumail serve` give."""
     parser = argparse.ArgumentParser()
     add_flags(parser)
     return load_settings(parser.parse_args(arguments))
 
 
 def flags(variables: dict[str, str]) -> list[str]:
-    """The command line that means the same as these variables."""
+    """The command line with the same meaning as these variables."""
     named = {setting.variable: setting for setting in SETTINGS}
     words: list[str] = []
     for variable, text in variables.items():
@@ -56,7 +56,7 @@ def flags(variables: dict[str, str]) -> list[str]:
 
 
 def translated(document: object) -> tuple[dict[str, Any], list[str]]:
-    """The settings that are not left at their default, by key, and the remarks."""
+    """The settings other than the defaults, by key, and the remarks."""
     translation = Translation(json.dumps(document))
     return tomllib.loads(str(translation)), translation.remarks
 

@@ -1,4 +1,4 @@
-"""`wakumail post` and `wakumail request` against real servers: messages go in, and come out."""
+"""`wakumail post` and `wakumail request` against real servers."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def wakumail(capsys: pytest.CaptureFixture[str]) -> Wakumail:
-    """Runs a command in this process; answers its stdout."""
+    """Runs a command in this process; returns its stdout."""
 
     def run(*arguments: object, code: int = 0) -> str:
         words = [str(argument) for argument in arguments]

@@ -1,4 +1,4 @@
-"""What client ids tell: the names of this field's clients, and never more kinds than are kept."""
+"""Client ids: known names are read, and the number of kinds is bounded."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Settings: every one is read from each place alike, and what is wrong is said with its place."""
+"""Settings: each source is read alike, and an error names the source."""
 
 import dataclasses
 import ipaddress
@@ -36,14 +36,14 @@ def refusal(
     flags: Mapping[str, str | bool] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """What is said of a file, of flags and of variables."""
+    """The error text for a file, flags and variables."""
     with pytest.raises(ConfigError) as caught:
         load(flags or {}, variables or {}, written(tmp_path, text))
     return str(caught.value)
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value has the type that its annotation promises."""
+    """True if a value has the type of its annotation."""
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(fits(item, get_args(hint)[0]) for item in value)
     if isinstance(hint, UnionType):
@@ -61,7 +61,7 @@ def test_nobody_chose_anything() -> None:
 @pytest.mark.parametrize("field", sorted(EXCLUSIVE | CHOSEN.keys()))
 def test_each_setting_from_each_place(tmp_path: Path, field: str) -> None:
     one = setting(field)
-    # The ports and sizes of others may stand in the way of a chosen one, and so does loopback.
+    # Other ports and sizes may contradict a chosen one; so does an address beyond loopback.
     beside = {} if field in EXCLUSIVE else {k: v for k, v in CHOSEN.items() if k not in EXCLUSIVE}
     variables = environ(beside | {field: CHOSEN[field]})
     by_variable = load({}, variables)

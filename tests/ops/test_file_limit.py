@@ -1,4 +1,4 @@
-"""How many files a server may have open."""
+"""The limit of open files."""
 
 import resource
 import shlex
@@ -42,7 +42,7 @@ def test_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def under(limit: str) -> tuple[str, ...]:
-    """What runs a command under a limit."""
+    """The command line that runs a command under a limit."""
     return ("sh", "-c", f'ulimit {limit} && exec "$@"', "sh")
 
 

@@ -1,4 +1,4 @@
-"""The follower: what other workers have committed is read, what we have is not."""
+"""The follower: it reads the commits of other workers, and not our own."""
 
 from pathlib import Path
 

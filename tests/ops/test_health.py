@@ -1,4 +1,4 @@
-"""Health tells the truth: green only while clients are served, red with the reason otherwise."""
+"""Health: 200 only while clients are served, otherwise 503 with the reason."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from wakumail.ops.monitoring.reporter import Reporter
 
 
 class Probed(NamedTuple):
-    """A server with its pages, and a client that reads them."""
+    """A server, its reporter, and a client that reads its pages."""
 
     server: Server
     reporter: Reporter
@@ -36,7 +36,7 @@ class Probed(NamedTuple):
             return response.status, await response.json()
 
     async def failing(self) -> dict[str, str]:
-        """The checks that /health names, and why."""
+        """The failing checks of /health and their reasons."""
         status, body = await self.get("/health")
         assert body["ok"] == (status == 200) == (not body["failing"])
         assert status in (200, 503)
@@ -45,7 +45,7 @@ class Probed(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no reason for a test to see a blocked loop."""
+    """A busy machine must not show as a blocked loop."""
     monkeypatch.setattr(health_module, "MAX_LAG", 60.0)
 
 

@@ -1,4 +1,4 @@
-"""Memory that is freed and needed again stays; what stays is seldom looked through for garbage."""
+"""The heap: freed memory is kept, and full collections are rare."""
 
 import ctypes
 import subprocess
@@ -50,7 +50,7 @@ assert gc.collect() >= 1
 
 
 def test_full_collections_are_rare() -> None:
-    """That they do happen is for the interpreter to see to: cycles are still found."""
+    """Full collections still happen: cycles are found."""
     subprocess.run([sys.executable, "-c", COLLECTIONS], check=True)
 
 

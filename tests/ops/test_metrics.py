@@ -1,4 +1,4 @@
-"""Metrics: status-go's by their exact names, ours beside them, all of them documented."""
+"""Metrics: status-go's under their exact names, and ours; all are documented."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 
 
 class Scraped:
-    """What a scrape said."""
+    """The text of a scrape, parsed."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -93,7 +93,7 @@ class Scraped:
 
 @pytest.fixture(autouse=True)
 def one_canary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine is, no second one changes the numbers."""
+    """Send one canary only, so that the numbers are exact."""
     monkeypatch.setattr(health_module, "CANARY_INTERVAL", 3600)
 
 
@@ -304,7 +304,7 @@ def test_buckets_add_up() -> None:
 
 
 def test_a_batch_s_sizes_fit_the_histogram() -> None:
-    """The compiled counts and the buckets agree on what falls where."""
+    """Compiled counts and buckets put each value in the same bucket."""
     batch = batch_of(make(50, TOPICS))
     measured, expected = Histogram(ENVELOPE_BYTES), Histogram(ENVELOPE_BYTES)
     measured.add_counts(batch.sizes(ENVELOPE_BYTES), batch.accepted_size)
@@ -317,7 +317,7 @@ def test_a_batch_s_sizes_fit_the_histogram() -> None:
 
 
 def fake_server(client_ids: list[str]) -> tuple[Server, list[bytes]]:
-    """As much of a server as the gauges of peers look at."""
+    """The part of a server that the gauges of peers read."""
     identities = [os.urandom(64) for _ in client_ids]
     links = [
         SimpleNamespace(
@@ -352,7 +352,7 @@ def test_peers_by_what_they_are() -> None:
     assert ways == {"inbound": 2, "outbound": 1}
 
 
-# -- health, and what is not there --------------------------------------------------------------
+# -- health, and missing parts ------------------------------------------------------------------
 
 
 @asynchronous

@@ -1,4 +1,4 @@
-"""Rosters: of one worker, and shared by several in a table in memory."""
+"""The roster: of one worker, and shared by several in a table in memory."""
 
 import fcntl
 import os
@@ -107,7 +107,7 @@ def test_no_record_is_left(registry: Registry) -> None:
 
 
 def test_ids_that_overlap_are_not_found(registry: Registry) -> None:
-    """Half of one record and half of the next are no peer."""
+    """Half of one record and half of the next do not make a peer."""
     one, other = roster_at(registry, 0), roster_at(registry, 1)
     one.enter(IDS[0], HOST, None)
     one.enter(IDS[1], HOST, None)
@@ -136,7 +136,7 @@ with Registry(int(sys.argv[1])).lock:
 
 
 def test_the_lock_goes_with_its_holder(registry: Registry) -> None:
-    """One process takes the lock and is killed with it; then the other that waited has it."""
+    """A process is killed while it holds the lock; then the one that waits gets it."""
     own = registry.descriptor
     command = [sys.executable, "-c", HOLD, str(own)]
     pipe = subprocess.PIPE
@@ -175,7 +175,7 @@ ROUNDS = 5000
 
 
 def test_two_locks_of_two_threads_are_no_deadlock(registry: Registry) -> None:
-    """Though one process waits for the other, which waits for it: with another of its threads."""
+    """Two processes wait for each other, but each with another of its threads."""
     own = registry.descriptor
     command = [sys.executable, "-c", CROSS, str(own), str(ROUNDS)]
     pipe = subprocess.PIPE
@@ -194,7 +194,7 @@ def test_two_locks_of_two_threads_are_no_deadlock(registry: Registry) -> None:
 
 
 def test_locks_of_processes_are_shut_out(registry: Registry) -> None:
-    """Workers of an earlier version take those."""
+    """Workers of an earlier version use these numbers."""
     for byte, lock in ((LOCK_BYTE, registry.lock), (COMMIT_BYTE, registry.commit_lock)):
         with lock, pytest.raises(BlockingIOError):
             fcntl.lockf(registry.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)

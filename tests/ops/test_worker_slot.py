@@ -17,7 +17,7 @@ from wakumail.ops.workers.worker_slot import MAX_DEATHS, WorkerSlot
 
 
 class Starter:
-    """Starts workers that are no processes, and that end as it is told."""
+    """Starts workers without processes, which end when the test says so."""
 
     def __init__(self) -> None:
         self.workers: list[WorkerProcess] = []
@@ -122,12 +122,12 @@ async def test_who_does_not_stop_is_killed(
 
 
 class Crew:
-    """A supervisor and three workers that are no processes; the last is not ready yet."""
+    """A supervisor and three workers without processes; the last is not ready yet."""
 
     def __init__(self) -> None:
         self.supervisor = Supervisor(Plan((), (), 1, "", False), on_ready=lambda enode: None)
         self.told: list[list[tuple[Any, ...]]] = []
-        """What each worker was told."""
+        """The calls and notes to each worker."""
         self.workers: list[WorkerProcess] = []
 
     @classmethod
@@ -151,7 +151,7 @@ class Crew:
         self.supervisor._running[worker] = cast(Any, None)
 
     async def says(self, number: int, method: str, *params: Any) -> Any:
-        """What the supervisor answers to a worker."""
+        """The answer of the supervisor to a worker."""
         listener = SimpleNamespace(fileno=lambda: 0)
         slot = cast(Any, SimpleNamespace(number=number, listener=listener))
         return await self.supervisor._handle(slot, self.workers[number], method, list(params))
@@ -201,7 +201,7 @@ def test_how_a_process_ended() -> None:
 
 @asynchronous
 async def test_a_worker_is_told_to_stop_once(starter: Starter) -> None:
-    """Its handlers may be gone when it has nearly ended: a second signal would kill it."""
+    """Its handlers may be gone near its end: a second signal would kill it."""
     worker = await starter.start(cast(Any, None), 0)
     signals: list[int] = []
     cast(Any, worker.process).send_signal = signals.append

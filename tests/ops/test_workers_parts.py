@@ -1,4 +1,4 @@
-"""What workers are made of beside registry, follower and places: each part by itself."""
+"""The smaller parts of workers, each by itself: channel, reports, API, journal, wake-ups."""
 
 import asyncio
 import json
@@ -182,7 +182,7 @@ class Leader(Worker):
         self._server = cast(Any, SimpleNamespace(dialer=SimpleNamespace(close=self.close)))
 
     async def start(self) -> None:
-        """As the endpoint of the RPC API."""
+        """Take the place of the endpoint of the RPC API."""
         self._obey("waku_setMinPoW", [0.5])
 
     async def close(self) -> None:
@@ -224,7 +224,7 @@ async def test_what_a_full_journal_does_not_take_is_counted(
 
 
 @asynchronous
-async def test_bells_wake_all_others() -> None:
+async def test_a_wake_up_reaches_all_others() -> None:
     descriptors = make_wake_ups(3)
     heard = [0, 0, 0]
     wake_ups = [WakeUps(descriptors, own) for own in range(3)]

@@ -1,4 +1,4 @@
-"""Who may call over TCP: hosts, origins, tokens, and where we dare to listen."""
+"""Access over TCP: hosts, origins, tokens, and the addresses that need a token."""
 
 from pathlib import Path
 

@@ -37,7 +37,7 @@ EITHER = "specify either symKeyID or privateKeyID"
 PAGE = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text()
 
 
-# -- what is said of itself -----------------------------------------------------------------------
+# -- the node itself ------------------------------------------------------------------------------
 
 
 def test_every_method_is_documented_with_its_result_and_an_example() -> None:
@@ -202,7 +202,7 @@ async def test_a_filter_is_polled(tmp_path: Path, transport: str) -> None:
 @over_all
 @asynchronous
 async def test_a_message_for_a_key_pair(tmp_path: Path, transport: str) -> None:
-    """No topic is needed, neither to post it nor to find it, and it need not be signed."""
+    """It needs no topic, to post it or to find it, and no signature."""
     async with node(tmp_path, transport) as (_, _enode, caller):
         pair = await caller.call("waku_newKeyPair")
         public = await caller.call("waku_getPublicKey", pair)

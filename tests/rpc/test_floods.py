@@ -1,4 +1,4 @@
-"""Floods at the API: what callers leave behind or do not read is bounded, peers are served."""
+"""Floods at the API: unread and abandoned data is bounded, and peers are served."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ class Api:
         return Quick(reader, writer)
 
     async def post(self, head: str, body: bytes) -> asyncio.StreamReader:
-        """Begin a request over HTTP."""
+        """Start a request over HTTP."""
         host, port = self._http.address
         reader, writer = await asyncio.open_connection(host, port)
         self._writers.append(writer)
@@ -76,7 +76,7 @@ class Quick(UnixCaller):
     """A caller that makes many calls at once, and may stop reading."""
 
     async def batch(self, method: str, *params: Any, count: int) -> list[dict[str, Any]]:
-        """The answers to so many equal calls."""
+        """The answers to `count` equal calls."""
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         await self.send(json.dumps([call] * count))
         answers = json.loads(await self.receive())
@@ -101,7 +101,7 @@ async def offered(directory: Path) -> AsyncIterator[tuple[Mailserver, Enode, Api
 
 
 def sealed(count: int, *, first: int = 0, size: int = SIZE) -> list[bytes]:
-    """Packets of one message each, for those who hold KEY and want TOPIC."""
+    """Packets of one message each, under KEY and on TOPIC."""
     expiry = int(time.time()) + TTL
     topic = bytes.fromhex(TOPIC[2:])
     packets = []
@@ -112,7 +112,7 @@ def sealed(count: int, *, first: int = 0, size: int = SIZE) -> list[bytes]:
 
 
 async def criteria(caller: Quick) -> dict[str, Any]:
-    """A filter for what `sealed` makes."""
+    """A filter for the messages of `sealed`."""
     key = await caller.call("waku_addSymKey", f"0x{KEY.hex()}")
     return {"symKeyID": key, "topics": [TOPIC]}
 
@@ -165,7 +165,7 @@ async def test_a_subscriber_that_never_reads(
 
 @asynchronous
 async def test_a_subscriber_that_reads_is_not_slow(tmp_path: Path) -> None:
-    """However much one packet has for it."""
+    """Even if one packet has many messages for it."""
     async with offered(tmp_path) as (server, enode, api):
         reader = await api.connect()
         await reader.call("waku_subscribe", "messages", await criteria(reader))

@@ -1,4 +1,4 @@
-"""JSON-RPC over HTTP: what is a call, what is refused, and bodies that are broken or slow."""
+"""JSON-RPC over HTTP: calls, refusals, and bodies that are broken or slow."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ class Fixture:
         return reader, writer
 
     async def send(self, head: str, body: bytes = b"") -> Answer:
-        """The answer to a request that is written as it stands here."""
+        """The answer to a request, sent unchanged."""
         reader, writer = await self.connect()
         writer.write(head.replace("\n", "\r\n").encode("utf-8", "surrogateescape") + body)
         return await read_answer(reader)

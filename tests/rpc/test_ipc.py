@@ -1,4 +1,4 @@
-"""JSON-RPC over a Unix socket: who can open it, what stands in its place, how values come."""
+"""JSON-RPC over a Unix socket: its permissions, other files in its place, streams of values."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class Fixture:
         return reader, writer
 
     async def exchange(self, *pieces: bytes) -> list[Any]:
-        """The answers to what is written, up to the end of both directions."""
+        """The answers to some bytes, until both directions have ended."""
         reader, writer = await self.connect()
         for piece in pieces:
             writer.write(piece)
@@ -62,13 +62,13 @@ async def listening(directory: Path) -> AsyncIterator[Fixture]:
 
 
 def pause(reader: asyncio.StreamReader, paused: bool = True) -> None:
-    """Stop reading from the socket, or go on."""
+    """Stop or resume reading from the socket."""
     transport = reader._transport  # type: ignore[attr-defined]
     transport.pause_reading() if paused else transport.resume_reading()
 
 
 def leave_stale_socket(path: Path) -> None:
-    """What a process leaves behind that was killed."""
+    """Leave a socket like that of a killed process."""
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
 
@@ -109,7 +109,7 @@ async def test_garbage_is_answered_and_ends_the_session(tmp_path: Path, garbage:
         reader, writer = await fixture.connect()
         writer.write(request("test_echo", 1) + garbage + request("test_note"))
         answers = [json.loads(line) async for line in reader]
-        # A call that was read before it is answered, in whichever order.
+        # Calls that were read before it are answered, in any order.
         assert {answer["id"] for answer in answers} == {1, None}
         codes = [answer["error"]["code"] for answer in answers if "error" in answer]
         assert codes == [PARSE_ERROR]
@@ -194,7 +194,7 @@ async def test_a_caller_that_leaves_its_last_answer_unread_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def drain(self: asyncio.StreamWriter) -> None:
-        """Take everything into memory."""
+        """Read everything into memory."""
 
     monkeypatch.setattr(ipc, "IPC_CLOSE_TIMEOUT", 0.01)
     monkeypatch.setattr(asyncio.StreamWriter, "drain", drain)

@@ -28,7 +28,7 @@ from wakumail.rpc.jsonrpc import (
 
 
 def handle(raw: bytes | str, methods: Methods | None = None) -> Any:
-    """What a message is answered with; None when it is not."""
+    """The answer to a message; None without one."""
     data = raw.encode() if isinstance(raw, str) else raw
 
     async def run() -> bytes | None:
@@ -39,7 +39,7 @@ def handle(raw: bytes | str, methods: Methods | None = None) -> Any:
 
 
 def error_of(answer: Any, call_id: Any = 1) -> int:
-    """The code of an error, in an answer that is well-formed."""
+    """The code of an error, in a well-formed answer."""
     assert set(answer) == {"jsonrpc", "id", "error"}
     assert (answer["jsonrpc"], answer["id"]) == ("2.0", call_id)
     assert set(answer["error"]) <= {"code", "message", "data"}

@@ -106,7 +106,7 @@ async def test_a_message_goes_from_node_to_node(tmp_path: Path, transport: str) 
 async def test_a_message_for_one_peer(
     tmp_path: Path, transport: str, name: Callable[[Enode], str]
 ) -> None:
-    """It goes to nobody else, needs no PoW, and only filters that allow p2p messages see it."""
+    """It goes to no other peer, needs no PoW, and only filters that allow p2p messages get it."""
     async with (
         node(tmp_path / "a", transport) as (server, own, sender),
         node(tmp_path / "b", transport) as (other, enode, receiver),
@@ -145,7 +145,7 @@ async def test_history_comes_to_a_subscriber(tmp_path: Path, transport: str) -> 
         wanted = {"symKeyID": key, "topics": [TOPIC]}
         await reader.call("waku_subscribe", "messages", wanted)
         subscription = await reader.call("waku_subscribe", "messages", wanted | {"allowP2P": True})
-        # Live envelopes are no history: the reader says that it wants none of them.
+        # Live envelopes are not history: the reader tells that it wants none.
         await reader.call("waku_setMinPoW", 1e9)
         await reader.call("admin_addPeer", str(mailserver))
         await eventually(lambda: any(link.ready for link in server.node.links.values()))
@@ -207,7 +207,7 @@ async def test_history_is_asked_for_as_told(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_message_without_a_ttl_has_no_pow(tmp_path: Path) -> None:
-    """A peer that is trusted may send one; its PoW would be infinite, which JSON cannot say."""
+    """A trusted peer may send one; its PoW would be infinite, which JSON cannot express."""
     key = generate(os.urandom)
     async with node(tmp_path, "http") as (server, enode, caller):
         symmetric = await caller.call("waku_addSymKey", SYMMETRIC)

@@ -1,4 +1,4 @@
-"""What callers pass: read exactly, or refused by the name of the field."""
+"""Parameters of calls: read exactly, or refused by the name of the field."""
 
 from collections.abc import Callable
 from typing import Any

@@ -128,7 +128,7 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
     ("admin_removeTrustedPeer", [], "admin_removeTrustedPeer takes 1 parameter, not 0"),
     ("net_peerCount", [None], "net_peerCount takes no parameters, not 1"),
 ]
-"""Params of which "KEY" and "PAIR" stand for the ids of keys that are held."""
+"""Params in which "KEY" and "PAIR" stand for the ids of known keys."""
 
 REFUSALS: list[tuple[str, list[Any], str]] = [
     ("waku_deleteKeyPair", ["nobody's"], "key pair nobody's not found"),

@@ -1,4 +1,4 @@
-"""JSON values in a stream: cut where they end, however they come, in linear time."""
+"""JSON values in a stream: cut at their ends, in any pieces, in linear time."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ LIMIT = 1 << 20
 
 
 def split(data: bytes, size: int = LIMIT) -> list[bytes]:
-    """The values of a stream that comes in pieces of `size` bytes."""
+    """The values of a stream in pieces of `size` bytes."""
     splitter = Splitter(LIMIT)
     values = []
     for start in range(0, len(data), size):
@@ -82,7 +82,7 @@ def test_a_whole_value_has_a_bound_too() -> None:
 
 
 def test_each_byte_is_looked_at_once() -> None:
-    """A value of a megabyte in pieces of 16 bytes: a second look at each would take minutes."""
+    """A value of a megabyte in pieces of 16 bytes: to read each piece twice would take minutes."""
     for value in (b'"%b"' % (b"x" * LIMIT), b"1" * LIMIT, b'"%b"' % (rb"\n" * (LIMIT // 2))):
         splitter = Splitter(2 * LIMIT)
         for start in range(0, len(value), 16):

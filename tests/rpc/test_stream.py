@@ -1,4 +1,4 @@
-"""A session on a connection: order, bounds, and what happens to those who do not read."""
+"""A session on a connection: order, bounds, and callers that do not read."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ class Fixture:
         self.serving = asyncio.create_task(self.session.serve())
 
     async def results(self, *values: bytes) -> list[Any]:
-        """What the wire carries back until the end, once `values` have come."""
+        """All values that the session sends in answer to `values`."""
         self.wire.put(*values, None)
         await self.serving
         return [answer.get("result") for answer in self.wire.sent]
@@ -94,7 +94,7 @@ async def test_the_calls_of_a_session_have_a_bound() -> None:
     fixture.wire.put(*[request("test_wait")] * (MAX_CALLS - 1), notification)
     fixture.wire.put(*[request("test_echo", 1)] * 3)
     await eventually(lambda: fixture.methods.waiting == MAX_CALLS)
-    assert fixture.wire.received == MAX_CALLS + 1  # one is in hand until there is room
+    assert fixture.wire.received == MAX_CALLS + 1  # one waits for room
     fixture.methods.gate.set()
     assert await fixture.results() == [None] * (MAX_CALLS - 1) + [1] * 3
 

@@ -1,4 +1,4 @@
-"""JSON-RPC over WebSocket, called with a client that is not aiohttp's."""
+"""JSON-RPC over WebSocket, called with a client other than aiohttp."""
 
 import asyncio
 import json
@@ -159,7 +159,7 @@ async def test_messages_are_not_compressed() -> None:
 
 
 async def refusal(connecting: websockets.connect) -> int:
-    """The status of HTTP with which a WebSocket is refused."""
+    """The HTTP status that refuses a WebSocket."""
     with pytest.raises(InvalidStatus) as raised:
         await connecting
     return raised.value.response.status_code
@@ -219,7 +219,7 @@ async def test_where_no_websocket_is_offered() -> None:
     )
     await endpoint.start()
     host, port = endpoint.address
-    # An upgrade that is not made leaves a GET.
+    # Without its upgrade the request is a GET.
     assert await refusal(websockets.connect(f"ws://{host}:{port}")) == 200
     await endpoint.close()
 

@@ -73,9 +73,9 @@ CHOSEN: Mapping[str, str] = {
     "metrics_port": "3",
     "log_json": "true",
 }
-"""A value of every setting, none of them its default, as it is written in the environment."""
+"""A value for every setting, as text in the environment; none is the default."""
 EXCLUSIVE = {"nodekey", "password_file", "workers"}
-"""Those that cannot be given beside others."""
+"""Settings that exclude others."""
 
 
 def setting(field: str) -> Setting:

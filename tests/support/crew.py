@@ -1,4 +1,4 @@
-"""`wakumail serve --workers N` for tests: which processes it has, and who has which connection."""
+"""`wakumail serve --workers N` for tests: its processes, and the connections of each."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from wakumail.mail.client import MailPeer, connect
 from wakumail.waku.packets import StatusOptions
 
 MOST_DIALS = 64
-"""After so many, a worker that had none of the connections is not by chance without."""
+"""Connections after which a worker that has none is not without by chance."""
 
 
 class Crew(Server):
@@ -32,19 +32,19 @@ class Crew(Server):
         return Enode.parse(self.enode)
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor; its workers end by themselves."""
+        """Kill the supervisor; its workers end by themselves."""
         workers = self.workers() if self.process.poll() is None else []
         super().kill()
         wait_for_end(*workers)
 
     def workers(self) -> list[int]:
-        """The processes that there are at the moment, the oldest first."""
+        """The worker processes that run now, the oldest first."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children if alive(int(child))]
 
     async def without(self, *old: int, count: int = 2) -> list[int]:
-        """The workers, once these are gone and others take connections in their place."""
+        """The workers, when these are gone and others take connections instead."""
         await asyncio.to_thread(wait_for_end, *old)
         await eventually(lambda: len(self.serving()) >= count)
         return self.serving()
@@ -69,11 +69,11 @@ class Crew(Server):
         return next(pid for pid in self.workers() if f"socket:[{inode}]" in descriptors(pid))
 
     async def puppet(self, key: PrivateKey | None = None, *, min_pow: float = 0.0) -> Puppet:
-        """A puppet that wants every envelope of that PoW, somewhere."""
+        """A puppet at any worker that wants every envelope of a PoW."""
         return await Puppet.ready(self.target, key=key, options=StatusOptions(pow=min_pow))
 
     async def puppets(self, *, min_pow: float = 0.0) -> dict[int, Puppet]:
-        """One at each worker."""
+        """A puppet at each worker."""
         wanted = set(self.workers())
         found: dict[int, Puppet] = {}
         for _ in range(MOST_DIALS):
@@ -103,7 +103,7 @@ class Crew(Server):
             yield found
 
     def dialer(self, address: str, other: Enode) -> int:
-        """The worker that has called `other` from an address."""
+        """The worker that has dialed `other` from an address."""
         return self._holder(int(address.rpartition(":")[2]), other.port)
 
     def listener(self, port: int) -> int:
@@ -113,7 +113,7 @@ class Crew(Server):
 
 @asynccontextmanager
 async def caller_of(datadir: Path) -> AsyncIterator[UnixCaller]:
-    """A caller of the RPC API, once somebody offers it."""
+    """A caller of the RPC API, when a worker offers it."""
     path = datadir / "wakumail.ipc"
     async with asyncio.timeout(END_TIMEOUT):
         while True:
@@ -130,7 +130,7 @@ async def caller_of(datadir: Path) -> AsyncIterator[UnixCaller]:
 
 @asynccontextmanager
 async def running(datadir: Path, *flags: object) -> AsyncIterator[Crew]:
-    """Two workers and their supervisor, who stops them when it is told to."""
+    """Two workers and their supervisor, which stops them when the test ends."""
     crew = Crew(datadir, *flags)
     try:
         await asyncio.to_thread(crew.start)
@@ -145,7 +145,7 @@ async def running(datadir: Path, *flags: object) -> AsyncIterator[Crew]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there, and no zombie."""
+    """True if a process runs and is no zombie."""
     try:
         return re.search(r"^State:\s+[ZX]", Path(f"/proc/{pid}/status").read_text(), re.M) is None
     except OSError:
@@ -153,7 +153,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_for_end(*pids: int) -> None:
-    """Wait until none of the processes is there; nobody tells of the end of a stranger."""
+    """Wait until none of the processes runs; they are no children, so nobody reports their end."""
     deadline = time.monotonic() + END_TIMEOUT
     while any(map(alive, pids)):
         assert time.monotonic() < deadline, f"of {pids} some are still there"
@@ -161,7 +161,7 @@ def wait_for_end(*pids: int) -> None:
 
 
 def descriptors(pid: int) -> list[str]:
-    """What a process has open."""
+    """The open sockets of a process."""
     found = []
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -172,5 +172,5 @@ def descriptors(pid: int) -> list[str]:
 
 
 def kill(pid: int) -> None:
-    """What a crash looks like."""
+    """Kill a process, as a crash would."""
     os.kill(pid, signal.SIGKILL)

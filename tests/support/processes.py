@@ -14,7 +14,7 @@ END_TIMEOUT = 30
 
 
 def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
-    """Run one command to its end; answers stdout."""
+    """Run one command to its end; returns its stdout."""
     done = subprocess.run(
         [*WAKUMAIL, *map(str, arguments)], input=stdin, capture_output=True, timeout=END_TIMEOUT
     )
@@ -23,14 +23,14 @@ def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
 
 
 def run_json(*arguments: object, stdin: bytes = b"", check: int = 0) -> dict[str, Any]:
-    """Run one command with --json; answers its object."""
+    """Run one command with --json; returns its object."""
     result = json.loads(run(*arguments, "--json", stdin=stdin, check=check))
     assert isinstance(result, dict)
     return result
 
 
 class Server:
-    """`wakumail serve` in a process of its own, on a port that the system chose."""
+    """`wakumail serve` in a process, on a port chosen by the system."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Server:
         self.await_enode()
 
     def launch(self) -> None:
-        """Start; others may be started before this one is waited for."""
+        """Start, without waiting."""
         with self.log.open("ab") as stderr:
             self.process = subprocess.Popen(
                 self._command,
@@ -78,7 +78,7 @@ class Server:
             )
 
     def await_enode(self) -> None:
-        """Wait until it accepts connections; it does not stay behind when it never will."""
+        """Wait until it accepts connections; if it never does, it is ended."""
         assert self.process.stdout is not None
         try:
             self.enode = self.process.stdout.readline().strip()
@@ -89,12 +89,12 @@ class Server:
             raise
 
     def stop(self) -> int:
-        """SIGTERM; answers the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self._end()
 
     def kill(self) -> None:
-        """SIGKILL: what a crash looks like."""
+        """Send SIGKILL, as a crash would."""
         self.process.kill()
         self._end()
 

@@ -38,12 +38,12 @@ HELLO = "0x68656c6c6f"
 
 
 def access_with(**chosen: Any) -> Access:
-    """Pages of this machine may call, without a token."""
+    """The default access, except for what is chosen: localhost, no origins, no token."""
     return Access(**{"vhosts": ("localhost",), "origins": (), "token": None} | chosen)
 
 
 class Refused(Exception):
-    """An error object."""
+    """An answer with an error object."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -51,13 +51,13 @@ class Refused(Exception):
 
 
 class Caller:
-    """Calls methods over HTTP; subclasses over what can also carry notifications."""
+    """Calls methods over HTTP; subclasses use transports with notifications."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
 
     async def call(self, method: str, *params: Any) -> Any:
-        """The result of a call; Refused when it is an error."""
+        """The result of a call; Refused if it is an error."""
         request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         async with asyncio.timeout(TIMEOUT):
             answer = await self.exchange(request)
@@ -75,7 +75,7 @@ class Caller:
         return refused.value.code, str(refused.value)
 
     async def messages(self, filter_id: str, count: int) -> list[dict[str, Any]]:
-        """The first messages of a filter, once there are so many."""
+        """The messages of a filter, when `count` have come."""
         found: list[dict[str, Any]] = []
         async with asyncio.timeout(TIMEOUT):
             while len(found) < count:
@@ -101,7 +101,7 @@ class HttpCaller(Caller):
 
 
 class StreamCaller(Caller):
-    """A connection; notifications that come between answers wait for `notification`."""
+    """A connection; notifications that come between answers are kept for `notification`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 def connections(endpoint: HttpEndpoint) -> int:
-    """How many connections an endpoint has."""
+    """The number of connections of an endpoint."""
     server = endpoint._runner.server
     assert server is not None
     return len(server.connections)
@@ -50,7 +50,7 @@ def request(method: Any, *params: Any, call_id: Any = 1) -> bytes:
 
 
 class Methods:
-    """Sessions and notes of what was called, in a dispatcher of its own."""
+    """Test methods in a dispatcher; they note their sessions and calls."""
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -92,7 +92,7 @@ class Methods:
         return value
 
     def subscribe(self, session: Session, *notifications: Any) -> str:
-        """Notify at once: what a subscription must not do before its answer."""
+        """Notify before the answer, which a subscription must not do."""
         self.sessions.append(session)
         session.on_close.append(lambda: self.ended.append(session))
         for notification in notifications:

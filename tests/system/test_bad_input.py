@@ -1,4 +1,4 @@
-"""What strangers send: each case has its outcome and its counter, and the server serves others."""
+"""Input of strangers: each case has its outcome and its counter, and others are served."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ from wakumail.waku.packets import Code, StatusOptions
 
 
 async def raw(enode: Enode, data: bytes) -> bytes:
-    """Send bytes to a new socket; answers all that comes until it is closed."""
+    """Send bytes to a new socket; returns all bytes until it is closed."""
     reader, writer = await asyncio.open_connection(enode.host, enode.port)
     writer.write(data)
     try:
@@ -82,7 +82,7 @@ async def test_a_silent_stranger_is_given_up(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_handshakes_in_progress_are_bounded(tmp_path: Path) -> None:
-    """Who says nothing gives way to who comes."""
+    """A silent connection gives way to a new one."""
     async with mailserver(tmp_path, node={"max_handshakes": 3}) as (server, enode):
         silent = [await asyncio.open_connection(enode.host, enode.port) for _ in range(10)]
         await eventually(lambda: server.counters["connections_crowded_out"] == 7)
@@ -125,7 +125,7 @@ async def test_a_peer_that_comes_back_replaces_its_dead_connection(
         asked = time.monotonic()
         await eventually(lambda: not server.node.links)
         assert server.counters["ping_timeout"] == 1
-        # Long before any other timer of the connection; they begin with the handshake's 5 s.
+        # Before any other timer of the connection: the first is the handshake's, 5 s.
         assert time.monotonic() - asked < 2.5
         await Puppet.ready(enode, key=key)
         dead.hang_up()
@@ -223,7 +223,7 @@ async def test_a_status_update_is_applied(tmp_path: Path) -> None:
 
 
 def inflating_to(size: int) -> bytes:
-    """Snappy data that says it inflates to `size` bytes."""
+    """Snappy data that claims to decompress to `size` bytes."""
     length = bytearray()
     while size >= 0x80:
         length.append(size & 0x7F | 0x80)
@@ -252,7 +252,7 @@ BREACHES: dict[str, tuple[Callable[[Puppet], None], str]] = {
 
 
 def encrypt(puppet: Puppet, data: bytes, message_id: int) -> bytes:
-    """A frame with this data, as it is."""
+    """A frame with this data, unchanged."""
     writer = puppet.connection.writer
     assert writer is not None
     writer.add(data, rlp.encode(message_id))
@@ -260,7 +260,7 @@ def encrypt(puppet: Puppet, data: bytes, message_id: int) -> bytes:
 
 
 def frame(puppet: Puppet, data: bytes, message_id: int = 0x11) -> None:
-    """Send frame data as it is."""
+    """Send frame data unchanged."""
     puppet.write(encrypt(puppet, data, message_id))
 
 
@@ -347,7 +347,7 @@ async def test_a_flood_of_one_peer_does_not_hold_up_another(tmp_path: Path) -> N
 async def test_a_slow_disk_holds_those_who_feed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What all peers together may queue is bounded, nothing is lost, and requests are answered."""
+    """The queue of all peers is bounded, nothing is lost, and requests are answered."""
     most, peers, parts = 300_000, 4, 60
     monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", most)
     async with mailserver(tmp_path) as (server, enode):
@@ -359,7 +359,7 @@ async def test_a_slow_disk_holds_those_who_feed_it(
                 puppet.send(Code.MESSAGES, packet)
         await eventually(lambda: server.store.full)
         await works(enode)
-        # Each peer may add what is taken at once before it is held.
+        # Each peer may add what is read at once before its reading pauses.
         assert server.store.queued_bytes < most + peers * 2 * MAX_RUN_SIZE
         slow.writes.set()
         await eventually(lambda: server.counters["envelopes_archived"] == peers * parts * 40)
@@ -370,7 +370,7 @@ async def test_a_slow_disk_holds_those_who_feed_it(
 async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it sent and nobody looked at is dropped, for it would bring the queue over its bound."""
+    """Its unread packets are dropped: they would bring the queue over its bound."""
     monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 50_000)
     monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
     async with mailserver(tmp_path) as (server, enode):

@@ -1,4 +1,4 @@
-"""Real processes over real sockets: what one posts, the other's request gets back."""
+"""Real processes over real sockets: a request gets the envelopes that a post has sent."""
 
 import asyncio
 import signal
@@ -123,7 +123,7 @@ def test_a_restart_keeps_node_key_and_envelopes(tmp_path: Path) -> None:
 
 
 def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
-    """The server dies in the middle of a stream of posts; every confirmed envelope is there."""
+    """The server dies in a stream of posts; every confirmed envelope is stored."""
     server = Server(tmp_path / "data", "--min-pow", "0")
     envelopes = make(20_000, TOPICS, size=100)
 

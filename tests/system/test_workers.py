@@ -45,13 +45,13 @@ def fresh(number: int, topic: bytes = b"live") -> Envelope:
 
 
 async def hashes(peer: MailPeer) -> set[bytes]:
-    """All envelopes of the last minutes, as this peer's mailserver knows them."""
+    """All envelopes of the last minutes in this peer's mailserver."""
     pages = peer.history(lower=int(time.time()) - 300, bloom=b"\xff" * 64)
     return {envelope.hash async for page in pages for envelope in page.envelopes}
 
 
 async def receive(puppet: Puppet, count: int) -> list[bytes]:
-    """The hashes of the next envelopes that a peer is sent, so many."""
+    """The hashes of the next `count` envelopes that a peer is sent."""
     found: list[bytes] = []
     while len(found) < count:
         found += [envelope.hash for envelope in parse(await puppet.packet(Code.MESSAGES))]
@@ -122,7 +122,7 @@ async def test_without_an_archive_they_relay_all_the_same(tmp_path: Path) -> Non
 
 
 class Poster:
-    """Posts one small batch after the other, and connects again whenever it loses its server."""
+    """Posts small batches one after the other, and reconnects when it loses its server."""
 
     def __init__(self, crew: Crew, number: int) -> None:
         self.confirmed: list[bytes] = []
@@ -175,7 +175,7 @@ async def test_kill_9_of_a_worker_loses_nothing_that_was_confirmed(tmp_path: Pat
         enough.set()
         await posting
         assert set().union(*(poster.confirmed for poster in posters)) <= await archived(crew)
-        # The other's peers have seen nothing of it, and the new one relays what they send.
+        # The peers of the other worker noticed nothing, and the new worker relays their envelopes.
         told = await crew.puppets()
         last = fresh(0, b"last")
         listeners[survivor].send(Code.MESSAGES, join_list([last.rlp]))
@@ -282,7 +282,7 @@ def test_a_port_of_others_is_not_shared(crew: Crew, tmp_path: Path) -> None:
 
 
 async def refusal(crew: Crew, key: PrivateKey | None = None) -> int | None:
-    """Why one more peer is turned away."""
+    """The reason that one more peer is refused."""
     return (await (await Puppet.dial(crew.target, key=key)).closed()).reason
 
 
@@ -299,7 +299,7 @@ async def test_peers_are_limited_together(tmp_path: Path) -> None:
         assert not any(ending.done() for ending in endings)
         kill(owners[0])
         await crew.without(owners[0])
-        # Whoever was with the dead worker finds its room again.
+        # The peers of the dead worker are admitted again.
         for key, owner, ending in zip(keys, owners, endings, strict=True):
             if owner == owners[0]:
                 await asyncio.wait((ending,))
@@ -367,7 +367,7 @@ async def test_the_api_speaks_for_all(tmp_path: Path) -> None:
         await post(crew)
         for peer in peers.values():
             assert len(await receive(peer, 1)) == 1
-        # What is ordered holds at all of them, and for a worker that comes later.
+        # An order holds at all workers, also at one that starts later.
         assert await call(crew, "waku_setMinPoW", 0.25) is True
         for peer in peers.values():
             await peer.packet(Code.STATUS_UPDATE)
@@ -426,14 +426,14 @@ async def test_health_tells_of_a_worker_that_does_not_answer(tmp_path: Path) -> 
             os.kill(stuck, signal.SIGCONT)
         assert problem["check"] == "event loop"
         assert re.fullmatch("worker [01]: does not answer", problem["reason"])
-        # Then it says itself why it did not.
+        # Then it gives the reason itself.
         while "does not answer" in problem["reason"]:
             (problem,) = await asyncio.to_thread(failing, port)
         assert re.match("worker [01]: event loop blocked for ", problem["reason"])
 
 
 def failing(port: int) -> list[dict[str, Any]]:
-    """What /health says that fails."""
+    """The failing checks of /health."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as page:
             return list(json.load(page)["failing"])
@@ -442,7 +442,7 @@ def failing(port: int) -> list[dict[str, Any]]:
 
 
 async def eventually_answers(port: int, path: str) -> None:
-    """Wait until a page says that all is well."""
+    """Wait until a page answers 200."""
 
     def is_well() -> bool:
         try:
@@ -451,7 +451,7 @@ async def eventually_answers(port: int, path: str) -> None:
         except OSError:
             return False
 
-    # Beside much other work a loop may be late once, which is told for so long.
+    # On a busy machine a loop may be late once, which fails the check for LAG_MEMORY seconds.
     async with asyncio.timeout(LAG_MEMORY + END_TIMEOUT):
         while not await asyncio.to_thread(is_well):
             pass
