@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crew import alive, wait_for_end
 from tests.support.processes import END_TIMEOUT, WAKUMAIL
+from tests.support.worker_server import alive, wait_for_end
 from wakumail.load.process_usage import processes
 
 STAGES = {

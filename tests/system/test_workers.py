@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.crew import Crew, caller_of, kill, running, wait_for_end
 from tests.support.envelopes import make
 from tests.support.networks import free_port
 from tests.support.processes import END_TIMEOUT, Server, run
 from tests.support.puppet import Puppet, asynchronous, eventually
 from tests.support.rpc_callers import SYMMETRIC
+from tests.support.worker_server import WorkerServer, caller_of, kill, running, wait_for_end
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, generate
@@ -35,9 +35,9 @@ TOPICS = [b"top" + bytes([number]) for number in range(3)]
 
 
 @pytest.fixture
-def crew(tmp_path: Path) -> Iterator[Crew]:
-    with Crew(tmp_path / "data") as crew:
-        yield crew
+def server(tmp_path: Path) -> Iterator[WorkerServer]:
+    with WorkerServer(tmp_path / "data") as server:
+        yield server
 
 
 def fresh(number: int, topic: bytes = b"live") -> Envelope:
@@ -70,10 +70,10 @@ def metrics(port: int) -> dict[str, float]:
 
 @asynchronous
 async def test_what_one_has_taken_all_relay_and_find(tmp_path: Path) -> None:
-    async with running(tmp_path / "data") as crew:
+    async with running(tmp_path / "data") as server:
         envelopes = make(600, TOPICS)
-        listeners = await crew.puppets()
-        async with crew.clients() as clients:
+        listeners = await server.puppets()
+        async with server.clients() as clients:
             assert len(clients) == 2
             posting = [
                 client.post([envelope.rlp for envelope in envelopes[number::2]])
@@ -90,12 +90,12 @@ async def test_what_one_has_taken_all_relay_and_find(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_peers_are_sent_what_has_their_pow_whoever_took_it(tmp_path: Path) -> None:
-    async with running(tmp_path / "data") as crew:
+    async with running(tmp_path / "data") as server:
         envelopes = make(100, TOPICS)
         least = sorted(envelope.pow for envelope in envelopes)[50]
         wanted = sorted(envelope.hash for envelope in envelopes if envelope.pow >= least)
-        listeners = await crew.puppets(min_pow=least)
-        async with connect(crew.enode) as client:
+        listeners = await server.puppets(min_pow=least)
+        async with connect(server.enode) as client:
             await client.post([envelope.rlp for envelope in envelopes])
             last = next(each for each in map(fresh, itertools.count()) if each.pow >= least)
             await client.post([last.rlp])
@@ -106,14 +106,14 @@ async def test_peers_are_sent_what_has_their_pow_whoever_took_it(tmp_path: Path)
 
 @asynchronous
 async def test_without_an_archive_they_relay_all_the_same(tmp_path: Path) -> None:
-    async with running(tmp_path / "data", "--no-mailserver") as crew:
-        listeners = await crew.puppets()
+    async with running(tmp_path / "data", "--no-mailserver") as server:
+        listeners = await server.puppets()
         envelopes = [fresh(number) for number in range(20)]
-        sender = await crew.puppet()
+        sender = await server.puppet()
         sender.send(Code.MESSAGES, join_list([envelope.rlp for envelope in envelopes]))
         for listener in listeners.values():
             assert sorted(await receive(listener, 20)) == sorted(e.hash for e in envelopes)
-        await post(crew)
+        await post(server)
         for listener in listeners.values():
             assert len(await receive(listener, 1)) == 1
 
@@ -124,11 +124,11 @@ async def test_without_an_archive_they_relay_all_the_same(tmp_path: Path) -> Non
 class Poster:
     """Posts small batches one after the other, and reconnects when it loses its server."""
 
-    def __init__(self, crew: Crew, number: int) -> None:
+    def __init__(self, server: WorkerServer, number: int) -> None:
         self.confirmed: list[bytes] = []
         self.batches = 0
         self.endings: list[str] = []
-        self._crew = crew
+        self._crew = server
         self._number = number
 
     async def run(self, enough: asyncio.Event) -> None:
@@ -150,23 +150,23 @@ class Poster:
         self.confirmed += [envelope.hash for envelope in batch]
 
 
-async def archived(crew: Crew) -> set[bytes]:
-    async with connect(crew.enode) as peer:
+async def archived(server: WorkerServer) -> set[bytes]:
+    async with connect(server.enode) as peer:
         return await hashes(peer)
 
 
 @asynchronous
 async def test_kill_9_of_a_worker_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
-    async with running(tmp_path / "data") as crew:
-        listeners = await crew.puppets()
+    async with running(tmp_path / "data") as server:
+        listeners = await server.puppets()
         enough = asyncio.Event()
-        posters = [Poster(crew, number) for number in range(6)]
+        posters = [Poster(server, number) for number in range(6)]
         posting = asyncio.gather(*(poster.run(enough) for poster in posters))
         await eventually(lambda: all(poster.batches > 3 for poster in posters))
-        victim, survivor = crew.workers()
+        victim, survivor = server.workers()
         kill(victim)
         assert (await listeners[victim].closed()).reason is None
-        workers = await crew.without(victim)
+        workers = await server.without(victim)
         assert survivor in workers
         batches = [poster.batches for poster in posters]
         await eventually(
@@ -174,9 +174,9 @@ async def test_kill_9_of_a_worker_loses_nothing_that_was_confirmed(tmp_path: Pat
         )
         enough.set()
         await posting
-        assert set().union(*(poster.confirmed for poster in posters)) <= await archived(crew)
+        assert set().union(*(poster.confirmed for poster in posters)) <= await archived(server)
         # The peers of the other worker noticed nothing, and the new worker relays their envelopes.
-        told = await crew.puppets()
+        told = await server.puppets()
         last = fresh(0, b"last")
         listeners[survivor].send(Code.MESSAGES, join_list([last.rlp]))
         newcomer = next(told[pid] for pid in workers if pid != survivor)
@@ -186,15 +186,15 @@ async def test_kill_9_of_a_worker_loses_nothing_that_was_confirmed(tmp_path: Pat
 
 @asynchronous
 async def test_a_rolling_restart_refuses_no_connection(tmp_path: Path) -> None:
-    async with running(tmp_path / "data") as crew:
-        listeners = await crew.puppets()
+    async with running(tmp_path / "data") as server:
+        listeners = await server.puppets()
         enough = asyncio.Event()
-        posters = [Poster(crew, number) for number in range(4)]
+        posters = [Poster(server, number) for number in range(4)]
 
         async def knock() -> int:
             count = 0
             while not enough.is_set():
-                _, writer = await asyncio.open_connection("127.0.0.1", crew.target.port)
+                _, writer = await asyncio.open_connection("127.0.0.1", server.target.port)
                 writer.transport.abort()
                 count += 1
             return count
@@ -202,21 +202,21 @@ async def test_a_rolling_restart_refuses_no_connection(tmp_path: Path) -> None:
         knocking = asyncio.create_task(knock())
         posting = asyncio.gather(*(poster.run(enough) for poster in posters))
         await eventually(lambda: all(poster.batches > 3 for poster in posters))
-        old = crew.workers()
-        crew.process.send_signal(signal.SIGHUP)
+        old = server.workers()
+        server.process.send_signal(signal.SIGHUP)
         for listener in listeners.values():
             ending = await listener.closed()
             assert (ending.by_peer, ending.reason) == (True, DisconnectReason.QUITTING)
-        new = await crew.without(*old)
+        new = await server.without(*old)
         assert not set(new) & set(old)
         enough.set()
         await posting
         assert await knocking > 10
-        assert set().union(*(poster.confirmed for poster in posters)) <= await archived(crew)
+        assert set().union(*(poster.confirmed for poster in posters)) <= await archived(server)
         assert all(ending for poster in posters for ending in poster.endings)
-        assert crew.log.read_text().count("all workers were replaced") == 1
-        assert sorted(crew.workers()) == sorted(new)
-        assert "died" not in crew.log.read_text()
+        assert server.log.read_text().count("all workers were replaced") == 1
+        assert sorted(server.workers()) == sorted(new)
+        assert "died" not in server.log.read_text()
 
 
 @asynchronous
@@ -225,42 +225,46 @@ async def test_a_rolling_restart_stops_at_what_does_not_start(tmp_path: Path) ->
     password.write_text("secret")
     key.write_text("11" * 32)
     flags = ("--password-file", password, "--nodekey", key)
-    async with running(tmp_path / "data", *flags) as crew:
-        workers = crew.workers()
+    async with running(tmp_path / "data", *flags) as server:
+        workers = server.workers()
         password.rename(tmp_path / "gone")
-        crew.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: crew.log.read_text().count("the rolling restart has stopped") == 1)
+        server.process.send_signal(signal.SIGHUP)
+        await eventually(
+            lambda: server.log.read_text().count("the rolling restart has stopped") == 1
+        )
         (tmp_path / "gone").rename(password)
         key.write_text("22" * 32)
-        crew.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: crew.log.read_text().count("the rolling restart has stopped") == 2)
-        assert "another node key" in crew.log.read_text()
-        assert crew.workers() == workers
+        server.process.send_signal(signal.SIGHUP)
+        await eventually(
+            lambda: server.log.read_text().count("the rolling restart has stopped") == 2
+        )
+        assert "another node key" in server.log.read_text()
+        assert server.workers() == workers
         key.write_text("11" * 32)
-        crew.process.send_signal(signal.SIGHUP)
-        assert len(await crew.without(*workers)) == 2
+        server.process.send_signal(signal.SIGHUP)
+        assert len(await server.without(*workers)) == 2
 
 
-def test_no_worker_outlives_the_supervisor(crew: Crew) -> None:
-    workers = crew.workers()
+def test_no_worker_outlives_the_supervisor(server: WorkerServer) -> None:
+    workers = server.workers()
     assert len(workers) == 2
-    crew.process.kill()
+    server.process.kill()
     wait_for_end(*workers)
 
 
 @asynchronous
 async def test_a_worker_says_which_it_is(tmp_path: Path) -> None:
-    async with running(tmp_path / "data") as crew:
-        owner = crew.owner((await crew.puppet()).port)
-        told = re.search(rf"worker (\d+), process {owner}, takes", crew.log.read_text())
+    async with running(tmp_path / "data") as server:
+        owner = server.owner((await server.puppet()).port)
+        told = re.search(rf"worker (\d+), process {owner}, takes", server.log.read_text())
         assert told is not None
     said = rf" worker {told[1]}: connections_accepted: 1$"
-    assert re.search(said, crew.log.read_text(), re.MULTILINE)
+    assert re.search(said, server.log.read_text(), re.MULTILINE)
 
 
-def test_sigterm_ends_all(crew: Crew) -> None:
-    workers = crew.workers()
-    assert crew.stop() == 0
+def test_sigterm_ends_all(server: WorkerServer) -> None:
+    workers = server.workers()
+    assert server.stop() == 0
     assert not set(map(str, workers)) & set(os.listdir("/proc"))
 
 
@@ -272,8 +276,8 @@ def test_a_start_that_fails_ends(tmp_path: Path, flags: list[str]) -> None:
     assert run("serve", *chosen, check=1) == b""
 
 
-def test_a_port_of_others_is_not_shared(crew: Crew, tmp_path: Path) -> None:
-    flags = ["--datadir", tmp_path / "other", "--host", "127.0.0.1", "--port", crew.target.port]
+def test_a_port_of_others_is_not_shared(server: WorkerServer, tmp_path: Path) -> None:
+    flags = ["--datadir", tmp_path / "other", "--host", "127.0.0.1", "--port", server.target.port]
     run("serve", *flags, "--workers", 2, check=1)
     run("serve", *flags, check=1)
 
@@ -281,31 +285,31 @@ def test_a_port_of_others_is_not_shared(crew: Crew, tmp_path: Path) -> None:
 # -- peers --------------------------------------------------------------------------------------
 
 
-async def refusal(crew: Crew, key: PrivateKey | None = None) -> int | None:
+async def refusal(server: WorkerServer, key: PrivateKey | None = None) -> int | None:
     """The reason that one more peer is refused."""
-    return (await (await Puppet.dial(crew.target, key=key)).closed()).reason
+    return (await (await Puppet.dial(server.target, key=key)).closed()).reason
 
 
 @asynchronous
 async def test_peers_are_limited_together(tmp_path: Path) -> None:
-    async with running(tmp_path / "data", "--maxpeers", 3) as crew:
+    async with running(tmp_path / "data", "--maxpeers", 3) as server:
         keys = [generate(os.urandom) for _ in range(3)]
-        peers = [await crew.puppet(key) for key in keys]
-        owners = [crew.owner(peer.port) for peer in peers]
+        peers = [await server.puppet(key) for key in keys]
+        owners = [server.owner(peer.port) for peer in peers]
         endings = [asyncio.create_task(peer.closed()) for peer in peers]
         for _ in range(6):
-            assert await refusal(crew) == DisconnectReason.TOO_MANY_PEERS
-            assert await refusal(crew, keys[0]) == DisconnectReason.ALREADY_CONNECTED
+            assert await refusal(server) == DisconnectReason.TOO_MANY_PEERS
+            assert await refusal(server, keys[0]) == DisconnectReason.ALREADY_CONNECTED
         assert not any(ending.done() for ending in endings)
         kill(owners[0])
-        await crew.without(owners[0])
+        await server.without(owners[0])
         # The peers of the dead worker are admitted again.
         for key, owner, ending in zip(keys, owners, endings, strict=True):
             if owner == owners[0]:
                 await asyncio.wait((ending,))
-                await crew.puppet(key)
+                await server.puppet(key)
         for _ in range(6):
-            assert await refusal(crew) == DisconnectReason.TOO_MANY_PEERS
+            assert await refusal(server) == DisconnectReason.TOO_MANY_PEERS
         for ending in endings:
             ending.cancel()
 
@@ -313,8 +317,8 @@ async def test_peers_are_limited_together(tmp_path: Path) -> None:
 @asynchronous
 async def test_a_static_peer_is_called_once_and_again_by_a_successor(tmp_path: Path) -> None:
     with Server(tmp_path / "other") as other:
-        async with running(tmp_path / "data", "--static-nodes", other.enode) as crew:
-            identity = crew.target.node_id.hex()
+        async with running(tmp_path / "data", "--static-nodes", other.enode) as server:
+            identity = server.target.node_id.hex()
 
             async def callers() -> list[str]:
                 peers = await call(other, "admin_peers")
@@ -328,13 +332,13 @@ async def test_a_static_peer_is_called_once_and_again_by_a_successor(tmp_path: P
                 return address
 
             first = await called()
-            leader = crew.dialer(first, Enode.parse(other.enode))
+            leader = server.dialer(first, Enode.parse(other.enode))
             kill(leader)
-            await crew.without(leader)
+            await server.without(leader)
             async with asyncio.timeout(END_TIMEOUT):
                 while (second := await called()) == first:
                     pass
-            assert crew.dialer(second, Enode.parse(other.enode)) in crew.workers()
+            assert server.dialer(second, Enode.parse(other.enode)) in server.workers()
             (peer,) = await call(other, "admin_peers")
             assert identity in peer["enode"]
             assert other.stop() == 0
@@ -358,23 +362,23 @@ async def post(server: Server, payload: str = "0x68656c6c6f") -> None:
 
 @asynchronous
 async def test_the_api_speaks_for_all(tmp_path: Path) -> None:
-    async with running(tmp_path / "data") as crew:
-        peers = await crew.puppets()
-        assert await call(crew, "net_peerCount") == "0x2"
-        shown = await call(crew, "admin_peers")
+    async with running(tmp_path / "data") as server:
+        peers = await server.puppets()
+        assert await call(server, "net_peerCount") == "0x2"
+        shown = await call(server, "admin_peers")
         ports = {int(peer["network"]["remoteAddress"].rpartition(":")[2]) for peer in shown}
         assert ports == {peer.port for peer in peers.values()}
-        await post(crew)
+        await post(server)
         for peer in peers.values():
             assert len(await receive(peer, 1)) == 1
         # An order holds at all workers, also at one that starts later.
-        assert await call(crew, "waku_setMinPoW", 0.25) is True
+        assert await call(server, "waku_setMinPoW", 0.25) is True
         for peer in peers.values():
             await peer.packet(Code.STATUS_UPDATE)
-        for old in crew.workers():
+        for old in server.workers():
             kill(old)
-            await crew.without(old)
-        async with crew.clients() as clients:
+            await server.without(old)
+        async with server.clients() as clients:
             assert [c._link.peer.settings.pow for c in clients.values()] == [0.25, 0.25]
 
 
@@ -382,9 +386,9 @@ async def test_the_api_speaks_for_all(tmp_path: Path) -> None:
 @asynchronous
 async def test_metrics_add_up(tmp_path: Path) -> None:
     port = free_port()
-    async with running(tmp_path / "data", "--metrics", "--metrics.port", port) as crew:
+    async with running(tmp_path / "data", "--metrics", "--metrics.port", port) as server:
         envelopes = make(60, TOPICS)
-        async with crew.clients() as clients:
+        async with server.clients() as clients:
             for number, client in enumerate(clients.values()):
                 await client.post([envelope.rlp for envelope in envelopes[number::2]])
             async with asyncio.timeout(END_TIMEOUT):
@@ -398,9 +402,9 @@ async def test_metrics_add_up(tmp_path: Path) -> None:
         assert before["p2p_peers_absolute"] == 2
         assert before["p2p_peers_max"] == 5000
         await eventually_answers(port, "/health")
-        old = crew.workers()
-        crew.process.send_signal(signal.SIGHUP)
-        await crew.without(*old)
+        old = server.workers()
+        server.process.send_signal(signal.SIGHUP)
+        await server.without(*old)
         await eventually_answers(port, "/health")
         after = await asyncio.to_thread(metrics, port)
         assert after["wakumail_envelopes_received_total"] == 60
@@ -416,9 +420,9 @@ async def test_metrics_add_up(tmp_path: Path) -> None:
 @asynchronous
 async def test_health_tells_of_a_worker_that_does_not_answer(tmp_path: Path) -> None:
     port = free_port()
-    async with running(tmp_path / "data", "--metrics", "--metrics.port", port) as crew:
+    async with running(tmp_path / "data", "--metrics", "--metrics.port", port) as server:
         await eventually_answers(port, "/health")
-        stuck = next(pid for pid in crew.workers() if pid != crew.listener(port))
+        stuck = next(pid for pid in server.workers() if pid != server.listener(port))
         os.kill(stuck, signal.SIGSTOP)
         try:
             (problem,) = await asyncio.to_thread(failing, port)

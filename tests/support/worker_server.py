@@ -17,11 +17,11 @@ from wakumail.devp2p.keys import PrivateKey
 from wakumail.mail.client import MailPeer, connect
 from wakumail.waku.packets import StatusOptions
 
-MOST_DIALS = 64
+MAX_DIALS = 64
 """Connections after which a worker that has none is not without by chance."""
 
 
-class Crew(Server):
+class WorkerServer(Server):
     """A supervisor and its workers."""
 
     def __init__(self, datadir: Path, *flags: object, workers: int = 2) -> None:
@@ -76,7 +76,7 @@ class Crew(Server):
         """A puppet at each worker."""
         wanted = set(self.workers())
         found: dict[int, Puppet] = {}
-        for _ in range(MOST_DIALS):
+        for _ in range(MAX_DIALS):
             if found.keys() == wanted:
                 return found
             puppet = await self.puppet(min_pow=min_pow)
@@ -90,7 +90,7 @@ class Crew(Server):
         wanted = set(self.workers())
         found: dict[int, MailPeer] = {}
         async with AsyncExitStack() as opened:
-            for _ in range(MOST_DIALS):
+            for _ in range(MAX_DIALS):
                 async with AsyncExitStack() as opening:
                     client = await opening.enter_async_context(connect(self.enode))
                     owner = self.owner(client._link.local[1])
@@ -129,19 +129,19 @@ async def caller_of(datadir: Path) -> AsyncIterator[UnixCaller]:
 
 
 @asynccontextmanager
-async def running(datadir: Path, *flags: object) -> AsyncIterator[Crew]:
+async def running(datadir: Path, *flags: object) -> AsyncIterator[WorkerServer]:
     """Two workers and their supervisor, which stops them when the test ends."""
-    crew = Crew(datadir, *flags)
+    server = WorkerServer(datadir, *flags)
     try:
-        await asyncio.to_thread(crew.start)
-        yield crew
+        await asyncio.to_thread(server.start)
+        yield server
         while dialed:
             dialed.pop().hang_up()
-        assert await asyncio.to_thread(crew.stop) == 0
+        assert await asyncio.to_thread(server.stop) == 0
     finally:
         while dialed:
             dialed.pop().hang_up()
-        await asyncio.to_thread(crew.kill)
+        await asyncio.to_thread(server.kill)
 
 
 def alive(pid: int) -> bool:
