@@ -1,4 +1,4 @@
-"""Damage that is done to an archive behind its back, and what must be said of it."""
+"""Edits of an archive's file that damage it, and the problems that have to be reported."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ for path, changes in itertools.groupby(rows, lambda row: row[0]):
 
 
 def edit(edits: Sequence[tuple[Path, Edit]]) -> None:
-    """Change rows behind the archive's back; a value of None deletes the row."""
+    """Change rows without the archive. A value of None deletes the row."""
     arguments: list[object] = []
     for path, (table, key, value) in edits:
         arguments += [path, table, key.hex(), "-" if value is None else value.hex()]
@@ -35,7 +35,7 @@ def plus(value: bytes, more: int = 1) -> bytes:
 
 
 def make_intact(path: Path) -> Tables:
-    """Make an archive of three days in several chunks; answers its rows."""
+    """Make an archive of three days in several chunks. Returns its rows."""
     with Archive(path, sync=False) as archive:
         archive.append([batch_of(make(150, size=200))])
         archive.append([batch_of(make(150, first=150, size=200))])
@@ -43,7 +43,7 @@ def make_intact(path: Path) -> Tables:
 
 
 def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
-    """Edits, and what must be said of them."""
+    """Each edit, with the problems that have to be reported."""
     row = {name: next(iter(rows.items())) for name, rows in tables.items()}
     middle = {name: list(rows.items())[len(rows) // 2] for name, rows in tables.items()}
 
@@ -147,7 +147,7 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
 
 
 def break_overflow_page(path: Path) -> None:
-    """Let a row of `chunks` say that its value lies in a page beyond the end."""
+    """Let a row of `chunks` point to a page beyond the end of the file."""
     key, _ = max(read_tables(path)["chunks"].items(), key=lambda row: len(row[1]))
     content = (path / "data.mdb").read_bytes()
     places = [at for at in range(len(content)) if content.startswith(key, at)]

@@ -1,7 +1,7 @@
 """Damaged data files, made from a seed, and commands and requests on them, each in a fork.
 
-The process that forks has everything imported and no archive open, so that a try takes
-milliseconds; a child that a signal ends is told by its name.
+The process that forks has all modules imported and no archive open, so a try takes milliseconds.
+If a signal ends a child, its name is reported.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def make_archive(path: Path) -> None:
 
 
 def flip_bits(data: bytearray, source: random.Random) -> None:
-    """One to eight bits, mostly where pages say what is on them."""
+    """Flip one to eight bits, mostly in the headers of pages."""
     for _ in range(source.randrange(1, 9)):
         page = source.randrange(len(data) // PAGE)
         inside = source.choice([source.randrange(PAGE), source.randrange(64)])
@@ -56,7 +56,7 @@ def flip_bits(data: bytearray, source: random.Random) -> None:
 
 
 def overwrite_pages(data: bytearray, source: random.Random) -> None:
-    """One to three pages become zeros, noise, ones, or half of what they were."""
+    """Fill one to three pages, or their second halves, with zeros, noise or ones."""
     for _ in range(source.randrange(1, 4)):
         start = source.randrange(2, len(data) // PAGE) * PAGE
         half = start + source.choice([0, PAGE // 2])
@@ -67,7 +67,7 @@ def overwrite_pages(data: bytearray, source: random.Random) -> None:
 
 
 def swap_pages(data: bytearray, source: random.Random) -> None:
-    """Two pages change places, or one is where another was too; their numbers may fit."""
+    """Swap two pages, or copy one over another. Their page numbers may be corrected."""
     for _ in range(source.randrange(1, 4)):
         one, other = (source.randrange(2, len(data) // PAGE) * PAGE for _ in range(2))
         first, second = bytes(data[one : one + PAGE]), bytes(data[other : other + PAGE])
@@ -81,13 +81,13 @@ def swap_pages(data: bytearray, source: random.Random) -> None:
 
 
 def truncate(data: bytearray, source: random.Random) -> None:
-    """The end is missing, from any byte or page on."""
+    """Cut off the end, at any byte or page."""
     size = source.randrange(len(data))
     del data[source.choice([size, size // PAGE * PAGE, len(data) - source.randrange(3 * PAGE)]) :]
 
 
 def change_numbers(data: bytearray, source: random.Random) -> None:
-    """Words in the headers and pointers of pages become other plausible numbers."""
+    """Set words in headers and pointers of pages to other plausible numbers."""
     for _ in range(source.randrange(1, 6)):
         page = source.randrange(len(data) // PAGE)
         at = page * PAGE + source.choice([0, 8, 10, 12, 14, *range(16, 60, 2), 4000, 4010])
@@ -112,7 +112,7 @@ def damage(content: bytes, kind: str, seed: int) -> bytes:
 
 
 def ask(path: Path, seed: int, count: int) -> None:
-    """Send requests of all kinds, follow, look up, and write; each is answered or refused."""
+    """Send requests of all kinds, follow, look up, and write. Each is answered or refused."""
     source = random.Random(seed)
     try:
         archive = Archive(path)
@@ -159,7 +159,7 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
 
 
 def in_fork(work: Callable[[], object], log: Path) -> str:
-    """Do work in a child; "" when it ended by itself, else the signal, or that it took too long."""
+    """Work in a child. "" if it ended by itself; else the signal, or that it took too long."""
     child = os.fork()
     if not child:
         code = 70
@@ -194,9 +194,9 @@ def in_fork(work: Callable[[], object], log: Path) -> str:
 
 
 def tries(directory: Path, content: bytes, kind: str, seed: int) -> Iterator[tuple[str, str]]:
-    """Each command and the requests on one damaged file: (what was done, how it failed or "")."""
+    """Run each command and the requests on a damaged file: pairs of a name and a failure or ""."""
     damaged = damage(content, kind, seed)
-    slow = seed % 8 == 0  # those start Python once more
+    slow = seed % 8 == 0  # these start Python again
     datadir, log = directory / "data", directory / "log"
     for name, command in COMMANDS.items():
         if len(command) > 1 and command[0] == "verify" and not slow:
@@ -219,7 +219,7 @@ def lay_out(datadir: Path, damaged: bytes) -> None:
 
 
 def run(directory: Path, kind: str, seeds: range) -> int:
-    """Try all; each failure is a line on stdout. Answers how many there were."""
+    """Try all. Each failure is a line on stdout. Returns the number of failures."""
     directory.mkdir(parents=True, exist_ok=True)
     make_archive(directory / "intact")
     content = (directory / "intact" / "data.mdb").read_bytes()

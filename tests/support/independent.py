@@ -1,4 +1,4 @@
-"""What the independent reader of archives says: it shares no code with what wrote them."""
+"""The independent reader of archives, for tests. It shares no code with the writer."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ for directory in sys.argv[2:]:
 
 
 def problems_of(directories: Sequence[Path]) -> list[list[str]]:
-    """The problems of many small archives, in one process: starting one takes longer."""
+    """The problems of many small archives, read in one process: to start one takes longer."""
     command = [sys.executable, "-I", "-c", MANY, str(PROGRAM), *map(str, directories)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def problems_of(directories: Sequence[Path]) -> list[list[str]]:
 
 
 def arrival_hashes(directory: Path) -> list[bytes]:
-    """The hashes of all envelopes of an archive, in the order of arrival; a server may run."""
+    """The hashes of all envelopes in an archive, in order of arrival. A server may run."""
     command = [sys.executable, "-I", str(PROGRAM), str(directory), "hashes"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -40,7 +40,7 @@ def arrival_hashes(directory: Path) -> list[bytes]:
 
 
 def check_sound(directory: Path) -> int:
-    """Assert that an archive is sound; answers how many envelopes it has."""
+    """Check that an archive is sound. Returns the number of its envelopes."""
     opinion = verify_independently(directory)
     assert opinion.problems == []
     assert opinion.count == 0
