@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 KERNELS := $(shell find ext/wakumail -name '*.p[yx]*' -o -name '*.h') ext/liblmdb.txt
 STUBBED := $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src/wakumail -name '*.pyi')))
 DATADIR ?= data
+FUZZ_SECONDS ?= 300
+FUZZ_SEED ?= 0
 
 # Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: build serve test check lint types kernels wheel bench demo clean
+.PHONY: build serve test check lint types kernels wheel fuzz bench demo clean
 
 build: $(VENV)/built
 
@@ -55,6 +57,10 @@ kernels: $(VENV)/tested ## run each micro benchmark once, to see that it still w
 	$(BIN)/python -m pytest bench --benchmark-disable
 
 check: lint types test kernels wheel
+
+fuzz: $(VENV)/tested ## mutate what parsers and the archive read, under sanitizers, for FUZZ_SECONDS
+	$(BIN)/python -m tests.fuzz build
+	$(BIN)/python -m tests.fuzz run $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 bench: $(VENV)/tested ## measure kernels, then a server under load; BENCHFLAGS="--html FILE", "--serve='--workers 2'"
 	$(BIN)/python -m pytest bench --benchmark-only

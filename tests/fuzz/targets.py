@@ -1,0 +1,138 @@
+"""What is fuzzed: each target takes mutated bytes and may only raise an error of ours."""
+
+import contextlib
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cramjam
+
+from tests.fuzz.mutate import mutate
+from tests.vectors import VECTORS
+from wakumail.base import rlp, snappy
+from wakumail.devp2p.frame_reader import FrameReader
+from wakumail.devp2p.frame_writer import FrameWriter
+from wakumail.errors import WakumailError
+from wakumail.waku.envelope import Rules, judge, judge_packets, make_envelope, parse, parse_stream
+
+AES_KEY, MAC_KEY, RIGHT_SEED = b"aes" * 10 + b"..", b"mac" * 10 + b"..", b"seed"
+NOW = 1_600_000_000
+LIMIT = 1 << 20
+RULES = Rules(min_pow=0.0, min_pow_large=0.0, max_envelope=1 << 20)
+
+
+def vectors(value: Any) -> Iterator[bytes]:
+    """All bytes in the golden vectors."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            if len(value) >= 8:
+                yield bytes.fromhex(value.removeprefix("0x"))
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from vectors(each)
+
+
+ENVELOPES = [
+    make_envelope(NOW + 10 * number, 20 + number, bytes([number] * 4), b"data" * number, number)
+    for number in range(1, 40)
+]
+PACKETS = [
+    rlp.join_list([each.rlp for each in ENVELOPES[start : start + count]])
+    for start, count in ((0, 1), (3, 2), (5, 9), (0, 39))
+]
+RLP_SEEDS = [*{each for each in vectors(VECTORS) if len(each) < 5000}, *PACKETS]
+PLAIN = [*PACKETS, b"", b"a" * 5000, bytes(range(256)) * 20, random.Random(0).randbytes(3000)]
+SNAPPY_SEEDS = [bytes(cramjam.snappy.compress_raw(each)) for each in PLAIN]
+
+
+def fuzz_rlp(data: bytes, source: random.Random) -> None:
+    """Decoding whole items, prefixes and lists; what decodes encodes to the same bytes."""
+    for read in (rlp.decode_prefix, rlp.split_list):
+        with contextlib.suppress(WakumailError):
+            read(data)
+    with contextlib.suppress(WakumailError):
+        assert rlp.encode(rlp.decode(data)) == data
+
+
+def fuzz_envelopes(data: bytes, source: random.Random) -> None:
+    """Packets of envelopes: parsed, judged alone and several together, and as a stream."""
+    with contextlib.suppress(WakumailError):
+        for envelope in parse(data):
+            assert envelope.rlp
+    with contextlib.suppress(WakumailError):
+        list(judge(data, RULES, NOW, confirming=source.random() < 0.5))
+    with contextlib.suppress(WakumailError):
+        cut = source.randrange(len(data) + 1)
+        batch = judge_packets(data, [cut, len(data)], RULES, NOW, confirming=True)
+        assert len(batch.confirmations) <= 2
+    with contextlib.suppress(WakumailError):
+        parse_stream(data, final=source.random() < 0.5)
+
+
+def fuzz_snappy(data: bytes, source: random.Random) -> None:
+    """Inflating, with limits that fit and that do not."""
+    with contextlib.suppress(WakumailError):
+        assert len(snappy.inflate(data, LIMIT)) <= LIMIT
+    with contextlib.suppress(WakumailError):
+        snappy.inflate(data, source.randrange(1, 6000))
+
+
+def fuzz_frames(data: bytes, source: random.Random) -> None:
+    """A stream of frames that was changed on its way, and sound frames with changed packets."""
+    changed = FrameReader(AES_KEY, MAC_KEY, RIGHT_SEED)
+    pour(changed, data, source)
+    writer = FrameWriter(AES_KEY, MAC_KEY, RIGHT_SEED)
+    for _ in range(source.randrange(1, 6)):
+        packet = mutate(SNAPPY_SEEDS, source) or b"\0"
+        writer.add(packet, source.choice([b"\x11", b"\x12", b""]))
+    reader = FrameReader(AES_KEY, MAC_KEY, RIGHT_SEED)
+    pour(reader, writer.encrypt(), source)
+
+
+def pour(reader: FrameReader, data: bytes, source: random.Random) -> None:
+    """Receive in pieces, and take frames or runs of payloads out."""
+    with contextlib.suppress(WakumailError):
+        while data:
+            count = source.choice([1, 17, 100, len(data)])
+            if source.random() < 0.5:
+                reader.feed(data[:count])
+            else:
+                with reader.get_buffer(-1) as room:
+                    count = min(count, len(room))
+                    piece = data[:count]
+                    room[: len(piece)] = piece
+                reader.received(len(piece))
+            data = data[count:]
+            compressed = source.random() < 0.7
+            while reader.next_payloads(b"\x11", LIMIT, compressed=compressed) is not None:
+                pass
+            for _ in itertools.takewhile(lambda frame: frame is not None, [reader.next_frame()]):
+                pass
+
+
+def recorded_streams() -> list[bytes]:
+    """Streams of sound frames, small and large."""
+    streams = []
+    for packets in (SNAPPY_SEEDS[:1], SNAPPY_SEEDS, PLAIN[:4], SNAPPY_SEEDS[:2] * 30):
+        writer = FrameWriter(AES_KEY, MAC_KEY, RIGHT_SEED)
+        for packet in packets:
+            writer.add(packet, b"\x11")
+        streams.append(writer.encrypt())
+    return streams
+
+
+TARGETS: dict[str, tuple[list[bytes], Callable[[bytes, random.Random], None]]] = {
+    "rlp": (RLP_SEEDS, fuzz_rlp),
+    "envelopes": ([*PACKETS, *(each.rlp for each in ENVELOPES), *RLP_SEEDS], fuzz_envelopes),
+    "snappy": (SNAPPY_SEEDS, fuzz_snappy),
+    "frames": (recorded_streams(), fuzz_frames),
+}
+"""Its seeds, and what is done with a mutated one. Archive files are fuzzed by damaged_files.py."""
+
+
+def run(target: str, seed: int) -> None:
+    """One try."""
+    source = random.Random(f"{target} {seed}")
+    seeds, work = TARGETS[target]
+    work(mutate(seeds, source), source)
