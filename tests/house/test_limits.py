@@ -67,7 +67,10 @@ LIMITS: dict[str, list[str]] = {
         f"{admission.MAX_HANDSHAKES_OF_HOST}",
         f"{acceptor.MAX_PARKED:,}",
     ],
-    "handshakes that wait to be computed": [f"{handshake_thread.MAX_STEPS_WAITING}"],
+    "handshakes that wait to be computed": [
+        f"{handshake_thread.MAX_STEPS_WAITING}",
+        f"of one host {handshake_thread.MAX_STEPS_OF_HOST} count",
+    ],
     "time for keys and hello": [connection("handshake_timeout")],
     "time for the status after the hello": [f"{peer.STATUS_TIMEOUT:g} s"],
     "size of a status": [
