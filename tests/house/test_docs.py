@@ -121,6 +121,14 @@ def test_every_flag_that_is_named_exists(page: Path) -> None:
                 assert fnmatch.filter(known, flag), code
 
 
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: page.name)
+def test_every_target_that_is_named_exists(page: Path) -> None:
+    """Of the Makefile."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:`|^    (?:\$ )?)make ([a-z]\w*)", page.read_text(), re.MULTILINE)
+    assert set(named) <= set(targets)
+
+
 def exists(name: str) -> bool:
     """True if a dotted name is a module, or something in one."""
     try:
