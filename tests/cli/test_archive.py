@@ -1,8 +1,11 @@
 """The archive commands in processes of their own, some beside a server."""
 
+import fcntl
 import re
 import resource
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -219,3 +222,42 @@ def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:
     put_row(own / "archive", "times", key, b"else" + bytes(6))
     result = run_json("archive", "verify", "--datadir", own, check=1)
     assert result["problems"]
+
+
+KILLED_WHILE_COPYING = """
+import os, signal, sys
+from wakumail.archive.archive import Archive
+from wakumail.cli import archive, main
+
+def copy(source, target):
+    (target.parent if target.parent.name.startswith("compacting.") else target).mkdir(
+        parents=True, exist_ok=True)
+    Archive(source, readonly=True).copy(target / "whole")
+    os.rename(target / "whole" / "data.mdb", target / "unfinished.abcdef")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+archive.copy = copy
+main(sys.argv[1:])
+"""
+
+
+def test_what_a_killed_compaction_or_backup_left_is_swept_up(own: Path, tmp_path: Path) -> None:
+    def kill(*arguments: object) -> None:
+        command = [sys.executable, "-c", KILLED_WHILE_COPYING, "archive", *map(str, arguments)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    kill("compact", "--datadir", own)
+    kill("compact", "--datadir", own)
+    assert len(list(own.glob("compacting.*"))) == 1
+    run("archive", "compact", "--datadir", own)
+    assert list(own.glob("compacting.*")) == []
+    kill("compact", "--datadir", own)
+    with Server(own):
+        assert list(own.glob("compacting.*")) == []
+    kill("backup", "--datadir", own, tmp_path / "copy")
+    kept = tmp_path / "copy" / "archive" / "unfinished.made"
+    with kept.open("wb") as being_made:
+        fcntl.flock(being_made, fcntl.LOCK_EX)
+        run("archive", "backup", "--datadir", own, tmp_path / "copy")
+        left = sorted(file.name for file in kept.parent.glob("*.*"))
+        assert left == ["data.mdb", "unfinished.made"]

@@ -6,16 +6,26 @@ lock        held by the server; a second one is refused
 static-nodes.json, trusted-nodes.json    JSON lists of enode URLs; optional
 relay/      envelopes that workers without an archive pass to each other; only while they run
 wakumail.ipc    the socket of the RPC API
+compacting.*    the copy that a compaction is making
 writers     locked shared by all that write to the archive, exclusively by a compaction
 """
 
+import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from wakumail.errors import WakumailError
+
+SCRATCH_PREFIX = "compacting."
+"""Of the folder in which a compaction makes its copy."""
+
+UNFINISHED_PREFIX = "unfinished."
+"""Of the file that a copy of an archive is until it is whole. Its maker holds it with flock (see
+datafile.pxd)."""
 
 
 class DatadirInUse(WakumailError):
@@ -44,6 +54,7 @@ class Datadir:
     def serving(self) -> Iterator[None]:
         """Hold the directory as its only server."""
         with self._lock("lock", fcntl.LOCK_EX), self.writing():
+            self._sweep()
             yield
 
     @contextmanager
@@ -56,7 +67,13 @@ class Datadir:
     def alone(self) -> Iterator[None]:
         """Hold the archive as its only writer."""
         with self._lock("writers", fcntl.LOCK_EX):
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what a compaction that was killed has left; who compacts holds the lock alone."""
+        for left in self.path.glob(f"{SCRATCH_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     @contextmanager
     def _lock(self, name: str, kind: int) -> Iterator[None]:
@@ -71,3 +88,11 @@ class Datadir:
             yield
         finally:
             os.close(descriptor)
+
+
+def sweep_unfinished(directory: Path) -> None:
+    """Remove copies that a killed process left in a directory; one that is being made stays."""
+    for left in directory.glob(f"{UNFINISHED_PREFIX}*"):
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()

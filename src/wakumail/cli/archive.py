@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from wakumail.archive.archive import Archive, Day
-from wakumail.archive.datadir import Datadir
+from wakumail.archive.datadir import SCRATCH_PREFIX, Datadir, sweep_unfinished
 from wakumail.archive.independent import Opinion, verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
@@ -208,6 +208,7 @@ def backup(arguments: argparse.Namespace) -> int:
     """Copy the pages that are in use."""
     target = Datadir(Path(arguments.to))
     target.make()
+    sweep_unfinished(target.archive)
     copy(arguments.datadir.archive, target.archive)
     return 0
 
@@ -225,7 +226,7 @@ def compact(arguments: argparse.Namespace) -> int:
     directory = arguments.datadir.archive
     with (
         arguments.datadir.alone(),
-        tempfile.TemporaryDirectory(dir=arguments.datadir.path) as scratch,
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=arguments.datadir.path) as scratch,
     ):
         copy(directory, Path(scratch) / "archive")
         os.replace(Path(scratch) / "archive" / "data.mdb", directory / "data.mdb")
