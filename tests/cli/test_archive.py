@@ -1,6 +1,7 @@
 """The archive commands in processes of their own, some beside a server."""
 
 import fcntl
+import os
 import re
 import resource
 import signal
@@ -222,6 +223,21 @@ def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:
     put_row(own / "archive", "times", key, b"else" + bytes(6))
     result = run_json("archive", "verify", "--datadir", own, check=1)
     assert result["problems"]
+
+
+def test_verify_tells_of_damaged_pages_whatever_comes_after(own: Path) -> None:
+    """The file no longer opens: what --pages found is told all the same."""
+    with (own / "archive" / "data.mdb").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(8192)
+        file.write(b"\xff" * (size - 8192))
+    out = run("archive", "verify", "--datadir", own, "--pages", check=1).decode().splitlines()
+    assert len(out) > 2
+    assert "is damaged" in out[-2]
+    assert out[-1].startswith("0 envelopes verified, ")
+    result = run_json("archive", "verify", "--datadir", own, "--pages", check=1)
+    assert result["problems"] == out[:-1]
+    assert result["count"] >= len(result["problems"])
 
 
 KILLED_WHILE_COPYING = """

@@ -25,6 +25,7 @@ from wakumail.cli.options import (
     progress,
 )
 from wakumail.cli.printing import utc
+from wakumail.errors import ArchiveError
 from wakumail.ops.config.values import whole
 
 PRUNE_STEP = 2000
@@ -156,14 +157,22 @@ def verify(arguments: argparse.Namespace) -> int:
     if arguments.pages:
         with arguments.datadir.alone():
             count, problems = check_pages(arguments.datadir.archive)
+    if not arguments.json:
+        for problem in problems:
+            print(problem, flush=True)
     walk = walk_independently if arguments.independent else walk_rows
-    opinion = walk(arguments.datadir.archive)
+    try:
+        opinion = walk(arguments.datadir.archive)
+    except ArchiveError as error:
+        if not count:
+            raise
+        opinion = Opinion(0, 1, [str(error)])  # of pages that are damaged no surprise
     count += opinion.count
     problems += opinion.problems
     if arguments.json:
         print_json({"envelopes": opinion.envelopes, "count": count, "problems": problems})
     else:
-        for problem in problems:
+        for problem in opinion.problems:
             print(problem)
         envelopes = counted(opinion.envelopes, "envelope")
         print(f"{envelopes} verified, {counted(count, 'problem')}")
