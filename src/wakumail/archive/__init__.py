@@ -1,7 +1,7 @@
 """Envelopes on disk.
 
 archive             the LMDB file, its rows and its queries (compiled)
-results             the shapes of its answers
+results             the types of its results
 store               an archive behind one event loop: what is put, reported and read
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
@@ -10,6 +10,6 @@ datadir             the files of a data directory
 dump                dumps: envelope RLPs, one after the other
 statusgo            imports what a status-go mailserver stored
 page_check          the pages of the file, checked without LMDB
-independent         a second opinion on an archive, asked of a program of its own
+independent         a second opinion on an archive, from a program of its own
 independent_reader  that program, which shares no code with what wrote the archive
 """

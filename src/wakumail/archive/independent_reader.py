@@ -221,7 +221,7 @@ class Verifier:
         return False
 
     def _read_times(self) -> int:
-        """Count the rows of each day; answers how many there are."""
+        """Count the rows of each day; returns the number of all."""
         count = 0
         for key, value in self._rows.walk("times", self._problems):
             count += 1
@@ -319,7 +319,7 @@ class Verifier:
                 self._problems.note(text, day=day, sequence=number(value[4:]), hash=key[4:].hex())
 
     def _read_postings(self) -> int:
-        """Count the rows of each topic and day; answers how many there are."""
+        """Count the rows of each topic and day; returns the number of all."""
         count, topic, rows = 0, b"", 0
         for key, value in self._rows.walk("postings", self._problems):
             count += 1
