@@ -40,7 +40,7 @@ is that of the server process. "Plain scan" is a Python loop over the rows of th
 order of time, with the `lmdb` package, in a process of its own, in turn with the requests. It
 does the work of a server that has no other index, without the network. Only its CPU counts,
 because the machine takes memory back from the page cache. The archive's time is the CPU of
-`Archive.page` alone. Each number is the median of three rounds, with the least and the greatest
+`Archive.page_job` alone. Each number is the median of three rounds, with the least and the greatest
 of their medians in brackets.
 """
 
