@@ -61,11 +61,11 @@ class FaultyDisk:
             self._set(call, 0, 0, 0, 0)
 
     def failed(self, call: str) -> int:
-        """How many calls have failed since the rule was set."""
+        """The number of calls that have failed since the rule was set."""
         return int(RULE.unpack_from(self._rules, CALLS.index(call) * RULE.size)[5])
 
     def seen(self, call: str) -> int:
-        """How many calls there were since the rule was set."""
+        """The number of calls since the rule was set."""
         return int(RULE.unpack_from(self._rules, CALLS.index(call) * RULE.size)[4])
 
     def close(self) -> None:
