@@ -16,7 +16,7 @@ from wakumail.counters import Counters
 from wakumail.devp2p.connection_events import Established
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
-from wakumail.ops import assembly as build
+from wakumail.ops import assembly
 from wakumail.ops.config import Settings
 from wakumail.ops.config.values import peer_or_network
 from wakumail.waku.envelope import Envelope, parse
@@ -34,8 +34,8 @@ def limited(counters: Counters, **chosen: Any) -> dict[str, Any]:
     """Choices of a node with rate limits, without tolerance unless given."""
     settings = Settings(min_pow=0.0, **SMALL_PACKETS | {"rate_tolerance": 0} | chosen)
     return {
-        "options": build.status_options(settings),
-        "incoming_limits": build.incoming_limits(settings, counters),
+        "options": assembly.status_options(settings),
+        "incoming_limits": assembly.incoming_limits(settings, counters),
     }
 
 

@@ -13,8 +13,7 @@ from wakumail.archive.datadir import Datadir
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
-from wakumail.ops import assembly as build
-from wakumail.ops import logs
+from wakumail.ops import assembly, logs
 from wakumail.ops.config import Settings
 from wakumail.ops.file_limit import raise_file_limit
 from wakumail.ops.heap import collect_rarely, keep_freed
@@ -58,25 +57,25 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     # Operators send SIGHUP out of habit: it must not end the server.
     loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP restarts workers; there are none")
     counters = Counters()
-    key = build.node_key(settings, datadir)
-    config = build.server_config(settings, key, counters)
-    static = build.enodes(settings.static_nodes, datadir.static_nodes)
-    trusted = build.enodes(settings.trusted_nodes, datadir.trusted_nodes)
-    store = build.open_store(settings, datadir, counters) if settings.mailserver else None
+    key = assembly.node_key(settings, datadir)
+    config = assembly.server_config(settings, key, counters)
+    static = assembly.enodes(settings.static_nodes, datadir.static_nodes)
+    trusted = assembly.enodes(settings.trusted_nodes, datadir.trusted_nodes)
+    store = assembly.open_store(settings, datadir, counters) if settings.mailserver else None
     server = Server(config, store, counters)
     async with AsyncExitStack() as running:
         running.push_async_callback(server.close)
         if store is not None:
             store.on_broken = stopped.set
         await server.node.listen(settings.host, settings.port)
-        offer = partial(build.dispatcher, server)
-        endpoint = build.ipc_endpoint(settings, datadir, offer, counters)
+        offer = partial(assembly.dispatcher, server)
+        endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
         await endpoint.start()
         running.push_async_callback(endpoint.close)
         if settings.http or settings.ws or settings.metrics:
-            from wakumail.ops import endpoints as web  # takes long to import
+            from wakumail.ops import endpoints  # takes long to import
 
-            await web.start(settings, server, offer, running)
+            await endpoints.start(settings, server, offer, running)
         for enode in trusted:
             server.node.admission.trust(enode.node_id)
         for enode in (*static, *trusted):
@@ -84,5 +83,5 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
         print(server.enode, flush=True)
         await stopped.wait()
         log.info("stopping")
-    build.log_counts(counters)
+    assembly.log_counts(counters)
     return 1 if store is not None and store.degraded else 0

@@ -19,8 +19,7 @@ from wakumail.archive.writer_thread import CommitLock, Durability
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
-from wakumail.ops import assembly as build
-from wakumail.ops import logs
+from wakumail.ops import assembly, logs
 from wakumail.ops.config import Settings
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
@@ -50,7 +49,7 @@ async def supervise(settings: Settings, datadir: Datadir) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, renewal.set)
-    build.node_key(settings, datadir)  # one process makes it, before several read it
+    assembly.node_key(settings, datadir)  # one process makes it, before several read it
     shutil.rmtree(datadir.relay, ignore_errors=True)
     plan = Plan(
         command=(sys.executable, *sys.orig_argv[1:], "--as-worker"),
@@ -81,8 +80,8 @@ class Worker:
         self._settings = settings
         self._datadir = datadir
         self._counters = Counters()
-        self._static = build.enodes(settings.static_nodes, datadir.static_nodes)
-        self._trusted = build.enodes(settings.trusted_nodes, datadir.trusted_nodes)
+        self._static = assembly.enodes(settings.static_nodes, datadir.static_nodes)
+        self._trusted = assembly.enodes(settings.trusted_nodes, datadir.trusted_nodes)
         self._failed = False
         self._leading = AsyncExitStack()
         self._leads = False
@@ -112,7 +111,7 @@ class Worker:
             lost.add_done_callback(lambda _: self.stopped.set())
             running.callback(lost.cancel)
             await self.stopped.wait()
-        build.log_counts(self._counters)
+        assembly.log_counts(self._counters)
         degraded = self._store is not None and bool(self._store.degraded)
         return int(self._failed or degraded)
 
@@ -121,13 +120,13 @@ class Worker:
         settings = self._settings
         registry = Registry(hello["registry"])
         roster = SharedRoster(registry, hello["part"], self._probe_elsewhere)
-        key = build.node_key(settings, self._datadir)
-        config = build.server_config(settings, key, self._counters)
+        key = assembly.node_key(settings, self._datadir)
+        config = assembly.server_config(settings, key, self._counters)
         handshakes = math.ceil(settings.max_handshakes / settings.workers)
         node = replace(config.node, roster=roster, max_handshakes=handshakes)
         config = replace(config, node=node)
         if settings.mailserver:
-            self._store = build.open_store(
+            self._store = assembly.open_store(
                 settings, self._datadir, self._counters, registry.commit_lock
             )
             self._store.retain(KEEP_EVERYTHING)
@@ -210,17 +209,17 @@ class Worker:
             for enode in (*self._static, *self._trusted):
                 server.dialer.add(enode)
             self._obey_all(orders)  # Before a later order can come.
-            endpoint = build.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
+            endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()
             running.push_async_callback(endpoint.close)
             if settings.http or settings.ws or settings.metrics:
-                from wakumail.ops import endpoints as web  # takes long to import
+                from wakumail.ops import endpoints  # takes long to import
 
-                await web.start_rpc(settings, self._offer, self._counters, running)
+                await endpoints.start_rpc(settings, self._offer, self._counters, running)
                 if self._reporter is not None:
-                    await web.start_pages(settings, self._reporter, running, self)
+                    await endpoints.start_pages(settings, self._reporter, running, self)
             if self._store is not None:
-                self._store.retain(build.retention(settings))
+                self._store.retain(assembly.retention(settings))
 
     async def _resign(self) -> None:
         """Stop to lead: free the ports for the next leader."""
