@@ -48,7 +48,7 @@ INSERTS = [
     ),
     (
         "mdb_midl_xmerge(mop, idl);",
-        "if ((rc = checks_free_list(txn, mop)) != MDB_SUCCESS)\ngoto fail;",
+        "if ((rc = checks_free_list(txn, mop, idl)) != MDB_SUCCESS)\ngoto fail;",
     ),
     ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_psize(m))\nreturn MDB_CORRUPTED;"),
     ("\t\t\t*meta = *m;\n\t}", "if (!checks_is_meta(meta))\nreturn MDB_CORRUPTED;"),

@@ -213,13 +213,15 @@ checks_free_record(MDB_txn *txn, const MDB_val *data)
 	return checks_failed(txn);
 }
 
-/* The list after that: no page is free twice. */
+/* The list after that: no page is free twice. Looks at what the merge has moved. */
 static int
-checks_free_list(MDB_txn *txn, const pgno_t *list)
+checks_free_list(MDB_txn *txn, const MDB_ID *list, const MDB_ID *merged)
 {
 	size_t i;
-	for (i = 1; i < list[0]; i++)
-		if (list[i] <= list[i + 1])
+	if (!merged[0])
+		return MDB_SUCCESS;
+	for (i = list[0]; i > 1 && list[i] <= merged[1]; i--)
+		if (list[i - 1] <= list[i])
 			return checks_failed(txn);
 	return MDB_SUCCESS;
 }
