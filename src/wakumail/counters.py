@@ -79,6 +79,7 @@ COUNTERS: Mapping[str, str] = {
     "bytes_delivered": "bytes of P2P Messages packets, before compression",
     # archive
     "envelopes_pruned": "envelopes deleted by the retention",
+    "confirmations_unsent": "confirmations that waited too long for the rate limits of a peer",
     "prunes_failed": "steps of the retention that failed and are tried again",
     "clock_doubted": "looks of the retention at a clock that ran ahead of the archive",
     "commits": "appends committed and synced",

@@ -1,6 +1,7 @@
 """Rate limits over sockets (6/WAKU1, "Rate Limits Field"): sent, changed, enforced, respected."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from tests.support.exchanges import TOPICS, answer, messages, post
 from tests.support.exchanges import build as build_request
 from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
 from tests.support.relaying import ALL, Clock, change, link_of, mark, received, send
+from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters
-from wakumail.devp2p.connection_events import Established
+from wakumail.devp2p.connection_events import Established, Packet
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
+from wakumail.mail.request import MAX_REQUEST_SIZE
 from wakumail.ops import assembly
 from wakumail.ops.config import Settings
 from wakumail.ops.config.values import peer_or_network
+from wakumail.waku.completion import Completion
+from wakumail.waku.confirmations import decode_batch_ack, decode_message_response
 from wakumail.waku.envelope import Envelope, parse
 from wakumail.waku.packets import Code, RateLimits, StatusOptions, WakuDialect
 
@@ -270,3 +275,56 @@ async def test_who_leaves_is_waited_for_no_longer(tmp_path: Path) -> None:
         puppet.hang_up()
         await eventually(lambda: server.counters["requests_abandoned"] == 1)
         assert server.counters["envelopes_delivered"] < 15
+
+
+@asynchronous
+async def test_every_packet_counts_against_the_limits_of_the_peer(tmp_path: Path) -> None:
+    """Confirmations, relayed envelopes, history and completions, all at once."""
+    rate = 50
+    options = StatusOptions(pow=0.0, packet_rate_limits=RateLimits(0, rate, 0))
+    async with mailserver(tmp_path) as (server, enode):
+        other = await Puppet.ready(enode, options=ALL)
+        puppet = await Puppet.ready(enode, options=options)
+        batches = [make(2, TOPICS, seed=seed) for seed in range(40)]
+        started = time.monotonic()
+        for number, batch in enumerate(batches):
+            puppet.send(Code.MESSAGES, messages(batch))
+            send(other, *make(2, TOPICS, seed=1000 + number))
+        asked = 10
+        for _ in range(asked):
+            puppet.send(Code.P2P_REQUEST, build_request(topics=TOPICS, limit=3, batch=False)[0])
+        send(other, mark())
+        codes = Counter[int]()
+        live: list[Envelope] = []
+        confirmed: set[bytes] = set()
+        while codes[Code.P2P_REQUEST_COMPLETE] < asked or len(confirmed) < 40 or len(live) < 81:
+            packet = await puppet.until(Packet)
+            codes[packet.code] += 1
+            if packet.code == Code.MESSAGES:
+                live += parse(packet.payload)
+            elif packet.code == Code.MESSAGE_RESPONSE:
+                response = decode_message_response(packet.payload)
+                assert response.errors == ()
+                confirmed.add(response.batch_hash)
+            elif packet.code == Code.BATCH_ACK:
+                confirmed.add(decode_batch_ack(packet.payload))
+        assert confirmed == {keccak256(messages(batch)) for batch in batches}
+        assert codes.total() <= rate * (1 + time.monotonic() - started)
+        assert server.counters["messages_confirmed"] == 81
+
+
+@asynchronous
+async def test_refusals_keep_to_the_limits_of_the_peer_too(tmp_path: Path) -> None:
+    """Those of requests that do not even wait are counted, and told while the limits allow it."""
+    options = StatusOptions(topic_interest=(), packet_rate_limits=RateLimits(0, 1, 0))
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode, options=options)
+        started = time.monotonic()
+        for _ in range(50):
+            puppet.send(Code.P2P_REQUEST, bytes(MAX_REQUEST_SIZE + 1))
+        await eventually(lambda: server.counters["requests_failed"] == 50)
+        puppet.send(Code.P2P_REQUEST, build_request(topics=TOPICS)[0])
+        refused = 0
+        while Completion.decode(await puppet.packet(Code.P2P_REQUEST_COMPLETE)).error:
+            refused += 1
+        assert 1 <= refused <= 1 + time.monotonic() - started

@@ -135,7 +135,7 @@ def test_who_advertises_no_limits_is_sent_any_amount() -> None:
     limits = OutgoingLimits(settings(), 0.0)
     for _ in range(100):
         assert limits.delay(0.0) == 0
-        limits.spend(1 << 20, 0.0)
+        limits.spend(1 << 20)
     assert limits.burst is None
 
 
@@ -146,7 +146,7 @@ def test_the_lower_limit_of_packets_is_kept(advertised: RateLimits) -> None:
     limits = OutgoingLimits(settings(packets=advertised), 0.0)
     for _ in range(2):
         assert limits.delay(0.0) == 0
-        limits.spend(1, 0.0)
+        limits.spend(1)
     assert limits.delay(0.25) == 0.25
     assert limits.delay(0.5) == 0
 
@@ -155,15 +155,23 @@ def test_a_packet_over_the_limit_of_bytes_is_paid_for_later() -> None:
     limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
     assert limits.burst == 100
     assert limits.delay(0.0) == 0
-    limits.spend(300, 0.0)
+    limits.spend(300)
+    assert limits.delay(0.0) == 2
     assert limits.delay(0.5) == 1.5
     assert limits.delay(2.0) == 0
 
 
+def test_several_packets_are_waited_for() -> None:
+    limits = OutgoingLimits(settings(packets=RateLimits(0, 4, 0)), 0.0)
+    for _ in range(4):
+        limits.spend(1)
+    assert (limits.delay(0.0), limits.delay(0.0, 2), limits.delay(0.0, 9)) == (0.25, 0.5, 1.0)
+
+
 def test_both_limits_are_waited_for() -> None:
     limits = OutgoingLimits(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
-    limits.spend(300, 0.0)
+    limits.spend(300)
     assert limits.delay(0.0) == 2
     limits = OutgoingLimits(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
-    limits.spend(50, 0.0)
+    limits.spend(50)
     assert limits.delay(0.0) == 1

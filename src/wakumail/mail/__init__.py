@@ -1,11 +1,12 @@
 """History, asked for and answered.
 
-request      a request for history: its seven forms, its fields, and why it is refused
-history      requests answered from the archive
-server       the whole mailserver
-answer       the answer to one request, checked
-client       a connection to one mailserver
-posting      envelopes sent, and their confirmations
-mailservers  several mailservers as one
-requester    history asked for by a node, on behalf of its users
+request             a request for history: its seven forms, its fields, and why it is refused
+history             requests answered from the archive
+server              the whole mailserver
+confirmation_queue  confirmations, within the rate limits of the peers
+answer              the answer to one request, checked
+client              a connection to one mailserver
+posting             envelopes sent, and their confirmations
+mailservers         several mailservers as one
+requester           history asked for by a node, on behalf of its users
 """

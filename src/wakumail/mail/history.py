@@ -102,7 +102,7 @@ class History:
         if len(packet) > MAX_REQUEST_SIZE:
             # Refused at once: it would take memory in the queue while the peer reads slowly.
             text = f"a request of more than {MAX_REQUEST_SIZE} bytes"
-            self._refuse(link, RequestFormError(text, identify(packet)))
+            self._refuse_at_once(link, RequestFormError(text, identify(packet)))
         elif waiting is None:
             self._waiting[link] = deque((packet,))
             task = asyncio.get_running_loop().create_task(self._answer_all(link))
@@ -112,7 +112,7 @@ class History:
             waiting.append(packet)
         else:
             refusal = TooManyRequests("too many requests are waiting", identify(packet))
-            self._refuse(link, refusal)
+            self._refuse_at_once(link, refusal)
 
     def _has_room(self, waiting: deque[bytes], packet: bytes) -> bool:
         size = sum(map(len, waiting)) + len(packet)
@@ -152,6 +152,7 @@ class History:
         except RequestError as error:
             self._refuse(link, error)
         else:
+            await link.outbox.pace()
             self._complete(link, completion, request.completion_form)
             self._counters.add("requests_completed")
             self.answer_seconds.add(time.monotonic() - started)
@@ -176,7 +177,7 @@ class History:
                     query,
                     position,
                     limit=remaining,
-                    max_bytes=min(self._max_reply, link.outbox.limits.burst or self._max_reply),
+                    max_bytes=min(self._max_reply, link.peer.limits.burst or self._max_reply),
                 )
             except ArchiveError as error:
                 log.error("a request failed: %s", error)
@@ -205,7 +206,6 @@ class History:
 
     def _send(self, link: Link, packet: bytes, envelopes: int) -> int:
         """Send a P2P Messages packet; return its bytes."""
-        link.outbox.limits.spend(len(packet), asyncio.get_running_loop().time())
         link.peer.deliver_history(packet)
         self._counters.add("envelopes_delivered", envelopes)
         self._counters.add("bytes_delivered", len(packet))
@@ -225,11 +225,21 @@ class History:
         self._counters.add(f"queries_{kind}_cursor" if request.cursor else f"queries_{kind}")
         self._counters.add("requests_batched", request.batch)
 
-    def _refuse(self, link: Link, error: RequestError) -> None:
-        """Answer a request with an error."""
+    def _refuse_at_once(self, link: Link, error: RequestError) -> None:
+        """Answer with an error, unless the peer's rate limits forbid one more packet."""
+        if link.peer.limits.delay(asyncio.get_running_loop().time()):
+            self._count_refusal(link, error)
+        else:
+            self._refuse(link, error)
+
+    def _count_refusal(self, link: Link, error: RequestError) -> None:
         self._counters.add("requests_failed")
         self._counters.add(error.counter)
         log.debug("peer %s: request refused: %s", link.address, error)
+
+    def _refuse(self, link: Link, error: RequestError) -> None:
+        """Answer a request with an error."""
+        self._count_refusal(link, error)
         completion = Completion(error.request_id, error=str(error))
         self._complete(link, completion, error.completion_form or CompletionForm.BYTES)
 

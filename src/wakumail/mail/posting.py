@@ -93,7 +93,6 @@ class Poster:
         withheld: list[Withheld],
     ) -> None:
         """Send packet by packet, and note the envelopes of each packet in `groups`, by its hash."""
-        clock = asyncio.get_running_loop().time
         for chosen in packets(envelopes):
             await self._link.outbox.drain_and_pace()
             group = self._sift(chosen, withheld)
@@ -103,7 +102,6 @@ class Poster:
                 continue  # no envelope, or the same ones again
             groups[batch_hash] = group
             self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
-            self._link.outbox.limits.spend(len(packet), clock())
             self._link.peer.send_messages(packet)
             await self._link.outbox.drain()
 

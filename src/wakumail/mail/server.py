@@ -20,6 +20,7 @@ from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id
 from wakumail.errors import PeerGone, WakumailError
+from wakumail.mail.confirmation_queue import ConfirmationQueue
 from wakumail.mail.history import History, MailConfig
 from wakumail.mail.requester import Requester
 from wakumail.node.dialer import Dialer
@@ -92,6 +93,7 @@ class Server:
         self.requester = Requester(config.node.connection.node_key, counters)
         self.on_unarchived: Callable[[Batch], None] | None = None
         """Called with good and new envelopes, if there is no archive to find them in."""
+        self.confirmations = ConfirmationQueue(counters)
         self.history: History | None = None
         self._publishing: set[asyncio.Event] = set()
         """An event for each envelope of our own that waits for its commit."""
@@ -116,6 +118,7 @@ class Server:
             self.store.on_room = None
             await self.store.close()
             self._wake_publishers()
+        await self.confirmations.close()
         await self.node.close()
 
     @property
@@ -261,20 +264,11 @@ class Server:
             self.envelope_bytes.add_counts(batch.sizes(ENVELOPE_BYTES), batch.accepted_size)
             self.filters.offer(batch, p2p=False)
         if store is not None:
-            store.put(batch, partial(self._confirm, link, batch))
+            store.put(batch, partial(self.confirmations.confirm, link, batch))
             if store.full and not store.degraded:
                 self.node.pause_reading(link)
         elif self.on_unarchived is not None:
             self.on_unarchived(batch)
-
-    def _confirm(self, link: Link, batch: Batch) -> None:
-        """Confirm packets to the peer: their good envelopes are on disk."""
-        if link.closed is not None:
-            return
-        confirmations = batch.confirmations
-        link.peer.confirm(confirmations)
-        link.outbox.flush_soon()
-        self.counters.add("messages_confirmed", len(confirmations))
 
     def _resume(self) -> None:
         """Read again from the held peers: the store has room, or will have none for long."""

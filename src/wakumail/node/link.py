@@ -237,7 +237,7 @@ class Link(asyncio.BufferedProtocol):
                 self._on_closed(event)
             case _:
                 if isinstance(event, (Ready, SettingsChanged)):
-                    self.outbox.limits = OutgoingLimits(self.peer.settings, self._loop.time())
+                    self.peer.limits = OutgoingLimits(self.peer.settings, self._loop.time())
                 if isinstance(event, Ready):
                     self._on_ready()
                 try:

@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
-from wakumail.waku.rate_limits import OutgoingLimits
 
 if TYPE_CHECKING:
     from wakumail.node.link import Link
@@ -51,8 +50,6 @@ class Outbox:
     """
 
     def __init__(self, link: "Link", node: "Node", transport: asyncio.Transport) -> None:
-        self.limits: OutgoingLimits
-        """Limits the rate of envelopes to the peer; set once the peer is ready."""
         self._link = link
         self._node = node
         self._transport = transport
@@ -105,7 +102,13 @@ class Outbox:
     async def drain_and_pace(self) -> None:
         """Drain, and wait until the peer's rate limits allow one more packet. PeerGone."""
         await self.drain()
-        while delay := self.limits.delay(self._loop.time()):
+        await self.pace()
+
+    async def pace(self, packets: int = 1) -> None:
+        """Wait until the peer's rate limits allow this number of packets more. PeerGone."""
+        if self._why_closed is not None:
+            raise PeerGone(self._why_closed)
+        while delay := self._link.peer.limits.delay(self._loop.time(), packets):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._link.gone(), delay)
             await self.drain()

@@ -191,17 +191,16 @@ class Relay:
             self._tell_wishes(peer, now)
         outbox = link.outbox
         while outbox.writable:
-            if outbox.limits.delay(now):
+            if link.peer.limits.delay(now):
                 return False
             packet = self._outgoing.take(
                 peer.slot,
-                max_bytes=min(self._max_packet, outbox.limits.burst or self._max_packet),
+                max_bytes=min(self._max_packet, link.peer.limits.burst or self._max_packet),
                 now=int(time.time()),
             )
             if packet is None:
                 # Envelopes over a topic limit of the peer may be sent a second later.
                 return not (peer.has_topic_limits and self._outgoing.envelopes)
-            outbox.limits.spend(len(packet), now)
             self._counters.add("packets_relayed")
             self._counters.add("bytes_relayed", len(packet))
             link.peer.send_messages(packet)

@@ -40,6 +40,7 @@ from wakumail.waku.peer_events import (
     Ready,
     SettingsChanged,
 )
+from wakumail.waku.rate_limits import NO_OUTGOING_LIMITS
 from wakumail.waku.whisper import WhisperDialect
 
 STATUS_TIMEOUT = 10.0
@@ -128,6 +129,8 @@ class Peer:
         """True if p2p messages are taken even when no request of ours is open."""
         self.expects_history = False
         """True if a request of ours is open."""
+        self.limits = NO_OUTGOING_LIMITS
+        """The rate at which the peer may be sent packets; its owner sets it with each status."""
         self._own = own
         self._count = count
         self._gate = gate
@@ -210,8 +213,12 @@ class Peer:
         status-go sends both, in this order.
         """
         for batch_hash, errors in confirmations:
-            self._send(Code.MESSAGE_RESPONSE, encode_message_response(batch_hash, errors))
+            self.respond(batch_hash, errors)
             self._send(Code.BATCH_ACK, encode_batch_ack(batch_hash))
+
+    def respond(self, batch_hash: bytes, errors: bytes) -> None:
+        """Confirm a packet with a Message Response alone."""
+        self._send(Code.MESSAGE_RESPONSE, encode_message_response(batch_hash, errors))
 
     def request_history(self, packet: bytes) -> None:
         """Send a P2P Request of request.build_request; from now on its answer is taken."""
@@ -228,6 +235,8 @@ class Peer:
 
     def _send(self, code: int, payload: bytes) -> None:
         assert self._shared is not None
+        if self.limits.is_limited:
+            self.limits.spend(len(payload))
         self.connection.send(self._shared, code, payload)
 
     # -- packets of the peer ------------------------------------------------------------------

@@ -122,9 +122,10 @@ class IncomingLimits:
 
 
 class OutgoingLimits:
-    """Limits the rate of envelopes to a peer, by the limits that it advertises.
+    """Limits the rate of packets to a peer, by the limits that it advertises.
 
-    To the peer we are one address and one node, so the lower of both limits holds.
+    To the peer we are one address and one node, so the lower of both limits holds. Every packet
+    counts, whatever its code: so do deployed nodes.
     """
 
     def __init__(self, settings: PeerSettings, now: float) -> None:
@@ -134,22 +135,37 @@ class OutgoingLimits:
         )
         self._packets = TokenBucket(packets, max(1, packets), now) if packets else None
         self._sizes = TokenBucket(sizes, sizes, now) if sizes else None
+        self.has_packet_limit = bool(packets)
+        self.is_limited = bool(packets or sizes)
         self.burst = sizes or None
         """Bytes that one packet should not exceed; None: no limit."""
+        self._most = max(1, packets)
+        self._sent = 0
+        """Packets since the last call of `delay`, and the bytes of them."""
+        self._sent_bytes = 0
 
-    def delay(self, now: float) -> float:
-        """Seconds until the peer may be sent one more packet; 0: now."""
-        return max(
-            0.0 if self._packets is None else self._packets.delay(1, now),
-            0.0 if self._sizes is None else self._sizes.delay(0, now),
-        )
-
-    def spend(self, size: int, now: float) -> None:
-        """Count a packet of `size` bytes; one over the limit delays the packets after it."""
+    def delay(self, now: float, packets: int = 1) -> float:
+        """Seconds until the peer may be sent this number of packets more; 0: now."""
+        delay = 0.0
         if self._packets is not None:
-            self._packets.owe(1, now)
+            self._packets.owe(self._sent, now)
+            delay = self._packets.delay(min(packets, self._most), now)
         if self._sizes is not None:
-            self._sizes.owe(size, now)
+            self._sizes.owe(self._sent_bytes, now)
+            delay = max(delay, self._sizes.delay(0, now))
+        self._sent = self._sent_bytes = 0
+        return delay
+
+    def spend(self, size: int) -> None:
+        """Count a packet of `size` bytes, as sent at the next call of `delay`.
+
+        One over the limit delays the packets after it.
+        """
+        self._sent += 1
+        self._sent_bytes += size
+
+
+NO_OUTGOING_LIMITS = OutgoingLimits(PeerSettings(), 0.0)
 
 
 def host_of(address: str) -> str:
