@@ -1,16 +1,13 @@
 """docs/conformance.md is whole: every rule has its row, and every row tests that exist."""
 
-import ast
-import re
 from collections import Counter
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
-PAGE = TESTS.parent / "docs" / "conformance.md"
+from tests.support.pages import DOCS, holders, names_in
+
+PAGE = DOCS / "conformance.md"
 
 RULES = {
     "6/WAKU1": {
@@ -98,24 +95,11 @@ def rows() -> list[Row]:
             specification = line.removeprefix("## ")
         elif line.startswith("|") and not line.startswith(("|---", "| section |")):
             section, force, rule, how, held_by = (cell.strip() for cell in line.split("|")[1:-1])
-            names = re.findall(r"`tests/(\w+/test_\w+\.py)::(test_\w+)`", held_by)
-            assert held_by == " ".join(f"`tests/{file}::{name}`" for file, name in names), line
-            found.append(Row(specification, section, force, rule, how, tuple(names)))
+            found.append(Row(specification, section, force, rule, how, holders(held_by)))
     return found
 
 
 ROWS = rows()
-
-
-@cache
-def names_in(file: str) -> frozenset[str]:
-    """The tests in a file, functions and methods, but for those that are expected to fail."""
-    return frozenset(
-        node.name
-        for node in ast.walk(ast.parse((TESTS / file).read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and not any("xfail" in ast.unparse(mark) for mark in node.decorator_list)
-    )
 
 
 def test_every_specification_has_its_part() -> None:
