@@ -17,7 +17,6 @@ from wakumail.archive.archive import Archive, Query
 from wakumail.errors import ArchiveError
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
     program = [sys.executable, "-m", "tests.support.damaged_files"]

@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from tests.support.envelopes import make
+from tests.support.patience import PATIENCE
 from tests.vectors import VECTORS
 from wakumail.archive import statusgo
 from wakumail.archive.archive import Archive
@@ -39,7 +40,7 @@ from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope
 
 TOPICS = [b"abcd", b"\x00\x00\x00\x00", b"\xff\xfe\xfd\xfc"]
 CREATED = 1_600_000_000
-END_TIMEOUT = 10
+END_TIMEOUT = PATIENCE
 TABLE = """
     CREATE UNLOGGED TABLE envelopes (id BYTEA NOT NULL UNIQUE, data BYTEA NOT NULL,
                                      topic BYTEA NOT NULL, bloom BIT(512) NOT NULL)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
+from tests.support.patience import PATIENCE
 from tests.support.puppet import asynchronous, eventually
 from wakumail.archive import commit_queue, retention, writer_thread
 from wakumail.archive import store as store_module
@@ -45,7 +46,7 @@ async def put(store: Store, envelopes: list[Envelope]) -> None:
     """Return when the envelopes are on disk."""
     done = asyncio.Event()
     store.put(batch_of(envelopes), done.set)
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), PATIENCE)
 
 
 @asynchronous
@@ -125,7 +126,7 @@ async def test_as_much_as_a_commit_takes_waits_for_no_interval(
                 batch = batch_of(make(3, TOPICS, seed=next(numbers)))
                 store.put(batch, lambda: None)
                 size += batch.memory
-            assert watched.appended.acquire(timeout=60)
+            assert watched.appended.acquire(timeout=PATIENCE)
         assert [size >= 20_000 for _, _, size in watched.commits] == [True] * 10
 
 
@@ -153,7 +154,7 @@ async def test_a_full_queue_says_so_and_when_it_has_room(
         store.on_room = room.set
         while not store.full:
             store.put(batch_of(make(10, TOPICS)), lambda: None)
-        await asyncio.wait_for(room.wait(), 10)
+        await asyncio.wait_for(room.wait(), PATIENCE)
         assert not store.full
 
 
@@ -211,7 +212,7 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         store.on_broken = broken.set
         monkeypatch.setattr(store.writer, "_commit", lambda entries: 1 // 0)
         store.put(batch_of(make(1, TOPICS)), lambda: pytest.fail("it is not on disk"))
-        await asyncio.wait_for(broken.wait(), 10)
+        await asyncio.wait_for(broken.wait(), PATIENCE)
         assert store.degraded == "the writer has died"
 
 

@@ -8,6 +8,7 @@ from errno import ENOENT, ENOSPC
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from wakumail.cli import COMMANDS, main, parser
 from wakumail.errors import PeerGone, reason
 
@@ -49,7 +50,7 @@ HEAVY = ("aiohttp", "coincurve", "cryptography", "prometheus_client", "tqdm", "u
 @pytest.mark.parametrize("word", ["--help", "--version", "nonsense"])
 def test_no_command_is_imported_that_is_not_chosen(word: str) -> None:
     command = [sys.executable, "-c", PROBE, word, *HEAVY]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == (2 if word == "nonsense" else 0)
     assert ran.stderr.splitlines()[-1] == ""
 

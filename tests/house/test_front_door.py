@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import wakumail
+from tests.support.patience import PATIENCE
 
 PUBLIC = """
 FULL_BLOOM AnswerTimeout Enode Envelope EnvelopeError Form HistoryPage Key MailPeer Mailservers
@@ -48,7 +49,7 @@ def loaded(program: str) -> set[str]:
     """The modules that a program has loaded at its end."""
     report = f"{program}\nimport sys\nprint(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", report], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", report], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     return set(done.stdout.split())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile import Served
+from tests.support.patience import PATIENCE
 from tests.support.puppet import (
     Puppet,
     asynchronous,
@@ -73,7 +74,7 @@ async def test_all_hear_of_an_end_that_the_roster_fails_to_note() -> None:
     link.ready = True
     with pytest.raises(OSError, match="no locks available"):
         link.connection_lost(None)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await link.gone()
         await node.close()
     assert handler.gone == [link]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive, Page, PageState, Query
 from wakumail.base import rlp
 from wakumail.waku.bloom import FULL_BLOOM, covers
@@ -184,7 +185,7 @@ def check_answer(
 def python(code: str, *arguments: object, check: int = 0) -> bytes:
     """Run Python code in a process of its own; returns its stdout."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, timeout=30
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, timeout=PATIENCE
     )
     assert done.returncode == check, done.stderr.decode()
     return done.stdout

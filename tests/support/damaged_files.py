@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
+from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive, PageState, Query
 from wakumail.cli import main
 from wakumail.errors import ArchiveError
 
 PAGE = 4096
-TIMEOUT = 60
+TIMEOUT = PATIENCE
 """Seconds that a try may take."""
 
 COMMANDS = {

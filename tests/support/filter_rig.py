@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.archive_model import batch_of
+from tests.support.patience import PATIENCE
 from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, PublicKey, private_key
@@ -60,7 +61,7 @@ class FilterRig:
         mark = Filter((b"mark",), KEY, allow_p2p=True)
         mark_id = self.filters.install(mark, lambda _: done.set())
         self.offer(sealed(topic=b"mark"), p2p=True)
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), PATIENCE)
         self.filters.uninstall(mark_id)
 
     async def poll(self, filter_id: str) -> list[bytes]:
@@ -74,7 +75,7 @@ async def rig() -> AsyncIterator[FilterRig]:
     try:
         yield made
     finally:
-        await asyncio.wait_for(made.filters.close(), 10)
+        await asyncio.wait_for(made.filters.close(), PATIENCE)
 
 
 class Gate:

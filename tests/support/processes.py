@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.patience import PATIENCE
+
 WAKUMAIL = (sys.executable, "-m", "wakumail")
-END_TIMEOUT = 30
+END_TIMEOUT = PATIENCE
 
 
 def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import uvloop
 
 from tests.support.envelopes import rules_with
+from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
@@ -38,7 +39,7 @@ from wakumail.waku.packets import Code, StatusOptions
 from wakumail.waku.peer import DIALECTS, Dialect
 
 E = TypeVar("E", bound=ConnectionEvent)
-TIMEOUT = 10
+TIMEOUT = PATIENCE
 PASSWORD_KEY = symmetric_key("test")
 dialed: list["Puppet"] = []
 """Every puppet with a socket. `mailserver` hangs them up at its end."""

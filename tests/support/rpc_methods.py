@@ -8,12 +8,13 @@ from typing import Any
 
 import uvloop
 
+from tests.support.patience import PATIENCE
 from wakumail.counters import Counters
 from wakumail.node.keystore import KeysFull
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session
 
-TIMEOUT = 10
+TIMEOUT = PATIENCE
 
 
 def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -77,7 +77,6 @@ async def post_until_killed(
     return confirmed
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("durability", Durability)
 def test_kill_9_loses_nothing_that_was_confirmed(
     tmp_path: Path, prepared: ForkServerContext, durability: Durability

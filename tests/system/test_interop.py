@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.envelopes import dump, make, newest_first
+from tests.support.patience import PATIENCE
 from tests.support.processes import Server, run_json
 from wakumail.mail.request import Form
 from wakumail.waku.envelope import Envelope
 
-pytestmark = pytest.mark.timeout(180)  # npm may have to fetch its packages first
-
 INTEROP = Path(__file__).parents[1] / "interop"
-CLIENT_TIMEOUT = 120
+CLIENT_TIMEOUT = PATIENCE
 TOPICS = [bytes([number, 7, 7, number]) for number in range(3)]
 POSTED_BY_CLIENT = 3002
 

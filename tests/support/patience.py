@@ -1,0 +1,5 @@
+"""How long tests wait for what has to come."""
+
+PATIENCE = 240
+"""Seconds after which a wait has failed for certain, on any machine, beside any load. No test that
+passes waits for as long, and none asserts that anything happens in less."""
