@@ -280,9 +280,11 @@ async def test_requests_of_a_peer_run_in_order_and_some_wait(
     async with mailserver(tmp_path, mail={"max_waiting": 3}) as (server, enode):
         puppet = await Puppet.ready(enode)
         await post(puppet, make(10, TOPICS))
-        read_page, all_came = server.store.page, asyncio.Event()
+        read_page = server.store.page
+        answering, all_came = asyncio.Event(), asyncio.Event()
 
         async def page_when_all_came(*arguments: Any, **named: Any) -> Page:
+            answering.set()
             await all_came.wait()
             return await read_page(*arguments, **named)
 
@@ -290,6 +292,7 @@ async def test_requests_of_a_peer_run_in_order_and_some_wait(
         requests = [build(Form.R1, topics=TOPICS, request_id=bytes([n] * 32)) for n in range(8)]
         for packet, _ in requests:
             puppet.send(Code.P2P_REQUEST, packet)
+            await answering.wait()
         await eventually(lambda: server.counters["requests_received"] == len(requests))
         all_came.set()
         completions = [(await answer(puppet))[2] for _ in requests]
