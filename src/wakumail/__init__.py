@@ -7,7 +7,7 @@ used, so that `import wakumail` by itself loads nothing.
 TYPE_CHECKING = False  # as typing's, which takes longer to import than all of this
 if TYPE_CHECKING:
     from wakumail.devp2p.enode import Enode
-    from wakumail.devp2p.keys import PrivateKey, PublicKey, load_node_key, load_or_create_node_key
+    from wakumail.devp2p.keys import PrivateKey, PublicKey
     from wakumail.errors import AnswerTimeout, PeerGone, WakumailError
     from wakumail.mail.answer import HistoryPage, RequestRefused, Wanted
     from wakumail.mail.client import MailPeer, PostRefused, connect, post
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         compose,
         open_envelope,
     )
+    from wakumail.node.node_key import load_node_key, load_or_create_node_key
     from wakumail.waku.bloom import FULL_BLOOM, bloom_of
     from wakumail.waku.confirmations import EnvelopeError
     from wakumail.waku.envelope import Envelope, Verdict
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "devp2p.enode": ("Enode",),
-    "devp2p.keys": ("PrivateKey", "PublicKey", "load_node_key", "load_or_create_node_key"),
+    "devp2p.keys": ("PrivateKey", "PublicKey"),
     "errors": ("AnswerTimeout", "PeerGone", "WakumailError"),
     "mail.answer": ("HistoryPage", "RequestRefused", "Wanted"),
     "mail.client": ("MailPeer", "PostRefused", "connect", "post"),
@@ -42,6 +43,7 @@ _ROOMS = {
     "mail.posting": ("Posted", "Withheld"),
     "mail.request": ("Form",),
     "node.messages": ("Key", "PowNotReached", "ReceivedMessage", "compose", "open_envelope"),
+    "node.node_key": ("load_node_key", "load_or_create_node_key"),
     "waku.bloom": ("FULL_BLOOM", "bloom_of"),
     "waku.envelope": ("Envelope", "Verdict"),
     "waku.message": ("symmetric_key",),

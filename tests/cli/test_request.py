@@ -16,9 +16,10 @@ from tests.support.scripted import nobody, silent
 from wakumail.base.text import MAX_TEXT
 from wakumail.cli import parser
 from wakumail.cli.printing import entry, line, message_entry, utc
-from wakumail.devp2p.keys import generate, load_or_create_node_key, node_id
+from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.mailservers import NoMailserver
 from wakumail.node.messages import PowNotReached, ReceivedMessage
+from wakumail.node.node_key import load_or_create_node_key
 from wakumail.waku.envelope import parse_stream
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic

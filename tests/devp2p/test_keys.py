@@ -1,8 +1,5 @@
 import os
-import stat
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,12 +7,10 @@ from hypothesis import strategies as st
 
 from tests.vectors import VECTORS
 from wakumail.devp2p.keys import (
-    MAX_NODE_KEY_FILE,
     NODE_ID_SIZE,
     SIGNATURE_SIZE,
     PrivateKey,
     generate,
-    load_or_create_node_key,
     node_id,
     parse_node_key,
     private_key,
@@ -180,75 +175,9 @@ def test_recover_gives_a_key_or_a_value_error(numbers: bytes, v: int) -> None:
     assert public_key(node_id(signer)) == signer
 
 
-def test_node_key_file_is_made_once(tmp_path: Path) -> None:
-    path = tmp_path / "nodekey"
-    key = load_or_create_node_key(path, os.urandom)
-    assert path.read_text() == key.secret.hex() + "\n"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["nodekey"]
-    assert load_or_create_node_key(str(path), no_random) == key
-
-
-def test_node_key_file_of_another_process_wins(tmp_path: Path) -> None:
-    path = tmp_path / "nodekey"
-
-    def random(size: int) -> bytes:
-        path.write_text(KEY.secret.hex())
-        return os.urandom(size)
-
-    assert load_or_create_node_key(path, random) == KEY
-    assert os.listdir(tmp_path) == ["nodekey"]
-
-
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-@pytest.mark.parametrize("case", [str.lower, str.upper])
-def test_node_key_file_is_read(tmp_path: Path, end: str, case: Callable[[str], str]) -> None:
-    text = "ab" * 32
-    path = tmp_path / "nodekey"
-    path.write_bytes((case(text) + end).encode())
-    assert load_or_create_node_key(path, no_random).secret.hex() == text
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\n",
-        b"ab" * 31,
-        b"ab" * 33,
-        b"0x" + b"ab" * 32,
-        b"ab" * 31 + b" a",
-        b"ab" * 31 + b"xy",
-        b"00" * 32,
-        b"ff" * 32,
-        b"ab" * 32 + b"\n\n\n",
-        b"ab" * 32 + b"\n" * (MAX_NODE_KEY_FILE - 64) + b"more",
-        b"ab" * 32 + b"\r\nx",
-        b"\xff" * 64,
-        bytes(range(200, 232)),
-    ],
-)
-def test_node_key_file_with_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "nodekey"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="holds no node key") as caught:
-        load_or_create_node_key(path, no_random)
-    assert path.read_bytes() == content
-    assert "abab" not in str(caught.value)
-
-
-def test_node_key_file_that_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        load_or_create_node_key(tmp_path / "missing" / "nodekey", os.urandom)
-
-
 def test_parse_node_key_says_no_without_showing_the_key() -> None:
     assert parse_node_key("01" * 32) == KEY
     for text in ("ff" * 32, "ff" * 33, "\u0661" * 64):
         with pytest.raises(ValueError, match="64 hexadecimal digits") as caught:
             parse_node_key(text)
         assert text[:8] not in str(caught.value)
-
-
-def no_random(size: int) -> bytes:
-    raise AssertionError("no new key was wanted")

@@ -6,7 +6,7 @@ store               an archive behind one event loop: what is put, reported and 
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them
-datadir             the files of a data directory
+datadir             the files of a data directory, and its lists of nodes
 dump                dumps: envelope RLPs, one after the other
 statusgo            imports what a status-go mailserver stored
 page_check          the pages of the file, checked without LMDB

@@ -12,12 +12,14 @@ writers     locked shared by all that write to the archive, exclusively by a com
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 
 SCRATCH_PREFIX = "compacting."
@@ -96,3 +98,14 @@ def sweep_unfinished(directory: Path) -> None:
         with contextlib.suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
+
+
+def read_enodes(path: Path) -> list[Enode]:
+    """The nodes in a file: a JSON list of enode URLs. OSError, or ValueError with the fault."""
+    try:
+        urls = json.loads(path.read_bytes())
+        if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+            raise ValueError("it is no JSON list of enode:// URLs")
+        return [Enode.parse(url) for url in urls]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -4,7 +4,8 @@ import argparse
 import os
 
 from wakumail.cli.options import add_json, print_json
-from wakumail.devp2p.keys import load_node_key, load_or_create_node_key, node_id
+from wakumail.devp2p.keys import node_id
+from wakumail.node.node_key import load_node_key, load_or_create_node_key
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:

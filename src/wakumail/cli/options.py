@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.keys import load_node_key
 from wakumail.mail.answer import ANSWER_TIMEOUT
+from wakumail.node.node_key import load_node_key
 from wakumail.ops.config import values
 from wakumail.waku.message import KEY_SIZE, symmetric_key
 

@@ -19,9 +19,10 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, load_node_key, public_key
+from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, public_key
 from wakumail.mail.client import connect
 from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, compose
+from wakumail.node.node_key import load_node_key
 from wakumail.ops.config.values import hexadecimal
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic

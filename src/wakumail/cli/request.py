@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import uvloop
 
+from wakumail.archive.datadir import read_enodes
 from wakumail.cli.options import (
     add_json,
     add_message_keys,
@@ -27,7 +28,7 @@ from wakumail.cli.options import (
     progress,
 )
 from wakumail.cli.printing import entry, line, message_entry
-from wakumail.devp2p.enode import Enode, read_enodes
+from wakumail.devp2p.enode import Enode
 from wakumail.mail.answer import HistoryPage
 from wakumail.mail.mailservers import WINDOW, mailservers
 from wakumail.mail.request import MAX_LIMIT, Form

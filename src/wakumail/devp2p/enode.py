@@ -1,10 +1,8 @@
 """Enode URLs: the identity and the address of a node (devp2p, "enode URL format")."""
 
 import ipaddress
-import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from wakumail.devp2p.keys import public_key
 
@@ -61,17 +59,6 @@ class Enode:
     def __str__(self) -> str:
         query = "" if self.discport == self.port else f"?discport={self.discport}"
         return f"enode://{self.node_id.hex()}@{self.address}{query}"
-
-
-def read_enodes(path: Path) -> list[Enode]:
-    """The nodes in a file: a JSON list of enode URLs. OSError, or ValueError with the fault."""
-    try:
-        urls = json.loads(path.read_bytes())
-        if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
-            raise ValueError("it is no JSON list of enode:// URLs")
-        return [Enode.parse(url) for url in urls]
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _check_host(host: str) -> None:

@@ -3,11 +3,8 @@
 A node id is the public key as X || Y, 64 bytes, without the leading 04 of the SEC encoding.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from coincurve import PrivateKey, PublicKey
@@ -15,7 +12,6 @@ from coincurve._libsecp256k1 import ffi, lib
 from coincurve.context import GLOBAL_CONTEXT
 
 __all__ = [
-    "MAX_NODE_KEY_FILE",
     "NODE_ID_SIZE",
     "SECRET_SIZE",
     "SIGNATURE_SIZE",
@@ -23,8 +19,6 @@ __all__ = [
     "PublicKey",
     "Random",
     "generate",
-    "load_node_key",
-    "load_or_create_node_key",
     "node_id",
     "parse_node_key",
     "private_key",
@@ -45,9 +39,6 @@ NODE_ID_SIZE = 64
 
 SIGNATURE_SIZE = 65
 """Bytes of a recoverable signature: R || S || V."""
-
-MAX_NODE_KEY_FILE = 66
-"""Bytes of a node key file: 64 digits and a line end, at most CR LF."""
 
 
 def private_key(secret: bytes) -> PrivateKey:
@@ -128,47 +119,3 @@ def parse_node_key(text: str) -> PrivateKey:
         return private_key(bytes.fromhex(text))
     except ValueError:
         raise ValueError("these 64 hexadecimal digits are no private key") from None
-
-
-def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
-    """The node key in the file at `path`: 64 hexadecimal digits.
-
-    ValueError for any other content. OSError when the file cannot be read.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_NODE_KEY_FILE + 1).decode("ascii", "replace")
-        return parse_node_key(text.removesuffix("\n").removesuffix("\r"))
-    except ValueError as error:
-        raise ValueError(f"{path} holds no node key: {error}") from None
-
-
-def load_or_create_node_key(
-    path: str | os.PathLike[str], random: Random = os.urandom
-) -> PrivateKey:
-    """The node key in the file at `path`; the file is created, with mode 0600, if there is none.
-
-    ValueError as load_node_key; OSError when the file cannot be read or made.
-    """
-    path = Path(path)
-    if not path.exists():
-        _create_node_key(path, generate(random))
-    return load_node_key(path)
-
-
-def _create_node_key(path: Path, key: PrivateKey) -> None:
-    """Write `key` to `path` at once as a whole; a file that exists is not replaced."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(key.secret.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        try:
-            os.link(file.name, path)
-        except FileExistsError:
-            return  # another process was faster: its key is used
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -13,6 +13,7 @@ handshake_thread   handshakes computed beside the loop
 encryption_thread  long frames encrypted beside the loop
 relay              live envelopes on their way to peers
 filters            messages on their way to subscribers
+node_key           the file of a node key, read or made
 keystore           keys that the node holds for its users
 messages           messages made and opened
 """

@@ -7,19 +7,20 @@ from datetime import timedelta
 from pathlib import Path
 
 from wakumail.archive.archive import Archive
-from wakumail.archive.datadir import Datadir
+from wakumail.archive.datadir import Datadir, read_enodes
 from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
-from wakumail.devp2p.enode import Enode, read_enodes
-from wakumail.devp2p.keys import PrivateKey, load_node_key, load_or_create_node_key, parse_node_key
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import PrivateKey, parse_node_key
 from wakumail.devp2p.packets import SHH6, WAKU
 from wakumail.mail.history import MailConfig
 from wakumail.mail.request import RequestKeys, RequestPolicy
 from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
 from wakumail.node.node import NodeConfig
+from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.ops.config import Advertised, Namespace, Settings
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
