@@ -29,6 +29,8 @@ from wakumail.node.link import Link
 from wakumail.node.node import Node
 from wakumail.node.outbox import MIN_PROGRESS
 from wakumail.node.roster import OwnRoster
+from wakumail.ops.assembly import incoming_limits
+from wakumail.ops.config import Settings
 
 
 class Torn(OwnRoster):
@@ -97,10 +99,12 @@ async def test_sockets_whose_peer_has_left(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("packets", [0, 1000])
 @asynchronous
-async def test_a_link_goes_with_its_last_reference(tmp_path: Path) -> None:
+async def test_a_link_goes_with_its_last_reference(tmp_path: Path, packets: int) -> None:
     """A server looks for cyclic garbage so seldom that an ended link must be part of none."""
-    async with mailserver(tmp_path) as (server, enode):
+    limits = incoming_limits(Settings(rate_packets_peer=packets), Counters())
+    async with mailserver(tmp_path, node={"incoming_limits": limits}) as (server, enode):
         puppet = await Puppet.ready(enode)
         link = weakref.ref(link_of(server, puppet))
         gc.disable()

@@ -69,15 +69,15 @@ class PeerSide(Side):
         self.own = OwnStatus(options, ANY_POW)
         gate = self.gate if limited else None
         self.peer = Peer(self.connection, self.own, self.counters.add, gate)
-        self.gated: list[tuple[int, int]] = []
+        self.gated: list[tuple[bytes, int]] = []
         self.passes = 0
         """Number of packets that the gate accepts before it refuses one."""
         self.refusal: ProtocolError | None = None
         self.happened: list[PeerEvent] = []
         self.now = NOW
 
-    def gate(self, code: int, size: int) -> None:
-        self.gated.append((code, size))
+    def gate(self, node_id: bytes, size: int) -> None:
+        self.gated.append((node_id, size))
         if self.refusal is not None and len(self.gated) > self.passes:
             raise self.refusal
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.confirmations import listed
+from tests.support.connections import ALICE_ID
 from tests.support.envelopes import make, rules_with
 from tests.support.peers import (
     ANY_POW,
@@ -140,14 +141,13 @@ def test_unknown_codes_are_ignored(code: int, spoken: Capability) -> None:
 
 def test_the_gate_sees_every_packet_before_it_is_decoded() -> None:
     alice, bob = pair()
-    (status,) = bob.gated
-    assert status[0] == Code.STATUS
-    say(alice, bob, 99, b"x" * 7)
-    assert bob.gated[1:] == [(99, 7)]
+    assert bob.gated == [(ALICE_ID, len(PACKETS[Code.STATUS]))]
+    say(alice, bob, 99, b"x" * 9)
+    assert bob.gated[1:] == [(ALICE_ID, 9)]
     bob.refusal = ProtocolError("too much")
     before = len(bob.happened)
     say(alice, bob, Code.MESSAGES, b"garbage")
-    assert bob.gated[2:] == [(Code.MESSAGES, 7)]
+    assert bob.gated[2:] == [(ALICE_ID, 7)]
     assert bob.counters["packets_messages_malformed"] == 0
     (closed,) = bob.happened[before:]
     assert the(Closed, closed).error is bob.refusal

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.connections import BOB, NOW
+from tests.support.connections import ALICE_ID, BOB, NOW
 from tests.support.peers import (
     ANY_POW,
     CAPABILITIES,
@@ -87,7 +87,7 @@ def test_a_bridge_hears_in_the_capability_not_spoken_that_we_want_nothing_there(
     bridge.connection.send(second.capability, Code.MESSAGES, MESSAGES)
     bob.receive(bridge.take())
     assert bob.counters["packets_unasked"] == 1
-    assert bob.gated == [(Code.MESSAGES, len(MESSAGES))]
+    assert bob.gated == [(ALICE_ID, len(MESSAGES))]
     assert [type(event) for event in bob.happened] == [Authenticated]
 
 

@@ -219,16 +219,19 @@ class Node:
         """A new peer, with our status and limits. `now` is the loop's clock."""
         remote = None if link.dial is None else public_key(link.dial.enode.node_id)
         connection = Connection(self._connection, os.urandom, now, remote)
-        return Peer(connection, self.status, self.counters.add, self._gate(link))
+        return Peer(connection, self.status, self.counters.add, self._gate(link.address))
 
-    def _gate(self, link: Link) -> Callable[[int, int], None] | None:
-        """A check for each packet of a peer; None if there are no limits."""
+    def _gate(self, address: str) -> Callable[[bytes, int], None] | None:
+        """A check for each packet of a peer; None if there are no limits.
+
+        It does not hold the link, which holds it: an ended link must be no cyclic garbage.
+        """
         limits = self.config.incoming_limits
         if limits is None:
             return None
 
-        def gate(code: int, size: int) -> None:
-            limits.check(link.node_id, link.address, size, time.monotonic())
+        def gate(node_id: bytes, size: int) -> None:
+            limits.check(node_id, address, size, time.monotonic())
 
         return gate
 

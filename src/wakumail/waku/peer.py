@@ -108,8 +108,8 @@ class Peer:
 
     `own` is our status, which may change meanwhile. `count` is called with the name of a counter
     for every packet that is dropped without an end of the connection. `gate` is called with the
-    code and the size of every packet before it is decoded, and may raise a ProtocolError. Without
-    a gate, Messages packets that came together are judged together.
+    peer's node id and the size of every packet before it is decoded, and may raise a ProtocolError.
+    Without a gate, Messages packets that came together are judged together.
     The connection is public: the owner of the peer feeds it, writes its data and keeps its timers.
     """
 
@@ -118,7 +118,7 @@ class Peer:
         connection: Connection,
         own: OwnStatus,
         count: Callable[[str], None],
-        gate: Callable[[int, int], None] | None,
+        gate: Callable[[bytes, int], None] | None,
     ) -> None:
         self.connection = connection
         self.settings = PeerSettings()
@@ -247,7 +247,8 @@ class Peer:
                 return self._on_messages(payloads, ends, unix_time)
             case Packet(capability, code, payload):
                 if self._gate is not None:
-                    self._gate(code, len(payload))
+                    assert self.hello is not None
+                    self._gate(self.hello.node_id, len(payload))
                 if capability is self._shared:
                     return self._on_packet(code, payload, now, unix_time)
                 self._count("packets_unasked")
