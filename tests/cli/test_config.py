@@ -16,7 +16,7 @@ from tests.support.chosen_settings import CHOSEN, ENODE, EXCLUSIVE, KEY, OTHER, 
 from wakumail.cli import parser
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.ops.config import SETTINGS, Loaded, load
-from wakumail.ops.config.statusgo import NEVER, Translation
+from wakumail.ops.config.statusgo_config import NEVER, Translation
 from wakumail.ops.config.values import LogLevel
 
 ALL = environ({field: text for field, text in CHOSEN.items() if field not in EXCLUSIVE})

@@ -16,7 +16,7 @@ from wakumail.cli import parser
 from wakumail.counters import COUNTERS
 from wakumail.errors import WakumailError
 from wakumail.ops.config import SETTINGS
-from wakumail.ops.config.statusgo import ADVICE, KEY_READERS, NATURAL, SWITCHES
+from wakumail.ops.config.statusgo_config import ADVICE, KEY_READERS, NATURAL, SWITCHES
 from wakumail.waku.envelope import Verdict
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from wakumail.ops.monitoring import reporter as reporter_module
 from wakumail.ops.monitoring.exposition import COUNTED_ERRORS, DERIVED, Exposition, histogram, peers
 from wakumail.ops.monitoring.pages import Pages
 from wakumail.ops.monitoring.reporter import Reporter
-from wakumail.ops.monitoring.statusgo import COUNTERS_OF_STATUS_GO
+from wakumail.ops.monitoring.statusgo_counters import COUNTERS_OF_STATUS_GO
 from wakumail.waku.envelope import Verdict
 
 TOPICS = [b"aaaa", b"bbbb"]

@@ -10,7 +10,7 @@ from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
 from wakumail.ops.config import SETTINGS, ConfigError, Loaded, load
 from wakumail.ops.config.layers import FILE_VARIABLE
 from wakumail.ops.config.setting import Setting, plain
-from wakumail.ops.config.statusgo import Translation
+from wakumail.ops.config.statusgo_config import Translation
 from wakumail.ops.config.toml import Line, document
 
 

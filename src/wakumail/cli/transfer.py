@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wakumail.archive.archive import Archive, Page, PageState, Query
 from wakumail.archive.dump import Source, read_dump
-from wakumail.archive.statusgo import open_leveldb, open_postgres
+from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import split_list
 from wakumail.cli.options import (
     Subparsers,

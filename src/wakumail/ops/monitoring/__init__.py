@@ -1,10 +1,10 @@
 """Metrics and health.
 
-report        the measures and problems of one process, as plain values
-reporter      makes the report of this process
-exposition    metrics in the format of Prometheus: counters, histograms, gauges
-statusgo      the counters of status-go, as sums of ours
-health        finds out if the server answers its own requests
-client_names  the software of a peer, from its client id
-pages         /metrics, /health, /ready and /live
+report             the measures and problems of one process, as plain values
+reporter           makes the report of this process
+exposition         metrics in the format of Prometheus: counters, histograms, gauges
+statusgo_counters  the counters of status-go, as sums of ours
+health             finds out if the server answers its own requests
+client_names       the software of a peer, from its client id
+pages              /metrics, /health, /ready and /live
 """

@@ -1,8 +1,8 @@
 """The metrics of the server in the format of Prometheus.
 
 Nothing is counted for this page: a scrape reads the counters and the live state. There are two sets
-of names: those of status-go (see statusgo.py), and ours, which cover everything and begin with
-`wakumail_`. The client library adds `_total` to the names of counters.
+of names: those of status-go (see statusgo_counters.py), and ours, which cover everything and begin
+with `wakumail_`. The client library adds `_total` to the names of counters.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring.client_names import count_kinds
 from wakumail.ops.monitoring.health import CHECKS, Health
-from wakumail.ops.monitoring.statusgo import COUNTERS_OF_STATUS_GO, translate
+from wakumail.ops.monitoring.statusgo_counters import COUNTERS_OF_STATUS_GO, translate
 from wakumail.version import VERSION
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.pool import Pool

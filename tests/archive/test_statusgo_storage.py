@@ -24,10 +24,10 @@ import pytest
 from tests.support.envelopes import make
 from tests.support.patience import PATIENCE
 from tests.vectors import VECTORS
-from wakumail.archive import statusgo
+from wakumail.archive import statusgo_storage
 from wakumail.archive.archive import Archive
 from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart
-from wakumail.archive.statusgo import (
+from wakumail.archive.statusgo_storage import (
     FETCH_ROWS,
     TOPICLESS_KEY_SIZE,
     Row,
@@ -268,7 +268,7 @@ def test_keys_of_another_size(fill_leveldb: Fill, size: int) -> None:
 def test_values_above_the_largest_size(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     made = sorted(some(20), key=lambda e: len(e.rlp))
     assert len(made[-2].rlp) < len(made[-1].rlp) < MAX_STREAM_ENVELOPE
-    monkeypatch.setattr(statusgo, "MAX_STREAM_ENVELOPE", len(made[-2].rlp))
+    monkeypatch.setattr(statusgo_storage, "MAX_STREAM_ENVELOPE", len(made[-2].rlp))
     (part,) = read(fill(map(row, made)))
     assert list(part.batch) == sorted(made[:-1], key=key)
     assert (part.malformed, part.misplaced) == (1, 0)
