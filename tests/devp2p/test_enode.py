@@ -101,6 +101,21 @@ def test_a_wrong_enode_cannot_be_made(identity: bytes, host: str, port: int, dis
         Enode(identity, host, port, discport)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::0.0.0.0]", "[::ffff:0.0.0.0]"])
+def test_an_unspecified_address_is_read_but_cannot_be_dialed(host: str) -> None:
+    assert "is no address of a node" in Enode.parse(f"enode://{HEX}@{host}:30303").undialable
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "[::1]", "localhost", "0.example.org"])
+def test_any_other_address_can_be_dialed(host: str) -> None:
+    assert not Enode.parse(f"enode://{HEX}@{host}:30303").undialable
+
+
+def test_a_node_for_discovery_only_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="0 is no TCP port: a node for discovery only cannot"):
+        Enode.parse(f"enode://{HEX}@10.0.0.1:0?discport=30301")
+
+
 hosts = st.one_of(
     st.ip_addresses(v=4).map(str),
     st.ip_addresses(v=6).map(str),

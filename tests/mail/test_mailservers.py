@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,9 +26,11 @@ from tests.support.scripted import (
     stall,
 )
 from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
 from wakumail.mail import mailservers as module
 from wakumail.mail.answer import RequestRefused
+from wakumail.mail.client import connect
 from wakumail.mail.mailservers import (
     WINDOW,
     WINDOW_REST,
@@ -94,6 +97,28 @@ async def test_one_that_is_not_there() -> None:
         mailservers([nobody(), server.enode]) as servers,
     ):
         assert await fetch(servers) == newest_first(ENVELOPES)
+
+
+@asynchronous
+async def test_those_that_nobody_can_mean_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    key = generate(os.urandom)
+    oneself = replace(nobody(), node_id=node_id(key.public_key))
+    nowhere = replace(nobody(), host="0.0.0.0")
+    async with scripted(archive_of(ENVELOPES)) as server:
+        listed = [oneself, nowhere, server.enode]
+        async with mailservers(listed, node_key=key) as servers:
+            assert await fetch(servers) == newest_first(ENVELOPES)
+    assert [record.message for record in caplog.records] == [
+        f"mailserver {oneself.address} is left out: it has the id of the client itself",
+        f"mailserver {nowhere.address} is left out: 0.0.0.0 is no address of a node",
+    ]
+    for only in (oneself, nowhere):
+        with pytest.raises(ValueError, match=r"itself|no address"):
+            async with mailservers([only], node_key=key):
+                pass
+        with pytest.raises(ValueError, match=r"itself|no address"):
+            async with connect(only, node_key=key):
+                pass
 
 
 @pytest.mark.parametrize("failure", [refuse, leave, leave_after_a_page(ENVELOPES)])

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,27 @@ async def test_a_named_peer_is_connected_and_connected_again(tmp_path: Path) -> 
             await asyncio.wait_for(link.gone(), TIMEOUT)
         await connected(node)
         assert node.counters["dials"] >= 4
+
+
+@asynchronous
+async def test_the_node_itself_is_known_by_its_id_and_not_by_its_address(tmp_path: Path) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        with pytest.raises(ValueError, match="it is the id of this node itself"):
+            server.dialer.add(replace(enode, host="192.0.2.1"))
+        server.dialer.add(nobody(enode.port))
+        await fails(server.node, 1)
+        assert enode.node_id not in server.dialer.targets
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_unspecified_address_is_not_dialed(host: str) -> None:
+    async def check() -> None:
+        async with dialing() as (dialer, _):
+            with pytest.raises(ValueError, match=f"{host} is no address of a node"):
+                dialer.add(replace(nobody(1), host=host))
+            assert not dialer.targets
+
+    asyncio.run(check())
 
 
 @asynchronous

@@ -203,6 +203,10 @@ def test_unknown_variables(tmp_path: Path) -> None:
         ("nodekeyhex = '00'", "nodekeyhex: a node key is 64 hexadecimal digits"),
         ("nat = 'upnp'", "nat: 'upnp' is neither none nor extip:ADDRESS"),
         (
+            "nat = 'extip:0.0.0.0'",
+            "nat: 0.0.0.0 is no address of a node",
+        ),
+        (
             "nat = 'extip:example.org'",
             "nat: 'example.org' does not appear to be an IPv4 or IPv6 address",
         ),

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
+from wakumail.rpc.jsonrpc import INVALID_PARAMS
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
@@ -66,6 +68,27 @@ async def test_peers_come_and_go(tmp_path: Path, transport: str) -> None:
         await eventually(lambda: not server.node.links)
         assert await caller.call("admin_peers") == []
         assert other.node_id not in server.dialer.targets
+
+
+@asynchronous
+async def test_a_node_does_not_name_itself_or_an_address_of_nobody(tmp_path: Path) -> None:
+    async with node(tmp_path, "unix") as (server, enode, caller):
+        for method in ("admin_addPeer", "admin_addTrustedPeer", "waku_markTrustedPeer"):
+            elsewhere = str(replace(enode, host="192.0.2.7"))
+            code, text = await caller.refusal(method, elsewhere)
+            assert (code, "it is the id of this node itself" in text) == (INVALID_PARAMS, True)
+        other = replace(enode, node_id=node_id(generate(os.urandom).public_key))
+        for host, port in (("0.0.0.0", 1), ("[::]", 1), ("192.0.2.7", 0)):
+            url = f"enode://{other.node_id.hex()}@{host}:{port}?discport=30301"
+            code, text = await caller.refusal("admin_addPeer", url)
+            assert (code, "cannot be dialed" in text) == (INVALID_PARAMS, True)
+        request = {"mailServerPeer": str(enode), "topics": ["0xffaadd11"]}
+        code, text = await caller.refusal("wakuext_requestMessages", request)
+        assert text == "mailServerPeer is the id of this node itself"
+        assert not server.dialer.targets
+        assert not server.node.admission.trusted
+        assert await caller.call("admin_addPeer", str(other)) is True  # at our own address
+        assert set(server.dialer.targets) == {other.node_id}
 
 
 @pytest.mark.parametrize(("said", "shown"), [(30303, 30303), (0, None), (1 << 20, None)])

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     result: dict[str, object] = {"ok": False, "step": "connect"}
     try:
         uvloop.run(check(arguments, result))
-    except (WakumailError, OSError) as error:
+    except (WakumailError, OSError, ValueError) as error:
         result["reason"] = reason(error)
     if arguments.json:
         print_json(result)

@@ -17,6 +17,7 @@ from wakumail.ops import assembly, logs
 from wakumail.ops.config import Settings
 from wakumail.ops.file_limit import raise_file_limit
 from wakumail.ops.heap import collect_rarely, keep_freed
+from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.workers import worker
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,7 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     counters = Counters()
     key = assembly.node_key(settings, datadir)
     config = assembly.server_config(settings, key, counters)
-    static = assembly.enodes(settings.static_nodes, datadir.static_nodes)
-    trusted = assembly.enodes(settings.trusted_nodes, datadir.trusted_nodes)
+    named = NamedNodes(settings, datadir)
     store = assembly.open_store(settings, datadir, counters) if settings.mailserver else None
     server = Server(config, store, counters)
     async with AsyncExitStack() as running:
@@ -76,10 +76,8 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
             from wakumail.ops import endpoints  # takes long to import
 
             await endpoints.start(settings, server, offer, running)
-        for enode in trusted:
-            server.node.admission.trust(enode.node_id)
-        for enode in (*static, *trusted):
-            server.dialer.add(enode)
+        named.trust(server.node)
+        named.dial(server.dialer)
         print(server.enode, flush=True)
         await stopped.wait()
         log.info("stopping")

@@ -30,6 +30,8 @@ class Enode:
     def __post_init__(self) -> None:
         public_key(self.node_id)
         _check_host(self.host)
+        if not self.port:
+            raise ValueError("0 is no TCP port: a node for discovery only cannot be dialed")
         if not 1 <= self.port <= MAX_PORT:
             raise ValueError(f"{self.port} is no TCP port")
         if not 0 <= self.discport <= MAX_PORT:
@@ -52,6 +54,15 @@ class Enode:
         return cls(bytes.fromhex(identity), host, int(port), int(discport or port))
 
     @property
+    def undialable(self) -> str:
+        """The reason why nobody can dial the address; empty if there is none.
+
+        An unspecified address (0.0.0.0, ::) stands for every address of a listener. A system
+        that is asked to connect to it connects to itself.
+        """
+        return f"{self.host} is no address of a node" if is_unspecified(self.host) else ""
+
+    @property
     def address(self) -> str:
         """`host:port`, as in the URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -59,6 +70,16 @@ class Enode:
     def __str__(self) -> str:
         query = "" if self.discport == self.port else f"?discport={self.discport}"
         return f"enode://{self.node_id.hex()}@{self.address}{query}"
+
+
+def is_unspecified(host: str) -> bool:
+    """True for 0.0.0.0 and ::, also inside IPv6; false for a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_unspecified
 
 
 def _check_host(host: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.keys import PrivateKey, PublicKey, generate, public_key
+from wakumail.devp2p.keys import PrivateKey, PublicKey, generate, node_id, public_key
 from wakumail.devp2p.packets import WAKU, Hello
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone, WakumailError
 from wakumail.mail.answer import (
@@ -323,6 +323,16 @@ class MailPeer:
         return self._answer is not None and completion.request_id == self._answer.request_id
 
 
+def unfit(enode: Enode, node_key: PrivateKey | None) -> str:
+    """The reason why no mailserver can be meant by `enode`; empty if there is none.
+
+    `node_key` is that of the client.
+    """
+    if node_key is not None and enode.node_id == node_id(node_key.public_key):
+        return "it has the id of the client itself"
+    return enode.undialable
+
+
 @asynccontextmanager
 async def connect(
     enode: Enode | str,
@@ -336,9 +346,12 @@ async def connect(
     Requests are sealed with `password`, or for the node's public key if that is None. Without
     `node_key` the connection has an identity of its own. The mailserver is given up after
     `answer_timeout` seconds of silence. OSError, PeerGone or AnswerTimeout if it is not reached,
-    ValueError for a malformed enode.
+    ValueError for a malformed enode, for an address that nobody can dial, and for the node of
+    `node_key` itself.
     """
     target = Enode.parse(enode) if isinstance(enode, str) else enode
+    if why := unfit(target, node_key):
+        raise ValueError(f"{target.address}: {why}")
     key = None if password is None else symmetric_key(password)
     peer = MailPeer(target, node_key, key, answer_timeout)
     try:

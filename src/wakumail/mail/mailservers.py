@@ -17,7 +17,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted, check_keys
-from wakumail.mail.client import MailPeer
+from wakumail.mail.client import MailPeer, unfit
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, check_cursor
 from wakumail.node.messages import Key
 from wakumail.waku.envelope import MAX_TIME
@@ -58,7 +58,13 @@ class Mailservers:
     ) -> None:
         if not enodes:
             raise ValueError("no mailserver is given")
-        self._enodes = tuple(dict.fromkeys(enodes))
+        faults = {enode: unfit(enode, node_key) for enode in enodes}
+        self._enodes = tuple(enode for enode, fault in faults.items() if not fault)
+        for enode, fault in faults.items():
+            if fault and not self._enodes:
+                raise ValueError(f"{enode.address}: {fault}")
+            if fault:
+                log.warning("mailserver %s is left out: %s", enode.address, fault)
         self._fastest = fastest
         self._node_key = node_key
         self._key = key
@@ -249,7 +255,8 @@ async def mailservers(
     """Use mailservers, in the order given or, if `fastest`, the one that answers first.
 
     They are dialed when history is asked for. `node_key`, `password` and `answer_timeout` are those
-    of client.connect, for each of them. ValueError if there are none.
+    of client.connect, for each of them. One that connect refuses is left out with a warning.
+    ValueError if none is left.
     """
     targets = [Enode.parse(enode) if isinstance(enode, str) else enode for enode in enodes]
     key = None if password is None else symmetric_key(password)

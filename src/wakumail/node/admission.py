@@ -46,13 +46,14 @@ class Admission:
     def __init__(self, config: "NodeConfig", counters: Counters) -> None:
         self.links: dict[bytes, Link] = {}
         """The links of admitted peers, by node id (64 bytes)."""
+        self.own_id = node_id(config.connection.node_key.public_key)
+        """Our own node id. Only this tells us from others: two nodes may have one address."""
         self.trusted: set[bytes] = set()
         """Node ids of peers that are admitted even above `maxpeers`, and may send p2p messages."""
         self.on_handshake_slot: Callable[[str], None] = lambda host: None
         """Called with a host when a handshake of it has ended."""
         self._config = config
         self._counters = counters
-        self._own_id = node_id(config.connection.node_key.public_key)
         self._roster = config.roster or OwnRoster()
         self._handshaking: dict[str, dict[Link, None]] = {}
         """Links whose handshake is not done, by host, in the order in which they came."""
@@ -82,7 +83,7 @@ class Admission:
         """Accept a peer that has proved its node id, or disconnect it with the reason."""
         self.end_handshake(link)
         connection = link.peer.connection
-        if link.node_id == self._own_id:
+        if link.node_id == self.own_id:
             self._counters.add("connections_refused_self")
             connection.disconnect(DisconnectReason.SELF_CONNECTION)
             return
@@ -119,7 +120,12 @@ class Admission:
             self._roster.leave(link.node_id)
 
     def trust(self, identity: bytes) -> None:
-        """Admit this peer (64 bytes of node id) even above maxpeers, and take its p2p messages."""
+        """Admit this peer (64 bytes of node id) even above maxpeers, and take its p2p messages.
+
+        ValueError for our own id.
+        """
+        if identity == self.own_id:
+            raise ValueError("it is the id of this node itself")
         self.trusted.add(identity)
         if (link := self.links.get(identity)) is not None:
             link.peer.trusted = True

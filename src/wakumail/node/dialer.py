@@ -42,7 +42,14 @@ class Dialer:
         return self._keepers.keys()
 
     def add(self, enode: Enode) -> None:
-        """Keep a connection to this peer from now on. A new address replaces the old one."""
+        """Keep a connection to this peer from now on. A new address replaces the old one.
+
+        ValueError for this node itself, and for an address that nobody can dial.
+        """
+        if enode.node_id == self._node.own_id:
+            raise ValueError("it is the id of this node itself")
+        if why := enode.undialable:
+            raise ValueError(why)
         self._cancel(enode.node_id)
         keeper = asyncio.get_running_loop().create_task(self._keep(enode))
         self._keepers[enode.node_id] = keeper

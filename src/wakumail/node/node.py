@@ -90,6 +90,11 @@ class Node:
         self._settling: asyncio.TimerHandle | None = None
 
     @property
+    def own_id(self) -> bytes:
+        """Our own node id, 64 bytes."""
+        return self.admission.own_id
+
+    @property
     def links(self) -> dict[bytes, Link]:
         """The links of admitted peers, by node id (64 bytes)."""
         return self.admission.links

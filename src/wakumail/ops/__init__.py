@@ -3,6 +3,7 @@
 config      the settings
 assembly    the parts of a server, made from settings
 endpoints   RPC and metrics over HTTP
+named_nodes  the static and trusted nodes, from settings and files
 monitoring  metrics and health
 workers     several processes that are one server
 heap        settings of the allocator and the garbage collector

@@ -7,13 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from wakumail.archive.archive import Archive
-from wakumail.archive.datadir import Datadir, read_enodes
+from wakumail.archive.datadir import Datadir
 from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
-from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, parse_node_key
 from wakumail.devp2p.packets import SHH6, WAKU
 from wakumail.mail.history import MailConfig
@@ -156,11 +155,6 @@ def first_line(path: Path) -> str:
     """The first line of a file that holds a secret."""
     with path.open() as file:
         return file.readline().rstrip("\r\n")
-
-
-def enodes(chosen: tuple[Enode, ...], path: Path) -> list[Enode]:
-    """The nodes of a setting and those in a file, if it exists."""
-    return [*chosen, *read_enodes(path)] if path.exists() else list(chosen)
 
 
 def open_store(

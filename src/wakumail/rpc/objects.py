@@ -8,6 +8,7 @@ from wakumail.devp2p.packets import WAKU
 from wakumail.node.filters import Filter
 from wakumail.node.keystore import KeyStore
 from wakumail.node.messages import ReceivedMessage
+from wakumail.node.node import Node
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 from wakumail.rpc.params import Fields, Reader
@@ -43,6 +44,14 @@ def read_key(fields: Fields, keys: KeyStore, asymmetric: str, read: Reader[K]) -
     if symmetric is None and other is not None:
         return other
     raise RpcError(INVALID_PARAMS, f"specify either symKeyID or {asymmetric}")
+
+
+def trust(node: Node, enode: Any) -> None:
+    """Trust the peer of an enode URL; only its node id counts. RpcError for the node itself."""
+    try:
+        node.admission.trust(params.enode(enode, "enode").node_id)
+    except ValueError as error:
+        raise RpcError(INVALID_PARAMS, f"enode cannot be trusted: {error}") from None
 
 
 def write_message(message: ReceivedMessage) -> dict[str, Any]:

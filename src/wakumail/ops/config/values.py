@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from wakumail.devp2p.enode import is_unspecified
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 from wakumail.waku.rate_limits import Network
@@ -152,4 +153,6 @@ def nat(text: str) -> str:
         if kind != "extip":
             raise ValueError(f"{text!r} is neither none nor extip:ADDRESS")
         ipaddress.ip_address(address)
+        if is_unspecified(address):
+            raise ValueError(f"{address} is no address of a node")
     return text

@@ -22,6 +22,7 @@ from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
 from wakumail.ops.config import Settings
 from wakumail.ops.monitoring.report import Problem, Report
+from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
 from wakumail.ops.workers.follower import Follower
 from wakumail.ops.workers.methods import DIAL, for_all
@@ -80,8 +81,7 @@ class Worker:
         self._settings = settings
         self._datadir = datadir
         self._counters = Counters()
-        self._static = assembly.enodes(settings.static_nodes, datadir.static_nodes)
-        self._trusted = assembly.enodes(settings.trusted_nodes, datadir.trusted_nodes)
+        self._named = NamedNodes(settings, datadir)
         self._failed = False
         self._leading = AsyncExitStack()
         self._leads = False
@@ -148,8 +148,7 @@ class Worker:
         journal.on_commit = committed
         wake_ups.listen(follower.wake)
         running.callback(wake_ups.close)
-        for enode in self._trusted:
-            server.node.admission.trust(enode.node_id)
+        self._named.trust(server.node)
         if settings.metrics:
             await self._watch(running)
         server.node.listen_on(socket.socket(fileno=hello["listener"]))
@@ -206,8 +205,7 @@ class Worker:
             self._leads = True
             running = self._leading
             running.push_async_callback(server.dialer.close)
-            for enode in (*self._static, *self._trusted):
-                server.dialer.add(enode)
+            self._named.dial(server.dialer)
             self._obey_all(orders)  # Before a later order can come.
             endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()

@@ -8,8 +8,8 @@ from wakumail.devp2p.enode import MAX_PORT
 from wakumail.mail.server import Server
 from wakumail.node.link import Link
 from wakumail.rpc import params
-from wakumail.rpc.jsonrpc import Session
-from wakumail.rpc.objects import WAKU_VERSION
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError, Session
+from wakumail.rpc.objects import WAKU_VERSION, trust
 from wakumail.version import CLIENT_ID
 
 
@@ -56,7 +56,11 @@ class AdminMethods:
 
     def add_peer(self, _session: Session, enode: Any) -> bool:
         """Connect to a node, and stay connected."""
-        self._server.dialer.add(params.enode(enode, "enode"))
+        target = params.enode(enode, "enode")
+        try:
+            self._server.dialer.add(target)
+        except ValueError as error:
+            raise RpcError(INVALID_PARAMS, f"enode cannot be dialed: {error}") from None
         return True
 
     def remove_peer(self, _session: Session, enode: Any) -> bool:
@@ -66,7 +70,7 @@ class AdminMethods:
 
     def add_trusted_peer(self, _session: Session, enode: Any) -> bool:
         """Admit a peer even if the node is full, and let it send expired envelopes."""
-        self._server.node.admission.trust(params.enode(enode, "enode").node_id)
+        trust(self._server.node, enode)
         return True
 
     def remove_trusted_peer(self, _session: Session, enode: Any) -> bool:

@@ -13,6 +13,7 @@ from wakumail.rpc.objects import (
     WAKU_VERSION,
     read_filter,
     read_key,
+    trust,
     write_bytes,
     write_message,
     write_public_key,
@@ -99,7 +100,7 @@ class WakuMethods:
 
     def mark_trusted_peer(self, _session: Session, enode: Any) -> bool:
         """Let a peer send expired envelopes, as mailservers do."""
-        self._server.node.admission.trust(params.enode(enode, "enode").node_id)
+        trust(self._server.node, enode)
         return True
 
     # -- key pairs ----------------------------------------------------------------------------

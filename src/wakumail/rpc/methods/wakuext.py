@@ -27,6 +27,8 @@ class WakuExtMethods:
         """Send a request to a mailserver; its answer goes to the filters that allow p2p."""
         fields = Fields(request, "request")
         mailserver = fields.required("mailServerPeer", params.enode).node_id
+        if mailserver == self._server.node.own_id:
+            raise RpcError(INVALID_PARAMS, "mailServerPeer is the id of this node itself")
         upper = fields.optional("to", params.integer, 0) or int(time.time())
         lower = fields.optional("from", params.integer, 0) or max(0, upper - DEFAULT_RANGE)
         if lower > upper:

@@ -1,0 +1,51 @@
+"""The nodes that an operator has named: static and trusted ones, from settings and files."""
+
+import logging
+
+from wakumail.archive.datadir import Datadir, read_enodes
+from wakumail.devp2p.enode import Enode
+from wakumail.node.dialer import Dialer
+from wakumail.node.node import Node
+from wakumail.ops.config import Settings
+
+log = logging.getLogger(__name__)
+
+
+class NamedNodes:
+    """The static and the trusted nodes of a server.
+
+    An entry that cannot be meant is left out with a warning: the node itself, which is known by
+    its id and never by its address, and an address that nobody can dial.
+    """
+
+    def __init__(self, settings: Settings, datadir: Datadir) -> None:
+        self._static = [*settings.static_nodes]
+        self._trusted = [*settings.trusted_nodes]
+        for nodes, path in (
+            (self._static, datadir.static_nodes),
+            (self._trusted, datadir.trusted_nodes),
+        ):
+            if path.exists():
+                nodes += read_enodes(path)
+
+    def trust(self, node: Node) -> None:
+        """Let the node trust the trusted ones."""
+        for enode in self._trusted:
+            if enode.node_id != node.own_id:
+                node.admission.trust(enode.node_id)
+
+    def dial(self, dialer: Dialer) -> None:
+        """Keep connections to all of them, and warn of those that are left out."""
+        at: dict[str, Enode] = {}
+        dialed: dict[bytes, Enode] = {}
+        for enode in (*self._static, *self._trusted):
+            try:
+                dialer.add(enode)
+            except ValueError as error:
+                log.warning("%s is not dialed: %s", enode, error)
+                continue
+            if (other := dialed.get(enode.node_id, enode)).address != enode.address:
+                log.warning("%s is dialed at %s, not at %s", enode, enode.address, other.address)
+            if (other := at.get(enode.address, enode)).node_id != enode.node_id:
+                log.warning("%s and %s have one address: only one can be there", other, enode)
+            dialed[enode.node_id] = at[enode.address] = enode

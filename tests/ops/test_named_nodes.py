@@ -1,0 +1,50 @@
+"""The nodes that settings and files name: one that cannot be meant is left out with a sentence."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.puppet import asynchronous, mailserver
+from wakumail.archive.datadir import Datadir
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import generate, node_id
+from wakumail.ops.config import Settings
+from wakumail.ops.named_nodes import NamedNodes
+
+
+def somebody(port: int) -> Enode:
+    """The enode of a node that does not exist."""
+    return Enode(node_id(generate(os.urandom).public_key), "127.0.0.1", port, port)
+
+
+@asynchronous
+async def test_entries_that_cannot_be_meant(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mailserver(tmp_path / "server") as (server, own):
+        nowhere, one, moved = replace(somebody(1), host="0.0.0.0"), somebody(1), somebody(2)
+        there = replace(moved, port=3, discport=3)
+        neighbour = somebody(own.port)  # at our own address
+        datadir = Datadir(tmp_path)
+        files = {datadir.static_nodes: [moved, there], datadir.trusted_nodes: [own, neighbour]}
+        for path, nodes in files.items():
+            path.write_text(json.dumps([str(enode) for enode in nodes]))
+        second = replace(somebody(1), port=one.port)
+        settings = Settings(static_nodes=(own, nowhere), trusted_nodes=(one, second))
+        named = NamedNodes(settings, datadir)
+        named.trust(server.node)
+        named.dial(server.dialer)
+        trusted = {one.node_id, second.node_id, neighbour.node_id}
+        assert server.node.admission.trusted == trusted
+        assert set(server.dialer.targets) == trusted | {moved.node_id}
+    warned = [r.message for r in caplog.records if r.name.endswith("named_nodes")]
+    assert warned == [
+        f"{own} is not dialed: it is the id of this node itself",
+        f"{nowhere} is not dialed: 0.0.0.0 is no address of a node",
+        f"{there} is dialed at {there.address}, not at {moved.address}",
+        f"{one} and {second} have one address: only one can be there",
+        f"{own} is not dialed: it is the id of this node itself",
+    ]
