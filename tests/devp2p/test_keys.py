@@ -10,6 +10,7 @@ from wakumail.devp2p.keys import (
     NODE_ID_SIZE,
     SIGNATURE_SIZE,
     PrivateKey,
+    PublicKey,
     generate,
     node_id,
     parse_node_key,
@@ -181,3 +182,34 @@ def test_parse_node_key_says_no_without_showing_the_key() -> None:
         with pytest.raises(ValueError, match="64 hexadecimal digits") as caught:
             parse_node_key(text)
         assert text[:8] not in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [None, b"key", "key", 5])
+@pytest.mark.parametrize(
+    "key",
+    [KEY, PrivateKey.from_hex(KEY.secret.hex()), KEY.public_key],
+    ids=["private", "from_hex", "public"],
+)
+def test_a_key_equals_no_other_thing(key: PrivateKey | PublicKey, other: object) -> None:
+    """coincurve's comparison raises AttributeError: an unsigned message has the signer None."""
+    assert key != other
+    assert other != key
+    assert other not in (key,)
+
+
+def test_keys_are_compared_by_value() -> None:
+    made = [KEY.public_key, public_key(node_id(KEY.public_key)), recover(sign(KEY, DIGEST), DIGEST)]
+    made.append(PublicKey(KEY.public_key.format()))
+    private = [PrivateKey.from_hex(KEY.secret.hex()), PrivateKey.from_int(KEY.to_int())]
+    private += [PrivateKey.from_pem(KEY.to_pem()), PrivateKey.from_der(KEY.to_der())]
+    assert set(private) == {KEY}
+    made += [key.public_key for key in private]
+    assert len(set(made)) == 1
+    assert all(type(key) is PublicKey and key != None for key in made)  # noqa: E711
+    assert generate(os.urandom) != KEY
+    assert generate(os.urandom).public_key != KEY.public_key
+
+
+def test_a_node_id_that_is_no_point_is_named() -> None:
+    with pytest.raises(ValueError, match=r"abab.* is no public key"):
+        public_key(b"\xab" * NODE_ID_SIZE)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from coincurve import PrivateKey, PublicKey
+import coincurve
 from coincurve._libsecp256k1 import ffi, lib
-from coincurve.context import GLOBAL_CONTEXT
+from coincurve.context import GLOBAL_CONTEXT, Context
 
 __all__ = [
     "NODE_ID_SIZE",
@@ -41,6 +41,57 @@ SIGNATURE_SIZE = 65
 """Bytes of a recoverable signature: R || S || V."""
 
 
+class PublicKey(coincurve.PublicKey):
+    """A point of the curve. It equals keys with the same point, and nothing else.
+
+    coincurve's own comparison raises AttributeError for what is no key, such as the signer None of
+    a message that is not signed.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, coincurve.PublicKey) and super().__eq__(other)
+
+    __hash__ = coincurve.PublicKey.__hash__
+
+
+class PrivateKey(coincurve.PrivateKey):
+    """A secret of 32 bytes, by default a new one, and its `public_key`.
+
+    ValueError for a secret that is no key.
+    """
+
+    public_key: PublicKey
+
+    def __init__(self, secret: bytes | None = None, context: Context = GLOBAL_CONTEXT) -> None:
+        super().__init__(secret, context)
+        self.public_key = PublicKey(self.public_key.public_key, context)
+
+    @classmethod
+    def from_hex(cls, hexed: str, context: Context = GLOBAL_CONTEXT) -> "PrivateKey":
+        """The private key in 64 hexadecimal digits."""
+        return cls(super().from_hex(hexed, context).secret, context)
+
+    @classmethod
+    def from_int(cls, num: int, context: Context = GLOBAL_CONTEXT) -> "PrivateKey":
+        """The private key that is this number."""
+        return cls(super().from_int(num, context).secret, context)
+
+    @classmethod
+    def from_pem(cls, pem: bytes, context: Context = GLOBAL_CONTEXT) -> "PrivateKey":
+        """The private key in PEM."""
+        return cls(super().from_pem(pem, context).secret, context)
+
+    @classmethod
+    def from_der(cls, der: bytes, context: Context = GLOBAL_CONTEXT) -> "PrivateKey":
+        """The private key in DER."""
+        return cls(super().from_der(der, context).secret, context)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, coincurve.PrivateKey) and super().__eq__(other)
+
+    __hash__ = coincurve.PrivateKey.__hash__
+
+
 def private_key(secret: bytes) -> PrivateKey:
     """The private key of 32 bytes; ValueError for 0, and for the group's order or more."""
     if len(secret) != SECRET_SIZE:
@@ -62,7 +113,10 @@ def public_key(identity: bytes) -> PublicKey:
     """The public key of a node id; ValueError when it is not 64 bytes or no point of the curve."""
     if len(identity) != NODE_ID_SIZE:
         raise ValueError(f"a node id has {NODE_ID_SIZE} bytes, not {len(identity)}")
-    return PublicKey(b"\x04" + identity)
+    try:
+        return PublicKey(b"\x04" + identity)
+    except ValueError:
+        raise ValueError(f"the node id {identity.hex()[:16]}… is no public key") from None
 
 
 def _copy_x(output: Any, x: Any, _y: Any, _data: Any) -> int:
@@ -106,9 +160,10 @@ def recover(signature: bytes, digest: bytes) -> PublicKey:
     parity = signature[-1] - 27 if signature[-1] in (27, 28) else signature[-1]
     if parity not in (0, 1):
         raise ValueError(f"a signature cannot end in {signature[-1]}")
-    return PublicKey.from_signature_and_message(
+    signer = PublicKey.from_signature_and_message(
         signature[:-1] + bytes([parity]), digest, hasher=None
     )
+    return PublicKey(signer.public_key)
 
 
 def parse_node_key(text: str) -> PrivateKey:
