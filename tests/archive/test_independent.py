@@ -16,14 +16,14 @@ from tests.support.independent import arrival_hashes, check_sound, problems_of
 from tests.support.processes import Server, run_json
 from wakumail.archive import independent
 from wakumail.archive.archive import Archive
-from wakumail.archive.independent import PROGRAM, verify_independently
+from wakumail.archive.independent import READER_PROGRAM, verify_independently
 from wakumail.errors import ArchiveError
 from wakumail.waku.envelope import Envelope
 
 
 def test_it_imports_nothing_of_ours() -> None:
     imported = set()
-    for node in ast.walk(ast.parse(PROGRAM.read_text())):
+    for node in ast.walk(ast.parse(READER_PROGRAM.read_text())):
         if isinstance(node, ast.Import):
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -142,8 +142,8 @@ def test_what_cannot_be_checked_says_why(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ArchiveError, match="it cannot be checked"):
         verify_independently(tmp_path)
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.read_text().replace("import rlp", "import no_such_rlp"))
-    monkeypatch.setattr(independent, "PROGRAM", program)
+    program.write_text(READER_PROGRAM.read_text().replace("import rlp", "import no_such_rlp"))
+    monkeypatch.setattr(independent, "READER_PROGRAM", program)
     with pytest.raises(ArchiveError, match=r'pip install "wakumail\[verify\]"'):
         verify_independently(tmp_path)
 

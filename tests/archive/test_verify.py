@@ -24,6 +24,7 @@ from tests.support.archive_model import (
 )
 from wakumail.archive import page_check
 from wakumail.archive.archive import Archive
+from wakumail.archive.results import MAX_PROBLEMS_TOLD
 from wakumail.errors import ArchiveError
 
 
@@ -284,7 +285,7 @@ def test_damaged_pages_are_counted(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(content)
     count, told = page_check.check_pages(tmp_path)
     assert count >= len(told) > 0
-    assert len(told) <= page_check.MAX_TOLD
+    assert len(told) <= MAX_PROBLEMS_TOLD
 
 
 def test_what_cannot_be_checked_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +294,7 @@ def test_what_cannot_be_checked_says_why(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "data.mdb").write_bytes(b"no archive " * 1000)
     with pytest.raises(ArchiveError, match="the pages cannot be checked"):
         page_check.check_pages(tmp_path)
-    program = page_check.PROGRAM.replace("from lmdb import", "from no_such_lmdb import")
-    monkeypatch.setattr(page_check, "PROGRAM", program)
+    program = page_check.CHECK_PROGRAM.replace("from lmdb import", "from no_such_lmdb import")
+    monkeypatch.setattr(page_check, "CHECK_PROGRAM", program)
     with pytest.raises(ArchiveError, match=r'needs the package lmdb: pip install "lmdb>=3"'):
         page_check.check_pages(tmp_path)

@@ -58,8 +58,8 @@ async def dialing() -> AsyncIterator[tuple[Dialer, Node]]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialer_module, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(dialer_module, "LAST_DELAY", 0.02)
+    monkeypatch.setattr(dialer_module, "MIN_REDIAL_DELAY", 0.01)
+    monkeypatch.setattr(dialer_module, "MAX_REDIAL_DELAY", 0.02)
 
 
 def nobody(port: int) -> Enode:
@@ -199,7 +199,7 @@ async def test_dials_in_progress_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 @asynchronous
 async def test_delays_grow_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialer_module, "LAST_DELAY", 0.3)
+    monkeypatch.setattr(dialer_module, "MAX_REDIAL_DELAY", 0.3)
     asked: list[float] = []
 
     def widest(low: float, high: float) -> float:

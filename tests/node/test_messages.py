@@ -13,7 +13,7 @@ from wakumail.devp2p.keys import private_key
 from wakumail.node import messages
 from wakumail.node.messages import MINERS, PowNotReached, compose, mine
 from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
-from wakumail.waku.message import KEY_SIZE, open_message
+from wakumail.waku.message import SYMMETRIC_KEY_SIZE, open_message
 from wakumail.waku.pow import mine as pow_mine
 
 NOW = 1_600_000_000
@@ -178,7 +178,7 @@ async def test_ttl_out_of_range(ttl: int) -> None:
 
 @asynchronous
 async def test_what_cannot_be_composed() -> None:
-    with pytest.raises(ValueError, match=f"has {KEY_SIZE} bytes"):
+    with pytest.raises(ValueError, match=f"has {SYMMETRIC_KEY_SIZE} bytes"):
         await composed(key=b"short")
     with pytest.raises(ValueError, match="a topic has 4 bytes"):
         await composed(topic=b"abcde")

@@ -43,7 +43,7 @@ class Starter:
 
 @pytest.fixture
 def starter(monkeypatch: pytest.MonkeyPatch) -> Starter:
-    monkeypatch.setattr(slot_module, "FIRST_DELAY", 0.0)
+    monkeypatch.setattr(slot_module, "MIN_RESTART_DELAY", 0.0)
     monkeypatch.setattr(process_module, "STOP_TIMEOUT", 0.01)
     return Starter()
 

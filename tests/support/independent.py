@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
-from wakumail.archive.independent import PROGRAM, verify_independently
+from wakumail.archive.independent import READER_PROGRAM, verify_independently
 
 MANY = """
 import runpy, sys
@@ -20,7 +20,7 @@ for directory in sys.argv[2:]:
 
 def problems_of(directories: Sequence[Path]) -> list[list[str]]:
     """The problems of many small archives, read in one process: to start one takes longer."""
-    command = [sys.executable, "-I", "-c", MANY, str(PROGRAM), *map(str, directories)]
+    command = [sys.executable, "-I", "-c", MANY, str(READER_PROGRAM), *map(str, directories)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     problems: list[list[str]] = []
@@ -34,7 +34,7 @@ def problems_of(directories: Sequence[Path]) -> list[list[str]]:
 
 def arrival_hashes(directory: Path) -> list[bytes]:
     """The hashes of all envelopes in an archive, in order of arrival. A server may run."""
-    command = [sys.executable, "-I", str(PROGRAM), str(directory), "hashes"]
+    command = [sys.executable, "-I", str(READER_PROGRAM), str(directory), "hashes"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return [bytes.fromhex(line) for line in done.stdout.split()]

@@ -19,9 +19,9 @@ from wakumail.waku.envelope import Envelope
 from wakumail.waku.message import (
     GCM_NONCE_SIZE,
     GCM_TAG_SIZE,
-    KEY_SIZE,
     MAX_PAYLOAD_SIZE,
     PADDING_BLOCK,
+    SYMMETRIC_KEY_SIZE,
     Message,
     open_message,
     seal,
@@ -127,7 +127,7 @@ def test_symmetric_key(case: Case) -> None:
 
 
 def test_symmetric_key_oracle() -> None:
-    oracle = PBKDF2("oracle", b"", KEY_SIZE, count=65356, hmac_hash_module=SHA256)
+    oracle = PBKDF2("oracle", b"", SYMMETRIC_KEY_SIZE, count=65356, hmac_hash_module=SHA256)
     assert symmetric_key("oracle") == oracle
 
 

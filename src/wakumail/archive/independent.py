@@ -9,12 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wakumail.archive.results import MAX_PROBLEMS_TOLD
 from wakumail.errors import ArchiveError
 
-PROGRAM = Path(__file__).with_name("independent_reader.py")
-
-MAX_TOLD = 100
-"""Problems that are described; all are counted."""
+READER_PROGRAM = Path(__file__).with_name("independent_reader.py")
 
 
 @dataclass
@@ -36,7 +34,13 @@ def verify_independently(
     of wakumail[verify] are not installed, or if the file is no archive. A damaged page that ends
     the process is one more problem; the problems found before are kept.
     """
-    command = [sys.executable, "-I", str(PROGRAM), os.fsdecode(directory), str(MAX_TOLD)]
+    command = [
+        sys.executable,
+        "-I",
+        str(READER_PROGRAM),
+        os.fsdecode(directory),
+        str(MAX_PROBLEMS_TOLD),
+    ]
     opinion = Opinion()
     total = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:

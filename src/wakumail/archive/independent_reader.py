@@ -6,12 +6,12 @@ brings another LMDB (independent.py starts it). Each line on stdout is a JSON ob
 
     {"total": bytes}        of all envelopes by the archive's own totals, first
     {"done": bytes}         of envelopes looked at since the last such line
-    {"problem": text}       a problem and its place, each as it is found, the first `max_told`
+    {"problem": text}       a problem and its place, each as it is found, the first ones
     {"envelopes": number, "count": number}   sound envelopes and problems, last
 
-    python independent_reader.py DIRECTORY MAX_TOLD     verify
-    python independent_reader.py DIRECTORY hashes       the hash of each envelope, as hex, in the
-                                                        order of arrival
+    python independent_reader.py DIRECTORY MAX_PROBLEMS_TOLD    verify
+    python independent_reader.py DIRECTORY hashes    the hash of each envelope, as hex, in the order
+                                                     of arrival
 """
 
 import json
@@ -60,7 +60,7 @@ class Problems:
             tell(problem=f"{text} ({words})" if words else text)
 
 
-class Envelope:
+class EnvelopeFields:
     """The fields that indexes are made of. ValueError for what is not canonical RLP of them."""
 
     def __init__(self, raw: bytes) -> None:
@@ -156,7 +156,7 @@ def begin(env: Any) -> Any:
             env.set_mapsize(0)
 
 
-class Pruned:
+class PossiblyPruned:
     """Knows which envelopes may lie in a chunk without rows: pruning deletes the oldest first.
 
     So of the envelopes with rows, those that are older than one that was pruned came later.
@@ -184,14 +184,13 @@ class Verifier:
     def __init__(self, rows: Rows, problems: Problems) -> None:
         self._rows = rows
         self._problems = problems
-        self._pruned = Pruned()
+        self._pruned = PossiblyPruned()
         self._undone = 0
         self._posted = 0
         self.envelopes = 0
         self._day_envelopes: Counter[int] = Counter()
         self._day_bytes: Counter[int] = Counter()
         self._day_topics: Counter[int] = Counter()
-        self._topic_envelopes: dict[bytes, int] = {}
 
     def run(self) -> None:
         """Look at all tables, each in the order of its keys."""
@@ -277,7 +276,7 @@ class Verifier:
 
     def _check_envelope(self, day: int, sequence: int, raw: bytes) -> None:
         try:
-            envelope = Envelope(raw)
+            envelope = EnvelopeFields(raw)
         except ValueError:
             self._problems.note("an envelope is not canonical RLP", day=day, sequence=sequence)
             return
@@ -389,7 +388,7 @@ def hashes(rows: Rows) -> Iterator[str]:
     """The hashes of all envelopes that have rows, in the order of arrival."""
     for last, day in rows.walk("arrivals"):
         for sequence, raw in split_chunk(day + last, rows.get("chunks", day + last) or b""):
-            envelope = Envelope(raw)
+            envelope = EnvelopeFields(raw)
             row = rows.get("times", envelope.time_key)
             if row is not None and number(row[4:]) == sequence:
                 yield envelope.hash.hex()

@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 
+from wakumail.archive.results import MAX_PROBLEMS_TOLD
 from wakumail.errors import ArchiveError
 
-PROGRAM = """
+CHECK_PROGRAM = """
 import json, sys
 try:
     from lmdb import verify
@@ -24,9 +25,6 @@ except (OSError, verify.VerifyError) as error:
 json.dump([len(problems), problems[:int(sys.argv[2])]], sys.stdout)
 """
 
-MAX_TOLD = 100
-"""Problems that are described; all are counted."""
-
 
 def check_pages(directory: str | os.PathLike[str]) -> tuple[int, list[str]]:
     """The number of problems of the pages of directory/data.mdb, and texts of the first of them.
@@ -37,7 +35,7 @@ def check_pages(directory: str | os.PathLike[str]) -> tuple[int, list[str]]:
     no file, or if it is no file of LMDB.
     """
     file = os.path.join(os.fsdecode(directory), "data.mdb")
-    command = [sys.executable, "-I", "-c", PROGRAM, file, str(MAX_TOLD)]
+    command = [sys.executable, "-I", "-c", CHECK_PROGRAM, file, str(MAX_PROBLEMS_TOLD)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()

@@ -3,6 +3,9 @@
 from enum import IntEnum
 from typing import NamedTuple
 
+MAX_PROBLEMS_TOLD = 100
+"""Problems that a check of the archive describes. It counts all."""
+
 
 class Appended(NamedTuple):
     """The result of one commit.

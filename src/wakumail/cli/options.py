@@ -17,7 +17,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.mail.answer import ANSWER_TIMEOUT
 from wakumail.node.node_key import load_node_key
 from wakumail.ops.config import values
-from wakumail.waku.message import KEY_SIZE, symmetric_key
+from wakumail.waku.message import SYMMETRIC_KEY_SIZE, symmetric_key
 
 if TYPE_CHECKING:
     from wakumail.node.messages import Key
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-MAX_KEY_FILE = 2 * KEY_SIZE + 2
+MAX_KEY_FILE = 2 * SYMMETRIC_KEY_SIZE + 2
 """Most bytes of a file with a symmetric key: its digits and CR LF."""
 
 
@@ -173,6 +173,8 @@ def load_symmetric_key(name: str) -> bytes:
     with Path(name).open("rb") as file:
         text = file.read(MAX_KEY_FILE + 1).decode("ascii", "replace")
     digits = text.removesuffix("\n").removesuffix("\r")
-    if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * KEY_SIZE}}}", digits):
-        raise ValueError(f"{name} holds no symmetric key of {2 * KEY_SIZE} hexadecimal digits")
+    if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * SYMMETRIC_KEY_SIZE}}}", digits):
+        raise ValueError(
+            f"{name} holds no symmetric key of {2 * SYMMETRIC_KEY_SIZE} hexadecimal digits"
+        )
     return bytes.fromhex(digits)

@@ -31,7 +31,7 @@ EXPORT_BYTES = 4 << 20
 EXPORT_ENVELOPES = 50_000
 """Most envelopes that one read transaction of an export copies."""
 
-SEQUENCE_SIZE = 8
+ARRIVAL_PLACE_SIZE = 8
 """Bytes of a place in the order of arrival, big-endian: what --after takes."""
 
 
@@ -181,7 +181,7 @@ def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
         envelopes, sequence = archive.follow(sequence, max_bytes=EXPORT_BYTES)
         if not envelopes:
             return
-        yield envelopes, sequence.to_bytes(SEQUENCE_SIZE, "big")
+        yield envelopes, sequence.to_bytes(ARRIVAL_PLACE_SIZE, "big")
 
 
 def select(archive: Archive, arguments: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:

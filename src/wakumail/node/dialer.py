@@ -16,11 +16,14 @@ log = logging.getLogger(__name__)
 MAX_DIALS = 16
 """Dials in progress at the same time."""
 
-FIRST_DELAY, LAST_DELAY = 1.0, 300.0
-"""Seconds before the second dial of a peer. They double with each that fails, up to LAST_DELAY."""
+MIN_REDIAL_DELAY = 1.0
+"""Seconds before the second dial of a peer. They double with each dial."""
+
+MAX_REDIAL_DELAY = 300.0
+"""Seconds between two dials of a peer, at most."""
 
 STABLE_TIME = 30.0
-"""Seconds that a connection has to last before the delay is FIRST_DELAY again."""
+"""Seconds that a connection has to last before the delay is MIN_REDIAL_DELAY again."""
 
 
 class Dialer:
@@ -73,7 +76,7 @@ class Dialer:
 
     async def _keep(self, enode: Enode) -> None:
         loop = asyncio.get_running_loop()
-        delay, level = FIRST_DELAY, logging.WARNING
+        delay, level = MIN_REDIAL_DELAY, logging.WARNING
         while True:
             link = self._node.links.get(enode.node_id) or await self._dial(enode, level)
             level = logging.DEBUG if link is None else logging.WARNING
@@ -81,9 +84,9 @@ class Dialer:
                 since = loop.time()
                 await link.gone()
                 if loop.time() - since >= STABLE_TIME:
-                    delay = FIRST_DELAY
+                    delay = MIN_REDIAL_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-            delay = min(2 * delay, LAST_DELAY)
+            delay = min(2 * delay, MAX_REDIAL_DELAY)
 
     async def _dial(self, enode: Enode, level: int) -> Link | None:
         """The link; None if the dial failed, and then a log line at `level`."""

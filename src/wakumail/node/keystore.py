@@ -2,7 +2,7 @@
 
 from wakumail.devp2p.keys import PrivateKey, Random, generate
 from wakumail.errors import WakumailError
-from wakumail.waku.message import KEY_SIZE, checked_key
+from wakumail.waku.message import SYMMETRIC_KEY_SIZE, checked_key
 
 KEY_ID_SIZE = 32
 """Bytes of a key's id, which is written in hexadecimal digits."""
@@ -65,10 +65,10 @@ class KeyStore:
 
     def new_symmetric_key(self) -> str:
         """Make a symmetric key; its id. KeysFull."""
-        return self.add_symmetric_key(self._random(KEY_SIZE))
+        return self.add_symmetric_key(self._random(SYMMETRIC_KEY_SIZE))
 
     def add_symmetric_key(self, key: bytes) -> str:
-        """Keep a key of KEY_SIZE bytes; its id. ValueError for another size, KeysFull."""
+        """Keep a symmetric key of 32 bytes; its id. ValueError for another size, KeysFull."""
         checked_key(key)
         key_id = self._new_id()
         self._symmetric[key_id] = key
@@ -79,7 +79,7 @@ class KeyStore:
         return key_id in self._symmetric
 
     def symmetric_key(self, key_id: str) -> bytes:
-        """The KEY_SIZE bytes of a symmetric key. KeyUnknown."""
+        """The 32 bytes of a symmetric key. KeyUnknown."""
         try:
             return self._symmetric[key_id]
         except KeyError:

@@ -19,7 +19,7 @@ from wakumail.waku.pow import mine as mine_slice
 T = TypeVar("T")
 
 Key: TypeAlias = bytes | PrivateKey
-"""Opens a message: a symmetric key (message.KEY_SIZE bytes), or the receiver's private key."""
+"""Opens a message: a symmetric key (32 bytes), or the receiver's private key."""
 
 SLICE_TRIALS = 256
 """Trials of a key on an envelope, 20 ms, after which a cancelled `open_envelopes` ends."""

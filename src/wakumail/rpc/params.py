@@ -18,7 +18,7 @@ from wakumail.rpc.jsonrpc import INVALID_PARAMS, RpcError
 from wakumail.waku.bloom import TOPIC_SIZE
 from wakumail.waku.completion import MAX_FOREIGN_CURSOR
 from wakumail.waku.envelope import MAX_TIME
-from wakumail.waku.message import KEY_SIZE
+from wakumail.waku.message import SYMMETRIC_KEY_SIZE
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -124,7 +124,7 @@ def partial_topics(value: Any, name: str) -> tuple[bytes, ...]:
 
 def symmetric_key(value: Any, name: str) -> bytes:
     """A key of AES-256."""
-    return sized(value, name, KEY_SIZE)
+    return sized(value, name, SYMMETRIC_KEY_SIZE)
 
 
 def private_key(value: Any, name: str) -> PrivateKey:

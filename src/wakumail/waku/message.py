@@ -21,7 +21,7 @@ from wakumail.devp2p import ecies
 from wakumail.devp2p.keys import SIGNATURE_SIZE, PrivateKey, PublicKey, Random, recover, sign
 from wakumail.errors import EciesError, MessageError
 
-KEY_SIZE = 32
+SYMMETRIC_KEY_SIZE = 32
 """Bytes of a symmetric key."""
 
 KEY_ROUNDS = 65356
@@ -74,16 +74,16 @@ class Message:
 
 def symmetric_key(password: str) -> bytes:
     """The key for a password: PBKDF2-HMAC-SHA256 without a salt. Takes some 30 ms."""
-    return hashlib.pbkdf2_hmac("sha256", password.encode(), b"", KEY_ROUNDS, KEY_SIZE)
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), b"", KEY_ROUNDS, SYMMETRIC_KEY_SIZE)
 
 
 def checked_key(key: bytes) -> bytes:
-    """Return a symmetric `key`; ValueError unless it has KEY_SIZE bytes.
+    """Return a symmetric `key`; ValueError unless it has SYMMETRIC_KEY_SIZE bytes.
 
     The cipher itself takes shorter keys too, for AES-128 and AES-192.
     """
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"a symmetric key has {KEY_SIZE} bytes, not {len(key)}")
+    if len(key) != SYMMETRIC_KEY_SIZE:
+        raise ValueError(f"a symmetric key has {SYMMETRIC_KEY_SIZE} bytes, not {len(key)}")
     return key
 
 
@@ -98,7 +98,7 @@ def seal(
     """The data field for `payload`, sealed with a symmetric key or for a public key.
 
     The padding is random, up to a multiple of PADDING_BLOCK, or it is `padding`, of any size.
-    ValueError for a payload over MAX_PAYLOAD_SIZE, or a symmetric key that has not KEY_SIZE bytes.
+    ValueError for a payload over MAX_PAYLOAD_SIZE, or a symmetric key of another size.
     """
     if len(payload) > MAX_PAYLOAD_SIZE:
         raise ValueError(f"a payload of {len(payload)} bytes is over {MAX_PAYLOAD_SIZE}")

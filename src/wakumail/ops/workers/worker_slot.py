@@ -13,9 +13,12 @@ log = logging.getLogger(__name__)
 STABLE_UPTIME = 10.0
 """Seconds that a worker must run for its end to count as the first in a row."""
 
-FIRST_DELAY, LAST_DELAY = 0.1, 5.0
+MIN_RESTART_DELAY = 0.1
 """Seconds before a worker is replaced that died for the second time in a row. They double with each
-further death, up to the last. After the first death it is replaced at once."""
+further death. After the first death it is replaced at once."""
+
+MAX_RESTART_DELAY = 5.0
+"""Seconds before a worker is replaced, at most."""
 
 MAX_DEATHS = 8
 """Deaths in a row in one slot after which the server gives up."""
@@ -65,7 +68,8 @@ class WorkerSlot:
                 if deaths == MAX_DEATHS:
                     raise WorkerFailed(f"worker {self.number} died {deaths} times in a row")
                 if deaths > 1:
-                    await asyncio.sleep(min(FIRST_DELAY * 2 ** (deaths - 2), LAST_DELAY))
+                    delay = MIN_RESTART_DELAY * 2 ** (deaths - 2)
+                    await asyncio.sleep(min(delay, MAX_RESTART_DELAY))
                 self.worker = await self._start(self, self._other_part())
 
     async def renew(self) -> None:
