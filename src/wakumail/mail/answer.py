@@ -59,8 +59,8 @@ class HistoryPage:
 class Wanted:
     """The envelopes that a request asks for. Topics win over the bloom.
 
-    ValueError for a field of a wrong size, and for neither topics nor a bloom; TypeError for a
-    topic that is not bytes.
+    ValueError for a field of a wrong size, and for neither topics nor a bloom; TypeError for one of
+    a wrong type.
     """
 
     lower: int

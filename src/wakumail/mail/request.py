@@ -308,7 +308,12 @@ def build_request(
 def check_fields(
     *, lower: int, upper: int, limit: int, topics: Sequence[bytes], bloom: bytes
 ) -> None:
-    """ValueError for a field of a wrong size, TypeError for a topic that is not bytes."""
+    """ValueError for a field of a wrong size, TypeError for one of a wrong type."""
+    for number in (lower, upper, limit):
+        if not isinstance(number, int):
+            raise TypeError(f"times and limit are integers, not {type(number).__name__}")
+    if not isinstance(bloom, bytes):
+        raise TypeError(f"a bloom is bytes, not {type(bloom).__name__}")
     if not all(0 <= number <= MAX_TIME for number in (lower, upper, limit)):
         raise ValueError("times and limit are integers of 32 bits")
     if len(topics) > MAX_REQUEST_TOPICS:
@@ -323,10 +328,14 @@ def check_fields(
 
 
 def check_cursor(cursor: bytes, form: Form) -> None:
-    """ValueError for a cursor that no answer to this form can have had.
+    """ValueError for a cursor that no answer to this form can have had; TypeError for other types.
 
     Completions of the form LIST may have cursors of other implementations.
     """
+    if not isinstance(form, Form):
+        raise TypeError(f"a form is a Form, not {type(form).__name__}")
+    if not isinstance(cursor, bytes):
+        raise TypeError(f"a cursor is bytes, not {type(cursor).__name__}")
     if form.completion_form is CompletionForm.LIST:
         if len(cursor) > MAX_FOREIGN_CURSOR:
             raise ValueError(f"a cursor has at most {MAX_FOREIGN_CURSOR} bytes, not {len(cursor)}")
