@@ -25,7 +25,7 @@ from wakumail.mail.server import Server
 from wakumail.node.filters import MAX_FILTERS
 from wakumail.node.keystore import MAX_KEYS
 from wakumail.rpc.api import NAMESPACES, all_methods
-from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Session
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
 from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE
 from wakumail.version import CLIENT_ID
@@ -310,6 +310,36 @@ async def test_a_subscription_is_its_sessions_own(tmp_path: Path, transport: str
         for subscription in own:
             assert await caller.call("waku_unsubscribe", subscription) is True
         await eventually(lambda: server.filters.interest is None)
+
+
+@over_streams
+@asynchronous
+async def test_nobody_deletes_what_another_connection_made(tmp_path: Path, transport: str) -> None:
+    async with node(tmp_path / "a", transport) as (server, _, caller):
+        wanted = {"privateKeyID": await caller.call("waku_newKeyPair")}
+        subscription = await caller.call("waku_subscribe", "messages", wanted)
+        async with api(server, transport, tmp_path) as owner:
+            own, left = [await owner.call("waku_newMessageFilter", wanted) for _ in range(2)]
+            async with api(server, "http", tmp_path) as stranger:
+                shared = await stranger.call("waku_newMessageFilter", wanted)
+                for other in (caller, stranger, owner):
+                    text = "filter not found"
+                    refused = await other.refusal("waku_deleteMessageFilter", subscription)
+                    assert refused == (REFUSED, text)
+                for other in (caller, stranger):
+                    text = "the filter belongs to another connection"
+                    assert await other.refusal("waku_deleteMessageFilter", own) == (REFUSED, text)
+                    assert await other.call("waku_getFilterMessages", own) == []
+                assert await stranger.call("waku_unsubscribe", subscription) is False
+            assert await owner.call("waku_unsubscribe", own) is False
+            assert await owner.call("waku_deleteMessageFilter", own) is True
+            assert await owner.call("waku_deleteMessageFilter", shared) is True
+
+        session = cast(Session, server.filters.owner_of(left))
+        await eventually(lambda: session.ended)
+        assert await caller.call("waku_deleteMessageFilter", left) is True
+        assert await caller.call("waku_unsubscribe", subscription) is True
+        assert server.filters.interest is None
 
 
 @over_streams

@@ -123,6 +123,7 @@ class _Installed:
     filter_id: str
     filter: Filter
     on_message: OnMessage | None
+    owner: object = None
     told_hashes: dict[bytes, None] = field(default_factory=dict)
     """Hashes of envelopes, oldest first."""
     waiting: list[ReceivedMessage] = field(default_factory=list)
@@ -180,16 +181,19 @@ class Filters:
 
     # -- for owners of filters ----------------------------------------------------------------
 
-    def install(self, wanted: Filter, on_message: OnMessage | None = None) -> str:
+    def install(
+        self, wanted: Filter, on_message: OnMessage | None = None, *, owner: object = None
+    ) -> str:
         """Hand messages for `wanted` to `on_message`, or keep them for `poll`; the filter's id.
 
+        `owner` is what `owner_of` answers for a filter that is polled.
         FiltersFull when there are MAX_FILTERS, or MAX_FILTER_TOPICS topics with its own.
         """
         if len(self._installed) >= MAX_FILTERS:
             raise FiltersFull(f"there are {MAX_FILTERS} filters")
         if self._topics + len(wanted.topics) > MAX_FILTER_TOPICS:
             raise FiltersFull(f"all filters together have at most {MAX_FILTER_TOPICS} topics")
-        installed = _Installed(os.urandom(FILTER_ID_SIZE).hex(), wanted, on_message)
+        installed = _Installed(os.urandom(FILTER_ID_SIZE).hex(), wanted, on_message, owner)
         self._installed[installed.filter_id] = installed
         self._topics += len(wanted.topics)
         self._table = None
@@ -212,14 +216,23 @@ class Filters:
 
     def poll(self, filter_id: str) -> list[ReceivedMessage]:
         """Messages since the last poll of a filter, in the order of arrival. FilterUnknown."""
-        installed = self._installed.get(filter_id)
-        if installed is None or installed.on_message is not None:
-            raise FilterUnknown(f"no filter to poll has the id {filter_id}")
+        installed = self._polled(filter_id)
         installed.polled = self._loop.time()
         messages, installed.waiting = installed.waiting, []
         self._waiting_bytes -= installed.waiting_bytes
         installed.waiting_bytes = 0
         return messages
+
+    def owner_of(self, filter_id: str) -> object:
+        """The owner that installed a polled filter. FilterUnknown."""
+        return self._polled(filter_id).owner
+
+    def _polled(self, filter_id: str) -> _Installed:
+        """The polled filter with this id. FilterUnknown, also for one with a callback."""
+        installed = self._installed.get(filter_id)
+        if installed is None or installed.on_message is not None:
+            raise FilterUnknown(f"no filter to poll has the id {filter_id}")
+        return installed
 
     @property
     def interest(self) -> Interest | None:

@@ -81,6 +81,7 @@ class Session:
 
     def __init__(self) -> None:
         self.on_close: list[Callable[[], None]] = []
+        self.ended = False
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send the caller a notification, after the answers that are due before it."""
@@ -88,6 +89,7 @@ class Session:
 
     def end(self) -> None:
         """Run the functions in `on_close`, once."""
+        self.ended = True
         while self.on_close:
             self.on_close.pop()()
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from wakumail.mail.server import Server
+from wakumail.node.filters import FilterUnknown
 from wakumail.node.messages import DEFAULT_TTL, ReceivedMessage, compose
 from wakumail.rpc import params
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER, RpcError, Session
@@ -192,15 +193,25 @@ class WakuMethods:
         for subscription in self._subscriptions.pop(session):
             self._server.filters.uninstall(subscription)
 
-    def new_message_filter(self, _session: Session, criteria: Any) -> str:
-        """Keep the messages that pass a filter until they are asked for; its id."""
-        return self._server.filters.install(read_filter(criteria, self._server.keys))
+    def new_message_filter(self, session: Session, criteria: Any) -> str:
+        """Keep the messages that pass a filter until they are asked for; its id.
 
-    def delete_message_filter(self, _session: Session, filter_id: Any) -> bool:
-        """Forget a filter, which must be there."""
-        if not self._server.filters.uninstall(params.text(filter_id, "id")):
-            raise RpcError(SERVER, "filter not found")
-        return True
+        It belongs to the session while that lasts. Over HTTP, where a session is one request, it
+        belongs to all who know its id.
+        """
+        owner = session if session.can_notify else None
+        return self._server.filters.install(read_filter(criteria, self._server.keys), owner=owner)
+
+    def delete_message_filter(self, session: Session, filter_id: Any) -> bool:
+        """Forget a filter, which must be there and not belong to another session."""
+        filters = self._server.filters
+        try:
+            owner = filters.owner_of(params.text(filter_id, "id"))
+        except FilterUnknown:
+            raise RpcError(SERVER, "filter not found") from None
+        if isinstance(owner, Session) and owner is not session and not owner.ended:
+            raise RpcError(SERVER, "the filter belongs to another connection")
+        return filters.uninstall(filter_id)
 
     def get_filter_messages(self, _session: Session, filter_id: Any) -> list[dict[str, Any]]:
         """The messages since the last call."""
