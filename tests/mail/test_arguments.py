@@ -54,6 +54,32 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no envelopes": ({"topics": [TOPIC], "limit": 0}, ValueError, "at least 1"),
     "a negative time": ({"topics": [TOPIC], "lower": -1}, ValueError, "32 bits"),
     "a time in milliseconds": ({"topics": [TOPIC], "lower": NOW * 1000}, ValueError, "32 bits"),
+    "a time with a fraction": (
+        {"topics": [TOPIC], "lower": NOW - 60.5},
+        TypeError,
+        "integers, not float",
+    ),
+    "an upper time with a fraction": (
+        {"topics": [TOPIC], "upper": NOW + 0.5},
+        TypeError,
+        "integers, not float",
+    ),
+    "a limit as text": ({"topics": [TOPIC], "limit": "10"}, TypeError, "integers, not str"),
+    "the name of a form": (
+        {"topics": [TOPIC], "form": "R3"},
+        TypeError,
+        "a form is a Form, not str",
+    ),
+    "a bloom as text": (
+        {"topics": [TOPIC], "bloom": "x" * 64},
+        TypeError,
+        "a bloom is bytes, not str",
+    ),
+    "a cursor as text": (
+        {"topics": [TOPIC], "cursor": "x" * 36},
+        TypeError,
+        "a cursor is bytes, not str",
+    ),
     "a short key": (
         {"topics": [TOPIC], "keys": [bytes(31)]},
         ValueError,
