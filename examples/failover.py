@@ -1,6 +1,6 @@
 """Count the messages of a public chat since last week, from whichever mailserver answers.
 
-    python examples/failover.py CHAT ENODE...
+    .venv/bin/python examples/failover.py CHAT ENODE...
 
 The mailservers are asked in the order given. When one is not reached, refuses, stalls or
 disconnects in the middle, the next goes on, and no envelope comes twice.
@@ -36,5 +36,7 @@ async def main(chat: str, enodes: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     logging.basicConfig()  # a warning for each mailserver that fails, with the reason
     asyncio.run(main(sys.argv[1], sys.argv[2:]))

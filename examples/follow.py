@@ -1,6 +1,6 @@
 """Print the messages of a public chat as they come, oldest first, each once.
 
-    python examples/follow.py ENODE CHAT [SECONDS]
+    .venv/bin/python examples/follow.py ENODE CHAT [SECONDS]
 
 A mailserver does not announce new envelopes, so it is asked again every SECONDS (default: 10).
 """
@@ -64,5 +64,7 @@ async def main(enode: str, chat: str, pause: str = "10") -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main(*sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Print the messages of a public chat that a mailserver has kept since yesterday.
 
-    python examples/history.py ENODE CHAT
+    .venv/bin/python examples/history.py ENODE CHAT
 
 ENODE is the enode:// URL of the mailserver, CHAT the name of the chat.
 """
@@ -32,4 +32,6 @@ async def main(enode: str, chat: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     asyncio.run(main(*sys.argv[1:]))

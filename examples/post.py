@@ -1,6 +1,6 @@
 """Post a text to a public chat, and wait until the mailserver has it on disk.
 
-    python examples/post.py ENODE CHAT TEXT
+    .venv/bin/python examples/post.py ENODE CHAT TEXT
 
 ENODE is the enode:// URL of the mailserver, CHAT the name of the chat.
 """
@@ -23,4 +23,6 @@ async def main(enode: str, chat: str, text: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     asyncio.run(main(*sys.argv[1:]))

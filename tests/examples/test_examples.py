@@ -49,6 +49,14 @@ def test_examples_import_what_is_public(path: Path) -> None:
     assert f'"{path.name}"' in Path(__file__).read_text()
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_examples_tell_their_usage(path: Path) -> None:
+    for arguments in ([], ["--help"]):
+        _, error = example(path.name, *arguments, code=1)
+        assert f"\n    .venv/bin/python examples/{path.name} " in error
+        assert "Traceback" not in error
+
+
 def test_post_and_history(server: Server) -> None:
     (posted,), _ = example("post.py", server.enode, CHAT, "hello \x1b[2J")
     assert posted.startswith("on disk: ")
