@@ -56,7 +56,7 @@ LIMITS: dict[str, list[str]] = {
     "expired": [f"{envelope.EXPIRY_GRACE} s ago"],
     "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
     "topics per request": [f"{request.MAX_REQUEST_TOPICS}"],
-    "request packet": [size(request.MAX_REQUEST_SIZE)],
+    "request packet": [size(packets.MAX_REQUEST_SIZE)],
     "requests of one peer that wait": [
         f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
         size(history.MAX_WAITING_BYTES),

@@ -17,7 +17,6 @@ from wakumail.mail import request as requests
 from wakumail.mail.request import (
     FIELDS,
     MAX_LIMIT,
-    MAX_REQUEST_SIZE,
     MAX_REQUEST_TOPICS,
     Form,
     Request,
@@ -35,7 +34,7 @@ from wakumail.waku.confirmations import (
 )
 from wakumail.waku.envelope import REFUSALS, Envelope, Verdict, judge, make_envelope
 from wakumail.waku.message import seal, symmetric_key
-from wakumail.waku.packets import RateLimits, StatusOptions, WakuDialect
+from wakumail.waku.packets import MAX_REQUEST_SIZE, RateLimits, StatusOptions, WakuDialect
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "wire.md").read_text()

@@ -32,7 +32,6 @@ from wakumail.base.rlp import encode
 from wakumail.mail.request import (
     FIELDS,
     MAX_LIMIT,
-    MAX_REQUEST_SIZE,
     MAX_REQUEST_TOPICS,
     REQUEST_POW,
     Form,
@@ -53,6 +52,7 @@ from wakumail.mail.request import (
 from wakumail.waku.bloom import BLOOM_SIZE
 from wakumail.waku.completion import CURSOR_SIZE, CompletionForm
 from wakumail.waku.envelope import MAX_TIME, make_envelope
+from wakumail.waku.packets import MAX_REQUEST_SIZE
 
 every_form = pytest.mark.parametrize("form", ALL_FORMS, ids=lambda form: form.name)
 every_sealed_form = pytest.mark.parametrize("form", SEALED_FORMS, ids=lambda form: form.name)

@@ -14,7 +14,6 @@ from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, PeerGone
 from wakumail.mail.request import (
-    MAX_REQUEST_SIZE,
     Request,
     RequestError,
     RequestFormError,
@@ -25,6 +24,7 @@ from wakumail.mail.request import (
 )
 from wakumail.node.link import Link
 from wakumail.waku.completion import ZERO_HASH, Completion, CompletionForm
+from wakumail.waku.packets import MAX_REQUEST_SIZE
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE, bloom_of
 from wakumail.waku.completion import CURSOR_SIZE, MAX_FOREIGN_CURSOR, CompletionForm
 from wakumail.waku.envelope import MAX_TIME, Envelope, make_envelope
 from wakumail.waku.message import Message, open_message, seal
-from wakumail.waku.packets import HASH_SIZE
+from wakumail.waku.packets import HASH_SIZE, MAX_REQUEST_SIZE
 from wakumail.waku.pow import mine
 
 MAX_LIMIT = 1000
@@ -33,9 +33,6 @@ MAX_REQUEST_TOPICS = 1000
 
 UPPER_MARGIN = 60
 """Seconds. A request without an upper time asks up to this long after now."""
-
-MAX_REQUEST_SIZE = 64 << 10
-"""Bytes of a P2P Request packet. A request with MAX_REQUEST_TOPICS topics takes less than 8 KiB."""
 
 REQUEST_TTL = 50
 """Seconds: the ttl of the envelope of a request."""

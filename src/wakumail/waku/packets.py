@@ -26,6 +26,9 @@ MAX_TOPIC_INTEREST = 10_000
 MAX_STATUS_SIZE = 128 << 10
 """Bytes of a status; one with MAX_TOPIC_INTEREST topics and a bloom has about 50,100."""
 
+MAX_REQUEST_SIZE = 64 << 10
+"""Bytes of a P2P Request packet. A request with 1000 topics takes less than 8 KiB."""
+
 MAX_STATUS_OPTIONS = 64
 """Entries of a status; 6/WAKU1 has seven, the others are for later versions."""
 
