@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wakumail.archive import archive, commit_queue, store, writer_thread
-from wakumail.devp2p.connection import ConnectionConfig
+from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import history, request, requester
 from wakumail.node import (
@@ -27,7 +27,7 @@ from wakumail.ops.config import SETTINGS
 from wakumail.ops.config.settings import MAX_WORKERS
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, stream
-from wakumail.waku import envelope, packets, peer
+from wakumail.waku import confirmations, envelope, packets, peer
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "limits.md").read_text()
@@ -56,7 +56,9 @@ LIMITS: dict[str, list[str]] = {
     "expired": [f"{envelope.EXPIRY_GRACE} s ago"],
     "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
     "topics per request": [f"{request.MAX_REQUEST_TOPICS}"],
-    "request packet": [size(packets.MAX_REQUEST_SIZE)],
+    "request packet": [size(packets.MAX_REQUEST_SIZE), size(packets.MAX_REFUSED_REQUEST)],
+    "confirmation with errors": [size(confirmations.MAX_RESPONSE_SIZE)],
+    "packet that is ignored: of an unknown code, or not asked for": [size(SMALL_PACKET)],
     "requests of one peer that wait": [
         f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
         size(history.MAX_WAITING_BYTES),

@@ -16,7 +16,7 @@ from wakumail.archive.results import Page
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters
-from wakumail.devp2p.connection_events import Established, Packet
+from wakumail.devp2p.connection_events import Closed, Established, Packet
 from wakumail.devp2p.keys import generate
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.mail.history import MAX_WAITING_BYTES
@@ -28,7 +28,13 @@ from wakumail.waku.bloom import bloom_of
 from wakumail.waku.completion import ZERO_HASH
 from wakumail.waku.envelope import Envelope, make_envelope, parse
 from wakumail.waku.interest import EVERYTHING, Interest
-from wakumail.waku.packets import Code, StatusOptions, WakuDialect
+from wakumail.waku.packets import (
+    MAX_REFUSED_REQUEST,
+    MAX_REQUEST_SIZE,
+    Code,
+    StatusOptions,
+    WakuDialect,
+)
 
 
 def test_a_node_nobody_configured() -> None:
@@ -321,6 +327,25 @@ async def test_large_requests_that_wait_are_few(tmp_path: Path) -> None:
         assert server.counters["requests_too_many_waiting"] == 1
         link.resume_writing()
         await eventually(lambda: not server.history._waiting)  # type: ignore[union-attr]
+
+
+@asynchronous
+async def test_requests_that_are_far_too_large(tmp_path: Path) -> None:
+    """One that names its id is refused; another ends the connection, and nothing is hashed."""
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        plain = rlp.encode([b"i" * 32, 1, 2, bytes(MAX_REFUSED_REQUEST)])
+        puppet.send(Code.P2P_REQUEST, plain)
+        completion = (await answer(puppet))[2]
+        assert completion.request_id == b"i" * 32
+        assert completion.error == f"a request of more than {MAX_REQUEST_SIZE} bytes"
+        assert server.counters["request_malformed"] == 1
+        for garbage in (bytes(10 << 20), b"\xf8", b"\xc0" + bytes(1 << 20), b"\xff" * (1 << 20)):
+            puppet.send(Code.P2P_REQUEST, garbage.ljust(MAX_REFUSED_REQUEST + 1, b"\0"))
+            await puppet.until(Closed)
+            puppet = await Puppet.ready(enode)
+        assert server.counters["request_too_large"] == 4
+        assert server.counters["requests_failed"] == server.counters["requests_received"] == 5
 
 
 @asynchronous

@@ -24,12 +24,11 @@ from tests.support.hostile import (
 )
 from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, mailserver
 from wakumail.base import rlp
-from wakumail.mail.request import MAX_REQUEST_SIZE
 from wakumail.node.filters import Filter
 from wakumail.node.relay import REOFFER_INTERVAL
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.envelope import make_envelope, parse
-from wakumail.waku.packets import MAX_TOPIC_INTEREST, Code, StatusOptions
+from wakumail.waku.packets import MAX_REQUEST_SIZE, MAX_TOPIC_INTEREST, Code, StatusOptions
 from wakumail.waku.peer import UNASKED_ENVELOPES, UPDATE_BURST, UPDATE_OVERHEAD
 
 POOL = 32 * MIB

@@ -18,14 +18,13 @@ from wakumail.counters import Counters
 from wakumail.devp2p.connection_events import Established, Packet
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
-from wakumail.mail.request import MAX_REQUEST_SIZE
 from wakumail.ops import assembly
 from wakumail.ops.config import Settings
 from wakumail.ops.config.values import peer_or_network
 from wakumail.waku.completion import Completion
 from wakumail.waku.confirmations import decode_batch_ack, decode_message_response
 from wakumail.waku.envelope import Envelope, parse
-from wakumail.waku.packets import Code, RateLimits, StatusOptions, WakuDialect
+from wakumail.waku.packets import MAX_REQUEST_SIZE, Code, RateLimits, StatusOptions, WakuDialect
 
 FLOOD = 50
 """Packets at once, if a few in each second are allowed."""

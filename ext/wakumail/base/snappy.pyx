@@ -124,6 +124,56 @@ def inflate(object data, uint64_t limit):
         PyBuffer_Release(&view)
 
 
+def inflated_size(object data):
+    """The number of bytes that a block says it has inflated, below 2^32; nothing is inflated.
+
+    PacketError for a block that does not begin with its size.
+    """
+    cdef Py_buffer view
+    cdef const uint8_t *at
+    cdef uint64_t size
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        at = <const uint8_t *> view.buf
+        if not read_size(&at, at + view.len, &size):
+            raise PacketError("a packet without its inflated size")
+        return size
+    finally:
+        PyBuffer_Release(&view)
+
+
+def inflate_start(object data, uint64_t limit):
+    """The first bytes of a block, at most `limit`: those of the literal at its start.
+
+    Empty if there is none, or the literal is cut off. What follows in the block is not looked at.
+    """
+    cdef Py_buffer view
+    cdef const uint8_t *at
+    cdef const uint8_t *end
+    cdef uint64_t size, length
+    cdef size_t width
+    cdef uint8_t tag
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        at = <const uint8_t *> view.buf
+        end = at + view.len
+        if not read_size(&at, end, &size) or at == end or at[0] & 3 != LITERAL:
+            return b""
+        tag = at[0]
+        at += 1
+        length = (tag >> 2) + 1
+        if length > LONGEST_INLINE:
+            width = length - LONGEST_INLINE
+            if width > <size_t> (end - at):
+                return b""
+            length = read_little(&at, width) + 1
+        if length > size or length > <size_t> (end - at):
+            return b""
+        return PyBytes_FromStringAndSize(<const char *> at, <Py_ssize_t> min(length, limit))
+    finally:
+        PyBuffer_Release(&view)
+
+
 def store_prefix(uint64_t size):
     """The bytes that make a block of the `size` bytes (fewer than 2^32) after them."""
     cdef uint8_t[MAX_PREFIX] prefix

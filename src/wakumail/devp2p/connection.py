@@ -13,17 +13,19 @@ Whatever a peer sends, the outcome is one of these events and never an exception
 """
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from wakumail.base import rlp
-from wakumail.base.snappy import inflate, store_prefix
+from wakumail.base.snappy import inflate, inflate_start, inflated_size, store_prefix
 from wakumail.devp2p.connection_events import (
     Authenticated,
     Closed,
     ConnectionEvent,
     Established,
+    OversizedPacket,
     Packet,
     Packets,
     Uneventful,
@@ -77,6 +79,12 @@ they are work too, and it may want to do something else first."""
 
 PACKET_COST = 1 << 10
 """Bytes that each such packet counts for, beside its own."""
+
+SMALL_PACKET = 4 << 10
+"""Bytes of a packet, inflated, up to which it is returned whatever its code is."""
+
+START_SIZE = 64
+"""Bytes that an OversizedPacket keeps."""
 
 MAX_GREETING = MAX_P2P_PACKET + 64
 """Bytes of an unfinished frame that can still become a hello: 64 for id, padding and MAC."""
@@ -164,6 +172,7 @@ class Connection:
         self._snappy = False
         self._hello: Hello
         self._shared: tuple[Shared, ...] = ()
+        self._limit_of: Callable[[Shared, int], int] | None = None
         self._gathered = b""
         """The encoded message id of packets that are returned together; empty for none."""
         self._step_handshake()
@@ -212,6 +221,11 @@ class Connection:
         return self._state is State.CLOSED
 
     @property
+    def max_packet(self) -> int:
+        """Bytes of a packet, inflated, that no packet may exceed, whatever its code is."""
+        return self._config.max_packet
+
+    @property
     def capacity(self) -> int:
         """Bytes of memory that the buffer of received frames has."""
         return 0 if self._state in (State.HANDSHAKE, State.CLOSED) else self._reader.capacity
@@ -258,6 +272,14 @@ class Connection:
     def gather(self, capability: Shared, code: int) -> None:
         """From now on return packets with this code as Packets, except those that are too large."""
         self._gathered = rlp.encode(capability.offset + code)
+
+    def limit_packets(self, limit_of: Callable[[Shared, int], int]) -> None:
+        """From now on ask for the maximum of bytes of each packet before it is inflated.
+
+        `limit_of` is called with the capability and the code of a packet of more than SMALL_PACKET
+        bytes. Over its limit the packet becomes an OversizedPacket, and nothing of it is inflated.
+        """
+        self._limit_of = limit_of
 
     # -- the handshake ----------------------------------------------------------------------------
 
@@ -421,8 +443,15 @@ class Connection:
                 break
         else:
             raise ProtocolError(f"message {message_id} belongs to no shared capability")
+        code = message_id - shared.offset
+        size = inflated_size(data) if self._snappy else len(data)
+        limit_of = self._limit_of
+        if size > SMALL_PACKET and limit_of is not None and size > limit_of(shared, code):
+            start = inflate_start(data, START_SIZE) if self._snappy else bytes(data[:START_SIZE])
+            self._events.append(OversizedPacket(shared, code, size, start))
+            return
         payload = self._inflate(data, self._config.max_packet)
-        self._events.append(Packet(shared, message_id - shared.offset, payload))
+        self._events.append(Packet(shared, code, payload))
 
     def _read_reason(self, data: memoryview) -> DisconnectReason | int:
         # A peer that left before it had our hello did not compress: then read it as it is.

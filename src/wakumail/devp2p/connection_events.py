@@ -52,6 +52,19 @@ class Packets(NamedTuple):
     ends: list[int]
 
 
+class OversizedPacket(NamedTuple):
+    """A packet over the limit of its code (see `Connection.limit_packets`); it was dropped.
+
+    `size` is the number of bytes that it says it has inflated, `start` its first bytes: at most
+    START_SIZE, and none if Snappy does not store them as they are.
+    """
+
+    capability: Shared
+    code: int
+    size: int
+    start: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The connection has ended; the last event.
@@ -71,5 +84,12 @@ class Uneventful:
 
 
 ConnectionEvent = (
-    HandshakeStep | Authenticated | Established | Packet | Packets | Uneventful | Closed
+    HandshakeStep
+    | Authenticated
+    | Established
+    | Packet
+    | Packets
+    | OversizedPacket
+    | Uneventful
+    | Closed
 )

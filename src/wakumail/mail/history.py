@@ -12,7 +12,7 @@ from wakumail.base.histograms import ANSWER_BYTES, SECONDS, Histogram
 from wakumail.base.rlp import join_list, split_list
 from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
-from wakumail.errors import ArchiveError, PeerGone
+from wakumail.errors import ArchiveError, DisconnectReason, PeerGone, ProtocolError
 from wakumail.mail.request import (
     Request,
     RequestError,
@@ -20,11 +20,12 @@ from wakumail.mail.request import (
     RequestKeys,
     RequestPolicy,
     identify,
+    named_id,
     read_request,
 )
 from wakumail.node.link import Link
 from wakumail.waku.completion import ZERO_HASH, Completion, CompletionForm
-from wakumail.waku.packets import MAX_REQUEST_SIZE
+from wakumail.waku.packets import MAX_REFUSED_REQUEST, MAX_REQUEST_SIZE
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,13 @@ class TooManyRequests(RequestError):
     """More requests of one peer are waiting than the server keeps."""
 
     counter = "requests_too_many_waiting"
+
+
+class RequestTooLarge(ProtocolError):
+    """A request of more than MAX_REFUSED_REQUEST bytes that does not name its id at its start."""
+
+    counter = "request_too_large"
+    reason = DisconnectReason.SUBPROTOCOL_ERROR
 
 
 class RateLimited(RequestError):
@@ -101,8 +109,7 @@ class History:
         waiting = self._waiting.get(link)
         if len(packet) > MAX_REQUEST_SIZE:
             # Refused at once: it would take memory in the queue while the peer reads slowly.
-            text = f"a request of more than {MAX_REQUEST_SIZE} bytes"
-            self._refuse_at_once(link, RequestFormError(text, identify(packet)))
+            self._refuse_at_once(link, too_large(identify(packet)))
         elif waiting is None:
             self._waiting[link] = deque((packet,))
             task = asyncio.get_running_loop().create_task(self._answer_all(link))
@@ -113,6 +120,18 @@ class History:
         else:
             refusal = TooManyRequests("too many requests are waiting", identify(packet))
             self._refuse_at_once(link, refusal)
+
+    def refuse_oversized(self, link: Link, start: bytes) -> None:
+        """Refuse a request of more than MAX_REFUSED_REQUEST bytes, of which only `start` was read.
+
+        RequestTooLarge, which ends the connection, if its id would have to be computed.
+        """
+        self._counters.add("requests_received")
+        request_id = named_id(start)
+        if request_id is None:
+            self._counters.add("requests_failed")
+            raise RequestTooLarge(f"a request of more than {MAX_REFUSED_REQUEST} bytes")
+        self._refuse_at_once(link, too_large(request_id))
 
     def _has_room(self, waiting: deque[bytes], packet: bytes) -> bool:
         size = sum(map(len, waiting)) + len(packet)
@@ -246,3 +265,8 @@ class History:
     def _complete(self, link: Link, completion: Completion, form: CompletionForm) -> None:
         link.peer.complete_history(completion.encode(self.config.completion or form))
         link.outbox.flush()
+
+
+def too_large(request_id: bytes) -> RequestFormError:
+    """The refusal of a request of more than MAX_REQUEST_SIZE bytes."""
+    return RequestFormError(f"a request of more than {MAX_REQUEST_SIZE} bytes", request_id)

@@ -46,6 +46,13 @@ REQUEST_TOPIC = bytes(TOPIC_SIZE)
 BINARY_SIZES = (8, 72, 76, 112, 116)
 """The possible sizes in bytes of a payload of form R7."""
 
+LONG_LIST = 0xF8
+"""The least first byte of an RLP list of more than 55 bytes: one byte follows that has its size, or
+more for each number above."""
+
+ID_PREFIX = bytes([0x80 + HASH_SIZE])
+"""The byte before an id in RLP."""
+
 LIST_MARK = b"\xc0"
 """The least first byte of an RLP list. A binary payload begins with `lower`, whose first byte is
 less until 2072."""
@@ -225,6 +232,19 @@ def identify(packet: bytes) -> bytes:
             if _is_id(first):
                 return as_bytes(first)
     return keccak256(packet)
+
+
+def named_id(start: bytes) -> bytes | None:
+    """The id that a plain request names at its start; None if `start` begins no plain request.
+
+    `start` is the beginning of a packet of more than 55 bytes.
+    """
+    if not start or start[0] < LONG_LIST:
+        return None
+    first = 1 + start[0] - LONG_LIST + 1  # after the list's prefix and its size
+    if start[first : first + 1] != ID_PREFIX or len(start) < first + 1 + HASH_SIZE:
+        return None
+    return start[first + 1 : first + 1 + HASH_SIZE]
 
 
 def read_request(packet: bytes, keys: RequestKeys, policy: RequestPolicy, now: int) -> Request:

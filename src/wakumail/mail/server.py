@@ -38,6 +38,7 @@ from wakumail.waku.peer_events import (
     HistoryCompleted,
     HistoryDelivered,
     HistoryRequested,
+    OversizedRequest,
     PeerEvent,
     Ready,
     SettingsChanged,
@@ -213,6 +214,8 @@ class Server:
                 self._receive(link, batch)
             case HistoryRequested(packet) if self.history is not None:
                 self.history.request(link, packet)
+            case OversizedRequest(start) if self.history is not None:
+                self.history.refuse_oversized(link, start)
             case HistoryDelivered(batch):
                 self.counters.add("history_received", len(batch))
                 self.counters.add("history_too_large", len(batch) - batch.accepted)

@@ -10,6 +10,9 @@ from wakumail.waku.packets import HASH_SIZE
 CONFIRMATION_VERSION = 1
 """The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
 
+MAX_RESPONSE_SIZE = 512 << 10
+"""Bytes of a Message Response: the errors of some 7,000 envelopes."""
+
 NO_ERRORS = encode([])
 """The empty list of errors."""
 

@@ -29,6 +29,9 @@ MAX_STATUS_SIZE = 128 << 10
 MAX_REQUEST_SIZE = 64 << 10
 """Bytes of a P2P Request packet. A request with 1000 topics takes less than 8 KiB."""
 
+MAX_REFUSED_REQUEST = 2 * MAX_REQUEST_SIZE
+"""Bytes of a P2P Request that is too large but still hashed, to refuse it by its id."""
+
 MAX_STATUS_OPTIONS = 64
 """Entries of a status; 6/WAKU1 has seven, the others are for later versions."""
 

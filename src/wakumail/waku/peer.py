@@ -13,15 +13,18 @@ from wakumail.devp2p.connection_events import (
     Authenticated,
     Closed,
     Established,
+    OversizedPacket,
     Packet,
     Packets,
     Uneventful,
 )
 from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
-from wakumail.errors import DisconnectReason, ProtocolError, RlpError
-from wakumail.waku.completion import Completion
+from wakumail.errors import DisconnectReason, PacketTooLarge, ProtocolError, RlpError
+from wakumail.waku.completion import Completion, CompletionError
 from wakumail.waku.confirmations import (
+    MAX_RESPONSE_SIZE,
+    ConfirmationError,
     decode_batch_ack,
     decode_message_response,
     encode_batch_ack,
@@ -29,13 +32,22 @@ from wakumail.waku.confirmations import (
 )
 from wakumail.waku.envelope import judge_packets
 from wakumail.waku.own_status import OwnStatus
-from wakumail.waku.packets import Code, PeerSettings, StatusError, StatusOptions, WakuDialect
+from wakumail.waku.packets import (
+    MAX_REFUSED_REQUEST,
+    MAX_STATUS_SIZE,
+    Code,
+    PeerSettings,
+    StatusError,
+    StatusOptions,
+    WakuDialect,
+)
 from wakumail.waku.peer_events import (
     Confirmed,
     EnvelopesReceived,
     HistoryCompleted,
     HistoryDelivered,
     HistoryRequested,
+    OversizedRequest,
     PeerEvent,
     Ready,
     SettingsChanged,
@@ -160,6 +172,8 @@ class Peer:
             match event:
                 case Packet(_, _, payload) | Packets(payload, _):
                     taken += PACKET_COST + len(payload)
+                case OversizedPacket(size=size):
+                    taken += PACKET_COST + size
             try:
                 answer = self._on_event(event, now, unix_time)
             except ProtocolError as error:
@@ -252,6 +266,8 @@ class Peer:
                 if capability is self._shared:
                     return self._on_packet(code, payload, now, unix_time)
                 self._count("packets_unasked")
+            case OversizedPacket():
+                return self._on_oversized(event, now)
             case Established(hello, capabilities):
                 self._on_established(hello, capabilities, now)
             case HandshakeStep() | Authenticated() | Uneventful():
@@ -272,6 +288,7 @@ class Peer:
         self._unasked_envelopes = TokenBucket(UNASKED_ENVELOPES / 60, UNASKED_ENVELOPES, now)
         self._unasked_bytes = TokenBucket(UNASKED_BYTES / 60, UNASKED_BYTES, now)
         self._status_deadline = now + STATUS_TIMEOUT
+        self.connection.limit_packets(self._limit_of)
         self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
         for capability in unspoken:
             # A bridge waits for our status in each capability, and leaves if one does not come.
@@ -298,6 +315,72 @@ class Peer:
                 self._count("packets_unknown")
         return None
 
+    def _limit_of(self, capability: Shared, code: int) -> int:
+        """Bytes that a packet may have once it is inflated.
+
+        0 for packets that will be dropped: the connection returns them only if they are small.
+        """
+        if capability is not self._shared or (code == Code.STATUS) == self._ready:
+            return 0
+        if code == Code.STATUS or code in self._dialect.update_codes:
+            return MAX_STATUS_SIZE
+        match code:
+            case Code.MESSAGES:
+                return self.connection.max_packet
+            case Code.P2P_REQUEST:
+                return MAX_REFUSED_REQUEST
+            case Code.P2P_MESSAGE if self.expects_history or self.trusted:
+                return self.connection.max_packet
+            case Code.MESSAGE_RESPONSE if self._awaits(code):
+                return MAX_RESPONSE_SIZE
+            case _:
+                return 0
+
+    def _on_oversized(self, packet: OversizedPacket, now: float) -> PeerEvent | None:
+        """Handle a packet over the limit of `_limit_of`. None of it was inflated but its start."""
+        capability, code, size, start = packet
+        if self._gate is not None:
+            assert self.hello is not None
+            self._gate(self.hello.node_id, size)
+        too_large = f"packet {code} has {size} bytes"
+        if capability is not self._shared:
+            self._count("packets_unasked")
+        elif code == Code.STATUS:
+            if not self._ready:
+                raise StatusError(f"a status of more than {MAX_STATUS_SIZE} bytes")
+            self._count("packets_status_repeated")
+        elif not self._ready:
+            raise StatusMissing(f"packet {code} came before the status")
+        elif code in self._dialect.update_codes:
+            self._take_update(size, now)
+            self._count("packets_status_update_malformed")
+        else:
+            match code:
+                case Code.P2P_REQUEST:
+                    return OversizedRequest(start)
+                case Code.MESSAGES:
+                    raise PacketTooLarge(too_large)
+                case Code.P2P_MESSAGE if self.expects_history or self.trusted:
+                    raise PacketTooLarge(too_large)
+                case Code.P2P_REQUEST_COMPLETE if self.expects_history or self.trusted:
+                    raise CompletionError(too_large)
+                case Code.BATCH_ACK | Code.MESSAGE_RESPONSE if self._awaits(code):
+                    raise ConfirmationError(too_large)
+                case (
+                    Code.P2P_MESSAGE
+                    | Code.P2P_REQUEST_COMPLETE
+                    | Code.BATCH_ACK
+                    | Code.MESSAGE_RESPONSE
+                ):
+                    self._count("packets_unasked")
+                case _:
+                    self._count("packets_unknown")
+        return None
+
+    def _awaits(self, code: int) -> bool:
+        """True if a confirmation with this code may come for a packet that we sent."""
+        return bool(self._unconfirmed[Code(code)]) and self.settings.confirmations
+
     def _on_status(self, payload: bytes) -> PeerEvent | None:
         assert self.hello is not None
         if self._ready:
@@ -317,8 +400,7 @@ class Peer:
         return Ready(self.hello, self.name)
 
     def _on_status_update(self, code: int, payload: bytes, now: float) -> PeerEvent | None:
-        if not self._updates.take(UPDATE_OVERHEAD + len(payload), now):
-            raise StatusUpdateFlood("too many status updates")
+        self._take_update(len(payload), now)
         try:
             options = self._dialect.decode_update(code, payload)
         except StatusError:
@@ -328,6 +410,11 @@ class Peer:
         if self._are_both_light():
             raise LightNodesMet("both are light nodes")
         return SettingsChanged() if self.settings != before else None
+
+    def _take_update(self, size: int, now: float) -> None:
+        """Count a status update; StatusUpdateFlood if it is one too many."""
+        if not self._updates.take(UPDATE_OVERHEAD + size, now):
+            raise StatusUpdateFlood("too many status updates")
 
     def _are_both_light(self) -> bool:
         return self.settings.light and bool(self._own.options.light)
@@ -343,7 +430,7 @@ class Peer:
         return EnvelopesReceived(batch) if batch.packets else None
 
     def _on_confirmation(self, code: Code, payload: bytes) -> PeerEvent | None:
-        if not (self._unconfirmed[code] and self.settings.confirmations):
+        if not self._awaits(code):
             self._count("packets_unasked")
             return None
         self._unconfirmed[code] -= 1

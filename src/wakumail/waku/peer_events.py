@@ -42,6 +42,13 @@ class HistoryRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class OversizedRequest:
+    """A P2P Request packet of more than MAX_REFUSED_REQUEST bytes; `start` is its beginning."""
+
+    start: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryDelivered:
     """A P2P Messages packet that we asked for, or of a trusted peer; only sizes are judged."""
 
@@ -70,6 +77,7 @@ PeerEvent = (
     | SettingsChanged
     | EnvelopesReceived
     | HistoryRequested
+    | OversizedRequest
     | HistoryDelivered
     | HistoryCompleted
     | Confirmed
