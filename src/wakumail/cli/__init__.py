@@ -15,6 +15,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     bench     loads a mailserver and measures it
     options   options that several commands have, and progress bars
     printing  envelopes and messages as lines and as JSON
+    standard_streams  makes streams safe that are closed at the start, or lose their reader
 """
 
 import argparse
@@ -23,6 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from wakumail.cli import standard_streams
 from wakumail.errors import WakumailError, reason
 from wakumail.ops import logs
 from wakumail.version import VERSION
@@ -47,6 +49,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **choices: Any) -> None:
         super().__init__(**choices, allow_abbrev=False)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write the help or a mistake; OSError if it cannot be written, which argparse hides."""
+        if message:
+            (file or sys.stderr).write(message)
+
 
 def parser(chosen: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of the command line; it knows the options of the chosen commands alone."""
@@ -61,14 +68,32 @@ def parser(chosen: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; answers its exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    arguments = parser(words[:1]).parse_args(words)
-    logs.start("info", log_json=False)
+    """Run one command; answers its exit code.
+
+    argv: the words of the command; None for those of this process, whose standard streams are then
+    made safe to use.
+    """
+    if argv is not None:
+        return run(argv)
+    standard_streams.secure()
     try:
+        code = run(sys.argv[1:])
+    except SystemExit as end:  # argparse has told a mistake, or the help
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return standard_streams.finish(code)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command; SystemExit for wrong usage and for --help."""
+    name = "wakumail"
+    try:
+        arguments = parser(words[:1]).parse_args(words)
+        name = f"wakumail {arguments.command}"
+        logs.start("info", log_json=False)
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
-        print(f"wakumail {arguments.command}: {reason(error)}", file=sys.stderr)
+        if not (isinstance(error, BrokenPipeError) and standard_streams.lost_reader()):
+            print(f"{name}: {reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1

@@ -78,7 +78,7 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
             await endpoints.start(settings, server, offer, running)
         named.trust(server.node)
         named.dial(server.dialer)
-        print(server.enode, flush=True)
+        logs.announce(str(server.enode))
         await stopped.wait()
         log.info("stopping")
     assembly.log_counts(counters)

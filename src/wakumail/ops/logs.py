@@ -1,9 +1,15 @@
-"""Logs: lines on stderr, for people or as JSON."""
+"""Logs: lines on stderr, for people or as JSON. The line on stdout of a server that is ready."""
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from threading import Thread
+
+log = logging.getLogger(__name__)
+
+STDOUT = 1
 
 LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -40,3 +46,15 @@ def start(verbosity: str, *, log_json: bool, worker: int | None = None) -> None:
     )
     handler.setFormatter(JsonFormatter(worker) if log_json else logging.Formatter(text))
     logging.basicConfig(level=verbosity.upper(), handlers=[handler], force=True)
+
+
+def announce(enode: str) -> None:
+    """Print the enode on stdout, in a thread: a reader that does not read holds up nothing."""
+    Thread(target=_write_enode, args=(enode,), name="announcement", daemon=True).start()
+
+
+def _write_enode(enode: str) -> None:
+    try:
+        os.write(STDOUT, f"{enode}\n".encode())
+    except OSError as error:
+        log.warning("the enode cannot be written to standard output: %s", error.strerror)

@@ -59,7 +59,7 @@ async def supervise(settings: Settings, datadir: Datadir) -> int:
         datadir=str(datadir.path.resolve()),
         metrics=settings.metrics,
     )
-    supervisor = Supervisor(plan, on_ready=lambda enode: print(enode, flush=True))
+    supervisor = Supervisor(plan, on_ready=logs.announce)
     return await supervisor.run(stopped, renewal)
 
 
