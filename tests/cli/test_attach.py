@@ -204,11 +204,15 @@ def test_a_token_that_is_wrong(
 def test_nobody_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["attach", "--datadir", str(tmp_path), "test_echo", "1"]) == 1
     assert capsys.readouterr().err == (
-        f"wakumail attach: {tmp_path}/wakumail.ipc: No such file or directory; does the node run?\n"
+        f"wakumail attach: {tmp_path}/wakumail.ipc: No such file or directory; does the node run,"
+        " and is --datadir or --ipcpath that of the node?\n"
     )
     for scheme in ("http", "ws"):
         assert main(["attach", "--url", f"{scheme}://127.0.0.1:1", "test_echo", "1"]) == 1
-        assert f"{scheme}://127.0.0.1:1" in capsys.readouterr().err
+        assert capsys.readouterr().err == (
+            f"wakumail attach: {scheme}://127.0.0.1:1: Connection refused;"
+            " does the node serve this URL?\n"
+        )
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://"])

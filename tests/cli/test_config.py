@@ -331,8 +331,8 @@ def test_what_single_keys_mean(document: dict[str, Any], settings: dict[str, Any
         ({"ClusterConfig": {"StaticNodes": [str(ENODE), f"enode://{'ab' * 64}:pw@h:1"]}},
          "ClusterConfig.StaticNodes: item 2: the node id of an enode is 128 hexadecimal digits"),
         ({"WakuConfig": {"EnableRateLimiter": True, "BytesRateLimitPeerID": 1000}},
-         "`wakumail serve` does not start like this: rate.bytes_peer is less than max_packet,"
-         " which would not fit"),
+         "`wakumail serve` does not start like this: rate.bytes_peer is less than max_packet:"
+         " 1000 bytes have no room for a packet of 1048576"),
         ({"HTTPEnabled": True, "HTTPHost": "0.0.0.0"},
          "`wakumail serve` does not start like this: the API would listen on 0.0.0.0, open to"
          " all who can reach it: give rpc.token_file, or listen on 127.0.0.1"),

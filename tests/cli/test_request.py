@@ -192,6 +192,7 @@ def test_the_work_is_given_up(wakumail: Wakumail) -> None:
         ("request ENODE ENODE --chat x --cursor 00", "needs a single ENODE"),
         ("request ENODE --chat x --json --out -", "both write to stdout"),
         ("request --mailservers FILE --chat x", "FILE: "),
+        ("request ENODE --chat x --from 2h --to 3h", "--from is later than --to"),
         ("post ENODE --payload x", "needs --chat, or --topic and"),
         ("post ENODE --payload x --topic 01020304", "needs --chat, or --topic and"),
         ("post ENODE --payload x --password x", "needs --chat, or --topic and"),

@@ -112,7 +112,7 @@ def open_postgres(uri: str, *, after: bytes = b"") -> Iterator[Source]:
         text = "the database has no table envelopes: it is not that of a status-go mailserver"
         raise StatusGoError(text) from error
     except psycopg.Error as error:
-        reason = error.diag.message_primary or error
+        reason = error.diag.message_primary or str(error).strip()
         raise StatusGoError(f"PostgreSQL: {reason}") from error
 
 

@@ -12,12 +12,16 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
     actions = parser.add_subparsers(dest="action", required=True, metavar="new|show")
-    for name, explanation in (
-        ("new", "make a node key in a new file, mode 0600"),
-        ("show", "print the node id of the key in a file"),
+    for name, explanation, file in (
+        (
+            "new",
+            "make a node key in a new file, mode 0600, and print its node id",
+            "the new file; it gets the key as 64 hex digits",
+        ),
+        ("show", "print the node id of the key in a file", "file of 64 hex digits"),
     ):
         action = actions.add_parser(name, help=explanation, description=explanation)
-        action.add_argument("file", metavar="FILE", help="64 hex digits")
+        action.add_argument("file", metavar="FILE", help=file)
         add_json(action)
     parser.set_defaults(run=run)
 

@@ -139,6 +139,8 @@ def check(arguments: argparse.Namespace) -> None:
         arguments.usage_error("--cursor needs a single ENODE, the one that gave it")
     if arguments.json and arguments.out == "-":
         arguments.usage_error("--json and --out - both write to stdout")
+    if None not in (arguments.lower, arguments.upper) and arguments.lower > arguments.upper:
+        arguments.usage_error("--from is later than --to")
     if not arguments.topics and not arguments.bloom:
         arguments.usage_error("give at least one --topic or --chat, or a --bloom")
 

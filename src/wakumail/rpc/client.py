@@ -1,12 +1,13 @@
 """The caller's end: wires to a server over a Unix socket, a WebSocket or HTTP."""
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
 
 from wakumail.base.text import printable
 from wakumail.errors import WakumailError
@@ -59,7 +60,9 @@ async def connect_ipc(path: Path) -> AsyncIterator[Wire]:
     try:
         reader, writer = await asyncio.open_unix_connection(path)
     except OSError as error:
-        raise CallFailed(f"{path}: {error.strerror or error}; does the node run?") from None
+        text = f"{path}: {error.strerror or error}"
+        hint = "does the node run, and is --datadir or --ipcpath that of the node?"
+        raise CallFailed(f"{text}; {hint}") from None
     try:
         yield IpcWire(reader, writer, MAX_ANSWER)
     finally:
@@ -78,5 +81,10 @@ async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]
                     yield WebSocketWire(socket)
             else:
                 yield HttpWire(session, url)
+    except ClientConnectorError as error:
+        # aiohttp's text has asyncio's, "Connect call failed", whatever the reason.
+        number = error.os_error.errno or 0
+        text = os.strerror(number) if number > 0 else str(error)
+        raise CallFailed(f"{url}: {text}; does the node serve this URL?") from None
     except ClientError as error:
         raise CallFailed(f"{url}: {error}") from None

@@ -87,7 +87,7 @@ class Settings:
         "none", "none, or extip:ADDRESS to print that address in the enode", Kind("NAT", values.nat)
     )
     netrestrict: tuple[Network, ...] = setting(
-        (), "networks (CIDR) in which peers may be; empty = all", NETWORK
+        (), "accept and dial only peers in these networks (CIDR); empty = all", NETWORK
     )
     workers: int = setting(1, "processes that share the port and the archive", WORKERS)
     maxpeers: int = setting(
@@ -242,7 +242,10 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     for name in RATES_OF_BYTES:
         if 0 < getattr(settings, name) < settings.max_packet:
             # 6/WAKU1, "Rate Limits Field"
-            text = f"{name.replace('_', '.', 1)} is less than max_packet, which would not fit"
+            text = (
+                f"{name.replace('_', '.', 1)} is less than max_packet: {getattr(settings, name)}"
+                f" bytes have no room for a packet of {settings.max_packet}"
+            )
             yield Contradiction(text, name, "max_packet")
     if settings.interest is Advertised.TOPICS and len(settings.topics) > MAX_TOPIC_INTEREST:
         text = f"peers take at most {MAX_TOPIC_INTEREST} topics, but a bloom of any number"
