@@ -8,7 +8,7 @@ import pytest
 from wakumail.archive import archive, commit_queue, store, writer_thread
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
-from wakumail.mail import history, request, requester
+from wakumail.mail import answer, history, history_progress, request, requester
 from wakumail.node import (
     acceptor,
     admission,
@@ -63,6 +63,12 @@ LIMITS: dict[str, list[str]] = {
         f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
         size(history.MAX_WAITING_BYTES),
     ],
+    "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
+    "pages in a row without an envelope": [f"{history_progress.MAX_EMPTY_PAGES}"],
+    "pages in a row with nothing but envelopes that came before": [
+        f"{history_progress.MAX_REPEATED_PAGES}"
+    ],
+    "envelopes of trusted mailservers for users of the RPC API": ["the requests asked for"],
     "peers": [f"{DEFAULTS['--maxpeers']} (`--maxpeers`)"],
     "handshakes in progress": [f"{DEFAULTS['--max-handshakes']} (`--max-handshakes`)"],
     "handshakes in progress of one host": [

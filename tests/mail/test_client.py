@@ -25,7 +25,7 @@ from tests.support.scripted import (
 )
 from wakumail.devp2p.keys import generate
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
-from wakumail.mail import answer, client
+from wakumail.mail import answer, history_progress
 from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused, Wanted
 from wakumail.mail.client import MailPeer, connect
 from wakumail.mail.request import Request
@@ -199,7 +199,7 @@ async def test_cursors_without_end() -> None:
         with pytest.raises(RequestRefused, match="no end"):
             async for _page in peer.history(lower=NOW - 60, topics=[TOPIC]):
                 pass
-        assert len(handler.requests) == client.MAX_EMPTY_PAGES
+        assert len(handler.requests) == history_progress.MAX_EMPTY_PAGES
 
 
 @asynchronous

@@ -166,3 +166,29 @@ async def test_an_envelope_of_history_that_is_too_large_is_dropped(tmp_path: Pat
         await eventually(lambda: b"small" in heard.payloads)
         assert heard.payloads == [b"small"]
         assert server.counters["history_too_large"] == 1
+
+
+@asynchronous
+async def test_a_request_does_not_stay_open_for_more_than_it_asked_for(tmp_path: Path) -> None:
+    """Only envelopes keep it open, and only as many as it asked for."""
+    async with mailserver(tmp_path) as (server, enode):
+        server.node.admission.trust(IDENTITY)
+        puppet = await Puppet.ready(enode, key=MAILSERVER)
+        link = link_of(server, puppet)
+        server.requester.request(
+            link, lower=0, upper=1, topics=[TOPIC], limit=3, cursor=b"", key=KEY
+        )
+        deadline = server.requester._open[link].deadline
+        deliver(puppet, [])
+        deliver(puppet, HISTORY)
+        await eventually(lambda: server.counters["history_received"] == 2)
+        assert deadline.cancelled()
+        deadline = server.requester._open[link].deadline
+        deliver(puppet, [])
+        deliver(puppet, [])
+        await settled(puppet, Heard(server, allow_p2p=False))
+        assert not deadline.cancelled()
+        assert link.peer.expects_history
+        deliver(puppet, HISTORY)
+        await eventually(lambda: server.counters["history_over_limit"] == 1)
+        assert not link.peer.expects_history

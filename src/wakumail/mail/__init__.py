@@ -5,6 +5,7 @@ history             requests answered from the archive
 server              the whole mailserver
 confirmation_queue  confirmations, within the rate limits of the peers
 answer              the answer to one request, checked
+history_progress    the pages of one history, which have to bring something new
 client              a connection to one mailserver
 posting             envelopes sent, and their confirmations
 mailservers         several mailservers as one

@@ -1,8 +1,10 @@
 """The answer to one request for history, as the client receives it: bounded by the request."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
@@ -16,8 +18,14 @@ from wakumail.waku.message import checked_key
 ANSWER_TIMEOUT = 30.0
 """Default seconds of silence after which a mailserver is given up (Status clients use 30)."""
 
-MAX_PAGE_BYTES = 256 << 20
-"""Envelope bytes that the answer to one request may have."""
+MAX_PAGE_BYTES = 64 << 20
+"""Envelope bytes that the answer to one request may have, however many envelopes it asked for."""
+
+MAX_ENVELOPE = 1 << 20
+"""Bytes of an envelope. Larger ones are left out of a page."""
+
+PACKET_OVERHEAD = 1 << 20
+"""Bytes that an answer may have beside its envelopes of MAX_ENVELOPE: one may be a bit larger."""
 
 MAX_TIMEOUTS = 10
 """Limits the time of a whole answer, in timeouts, however steadily its envelopes trickle in."""
@@ -53,6 +61,20 @@ class HistoryPage:
     """32 bytes: the hash of the envelope that was sent last; zeros when none was."""
     cursor: bytes
     """The start of the next page; empty on the last page. Only this mailserver understands it."""
+    repeated: int = 0
+    """Number of envelopes that were dropped because they had come before in the same history."""
+
+    def without(self, seen: Collection[bytes]) -> Self:
+        """The page less the envelopes whose hashes are in `seen`, which count as repeated."""
+        fresh = [n for n, envelope in enumerate(self.envelopes) if envelope.hash not in seen]
+        if len(fresh) == len(self.envelopes):
+            return self
+        return replace(
+            self,
+            envelopes=tuple(self.envelopes[n] for n in fresh),
+            messages=tuple(self.messages[n] for n in fresh),
+            repeated=self.repeated + len(self.envelopes) - len(fresh),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +138,21 @@ class Answer:
         self._wanted = wanted
         self._timeout = timeout
         self._latest = self._loop.time() + MAX_TIMEOUTS * timeout
-        self._batches: list[Batch] = []
+        self._batches: deque[Batch] = deque()
         self._is_abandoned = False
         self.count = 0
         """Number of envelopes that came."""
-        self._size = 0
+        self.room = min(MAX_PAGE_BYTES, wanted.limit * MAX_ENVELOPE + PACKET_OVERHEAD)
+        """Bytes that may still come."""
 
     def add(self, batch: Batch) -> None:
         """Take a packet of envelopes; Overdelivery when it is too much."""
         self.count += len(batch)
-        self._size += len(batch.raw)
+        self.room -= len(batch.raw)
         if self.count > self._wanted.limit:
             raise Overdelivery(f"more than the {self._wanted.limit} envelopes asked for")
-        if self._size > MAX_PAGE_BYTES:
-            raise Overdelivery(f"more than {MAX_PAGE_BYTES} bytes in answer to one request")
+        if self.room < 0:
+            raise Overdelivery("too many bytes in answer to one request; try a lower limit")
         if not len(batch):
             return
         if not self._is_abandoned:
@@ -160,13 +183,20 @@ class Answer:
             self._deadline = None
 
     async def page(self, completion: Completion, keys: Sequence[Key]) -> HistoryPage:
-        """The envelopes that came and were asked for, opened with `keys`."""
-        wanted = tuple(e for batch in self._batches for e in self._wanted.select(batch))
+        """The envelopes that came and were asked for, each once, opened with `keys`."""
+        wanted: dict[bytes, Envelope] = {}
+        count = 0
+        while self._batches:  # a batch is freed once its envelopes are taken out
+            for envelope in self._wanted.select(self._batches.popleft()):
+                count += 1
+                wanted.setdefault(envelope.hash, envelope)
+        envelopes = tuple(wanted.values())
         return HistoryPage(
-            wanted,
-            await open_envelopes(wanted, keys),
-            self.count - len(wanted),
+            envelopes,
+            await open_envelopes(envelopes, keys),
+            self.count - count,
             completion.request_id,
             completion.last_hash,
             completion.cursor,
+            repeated=count - len(envelopes),
         )

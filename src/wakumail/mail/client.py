@@ -23,12 +23,14 @@ from wakumail.devp2p.packets import WAKU, Hello
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone, WakumailError
 from wakumail.mail.answer import (
     ANSWER_TIMEOUT,
+    MAX_ENVELOPE,
     Answer,
     HistoryPage,
     RequestRefused,
     Wanted,
     check_keys,
 )
+from wakumail.mail.history_progress import HistoryProgress
 from wakumail.mail.posting import Posted, Poster
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, build_request, check_cursor
 from wakumail.node.link import Link, describe
@@ -51,11 +53,8 @@ from wakumail.waku.peer_events import (
 MAX_PACKET = 10 << 20
 """Bytes of a packet from a mailserver, once it is inflated."""
 
-RULES = Rules(min_pow=0.002, min_pow_large=0.000002, max_envelope=1 << 20)
+RULES = Rules(min_pow=0.002, min_pow_large=0.000002, max_envelope=MAX_ENVELOPE)
 """Judge the live envelopes that a mailserver sends though none are wanted."""
-
-MAX_EMPTY_PAGES = 100
-"""Limits the pages in a row that have a cursor but no envelope that was asked for."""
 
 
 class PostRefused(WakumailError):
@@ -146,10 +145,11 @@ class MailPeer:
 
         Times are Unix seconds, inclusive; `upper` is now by default. `keys` open the messages in
         the envelopes. Asks for one page after another while the mailserver has more; stop iterating
-        to stop asking.
+        to stop asking. An envelope is in one page only, however often the mailserver sends it.
 
         The call itself raises ValueError or TypeError for arguments that no request can have (see
-        Wanted), before anything is sent. RequestRefused, AnswerTimeout and PeerGone end the pages.
+        Wanted), before anything is sent. RequestRefused, AnswerTimeout and PeerGone end the pages;
+        RequestRefused also if they bring nothing new (see HistoryProgress).
         """
         upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
         wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
@@ -170,22 +170,15 @@ class MailPeer:
     async def _pages(
         self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
     ) -> AsyncGenerator[HistoryPage, None]:
-        empty = 0
+        progress = HistoryProgress(cursor)
         while True:
-            page = await self.request(wanted, cursor, form, keys)
+            page = progress.take(await self.request(wanted, cursor, form, keys))
             yield page
             if not page.cursor:
                 return
-            empty = 0 if page.envelopes else empty + 1
-            if empty == MAX_EMPTY_PAGES:
-                raise RequestRefused(f"{empty} pages without an envelope, and no end")
-            if page.cursor == cursor:
-                raise RequestRefused("the mailserver answered with the cursor that it was given")
-            try:
-                check_cursor(page.cursor, form)
-            except ValueError as error:
-                raise RequestRefused(f"the mailserver answered a wrong cursor: {error}") from None
             cursor = page.cursor
+            del page  # not needed while the next one comes in
+            progress.check(cursor, form)
 
     async def request(
         self,
@@ -243,6 +236,7 @@ class MailPeer:
         if self._link.closed is not None:
             raise PeerGone(describe(self._link.closed))
         self._answer = answer
+        self._link.peer.history_room = answer.room
         self._link.peer.request_history(packet)
         self._link.outbox.flush()
         try:
@@ -298,6 +292,7 @@ class MailPeer:
                 self._link, self._poster = link, Poster(link)
             case HistoryDelivered(batch) if self._answer is not None:
                 self._answer.add(batch)
+                link.peer.history_room = self._answer.room
             case HistoryCompleted(completion) if self._is_awaited(completion):
                 assert self._answer is not None
                 self._answer.completed.set_result(completion)

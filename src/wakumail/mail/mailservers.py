@@ -135,7 +135,7 @@ class Mailservers:
             peer = await self._connect(failures)
             try:
                 async for page in peer.pages(wanted, cursor, form, keys):
-                    page = _without(page, seen)
+                    page = page.without(seen)
                     if len(self._enodes) > 1 and len(seen) < MAX_REMEMBERED:
                         seen.update(envelope.hash for envelope in page.envelopes)
                     yield page
@@ -214,16 +214,6 @@ def windows(lower: int, upper: int, window: int = WINDOW) -> Iterator[tuple[int,
         yield upper - window + 1, upper
         upper -= window
     yield lower, upper
-
-
-def _without(page: HistoryPage, seen: Collection[bytes]) -> HistoryPage:
-    """The page less the envelopes whose hashes are in `seen`."""
-    fresh = [n for n, envelope in enumerate(page.envelopes) if envelope.hash not in seen]
-    return replace(
-        page,
-        envelopes=tuple(page.envelopes[n] for n in fresh),
-        messages=tuple(page.messages[n] for n in fresh),
-    )
 
 
 def _reason(enode: Enode, error: Exception) -> str:

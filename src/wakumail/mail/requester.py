@@ -1,8 +1,9 @@
 """The requester: asks trusted mailservers for history, for the users of this node.
 
 P2P Messages carry no request id, so the envelopes go to the filters as they come. The requester
-knows only which requests are open. While one is, the mailserver may send any amount. Afterwards it
-may send only what every trusted peer may send unasked (see peer.py).
+knows only which requests are open. While one is, the mailserver may send as many envelopes as all
+open requests ask for. Beyond them, and afterwards, it may send only what every trusted peer may
+send unasked (see peer.py).
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, public_key
 from wakumail.errors import WakumailError
-from wakumail.mail.answer import ANSWER_TIMEOUT
-from wakumail.mail.request import Form, build_request
+from wakumail.mail.answer import ANSWER_TIMEOUT, Overdelivery
+from wakumail.mail.request import MAX_LIMIT, Form, build_request
 from wakumail.node.link import Link
 from wakumail.waku.completion import Completion
 
@@ -41,6 +42,8 @@ class OpenRequests:
 
     request_ids: set[bytes]
     deadline: asyncio.TimerHandle
+    envelopes: int = 0
+    """Number of envelopes that may still come: those that the requests asked for."""
 
 
 class Requester:
@@ -88,15 +91,26 @@ class Requester:
         if link not in self._open:
             self._open[link] = OpenRequests(set(), self._arm(link))
         self._open[link].request_ids.add(request_id)
+        self._open[link].envelopes += limit or MAX_LIMIT
         link.peer.request_history(packet)
         link.outbox.flush()
         return request_id
 
-    def heard(self, link: Link) -> None:
-        """Begin to wait for the next part of an answer: one has come."""
-        if (asked := self._open.get(link)) is not None:
-            asked.deadline.cancel()
-            asked.deadline = self._arm(link)
+    def heard(self, link: Link, count: int) -> None:
+        """Begin to wait for the next part of an answer: one of `count` envelopes has come.
+
+        With more envelopes than were asked for, all requests to the mailserver are closed.
+        """
+        asked = self._open.get(link)
+        if asked is None or not count:
+            return
+        asked.envelopes -= count
+        if asked.envelopes < 0:
+            self._counters.add(Overdelivery.counter)
+            self.leave(link)
+            return
+        asked.deadline.cancel()
+        asked.deadline = self._arm(link)
 
     def completed(self, link: Link, completion: Completion) -> None:
         """Close the request that a mailserver has answered. Other completions are ignored."""

@@ -219,7 +219,7 @@ class Server:
             case HistoryDelivered(batch):
                 self.counters.add("history_received", len(batch))
                 self.counters.add("history_too_large", len(batch) - batch.accepted)
-                self.requester.heard(link)
+                self.requester.heard(link, len(batch))
                 self.filters.offer(batch, p2p=True)
             case HistoryCompleted(completion):
                 self.requester.completed(link, completion)

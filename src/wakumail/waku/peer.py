@@ -141,6 +141,8 @@ class Peer:
         """True if p2p messages are taken even when no request of ours is open."""
         self.expects_history = False
         """True if a request of ours is open."""
+        self.history_room = connection.max_packet
+        """Bytes of the next P2P Messages packet, once it is inflated."""
         self.limits = NO_OUTGOING_LIMITS
         """The rate at which the peer may be sent packets; its owner sets it with each status."""
         self._own = own
@@ -330,7 +332,7 @@ class Peer:
             case Code.P2P_REQUEST:
                 return MAX_REFUSED_REQUEST
             case Code.P2P_MESSAGE if self.expects_history or self.trusted:
-                return self.connection.max_packet
+                return min(self.history_room, self.connection.max_packet)
             case Code.MESSAGE_RESPONSE if self._awaits(code):
                 return MAX_RESPONSE_SIZE
             case _:
@@ -361,7 +363,8 @@ class Peer:
                 case Code.MESSAGES:
                     raise PacketTooLarge(too_large)
                 case Code.P2P_MESSAGE if self.expects_history or self.trusted:
-                    raise PacketTooLarge(too_large)
+                    limit = self._limit_of(capability, code)
+                    raise PacketTooLarge(f"history of {size} bytes, where {limit} were left")
                 case Code.P2P_REQUEST_COMPLETE if self.expects_history or self.trusted:
                     raise CompletionError(too_large)
                 case Code.BATCH_ACK | Code.MESSAGE_RESPONSE if self._awaits(code):
