@@ -5,6 +5,7 @@ import fcntl
 import importlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -461,15 +462,15 @@ def test_postgres_that_is_not_there(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "extra", "opening"),
+    ("package", "named", "opening"),
     [
-        ("plyvel", "leveldb", partial(open_leveldb, Path("anywhere"))),
-        ("psycopg", "postgres", partial(open_postgres, "postgresql://")),
+        ("plyvel", '"plyvel>=1.5"', partial(open_leveldb, Path("anywhere"))),
+        ("psycopg", '"psycopg[binary]>=3.1"', partial(open_postgres, "postgresql://")),
     ],
 )
 def test_a_package_that_is_missing(
-    monkeypatch: pytest.MonkeyPatch, package: str, extra: str, opening: Open
+    monkeypatch: pytest.MonkeyPatch, package: str, named: str, opening: Open
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(StatusGoError, match=rf"wakumail\[{extra}\]"), opening():
+    with pytest.raises(StatusGoError, match=re.escape(f"pip install {named}")), opening():
         pass

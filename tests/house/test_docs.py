@@ -7,6 +7,7 @@ import fnmatch
 import importlib
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_code_imports_public_names_alone(page: Path) -> None:
                 assert str(node.module).partition(".")[0] in sys.stdlib_module_names
             elif isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= sys.stdlib_module_names
+
+
+def test_the_packages_to_install_are_those_of_the_extras() -> None:
+    """Error texts name packages: the extras are of use in a clone only."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    sources = "".join(path.read_text() for path in SOURCES)
+    for packages in project["optional-dependencies"].values():
+        assert all(f'"{package}"' in sources for package in packages)
+    assert "pip install wakumail" not in sources
+    assert not re.search(r"wakumail\[(leveldb|pages|postgres|verify)\]", sources)
 
 
 def test_every_setting_has_a_row() -> None:

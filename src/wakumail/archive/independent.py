@@ -31,7 +31,7 @@ def verify_independently(
 
     progress: called with (bytes checked since the last call, bytes in all). A server may run
     meanwhile; the state that is committed at the beginning is checked. ArchiveError if the packages
-    of wakumail[verify] are not installed, or if the file is no archive. A damaged page that ends
+    of the extra `verify` are not installed, or if the file is no archive. A damaged page that ends
     the process is one more problem; the problems found before are kept.
     """
     command = [

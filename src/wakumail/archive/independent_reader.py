@@ -32,7 +32,8 @@ try:
     import rlp
     from eth_hash.auto import keccak
 except ImportError as error:
-    sys.exit(f'it needs other packages: pip install "wakumail[verify]" ({error})')
+    packages = '"lmdb>=3" "rlp>=4" "eth-hash[pycryptodome]>=0.7"'
+    sys.exit(f"it needs other packages: pip install {packages} ({error})")
 
 
 def number(data: bytes) -> int:

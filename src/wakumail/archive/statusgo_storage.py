@@ -53,7 +53,7 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
     try:
         import plyvel
     except ImportError as error:
-        text = f'reading a LevelDB needs plyvel: pip install "wakumail[leveldb]" ({error})'
+        text = f'reading a LevelDB needs plyvel: pip install "plyvel>=1.5" ({error})'
         raise StatusGoError(text) from error
     # Even with create_if_missing=False LevelDB makes a directory, a log and a lock.
     if not (path / "CURRENT").is_file():
@@ -96,7 +96,7 @@ def open_postgres(uri: str, *, after: bytes = b"") -> Iterator[Source]:
     try:
         import psycopg
     except ImportError as error:
-        text = f'reading PostgreSQL needs psycopg: pip install "wakumail[postgres]" ({error})'
+        text = f'reading PostgreSQL needs psycopg: pip install "psycopg[binary]>=3.1" ({error})'
         raise StatusGoError(text) from error
     parameters = {"after": after, "most": MAX_STREAM_ENVELOPE}
     try:

@@ -144,7 +144,8 @@ def add_verify(actions: Subparsers) -> None:
     parser.add_argument(
         "--independent",
         action="store_true",
-        help="let a program check it that shares no code with the server; needs wakumail[verify]",
+        help="let a program check it that shares no code with the server; needs the packages lmdb, "
+        "rlp and eth-hash",
     )
     add_json(parser)
     parser.set_defaults(run=verify)
@@ -192,7 +193,7 @@ def walk_rows(directory: Path) -> Opinion:
 
 
 def walk_independently(directory: Path) -> Opinion:
-    """Verify with the packages of wakumail[verify] alone."""
+    """Verify with the packages of the extra `verify` alone."""
     with progress("B") as bar:
 
         def advance(done: int, total: int) -> None:
