@@ -2,6 +2,6 @@
 
 import sys
 
-from wakumail.cli import main
+from wakumail.cli.command_line import main
 
 sys.exit(main())

@@ -16,7 +16,7 @@ from tests.support.archive_model import put_row
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.processes import WAKUMAIL, Server, run, run_json
 from wakumail.archive.archive import Archive
-from wakumail.cli import main
+from wakumail.cli.command_line import main
 from wakumail.waku.envelope import Envelope, parse_stream
 
 TOPICS = [b"tpc" + bytes([number]) for number in range(4)]
@@ -243,7 +243,8 @@ def test_verify_tells_of_damaged_pages_whatever_comes_after(own: Path) -> None:
 KILLED_WHILE_COPYING = """
 import os, signal, sys
 from wakumail.archive.archive import Archive
-from wakumail.cli import archive, main
+from wakumail.cli import archive
+from wakumail.cli.command_line import main
 
 def copy(source, target):
     (target.parent if target.parent.name.startswith("compacting.") else target).mkdir(

@@ -17,8 +17,8 @@ import uvloop
 from tests.support.processes import END_TIMEOUT, WAKUMAIL
 from tests.support.rpc_callers import access_with
 from tests.support.rpc_methods import Methods, eventually
-from wakumail.cli import main
 from wakumail.cli.attach import read_line, read_param
+from wakumail.cli.command_line import main
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.ipc import IpcEndpoint
 

@@ -9,7 +9,7 @@ from errno import ENOENT, ENOSPC
 import pytest
 
 from tests.support.patience import PATIENCE
-from wakumail.cli import COMMANDS, main, parser
+from wakumail.cli.command_line import COMMANDS, main, parser
 from wakumail.errors import PeerGone, reason
 
 
@@ -32,7 +32,7 @@ def test_no_option_is_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
 
 PROBE = """
 import atexit, sys
-from wakumail.cli import main
+from wakumail.cli.command_line import main
 
 def tell():
     compiled = [m for m in sys.modules.values() if str(getattr(m, "__file__", "")).endswith(".so")]

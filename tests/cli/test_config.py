@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.chosen_settings import CHOSEN, ENODE, EXCLUSIVE, KEY, OTHER, environ
-from wakumail.cli import parser
+from wakumail.cli.command_line import parser
 from wakumail.cli.config import add_flags, load_settings
-from wakumail.ops.config import SETTINGS, Loaded, load
+from wakumail.ops.config.layers import Loaded, load
+from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.statusgo_config import NEVER, Translation
 from wakumail.ops.config.values import LogLevel
 

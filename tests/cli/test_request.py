@@ -14,7 +14,7 @@ from tests.support.envelopes import dump, make
 from tests.support.processes import Server
 from tests.support.scripted import nobody, silent
 from wakumail.base.text import MAX_TEXT
-from wakumail.cli import parser
+from wakumail.cli.command_line import parser
 from wakumail.cli.printing import entry, line, message_entry, utc
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.mailservers import NoMailserver

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.envelopes import dump, make
 from tests.support.processes import END_TIMEOUT, WAKUMAIL, Server
-from wakumail.cli import COMMANDS
+from wakumail.cli.command_line import COMMANDS
 
 ALL_CLOSED = "<&- >&- 2>&-"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

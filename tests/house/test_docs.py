@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import wakumail
-from wakumail.cli import parser
+from wakumail.cli.command_line import parser
 from wakumail.counters import COUNTERS
 from wakumail.errors import WakumailError
-from wakumail.ops.config import SETTINGS
+from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.statusgo_config import ADVICE, KEY_READERS, NATURAL, SWITCHES
 from wakumail.waku.envelope import Verdict
 
@@ -188,6 +188,7 @@ def test_every_room_maps_its_files(room: Path) -> None:
     inside = {path.name.partition(".")[0] for path in room.parent.iterdir()}
     told = re.findall(r"^ *(\w+)  +\S", room.read_text().split('"""')[1], re.MULTILINE)
     assert sorted(told) == sorted(inside - {"__init__", "__pycache__", "py"})
+    assert len(ast.parse(room.read_text()).body) == 1, "a map imports nothing"
 
 
 def test_every_counter_has_a_line_and_is_counted() -> None:

@@ -23,8 +23,7 @@ from wakumail.node import (
     relay,
     turns,
 )
-from wakumail.ops.config import SETTINGS
-from wakumail.ops.config.settings import MAX_WORKERS
+from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, stream
 from wakumail.waku import confirmations, envelope, packets, peer

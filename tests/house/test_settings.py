@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from wakumail.ops.config import SETTINGS
 from wakumail.ops.config.setting import SECTIONS, Setting
+from wakumail.ops.config.settings import SETTINGS
 from wakumail.waku.envelope import Rules
 from wakumail.waku.interest import Interest
 from wakumail.waku.packets import StatusOptions

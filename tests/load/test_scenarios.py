@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import run, run_json
 from tests.support.scripted import nobody
-from wakumail.cli import main
+from wakumail.cli.command_line import main
 from wakumail.load.case_results import measure_cases
 from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import LoadFailed, Outcome

@@ -22,7 +22,7 @@ from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.mail.history import MAX_WAITING_BYTES
 from wakumail.mail.request import Form, identify
 from wakumail.ops.assembly import node_config
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.waku import packets as waku
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.completion import ZERO_HASH

@@ -30,7 +30,7 @@ from wakumail.node.node import Node
 from wakumail.node.outbox import MIN_PROGRESS
 from wakumail.node.roster import OwnRoster
 from wakumail.ops.assembly import incoming_limits
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 
 
 class Torn(OwnRoster):

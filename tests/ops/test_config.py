@@ -14,12 +14,19 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from tests.support.chosen_settings import CHOSEN, ENODE, EXCLUSIVE, KEY, OTHER, environ, setting
-from wakumail.ops.config import SETTINGS, ConfigError, Contradiction, Namespace, Settings, load
-from wakumail.ops.config.layers import DEFAULT
+from wakumail.ops.config.layers import DEFAULT, ConfigError, load
 from wakumail.ops.config.setting import SECTIONS, Setting, plain
-from wakumail.ops.config.settings import HIGHEST_MAX_PACKET, HIGHEST_MAX_REPLY, MAX_DAYS
+from wakumail.ops.config.settings import (
+    HIGHEST_MAX_PACKET,
+    HIGHEST_MAX_REPLY,
+    MAX_DAYS,
+    SETTINGS,
+    Contradiction,
+    Settings,
+)
 from wakumail.ops.config.toml import LINE, Line, comment, document, literal
 from wakumail.ops.config.values import LARGEST, LogLevel
+from wakumail.rpc.namespaces import Namespace
 from wakumail.waku.completion import CompletionForm
 from wakumail.waku.packets import MAX_TOPIC_INTEREST
 

@@ -11,7 +11,7 @@ from tests.support.puppet import asynchronous, mailserver
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.ops.named_nodes import NamedNodes
 
 

@@ -17,7 +17,7 @@ from tests.support.envelopes import make
 from tests.support.puppet import asynchronous, eventually
 from wakumail.archive.datadir import Datadir
 from wakumail.errors import WakumailError
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.ops.logs import JsonFormatter
 from wakumail.ops.monitoring.report import Family, Problem, Report, Sample, together
 from wakumail.ops.workers import channel as channel_module

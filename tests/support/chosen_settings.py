@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id, private_key
-from wakumail.ops.config import SETTINGS
 from wakumail.ops.config.setting import Setting
+from wakumail.ops.config.settings import SETTINGS
 
 KEY = "11" * 32
 ENODE = Enode(node_id(private_key(bytes.fromhex(KEY)).public_key), "10.1.2.3", 30303, 30303)

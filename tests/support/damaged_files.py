@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive, PageState, Query
-from wakumail.cli import main
+from wakumail.cli.command_line import main
 from wakumail.errors import ArchiveError
 
 PAGE = 4096

@@ -24,7 +24,7 @@ from wakumail.archive.writer_thread import Durability
 from wakumail.cli.serve import serve
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.waku.envelope import Envelope
 
 TOPICS = [b"top" + bytes([number]) for number in range(3)]

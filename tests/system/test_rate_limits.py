@@ -19,7 +19,7 @@ from wakumail.devp2p.connection_events import Established, Packet
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
 from wakumail.ops import assembly
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.ops.config.values import peer_or_network
 from wakumail.waku.completion import Completion
 from wakumail.waku.confirmations import decode_batch_ack, decode_message_response

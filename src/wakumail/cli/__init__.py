@@ -3,97 +3,18 @@
 Results go to stdout (one JSON object with --json), everything else to stderr. Exit codes: 0 done,
 1 failed, 2 wrong usage.
 
-    serve     runs a server
-    attach    calls the API of a running node
-    config    shows the settings, imports those of a status-go node
-    request   asks for history
-    post      sends envelopes
-    canary    checks a mailserver
-    archive   inspects and maintains an archive
-    transfer  its import and export
-    key       makes a node key
-    bench     loads a mailserver and measures it
-    options   options that several commands have, and progress bars
-    printing  envelopes and messages as lines and as JSON
+    command_line      reads the command line and runs one command
+    serve             runs a server
+    attach            calls the API of a running node
+    config            shows the settings, imports those of a status-go node
+    request           asks for history
+    post              sends envelopes
+    canary            checks a mailserver
+    archive           inspects and maintains an archive
+    transfer          its import and export
+    key               makes a node key
+    bench             loads a mailserver and measures it
+    options           options that several commands have, and progress bars
+    printing          envelopes and messages as lines and as JSON
     standard_streams  makes streams safe that are closed at the start, or lose their reader
 """
-
-import argparse
-import sys
-from collections.abc import Collection, Mapping, Sequence
-from importlib import import_module
-from typing import Any
-
-from wakumail.cli import standard_streams
-from wakumail.errors import WakumailError, reason
-from wakumail.ops import logs
-from wakumail.version import VERSION
-
-COMMANDS: Mapping[str, str] = {
-    "serve": "run a server",
-    "attach": "call the API of a running node",
-    "config": "show or import settings",
-    "request": "ask for history",
-    "post": "send envelopes",
-    "canary": "check a mailserver",
-    "archive": "inspect and maintain an archive",
-    "key": "make or show a node key",
-    "bench": "measure a mailserver",
-}
-"""The commands and their help. Each has a module of its name, imported when it is chosen only."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes no abbreviated options: what is short for one option today fits two tomorrow."""
-
-    def __init__(self, **choices: Any) -> None:
-        super().__init__(**choices, allow_abbrev=False)
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Write the help or a mistake; OSError if it cannot be written, which argparse hides."""
-        if message:
-            (file or sys.stderr).write(message)
-
-
-def parser(chosen: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of the command line; it knows the options of the chosen commands alone."""
-    top = Parser(prog="wakumail", description="A Waku v1 node, mailserver and client.")
-    top.add_argument("--version", action="version", version=f"wakumail {VERSION}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text)
-        if name in chosen:
-            import_module(f"wakumail.cli.{name}").set_up(command)
-    return top
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; answers its exit code.
-
-    argv: the words of the command; None for those of this process, whose standard streams are then
-    made safe to use.
-    """
-    if argv is not None:
-        return run(argv)
-    standard_streams.secure()
-    try:
-        code = run(sys.argv[1:])
-    except SystemExit as end:  # argparse has told a mistake, or the help
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    return standard_streams.finish(code)
-
-
-def run(words: Sequence[str]) -> int:
-    """Run one command; SystemExit for wrong usage and for --help."""
-    name = "wakumail"
-    try:
-        arguments = parser(words[:1]).parse_args(words)
-        name = f"wakumail {arguments.command}"
-        logs.start("info", log_json=False)
-        return int(arguments.run(arguments))
-    except (WakumailError, OSError, ValueError) as error:
-        if not (isinstance(error, BrokenPipeError) and standard_streams.lost_reader()):
-            print(f"{name}: {reason(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 1

@@ -19,7 +19,7 @@ import uvloop
 from wakumail.archive.datadir import Datadir
 from wakumail.base.text import printable
 from wakumail.cli.options import add_json
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, connect_ipc, connect_url
 from wakumail.rpc.jsonrpc import DECODER, encode, parse

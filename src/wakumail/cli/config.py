@@ -7,9 +7,9 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterator
 
 from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
-from wakumail.ops.config import SETTINGS, ConfigError, Loaded, load
-from wakumail.ops.config.layers import FILE_VARIABLE
+from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, load
 from wakumail.ops.config.setting import Setting, plain
+from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.statusgo_config import Translation
 from wakumail.ops.config.toml import Line, document
 

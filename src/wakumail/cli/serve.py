@@ -14,7 +14,7 @@ from wakumail.cli.config import add_flags, load_settings
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops import assembly, logs
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.ops.named_nodes import NamedNodes

@@ -20,10 +20,11 @@ from wakumail.mail.request import RequestKeys, RequestPolicy
 from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
 from wakumail.node.node import NodeConfig
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
-from wakumail.ops.config import Advertised, Namespace, Settings
+from wakumail.ops.config.settings import Advertised, Settings
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
+from wakumail.rpc.namespaces import Namespace
 from wakumail.version import CLIENT_ID
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.envelope import Rules

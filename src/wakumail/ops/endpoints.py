@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops.assembly import Offer
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.ops.monitoring.pages import Colleagues, Pages
 from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.rpc.access import Access, load_token

@@ -6,7 +6,7 @@ from wakumail.archive.datadir import Datadir, read_enodes
 from wakumail.devp2p.enode import Enode
 from wakumail.node.dialer import Dialer
 from wakumail.node.node import Node
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 
 log = logging.getLogger(__name__)
 

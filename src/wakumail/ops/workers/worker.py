@@ -20,7 +20,7 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
-from wakumail.ops.config import Settings
+from wakumail.ops.config.settings import Settings
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
