@@ -35,6 +35,22 @@ def test_upper_case_hex_and_a_repeated_discport_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "discport"),
+    [
+        ("", 7),
+        ("discv4=1", 7),
+        ("a&b=&=c", 7),
+        ("discport=9&discport=8", 9),
+        ("x=1&discport=0&ip=::", 0),
+        ("Discport=9", 7),
+    ],
+)
+def test_other_parameters_are_ignored_as_others_do(query: str, discport: int) -> None:
+    url = f"enode://{HEX}@10.0.0.1:7?{query}"
+    assert Enode.parse(url) == Enode(ID, "10.0.0.1", 7, discport)
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
         ("", "looks like"),
@@ -48,7 +64,8 @@ def test_upper_case_hex_and_a_repeated_discport_are_read() -> None:
         (f"enode://{HEX}@10.0.0.1:-1", "looks like"),
         (f"enode://{HEX}@10.0.0.1:\u0661", "looks like"),
         (f"enode://{HEX}@10.0.0.1:1?discport=", "looks like"),
-        (f"enode://{HEX}@10.0.0.1:1?discv4=1", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:1?discport=x&discv4=1", "looks like"),
+        (f"enode://{HEX}@10.0.0.1:1?discv4=1 ", "looks like"),
         (f"enode://{HEX}@10.0.0.1:1\n", "looks like"),
         (f" enode://{HEX}@10.0.0.1:1", "looks like"),
         (f"enode://{HEX}@10.0.0.1:1/", "looks like"),

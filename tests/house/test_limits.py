@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from wakumail.archive import archive, commit_queue, store, writer_thread
+from wakumail.base import json_text
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import answer, history, history_progress, request, requester
@@ -117,6 +118,7 @@ LIMITS: dict[str, list[str]] = {
     "time without a poll of a filter": [f"{filters.POLL_TIMEOUT:g} s"],
     "keys": [f"{keystore.MAX_KEYS:,}"],
     "message": [size(jsonrpc.MAX_MESSAGE)],
+    "nesting of JSON": [f"{json_text.MAX_NESTING}"],
     "calls in a batch": [f"{jsonrpc.MAX_BATCH:,}"],
     "answers of a batch": [size(jsonrpc.MAX_BATCH_ANSWER)],
     "connections of a listener": [f"{stream.MAX_SESSIONS}"],

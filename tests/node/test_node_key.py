@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wakumail.devp2p.keys import private_key
-from wakumail.node.node_key import MAX_NODE_KEY_FILE, load_or_create_node_key
+from wakumail.node.node_key import load_or_create_node_key
 
 KEY = private_key(b"\x01" * 32)
 
@@ -31,12 +31,12 @@ def test_node_key_file_of_another_process_wins(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["nodekey"]
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n\n"])
 @pytest.mark.parametrize("case", [str.lower, str.upper])
 def test_node_key_file_is_read(tmp_path: Path, end: str, case: Callable[[str], str]) -> None:
     text = "ab" * 32
     path = tmp_path / "nodekey"
-    path.write_bytes((case(text) + end).encode())
+    path.write_bytes((case(text) + end).encode("utf-8-sig" if end else "utf-8"))
     assert load_or_create_node_key(path, no_random).secret.hex() == text
 
 
@@ -52,8 +52,9 @@ def test_node_key_file_is_read(tmp_path: Path, end: str, case: Callable[[str], s
         b"ab" * 31 + b"xy",
         b"00" * 32,
         b"ff" * 32,
-        b"ab" * 32 + b"\n\n\n",
-        b"ab" * 32 + b"\n" * (MAX_NODE_KEY_FILE - 64) + b"more",
+        b"ab" * 32 + b"\n" * 2 + b"more",
+        ("ab" * 32).encode("utf-16"),
+        b"ab" * (4 << 20),
         b"ab" * 32 + b"\r\nx",
         b"\xff" * 64,
         bytes(range(200, 232)),

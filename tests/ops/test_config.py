@@ -221,10 +221,18 @@ def test_unknown_variables(tmp_path: Path) -> None:
             "netrestrict = ['10.0.0.0/33']",
             "netrestrict: item 1: '10.0.0.0/33' is neither an address nor a network",
         ),
+        ("static_nodes = 'enode://ab@h:1'", "static_nodes: a list is expected, not a string"),
         (
-            "static_nodes = ['enode://ab@h:1']",
-            "static_nodes: item 1: the node id of an enode is 128 hexadecimal digits",
+            "[ws]\norigins = [\"'*'\"]",
+            "ws.origins: item 1: \"'*'\" is no origin like https://host:port; it has no path, "
+            "quotes or pattern",
         ),
+        (
+            "[http]\nvhosts = ['node.example:8545']",
+            "http.vhosts: item 1: 'node.example:8545' is no host name; it has no scheme, port or "
+            "quotes",
+        ),
+        ("a = " + "[" * 5000 + "]" * 5000, "nested too deep"),
         ("durability = 'never'", "durability: 'never' is none of commit, interval"),
         ("completion = ''", "completion: '' is none of bytes, list"),
         ("verbosity = 5", "verbosity: '5' is none of error, warning, info, debug"),
@@ -417,3 +425,43 @@ def test_long_lists_take_a_line_for_each_item() -> None:
 
 def test_comments_end_where_they_end() -> None:
     assert comment("a\nb\x1b[31m\u2028é") == "# a?b?[31m?é"
+
+
+WRONG = "enode://ab@h:1"
+FAULT = "the node id of an enode is 128 hexadecimal digits; it is left out"
+
+
+def test_a_malformed_node_is_named_and_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "wakumail.toml"
+    file.write_text(f"static_nodes = ['{WRONG}', '{ENODE}', 1]")
+    loaded = load({"trusted_nodes": f"{OTHER},{WRONG}"}, {}, str(file))
+    assert loaded.settings.static_nodes == (ENODE,)
+    assert loaded.settings.trusted_nodes == (OTHER,)
+    assert loaded.left_out == (
+        f"{file}: static_nodes: item 1: {FAULT}",
+        f"{file}: static_nodes: item 3: a string is expected, not a whole number; it is left out",
+        f"--trusted-nodes: item 2: {FAULT}",
+    )
+    loaded = load({}, {"WAKUMAIL_STATIC_NODES": f"{WRONG},{OTHER}"})
+    assert loaded.settings.static_nodes == (OTHER,)
+    assert loaded.left_out == (f"WAKUMAIL_STATIC_NODES: item 1: {FAULT}",)
+
+
+def test_what_editors_add_is_no_part_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "wakumail.toml"
+    file.write_bytes(b"\xef\xbb\xbfport = 1\r\n[http]\r\nport = 2 \r\n\r\n \t")
+    settings = load({}, {}, str(file)).settings
+    assert (settings.port, settings.http_port) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000,
+        "a = " + "{b = " * 5000,
+        ".".join("a" * 5000) + " = 1",
+        f"[{'.'.join('a' * 5000)}]",
+    ],
+)
+def test_nesting_in_a_file_is_bounded(tmp_path: Path, text: str) -> None:
+    assert refusal(tmp_path, text).startswith(f"{tmp_path}/wakumail.toml: ")

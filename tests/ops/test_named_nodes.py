@@ -31,7 +31,8 @@ async def test_entries_that_cannot_be_meant(
         datadir = Datadir(tmp_path)
         files = {datadir.static_nodes: [moved, there], datadir.trusted_nodes: [own, neighbour]}
         for path, nodes in files.items():
-            path.write_text(json.dumps([str(enode) for enode in nodes]))
+            listed = [str(enode) for enode in nodes]
+            path.write_text(json.dumps([*listed, "enode://"]), "utf-8-sig")
         second = replace(somebody(1), port=one.port)
         settings = Settings(static_nodes=(own, nowhere), trusted_nodes=(one, second))
         named = NamedNodes(settings, datadir)
@@ -41,7 +42,10 @@ async def test_entries_that_cannot_be_meant(
         assert server.node.admission.trusted == trusted
         assert set(server.dialer.targets) == trusted | {moved.node_id}
     warned = [r.message for r in caplog.records if r.name.endswith("named_nodes")]
+    fault = "item 3: an enode looks like enode://<128 hex digits>@host:port; it is left out"
     assert warned == [
+        f"{datadir.static_nodes}: {fault}",
+        f"{datadir.trusted_nodes}: {fault}",
         f"{own} is not dialed: it is the id of this node itself",
         f"{nowhere} is not dialed: 0.0.0.0 is no address of a node",
         f"{there} is dialed at {there.address}, not at {moved.address}",

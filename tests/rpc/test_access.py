@@ -70,6 +70,52 @@ def test_origins() -> None:
     assert access_with(origins=[ANY]).allows_origin("https://evil.example")
 
 
+@pytest.mark.parametrize(
+    ("rule", "matched", "others"),
+    [
+        ("app.example", ["http://app.example", "https://App.example:8"], ["http://x.app.example"]),
+        ("https://app.example", ["https://app.example:8"], ["http://app.example"]),
+        (
+            "app.example:8",
+            ["http://app.example:8", "https://app.example:8"],
+            ["http://app.example"],
+        ),
+        ("https://app.example:443", ["https://app.example"], ["https://app.example:8"]),
+        ("app.example:80", ["http://app.example"], ["https://app.example"]),
+        ("[::1]", ["http://[::1]:3000"], ["http://[::2]"]),
+        ("null", ["null"], ["http://localhost"]),
+        ("moz-extension://0a-1b", ["moz-extension://0a-1b"], ["https://0a-1b"]),
+    ],
+)
+def test_an_origin_rule_matches_what_it_leaves_open(
+    rule: str, matched: list[str], others: list[str]
+) -> None:
+    access = access_with(origins=[rule])
+    for origin in matched:
+        assert access.allows_origin(origin), origin
+    for origin in [*others, "", "https://", "https://evil.example", "a b", f"{matched[0]}/path"]:
+        assert not access.allows_origin(origin), origin
+
+
+@pytest.mark.parametrize(
+    "rule", ["'*'", "", "*.example", "https://*", "https://a.example/", "a:b", "a:65536", "a b"]
+)
+def test_an_origin_rule_that_matches_nothing_is_refused(rule: str) -> None:
+    with pytest.raises(ValueError, match="is no origin"):
+        access_with(origins=[rule])
+
+
+@pytest.mark.parametrize("name", ["'*'", "a:80", "http://a", "*.a", "", "a/b", "a b"])
+def test_a_host_that_matches_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no host name"):
+        access_with(vhosts=[name])
+
+
+@pytest.mark.parametrize("name", ["a", "A.example", "a_b", "127.0.0.1", "::1", "[::1]", "*", "a."])
+def test_a_host_name(name: str) -> None:
+    access_with(vhosts=[name])
+
+
 def test_tokens() -> None:
     access = access_with(token=TOKEN)
     assert access.allows_token(f"Bearer {TOKEN}")

@@ -312,6 +312,22 @@ async def test_a_subscription_is_its_sessions_own(tmp_path: Path, transport: str
         await eventually(lambda: server.filters.interest is None)
 
 
+@asynchronous
+async def test_an_unknown_field_is_refused_by_its_name(tmp_path: Path) -> None:
+    async with node(tmp_path, "unix") as (server, enode, caller):
+        wanted = {"privateKeyID": await caller.call("waku_newKeyPair"), "topic": TOPIC}
+        text = "unknown field topic of filter, the nearest known one is topics"
+        assert await caller.refusal("waku_newMessageFilter", wanted) == (INVALID_PARAMS, text)
+        assert await caller.refusal("waku_subscribe", "messages", wanted) == (INVALID_PARAMS, text)
+        text = "unknown field topics of message, the nearest known one is topic"
+        message = {"pubKey": POINT, "payload": HELLO, "topics": [TOPIC]}
+        assert await caller.refusal("waku_post", message) == (INVALID_PARAMS, text)
+        request = {"mailServerPeer": str(enode), "topics": [TOPIC], "x" * 1000: None}
+        code, text = await caller.refusal("wakuext_requestMessages", request)
+        assert (code, text) == (INVALID_PARAMS, f"unknown field {'x' * 100} of request")
+        assert server.filters.interest is None
+
+
 @over_streams
 @asynchronous
 async def test_nobody_deletes_what_another_connection_made(tmp_path: Path, transport: str) -> None:

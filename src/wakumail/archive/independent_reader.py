@@ -67,7 +67,7 @@ class EnvelopeFields:
     def __init__(self, raw: bytes) -> None:
         try:
             fields = rlp.decode(raw, strict=True)
-        except rlp.exceptions.RLPException as error:
+        except (rlp.exceptions.RLPException, RecursionError) as error:
             raise ValueError(str(error)) from error
         if not isinstance(fields, list) or not all(isinstance(each, bytes) for each in fields):
             raise ValueError("an envelope is a list of strings")

@@ -7,5 +7,7 @@ jobs          threads for compiled work, which never take the GIL (compiled)
 threads       threads that work for one event loop
 histograms    durations and sizes, counted in buckets
 token_bucket  rate limits, for one thing or for each of many
+edited_file   files that a person edits: settings, lists, secrets
+json_text     strict JSON with a bound on its nesting
 text          text from a peer, made safe for logs and terminals
 """

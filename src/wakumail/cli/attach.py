@@ -17,12 +17,13 @@ from typing import Any
 import uvloop
 
 from wakumail.archive.datadir import Datadir
+from wakumail.base.json_text import DECODER, parse_json
 from wakumail.base.text import printable
 from wakumail.cli.options import add_json
 from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, connect_ipc, connect_url
-from wakumail.rpc.jsonrpc import DECODER, encode, parse
+from wakumail.rpc.jsonrpc import encode, parse
 from wakumail.rpc.stream import Wire
 
 PROMPT = "> "
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         return call(arguments, arguments.method, [read_param(text) for text in arguments.params])
     failures = 0
     for line in lines():
-        method, *params = read_line(line)
+        method, *params = read_line(line.removeprefix("\ufeff"))  # an editor's byte-order mark
         failures += call(arguments, method, params)
     return min(failures, 1)
 
@@ -81,8 +82,8 @@ def lines() -> Iterator[str]:
 def read_param(text: str) -> Any:
     """The JSON value in a text, or the text itself if it is not JSON."""
     try:
-        return DECODER.decode(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return text
 
 
@@ -94,7 +95,8 @@ def read_line(line: str) -> list[Any]:
     while text := text.strip():
         end = 0
         with suppress(ValueError, RecursionError):
-            value, end = DECODER.raw_decode(text)
+            _, size = DECODER.raw_decode(text)
+            value, end = parse_json(text[:size]), size
         if not end or text[end : end + 1].strip():  # no JSON, or only its beginning: 0x12
             value = text.split(None, 1)[0]
             end = len(value)

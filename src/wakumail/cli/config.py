@@ -35,6 +35,8 @@ def add_show(actions: Subparsers) -> None:
 def show(arguments: argparse.Namespace) -> int:
     """Print the settings that `wakumail serve` would run with."""
     loaded = load_settings(arguments)
+    for sentence in loaded.left_out:
+        print(f"wakumail config: {sentence}", file=sys.stderr)
     if arguments.json:
         print_json({s.name: entry(s, loaded, arguments.secrets) for s in SETTINGS})
     else:

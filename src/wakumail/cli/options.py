@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from tqdm import tqdm
 
 from wakumail.archive.datadir import Datadir
+from wakumail.base.edited_file import read_edited
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.answer import ANSWER_TIMEOUT
 from wakumail.node.node_key import load_node_key
@@ -29,9 +30,6 @@ else:
 T = TypeVar("T")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-MAX_KEY_FILE = 2 * SYMMETRIC_KEY_SIZE + 2
-"""Most bytes of a file with a symmetric key: its digits and CR LF."""
 
 
 def option(read: Callable[[str], T]) -> Callable[[str], T]:
@@ -170,9 +168,10 @@ def load_message_keys(arguments: argparse.Namespace) -> "list[Key]":
 
 def load_symmetric_key(name: str) -> bytes:
     """The symmetric key in a file; a ValueError does not show the content of the file."""
-    with Path(name).open("rb") as file:
-        text = file.read(MAX_KEY_FILE + 1).decode("ascii", "replace")
-    digits = text.removesuffix("\n").removesuffix("\r")
+    try:
+        digits = read_edited(Path(name))
+    except ValueError as error:
+        raise ValueError(f"{name} holds no symmetric key: {error}") from None
     if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * SYMMETRIC_KEY_SIZE}}}", digits):
         raise ValueError(
             f"{name} holds no symmetric key of {2 * SYMMETRIC_KEY_SIZE} hexadecimal digits"

@@ -60,7 +60,6 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mailservers",
         type=option(lambda name: read_enodes(Path(name))),
-        default=[],
         metavar="FILE",
         help="file with more mailservers: a JSON list of enode:// URLs",
     )
@@ -122,7 +121,10 @@ def add_wanted(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, write, report."""
-    arguments.enodes = [*arguments.enodes, *arguments.mailservers]
+    if arguments.mailservers is not None:
+        arguments.enodes = [*arguments.enodes, *arguments.mailservers.enodes]
+        for sentence in arguments.mailservers.left_out:
+            print(f"wakumail request: {sentence}", file=sys.stderr)
     arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
     check(arguments)
     uvloop.run(request(arguments))

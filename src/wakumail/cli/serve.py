@@ -33,8 +33,12 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the server; 0 if a signal stopped it and the archive has all that it was sent."""
-    settings = load_settings(arguments).settings
+    loaded = load_settings(arguments)
+    settings = loaded.settings
     logs.start(settings.verbosity, log_json=settings.log_json)
+    if arguments.as_worker is None:
+        for sentence in loaded.left_out:
+            log.warning("%s", sentence)
     keep_freed()
     collect_rarely()
     raise_file_limit()

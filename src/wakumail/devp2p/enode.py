@@ -8,7 +8,8 @@ from wakumail.devp2p.keys import public_key
 
 MAX_PORT = 0xFFFF
 
-_URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?discport=([0-9]{1,5}))?")
+_URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?([!-~]*))?")
+_DISCPORT = re.compile(r"discport=([0-9]{1,5})")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
 
@@ -19,7 +20,7 @@ class Enode:
 
     `node_id` has 64 bytes. `host` is an IPv4 address, an IPv6 address (without brackets here, in
     brackets in the URL) or a DNS name. `port` is the TCP port, `discport` the UDP port of node
-    discovery, 0 for none. ValueError for anything else.
+    discovery, 0 for none. ValueError for anything else. Other query parameters are ignored.
     """
 
     node_id: bytes
@@ -43,7 +44,8 @@ class Enode:
         parts = _URL.fullmatch(url)
         if parts is None:
             raise ValueError("an enode looks like enode://<128 hex digits>@host:port")
-        identity, host, port, discport = parts.groups()
+        identity, host, port, query = parts.groups()
+        tcp, discport = int(port), _read_discport(query or "")
         if not re.fullmatch("[0-9a-fA-F]{128}", identity):
             raise ValueError("the node id of an enode is 128 hexadecimal digits")
         bracketed = host.startswith("[") and host.endswith("]")
@@ -51,7 +53,7 @@ class Enode:
             raise ValueError("an IPv6 address, and nothing else, is in brackets")
         if bracketed:
             host = host[1:-1]
-        return cls(bytes.fromhex(identity), host, int(port), int(discport or port))
+        return cls(bytes.fromhex(identity), host, tcp, tcp if discport is None else discport)
 
     @property
     def undialable(self) -> str:
@@ -70,6 +72,17 @@ class Enode:
     def __str__(self) -> str:
         query = "" if self.discport == self.port else f"?discport={self.discport}"
         return f"enode://{self.node_id.hex()}@{self.address}{query}"
+
+
+def _read_discport(query: str) -> int | None:
+    """The UDP port in the query of a URL, None without one; its other parameters are ignored."""
+    for parameter in query.split("&"):
+        if parameter.partition("=")[0] == "discport":
+            found = _DISCPORT.fullmatch(parameter)
+            if found is None:
+                raise ValueError("an enode looks like enode://...@host:port?discport=port")
+            return int(found[1])
+    return None
 
 
 def is_unspecified(host: str) -> bool:

@@ -4,10 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from wakumail.base.edited_file import read_edited
 from wakumail.devp2p.keys import PrivateKey, Random, generate, parse_node_key
-
-MAX_NODE_KEY_FILE = 66
-"""Bytes of a node key file: 64 digits and a line end, at most CR LF."""
 
 
 def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
@@ -17,9 +15,7 @@ def load_node_key(path: str | os.PathLike[str]) -> PrivateKey:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_NODE_KEY_FILE + 1).decode("ascii", "replace")
-        return parse_node_key(text.removesuffix("\n").removesuffix("\r"))
+        return parse_node_key(read_edited(path))
     except ValueError as error:
         raise ValueError(f"{path} holds no node key: {error}") from None
 

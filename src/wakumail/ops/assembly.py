@@ -11,6 +11,7 @@ from wakumail.archive.datadir import Datadir
 from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
+from wakumail.base.edited_file import BLANK, read_edited
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.keys import PrivateKey, parse_node_key
@@ -153,9 +154,14 @@ def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file that holds a secret."""
-    with path.open() as file:
-        return file.readline().rstrip("\r\n")
+    """The first line of a file that holds a secret, without blank ends. ValueError if empty."""
+    try:
+        line = read_edited(path).partition("\n")[0].strip(BLANK)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no password: {error}") from None
+    if not line:
+        raise ValueError(f"{path} holds no password: it is empty")
+    return line
 
 
 def open_store(

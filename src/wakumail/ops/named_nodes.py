@@ -14,11 +14,13 @@ log = logging.getLogger(__name__)
 class NamedNodes:
     """The static and the trusted nodes of a server.
 
-    An entry that cannot be meant is left out with a warning: the node itself, which is known by
-    its id and never by its address, and an address that nobody can dial.
+    An entry that is malformed or cannot be meant is left out with a warning: the node itself, which
+    is known by its id and never by its address, and an address that nobody can dial.
     """
 
     def __init__(self, settings: Settings, datadir: Datadir) -> None:
+        self._left_out: list[str] = []
+        """Sentences on malformed entries of the files."""
         self._static = [*settings.static_nodes]
         self._trusted = [*settings.trusted_nodes]
         for nodes, path in (
@@ -26,7 +28,9 @@ class NamedNodes:
             (self._trusted, datadir.trusted_nodes),
         ):
             if path.exists():
-                nodes += read_enodes(path)
+                listed = read_enodes(path)
+                nodes += listed.enodes
+                self._left_out += listed.left_out
 
     def trust(self, node: Node) -> None:
         """Let the node trust the trusted ones."""
@@ -36,6 +40,8 @@ class NamedNodes:
 
     def dial(self, dialer: Dialer) -> None:
         """Keep connections to all of them, and warn of those that are left out."""
+        for sentence in self._left_out:
+            log.warning("%s", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}
         for enode in (*self._static, *self._trusted):

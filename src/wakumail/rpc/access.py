@@ -5,7 +5,10 @@ import ipaddress
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
+from wakumail.base.edited_file import read_edited
+from wakumail.devp2p.enode import MAX_PORT
 from wakumail.errors import WakumailError
 
 ANY = "*"
@@ -19,6 +22,27 @@ TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 """A Host header (RFC 9110, section 7.2)."""
+
+
+VHOST = re.compile(r"\*|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+"""A host name that a Host header can have, or ANY."""
+
+ORIGIN = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?"
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?"
+)
+"""An origin (RFC 6454, section 6.2), or the rule for some."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""Ports that browsers leave out of an origin."""
+
+
+class OriginRule(NamedTuple):
+    """An origin, or a rule for some: None stands for any scheme, and for any port."""
+
+    scheme: str | None
+    host: str
+    port: int | None
 
 
 class AccessError(WakumailError):
@@ -37,8 +61,12 @@ class Access:
         origins: Collection[str],
         token: str | None,
     ) -> None:
+        """ValueError for a host or an origin that no header can have."""
+        for name in vhosts:
+            check_vhost(name)
         self._vhosts = {name.lower() for name in vhosts}
-        self._origins = {origin.lower() for origin in origins}
+        self._any_origin = ANY in origins
+        self._origins = {read_origin(rule) for rule in origins if rule != ANY}
         self._credentials = None if token is None else token.encode()
 
     def allows_host(self, host: str | None) -> bool:
@@ -54,7 +82,17 @@ class Access:
 
     def allows_origin(self, origin: str | None) -> bool:
         """True if the page may open a WebSocket; every browser sends the Origin header."""
-        return origin is None or ANY in self._origins or origin.lower() in self._origins
+        if origin is None or self._any_origin:
+            return True
+        try:
+            scheme, host, port = read_origin(origin)
+        except ValueError:
+            return False
+        port = port or DEFAULT_PORTS.get(scheme or "")
+        return any(
+            rule.host == host and rule.scheme in (None, scheme) and rule.port in (None, port)
+            for rule in self._origins
+        )
 
     def allows_token(self, authorization: str | None) -> bool:
         """True if the Authorization header has our bearer token (RFC 6750), or we have none."""
@@ -70,6 +108,23 @@ class Access:
             raise AccessError(text)
 
 
+def check_vhost(name: str) -> None:
+    """ValueError for what is no host name, so that no Host header can match it."""
+    if not VHOST.fullmatch(name) and _address(name.strip("[]")) is None:
+        raise ValueError(f"{name!r} is no host name; it has no scheme, port or quotes")
+
+
+def read_origin(text: str) -> OriginRule:
+    """An origin, or the rule for some, in lower case; ValueError if no origin can match it."""
+    found = ORIGIN.fullmatch(text)
+    if found is None or int(found[3] or 0) > MAX_PORT:
+        raise ValueError(
+            f"{text!r} is no origin like https://host:port; it has no path, quotes or pattern"
+        )
+    scheme, host, port = found.groups()
+    return OriginRule(scheme and scheme.lower(), host.lower(), None if port is None else int(port))
+
+
 def exposure(host: str, *, has_token: bool) -> str:
     """The reason not to listen on `host`; empty if there is none."""
     if has_token or is_loopback(host):
@@ -82,7 +137,12 @@ def exposure(host: str, *, has_token: bool) -> str:
 
 def load_token(path: Path) -> str:
     """The bearer token in a file; AccessError if it is too short or malformed."""
-    token = path.read_text("utf-8", "replace").strip()
+    try:
+        token = read_edited(path)
+    except ValueError as error:
+        raise AccessError(
+            f"{path} holds no token: {error}; `openssl rand -hex 32` makes one"
+        ) from None
     if len(token) < MIN_TOKEN or not TOKEN.fullmatch(token):
         raise AccessError(
             f"{path}: a token has at least {MIN_TOKEN} characters, all of them letters, digits "

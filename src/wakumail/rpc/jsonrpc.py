@@ -13,10 +13,10 @@ import asyncio
 import inspect
 import json
 import logging
-import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from wakumail.base.json_text import parse_json
 from wakumail.counters import Counters
 from wakumail.errors import WakumailError
 
@@ -44,20 +44,6 @@ MAX_NAME = 100
 Id: TypeAlias = str | int | float | None
 """The id of a call, chosen by the caller."""
 
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _parse_finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_finite)
-"""Reads strict JSON; ValueError, or RecursionError if it is nested too deep."""
 
 log = logging.getLogger(__name__)
 
@@ -198,11 +184,9 @@ class Dispatcher:
 def parse(raw: bytes) -> Any:
     """The JSON value of a message; RpcError if it is none, also for NaN and 1e999."""
     try:
-        return DECODER.decode(raw.decode())
+        return parse_json(raw)
     except ValueError as error:
         raise RpcError(PARSE_ERROR, f"parse error: {error}") from None
-    except RecursionError:
-        raise RpcError(PARSE_ERROR, "parse error: nested too deep") from None
 
 
 def encode(value: Any) -> bytes:

@@ -15,13 +15,15 @@ from wakumail.rpc.params import Fields, Reader
 
 K = TypeVar("K")
 
+FILTER_FIELDS = ("symKeyID", "privateKeyID", "topics", "sig", "minPow", "allowP2P")
+
 WAKU_VERSION = str(max(WAKU).version)
 """The version of the protocol, in the form of status-go and nim-waku."""
 
 
 def read_filter(value: Any, keys: KeyStore) -> Filter:
     """The filter in an object; KeyUnknown if it names a key that we do not have."""
-    fields = Fields(value, "filter")
+    fields = Fields(value, "filter", FILTER_FIELDS)
     key = read_key(fields, keys, "privateKeyID", lambda v, n: keys.private_key(params.text(v, n)))
     topics = fields.optional("topics", params.partial_topics, ())
     if isinstance(key, bytes) and not topics:

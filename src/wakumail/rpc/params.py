@@ -6,7 +6,8 @@ INVALID_PARAMS. Bytes are written as in geth: 0x, then two digits for each byte.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Any, TypeAlias, TypeVar
 
 from wakumail.devp2p import keys
@@ -28,12 +29,23 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character: JSON can write it, UTF-8 cannot."""
 
 
+MAX_FIELD_NAME = 100
+"""Characters of an unknown field's name that the error repeats."""
+
+
 class Fields:
     """The fields of an object; null and the empty string count as absent, as in geth."""
 
-    def __init__(self, value: Any, name: str) -> None:
+    def __init__(self, value: Any, name: str, known: Collection[str] | None = None) -> None:
+        """RpcError for what is no object, and for a field that is not `known`; None: all are."""
         if not isinstance(value, dict):
             raise unfit(name, "an object")
+        for key in value:
+            if known is not None and key not in known:
+                told = key[:MAX_FIELD_NAME]
+                near = get_close_matches(told, known, 1)
+                hint = f", the nearest known one is {near[0]}" if near else ""
+                raise RpcError(INVALID_PARAMS, f"unknown field {told} of {name}{hint}")
         self._values = {key: item for key, item in value.items() if item not in (None, "")}
 
     def required(self, name: str, read: Reader[T]) -> T:

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wakumail.base.edited_file import read_edited
 from wakumail.ops.config.setting import PREFIX, SECTIONS, Setting
 from wakumail.ops.config.settings import SETTINGS, Contradiction, Settings
 
@@ -16,6 +17,12 @@ FILE_VARIABLE = f"{PREFIX}CONFIG"
 
 DEFAULT = "default"
 """The source of a setting that nobody chose."""
+
+
+LEFT_OUT = "; it is left out"
+
+MAX_DEPTH = 4
+"""Tables in tables that are looked into for keys. Known keys lie in one."""
 
 
 class ConfigError(ValueError):
@@ -29,6 +36,8 @@ class Loaded:
     settings: Settings
     sources: Mapping[str, str]
     """By field: DEFAULT, a path, a variable or a flag."""
+    left_out: tuple[str, ...] = ()
+    """Entries of lists of nodes that are left out, with their source and fault."""
 
 
 class Given(NamedTuple):
@@ -48,10 +57,11 @@ def load(
     name one, otherwise no file is read.
     """
     file = file or environ.get(FILE_VARIABLE)
-    of_file = read_file(Path(file)) if file else ()
+    left_out: list[str] = []
+    of_file = read_file(Path(file), left_out) if file else ()
     values: dict[str, Any] = {}
     sources = {setting.field: DEFAULT for setting in SETTINGS}
-    for given in chain(of_file, read_environment(environ), read_flags(flags)):
+    for given in chain(of_file, read_environment(environ, left_out), read_flags(flags, left_out)):
         values[given.field] = given.value
         sources[given.field] = given.source
     try:
@@ -59,30 +69,33 @@ def load(
     except Contradiction as error:
         places = dict.fromkeys(sources[f] for f in error.fields if sources[f] != DEFAULT)
         raise ConfigError(f"{error} ({', '.join(places)})") from None
-    return Loaded(settings, sources)
+    return Loaded(settings, sources, tuple(left_out))
 
 
-def read_file(path: Path) -> Iterator[Given]:
+def read_file(path: Path, left_out: list[str]) -> Iterator[Given]:
     """The settings in a TOML file."""
     try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
+        document = tomllib.loads(read_edited(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep") from None
     known = {setting.key: setting for setting in SETTINGS}
     for key, value in flatten(document):
         if key not in known:
             meant = f"{key}.enabled" if key in SECTIONS else nearest(key, known)
             raise ConfigError(f"{path}: unknown key {key!r}, the nearest known one is {meant!r}")
+        faults: list[str] = []
         try:
-            yield Given(known[key].field, known[key].read_toml(value), str(path))
+            yield Given(known[key].field, known[key].read_toml(value, faults), str(path))
+            left_out += (f"{path}: {key}: {fault}{LEFT_OUT}" for fault in faults)
         except ValueError as error:
             raise ConfigError(f"{path}: {key}: {error}") from None
 
 
-def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+def read_environment(environ: Mapping[str, str], left_out: list[str]) -> Iterator[Given]:
     """The settings in the variables that begin with PREFIX."""
     known = {setting.variable: setting for setting in SETTINGS}
     for variable, text in environ.items():
@@ -91,10 +104,10 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
         if variable not in known:
             meant = nearest(variable, known)
             raise ConfigError(f"unknown variable {variable}, the nearest known one is {meant}")
-        yield _read_text(known[variable], text, variable)
+        yield _read_text(known[variable], text, variable, left_out)
 
 
-def read_flags(flags: Mapping[str, str | bool]) -> Iterator[Given]:
+def read_flags(flags: Mapping[str, str | bool], left_out: list[str]) -> Iterator[Given]:
     """The settings on the command line; a flag without a value is True or False."""
     for setting in SETTINGS:
         match flags.get(setting.field):
@@ -102,15 +115,17 @@ def read_flags(flags: Mapping[str, str | bool]) -> Iterator[Given]:
                 source = setting.flag if value else setting.negated_flag
                 yield Given(setting.field, value, source)
             case str(text):
-                yield _read_text(setting, text, setting.flag)
+                yield _read_text(setting, text, setting.flag, left_out)
 
 
-def flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a TOML document with its dotted key."""
+def flatten(
+    document: Mapping[str, Any], prefix: str = "", depth: int = MAX_DEPTH
+) -> Iterator[tuple[str, Any]]:
+    """Every value of a TOML document with its dotted key; tables below MAX_DEPTH are values."""
     for name, value in document.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict) and (value or key in SECTIONS):
-            yield from flatten(value, f"{key}.")
+        if depth and isinstance(value, dict) and (value or key in SECTIONS):
+            yield from flatten(value, f"{key}.", depth - 1)
         else:
             yield key, value
 
@@ -120,8 +135,11 @@ def nearest(name: str, known: Mapping[str, Setting]) -> str:
     return get_close_matches(name, known, 1, cutoff=0.0)[0]
 
 
-def _read_text(setting: Setting, text: str, source: str) -> Given:
+def _read_text(setting: Setting, text: str, source: str, left_out: list[str]) -> Given:
+    faults: list[str] = []
     try:
-        return Given(setting.field, setting.read_text(text), source)
+        given = Given(setting.field, setting.read_text(text, faults), source)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
+    left_out += (f"{source}: {fault}{LEFT_OUT}" for fault in faults)
+    return given

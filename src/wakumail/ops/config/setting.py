@@ -33,6 +33,8 @@ class Kind(NamedTuple):
     """Reads the value from a text; a ValueError names what is wrong with it."""
     types: tuple[type, ...] = (str,)
     """The types that it may have in TOML."""
+    leaves_out: bool = False
+    """True if a malformed item of a list is left out and told, and the others kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +79,39 @@ class Setting:
         """True if it is a list of values."""
         return isinstance(self.default, tuple)
 
-    def read_text(self, text: str) -> Any:
-        """The value in a flag or variable; a list is separated by commas. ValueError."""
+    def read_text(self, text: str, faults: list[str] | None = None) -> Any:
+        """The value in a flag or variable; a list is separated by commas. ValueError.
+
+        `faults` takes the faults of items that are left out; None refuses those too.
+        """
         if not self.is_list:
             return self.kind.parse(text)
         items = text.split(",") if text.strip() else ()
-        return _read_each((item.strip() for item in items), self.kind.parse)
+        return self._read_each((item.strip() for item in items), self.kind.parse, faults)
 
-    def read_toml(self, value: object) -> Any:
-        """The value in a TOML file; ValueError if it is of another type, or wrong."""
+    def read_toml(self, value: object, faults: list[str] | None = None) -> Any:
+        """The value in a TOML file; ValueError if it is of another type, or wrong.
+
+        `faults` takes the faults of items that are left out; None refuses those too.
+        """
         if not self.is_list:
             return self._read_item(value)
         if not isinstance(value, list):
             raise ValueError(f"a list is expected, not {type_name(value)}")
-        return _read_each(value, self._read_item)
+        return self._read_each(value, self._read_item, faults)
+
+    def _read_each(
+        self, items: Iterable[Any], read: Callable[[Any], Any], faults: list[str] | None
+    ) -> tuple[Any, ...]:
+        result = []
+        for number, item in enumerate(items, 1):
+            try:
+                result.append(read(item))
+            except ValueError as error:
+                if faults is None or not self.kind.leaves_out:
+                    raise ValueError(f"item {number}: {error}") from None
+                faults.append(f"item {number}: {error}")
+        return tuple(result)
 
     def _read_item(self, item: object) -> Any:
         """Every type is read from its text, so that one check serves all sources."""
@@ -132,16 +153,6 @@ def plain(value: Any) -> Plain | None:
             return value.hex()
         case _:
             return str(value)
-
-
-def _read_each(items: Iterable[Any], read: Callable[[Any], T]) -> tuple[T, ...]:
-    result = []
-    for number, item in enumerate(items, 1):
-        try:
-            result.append(read(item))
-        except ValueError as error:
-            raise ValueError(f"item {number}: {error}") from None
-    return tuple(result)
 
 
 def type_name(value: object) -> str:

@@ -59,7 +59,9 @@ DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))
 FILE = Kind("FILE", values.path)
 TEXT = Kind("TEXT", values.words)
 TOPIC = Kind("TOPIC", values.topic)
-ENODE = Kind("ENODE", Enode.parse)
+ENODE = Kind("ENODE", Enode.parse, leaves_out=True)
+VHOST = Kind("NAME", values.vhost)
+ORIGIN = Kind("ORIGIN", values.origin)
 NETWORK = Kind("NETWORK", values.network)
 PEER = Kind("PEER", values.peer_or_network)
 NAMESPACE = Kind("NAMESPACE", values.choice(Namespace))
@@ -195,14 +197,14 @@ class Settings:
     http_port: int = setting(8545, "TCP port of HTTP", PORT)
     http_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over HTTP", NAMESPACE)
     http_vhosts: tuple[str, ...] = setting(
-        ("localhost",), "host names that HTTP answers to; * = any", TEXT, "NAME"
+        ("localhost",), "host names that HTTP answers to; * = any", VHOST
     )
     ws: bool = setting(False, "RPC API over WebSocket", FLAG)
     ws_addr: str = setting("127.0.0.1", "address that WebSocket listens on", TEXT, "ADDRESS")
     ws_port: int = setting(8546, "TCP port of WebSocket", PORT)
     ws_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over WebSocket", NAMESPACE)
     ws_origins: tuple[str, ...] = setting(
-        (), "web origins that may open a WebSocket; * = any", TEXT, "ORIGIN"
+        (), "web origins that may open a WebSocket, [SCHEME://]HOST[:PORT]; * = any", ORIGIN
     )
     ipc_api: tuple[Namespace, ...] = setting(
         tuple(Namespace), "namespaces over the Unix socket", NAMESPACE

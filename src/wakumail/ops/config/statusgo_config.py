@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from wakumail.base.edited_file import edited_text
+from wakumail.base.json_text import parse_json
 from wakumail.devp2p.enode import Enode
 from wakumail.ops.config.setting import plain, type_name
 from wakumail.ops.config.settings import RATES_OF_BYTES, SETTINGS, Contradiction, Settings
@@ -208,14 +210,16 @@ class Translation:
 
     def _take(self, key: str, value: Any) -> None:
         fields = {setting.field: setting for setting in SETTINGS}
+        faults: list[str] = []
         try:
             chosen = {
-                field: fields[field].read_toml(item)
+                field: fields[field].read_toml(item, faults)
                 for field, item in KEY_READERS[key](value).items()
             }
         except ValueError as error:
             self.remarks.append(f"{key}: {error}")
             return
+        self.remarks += (f"{key}: {fault}" for fault in faults)
         self._values |= chosen
         for field, taken in chosen.items():
             is_same = plain(taken) == value
@@ -237,7 +241,7 @@ class Translation:
 
 def _read(text: str | bytes) -> dict[str, Any]:
     """All values by their keys; known keys in the spelling of the tables above."""
-    document = json.loads(text)
+    document = parse_json(edited_text(text) if isinstance(text, bytes) else text)
     if not isinstance(document, dict):
         raise ValueError("the configuration of status-go is a JSON object")
     known = (*OBJECTS, *KEY_READERS, *SWITCHES, *NATURAL, *ADVICE)

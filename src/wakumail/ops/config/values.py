@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from wakumail.devp2p.enode import is_unspecified
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
+from wakumail.rpc.access import ANY, check_vhost, read_origin
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 from wakumail.waku.rate_limits import Network
 
@@ -144,6 +145,19 @@ def peer_or_network(text: str) -> bytes | Network:
         return network(text)
     except ValueError as error:
         raise ValueError(f"{error}, nor a node id of 128 hexadecimal digits") from None
+
+
+def vhost(text: str) -> str:
+    """A host name as a Host header has it, without a port, or `*`."""
+    check_vhost(text)
+    return text
+
+
+def origin(text: str) -> str:
+    """A rule for origins: `*`, or a host with or without a scheme and a port."""
+    if text != ANY:
+        read_origin(text)
+    return text
 
 
 def nat(text: str) -> str:

@@ -35,6 +35,19 @@ DEFAULT_POW_TIME = 5.0
 MAX_POW_TIME = 600.0
 """Most seconds of mining that a poster may ask for."""
 
+MESSAGE_FIELDS = (
+    "symKeyID",
+    "pubKey",
+    "sig",
+    "topic",
+    "payload",
+    "padding",
+    "ttl",
+    "powTarget",
+    "powTime",
+    "targetPeer",
+)
+
 NOTIFICATION = "waku_subscription"
 
 
@@ -222,7 +235,7 @@ class WakuMethods:
 
     async def post(self, _session: Session, message: Any) -> bool:
         """Seal, mine and send a message, to all peers or to one only."""
-        fields = Fields(message, "message")
+        fields = Fields(message, "message", MESSAGE_FIELDS)
         keys = self._server.keys
         key = read_key(fields, keys, "pubKey", params.public_key)
         topic = fields.optional("topic", params.topic, None)

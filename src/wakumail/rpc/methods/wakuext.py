@@ -13,6 +13,20 @@ DEFAULT_RANGE = 24 * 3600
 """Seconds before `to` that a request without `from` asks for."""
 
 
+REQUEST_FIELDS = (
+    "mailServerPeer",
+    "topics",
+    "from",
+    "to",
+    "limit",
+    "cursor",
+    "symKeyID",
+    "timeout",
+    "force",
+)
+"""The last two say how status-go waits for the answer and repeats a request; we do neither."""
+
+
 class WakuExtMethods:
     """The methods that status-go adds to 9/WAKU-RPC."""
 
@@ -25,7 +39,7 @@ class WakuExtMethods:
 
     def request_messages(self, _session: Session, request: Any) -> bool:
         """Send a request to a mailserver; its answer goes to the filters that allow p2p."""
-        fields = Fields(request, "request")
+        fields = Fields(request, "request", REQUEST_FIELDS)
         mailserver = fields.required("mailServerPeer", params.enode).node_id
         if mailserver == self._server.node.own_id:
             raise RpcError(INVALID_PARAMS, "mailServerPeer is the id of this node itself")
