@@ -1,4 +1,4 @@
-"""What we call ourselves to peers."""
+"""Our version, and our client id for peers."""
 
 import platform
 from importlib.metadata import version

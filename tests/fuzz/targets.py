@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes mutated bytes and may only raise an error of ours."""
+"""The targets of the fuzzer: each takes mutated bytes and may only raise an error of ours."""
 
 import contextlib
 import itertools

@@ -224,5 +224,5 @@ def test_links_lead_somewhere(page: Path, link: str) -> None:
 
 
 def anchor(heading: str) -> str:
-    """How GitHub names a heading in links."""
+    """The name of a heading in links, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

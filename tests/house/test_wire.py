@@ -62,7 +62,7 @@ STATUS = StatusOptions(
 )
 
 NAMES = {"id": "id", "from": "lower", "to": "upper"}
-"""What the page calls otherwise than the code."""
+"""Names of the page for fields that the code calls otherwise."""
 
 
 def packet_of(form: Form) -> bytes:

@@ -34,7 +34,7 @@ FOREVER = -1
 
 
 class FaultyDisk:
-    """Which calls fail; all processes with its environment see a change at once."""
+    """Chooses the calls that fail; all processes with its environment see a change at once."""
 
     def __init__(self, library: Path, control: Path) -> None:
         control.write_bytes(bytes(RULE.size * len(CALLS)))

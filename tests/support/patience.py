@@ -1,4 +1,4 @@
-"""How long tests wait for what has to come."""
+"""Times that tests wait for an event that has to come."""
 
 PATIENCE = 240
 """Seconds after which a wait has failed for certain, on any machine, beside any load. No test that

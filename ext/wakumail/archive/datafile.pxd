@@ -28,7 +28,7 @@ cdef extern from *:
     #include <fcntl.h>
     #include <sys/resource.h>
     #include <sys/statvfs.h>
-    /* Why a file cannot grow to so many bytes more, or 0; it does not grow by that. */
+    /* The errno of growing a file of `size` bytes by `more`, or 0. The file does not grow. */
     static int probe_room(int fd, off_t size, off_t more) {
         struct rlimit limit;
         struct statvfs room;

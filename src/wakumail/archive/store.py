@@ -50,7 +50,7 @@ class Store:
         self.degraded = ""
         """Why the archive takes no writes at the moment; empty when it does."""
         self.damaged = ""
-        """What the last page that met damage in the file was told; empty when none did."""
+        """Text of the last error of a page that met damage in the file; empty when none did."""
         self.on_room: Callable[[], None] | None = None
         """Called on the loop when a full queue has room again, or the disk refuses writes."""
         self.on_commit: Callable[[Appended], None] | None = None

@@ -1,4 +1,4 @@
-"""What the processes of one server share: wake-ups, locks, the memory of judgements."""
+"""Shared by the processes of one server: wake-ups, locks, the memory of judgements."""
 
 import asyncio
 import fcntl
