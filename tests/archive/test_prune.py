@@ -121,7 +121,7 @@ def test_nothing_is_left_of_an_archive_that_is_pruned_whole(tmp_path: Path) -> N
 
 
 def test_under_steady_ingest_the_file_stops_growing(tmp_path: Path) -> None:
-    """As each hour comes, the oldest goes; new rows use the pages that it leaves."""
+    """With each new hour the oldest one is pruned, and new rows use its pages."""
     sizes = []
     hours = 48
     with Archive(tmp_path / "archive", sync=False) as archive:

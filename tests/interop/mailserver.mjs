@@ -85,7 +85,7 @@ function readRequest(packet, peerId) {
   return { id, dialect: 'list', lower, upper, bloom, topics: [], limit, cursor }
 }
 
-/** What is in a data field that is sealed for us; an empty object for others. */
+/** The content of a data field that is sealed for us; an empty object for others. */
 function unseal(data) {
   const ways = [
     () => openSymmetric(data, key),

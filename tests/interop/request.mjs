@@ -33,7 +33,7 @@ export function encodeCompletion({ dialect, id, lastHash, cursor, text }) {
   return RLP.encode(dialect === 'list' ? items : Buffer.concat(items))
 }
 
-/** What such a packet says. */
+/** The content of such a packet. */
 export function decodeCompletion(payload) {
   const item = RLP.decode(payload)
   if (Array.isArray(item)) {

@@ -226,7 +226,7 @@ checks_free_list(MDB_txn *txn, const MDB_ID *list, const MDB_ID *merged)
 	return MDB_SUCCESS;
 }
 
-/* What each meta page says of the size of pages. */
+/* True if a meta page has a size of pages that LMDB can have. */
 static int
 checks_is_psize(const MDB_meta *m)
 {

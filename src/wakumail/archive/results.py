@@ -32,7 +32,7 @@ class Pruned(NamedTuple):
 
 
 class PageState(IntEnum):
-    """Why a page ends: nothing remains, there is at least one more hit, or the budget ran out."""
+    """The end of a page: nothing remains, there is at least one more hit, or the budget ran out."""
 
     EXHAUSTED = 0
     MORE = 1

@@ -37,7 +37,7 @@ CommitLock = AbstractContextManager[object]
 
 
 class Durability(StrEnum):
-    """When queued envelopes are committed; each commit is synced before it is confirmed."""
+    """The delay of commits. Each commit is synced before it is confirmed."""
 
     COMMIT = "commit"
     """At once, with all that came while the last commit was written."""

@@ -154,7 +154,7 @@ def peers(server: Server, canary: bytes) -> Iterator[Metric]:
     yield gauge("p2p_peers_max", "Peers that may call us", server.node.config.maxpeers)
     yield labelled(
         "wakumail_peers",
-        "Connected peers by what they speak, and who called whom",
+        "Connected peers by capability, and by the side that made the call",
         ("protocol", "direction"),
         ways.items(),
     )
