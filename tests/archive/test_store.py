@@ -173,7 +173,7 @@ async def test_retention_by_age_beside_ingest(
             await put(store, make(1, TOPICS, seed=3 + number))
         await eventually(lambda: counters["envelopes_pruned"] == 500)
         assert store.archive.stat().envelopes == 320
-        page = await store.page(Query(0, now - 10 * DAY), b"", limit=1, max_bytes=1 << 20)
+        page = await store.pages.read(Query(0, now - 10 * DAY), b"", limit=1, max_bytes=1 << 20)
         assert page.count == 0
 
 

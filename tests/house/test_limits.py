@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wakumail.archive import archive, commit_queue, store, writer_thread
+from wakumail.archive import archive, commit_queue, page_reader, store, writer_thread
 from wakumail.base import json_text
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
@@ -173,7 +173,7 @@ def test_the_two_walks_and_the_threads() -> None:
         f"at most {size(commit_queue.MAX_COMMIT_BYTES)},",
         f"reports {store.REPORT_PACKETS} packets",
         f"{archive.BUDGET:,} index entries",
-        f"| {store.READER_THREADS} readers, compiled |",
+        f"| {page_reader.READER_THREADS} readers, compiled |",
         f"while {handshake_thread.MAX_STEPS_WAITING} wait",
         f"more than {size(outbox.MAX_ENCRYPTED_ON_LOOP)}, those of up to four links",
         f"| {messages.MINERS} for mining |",

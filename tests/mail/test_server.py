@@ -286,7 +286,7 @@ async def test_requests_of_a_peer_run_in_order_and_some_wait(
     async with mailserver(tmp_path, mail={"max_waiting": 3}) as (server, enode):
         puppet = await Puppet.ready(enode)
         await post(puppet, make(10, TOPICS))
-        read_page = server.store.page
+        read_page = server.store.pages.read
         answering, all_came = asyncio.Event(), asyncio.Event()
 
         async def page_when_all_came(*arguments: Any, **named: Any) -> Page:
@@ -294,7 +294,7 @@ async def test_requests_of_a_peer_run_in_order_and_some_wait(
             await all_came.wait()
             return await read_page(*arguments, **named)
 
-        monkeypatch.setattr(server.store, "page", page_when_all_came)
+        monkeypatch.setattr(server.store.pages, "read", page_when_all_came)
         requests = [build(Form.R1, topics=TOPICS, request_id=bytes([n] * 32)) for n in range(8)]
         for packet, _ in requests:
             puppet.send(Code.P2P_REQUEST, packet)

@@ -125,7 +125,7 @@ async def test_an_archive_that_cannot_be_read_is_a_failure(
         async def page(*arguments: Any, **named: Any) -> Page:
             raise ArchiveError("gone")
 
-        monkeypatch.setattr(server.store, "page", page)
+        monkeypatch.setattr(server.store.pages, "read", page)
         await canary.sing()
         assert "the archive could not be read" in canary.failure(time.monotonic())
 
@@ -143,7 +143,7 @@ async def test_an_archive_that_never_answers_is_a_failure(
             await asyncio.Event().wait()
             raise AssertionError("not reached")
 
-        monkeypatch.setattr(server.store, "page", page)
+        monkeypatch.setattr(server.store.pages, "read", page)
         await canary.sing()
         assert canary.failure(time.monotonic()).endswith("failed: TimeoutError")
 
@@ -214,7 +214,7 @@ async def test_damage_is_an_error_of_the_request_a_counter_and_bad_health(tmp_pa
             file.seek(8192)
             file.write(b"\xff" * (size - 8192))
         with pytest.raises(ArchiveDamaged, match="is damaged; restore a backup"):
-            await store.page(Query(0, 2**32 - 1), b"", limit=1000, max_bytes=100_000)
+            await store.pages.read(Query(0, 2**32 - 1), b"", limit=1000, max_bytes=100_000)
         assert here.server.counters["archive_damaged"] == 1
         assert "is damaged; restore a backup" in (await here.failing())["archive"]
 

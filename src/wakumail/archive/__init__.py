@@ -2,7 +2,8 @@
 
 archive             the LMDB file, its rows and its queries (compiled)
 results             the types of its results
-store               an archive behind one event loop: what is put, reported and read
+store               an archive behind one event loop: envelopes put, and reported once on disk
+page_reader         the pages of answers, read beside the loop
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them

@@ -1,4 +1,4 @@
-"""The store: an archive behind one event loop; it reports what is on disk and reads pages.
+"""The store: an archive behind one event loop; it takes envelopes and reports what is on disk.
 
 What the loop puts waits in a queue. The writer thread takes everything that is queued, commits it
 in one synced transaction, and only then is it reported done: a confirmation always means "on disk".
@@ -11,14 +11,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
-from wakumail.archive.archive import Appended, Archive, Page, Query
+from wakumail.archive.archive import Appended, Archive
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
+from wakumail.archive.page_reader import PageReader
 from wakumail.archive.retention import Retention, RetentionSchedule
 from wakumail.archive.writer_thread import CommitLock, Durability, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
-from wakumail.base.threads import CompiledThreads
 from wakumail.counters import Counters
-from wakumail.errors import ArchiveDamaged
 from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
@@ -28,9 +27,6 @@ MAX_UNCOMMITTED_BYTES = 24 << 20
 
 REPORT_PACKETS = 256
 """Packets that are reported done before the loop turns to others."""
-
-READER_THREADS = 4
-"""Threads for reading; LMDB readers do not block each other or the writer."""
 
 
 class Store:
@@ -48,9 +44,8 @@ class Store:
         """`commit_lock` is held for each commit, where several processes commit to the archive."""
         self.archive = archive
         self.degraded = ""
-        """Why the archive takes no writes at the moment; empty when it does."""
-        self.damaged = ""
-        """Text of the last error of a page that met damage in the file; empty when none did."""
+        """The reason for which the archive takes no writes now; empty while it takes them."""
+        self.pages = PageReader(archive, counters)
         self.on_room: Callable[[], None] | None = None
         """Called on the loop when a full queue has room again, or the disk refuses writes."""
         self.on_commit: Callable[[Appended], None] | None = None
@@ -61,9 +56,6 @@ class Store:
         """Seconds that commits take."""
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._readers = CompiledThreads(READER_THREADS)
-        self._page_slots = asyncio.Semaphore(2 * READER_THREADS)
-        """Pages that may hold memory at a time: two for each thread, so that no thread waits."""
         self._was_full = False
         """True from when the queue is full until it has room and `on_room` was called."""
         self._reporting = 0
@@ -111,17 +103,6 @@ class Store:
         if queue.put_bytes - queue.reported_bytes >= MAX_UNCOMMITTED_BYTES:
             self._was_full = True
 
-    async def page(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
-        """The next slice of an answer, read in another thread (see Archive.page_job)."""
-        async with self._page_slots:
-            job = self.archive.page_job(query, position, limit=limit, max_bytes=max_bytes)
-            try:
-                return await self._readers.run(job)
-            except ArchiveDamaged as error:
-                self.damaged = str(error)
-                self._counters.add(error.counter)
-                raise
-
     def retain(self, retention: Retention) -> None:
         """Prune to these bounds from now on. Of the processes of an archive only one has bounds."""
         self.writer.retention.retention = retention
@@ -131,7 +112,7 @@ class Store:
         self._queue.close()
         await self._loop.run_in_executor(None, self.writer.join)
         await self._reported.wait()
-        self._readers.close()
+        self.pages.close()
         self.archive.close()
 
     def _count_soon(self, counter: str, number: int) -> None:

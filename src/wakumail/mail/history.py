@@ -192,7 +192,7 @@ class History:
         while True:
             began = time.monotonic()
             try:
-                page = await self._store.page(
+                page = await self._store.pages.read(
                     query,
                     position,
                     limit=remaining,

@@ -127,7 +127,7 @@ class Health:
         store = self._server.store
         reasons = (
             "" if self._server.node.listening is not None else "takes no connections",
-            "" if store is None else store.degraded or store.damaged,
+            "" if store is None else store.degraded or store.pages.damaged,
             self.canary.failure(now),
             self._lateness(now),
         )

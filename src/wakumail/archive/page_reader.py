@@ -1,0 +1,39 @@
+"""The page reader: slices of answers, read from the archive beside the event loop."""
+
+import asyncio
+
+from wakumail.archive.archive import Archive, Page, Query
+from wakumail.base.threads import CompiledThreads
+from wakumail.counters import Counters
+from wakumail.errors import ArchiveDamaged
+
+READER_THREADS = 4
+"""Threads for reading; LMDB readers do not block each other or the writer."""
+
+
+class PageReader:
+    """Reads pages in threads of its own."""
+
+    def __init__(self, archive: Archive, counters: Counters) -> None:
+        self.damaged = ""
+        """The error of the last page that met damage in the file; empty if none did."""
+        self._archive = archive
+        self._counters = counters
+        self._threads = CompiledThreads(READER_THREADS)
+        self._slots = asyncio.Semaphore(2 * READER_THREADS)
+        """Pages that may hold memory at a time: two for each thread, so that no thread waits."""
+
+    async def read(self, query: Query, position: bytes, *, limit: int, max_bytes: int) -> Page:
+        """The next slice of an answer (see Archive.page_job). ArchiveError."""
+        async with self._slots:
+            job = self._archive.page_job(query, position, limit=limit, max_bytes=max_bytes)
+            try:
+                return await self._threads.run(job)
+            except ArchiveDamaged as error:
+                self.damaged = str(error)
+                self._counters.add(error.counter)
+                raise
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
