@@ -27,7 +27,7 @@ from wakumail.node import (
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, stream
-from wakumail.waku import confirmations, envelope, packets, peer
+from wakumail.waku import allowance, confirmations, envelope, packets, peer
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "limits.md").read_text()
@@ -87,14 +87,14 @@ LIMITS: dict[str, list[str]] = {
     ],
     "topic interest of a peer": [f"{packets.MAX_TOPIC_INTEREST:,} topics"],
     "status updates of a peer": [
-        f"{peer.UPDATE_RATE:,} bytes per second",
-        f"{size(peer.UPDATE_BURST)} at once",
-        f"{peer.UPDATE_OVERHEAD} bytes more",
+        f"{allowance.UPDATE_RATE:,} bytes per second",
+        f"{size(allowance.UPDATE_BURST)} at once",
+        f"{allowance.UPDATE_OVERHEAD} bytes more",
     ],
     "silence of a peer": [connection("ping_interval"), connection("idle_timeout")],
     "history from a trusted peer that nobody asked for": [
-        f"{peer.UNASKED_ENVELOPES:,} envelopes",
-        size(peer.UNASKED_BYTES),
+        f"{allowance.UNASKED_ENVELOPES:,} envelopes",
+        size(allowance.UNASKED_BYTES),
     ],
     "envelopes that wait for their commit": [
         size(store.MAX_UNCOMMITTED_BYTES),

@@ -26,10 +26,10 @@ from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, m
 from wakumail.base import rlp
 from wakumail.node.filters import Filter
 from wakumail.node.relay import REOFFER_INTERVAL
+from wakumail.waku.allowance import UNASKED_ENVELOPES, UPDATE_BURST, UPDATE_OVERHEAD
 from wakumail.waku.bloom import bloom_of
 from wakumail.waku.envelope import make_envelope, parse
 from wakumail.waku.packets import MAX_REQUEST_SIZE, MAX_TOPIC_INTEREST, Code, StatusOptions
-from wakumail.waku.peer import UNASKED_ENVELOPES, UPDATE_BURST, UPDATE_OVERHEAD
 
 POOL = 32 * MIB
 

@@ -32,11 +32,11 @@ from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
 from wakumail.waku import packets as waku
+from wakumail.waku.allowance import UNASKED_BYTES, UNASKED_ENVELOPES
 from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.confirmations import NO_ERRORS, EnvelopeError
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.packets import Code
-from wakumail.waku.peer import UNASKED_BYTES, UNASKED_ENVELOPES
 from wakumail.waku.peer_events import (
     Confirmed,
     EnvelopesReceived,

@@ -28,6 +28,7 @@ from wakumail.devp2p.connection_events import Authenticated, Closed, Packet
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason
 from wakumail.waku import packets as waku
+from wakumail.waku.allowance import UPDATE_BURST, UPDATE_OVERHEAD, UPDATE_RATE
 from wakumail.waku.bloom import FULL_BLOOM, bloom_of
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.packets import (
@@ -38,7 +39,7 @@ from wakumail.waku.packets import (
     StatusOptions,
     WakuDialect,
 )
-from wakumail.waku.peer import DIALECTS, STATUS_TIMEOUT, UPDATE_BURST, UPDATE_OVERHEAD, UPDATE_RATE
+from wakumail.waku.peer import DIALECTS, STATUS_TIMEOUT
 from wakumail.waku.peer_events import EnvelopesReceived, Ready, SettingsChanged
 
 # -- status ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ completion     Request Complete packets, and cursors
 rate_limits    our limits for peers, and the limits of peers for us
 own_status     the status that we send
 peer_events    the events of a peer
+allowance      the packets that a peer may send unasked
 peer           one peer: its packets, in their order, become events
 message        messages sealed into envelopes and opened
 topics         topics that Status clients derive from names and keys

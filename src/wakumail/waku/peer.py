@@ -7,7 +7,6 @@ peer. The dialects hold the differences between the capabilities.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from wakumail.base.token_bucket import TokenBucket
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Connection
 from wakumail.devp2p.connection_events import (
     Authenticated,
@@ -21,6 +20,7 @@ from wakumail.devp2p.connection_events import (
 from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
 from wakumail.errors import DisconnectReason, PacketTooLarge, ProtocolError, RlpError
+from wakumail.waku.allowance import Allowance
 from wakumail.waku.completion import Completion, CompletionError
 from wakumail.waku.confirmations import (
     MAX_RESPONSE_SIZE,
@@ -58,22 +58,6 @@ from wakumail.waku.whisper import WhisperDialect
 STATUS_TIMEOUT = 10.0
 """Seconds after the hello in which the status of a peer has to come."""
 
-UPDATE_OVERHEAD = 500
-"""Bytes that a status update counts for, beside its own: it may start work for the relay."""
-
-UPDATE_RATE = 5_000
-"""Bytes of status updates that a peer may send per second, on average."""
-
-UPDATE_BURST = 1 << 20
-"""Bytes of status updates that a peer may send at once: 2,000 small ones, or 20 with
-MAX_TOPIC_INTEREST topics."""
-
-UNASKED_ENVELOPES = 10_000
-"""Envelopes and completions that a trusted peer may send per minute when no request is open."""
-
-UNASKED_BYTES = 10 << 20
-"""Bytes of P2P Messages packets and completions that it may send per minute."""
-
 NO_ENVELOPES = StatusOptions(topic_interest=())
 """Our status for a shared capability that we do not speak with this peer: no envelopes, please."""
 
@@ -96,7 +80,7 @@ class StatusMissing(ProtocolError):
 
 
 class StatusUpdateFlood(ProtocolError):
-    """More status updates than UPDATE_RATE and UPDATE_BURST allow."""
+    """More status updates than a peer may send."""
 
     counter = "status_update_flood"
 
@@ -135,8 +119,6 @@ class Peer:
         self.connection = connection
         self.settings = PeerSettings()
         self.hello: Hello | None = None
-        self.name = ""
-        """The capability that is spoken, for example `waku/1`; empty before the hello."""
         self.trusted = False
         """True if p2p messages are taken even when no request of ours is open."""
         self.expects_history = False
@@ -156,9 +138,12 @@ class Peer:
         """Number of each that may still come for the packets that we sent."""
         self._untold: list[StatusOptions] = []
         """Changes of our status that the peer has to be told once its own status has come."""
-        self._updates: TokenBucket
-        self._unasked_envelopes: TokenBucket
-        self._unasked_bytes: TokenBucket
+        self._allowance: Allowance
+
+    @property
+    def name(self) -> str:
+        """The capability that is spoken, for example `waku/1`; empty before the hello."""
+        return "" if self._shared is None else f"{self._shared.name}/{self._shared.version}"
 
     # -- for the owner: events and timers -----------------------------------------------------
 
@@ -283,12 +268,9 @@ class Peer:
         shared = {Capability(each.name, each.version): each for each in capabilities}
         spoken, *unspoken = [capability for capability in DIALECTS if capability in shared]
         self.hello = hello
-        self.name = f"{spoken.name}/{spoken.version}"
         self._shared = shared[spoken]
         self._dialect = DIALECTS[spoken]
-        self._updates = TokenBucket(UPDATE_RATE, UPDATE_BURST, now)
-        self._unasked_envelopes = TokenBucket(UNASKED_ENVELOPES / 60, UNASKED_ENVELOPES, now)
-        self._unasked_bytes = TokenBucket(UNASKED_BYTES / 60, UNASKED_BYTES, now)
+        self._allowance = Allowance(now)
         self._status_deadline = now + STATUS_TIMEOUT
         self.connection.limit_packets(self._limit_of)
         self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
@@ -416,7 +398,7 @@ class Peer:
 
     def _take_update(self, size: int, now: float) -> None:
         """Count a status update; StatusUpdateFlood if it is one too many."""
-        if not self._updates.take(UPDATE_OVERHEAD + size, now):
+        if not self._allowance.take_update(size, now):
             raise StatusUpdateFlood("too many status updates")
 
     def _are_both_light(self) -> bool:
@@ -447,10 +429,10 @@ class Peer:
         if not self.trusted:
             self._count("packets_unasked")
             return None
-        if self._unasked_bytes.take(len(payload), now):
+        if self._allowance.take_bytes(len(payload), now):
             event = self._read_history(code, payload)
             weight = len(event.batch) if isinstance(event, HistoryDelivered) else 1
-            if self._unasked_envelopes.take(weight, now):
+            if self._allowance.take_envelopes(weight, now):
                 return event
         self._count("history_unasked_excess")
         return None
