@@ -107,10 +107,11 @@ async def test_a_link_goes_with_its_last_reference(tmp_path: Path, packets: int)
     async with mailserver(tmp_path, node={"incoming_limits": limits}) as (server, enode):
         puppet = await Puppet.ready(enode)
         link = weakref.ref(link_of(server, puppet))
+        peer = weakref.ref(link_of(server, puppet).peer)
         gc.disable()
         try:
             puppet.hang_up()
             await eventually(lambda: not server.node._sockets)
-            await eventually(lambda: link() is None)
+            await eventually(lambda: link() is None and peer() is None)
         finally:
             gc.enable()

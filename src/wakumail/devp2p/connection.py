@@ -486,3 +486,4 @@ class Connection:
     def _close(self, closed: Closed) -> None:
         self._state = State.CLOSED
         self._events = deque((closed,))  # events that were not pulled are dropped
+        self._limit_of = None  # it holds the owner, which holds us: no cyclic garbage
