@@ -60,6 +60,7 @@ COUNTERS: Mapping[str, str] = {
     "rpc_sessions_refused": "RPC connections closed at once: too many are open",
     "rpc_sessions_slow": "RPC connections closed: the caller does not read",
     "rpc_notifications_dropped": "notifications dropped: the caller has too many unread",
+    "log_lines_dropped": "lines of the log that could not be written, or waited too long",
     "canaries": "requests of the server to itself, for /health",
     "canaries_failed": "of those: not answered",
     # requests

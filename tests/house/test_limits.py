@@ -24,6 +24,7 @@ from wakumail.node import (
     relay,
     turns,
 )
+from wakumail.ops import log_writer
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, stream
@@ -111,6 +112,10 @@ LIMITS: dict[str, list[str]] = {
         f"{size(DEFAULTS['--relay-memory'])} (`--relay-memory`)"
     ],
     "mapped pages of the archive while writing": [size(archive.MAX_RESIDENT_WRITING)],
+    "lines of the log that wait to be written": [
+        size(log_writer.MAX_UNWRITTEN),
+        f"{log_writer.FLUSH_TIMEOUT:g} s",
+    ],
     "filters": [f"{filters.MAX_FILTERS:,}"],
     "topics of all filters": [f"{filters.MAX_FILTER_TOPICS:,}"],
     "messages that wait for the polls of one filter": [size(filters.MAX_UNPOLLED_BYTES)],

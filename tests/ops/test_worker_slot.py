@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.connections import BOB_ID
 from tests.support.puppet import asynchronous, eventually
+from wakumail.counters import Counters
 from wakumail.ops.workers import worker_process as process_module
 from wakumail.ops.workers import worker_slot as slot_module
 from wakumail.ops.workers.supervisor import Plan, Supervisor
@@ -125,7 +126,9 @@ class Crew:
     """A supervisor and three workers without processes; the last is not ready yet."""
 
     def __init__(self) -> None:
-        self.supervisor = Supervisor(Plan((), (), 1, "", False), on_ready=lambda enode: None)
+        self.supervisor = Supervisor(
+            Plan((), (), 1, "", False), Counters(), on_ready=lambda enode: None
+        )
         self.told: list[list[tuple[Any, ...]]] = []
         """The calls and notes to each worker."""
         self.workers: list[WorkerProcess] = []

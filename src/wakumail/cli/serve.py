@@ -17,6 +17,7 @@ from wakumail.ops import assembly, logs
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit
 from wakumail.ops.heap import collect_rarely, keep_freed
+from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.workers import worker
 
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the server; 0 if a signal stopped it and the archive has all that it was sent."""
     loaded = load_settings(arguments)
     settings = loaded.settings
-    logs.start(settings.verbosity, log_json=settings.log_json)
+    writer = logs.start_in_thread(settings.verbosity, log_json=settings.log_json)
     if arguments.as_worker is None:
         for sentence in loaded.left_out:
             log.warning("%s", sentence)
@@ -49,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     datadir.make()
     with datadir.serving():
         if settings.workers > 1:
-            return uvloop.run(worker.supervise(settings, datadir))
-        return uvloop.run(serve(settings, datadir))
+            return uvloop.run(worker.supervise(settings, datadir, writer))
+        return uvloop.run(serve(settings, datadir, writer))
 
 
-async def serve(settings: Settings, datadir: Datadir) -> int:
+async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
     """Serve until a signal comes, then finish the commit and disconnect from the peers."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,6 +63,7 @@ async def serve(settings: Settings, datadir: Datadir) -> int:
     # Operators send SIGHUP out of habit: it must not end the server.
     loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP restarts workers; there are none")
     counters = Counters()
+    writer.count_in(counters)
     key = assembly.node_key(settings, datadir)
     config = assembly.server_config(settings, key, counters)
     named = NamedNodes(settings, datadir)

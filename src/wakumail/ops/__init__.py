@@ -8,5 +8,6 @@ monitoring  metrics and health
 workers     several processes that are one server
 heap        settings of the allocator and the garbage collector
 file_limit  the number of files that may be open
-logs        log lines
+logs        the form of log lines, and where they go
+log_writer  writes the log lines of a server in a thread, and counts those that are dropped
 """

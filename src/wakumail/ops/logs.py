@@ -7,9 +7,11 @@ import sys
 from datetime import UTC, datetime
 from threading import Thread
 
+from wakumail.ops.log_writer import LogWriter
+
 log = logging.getLogger(__name__)
 
-STDOUT = 1
+STDOUT, STDERR = 1, 2
 
 LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -36,16 +38,36 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
-def start(verbosity: str, *, log_json: bool, worker: int | None = None) -> None:
-    """Log to stderr from now on, and nowhere else; `worker` is a number if there are several."""
+def start(verbosity: str, *, log_json: bool) -> None:
+    """Log to stderr from now on, and nowhere else."""
     handler = logging.StreamHandler(sys.stderr)
-    text = (
-        LINE_FORMAT
-        if worker is None
-        else LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s")
-    )
-    handler.setFormatter(JsonFormatter(worker) if log_json else logging.Formatter(text))
+    handler.setFormatter(formatter(log_json=log_json, worker=None))
     logging.basicConfig(level=verbosity.upper(), handlers=[handler], force=True)
+
+
+def start_in_thread(verbosity: str, *, log_json: bool, worker: int | None = None) -> LogWriter:
+    """Log to stderr as a server does: without waiting for its reader, see LogWriter.
+
+    worker: the number of this process if there are several. A second call changes the first one's
+    writer.
+    """
+    root = logging.getLogger()
+    writer = next((each for each in root.handlers if isinstance(each, LogWriter)), None)
+    if writer is None:
+        writer = LogWriter(STDERR)
+        logging.basicConfig(handlers=[writer], force=True)
+    writer.setFormatter(formatter(log_json=log_json, worker=worker))
+    root.setLevel(verbosity.upper())
+    return writer
+
+
+def formatter(*, log_json: bool, worker: int | None) -> logging.Formatter:
+    """The form of a line."""
+    if log_json:
+        return JsonFormatter(worker)
+    if worker is None:
+        return logging.Formatter(LINE_FORMAT)
+    return logging.Formatter(LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s"))
 
 
 def announce(enode: str) -> None:

@@ -7,6 +7,8 @@ client library of Prometheus.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, Self
 
+from wakumail.counters import Counters
+
 SUMMED_ALWAYS = ("counter", "histogram")
 
 SHARED = ("wakumail_archive_", "wakumail_check_failing", "wakumail_build", "p2p_peers_max",
@@ -84,6 +86,17 @@ class Report(NamedTuple):
     def last_words(self) -> "Report":
         """The part that still counts when the process has ended: counters and histograms."""
         return Report([family for family in self.families if family.kind in SUMMED_ALWAYS], [])
+
+
+def counted(counters: Counters) -> Report:
+    """The report of counters alone."""
+    return Report(
+        [
+            Family(f"wakumail_{name}", "", "counter", [Sample(f"wakumail_{name}_total", (), count)])
+            for name, count in counters.items()
+        ],
+        [],
+    )
 
 
 def together(reports: Iterable[Report]) -> Report:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wakumail.ops.monitoring.report import Problem, Report, together
+from wakumail.counters import Counters
+from wakumail.ops.monitoring.report import Problem, Report, counted, together
 from wakumail.ops.workers.channel import open_channel
 from wakumail.ops.workers.methods import subject
 from wakumail.ops.workers.registry import Registry
@@ -46,9 +47,13 @@ class Plan:
 class Supervisor:
     """Runs the workers of one server; on one event loop."""
 
-    def __init__(self, plan: Plan, on_ready: Callable[[str], None]) -> None:
-        """`on_ready` is called with the enode once all workers take connections."""
+    def __init__(self, plan: Plan, counters: Counters, on_ready: Callable[[str], None]) -> None:
+        """`on_ready` is called with the enode once all workers take connections.
+
+        counters: those of the supervisor itself; reports have them too.
+        """
         self._plan = plan
+        self._counters = counters
         self._on_ready = on_ready
         self._slots = [WorkerSlot(n, own, self._start) for n, own in enumerate(plan.listeners)]
         self._registry = Registry.create(2 * len(self._slots), plan.maxpeers)
@@ -262,7 +267,7 @@ class Supervisor:
         """The sum of all reports; for a worker that does not answer, its last one."""
         await self._read_reports(self._others(asking))
         reports = [worker.report for worker in self._running if worker.report is not None]
-        return together((self._retired, *reports))
+        return together((self._retired, *reports, counted(self._counters)))
 
     async def _problems(self, asking: WorkerProcess, own: list[Problem]) -> list[Problem]:
         """The problems of all workers, also that one does not answer."""

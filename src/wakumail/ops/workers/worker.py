@@ -21,6 +21,7 @@ from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
@@ -43,7 +44,7 @@ MAX_JOURNAL = 64 << 20
 """Most bytes of envelopes that workers without an archive keep for each other."""
 
 
-async def supervise(settings: Settings, datadir: Datadir) -> int:
+async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
     """Run the workers until a signal; SIGHUP replaces each of them."""
     stopped, renewal = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -59,7 +60,9 @@ async def supervise(settings: Settings, datadir: Datadir) -> int:
         datadir=str(datadir.path.resolve()),
         metrics=settings.metrics,
     )
-    supervisor = Supervisor(plan, on_ready=logs.announce)
+    counters = Counters()
+    writer.count_in(counters)
+    supervisor = Supervisor(plan, counters, on_ready=logs.announce)
     return await supervisor.run(stopped, renewal)
 
 
@@ -97,9 +100,10 @@ class Worker:
             self._channel = await open_channel(own, self._handle)
             running.push_async_callback(self._channel.close)
             hello = await self._channel.call("hello", str(self._datadir.path.resolve()))
-            logs.start(
+            writer = logs.start_in_thread(
                 self._settings.verbosity, log_json=self._settings.log_json, worker=hello["number"]
             )
+            writer.count_in(self._counters)
             running.push_async_callback(self._tell_counts)
             await self._start(hello, running)
             if hello["leads"]:
