@@ -149,7 +149,7 @@ def test_the_envelope() -> None:
 
 
 def test_the_bloom_of_a_topic() -> None:
-    """As the page describes it, and the vectors have it for the specification."""
+    """The steps of the page give the bloom that the vectors have for the specification."""
     for case in VECTORS["bloom"]:
         topic = bytes.fromhex(case["topic"])
         bits = [topic[i] + (256 if topic[3] >> i & 1 else 0) for i in range(3)]

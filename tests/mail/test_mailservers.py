@@ -181,7 +181,7 @@ async def test_messages_stay_with_their_envelopes_when_some_are_left_out() -> No
 @asynchronous
 async def test_what_is_remembered_is_bounded() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_REMEMBERED", 0)
+        patch.setattr(module, "MAX_SEEN_HASHES", 0)
         async with (
             several(leave_after_a_page(ENVELOPES), archive_of(ENVELOPES)) as both,
             mailservers(enodes(both)) as servers,

@@ -31,7 +31,7 @@ WINDOW = 24 * 3600
 WINDOW_REST = 3600
 """Seconds. The oldest window takes up to this many more, rather than leave them to another."""
 
-MAX_REMEMBERED = 1 << 20
+MAX_SEEN_HASHES = 1 << 20
 """Limits the hashes kept of a window, which are left out when the next mailserver sends them again.
 They take some 120 MB."""
 
@@ -136,7 +136,7 @@ class Mailservers:
             try:
                 async for page in peer.pages(wanted, cursor, form, keys):
                     page = page.without(seen)
-                    if len(self._enodes) > 1 and len(seen) < MAX_REMEMBERED:
+                    if len(self._enodes) > 1 and len(seen) < MAX_SEEN_HASHES:
                         seen.update(envelope.hash for envelope in page.envelopes)
                     yield page
                 return

@@ -24,10 +24,10 @@ HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 """A Host header (RFC 9110, section 7.2)."""
 
 
-VHOST = re.compile(r"\*|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+VHOST_PATTERN = re.compile(r"\*|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 """A host name that a Host header can have, or ANY."""
 
-ORIGIN = re.compile(
+ORIGIN_PATTERN = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?"
     r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?"
 )
@@ -110,13 +110,13 @@ class Access:
 
 def check_vhost(name: str) -> None:
     """ValueError for what is no host name, so that no Host header can match it."""
-    if not VHOST.fullmatch(name) and _address(name.strip("[]")) is None:
+    if not VHOST_PATTERN.fullmatch(name) and _address(name.strip("[]")) is None:
         raise ValueError(f"{name!r} is no host name; it has no scheme, port or quotes")
 
 
 def read_origin(text: str) -> OriginRule:
     """An origin, or the rule for some, in lower case; ValueError if no origin can match it."""
-    found = ORIGIN.fullmatch(text)
+    found = ORIGIN_PATTERN.fullmatch(text)
     if found is None or int(found[3] or 0) > MAX_PORT:
         raise ValueError(
             f"{text!r} is no origin like https://host:port; it has no path, quotes or pattern"

@@ -21,7 +21,7 @@ DEFAULT = "default"
 
 LEFT_OUT = "; it is left out"
 
-MAX_DEPTH = 4
+MAX_TABLE_DEPTH = 4
 """Tables in tables that are looked into for keys. Known keys lie in one."""
 
 
@@ -119,9 +119,9 @@ def read_flags(flags: Mapping[str, str | bool], left_out: list[str]) -> Iterator
 
 
 def flatten(
-    document: Mapping[str, Any], prefix: str = "", depth: int = MAX_DEPTH
+    document: Mapping[str, Any], prefix: str = "", depth: int = MAX_TABLE_DEPTH
 ) -> Iterator[tuple[str, Any]]:
-    """Every value of a TOML document with its dotted key; tables below MAX_DEPTH are values."""
+    """The values of a TOML document with dotted keys; tables below MAX_TABLE_DEPTH are values."""
     for name, value in document.items():
         key = f"{prefix}{name}"
         if depth and isinstance(value, dict) and (value or key in SECTIONS):
