@@ -88,6 +88,51 @@ def test_what_is_no_envelope_is_left_out_and_counted(
     assert run(*command, check=1).startswith(told)
 
 
+def test_a_cut_dump_is_told_wherever_it_is_cut(tmp_path: Path) -> None:
+    envelopes = make(3, TOPICS)
+    whole = dump(envelopes)
+    ends = {len(dump(envelopes[:count])) for count in range(4)}
+    file = tmp_path / "dump"
+    flags = ["archive", "import", "--datadir", str(tmp_path / "data"), str(file)]
+    for size in range(len(whole) + 1):
+        file.write_bytes(whole[:size])
+        assert main(flags) == (0 if size in ends else 1), size
+
+
+def test_a_pipe_whose_writer_dies_is_told(tmp_path: Path) -> None:
+    whole = dump(make(200, TOPICS))
+    dying_words = f"os.write(1, bytes.fromhex({whole.hex()!r})[:-10])"
+    writer = f"import os; {dying_words}; os.kill(os.getpid(), 9)"
+    with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE) as dying:
+        command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
+        done = subprocess.run(command, stdin=dying.stdout, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "an envelope cut short" in done.stderr
+    assert "199 envelopes stored" in done.stdout
+
+
+def test_a_pipe_that_does_not_block_is_read_to_its_end(tmp_path: Path) -> None:
+    envelopes = make(50, TOPICS)
+    end, other = os.pipe()
+    os.set_blocking(end, False)
+    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdin=end, stdout=subprocess.PIPE, text=True) as importing:
+        os.close(end)
+        os.write(other, dump(envelopes[:20]))
+        time.sleep(1)  # long enough for the command to read what has come
+        os.write(other, dump(envelopes[20:]))
+        os.close(other)
+        assert importing.stdout is not None
+        assert "50 envelopes stored" in importing.stdout.read()
+    assert importing.returncode == 0
+
+
+def test_an_empty_source_is_told(tmp_path: Path) -> None:
+    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "the source is empty" in done.stderr
+
+
 def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
     """The place that a cut-off run prints is the one that --after resumes at."""
     envelopes = make(12_000, TOPICS, spread=DAY, size=500)

@@ -9,6 +9,7 @@ writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them
 datadir             the files of a data directory, and its lists of nodes
 dump                dumps: envelope RLPs, one after the other
+leveldb_files       the files of a LevelDB, checked for what it leaves out without a word
 statusgo_storage    reads what a status-go mailserver stored
 page_check          the pages of the file, checked without LMDB
 independent         a second opinion on an archive, from a program of its own

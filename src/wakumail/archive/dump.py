@@ -1,7 +1,7 @@
 """Envelope dumps (envelope RLPs one after another), and the shape of all sources of an import."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
 from wakumail.base import rlp
@@ -37,6 +37,8 @@ class Source(NamedTuple):
     parts: Iterator[SourcePart]
     unit: Unit
     total: int | None
+    unread: Sequence[str] = ()
+    """Sentences on what the source has lost and `parts` will not give."""
 
 
 def read_dump(file: BinaryIO, *, after: bytes = b"") -> Iterator[SourcePart]:

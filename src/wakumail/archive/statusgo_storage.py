@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart, Unit
+from wakumail.archive.leveldb_files import unread
 from wakumail.errors import ArchiveError, RlpError
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope, parse_stream
 
@@ -46,7 +47,8 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
     """The rows behind `after` of the LevelDB in the directory `path`.
 
     StatusGoError if plyvel is missing, if the directory is no LevelDB or in use, and while reading
-    if it is damaged. We write nothing into it, but LevelDB does: when it opens it moves its log
+    if it is damaged: every checksum is verified. Cut files that LevelDB itself accepts are told in
+    Source.unread. We write nothing into it, but LevelDB does: when it opens it moves its log
     into tables and deletes old files. To avoid that, give a copy of the directory that was made
     while status-go did not run.
     """
@@ -59,13 +61,18 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
     if not (path / "CURRENT").is_file():
         raise StatusGoError(f"{path} is no LevelDB: it has no file CURRENT")
     try:
-        with (
-            _unused(path),
-            contextlib.closing(plyvel.DB(str(path), create_if_missing=False)) as database,
-        ):
-            total = database.approximate_size(after, ABOVE_ALL_KEYS)
-            rows = database.iterator(start=after or None, include_start=False, fill_cache=False)
-            yield Source(_parts(rows, "B"), "B", total)
+        with _unused(path):
+            lost = unread(path)  # When LevelDB opens, it deletes the files that show it.
+            options = {"create_if_missing": False, "paranoid_checks": True}
+            with contextlib.closing(plyvel.DB(str(path), **options)) as database:
+                total = database.approximate_size(after, ABOVE_ALL_KEYS)
+                rows = database.iterator(
+                    start=after or None,
+                    include_start=False,
+                    fill_cache=False,
+                    verify_checksums=True,
+                )
+                yield Source(_parts(rows, "B"), "B", total, lost)
     except plyvel.Error as error:
         reason = error.args[0].decode(errors="replace")
         raise StatusGoError(f"LevelDB cannot read {path}: {reason}") from error
@@ -117,14 +124,20 @@ def open_postgres(uri: str, *, after: bytes = b"") -> Iterator[Source]:
 
 
 def _parts(rows: Iterable[Row], unit: Unit) -> Iterator[SourcePart]:
+    """The rows in parts; those before a failure come before its error."""
     held: list[Row] = []
     size = 0
-    for key, value in rows:
-        held.append((key, value if len(value) <= MAX_STREAM_ENVELOPE else b""))
-        size += len(key) + len(value)
-        if size >= SOURCE_PART_SIZE:
+    try:
+        for key, value in rows:
+            held.append((key, value if len(value) <= MAX_STREAM_ENVELOPE else b""))
+            size += len(key) + len(value)
+            if size >= SOURCE_PART_SIZE:
+                yield _part(held, size if unit == "B" else len(held))
+                held, size = [], 0
+    except Exception:
+        if held:
             yield _part(held, size if unit == "B" else len(held))
-            held, size = [], 0
+        raise
     if held:
         yield _part(held, size if unit == "B" else len(held))
 

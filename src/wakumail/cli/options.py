@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -134,6 +135,9 @@ def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
 def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
     """The file of that name; `-` is standard input or output."""
     if name == "-":
+        with contextlib.suppress(OSError, ValueError):
+            # A read of a pipe that does not block would end with what has come so far.
+            os.set_blocking((sys.stdin if mode == "rb" else sys.stdout).fileno(), True)
         yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
         sys.stdout.flush()
     else:

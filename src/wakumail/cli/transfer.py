@@ -83,7 +83,7 @@ def add_after(parser: argparse.ArgumentParser) -> None:
 
 
 def import_(arguments: argparse.Namespace) -> int:
-    """Append the envelopes of the source; 1 if any item was left out."""
+    """Append the envelopes of the source; 1 if it has lost any or one was left out."""
     position = arguments.after
     done = {"stored": 0, "duplicates": 0, "malformed": 0, "misplaced": 0}
     arguments.datadir.make()
@@ -95,6 +95,8 @@ def import_(arguments: argparse.Namespace) -> int:
         progress(source.unit, source.total) as bar,
         telling_where(lambda: position),
     ):
+        for sentence in source.unread:
+            print(f"wakumail archive: {sentence}; its rows are lost", file=sys.stderr)
         for part in source.parts:
             appended = archive.append([part.batch])
             done["stored"] += appended.stored
@@ -103,7 +105,9 @@ def import_(arguments: argparse.Namespace) -> int:
             done["misplaced"] += part.misplaced
             position = part.position
             bar.update(part.done)
-    return 1 if done["malformed"] or done["misplaced"] else 0
+    if position == arguments.after and not any(done.values()):
+        print("wakumail archive: the source is empty", file=sys.stderr)
+    return 1 if done["malformed"] or done["misplaced"] or source.unread else 0
 
 
 @contextlib.contextmanager
