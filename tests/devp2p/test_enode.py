@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wakumail.devp2p import enode
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id, private_key
 
@@ -157,3 +158,13 @@ def test_any_text_is_an_enode_or_a_value_error(text: str) -> None:
         except ValueError:
             continue
         assert Enode.parse(str(enode)) == enode
+
+
+@pytest.mark.parametrize("fill", ["1.", "a", ":", "[", "?discport=1"])
+def test_a_long_text_is_refused_before_it_is_looked_at(
+    fill: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enode, "_check_host", None)
+    url = f"enode://{'ab' * 64}@{fill * (5 << 20)}:1"
+    with pytest.raises(ValueError, match=f"at most {enode.MAX_URL} characters"):
+        Enode.parse(url)

@@ -122,6 +122,10 @@ LIMITS: dict[str, list[str]] = {
     "messages that wait for the polls of all filters": [size(filters.MAX_UNPOLLED_BYTES_OF_ALL)],
     "time without a poll of a filter": [f"{filters.POLL_TIMEOUT:g} s"],
     "keys": [f"{keystore.MAX_KEYS:,}"],
+    "commas, colons and opening brackets in a message": [f"{jsonrpc.MAX_SEPARATORS:,}"],
+    f"characters of an integer in a message of more than {size(jsonrpc.SMALL_MESSAGE)}": [
+        f"{json_text.MAX_DIGITS}"
+    ],
     "message": [size(jsonrpc.MAX_MESSAGE)],
     "nesting of JSON": [f"{json_text.MAX_NESTING}"],
     "calls in a batch": [f"{jsonrpc.MAX_BATCH:,}"],

@@ -17,11 +17,14 @@ from wakumail.rpc.jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     MAX_BATCH,
+    MAX_MESSAGE,
     MAX_NAME,
+    MAX_SEPARATORS,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     RESPONSE_TOO_LARGE,
     SERVER,
+    SMALL_MESSAGE,
     RpcError,
     Session,
 )
@@ -389,3 +392,55 @@ def test_whatever_bytes_come_are_answered(raw: bytes) -> None:
 
 def test_an_rpc_error_reads_as_its_message() -> None:
     assert str(RpcError(SERVER, "no")) == "no"
+
+
+class Parsed:
+    """Counts the bytes that are parsed, and the values that may be among them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = self.separators = 0
+        self._parse = jsonrpc.parse
+        monkeypatch.setattr(jsonrpc, "parse", self)
+
+    def __call__(self, raw: bytes) -> Any:
+        self.bytes += len(raw)
+        self.separators += sum(map(raw.count, jsonrpc.SEPARATORS))
+        return self._parse(raw)
+
+
+@pytest.mark.parametrize("value", [b"[]", b'{"a":1}', b"1", b"1.5", b'""', b"[[[]]]"])
+def test_what_takes_long_to_parse_is_not_parsed(
+    value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is done while a message is parsed, and 5 MiB of short values take 0.4 s."""
+    parsed = Parsed(monkeypatch)
+    count = MAX_MESSAGE // (len(value) + 1) - 1
+    answer = handle(b"[" + b",".join([value] * count) + b"]")
+    assert error_of(answer, None) == PARSE_ERROR
+    assert parsed.bytes == 0
+    each = 1 + sum(map(value.count, jsonrpc.SEPARATORS))
+    values = [value] * ((MAX_SEPARATORS - 1) // each)
+    call = b'{"jsonrpc":"2.0","id":1,"method":"test_none","params":[' + b",".join(values) + b"]}"
+    code = error_of(handle(call), None if len(values) * each > MAX_SEPARATORS - 8 else 1)
+    assert code in (METHOD_NOT_FOUND, PARSE_ERROR)
+    assert parsed.separators <= MAX_SEPARATORS
+
+
+def test_a_message_of_one_long_string_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = Parsed(monkeypatch)
+    text = "x" * (MAX_MESSAGE - 100)
+    assert handle(request("test_echo", text)) == result(text)
+    assert parsed.bytes > MAX_MESSAGE - 100
+
+
+@pytest.mark.parametrize("digits", [b"9" * 400, b"-" + b"9" * 399])
+def test_the_digits_of_a_number_in_a_large_message_are_bounded(digits: bytes) -> None:
+    """A thousand integers of 4,300 digits take 0.1 s to read."""
+    for number, code in ((digits, METHOD_NOT_FOUND), (digits + b"9", PARSE_ERROR)):
+        for padding in (0, SMALL_MESSAGE):
+            call = request("test_none", 1).replace(b"[1]", b"[%b]" % number) + b" " * padding
+            answer = handle(call)
+            if padding:
+                assert error_of(answer, 1 if code == METHOD_NOT_FOUND else None) == code
+            else:
+                assert error_of(answer) == METHOD_NOT_FOUND

@@ -125,3 +125,28 @@ def test_any_bytes_are_cut_or_refused(data: bytes, size: int) -> None:
     except RpcError:
         return
     assert b"".join(b"".join(values).split()) == b"".join(data.split())
+
+
+SMALL_VALUES = st.sampled_from([b"[]", b'{"a":"\\""}', b"1 ", b'"x"'])
+
+
+@given(st.lists(SMALL_VALUES, max_size=6), st.integers(1, 5))
+@settings(deadline=None)
+def test_values_are_the_same_in_small_steps(values: list[bytes], steps: int) -> None:
+    splitter = Splitter(LIMIT)
+    splitter.feed(b"".join(values))
+    found = []
+    while (value := splitter.next_value(steps)) is not None or splitter.paused:
+        if value is not None:
+            found.append(value)
+    assert found == [value.strip() for value in values]
+
+
+def test_a_step_looks_at_few_bytes() -> None:
+    splitter = Splitter(LIMIT)
+    splitter.feed(b"[" * 1000)
+    for step in range(1, 11):
+        assert splitter.next_value(100) is None
+        assert (splitter.paused, splitter._at) == (True, 100 * step)
+    assert splitter.next_value(100) is None
+    assert not splitter.paused

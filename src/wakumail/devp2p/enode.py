@@ -12,6 +12,10 @@ _URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?([!-~]*))?")
 _DISCPORT = re.compile(r"discport=([0-9]{1,5})")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
+_SHAPE = "an enode looks like enode://<128 hex digits>@host:port"
+
+MAX_URL = 2048
+"""Most characters of an enode URL. One with the longest host name and a discport has 411."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,11 @@ class Enode:
     @classmethod
     def parse(cls, url: str) -> "Enode":
         """Parse a URL; ValueError with the fault."""
+        if len(url) > MAX_URL:
+            raise ValueError(f"{_SHAPE}, in at most {MAX_URL} characters")
         parts = _URL.fullmatch(url)
         if parts is None:
-            raise ValueError("an enode looks like enode://<128 hex digits>@host:port")
+            raise ValueError(_SHAPE)
         identity, host, port, query = parts.groups()
         tcp, discport = int(port), _read_discport(query or "")
         if not re.fullmatch("[0-9a-fA-F]{128}", identity):

@@ -21,6 +21,10 @@ MAX_PATH = 107
 CHUNK = 1 << 16
 """Most bytes that are read at a time."""
 
+MAX_STEPS = 4000
+"""Most quotes, brackets and backslashes of received bytes that are looked at in one step of the
+loop: some 3 ms."""
+
 IPC_CLOSE_TIMEOUT = 2.0
 """Seconds that a caller has to read its last answers when its session ends."""
 
@@ -46,7 +50,10 @@ class IpcWire:
 
     async def receive(self) -> bytes | None:
         """The next value, of at most `max_message` bytes; None at the end."""
-        while (value := self._splitter.next_value()) is None:
+        while (value := self._splitter.next_value(MAX_STEPS)) is None:
+            if self._splitter.paused:
+                await asyncio.sleep(0)  # Let peers and other callers have a turn.
+                continue
             data = await self._reader.read(CHUNK)
             if not data:
                 return self._splitter.rest()
