@@ -195,3 +195,11 @@ async def test_a_message_that_cannot_be_made(wrong: dict[str, Any], text: str) -
     choices: dict[str, Any] = {"topic": TOPIC, "key": bytes(32), "ttl": 10}
     with pytest.raises(ValueError, match=text):
         await compose(b"payload", **choices | wrong)
+
+
+@asynchronous
+async def test_one_mailserver_not_in_a_list() -> None:
+    """A string is a sequence of strings, too."""
+    with pytest.raises(TypeError, match="a list of mailservers"):
+        async with mailservers(str(nobody())):
+            pass

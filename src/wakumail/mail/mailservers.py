@@ -246,8 +246,10 @@ async def mailservers(
 
     They are dialed when history is asked for. `node_key`, `password` and `answer_timeout` are those
     of client.connect, for each of them. One that connect refuses is left out with a warning.
-    ValueError if none is left.
+    ValueError if none is left, TypeError for a URL that is not in a list.
     """
+    if isinstance(enodes, str):
+        raise TypeError("enodes is a list of mailservers, not one URL")
     targets = [Enode.parse(enode) if isinstance(enode, str) else enode for enode in enodes]
     key = None if password is None else symmetric_key(password)
     servers = Mailservers(targets, fastest, node_key, key, answer_timeout)
