@@ -6,8 +6,10 @@ import os
 import sys
 from datetime import UTC, datetime
 from threading import Thread
+from typing import TYPE_CHECKING
 
-from wakumail.ops.log_writer import LogWriter
+if TYPE_CHECKING:
+    from wakumail.ops.log_writer import LogWriter
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +47,14 @@ def start(verbosity: str, *, log_json: bool) -> None:
     logging.basicConfig(level=verbosity.upper(), handlers=[handler], force=True)
 
 
-def start_in_thread(verbosity: str, *, log_json: bool, worker: int | None = None) -> LogWriter:
+def start_in_thread(verbosity: str, *, log_json: bool, worker: int | None = None) -> "LogWriter":
     """Log to stderr as a server does: without waiting for its reader, see LogWriter.
 
     worker: the number of this process if there are several. A second call changes the first one's
     writer.
     """
+    from wakumail.ops.log_writer import LogWriter  # a server alone takes the time to load it
+
     root = logging.getLogger()
     writer = next((each for each in root.handlers if isinstance(each, LogWriter)), None)
     if writer is None:
