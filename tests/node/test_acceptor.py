@@ -180,3 +180,38 @@ async def test_of_those_who_wait_the_newest_of_the_most_is_closed(
     acceptor.close()
     for caller in sockets:
         caller.close()
+
+
+@asynchronous
+async def test_descriptors_are_left_for_others(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller whose descriptor is too great is closed; a parked one makes room for it before."""
+    monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 3600.0)
+    own.left = True
+    crowded, refused = [], []
+    with socket.socket() as caller, socket.socket() as next_caller:
+        acceptor = Acceptor(
+            own,
+            Called,
+            lambda host: False,
+            lambda: crowded.append(1),
+            max_descriptor=free_descriptor() + 1,
+            on_no_files=lambda: refused.append(1),
+        )
+        caller.connect(own.getsockname())
+        await eventually(lambda: acceptor._parked_count == 1)
+        next_caller.connect(own.getsockname())
+        await eventually(lambda: bool(crowded))
+        assert (acceptor._parked_count, refused) == (1, [])
+        acceptor._max_descriptor = 0
+        with closing(socket.create_connection(own.getsockname())):
+            await eventually(lambda: bool(refused))
+        acceptor.close()
+    assert "the files that are left are for the operator" in caplog.text
+
+
+def free_descriptor() -> int:
+    """The lowest descriptor that is free."""
+    with socket.socket() as free:
+        return free.fileno()

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import END_TIMEOUT, WAKUMAIL, Server
-from wakumail.ops.file_limit import MAX_FILES, MIN_FILES, TooFewFiles, raise_file_limit
+from wakumail.ops.config.settings import Settings
+from wakumail.ops.file_limit import (
+    MAX_FILES,
+    MIN_FILES,
+    TooFewFiles,
+    raise_file_limit,
+    share_files,
+    warn_of_file_limit,
+)
+from wakumail.rpc.stream import MAX_SESSIONS
 
 INFINITY = resource.RLIM_INFINITY
 
@@ -39,6 +48,21 @@ def test_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (MIN_FILES - 1, MIN_FILES - 1))
     with pytest.raises(TooFewFiles, match=f"only {MIN_FILES - 1} files"):
         raise_file_limit()
+
+
+def test_files_are_kept_for_the_operator(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(http=True, metrics=True)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8192, 8192))
+    assert share_files(settings) == (8192 - MIN_FILES - 3 * MAX_SESSIONS, MAX_SESSIONS)
+    warn_of_file_limit(settings)
+    assert not caplog.records
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    assert share_files(settings) == (768, 64)
+    warn_of_file_limit(settings)
+    assert len(caplog.records) == 1
+    assert "1024 files may be open (ulimit -n), but 7496 may be needed" in caplog.text
 
 
 def under(limit: str) -> tuple[str, ...]:

@@ -349,20 +349,38 @@ async def test_a_session_over_http_cannot_be_notified() -> None:
 @asynchronous
 async def test_connections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_SESSIONS", 2)
+    waiting = request("test_wait")
     async with listening() as fixture:
         writers = []
         for _ in range(2):
             reader, writer = await fixture.connect()
             writers.append(writer)
-            writer.write(head(CALL).replace("\n", "\r\n").encode() + CALL)
-            assert (await read_answer(reader)).status == 200
+            writer.write(head(waiting).replace("\n", "\r\n").encode() + waiting)
+        await eventually(lambda: fixture.methods.waiting == 2)
         reader, _ = await fixture.connect()
-        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
+        assert (await read_answer(reader)).status == 503
         assert fixture.methods.counters["rpc_sessions_refused"] == 1
         writers[0].transport.abort()
         await eventually(lambda: connections(fixture.endpoint) == 1)
         assert (await fixture.post(CALL)).status == 200
+
+
+@asynchronous
+async def test_the_longest_idle_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that has not sent all of its first request."""
+    monkeypatch.setattr(http, "MAX_SESSIONS", 2)
+    async with listening() as fixture:
+        slow, writer = await fixture.connect()
+        writer.write(b"POST / HTTP/1.1\r\n")
+        used, writer = await fixture.connect()
+        writer.write(head(CALL).replace("\n", "\r\n").encode() + CALL)
+        assert (await read_answer(used)).status == 200
+        assert (await fixture.post(CALL)).status == 200
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await slow.readexactly(1)
+        writer.write(head(CALL).replace("\n", "\r\n").encode() + CALL)
+        assert (await read_answer(used)).status == 200
+        assert fixture.methods.counters["rpc_sessions_evicted"] == 1
 
 
 @asynchronous

@@ -209,19 +209,42 @@ async def test_a_caller_that_leaves_its_last_answer_unread_is_cut_off(
 
 
 @asynchronous
-async def test_sessions_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ipc, "MAX_SESSIONS", 2)
+async def test_sessions_have_a_bound(tmp_path: Path) -> None:
     async with listening(tmp_path) as fixture:
+        fixture.endpoint.max_callers = 2
         streams = [await fixture.connect() for _ in range(2)]
-        for reader, writer in streams:
-            writer.write(request("test_echo", 1))
-            await reader.readline()
+        for _, writer in streams:
+            writer.write(request("test_wait"))
+        await eventually(lambda: fixture.methods.waiting == 2)
         reader, _ = await fixture.connect()
         assert await reader.read() == b""
         assert fixture.methods.counters["rpc_sessions_refused"] == 1
-        streams[0][1].close()
-        await eventually(lambda: len(fixture.endpoint._sessions) == 1)
+        fixture.methods.gate.set()
+        await eventually(lambda: fixture.methods.waiting == 0)
         assert len(await fixture.exchange(request("test_echo", 1))) == 1
+
+
+@asynchronous
+async def test_the_longest_idle_session_makes_room(tmp_path: Path) -> None:
+    """Those with a subscription are the last to go."""
+    async with listening(tmp_path) as fixture:
+        fixture.endpoint.max_callers = 3
+        subscribed, first, second = [await fixture.connect() for _ in range(3)]
+        for (reader, writer), method in (
+            (subscribed, "test_subscribe"),
+            (second, "test_echo"),
+            (first, "test_echo"),
+        ):
+            writer.write(request(method, 1))
+            await reader.readline()
+        third, fourth = await fixture.connect(), await fixture.connect()
+        assert await second[0].read() == b""
+        assert await first[0].read() == b""
+        for reader, writer in (third, fourth, subscribed):
+            writer.write(request("test_echo", 1))
+            assert await reader.readline()
+        assert fixture.methods.counters["rpc_sessions_evicted"] == 2
+        assert fixture.methods.counters["rpc_sessions_refused"] == 0
 
 
 @asynchronous

@@ -15,7 +15,7 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops import assembly, logs
 from wakumail.ops.config.settings import Settings
-from wakumail.ops.file_limit import raise_file_limit
+from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.named_nodes import NamedNodes
@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed()
     collect_rarely()
     raise_file_limit()
+    if arguments.as_worker is None:
+        warn_of_file_limit(settings)
     datadir = Datadir(settings.datadir)
     if arguments.as_worker is not None:
         with datadir.writing():

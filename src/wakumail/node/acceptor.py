@@ -39,18 +39,24 @@ class Acceptor:
         protocol: Callable[[], asyncio.BaseProtocol],
         has_slot: Callable[[str], bool],
         on_crowded_out: Callable[[], None],
+        *,
+        max_descriptor: int | None = None,
+        on_no_files: Callable[[], None] = lambda: None,
     ) -> None:
         """`own` listens already and is closed here. `protocol` is called for each connection.
 
         `has_slot` tells if one of a host may begin; if not, it is parked until `begin_parked`.
         `on_crowded_out` is called for each parked socket that is closed, as the newest of the host
-        that has the most, when MAX_PARKED are.
+        that has the most, when MAX_PARKED are or the descriptors below `max_descriptor` are used
+        up. `on_no_files` is called for each caller that is closed because none is parked then.
         """
         own.setblocking(False)
         self._socket = own
         self._protocol = protocol
         self._has_slot = has_slot
         self._on_crowded_out = on_crowded_out
+        self._max_descriptor = max_descriptor
+        self._on_no_files = on_no_files
         self._parked: dict[str, deque[socket.socket]] = {}
         self._parked_count = 0
         self._loop = asyncio.get_running_loop()
@@ -96,9 +102,17 @@ class Acceptor:
             return
         except OSError as error:
             log.error("no connection can be accepted: %s", error)
-            self._exhausted = True
-            self._watch()
-            self._loop.call_later(RETRY_INTERVAL, self._retry)
+            self._rest()
+            return
+        if self._is_beyond(taken) and self._parked:
+            self._crowd_out()
+            beyond, taken = taken, taken.dup()  # with the descriptor that is free now
+            beyond.close()
+        if self._is_beyond(taken):
+            taken.close()
+            log.error("no connection can be accepted: the files that are left are for the operator")
+            self._on_no_files()
+            self._rest()
             return
         taken.setblocking(False)
         host = host_of(str(address[0]).removeprefix("::ffff:")) if address else ""
@@ -111,9 +125,22 @@ class Acceptor:
         self._parked.setdefault(host, deque()).append(taken)
         self._parked_count += 1
         if self._parked_count > MAX_PARKED:
-            crowded = max(self._parked, key=lambda each: len(self._parked[each]))
-            self._unpark(crowded, newest=True).close()
-            self._on_crowded_out()
+            self._crowd_out()
+
+    def _crowd_out(self) -> None:
+        """Close the newest parked socket of the host that has the most."""
+        crowded = max(self._parked, key=lambda each: len(self._parked[each]))
+        self._unpark(crowded, newest=True).close()
+        self._on_crowded_out()
+
+    def _is_beyond(self, taken: socket.socket) -> bool:
+        return self._max_descriptor is not None and taken.fileno() >= self._max_descriptor
+
+    def _rest(self) -> None:
+        """Leave callers in the backlog for RETRY_INTERVAL."""
+        self._exhausted = True
+        self._watch()
+        self._loop.call_later(RETRY_INTERVAL, self._retry)
 
     def _unpark(self, host: str, *, newest: bool) -> socket.socket:
         sockets = self._parked[host]

@@ -51,6 +51,9 @@ class NodeConfig:
     """Networks that may connect, beside this machine; none: all."""
     incoming_limits: IncomingLimits | None
     """Limits what peers may send; None: no limits."""
+    max_descriptor: int | None = None
+    """Callers whose socket has this descriptor or a greater one are refused; None: no limit. The
+    system gives the lowest that is free, so that those above stay free for others."""
     roster: Roster | None = None
     """The peers of all workers; None if this process is the only one."""
 
@@ -118,6 +121,8 @@ class Node:
             lambda: Link(self),
             self.admission.has_handshake_slot,
             lambda: self.counters.add("connections_crowded_out"),
+            max_descriptor=self.config.max_descriptor,
+            on_no_files=lambda: self.counters.add("connections_refused_files"),
         )
         self._acceptors.append(acceptor)
         self.listening = host, port

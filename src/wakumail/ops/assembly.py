@@ -22,6 +22,7 @@ from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
 from wakumail.node.node import NodeConfig
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.ops.config.settings import Advertised, Settings
+from wakumail.ops.file_limit import share_files
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
@@ -81,6 +82,7 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
         max_handshakes=settings.max_handshakes,
         netrestrict=settings.netrestrict,
         incoming_limits=incoming_limits(settings, counters),
+        max_descriptor=share_files(settings).max_descriptor,
     )
 
 
@@ -189,7 +191,9 @@ def ipc_endpoint(
     settings: Settings, datadir: Datadir, offer: Offer, counters: Counters
 ) -> IpcEndpoint:
     """The RPC API on a Unix socket."""
-    return IpcEndpoint(settings.ipcpath or datadir.ipc, offer(settings.ipc_api), counters)
+    endpoint = IpcEndpoint(settings.ipcpath or datadir.ipc, offer(settings.ipc_api), counters)
+    endpoint.max_callers = share_files(settings).callers
+    return endpoint
 
 
 def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:

@@ -10,6 +10,7 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops.assembly import Offer
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.file_limit import share_files
 from wakumail.ops.monitoring.pages import Colleagues, Pages
 from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.rpc.access import Access, load_token
@@ -34,6 +35,7 @@ async def start_rpc(
 ) -> None:
     """Start HTTP and WebSocket, if they are on."""
     for endpoint in rpc_endpoints(settings, offer, counters):
+        endpoint.max_callers = share_files(settings).callers
         await endpoint.start()
         running.push_async_callback(endpoint.close)
         log.info("RPC on %s:%d, %s", *endpoint.address, endpoint.offers)
@@ -46,7 +48,7 @@ async def start_pages(
     colleagues: Colleagues | None = None,
 ) -> None:
     """Start the pages of metrics and health."""
-    pages = Pages(reporter, colleagues)
+    pages = Pages(reporter, colleagues, share_files(settings).callers)
     running.push_async_callback(pages.close)
     address = await pages.start(addr=settings.metrics_addr, port=settings.metrics_port)
     log.info("metrics on http://%s:%d/metrics", *address)

@@ -9,6 +9,7 @@ api         all methods as one table
 access      the checks of callers over TCP
 splitter    JSON values cut out of a stream
 stream      a caller on a connection
+caller_slots  the connections of a listener: the longest idle one makes room
 ipc         the Unix socket
 http        HTTP and WebSocket
 client      the caller's end of the transports

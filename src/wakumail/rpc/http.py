@@ -15,6 +15,7 @@ from aiohttp.http import HttpProcessingError
 
 from wakumail.counters import Counters
 from wakumail.rpc.access import Access
+from wakumail.rpc.caller_slots import Caller, CallerSlots
 from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher, Session
 from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT, StreamSession
 
@@ -34,6 +35,9 @@ HTTP_CLOSE_TIMEOUT = 2.0
 
 LINGERING_TIME = 2.0
 """Seconds in which the rest of a refused body is read, so that the caller gets the answer."""
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""The answer to a connection beyond the bound."""
 
 HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -84,7 +88,9 @@ class HttpEndpoint:
         self._http = http
         self._websocket = websocket
         self._sessions: dict[StreamSession, asyncio.Task[Any]] = {}
+        self._server: BoundedServer
         self._runner: web.ServerRunner
+        self.max_callers = MAX_SESSIONS
 
     @property
     def address(self) -> tuple[str, int]:
@@ -100,9 +106,10 @@ class HttpEndpoint:
 
     async def start(self) -> None:
         """Listen; OSError if the address is not available."""
-        server = BoundedServer(
+        server = self._server = BoundedServer(
             self._handle,
             self._counters,
+            self.max_callers,
             handler_cancellation=True,  # the calls of a caller that leaves are cancelled
             keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=LINGERING_TIME,
@@ -144,7 +151,9 @@ class HttpEndpoint:
             raise web.HTTPMethodNotAllowed(request.method, ["GET", "POST"])
         session = Session()
         try:
-            answer = await self._http.handle(session, await read_body(request))
+            body = await read_body(request)
+            with self._server.caller_of(request).calling():
+                answer = await self._http.handle(session, body)
         finally:
             session.end()
         return await self._respond(request, answer)
@@ -182,7 +191,8 @@ class HttpEndpoint:
             max_msg_size=MAX_MESSAGE + 1,  # the first size that is too large
         )
         await socket.prepare(request)
-        session = StreamSession(dispatcher, WebSocketWire(socket), self._counters)
+        caller = self._server.caller_of(request)
+        session = StreamSession(dispatcher, WebSocketWire(socket), self._counters, caller)
         task = asyncio.current_task()
         assert task is not None
         self._sessions[session] = task
@@ -197,18 +207,35 @@ class HttpEndpoint:
 
 
 class BoundedServer(web.Server):
-    """Takes at most MAX_SESSIONS connections at a time."""
+    """Takes a number of connections at a time; see CallerSlots for those beyond it."""
 
-    def __init__(self, handler: HttpHandler, counters: Counters, **choices: Any) -> None:
+    def __init__(
+        self, handler: HttpHandler, counters: Counters, max_callers: int, **choices: Any
+    ) -> None:
         super().__init__(handler, **choices)
-        self._counters = counters
+        self._slots = CallerSlots(counters)
+        self._max_callers = max_callers
+        self._callers: dict[web.RequestHandler, Caller] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, or close it if there are too many."""
+        """Take a connection, or answer 503 if all others have calls in progress."""
         super().connection_made(handler, transport)
-        if len(self.connections) > MAX_SESSIONS:
-            self._counters.add("rpc_sessions_refused")
-            transport.abort()
+        caller = self._callers[handler] = Caller(transport.abort)
+        if not self._slots.enter(caller, self._max_callers):
+            transport.write(BUSY)
+            transport.close()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Free the slot of a connection."""
+        super().connection_lost(handler, exc)
+        if (caller := self._callers.pop(handler, None)) is not None:
+            self._slots.leave(caller)
+
+    def caller_of(self, request: web.BaseRequest) -> Caller:
+        """The connection of a request."""
+        return self._callers.get(request.protocol) or Caller(lambda: None)
 
 
 def is_upgrade(request: web.BaseRequest) -> bool:

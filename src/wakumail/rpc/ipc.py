@@ -11,6 +11,7 @@ from typing import Any
 
 from wakumail.counters import Counters
 from wakumail.errors import WakumailError
+from wakumail.rpc.caller_slots import Caller, CallerSlots
 from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher
 from wakumail.rpc.splitter import Splitter
 from wakumail.rpc.stream import MAX_SESSIONS, StreamSession
@@ -74,6 +75,8 @@ class IpcEndpoint:
         self._dispatcher = dispatcher
         self._counters = counters
         self._sessions: dict[StreamSession, asyncio.Task[Any]] = {}
+        self._slots = CallerSlots(counters)
+        self.max_callers = MAX_SESSIONS
         self._server: asyncio.Server
         self._inode = 0
 
@@ -95,11 +98,12 @@ class IpcEndpoint:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
-        if len(self._sessions) >= MAX_SESSIONS:
-            self._counters.add("rpc_sessions_refused")
+        caller = Caller(writer.transport.abort)
+        if not self._slots.enter(caller, self.max_callers):
             writer.transport.abort()
             return
-        session = StreamSession(self._dispatcher, IpcWire(reader, writer), self._counters)
+        wire = IpcWire(reader, writer)
+        session = StreamSession(self._dispatcher, wire, self._counters, caller)
         task = asyncio.current_task()
         assert task is not None
         self._sessions[session] = task
@@ -113,6 +117,7 @@ class IpcEndpoint:
             pass  # The caller does not read the rest, or is gone.
         finally:
             writer.transport.abort()
+            self._slots.leave(caller)
             del self._sessions[session]
 
     def _remove(self) -> None:

@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from wakumail.counters import Counters
+from wakumail.rpc.caller_slots import Caller
 from wakumail.rpc.jsonrpc import Dispatcher, RpcError, Session, encode
 
 MAX_SESSIONS = 128
-"""Most connections of callers at a time, on each address and on the Unix socket."""
+"""Most connections of callers at a time, on each address and on the Unix socket. The next one takes
+the slot of the one that has been idle for the longest."""
 
 MAX_CALLS = 16
 """Most messages of one session in progress or with unsent answers; then reading pauses."""
@@ -47,8 +49,12 @@ class StreamSession(Session):
 
     can_notify = True
 
-    def __init__(self, dispatcher: Dispatcher, wire: Wire, counters: Counters) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, wire: Wire, counters: Counters, caller: Caller | None = None
+    ) -> None:
+        """`caller` is its slot, if its listener has a number of them."""
         super().__init__()
+        self._caller = caller or Caller(self.close)
         self.slow = False
         self._dispatcher = dispatcher
         self._wire = wire
@@ -109,7 +115,9 @@ class StreamSession(Session):
         """Answer one message; it takes room until its answer is sent."""
         batch = BATCH.match(raw) is not None
         self._batches += batch
-        answer = await self._dispatcher.handle(self, raw)
+        with self._caller.calling():
+            answer = await self._dispatcher.handle(self, raw)
+        self._caller.subscribed = bool(self.on_close)
         if answer is None:
             self._room.release()
         else:

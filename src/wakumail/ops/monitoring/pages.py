@@ -7,7 +7,7 @@
 The three answer with JSON: `ok`, and in `failing` each failing check, its reason and its seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 from aiohttp import web
@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.monitoring.reporter import Reporter
+from wakumail.rpc.http import BoundedServer
+from wakumail.rpc.stream import MAX_SESSIONS
 
 KEEPALIVE = 30.0
 """Seconds that a connection may be idle between two requests."""
@@ -53,20 +55,29 @@ class ReportCollector(Collector):
 class Pages:
     """The pages of one reporter, and of its colleagues if there are any."""
 
-    def __init__(self, reporter: Reporter, colleagues: Colleagues | None = None) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        colleagues: Colleagues | None = None,
+        max_callers: int = MAX_SESSIONS,
+    ) -> None:
+        """`max_callers` connections are served at a time, see CallerSlots."""
         self._reporter = reporter
         self._colleagues = colleagues
-        application = web.Application()
-        application.router.add_get("/metrics", self._metrics)
-        application.router.add_get("/live", self._live)
-        application.router.add_get("/ready", self._ready)
-        application.router.add_get("/health", self._health)
-        self._runner = web.AppRunner(
-            application,
+        self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
+            "/metrics": self._metrics,
+            "/live": self._live,
+            "/ready": self._ready,
+            "/health": self._health,
+        }
+        self._server = BoundedServer(
+            self._answer,
+            reporter.counters,
+            max_callers,
             access_log=None,
             keepalive_timeout=KEEPALIVE,
-            shutdown_timeout=PAGES_CLOSE_TIMEOUT,
         )
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=PAGES_CLOSE_TIMEOUT)
 
     async def start(self, addr: str, port: int) -> tuple[str, int]:
         """Listen; returns the address in use."""
@@ -81,7 +92,15 @@ class Pages:
 
     # -- pages --------------------------------------------------------------------------------
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if (make := self._pages.get(request.path)) is None:
+            raise web.HTTPNotFound
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
+        with self._server.caller_of(request).calling():
+            return await make()
+
+    async def _metrics(self) -> web.Response:
         report = await self._reporter.report()
         if self._colleagues is not None:
             report = await self._colleagues.report(report)
@@ -90,13 +109,13 @@ class Pages:
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         return web.Response(body=generate_latest(registry), headers=headers)
 
-    async def _live(self, request: web.Request) -> web.Response:
+    async def _live(self) -> web.Response:
         return page([])
 
-    async def _ready(self, request: web.Request) -> web.Response:
+    async def _ready(self) -> web.Response:
         return page([p for p in self._reporter.health.problems() if p.check == "listening"])
 
-    async def _health(self, request: web.Request) -> web.Response:
+    async def _health(self) -> web.Response:
         problems = self._reporter.health.problems()
         if self._colleagues is not None:
             problems = await self._colleagues.problems(problems)

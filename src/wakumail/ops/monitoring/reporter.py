@@ -20,6 +20,7 @@ class Reporter:
 
     def __init__(self, server: Server, enode: Enode | None = None) -> None:
         self.health = Health(server, enode)
+        self.counters = server.counters
         self._server = server
         self._process = ProcessCollector(registry=None)
         self._stat: asyncio.Future[Stat] | None = None
