@@ -19,9 +19,6 @@ int checks_attach(MDB_env *env);
 /* Call before mdb_env_close. A second call does nothing. */
 void checks_detach(MDB_env *env);
 
-/* Check all pages again at their next use; call after mapped pages were given back. */
-void checks_forget(MDB_env *env);
-
 /* The number of times that any thread met damage. */
 uint64_t checks_damaged(MDB_env *env);
 

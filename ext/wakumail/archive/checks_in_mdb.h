@@ -11,7 +11,7 @@ mdb_page_get, the only function with which LMDB gets a page. */
 typedef struct checks {
 	size_t pages;			/* in the map */
 	size_t words;			/* of `sound` */
-	uint64_t *sound;		/* a bit for each page of nodes: it was checked */
+	uint64_t *sound;		/* a bit for each page of nodes: it was checked since the file was opened */
 	uint64_t damaged;
 } checks;
 
@@ -353,14 +353,6 @@ checks_detach(MDB_env *env)
 		free(c->sound);
 		free(c);
 	}
-}
-
-void
-checks_forget(MDB_env *env)
-{
-	checks *c = CHECKS(env);
-	if (c != NULL)
-		memset(c->sound, 0, c->words * sizeof(uint64_t));
 }
 
 uint64_t

@@ -102,7 +102,6 @@ cdef extern from "checks.h" nogil:
 
     int checks_attach(MDB_env *env)
     void checks_detach(MDB_env *env)
-    void checks_forget(MDB_env *env)
     uint64_t checks_damaged(MDB_env *env)
     int checks_guard(MDB_env *env, checks_work work, void *context)
     void checks_abandon(MDB_txn *txn)

@@ -15,7 +15,7 @@ from posix.mman cimport MADV_DONTNEED, madvise
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport _SC_PAGESIZE, close, pread, sysconf
 
-from wakumail.archive.lmdb cimport MDB_env, checks_forget, mdb_env_get_fd
+from wakumail.archive.lmdb cimport MDB_env, mdb_env_get_fd
 
 cdef enum:
     # Bytes mapped since pages were last given back, after which they are given back again. Writers
@@ -92,5 +92,4 @@ cdef inline void give_back(residence *r, MDB_env *env, size_t bound) noexcept no
     """
     if resident_bytes(r) > r.remained + bound and (r.map != NULL or find_map(r, env)):
         madvise(r.map, r.size, MADV_DONTNEED)
-        checks_forget(env)              # what is mapped again may come from the disk
         r.remained = resident_bytes(r)
