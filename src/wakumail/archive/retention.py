@@ -113,7 +113,8 @@ class RetentionSchedule:
             days = archive.days()
             if self.retention.seconds and days:
                 now, is_right = self._clock.now(newest_shown(archive, days))
-                self._count("clock_doubted", not is_right)
+                if not is_right:
+                    self._count("clock_doubted", 1)
                 before = max(0, int(now) - self.retention.seconds) // DAY * DAY
             if days and days[0].start < before and days[0].envelopes <= PRUNE_DAY:
                 limit = max(limit, days[0].envelopes)
