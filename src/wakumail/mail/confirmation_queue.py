@@ -32,7 +32,7 @@ class ConfirmationQueue:
         if link.closed is not None:
             return
         confirmations = batch.confirmations
-        if link.peer.limits.has_packet_limit:
+        if link.peer.limits.has_packet_limit or link in self._unsent:  # in the packets' order
             self._wait(link, confirmations)
         else:
             link.peer.confirm(confirmations)
