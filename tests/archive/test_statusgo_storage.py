@@ -43,7 +43,6 @@ from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope
 
 TOPICS = [b"abcd", b"\x00\x00\x00\x00", b"\xff\xfe\xfd\xfc"]
 CREATED = 1_600_000_000
-END_TIMEOUT = PATIENCE
 TABLE = """
     CREATE UNLOGGED TABLE envelopes (id BYTEA NOT NULL UNIQUE, data BYTEA NOT NULL,
                                      topic BYTEA NOT NULL, bloom BIT(512) NOT NULL)
@@ -119,7 +118,7 @@ def postgres() -> Iterator[str]:
             finally:
                 process.send_signal(signal.SIGQUIT)  # end at once, even with open connections
                 try:
-                    process.communicate(timeout=END_TIMEOUT)
+                    process.communicate(timeout=PATIENCE)
                 finally:
                     process.kill()
 

@@ -15,8 +15,7 @@ import pytest
 
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
-from tests.support.patience import PATIENCE
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import PATIENCE, asynchronous, eventually
 from wakumail.archive import commit_queue, retention, writer_thread
 from wakumail.archive import store as store_module
 from wakumail.archive.archive import Appended, Archive, Query

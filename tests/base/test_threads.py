@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import asynchronous
+from tests.support.patience import asynchronous
 from wakumail.archive.archive import Archive, Page, Query
 from wakumail.base.jobs import Job, JobThreads
 from wakumail.base.threads import CompiledThreads, Threads

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.support.processes import END_TIMEOUT, WAKUMAIL
+from tests.support.patience import PATIENCE, eventually
+from tests.support.processes import WAKUMAIL
 from tests.support.rpc_callers import access_with
-from tests.support.rpc_methods import Methods, eventually
+from tests.support.rpc_methods import Methods
 from wakumail.cli.attach import read_line, read_param
 from wakumail.cli.command_line import main
 from wakumail.rpc.http import HttpEndpoint
@@ -41,11 +42,11 @@ class Node:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._started.wait(END_TIMEOUT)
+        assert self._started.wait(PATIENCE)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(END_TIMEOUT)
+        self._thread.join(PATIENCE)
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -71,7 +72,7 @@ class Node:
                 params = {"subscription": "1", "result": result}
                 self.methods.sessions[0].notify("test_subscription", params)
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(END_TIMEOUT)
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE)
 
     def flags(self, transport: str) -> list[str]:
         """The options of `attach` for a transport."""
@@ -173,7 +174,7 @@ def test_a_subscription_prints_until_it_is_interrupted(
         node.notify("a", "b")
         shown = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        assert process.wait(END_TIMEOUT) == 0, process.stderr.read()
+        assert process.wait(PATIENCE) == 0, process.stderr.read()
         assert process.stderr.read() == b""
     if flag:
         assert answer["result"] == "1"

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.envelopes import dump, make
-from tests.support.processes import END_TIMEOUT, WAKUMAIL, Server
+from tests.support.patience import PATIENCE
+from tests.support.processes import WAKUMAIL, Server
 from wakumail.cli.command_line import COMMANDS
 
 ALL_CLOSED = "<&- >&- 2>&-"
@@ -97,7 +98,7 @@ def under(redirection: str) -> list[str]:
 def run(command: list[str], **choices: Any) -> "subprocess.CompletedProcess[bytes]":
     """Run a command to its end, with nothing to read."""
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": ENVIRONMENT, "check": False}
-    return subprocess.run(command, timeout=END_TIMEOUT, **(given | choices))
+    return subprocess.run(command, timeout=PATIENCE, **(given | choices))
 
 
 def assert_quiet(stderr: bytes, about: str) -> None:
@@ -172,7 +173,7 @@ def test_nothing_is_imported_from_a_closed_stdin(place: Place) -> None:
 def await_socket(process: subprocess.Popen[bytes], datadir: Path) -> None:
     """Wait until a server answers calls, without its stdout."""
     command = [*WAKUMAIL, "attach", "--datadir", str(datadir), "rpc_modules"]
-    for _ in range(END_TIMEOUT):
+    for _ in range(PATIENCE):
         assert process.poll() is None
         if not run(command, capture_output=True).returncode:
             return
@@ -188,7 +189,7 @@ def serve(datadir: Path, workers: str, start: list[str], **choices: Any) -> int:
         try:
             await_socket(process, datadir)
             process.send_signal(signal.SIGTERM)
-            return process.wait(END_TIMEOUT)
+            return process.wait(PATIENCE)
         finally:
             process.kill()
 

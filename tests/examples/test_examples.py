@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import END_TIMEOUT, Server, run
+from tests.support.patience import PATIENCE
+from tests.support.processes import Server, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CHAT = "a-chat"
@@ -22,7 +23,7 @@ def command(name: str, *arguments: object) -> list[str]:
 def example(name: str, *arguments: object, code: int = 0) -> tuple[list[str], str]:
     """Run an example to its end; answers the lines of stdout, and stderr."""
     done = subprocess.run(
-        command(name, *arguments), capture_output=True, text=True, timeout=END_TIMEOUT
+        command(name, *arguments), capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == code, done.stderr
     return done.stdout.splitlines(), done.stderr

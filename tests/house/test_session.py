@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import END_TIMEOUT, WAKUMAIL, Server
+from tests.support.patience import PATIENCE
+from tests.support.processes import WAKUMAIL, Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SHELL = re.findall(r"^    \$ \.venv/bin/wakumail (.+)\n((?:    [^$].*\n)+)", README, re.MULTILINE)
@@ -26,7 +27,7 @@ def fixed(text: str) -> str:
 
 def output_of(*command: str) -> str:
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=END_TIMEOUT
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.puppet import asynchronous, mailserver
+from tests.support.patience import asynchronous
+from tests.support.puppet import mailserver
 from tests.support.scripted import complete, scripted
 from wakumail.devp2p.enode import Enode
 from wakumail.load.clients.envelope_listener import EnvelopeListenerLoad

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import END_TIMEOUT, WAKUMAIL
+from tests.support.patience import PATIENCE
+from tests.support.processes import WAKUMAIL
 from tests.support.worker_server import alive, wait_for_end
 from wakumail.load.process_usage import processes
 
@@ -58,7 +59,7 @@ def benching(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def await_stage(pid: int, reached: Callable[[list[str]], bool]) -> list[int]:
     """Wait for a stage of the bench. Returns its descendants."""
-    deadline = time.monotonic() + END_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while not reached(list((found := descendants(pid)).values())):
         assert time.monotonic() < deadline, found
         assert alive(pid)
@@ -81,7 +82,7 @@ def test_a_bench_that_is_ended_leaves_nothing(
         await_stage(bench.pid, STAGES[stage])
         below = descendants(bench.pid)
         bench.send_signal(number)
-        assert bench.wait(END_TIMEOUT) == 1
+        assert bench.wait(PATIENCE) == 1
         wait_for_end(*below)
     assert not list(directory.iterdir())
 

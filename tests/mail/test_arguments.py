@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.puppet import asynchronous
+from tests.support.patience import asynchronous
 from tests.support.scripted import Scripted, archive_of, nobody, scripted
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate

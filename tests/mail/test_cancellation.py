@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from tests.support.envelopes import make, newest_first
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from tests.support.scripted import Scripted, archive_of, complete, packet, scripted
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
 from wakumail.mail.answer import HistoryPage, Wanted

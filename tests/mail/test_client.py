@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.confirmations import listed
 from tests.support.envelopes import make, rules_with
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from tests.support.scripted import (
     OnBatch,
     OnRequest,

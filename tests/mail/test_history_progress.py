@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import Buffer
 
 from tests.support.envelopes import make
-from tests.support.puppet import asynchronous
+from tests.support.patience import asynchronous
 from tests.support.scripted import archive_of, complete, packet, scripted
 from wakumail.base import snappy
 from wakumail.devp2p import connection

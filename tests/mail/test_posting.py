@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.confirmations import listed
 from tests.support.envelopes import TTL
-from tests.support.puppet import asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import mailserver
 from tests.support.scripted import scripted
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import RlpError

@@ -8,7 +8,8 @@ import pytest
 from tests.support.disks import FullDisk, SlowDisk
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, messages, post, works
-from tests.support.puppet import TIMEOUT, Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from wakumail.mail.server import PublishRefused
 from wakumail.waku.packets import Code
 
@@ -21,7 +22,7 @@ async def test_what_is_published_while_the_disk_refuses_is_not_waited_for(
     async with mailserver(tmp_path) as (server, _):
         first, second = make(2, TOPICS)
         full = FullDisk(server.store)
-        await asyncio.wait_for(server.publish(first.rlp), TIMEOUT)
+        await asyncio.wait_for(server.publish(first.rlp), PATIENCE)
         assert server.store.degraded == "no room"
         await server.publish(second.rlp)
         assert server.counters["envelopes_archived"] == 0
@@ -90,5 +91,5 @@ async def test_nobody_waits_for_a_writer_that_has_died(
     async with mailserver(tmp_path) as (server, _):
         monkeypatch.setattr(server.store.writer, "_commit", lambda entries: 1 // 0)
         (envelope,) = make(1, TOPICS)
-        await asyncio.wait_for(server.publish(envelope.rlp), TIMEOUT)
+        await asyncio.wait_for(server.publish(envelope.rlp), PATIENCE)
         assert server.store.degraded

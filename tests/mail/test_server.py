@@ -11,7 +11,8 @@ import pytest
 from tests.support.disks import FullDisk
 from tests.support.envelopes import TTL, make, newest_first, rules_with
 from tests.support.exchanges import TOPICS, answer, build, build_wrong, messages, post, works
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, request_policy
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver, request_policy
 from wakumail.archive.results import Page
 from wakumail.base import rlp
 from wakumail.base.keccak import keccak256

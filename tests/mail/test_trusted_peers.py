@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.envelopes import rules_with
 from tests.support.exchanges import messages, post
-from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Mailserver, Puppet, mailserver
 from tests.support.relaying import ALL, link_of, mark, received, send
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.requester import Untrusted

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.node.acceptor import MAX_PARKED, Acceptor
 
 

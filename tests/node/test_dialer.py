@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import (
-    TIMEOUT,
-    asynchronous,
-    connection_config,
-    eventually,
-    mailserver,
-    node_config,
-)
+from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.puppet import connection_config, mailserver, node_config
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
@@ -53,7 +47,7 @@ async def dialing() -> AsyncIterator[tuple[Dialer, Node]]:
         yield dialer, node
     finally:
         await dialer.close()
-        await asyncio.wait_for(node.close(), TIMEOUT)
+        await asyncio.wait_for(node.close(), PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +77,7 @@ async def test_a_named_peer_is_connected_and_connected_again(tmp_path: Path) -> 
             assert link.dial.enode == enode
             assert not link.inbound
             next(iter(server.node.links.values())).disconnect(DisconnectReason.REQUESTED)
-            await asyncio.wait_for(link.gone(), TIMEOUT)
+            await asyncio.wait_for(link.gone(), PATIENCE)
         await connected(node)
         assert node.counters["dials"] >= 4
 
@@ -167,7 +161,7 @@ async def test_removing_a_peer_parts_from_it(tmp_path: Path) -> None:
         dialer.add(enode)
         link = await connected(node)
         dialer.remove(enode.node_id)
-        await asyncio.wait_for(link.gone(), TIMEOUT)
+        await asyncio.wait_for(link.gone(), PATIENCE)
         assert not dialer.targets
         dialer.remove(enode.node_id)
         assert node.counters["dials"] == 1
@@ -253,7 +247,7 @@ async def test_a_dial_that_is_cancelled_as_it_connects_leaves_no_socket(
         with pytest.raises(asyncio.CancelledError):
             await dial
         await eventually(lambda: not node._sockets)
-        await asyncio.wait_for(gone.wait(), TIMEOUT)
+        await asyncio.wait_for(gone.wait(), PATIENCE)
 
 
 @asynchronous

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import link_of
 from wakumail.base import rlp
 from wakumail.devp2p.frame_writer import FrameWriter

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from tests.support.filter_rig import KEY, OTHER, RECEIVER, TOPIC, Gate, payloads, rig, sealed
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.base.rlp import join_list
 from wakumail.counters import Counters
 from wakumail.node import filters as filters_module

@@ -27,7 +27,7 @@ from tests.support.filter_rig import (
     rig,
     sealed,
 )
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.keys import PrivateKey, PublicKey

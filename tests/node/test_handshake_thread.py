@@ -12,14 +12,8 @@ import pytest
 from tests.support.connections import ALICE, BOB, BOB_CONFIG, NOW, Side, deliver, transfer
 from tests.support.exchanges import works
 from tests.support.hostile import Served
-from tests.support.puppet import (
-    TIMEOUT,
-    Puppet,
-    asynchronous,
-    connection_config,
-    eventually,
-    mailserver,
-)
+from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.puppet import Puppet, connection_config, mailserver
 from tests.support.wires import opened
 from wakumail.devp2p.connection import Connection
 from wakumail.devp2p.connection_events import Closed, Established
@@ -52,7 +46,7 @@ class Door:
 
     def respond(self, node_key: PrivateKey, auth: bytes, random: Random) -> Response:
         self.knocked += 1
-        assert self._opened.wait(TIMEOUT)
+        assert self._opened.wait(PATIENCE)
         return respond(node_key, auth, random)
 
 

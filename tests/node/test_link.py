@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile import Served
-from tests.support.patience import PATIENCE
-from tests.support.puppet import (
-    Puppet,
-    asynchronous,
-    connection_config,
-    eventually,
-    mailserver,
-    node_config,
-)
+from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.puppet import Puppet, connection_config, mailserver, node_config
 from tests.support.relaying import link_of
 from tests.support.wires import Nobody, Wire
 from wakumail.counters import Counters

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.keys import private_key
 from wakumail.node import messages

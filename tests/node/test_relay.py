@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.envelopes import TTL, make
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import (
     ALL,
     MARK,

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.envelopes import make
 from tests.support.exchanges import messages
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import ALL, MARK, by_hash, link_of, mark, received, send, wanting
 from wakumail.counters import Counters
 from wakumail.mail.server import Server

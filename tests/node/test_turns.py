@@ -10,7 +10,8 @@ import pytest
 from tests.support.connections import deliver
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, messages
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import link_of
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
 from wakumail.errors import DisconnectReason

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import END_TIMEOUT, WAKUMAIL, Server
+from tests.support.patience import PATIENCE
+from tests.support.processes import WAKUMAIL, Server
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import (
     MAX_FILES,
@@ -72,7 +73,7 @@ def under(limit: str) -> tuple[str, ...]:
 
 def test_a_server_that_may_open_nothing_says_so_in_one_line(tmp_path: Path) -> None:
     command = [*under("-n 12"), *WAKUMAIL, "serve", "--datadir", str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=END_TIMEOUT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, ""), shlex.join(command)
     assert done.stderr.splitlines() == [
         f"wakumail serve: only 12 files may be open (ulimit -n), but {MIN_FILES} have to be"

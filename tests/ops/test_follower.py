@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.archive.archive import Archive
 from wakumail.ops.workers.follower import Follower
 from wakumail.waku.envelope import Batch, parse_stream

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from tests.support.archive_model import batch_of, make
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver, request_policy
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver, request_policy
 from wakumail.archive.archive import Page, Query
 from wakumail.errors import ArchiveDamaged, ArchiveError
 from wakumail.mail.server import Server

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import END_TIMEOUT, WAKUMAIL, run
+from tests.support.patience import PATIENCE
+from tests.support.processes import WAKUMAIL, run
 from wakumail.counters import Counters
 from wakumail.ops import log_writer
 from wakumail.ops.log_writer import COUNTER, MAX_UNWRITTEN, LogWriter
@@ -130,14 +131,14 @@ def test_a_server_serves_though_nobody_reads_its_log(
     command += ["--port", "0", "--workers", workers, "--verbosity", "debug"]
     with subprocess.Popen(command, stdout=pipe.writing, stderr=pipe.writing) as process:
         try:
-            deadline = time.monotonic() + END_TIMEOUT
+            deadline = time.monotonic() + PATIENCE
             while not (datadir / "wakumail.ipc").exists():
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             assert json.loads(run("attach", "--datadir", datadir, "rpc_modules"))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(END_TIMEOUT) == 0
+            assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
 
@@ -152,6 +153,6 @@ def test_what_waits_is_written_at_the_end(tmp_path: Path, pipe: Pipe) -> None:
             assert process.stdout.readline().startswith(b"enode://")
             process.send_signal(signal.SIGTERM)
             assert pipe.lines("stopping")
-            assert process.wait(END_TIMEOUT) == 0
+            assert process.wait(PATIENCE) == 0
         finally:
             process.kill()

@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from wakumail.archive.archive import Stat
 from wakumail.base.histograms import ANSWER_BYTES, ENVELOPE_BYTES, Histogram
 from wakumail.counters import COUNTERS, error_texts

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import asynchronous, mailserver
+from tests.support.patience import asynchronous
+from tests.support.puppet import mailserver
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.connections import BOB_ID
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.counters import Counters
 from wakumail.ops.workers import worker_process as process_module
 from wakumail.ops.workers import worker_slot as slot_module

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from wakumail.archive.datadir import Datadir
 from wakumail.errors import WakumailError
 from wakumail.ops.config.settings import Settings

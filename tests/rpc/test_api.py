@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from tests.support.envelopes import rules_with
-from tests.support.puppet import Puppet, asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet
 from tests.support.rpc_callers import (
     HELLO,
     KEY,

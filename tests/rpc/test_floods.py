@@ -14,7 +14,8 @@ import pytest
 from tests.support.exchanges import messages
 from tests.support.filter_rig import KEY
 from tests.support.hostile import TTL, Hostile, Served
-from tests.support.puppet import Mailserver, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Mailserver, mailserver
 from tests.support.rpc_callers import TOPIC, UnixCaller, access_with
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode

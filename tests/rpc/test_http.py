@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.patience import asynchronous, eventually
 from tests.support.rpc_callers import access_with
-from tests.support.rpc_methods import Methods, asynchronous, connections, eventually, request
+from tests.support.rpc_methods import Methods, connections, request
 from wakumail.rpc import http
 from wakumail.rpc.access import Access, AccessError
 from wakumail.rpc.http import HttpEndpoint

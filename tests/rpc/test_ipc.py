@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.rpc_methods import Methods, asynchronous, eventually, request
+from tests.support.patience import asynchronous, eventually
+from tests.support.rpc_methods import Methods, request
 from wakumail.rpc import ipc
 from wakumail.rpc.ipc import MAX_PATH, IpcEndpoint, IpcError
 from wakumail.rpc.jsonrpc import INVALID_REQUEST, MAX_MESSAGE, PARSE_ERROR

@@ -10,7 +10,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.rpc_methods import Methods, asynchronous, request
+from tests.support.patience import asynchronous
+from tests.support.rpc_methods import Methods, request
 from wakumail.rpc import jsonrpc
 from wakumail.rpc.jsonrpc import (
     INTERNAL,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import Puppet, asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet
 from tests.support.rpc_callers import HELLO, SYMMETRIC, TOPIC, node, over_all, over_streams
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import join_list

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.envelopes import rules_with
-from tests.support.puppet import asynchronous
+from tests.support.patience import asynchronous
 from tests.support.rpc_callers import HELLO, KEY, POINT, TOPIC, node, over_all
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.rpc_methods import Methods, asynchronous, eventually, request
+from tests.support.patience import asynchronous, eventually
+from tests.support.rpc_methods import Methods, request
 from wakumail.rpc import stream
 from wakumail.rpc.jsonrpc import PARSE_ERROR, RpcError
 from wakumail.rpc.stream import MAX_CALLS, MAX_UNREAD_NOTIFICATIONS, StreamSession

@@ -11,8 +11,9 @@ import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from tests.support.patience import asynchronous, eventually
 from tests.support.rpc_callers import access_with
-from tests.support.rpc_methods import Methods, asynchronous, connections, eventually, request
+from tests.support.rpc_methods import Methods, connections, request
 from wakumail.rpc import http
 from wakumail.rpc.access import Access
 from wakumail.rpc.http import HttpEndpoint

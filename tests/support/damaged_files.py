@@ -22,8 +22,6 @@ from wakumail.cli.command_line import main
 from wakumail.errors import ArchiveError
 
 PAGE = 4096
-TIMEOUT = PATIENCE
-"""Seconds that a try may take."""
 
 COMMANDS = {
     "stat": ["stat"],
@@ -179,7 +177,7 @@ def in_fork(work: Callable[[], object], log: Path) -> str:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:

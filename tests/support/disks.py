@@ -3,7 +3,7 @@
 import threading
 from typing import Any, cast
 
-from tests.support.puppet import TIMEOUT
+from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Appended
 from wakumail.archive.store import Store
 from wakumail.errors import ArchiveError
@@ -38,5 +38,5 @@ class SlowDisk(Disk):
         super().__init__(store)
 
     def append(self, batches: list[Batch]) -> Appended:
-        self.writes.wait(TIMEOUT / 2)
+        self.writes.wait(PATIENCE / 2)
         return self.archive.append(batches)

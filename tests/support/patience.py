@@ -1,5 +1,49 @@
-"""Times that tests wait for an event that has to come."""
+"""Waiting in tests: on the loop that the server runs on, for a condition, never for a time."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+T = TypeVar("T")
 
 PATIENCE = 240
 """Seconds after which a wait has failed for certain, on any machine, beside any load. No test that
 passes waits for as long, and none asserts that anything happens in less."""
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on the event loop that the server runs on."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        uvloop.run(test(*arguments, **named))
+
+    return run
+
+
+async def eventually(condition: Callable[[], T]) -> T:
+    """Let the loop run until `condition` holds; returns what it returned."""
+    async with asyncio.timeout(PATIENCE):
+        while not (value := condition()):  # noqa: ASYNC110 - the condition is any, not an event
+            await asyncio.sleep(0.001)
+        return value
+
+
+def until(condition: Callable[[], T]) -> T:
+    """Wait until `condition` holds; returns what it returned."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.005)
+    return value
+
+
+async def turns(count: int = 10) -> None:
+    """Let the loop go round: time for what must not happen, without a clock."""
+    for _ in range(count):
+        await asyncio.sleep(0)

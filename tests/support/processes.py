@@ -12,13 +12,12 @@ from typing import Any, Self
 from tests.support.patience import PATIENCE
 
 WAKUMAIL = (sys.executable, "-m", "wakumail")
-END_TIMEOUT = PATIENCE
 
 
 def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
     """Run one command to its end; returns its stdout."""
     done = subprocess.run(
-        [*WAKUMAIL, *map(str, arguments)], input=stdin, capture_output=True, timeout=END_TIMEOUT
+        [*WAKUMAIL, *map(str, arguments)], input=stdin, capture_output=True, timeout=PATIENCE
     )
     assert done.returncode == check, done.stderr.decode()
     return done.stdout
@@ -101,7 +100,7 @@ class Server:
         self._end()
 
     def _end(self) -> int:
-        code = self.process.wait(END_TIMEOUT)
+        code = self.process.wait(PATIENCE)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code

@@ -1,15 +1,12 @@
 """A mailserver in this process, and puppets: peers that a test drives over sockets."""
 
 import asyncio
-import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
-
-import uvloop
 
 from tests.support.envelopes import rules_with
 from tests.support.patience import PATIENCE
@@ -39,7 +36,6 @@ from wakumail.waku.packets import Code, StatusOptions
 from wakumail.waku.peer import DIALECTS, Dialect
 
 E = TypeVar("E", bound=ConnectionEvent)
-TIMEOUT = PATIENCE
 PASSWORD_KEY = symmetric_key("test")
 dialed: list["Puppet"] = []
 """Every puppet with a socket. `mailserver` hangs them up at its end."""
@@ -116,26 +112,9 @@ async def mailserver(
         await server.node.listen("127.0.0.1", port)
         yield server, server.enode
     finally:
-        await asyncio.wait_for(server.close(), TIMEOUT)
+        await asyncio.wait_for(server.close(), PATIENCE)
         while dialed:
             dialed.pop().hang_up()
-
-
-def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on the event loop that the server runs on."""
-
-    @functools.wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        uvloop.run(test(*arguments, **named))
-
-    return run
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Let the loop run until `condition` holds."""
-    async with asyncio.timeout(TIMEOUT):
-        while not condition():  # noqa: ASYNC110 - the condition is any, not an event
-            await asyncio.sleep(0.001)
 
 
 class Puppet:
@@ -184,7 +163,7 @@ class Puppet:
 
     async def event(self) -> ConnectionEvent:
         """Wait for the next event. Hellos are exchanged on the way."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while (event := self.next_event()) is None:
                 self.flush()
                 data = await self._reader.read(1 << 16)

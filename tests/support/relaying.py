@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.envelopes import TTL
 from tests.support.exchanges import messages
-from tests.support.puppet import Puppet, eventually
+from tests.support.patience import eventually
+from tests.support.puppet import Puppet
 from wakumail.mail.server import Server
 from wakumail.node.link import Link
 from wakumail.waku.envelope import Envelope, make_envelope, parse

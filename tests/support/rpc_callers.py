@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 import websockets
 
-from tests.support.puppet import TIMEOUT, mailserver
+from tests.support.patience import PATIENCE
+from tests.support.puppet import mailserver
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate
 from wakumail.mail.server import Server
@@ -59,7 +60,7 @@ class Caller:
     async def call(self, method: str, *params: Any) -> Any:
         """The result of a call; Refused if it is an error."""
         request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             answer = await self.exchange(request)
         assert answer["jsonrpc"] == "2.0"
         if "error" in answer:
@@ -77,7 +78,7 @@ class Caller:
     async def messages(self, filter_id: str, count: int) -> list[dict[str, Any]]:
         """The messages of a filter, when `count` have come."""
         found: list[dict[str, Any]] = []
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while len(found) < count:
                 found += await self.call("waku_getFilterMessages", filter_id)
         return found
@@ -117,7 +118,7 @@ class StreamCaller(Caller):
     async def notification(self) -> dict[str, Any]:
         """The params of the next notification of a subscription."""
         if not self.notifications:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(PATIENCE):
                 self.notifications.append(json.loads(await self.receive()))
         value = self.notifications.popleft()
         assert set(value) == {"jsonrpc", "method", "params"}

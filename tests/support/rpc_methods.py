@@ -1,40 +1,14 @@
 """Methods for the tests of the RPC transports, and the loop that they run on."""
 
 import asyncio
-import functools
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
-import uvloop
-
-from tests.support.patience import PATIENCE
 from wakumail.counters import Counters
 from wakumail.node.keystore import KeysFull
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session
-
-TIMEOUT = PATIENCE
-
-
-def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on the event loop that the server runs on."""
-
-    @functools.wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(TIMEOUT):
-                await test(*arguments, **named)
-
-        uvloop.run(limited())
-
-    return run
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Let the loop run until `condition` holds."""
-    while not condition():  # noqa: ASYNC110 - the condition is any, not an event
-        await asyncio.sleep(0.001)
 
 
 def connections(endpoint: HttpEndpoint) -> int:

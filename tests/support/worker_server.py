@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from tests.support.processes import END_TIMEOUT, Server
-from tests.support.puppet import Puppet, dialed, eventually
+from tests.support.patience import PATIENCE, eventually
+from tests.support.processes import Server
+from tests.support.puppet import Puppet, dialed
 from tests.support.rpc_callers import UnixCaller
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
@@ -115,7 +116,7 @@ class WorkerServer(Server):
 async def caller_of(datadir: Path) -> AsyncIterator[UnixCaller]:
     """A caller of the RPC API, when a worker offers it."""
     path = datadir / "wakumail.ipc"
-    async with asyncio.timeout(END_TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
@@ -154,7 +155,7 @@ def alive(pid: int) -> bool:
 
 def wait_for_end(*pids: int) -> None:
     """Wait until none of the processes runs; they are no children, so nobody reports their end."""
-    deadline = time.monotonic() + END_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while any(map(alive, pids)):
         assert time.monotonic() < deadline, f"of {pids} some are still there"
         time.sleep(0.01)

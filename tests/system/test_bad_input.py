@@ -13,7 +13,8 @@ import pytest
 from tests.support.disks import FullDisk, SlowDisk
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, build, messages, post, works
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from wakumail.base import rlp
 from wakumail.devp2p.connection_events import Established
 from wakumail.devp2p.enode import Enode

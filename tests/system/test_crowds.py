@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import link_of
 from tests.support.wires import Wire, opened
 from wakumail.devp2p.enode import Enode

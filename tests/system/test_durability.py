@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.envelopes import dump, make, newest_first
+from tests.support.patience import eventually
 from tests.support.processes import Server, run, run_json
-from tests.support.puppet import eventually
 from wakumail.archive import writer_thread
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir

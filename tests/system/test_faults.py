@@ -17,8 +17,8 @@ import pytest
 from tests.support.envelopes import make
 from tests.support.faults import CALLS, FOREVER, FaultyDisk, faults
 from tests.support.independent import arrival_hashes, check_sound
+from tests.support.patience import eventually
 from tests.support.processes import Server
-from tests.support.puppet import eventually
 from wakumail.mail.client import MailPeer, connect
 
 TOPICS = [b"top" + bytes([number]) for number in range(3)]

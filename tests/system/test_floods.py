@@ -22,7 +22,8 @@ from tests.support.hostile import (
     flooded,
     tiny,
 )
-from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Mailserver, Puppet, mailserver
 from wakumail.base import rlp
 from wakumail.node.filters import Filter
 from wakumail.node.relay import REOFFER_INTERVAL

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.puppet import Mailserver, Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Mailserver, Puppet, mailserver
 from wakumail.base import rlp
 from wakumail.devp2p import ecies
 from wakumail.devp2p.enode import Enode

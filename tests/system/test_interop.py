@@ -16,7 +16,6 @@ from wakumail.mail.request import Form
 from wakumail.waku.envelope import Envelope
 
 INTEROP = Path(__file__).parents[1] / "interop"
-CLIENT_TIMEOUT = PATIENCE
 TOPICS = [bytes([number, 7, 7, number]) for number in range(3)]
 POSTED_BY_CLIENT = 3002
 
@@ -81,7 +80,7 @@ def test_their_client_and_our_mailserver(node: str, tmp_path: Path) -> None:
             [node, INTEROP / "client.mjs", server.enode],
             capture_output=True,
             text=True,
-            timeout=CLIENT_TIMEOUT,
+            timeout=PATIENCE,
         )
         assert client.returncode == 0, client.stderr
         assert server.stop() == 0

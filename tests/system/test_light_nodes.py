@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, answer, build, post
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import ALL, by_hash, mark, received, send, wanting
 from wakumail.devp2p.connection_events import Established
 from wakumail.errors import DisconnectReason

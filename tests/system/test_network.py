@@ -24,8 +24,9 @@ from tests.support.networks import (
     text,
     texts,
 )
+from tests.support.patience import asynchronous
 from tests.support.processes import WAKUMAIL, run, run_json
-from tests.support.puppet import Puppet, asynchronous
+from tests.support.puppet import Puppet
 from tests.support.rpc_callers import WebSocketCaller
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.enode import Enode

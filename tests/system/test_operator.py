@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import END_TIMEOUT, Server, run
+from tests.support.patience import PATIENCE
+from tests.support.processes import Server, run
 
 FLAGS = ("--metrics", "--metrics.port", "0", "--http", "--http.port", "0")
 IDLE = 200
@@ -34,7 +35,7 @@ def assert_operable(server: Server) -> None:
     assert "net" in json.loads(run("attach", "--datadir", server.datadir, "rpc_modules"))
     host, port = addresses(server)["metrics"]
     for page in ("live", "metrics"):
-        with urllib.request.urlopen(f"http://{host}:{port}/{page}", timeout=END_TIMEOUT) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}/{page}", timeout=PATIENCE) as answer:
             assert answer.status == 200
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, answer, messages, post
 from tests.support.exchanges import build as build_request
-from tests.support.puppet import Puppet, asynchronous, eventually, mailserver
+from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import ALL, Clock, change, link_of, mark, received, send
 from wakumail.base.keccak import keccak256
 from wakumail.counters import Counters

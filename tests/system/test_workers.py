@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.envelopes import make
 from tests.support.networks import free_port
-from tests.support.patience import PATIENCE
-from tests.support.processes import END_TIMEOUT, Server, run
-from tests.support.puppet import Puppet, asynchronous, eventually
+from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.processes import Server, run
+from tests.support.puppet import Puppet
 from tests.support.rpc_callers import SYMMETRIC
 from tests.support.worker_server import WorkerServer, caller_of, kill, running, wait_for_end
 from wakumail.base.rlp import join_list
@@ -326,7 +326,7 @@ async def test_a_static_peer_is_called_once_and_again_by_a_successor(tmp_path: P
                 return [str(peer["network"]["remoteAddress"]) for peer in peers]
 
             async def called() -> str:
-                async with asyncio.timeout(END_TIMEOUT):
+                async with asyncio.timeout(PATIENCE):
                     while not (found := await callers()):
                         pass
                 (address,) = found
@@ -336,7 +336,7 @@ async def test_a_static_peer_is_called_once_and_again_by_a_successor(tmp_path: P
             leader = server.dialer(first, Enode.parse(other.enode))
             kill(leader)
             await server.without(leader)
-            async with asyncio.timeout(END_TIMEOUT):
+            async with asyncio.timeout(PATIENCE):
                 while (second := await called()) == first:
                     pass
             assert server.dialer(second, Enode.parse(other.enode)) in server.workers()
@@ -399,7 +399,7 @@ async def test_metrics_add_up(tmp_path: Path) -> None:
         async with server.clients() as clients:
             for number, client in enumerate(clients.values()):
                 await client.post([envelope.rlp for envelope in envelopes[number::2]])
-            async with asyncio.timeout(END_TIMEOUT):
+            async with asyncio.timeout(PATIENCE):
                 while (before := await asyncio.to_thread(metrics, port))["p2p_peers_absolute"] > 2:
                     pass  # of some the end has not come yet
         assert before["wakumail_envelopes_received_total"] == 60
@@ -463,6 +463,6 @@ async def eventually_answers(port: int, path: str) -> None:
             return False
 
     # On a busy machine a loop may be late once, which fails the check for LAG_MEMORY seconds.
-    async with asyncio.timeout(LAG_MEMORY + END_TIMEOUT):
+    async with asyncio.timeout(LAG_MEMORY + PATIENCE):
         while not await asyncio.to_thread(is_well):
             pass
