@@ -43,7 +43,10 @@ async def test_entries_that_cannot_be_meant(
         assert server.node.admission.trusted == trusted
         assert set(server.dialer.targets) == trusted | {moved.node_id}
     warned = [r.message for r in caplog.records if r.name.endswith("named_nodes")]
-    fault = "item 3: an enode looks like enode://<128 hex digits>@host:port; it is left out"
+    fault = (
+        "item 3: a node looks like enode://<128 hex digits>@host:port, or like enr:<base64>; "
+        "it is left out"
+    )
     assert warned == [
         f"{datadir.static_nodes}: {fault}",
         f"{datadir.trusted_nodes}: {fault}",

@@ -134,14 +134,16 @@ def test_keys_are_read() -> None:
         (
             params.enode,
             "http://localhost",
-            "field is no enode URL: an enode looks like enode://<128 hex digits>@host:port",
+            "field is no enode URL or node record: "
+            "a node looks like enode://<128 hex digits>@host:port, or like enr:<base64>",
         ),
         (params.enode, None, "field must be a string"),
         (params.peer_id, "0x00", "field must be 64 bytes, not 1"),
         (
             params.peer_id,
             "enode://00@localhost:1",
-            "field is no enode URL: the node id of an enode is 128 hexadecimal digits",
+            "field is no enode URL or node record: "
+            "the node id of an enode is 128 hexadecimal digits",
         ),
         (
             params.cursor,

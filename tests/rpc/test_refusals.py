@@ -37,7 +37,8 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
     (
         "waku_markTrustedPeer",
         ["x"],
-        "enode is no enode URL: an enode looks like enode://<128 hex digits>@host:port",
+        "enode is no enode URL or node record: "
+        "a node looks like enode://<128 hex digits>@host:port, or like enr:<base64>",
     ),
     ("waku_addPrivateKey", ["0x00"], "key must be 32 bytes, not 1"),
     ("waku_addPrivateKey", ["0x" + "00" * 32], "key must be a private key of secp256k1"),

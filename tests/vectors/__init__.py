@@ -1,7 +1,16 @@
-"""Golden vectors: what status-go's own code encodes and decodes (see README.md beside them)."""
+"""Golden vectors: what other implementations encode and decode."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("status-go.json").read_text())
+
+def _read(name: str) -> Any:
+    return json.loads(Path(__file__).with_name(name).read_text())
+
+
+VECTORS: dict[str, Any] = _read("status-go.json")
+"""What status-go's own code makes."""
+
+DISCOVERY: dict[str, Any] = _read("discovery.json")
+"""Node records as go-ethereum reads them, and the DNS tree that it signs for them."""

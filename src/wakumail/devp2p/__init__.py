@@ -2,7 +2,8 @@
 
 keys               secp256k1 keys, node ids, signatures
 ecies              encryption for a public key
-enode              enode URLs
+enr                node records: what a node says of itself, signed
+enode              a node as a person names it: by enode URL or node record
 handshake          the two packets that make the keys of a connection, as bytes arrive
 frame_reader       frames checked and decrypted (compiled)
 frame_writer       frames encrypted (compiled)

@@ -1,9 +1,13 @@
-"""Enode URLs: the identity and the address of a node (devp2p, "enode URL format")."""
+"""The identity and the address of a node, as an enode URL or a node record tells them.
+
+The enode URL is that of devp2p ("enode URL format"), the record that of EIP-778.
+"""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
+from wakumail.devp2p.enr import PREFIX, Enr
 from wakumail.devp2p.keys import public_key
 
 MAX_PORT = 0xFFFF
@@ -12,7 +16,7 @@ _URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?([!-~]*))?")
 _DISCPORT = re.compile(r"discport=([0-9]{1,5})")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
-_SHAPE = "an enode looks like enode://<128 hex digits>@host:port"
+_SHAPE = "a node looks like enode://<128 hex digits>@host:port, or like enr:<base64>"
 
 MAX_URL = 2048
 """Most characters of an enode URL. One with the longest host name and a discport has 411."""
@@ -44,7 +48,9 @@ class Enode:
 
     @classmethod
     def parse(cls, url: str) -> "Enode":
-        """Parse a URL; ValueError with the fault."""
+        """Parse an enode URL, or the text of a node record (`enr:`); ValueError with the fault."""
+        if url.startswith(PREFIX):
+            return enode_of(Enr.parse(url))
         if len(url) > MAX_URL:
             raise ValueError(f"{_SHAPE}, in at most {MAX_URL} characters")
         parts = _URL.fullmatch(url)
@@ -80,13 +86,20 @@ class Enode:
         return f"enode://{self.node_id.hex()}@{self.address}{query}"
 
 
+def enode_of(record: Enr) -> Enode:
+    """The node of a record; ValueError if the record tells no address or no TCP port."""
+    if record.ip is None:
+        raise ValueError("the node record has no IP address: the node cannot be dialed")
+    return Enode(record.node_id, str(record.ip), record.tcp, record.udp)
+
+
 def _read_discport(query: str) -> int | None:
     """The UDP port in the query of a URL, None without one; its other parameters are ignored."""
     for parameter in query.split("&"):
         if parameter.partition("=")[0] == "discport":
             found = _DISCPORT.fullmatch(parameter)
             if found is None:
-                raise ValueError("an enode looks like enode://...@host:port?discport=port")
+                raise ValueError("a node looks like enode://...@host:port?discport=port")
             return int(found[1])
     return None
 

@@ -26,6 +26,7 @@ __all__ = [
     "recover",
     "shared_x",
     "sign",
+    "verify",
 ]
 
 Random: TypeAlias = Callable[[int], bytes]
@@ -39,6 +40,9 @@ NODE_ID_SIZE = 64
 
 SIGNATURE_SIZE = 65
 """Bytes of a recoverable signature: R || S || V."""
+
+DIGEST_SIZE = 32
+"""Bytes of a hash that is signed."""
 
 
 class PublicKey(coincurve.PublicKey):
@@ -148,6 +152,20 @@ def shared_x(private: PrivateKey, public: PublicKey) -> bytes:
 def sign(private: PrivateKey, digest: bytes) -> bytes:
     """The recoverable signature R || S || V over a 32-byte hash; V is 0 or 1."""
     return private.sign_recoverable(digest, hasher=None)
+
+
+def verify(public: PublicKey, signature: bytes, digest: bytes) -> bool:
+    """True if R || S, 64 bytes, is the key's signature over a 32-byte hash.
+
+    The second of the two signatures that anybody can make of one, that with the greater S, is none.
+    """
+    parsed = ffi.new("secp256k1_ecdsa_signature *")
+    context = GLOBAL_CONTEXT.ctx
+    if len(signature) != SIGNATURE_SIZE - 1 or len(digest) != DIGEST_SIZE:
+        return False
+    if not lib.secp256k1_ecdsa_signature_parse_compact(context, parsed, signature):
+        return False
+    return bool(lib.secp256k1_ecdsa_verify(context, parsed, digest, public.public_key))
 
 
 def recover(signature: bytes, digest: bytes) -> PublicKey:

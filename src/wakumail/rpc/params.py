@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.enr import PREFIX
 from wakumail.devp2p.keys import NODE_ID_SIZE, SECRET_SIZE, PrivateKey, PublicKey
 from wakumail.mail.request import MAX_REQUEST_TOPICS
 from wakumail.node.filters import MAX_FILTER_TOPICS
@@ -159,16 +160,16 @@ def public_key(value: Any, name: str) -> PublicKey:
 
 
 def enode(value: Any, name: str) -> Enode:
-    """An enode URL."""
+    """An enode URL or a node record."""
     try:
         return Enode.parse(text(value, name))
     except ValueError as error:
-        raise RpcError(INVALID_PARAMS, f"{name} is no enode URL: {error}") from None
+        raise RpcError(INVALID_PARAMS, f"{name} is no enode URL or node record: {error}") from None
 
 
 def peer_id(value: Any, name: str) -> bytes:
-    """The node id in an enode URL, or alone: 64 bytes, with or without 0x."""
-    if text(value, name).startswith("enode:"):
+    """The node id in an enode URL or node record, or alone: 64 bytes, with or without 0x."""
+    if text(value, name).startswith(("enode:", PREFIX)):
         return enode(value, name).node_id
     return sized(_prefixed(value, name), name, NODE_ID_SIZE)
 
