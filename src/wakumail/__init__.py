@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wakumail.mail.answer import HistoryPage, RequestRefused, Wanted
     from wakumail.mail.client import MailPeer, PostRefused, connect, post
     from wakumail.mail.mailservers import Mailservers, NoMailserver, mailservers
+    from wakumail.mail.merged_history import HistoryDisordered, MergedPage
     from wakumail.mail.posting import Posted, Withheld
     from wakumail.mail.request import Form
     from wakumail.node.messages import (
@@ -40,6 +41,7 @@ _ROOMS = {
     "mail.answer": ("HistoryPage", "RequestRefused", "Wanted"),
     "mail.client": ("MailPeer", "PostRefused", "connect", "post"),
     "mail.mailservers": ("Mailservers", "NoMailserver", "mailservers"),
+    "mail.merged_history": ("HistoryDisordered", "MergedPage"),
     "mail.posting": ("Posted", "Withheld"),
     "mail.request": ("Form",),
     "node.messages": ("Key", "PowNotReached", "ReceivedMessage", "compose", "open_envelope"),
@@ -63,10 +65,12 @@ __all__ = [
     "Envelope",
     "EnvelopeError",
     "Form",
+    "HistoryDisordered",
     "HistoryPage",
     "Key",
     "MailPeer",
     "Mailservers",
+    "MergedPage",
     "NoMailserver",
     "PeerGone",
     "PostRefused",

@@ -277,3 +277,35 @@ def test_entries() -> None:
     }
     text = message_entry(ReceivedMessage(ENVELOPE, b"two\nlines", b"", None, None))
     assert (text["signer"], text["text"]) == (None, "two\nlines")
+
+
+def test_merge(tmp_path: Path, server: Server, wakumail: Wakumail, chat: str) -> None:
+    """Each of two mailservers has what the other lacks; a third is not there."""
+    texts = ["one", "two", "three"]
+    absent = nobody()
+    with Server(tmp_path / "other", "--min-pow", "0") as other:
+        wakumail("post", server.enode, "--chat", chat, "--payload", texts[0])
+        for text in texts[1:]:
+            wakumail("post", other.enode, "--chat", chat, "--payload", text)
+        enodes = (server.enode, other.enode, absent)
+        flags = ("--chat", chat, "--merge")
+        result = json.loads(wakumail("request", *enodes, *flags, "--json"))
+        shown = wakumail("request", *enodes, *flags)
+    assert sorted(message["text"] for message in result["messages"]) == sorted(texts)
+    assert sorted(text.split()[-1] for text in shown.splitlines()) == sorted(texts)
+    assert result["envelopes"] == 3
+    parts = result["mailservers"]
+    assert [part["lacking"] for part in parts] == [2, 1, 0]
+    assert [sum(part["lacking_by_hour"].values()) for part in parts] == [2, 1, 0]
+    assert [part["error"] is None for part in parts] == [True, True, False]
+
+
+@pytest.mark.parametrize("flags", [(), ("--fastest",)])
+def test_merge_needs_several(
+    server: Server, wakumail: Wakumail, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    enodes = [server.enode, nobody()] if flags else [server.enode]
+    with pytest.raises(SystemExit) as usage:
+        wakumail("request", *enodes, "--merge", "--bloom", "full", *flags)
+    assert usage.value.code == 2
+    assert "--merge" in capsys.readouterr().err

@@ -11,11 +11,11 @@ import wakumail
 from tests.support.patience import PATIENCE
 
 PUBLIC = """
-FULL_BLOOM AnswerTimeout Enode Envelope EnvelopeError Form HistoryPage Key MailPeer Mailservers
-NoMailserver PeerGone PostRefused Posted PowNotReached PrivateKey PublicKey ReceivedMessage
-RequestRefused Verdict WakumailError Wanted Withheld bloom_of compose connect contact_code_topic
-load_node_key load_or_create_node_key mailservers negotiated_topic open_envelope partitioned_topic
-post public_chat_topic symmetric_key
+FULL_BLOOM AnswerTimeout Enode Envelope EnvelopeError Form HistoryDisordered HistoryPage Key
+MailPeer Mailservers MergedPage NoMailserver PeerGone PostRefused Posted PowNotReached PrivateKey
+PublicKey ReceivedMessage RequestRefused Verdict WakumailError Wanted Withheld bloom_of compose
+connect contact_code_topic load_node_key load_or_create_node_key mailservers negotiated_topic
+open_envelope partitioned_topic post public_chat_topic symmetric_key
 """
 """A name that is taken away breaks somebody's program."""
 NAMES = PUBLIC.split()

@@ -3,8 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -22,6 +21,7 @@ from tests.support.scripted import (
     nobody,
     refuse,
     scripted,
+    several,
     silent,
     stall,
 )
@@ -61,13 +61,6 @@ def leave_after_a_page(envelopes: Sequence[Envelope]) -> OnRequest:
         (leave if request.cursor else archive)(link, request)
 
     return answer
-
-
-@asynccontextmanager
-async def several(*answers: OnRequest) -> AsyncIterator[list[Scripted]]:
-    """One mailserver for each of `answers`."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(scripted(answer)) for answer in answers]
 
 
 async def fetch(servers: Mailservers, **choices: Any) -> list[Envelope]:

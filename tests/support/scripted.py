@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -84,6 +84,13 @@ async def scripted(
         yield server
     finally:
         await node.close()
+
+
+@asynccontextmanager
+async def several(*answers: OnRequest) -> AsyncIterator[list[Scripted]]:
+    """One mailserver for each of `answers`."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(scripted(answer)) for answer in answers]
 
 
 def nobody() -> Enode:

@@ -8,6 +8,8 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     attach            calls the API of a running node
     config            shows the settings, imports those of a status-go node
     request           asks for history
+    history_listing   counts and lists what came
+    merge_report      tells which mailserver lacks what
     post              sends envelopes
     canary            checks a mailserver
     archive           inspects and maintains an archive

@@ -3,14 +3,16 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import uvloop
 
 from wakumail.archive.datadir import read_enodes
+from wakumail.cli.history_listing import HistoryListing
+from wakumail.cli.merge_report import MergeReport
 from wakumail.cli.options import (
     add_json,
     add_message_keys,
@@ -27,12 +29,13 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.cli.printing import entry, line, message_entry
+from wakumail.cli.printing import line
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.answer import HistoryPage
-from wakumail.mail.mailservers import WINDOW, mailservers
+from wakumail.mail.mailservers import WINDOW, Mailservers, mailservers
 from wakumail.mail.request import MAX_LIMIT, Form
-from wakumail.waku.envelope import MAX_TIME
+from wakumail.node.messages import Key, ReceivedMessage
+from wakumail.waku.envelope import MAX_TIME, Envelope
 from wakumail.waku.message import DEFAULT_PASSWORD
 from wakumail.waku.topics import public_chat_topic
 
@@ -67,6 +70,11 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
         "--fastest",
         action="store_true",
         help="ask the mailserver that answers first, not the first in the list",
+    )
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="fetch every page of every mailserver, put them together, and say what each lacked",
     )
     add_timeout(parser)
     parser.add_argument(
@@ -137,6 +145,10 @@ def check(arguments: argparse.Namespace) -> None:
         arguments.usage_error("give at least one ENODE, or --mailservers")
     if not 1 <= arguments.limit <= MAX_LIMIT:
         arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
+    if arguments.merge and len(set(arguments.enodes)) < 2:
+        arguments.usage_error("--merge needs several mailservers")
+    if arguments.merge and arguments.fastest:
+        arguments.usage_error("--merge asks all mailservers, --fastest one of them")
     if arguments.cursor and len(arguments.enodes) > 1:
         arguments.usage_error("--cursor needs a single ENODE, the one that gave it")
     if arguments.json and arguments.out == "-":
@@ -147,44 +159,34 @@ def check(arguments: argparse.Namespace) -> None:
         arguments.usage_error("give at least one --topic or --chat, or a --bloom")
 
 
-async def request(arguments: argparse.Namespace) -> None:
-    """Fetch one page, or all."""
-    keys = load_message_keys(arguments)
-    lower = int(time.time()) - DEFAULT_AGE if arguments.lower is None else arguments.lower
-    report = HistoryReport(listing=arguments.json and bool(keys))
-    async with mailservers(
-        arguments.enodes,
-        fastest=arguments.fastest,
-        password=None if arguments.asymmetric else arguments.password,
-        answer_timeout=arguments.timeout,
-    ) as servers:
-        history = servers.history(
-            lower=lower,
-            upper=arguments.upper,
-            topics=arguments.topics,
-            bloom=arguments.bloom,
-            limit=arguments.limit,
-            cursor=arguments.cursor,
-            form=Form[arguments.form],
-            keys=keys,
-            window=WINDOW if arguments.all else MAX_TIME,
-        )
-        with open_output(arguments.out) as out, progress("envelope") as bar:
-            async for page in history:
-                report.add(page)
-                if out is not None:
-                    out.writelines(envelope.rlp for envelope in page.envelopes)
-                if not arguments.json and arguments.out != "-":
-                    for text in lines(page, unopened=out is None):
-                        bar.write(text)
-                bar.update(len(page.envelopes))
-                if not arguments.all:
-                    break
-        answered = servers.connected[0] if len(arguments.enodes) > 1 else None
-    if arguments.json:
-        print_json(report.result(answered))
-    else:
-        print(report.summary(), file=sys.stderr)
+class HistoryWriter:
+    """Writes envelopes to the dump, and a line of each to stdout."""
+
+    def __init__(self, arguments: argparse.Namespace, listing: HistoryListing) -> None:
+        self._shows_lines = not arguments.json and arguments.out != "-"
+        self._listing = listing
+        self._open = ExitStack()
+        self._out: BinaryIO | None = self._open.enter_context(open_output(arguments.out))
+        self._bar = self._open.enter_context(progress("envelope"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open.close()
+
+    def write(
+        self, envelopes: Sequence[Envelope], messages: Sequence[ReceivedMessage | None]
+    ) -> None:
+        """Take the envelopes of a page, and the message of each."""
+        self._listing.add(envelopes, messages)
+        if self._out is not None:
+            self._out.writelines(envelope.rlp for envelope in envelopes)
+        if self._shows_lines:
+            for envelope, message in zip(envelopes, messages, strict=True):
+                if self._out is None or message is not None:
+                    self._bar.write(line(envelope, message))
+        self._bar.update(len(envelopes))
 
 
 def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
@@ -192,55 +194,107 @@ def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
     return nullcontext() if name is None else open_binary(name, "wb")
 
 
-def lines(page: HistoryPage, *, unopened: bool) -> Iterator[str]:
-    """A line for each message and, if `unopened`, for each envelope that no key opened."""
-    for envelope, message in zip(page.envelopes, page.messages, strict=True):
-        if unopened or message is not None:
-            yield line(envelope, message)
-
-
 class HistoryReport:
-    """The totals of the pages; if `listing`, also a list of their content."""
+    """The pages of one history."""
 
-    def __init__(self, *, listing: bool) -> None:
+    def __init__(self, listing: HistoryListing) -> None:
+        self.mailserver: Enode | None = None
+        """The one that answered, if there were several."""
         self._listing = listing
-        self._pages = self._envelopes = self._foreign = self._opened = 0
+        self._pages = self._foreign = 0
         self._last: HistoryPage
-        self._messages: list[dict[str, Any]] = []
-        self._unopened: list[dict[str, Any]] = []
 
     def add(self, page: HistoryPage) -> None:
-        """Count a page, and list its content."""
+        """Count a page."""
         self._last = page
         self._pages += 1
-        self._envelopes += len(page.envelopes)
         self._foreign += page.foreign
-        self._opened += sum(message is not None for message in page.messages)
-        if self._listing:
-            for envelope, message in zip(page.envelopes, page.messages, strict=True):
-                if message is None:
-                    self._unopened.append(entry(envelope))
-                else:
-                    self._messages.append(message_entry(message))
 
-    def result(self, mailserver: Enode | None) -> dict[str, Any]:
-        """The totals for a program; `mailserver` is the one that answered if there were several."""
+    def result(self) -> dict[str, Any]:
+        """The totals for a program."""
         result: dict[str, Any] = {
-            "envelopes": self._envelopes,
             "foreign": self._foreign,
             "pages": self._pages,
             "last_hash": self._last.last_hash,
             "cursor": self._last.cursor,
         }
-        if mailserver is not None:
-            result["mailserver"] = str(mailserver)
-        if self._listing:
-            result |= {"messages": self._messages, "unopened": self._unopened}
+        if self.mailserver is not None:
+            result["mailserver"] = str(self.mailserver)
         return result
 
     def summary(self) -> str:
         """The totals for a person."""
-        answered = f"{counted(self._envelopes, 'envelope')} in {counted(self._pages, 'page')}"
-        opened = f", {self._opened} opened" if self._opened else ""
+        pages = counted(self._pages, "page")
         more = f"; more with --cursor {self._last.cursor.hex()}" if self._last.cursor else ""
-        return answered + opened + more
+        return f"{self._listing.summary(f' in {pages}')}{more}"
+
+
+async def request(arguments: argparse.Namespace) -> None:
+    """Fetch one page, or all, or those of all mailservers."""
+    keys = load_message_keys(arguments)
+    listing = HistoryListing(detailed=arguments.json and bool(keys))
+    async with mailservers(
+        arguments.enodes,
+        fastest=arguments.fastest,
+        password=None if arguments.asymmetric else arguments.password,
+        answer_timeout=arguments.timeout,
+    ) as servers:
+        report = await (merge if arguments.merge else fetch)(arguments, servers, listing, keys)
+    if arguments.json:
+        print_json(report.result() | listing.result())
+    else:
+        print(report.summary(), file=sys.stderr)
+
+
+async def fetch(
+    arguments: argparse.Namespace,
+    servers: Mailservers,
+    listing: HistoryListing,
+    keys: Sequence[Key],
+) -> HistoryReport:
+    """Fetch one page, or all."""
+    report = HistoryReport(listing)
+    history = servers.history(
+        **wanted(arguments),
+        cursor=arguments.cursor,
+        keys=keys,
+        window=WINDOW if arguments.all else MAX_TIME,
+    )
+    with HistoryWriter(arguments, listing) as writer:
+        async for page in history:
+            report.add(page)
+            writer.write(page.envelopes, page.messages)
+            if not arguments.all:
+                break
+    if len(arguments.enodes) > 1:
+        report.mailserver = servers.connected[0]
+    return report
+
+
+async def merge(
+    arguments: argparse.Namespace,
+    servers: Mailservers,
+    listing: HistoryListing,
+    keys: Sequence[Key],
+) -> MergeReport:
+    """Fetch every page of all mailservers."""
+    report = MergeReport(listing, arguments.enodes)
+    with HistoryWriter(arguments, listing) as writer:
+        async for page in servers.merged_history(**wanted(arguments), keys=keys):
+            report.add(page)
+            writer.write(page.envelopes, page.messages)
+    report.failures = servers.failures
+    return report
+
+
+def wanted(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a history."""
+    lower = int(time.time()) - DEFAULT_AGE if arguments.lower is None else arguments.lower
+    return {
+        "lower": lower,
+        "upper": arguments.upper,
+        "topics": arguments.topics,
+        "bloom": arguments.bloom,
+        "limit": arguments.limit,
+        "form": Form[arguments.form],
+    }

@@ -8,6 +8,7 @@ answer              the answer to one request, checked
 history_progress    the pages of one history, which have to bring something new
 client              a connection to one mailserver
 posting             envelopes sent, and their confirmations
+merged_history      the histories of several mailservers, put together
 mailservers         several mailservers as one
 requester           history asked for by a node, on behalf of its users
 """

@@ -12,12 +12,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted, check_keys
 from wakumail.mail.client import MailPeer, unfit
+from wakumail.mail.merged_history import MergedHistory, MergedPage
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, check_cursor
 from wakumail.node.messages import Key
 from wakumail.waku.envelope import MAX_TIME
@@ -36,7 +38,7 @@ MAX_SEEN_HASHES = 1 << 20
 They take some 120 MB."""
 
 Failures = dict[Enode, Exception]
-"""The mailservers that failed in the current window, with the error of each."""
+"""Mailservers that failed, with the error of each."""
 
 
 class NoMailserver(WakumailError):
@@ -69,6 +71,8 @@ class Mailservers:
         self._node_key = node_key
         self._key = key
         self._timeout = answer_timeout
+        self.failures: Failures = {}
+        """The latest error of each mailserver that ever failed."""
         self._peers: dict[Enode, MailPeer] = {}
         self._dialing = asyncio.Lock()
 
@@ -109,13 +113,64 @@ class Mailservers:
         """
         if cursor and len(self._enodes) > 1:
             raise ValueError("a cursor is of use only to the mailserver that gave it")
-        if window < 1:
-            raise ValueError("window is at least 1 second")
+        check_window(window)
         check_cursor(cursor, form)
         check_keys(keys)
         upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
         whole = Wanted(lower, upper, tuple(topics), bloom, limit)
         return self._pages(whole, cursor, form, keys, MAX_TIME if cursor else window)
+
+    def merged_history(
+        self,
+        *,
+        lower: int,
+        upper: int | None = None,
+        topics: Collection[bytes] = (),
+        bloom: bytes = b"",
+        limit: int = MAX_LIMIT,
+        form: Form = Form.R3,
+        keys: Sequence[Key] = (),
+        window: int = WINDOW,
+    ) -> AsyncGenerator[MergedPage, None]:
+        """The same history from all mailservers at once, put together.
+
+        Every page of each is asked for, `limit` envelopes at a time. An envelope comes once, with
+        the mailservers that lack it, even if they are out of reach in another window. One that
+        fails has its next try in the next window. NoMailserver if all fail in one window.
+        """
+        check_window(window)
+        check_keys(keys)
+        upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
+        whole = Wanted(lower, upper, tuple(topics), bloom, limit)
+        return self._merged_pages(whole, form, keys, window)
+
+    async def _merged_pages(
+        self, whole: Wanted, form: Form, keys: Sequence[Key], window: int
+    ) -> AsyncGenerator[MergedPage, None]:
+        for lower, upper in windows(whole.lower, whole.upper, window):
+            failures: Failures = {}
+            peers = await self._connect_all(failures)
+            merged = MergedHistory(peers, replace(whole, lower=lower, upper=upper), form)
+            try:
+                async for page in merged.pages(keys, partial(self._note, failures=failures)):
+                    yield page
+            except asyncio.CancelledError:
+                merged.abandon()
+                raise
+            await _close(peer for peer in peers if peer.enode in failures)
+            if len(failures) == len(self._enodes):
+                raise _verdict(failures)
+
+    async def _connect_all(self, failures: Failures) -> list[MailPeer]:
+        """All mailservers that can be reached."""
+        async with self._dialing:
+            for peer in [peer for peer in self._peers.values() if peer.gone]:
+                del self._peers[peer.enode]
+                await peer.close()
+            absent = [enode for enode in self._enodes if enode not in self._peers]
+            dialed = await asyncio.gather(*(self._dial(enode, failures) for enode in absent))
+            self._peers |= {peer.enode: peer for peer in dialed if peer is not None}
+            return [self._peers[enode] for enode in self._enodes if enode in self._peers]
 
     async def _pages(
         self, whole: Wanted, cursor: bytes, form: Form, keys: Sequence[Key], window: int
@@ -200,9 +255,15 @@ class Mailservers:
         return peer
 
     def _note(self, enode: Enode, error: Exception, failures: Failures) -> None:
-        failures[enode] = error
+        failures[enode] = self.failures[enode] = error
         if len(self._enodes) > 1:
             log.warning("mailserver %s", _reason(enode, error))
+
+
+def check_window(window: int) -> None:
+    """ValueError for a window (seconds) that holds nothing."""
+    if window < 1:
+        raise ValueError("window is at least 1 second")
 
 
 def windows(lower: int, upper: int, window: int = WINDOW) -> Iterator[tuple[int, int]]:
