@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.envelopes import make, newest_first
-from tests.support.puppet import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually
 from tests.support.scripted import (
     OnRequest,
     archive_of,
