@@ -41,6 +41,7 @@ from wakumail.devp2p.keys import PublicKey, private_key
 from wakumail.devp2p.packets import (
     CAPABILITY_LENGTHS,
     MAX_P2P_PACKET,
+    SYNC,
     WAKU,
     Capability,
     Hello,
@@ -100,12 +101,31 @@ def test_several_shared_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
         alice.connection.send(capability, 0, b"first")
     transfer(alice, bob)
     assert bob.events[1:] == [
-        Established(caller.hello, shared),
+        Established(caller.hello_for(BOB_ID), shared),
         Packet(shared[0], 16, b"last"),
         Packet(shared[0], 0, b"first"),
         Packet(shared[1], 127, b"last"),
         Packet(shared[1], 0, b"first"),
     ]
+
+
+def test_a_reserved_capability_is_offered_to_those_named() -> None:
+    allowed: set[bytes] = set()
+    own = replace(ALICE_CONFIG, reserved={SYNC: {BOB_ID}})
+    others = replace(BOB_CONFIG, reserved={SYNC: allowed})
+    alice, bob = pair(own, others)
+    assert bob.events[-1] == Established(own.hello_for(BOB_ID), (SHARED,))
+    assert alice.events[-1] == Established(BOB_CONFIG.hello_for(ALICE_ID), (SHARED,))
+    allowed.add(ALICE_ID)
+    alice, bob = pair(own, others)
+    shared = (SHARED, Shared("wakusync", 1, 0x90, 16))
+    assert alice.events[-1] == Established(others.hello_for(ALICE_ID), shared)
+    assert bob.events[-1] == Established(own.hello_for(BOB_ID), shared)
+
+
+def test_who_is_not_named_gets_the_hello_of_a_node_without_the_capability() -> None:
+    plain, named = RawPeer(BOB_CONFIG), RawPeer(replace(BOB_CONFIG, reserved={SYNC: {BOB_ID}}))
+    assert plain.hello == named.hello
 
 
 def test_foreign_capabilities_are_ignored() -> None:

@@ -136,10 +136,12 @@ def ended(side: PeerSide, counter: str) -> Closed:
     return closed
 
 
-def greeted(capabilities: tuple[Capability, ...] = WAKU) -> tuple[Side, PeerSide, list[Shared]]:
+def greeted(
+    capabilities: tuple[Capability, ...] = WAKU, of_bob: tuple[Capability, ...] = EVERY
+) -> tuple[Side, PeerSide, list[Shared]]:
     """A connection that has not sent its status to Bob, and the shared capabilities."""
     alice = Side(replace(ALICE_CONFIG, capabilities=capabilities), BOB.public_key)
-    bob = PeerSide(capabilities=EVERY)
+    bob = PeerSide(capabilities=of_bob)
     while alice.pending or bob.pending:
         bob.receive(alice.take())
         alice.receive(bob.take())

@@ -13,9 +13,10 @@ Whatever a peer sends, the outcome is one of these events and never an exception
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from wakumail.base import rlp
@@ -98,7 +99,9 @@ class ConnectionConfig:
     """The settings of our side, the same for every peer; times in seconds, sizes in bytes.
 
     ValueError for a capability that CAPABILITY_LENGTHS does not have. `p2p_version` 4 speaks
-    without compression. `max_packet` bounds a packet after it is inflated.
+    without compression. `max_packet` bounds a packet after it is inflated. `reserved` has the
+    capabilities that only some peers are offered, each with their node ids (64 bytes): the sets may
+    change, and hold for the connections that are made from then on.
     """
 
     node_key: PrivateKey
@@ -110,19 +113,20 @@ class ConnectionConfig:
     handshake_timeout: float = 5.0
     ping_interval: float = 15.0
     idle_timeout: float = 30.0
+    reserved: Mapping[Capability, AbstractSet[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = set(self.capabilities) - set(CAPABILITY_LENGTHS)
+        unknown = {*self.capabilities, *self.reserved} - set(CAPABILITY_LENGTHS)
         if unknown:
             raise ValueError(f"no number of message ids is known for {sorted(unknown)}")
 
-    @property
-    def hello(self) -> Hello:
-        """Our hello."""
+    def hello_for(self, peer: bytes) -> Hello:
+        """Our hello for the peer with this node id."""
+        reserved = (capability for capability, peers in self.reserved.items() if peer in peers)
         return Hello(
             self.p2p_version,
             self.client_id,
-            self.capabilities,
+            (*self.capabilities, *reserved),
             self.port,
             node_id(self.node_key.public_key),
         )
@@ -170,6 +174,8 @@ class Connection:
         self.writer: FrameWriter | None = None
         """Encrypts our packets, once there are keys; the owner may call it in a thread."""
         self._snappy = False
+        self._offered: tuple[Capability, ...] = ()
+        """The capabilities in our hello."""
         self._hello: Hello
         self._shared: tuple[Shared, ...] = ()
         self._limit_of: Callable[[Shared, int], int] | None = None
@@ -311,7 +317,9 @@ class Connection:
         self.writer = FrameWriter(aes, mac, egress_seed)
         self._reader.feed(self._handshake.rest())
         self._state = State.GREETING
-        self._write(MessageId.HELLO, self._config.hello.encode())
+        hello = self._config.hello_for(self._handshake.remote_id)
+        self._offered = hello.capabilities
+        self._write(MessageId.HELLO, hello.encode())
 
     # -- bytes out --------------------------------------------------------------------------------
 
@@ -425,7 +433,7 @@ class Connection:
         # From here on both sides know both versions, so a refusal travels compressed too.
         self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
         hello.verify(self._handshake.remote_id)
-        self._shared = negotiate(self._config.capabilities, hello.capabilities)
+        self._shared = negotiate(self._offered, hello.capabilities)
         self._hello = hello
         self._state = State.AUTHENTICATED
         self._events.append(Authenticated(hello.node_id))

@@ -68,7 +68,11 @@ WAKU = (Capability("waku", 0), Capability("waku", 1))
 SHH6 = Capability("shh", 6)
 """Whisper, of which Waku is a fork."""
 
-CAPABILITY_LENGTHS: dict[Capability, int] = dict.fromkeys((*WAKU, SHH6), 128)
+SYNC = Capability("wakusync", 1)
+"""Two archives that are made equal (docs/sync.md). Its name sorts behind those above, so that their
+message ids stay where they are, and has the 8 characters that a name may have."""
+
+CAPABILITY_LENGTHS: dict[Capability, int] = {**dict.fromkeys((*WAKU, SHH6), 128), SYNC: 16}
 """Number of message ids of each capability, from its specification."""
 
 

@@ -50,6 +50,8 @@ class Admission:
         """Our own node id. Only this tells us from others: two nodes may have one address."""
         self.trusted: set[bytes] = set()
         """Node ids of peers that are admitted even above `maxpeers`, and may send p2p messages."""
+        self.syncing: set[bytes] = set()
+        """Node ids of the peers that are offered to sync, once they connect anew."""
         self.on_handshake_slot: Callable[[str], None] = lambda host: None
         """Called with a host when a handshake of it has ended."""
         self._config = config

@@ -14,6 +14,7 @@ from wakumail.devp2p.connection import Connection, ConnectionConfig
 from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import public_key
+from wakumail.devp2p.packets import SYNC
 from wakumail.errors import DisconnectReason
 from wakumail.node.acceptor import Acceptor, open_listeners
 from wakumail.node.admission import Admission
@@ -83,7 +84,7 @@ class Node:
         self.admission.on_handshake_slot = self._begin_parked
         self.listening: tuple[str, int] | None = None
         self.encryption_thread = EncryptionThread()
-        self._connection = config.connection
+        self._connection = replace(config.connection, reserved={SYNC: self.admission.syncing})
         self._sockets: set[Link] = set()
         self.handshake_thread = HandshakeThread(self._welcome)
         self.turns = Turns()

@@ -2,7 +2,8 @@
 
 A Peer turns packets into events. It waits for the status of the other side before anything else,
 judges Messages packets in one pass, and takes p2p packets only if we asked for them or trust the
-peer. The dialects hold the differences between the capabilities.
+peer. The dialects hold the differences between the capabilities. Beside the one that is spoken, a
+peer may share `wakusync`: its packets are handed on unopened.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,8 +19,14 @@ from wakumail.devp2p.connection_events import (
     Uneventful,
 )
 from wakumail.devp2p.handshake import HandshakeStep
-from wakumail.devp2p.packets import SHH6, Capability, Hello, Shared
-from wakumail.errors import DisconnectReason, PacketTooLarge, ProtocolError, RlpError
+from wakumail.devp2p.packets import SHH6, SYNC, Capability, Hello, Shared
+from wakumail.errors import (
+    DisconnectReason,
+    PacketTooLarge,
+    ProtocolError,
+    RlpError,
+    UselessPeer,
+)
 from wakumail.waku.allowance import Allowance
 from wakumail.waku.completion import Completion, CompletionError
 from wakumail.waku.confirmations import (
@@ -51,6 +58,7 @@ from wakumail.waku.peer_events import (
     PeerEvent,
     Ready,
     SettingsChanged,
+    SyncReceived,
 )
 from wakumail.waku.rate_limits import NO_OUTGOING_LIMITS
 from wakumail.waku.whisper import WhisperDialect
@@ -131,6 +139,7 @@ class Peer:
         self._count = count
         self._gate = gate
         self._shared: Shared | None = None
+        self._sync: Shared | None = None
         self._dialect: Dialect
         self._status_deadline: float | None = None
         self._ready = False
@@ -144,6 +153,11 @@ class Peer:
     def name(self) -> str:
         """The capability that is spoken, for example `waku/1`; empty before the hello."""
         return "" if self._shared is None else f"{self._shared.name}/{self._shared.version}"
+
+    @property
+    def syncs(self) -> bool:
+        """True if both sides offered each other to sync."""
+        return self._sync is not None
 
     # -- for the owner: events and timers -----------------------------------------------------
 
@@ -234,6 +248,11 @@ class Peer:
         """Send a Request Complete packet: the bytes of Completion.encode."""
         self._send(Code.P2P_REQUEST_COMPLETE, payload)
 
+    def send_sync(self, code: int, packet: bytes) -> None:
+        """Send a packet of the capability `wakusync`. The peer's rate limits do not count it."""
+        assert self._sync is not None
+        self.connection.send(self._sync, code, packet)
+
     def _send(self, code: int, payload: bytes) -> None:
         assert self._shared is not None
         if self.limits.is_limited:
@@ -246,6 +265,10 @@ class Peer:
         match event:
             case Packets(payloads, ends):
                 return self._on_messages(payloads, ends, unix_time)
+            case Packet(capability, code, payload) if capability is self._sync:
+                if not self._ready:
+                    raise StatusMissing("a packet to sync came before the status")
+                return SyncReceived(code, payload)
             case Packet(capability, code, payload):
                 if self._gate is not None:
                     assert self.hello is not None
@@ -266,9 +289,13 @@ class Peer:
 
     def _on_established(self, hello: Hello, capabilities: tuple[Shared, ...], now: float) -> None:
         shared = {Capability(each.name, each.version): each for each in capabilities}
-        spoken, *unspoken = [capability for capability in DIALECTS if capability in shared]
+        dialects = [capability for capability in DIALECTS if capability in shared]
+        if not dialects:
+            raise UselessPeer("no capability in common but to sync")
+        spoken, *unspoken = dialects
         self.hello = hello
         self._shared = shared[spoken]
+        self._sync = shared.get(SYNC)
         self._dialect = DIALECTS[spoken]
         self._allowance = Allowance(now)
         self._status_deadline = now + STATUS_TIMEOUT
@@ -304,6 +331,8 @@ class Peer:
 
         0 for packets that will be dropped: the connection returns them only if they are small.
         """
+        if capability is self._sync:
+            return self.connection.max_packet
         if capability is not self._shared or (code == Code.STATUS) == self._ready:
             return 0
         if code == Code.STATUS or code in self._dialect.update_codes:
@@ -323,6 +352,8 @@ class Peer:
     def _on_oversized(self, packet: OversizedPacket, now: float) -> PeerEvent | None:
         """Handle a packet over the limit of `_limit_of`. None of it was inflated but its start."""
         capability, code, size, start = packet
+        if capability is self._sync:
+            raise PacketTooLarge(f"a packet of {size} bytes to sync")
         if self._gate is not None:
             assert self.hello is not None
             self._gate(self.hello.node_id, size)

@@ -62,6 +62,13 @@ class HistoryCompleted:
     completion: Completion
 
 
+class SyncReceived(NamedTuple):
+    """A packet of the capability `wakusync`, not decoded yet."""
+
+    code: int
+    packet: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Confirmed:
     """A Batch Ack or Message Response: the peer has the batch, except the envelopes in `errors`."""
@@ -80,6 +87,7 @@ PeerEvent = (
     | OversizedRequest
     | HistoryDelivered
     | HistoryCompleted
+    | SyncReceived
     | Confirmed
     | Uneventful
     | Closed
