@@ -79,3 +79,24 @@ class Day(NamedTuple):
     envelopes: int
     bytes: int
     topics: int
+
+
+class Bound(NamedTuple):
+    """A place between items, which are ordered by (created, id): before all items from it on.
+
+    time: Unix seconds; prefix: the first bytes of an id, up to 32; the others are zero.
+    """
+
+    time: int
+    prefix: bytes
+
+
+class Fold(NamedTuple):
+    """What is known of all items of a range together.
+
+    count: their number; sum: of their ids as little-endian numbers, modulo 2^256, little-endian in
+    32 bytes.
+    """
+
+    count: int  # type: ignore[assignment]  # a field, where tuple has a method
+    sum: bytes

@@ -11,4 +11,5 @@ posting             envelopes sent, and their confirmations
 merged_history      the histories of several mailservers, put together
 mailservers         several mailservers as one
 requester           history asked for by a node, on behalf of its users
+sync                two archives that agree
 """
