@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from tests.support.patience import PATIENCE, eventually
-from tests.support.processes import WAKUMAIL
+from tests.support.processes import WAKUMAIL, take_signals
 from tests.support.rpc_callers import access_with
 from tests.support.rpc_methods import Methods
 from wakumail.cli.attach import read_line, read_param
@@ -167,7 +167,9 @@ def test_a_subscription_prints_until_it_is_interrupted(
 ) -> None:
     node.methods.sessions.clear()
     command = [*WAKUMAIL, "attach", *node.flags(transport), *flag, "test_subscribe"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=take_signals
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         answer = json.loads(process.stdout.readline())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import PATIENCE
-from tests.support.processes import WAKUMAIL
+from tests.support.processes import WAKUMAIL, take_signals
 from tests.support.worker_server import alive, wait_for_end
 from wakumail.load.process_usage import processes
 
@@ -44,12 +44,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def benching(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A bench that would run for minutes, started as from a terminal: it does not ignore SIGHUP."""
+    """A bench that would run for minutes."""
     flags = ("--archive", "20000", "--runs", "100", "--serve=--workers 2", "--dir", str(directory))
     with subprocess.Popen(
         [*WAKUMAIL, "bench", "mixed", *flags],
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        preexec_fn=take_signals,
     ) as bench:
         try:
             yield bench

@@ -14,6 +14,12 @@ from tests.support.patience import PATIENCE
 WAKUMAIL = (sys.executable, "-m", "wakumail")
 
 
+def take_signals() -> None:
+    """For `preexec_fn`: a shell lets the jobs in its background, and nohup its own, ignore some."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
     """Run one command to its end; returns its stdout."""
     done = subprocess.run(
