@@ -9,5 +9,5 @@ histograms    durations and sizes, counted in buckets
 token_bucket  rate limits, for one thing or for each of many
 edited_file   files that a person edits: settings, lists, secrets
 json_text     strict JSON with a bound on its nesting
-text          text from a peer, made safe for logs and terminals
+text          texts for people: those of peers made safe, and numbers with their nouns
 """

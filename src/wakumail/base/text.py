@@ -1,4 +1,4 @@
-"""Text from a peer, made safe for logs and terminals."""
+"""Texts for people: those of peers made safe, and numbers with their nouns."""
 
 MAX_TEXT = 1024
 """Characters of an error's text that are kept."""
@@ -8,3 +8,8 @@ def printable(text: bytes, limit: int = MAX_TEXT) -> str:
     """At most `limit` characters of UTF-8. Characters that could steer a terminal become `?`."""
     cut = text.decode("utf-8", "replace")[:limit]
     return "".join(c if c.isprintable() else "?" for c in cut)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, which is in the plural unless the number is 1."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -13,12 +13,12 @@ from wakumail.archive.datadir import SCRATCH_PREFIX, Datadir, sweep_unfinished
 from wakumail.archive.independent import Opinion, verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
+from wakumail.base.text import counted
 from wakumail.cli import transfer
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
     add_json,
-    counted,
     option,
     parse_time,
     print_json,

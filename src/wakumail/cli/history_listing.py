@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from wakumail.cli.options import counted
+from wakumail.base.text import counted
 from wakumail.cli.printing import entry, message_entry
 from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import Envelope

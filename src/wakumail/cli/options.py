@@ -121,11 +121,6 @@ def print_json(result: dict[str, Any]) -> None:
     print(json.dumps(result, default=bytes.hex))
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and its noun, for a person."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
     """A progress bar on stderr; nothing if that is no terminal."""
     return tqdm(total=total, unit=unit, unit_scale=True, disable=None, leave=False)

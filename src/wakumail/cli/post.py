@@ -8,10 +8,10 @@ from typing import NamedTuple
 import uvloop
 
 from wakumail.archive.dump import read_dump
+from wakumail.base.text import counted
 from wakumail.cli.options import (
     add_enode,
     add_json,
-    counted,
     open_binary,
     option,
     parse_amount,

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 import uvloop
 
 from wakumail.archive.datadir import read_enodes
+from wakumail.base.text import counted
 from wakumail.cli.history_listing import HistoryListing
 from wakumail.cli.merge_report import MergeReport
 from wakumail.cli.options import (
@@ -18,7 +19,6 @@ from wakumail.cli.options import (
     add_message_keys,
     add_timeout,
     add_topics,
-    counted,
     load_message_keys,
     open_binary,
     option,

@@ -11,12 +11,12 @@ from wakumail.archive.archive import Archive, Page, PageState, Query
 from wakumail.archive.dump import Source, read_dump
 from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import split_list
+from wakumail.base.text import counted
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
     add_json,
     add_topics,
-    counted,
     open_binary,
     parse_hex,
     parse_time,

@@ -12,6 +12,7 @@ from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
 from wakumail.base.edited_file import BLANK, read_edited
+from wakumail.base.text import counted
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.keys import PrivateKey, parse_node_key
@@ -171,7 +172,8 @@ def open_store(
 ) -> Store:
     """The archive and its writer; `commit_lock` is for processes that share the archive."""
     archive = Archive(datadir.archive)
-    log.info("archive of %s with %d envelopes", settings.datadir, archive.stat().envelopes)
+    held = counted(archive.stat().envelopes, "envelope")
+    log.info("archive of %s with %s", settings.datadir, held)
     return Store(
         archive,
         counters,

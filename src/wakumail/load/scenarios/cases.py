@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from wakumail.archive.archive import Archive
+from wakumail.base.text import counted
 from wakumail.load.clients.envelope_listener import EnvelopeListenerLoad
 from wakumail.load.clients.history_reader import HistoryReaderLoad
 from wakumail.load.clients.idle_client import IdleLoad
@@ -55,11 +56,6 @@ class Case(Protocol):
         """Do one run. LoadFailed if it does not finish."""
 
 
-def plural(count: int, noun: str) -> str:
-    """A number and a noun, in the plural unless the number is 1."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def split(count: int, parts: int) -> list[int]:
     """Split `count` into at most `parts` numbers, none of them 0."""
     share, rest = divmod(count, parts)
@@ -90,7 +86,7 @@ class IngestCase:
         load, live = self.load, self.load.live
         words = [
             f"{load.count:,} envelopes in packets of {load.batch}",
-            plural(load.connections, "connection"),
+            counted(load.connections, "connection"),
         ]
         if live.data_size != DATA_SIZE:
             words.append(f"{live.data_size} bytes of data")
@@ -144,7 +140,7 @@ class RequestCase:
     @property
     def title(self) -> str:
         """The kind of request, and the number of clients."""
-        return f"{self.kind.title}, {plural(self.kind.clients, 'client')}"
+        return f"{self.kind.title}, {counted(self.kind.clients, 'client')}"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
         """Send requests until `seconds` are over."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from wakumail.base.text import counted
 from wakumail.load.clients.blocking_connection import LOAD_TIMEOUT
 from wakumail.load.clients.history_reader import HistoryReaderLoad
 from wakumail.load.clients.processes import ClientPool
@@ -12,7 +13,6 @@ from wakumail.load.scenarios.cases import (
     UNLIMITED_REQUESTS,
     idle_clients,
     measure_alone,
-    plural,
     sendings,
     slowdown,
 )
@@ -37,7 +37,7 @@ class CrowdCase:
     @property
     def title(self) -> str:
         """The number of idle connections, of senders and of envelopes."""
-        senders = plural(self.load.connections, "sender")
+        senders = counted(self.load.connections, "sender")
         return f"{self.idle:,} idle, {senders} of {self.load.count:,} envelopes"
 
     def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wakumail.base.text import counted
 from wakumail.load.clients.blocking_connection import LOAD_TIMEOUT
 from wakumail.load.clients.history_reader import HistoryReaderLoad
 from wakumail.load.clients.processes import ClientPool
@@ -17,7 +18,6 @@ from wakumail.load.scenarios.cases import (
     MAX_REQUESTS,
     UNLIMITED_REQUESTS,
     measure_alone,
-    plural,
     sendings,
     slowdown,
     split,
@@ -95,7 +95,7 @@ class MixedCase:
 
 def senders(load: SenderLoad) -> Others:
     """Others send envelopes."""
-    title = f"{load.count:,} envelopes from {plural(load.connections, 'sender')}"
+    title = f"{load.count:,} envelopes from {counted(load.connections, 'sender')}"
     return Others(
         "mixed",
         title,
