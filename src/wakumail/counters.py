@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from wakumail.errors import WakumailError
-from wakumail.waku.envelope import Verdict
+from wakumail.waku.envelope import REFUSALS
 
 COUNTERS: Mapping[str, str] = {
     # connections
@@ -43,8 +43,9 @@ COUNTERS: Mapping[str, str] = {
     "history_unanswered": "requests to trusted mailservers that were not answered in time",
     "envelopes_shed": "good envelopes dropped, unconfirmed: too many wait for the disk",
     "messages_confirmed": "Messages packets confirmed, after the commit of their new envelopes",
-    **{f"envelopes_{v.name.lower()}": f"envelopes dropped: {v.name.lower().replace('_', ' ')}"
-       for v in Verdict if v is not Verdict.ACCEPTED},
+    **{f"envelopes_{verdict.name.lower()}": f"dropped: {text}"
+       for verdict, (_, text) in REFUSALS.items()},
+    "envelopes_duplicate": "dropped: envelopes received before and still live",
     "packets_messages_malformed": "Messages packets ignored as a whole: not a list of envelopes",
     "packets_before_status": "ended: a packet came before the status, or no status in time",
     "packets_status_repeated": "status packets after the first, ignored",
@@ -72,6 +73,7 @@ COUNTERS: Mapping[str, str] = {
     "requests_rate_limited": "of those: over the rate limit of the peer or its address",
     "requests_too_many_waiting": "of those: too many requests of one peer waiting",
     "requests_archive_failed": "of those: the archive could not be read",
+    "requests_no_archive": "of those: this node keeps no archive",
     "requests_batched": "requests that let envelopes share a packet (`Batch`)",
     "queries_topics": "requests by topics, from the newest envelope on",
     "queries_topics_cursor": "requests by topics, from a cursor on",

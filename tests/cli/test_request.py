@@ -145,9 +145,10 @@ def test_refused_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -
 def test_withheld_envelopes(server: Server, wakumail: Wakumail, tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(dump([ENVELOPE]))
     command = ["post", server.enode, "--dump", tmp_path / "old"]
-    assert wakumail(*command, code=1) == "0 envelopes sent, 0 confirmed\nwithheld: expired\n"
+    told = wakumail(*command, code=1)
+    assert told == "0 envelopes sent, 0 confirmed\nwithheld: expired envelope\n"
     result = json.loads(wakumail(*command, "--json", code=1))
-    assert result["withheld"] == [{"hash": ENVELOPE.hash.hex(), "reason": "expired"}]
+    assert result["withheld"] == [{"hash": ENVELOPE.hash.hex(), "reason": "expired envelope"}]
 
 
 def test_a_node_that_confirms_nothing(wakumail: Wakumail, tmp_path: Path) -> None:

@@ -197,9 +197,29 @@ async def test_a_message_that_cannot_be_made(wrong: dict[str, Any], text: str) -
         await compose(b"payload", **choices | wrong)
 
 
+@pytest.mark.parametrize("one", [nobody(), str(nobody())], ids=["an Enode", "a URL"])
 @asynchronous
-async def test_one_mailserver_not_in_a_list() -> None:
+async def test_one_mailserver_not_in_a_list(one: Any) -> None:
     """A string is a sequence of strings, too."""
     with pytest.raises(TypeError, match="a list of mailservers"):
-        async with mailservers(str(nobody())):
+        async with mailservers(one):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("enode", "choices", "text"),
+    [
+        (5, {}, "a mailserver is an Enode or its URL, not int"),
+        (nobody(), {"node_key": bytes(32)}, "a node key is a PrivateKey, not bytes"),
+        (nobody(), {"password": b"secret"}, "a password is text, not bytes"),
+    ],
+    ids=["enode", "node key", "password"],
+)
+@asynchronous
+async def test_what_nobody_can_connect_with(enode: Any, choices: dict[str, Any], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        async with connect(enode, **choices):
+            pass
+    with pytest.raises(TypeError, match=text):
+        async with mailservers([enode], **choices):
             pass

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,23 +13,28 @@ import pytest
 from tests.support.confirmations import listed
 from tests.support.envelopes import make, rules_with
 from tests.support.patience import asynchronous, eventually
+from tests.support.puppet import connection_config, node_config
 from tests.support.scripted import (
     OnBatch,
     OnRequest,
     Scripted,
     archive_of,
     complete,
+    nobody,
     packet,
     scripted,
     silent,
     stall,
 )
+from wakumail.counters import Counters
 from wakumail.devp2p.keys import generate
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
-from wakumail.mail import answer, history_progress
+from wakumail.mail import answer, client, history_progress
 from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused, Wanted
 from wakumail.mail.client import MailPeer, connect
-from wakumail.mail.request import Request
+from wakumail.mail.mailservers import mailservers
+from wakumail.mail.request import Form, Request
+from wakumail.mail.server import Server, ServerConfig
 from wakumail.node.link import Link
 from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.confirmations import NO_ERRORS, EnvelopeError
@@ -117,6 +123,46 @@ async def test_a_silent_mailserver_is_given_up() -> None:
     async with mailserver(stall, answer_timeout=0.05) as (peer, _):
         with pytest.raises(AnswerTimeout, match="does it keep an archive"):
             await peer.request(WANTED)
+
+
+@asynchronous
+async def test_a_node_without_an_archive_says_so() -> None:
+    """Nobody waits for an answer that will not come."""
+    key = generate(os.urandom)
+    config = ServerConfig(
+        node_config(connection_config(key)),
+        None,
+        relay_memory=1 << 20,
+        max_reply=1 << 20,
+        external_host="",
+    )
+    counters = Counters()
+    server = Server(config, None, counters)
+    await server.node.listen("127.0.0.1", 0)
+    try:
+        for form in (Form.R1, Form.R3):
+            async with connect(server.enode) as peer:
+                with pytest.raises(RequestRefused, match="this node keeps no archive"):
+                    await peer.request(WANTED, form=form)
+    finally:
+        await server.close()
+    assert counters["requests_no_archive"] == counters["requests_failed"] == 2
+
+
+@asynchronous
+async def test_a_password_does_not_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its key takes 30 ms: it is derived in a thread."""
+    threads: list[threading.Thread] = []
+
+    def derive(password: str) -> bytes:
+        threads.append(threading.current_thread())
+        return bytes(32)
+
+    monkeypatch.setattr(client, "symmetric_key", derive)
+    async with mailserver(), mailservers([nobody()]):
+        pass
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 @asynchronous

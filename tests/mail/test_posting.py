@@ -97,7 +97,7 @@ async def test_a_message_in_one_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (StatusOptions(pow=1e9, confirmations=True), "not sent: low pow"),
+        (StatusOptions(pow=1e9, confirmations=True), "not sent: too little PoW"),
         (StatusOptions(pow=0.0, topic_interest=()), "not sent: unwanted topic"),
         (StatusOptions(pow=0.0), "not confirmed"),
     ],

@@ -193,12 +193,12 @@ async def test_what_the_node_does_not_take_it_does_not_post(tmp_path: Path, tran
         message = {"pubKey": POINT, "payload": HELLO}
         assert await caller.refusal("waku_post", message | {"powTarget": 0.2}) == (
             REFUSED,
-            "message rejected, PoW too low: this node asks for 0.25",
+            "message rejected, too little PoW: this node asks for 0.25",
         )
         large = {"pubKey": POINT, "payload": "0x" + "00" * LARGE_ENVELOPE, "ttl": 10}
         assert await caller.refusal("waku_post", large | {"powTarget": 0.0}) == (
             REFUSED,
-            "message rejected, PoW too low: this node asks for 0.0001",
+            "message rejected, too little PoW: this node asks for 0.0001",
         )
         assert await caller.call("waku_post", large) is True
         for too_large in ({"payload": "0x" + "00" * 100_001}, {"padding": "0x" + "00" * 100_000}):
@@ -206,5 +206,5 @@ async def test_what_the_node_does_not_take_it_does_not_post(tmp_path: Path, tran
             assert code == REFUSED
             assert re.fullmatch(r"message too large: \d+ bytes, of 100000 in an envelope", text)
         code, text = await caller.refusal("waku_post", message | {"payload": "0x" + "00" * 99_990})
-        assert (code, text) == (REFUSED, "too large")
+        assert (code, text) == (REFUSED, "envelope too large")
         assert server.relay.pool.envelopes == 1

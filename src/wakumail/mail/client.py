@@ -328,6 +328,33 @@ def unfit(enode: Enode, node_key: PrivateKey | None) -> str:
     return enode.undialable
 
 
+def target_of(enode: Enode | str) -> Enode:
+    """The mailserver that is meant; ValueError for a malformed URL, TypeError for other types."""
+    if isinstance(enode, Enode):
+        return enode
+    if not isinstance(enode, str):
+        raise TypeError(f"a mailserver is an Enode or its URL, not {type(enode).__name__}")
+    return Enode.parse(enode)
+
+
+def check_node_key(node_key: PrivateKey | None) -> None:
+    """TypeError for a node key of a wrong type."""
+    if node_key is not None and not isinstance(node_key, PrivateKey):
+        raise TypeError(f"a node key is a PrivateKey, not {type(node_key).__name__}")
+
+
+async def password_key(password: str | None) -> bytes | None:
+    """The key of a password; None without one. TypeError for a password of a wrong type.
+
+    It is derived in a thread: it takes some 30 ms.
+    """
+    if password is None:
+        return None
+    if not isinstance(password, str):
+        raise TypeError(f"a password is text, not {type(password).__name__}")
+    return await asyncio.to_thread(symmetric_key, password)
+
+
 @asynccontextmanager
 async def connect(
     enode: Enode | str,
@@ -342,12 +369,13 @@ async def connect(
     `node_key` the connection has an identity of its own. The mailserver is given up after
     `answer_timeout` seconds of silence. OSError, PeerGone or AnswerTimeout if it is not reached,
     ValueError for a malformed enode, for an address that nobody can dial, and for the node of
-    `node_key` itself.
+    `node_key` itself, TypeError for arguments of other types.
     """
-    target = Enode.parse(enode) if isinstance(enode, str) else enode
+    target = target_of(enode)
+    check_node_key(node_key)
     if why := unfit(target, node_key):
         raise ValueError(f"{target.address}: {why}")
-    key = None if password is None else symmetric_key(password)
+    key = await password_key(password)
     peer = MailPeer(target, node_key, key, answer_timeout)
     try:
         await peer.open()

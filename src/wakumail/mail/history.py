@@ -52,6 +52,12 @@ class RateLimited(RequestError):
     counter = "requests_rate_limited"
 
 
+class NoArchive(RequestError):
+    """This node keeps no archive."""
+
+    counter = "requests_no_archive"
+
+
 class HistoryUnavailable(RequestError):
     """The archive could not be read."""
 
@@ -264,6 +270,21 @@ class History:
 
     def _complete(self, link: Link, completion: Completion, form: CompletionForm) -> None:
         link.peer.complete_history(completion.encode(self.config.completion or form))
+        link.outbox.flush()
+
+
+def turn_away(link: Link, packet: bytes, counters: Counters) -> None:
+    """Answer a request of a node without an archive with an error, so that its sender goes on.
+
+    Nothing is answered where the peer's rate limits forbid one more packet.
+    """
+    error = NoArchive("this node keeps no archive", identify(packet))
+    counters.add("requests_received")
+    counters.add("requests_failed")
+    counters.add(error.counter)
+    if not link.peer.limits.delay(asyncio.get_running_loop().time()):
+        completion = Completion(error.request_id, error=str(error))
+        link.peer.complete_history(completion.encode(CompletionForm.BYTES))
         link.outbox.flush()
 
 

@@ -18,12 +18,12 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted, check_keys
-from wakumail.mail.client import MailPeer, unfit
+from wakumail.mail.client import MailPeer, check_node_key, password_key, target_of, unfit
 from wakumail.mail.merged_history import MergedHistory, MergedPage
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, check_cursor
 from wakumail.node.messages import Key
 from wakumail.waku.envelope import MAX_TIME
-from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
+from wakumail.waku.message import DEFAULT_PASSWORD
 
 log = logging.getLogger(__name__)
 
@@ -307,12 +307,14 @@ async def mailservers(
 
     They are dialed when history is asked for. `node_key`, `password` and `answer_timeout` are those
     of client.connect, for each of them. One that connect refuses is left out with a warning.
-    ValueError if none is left, TypeError for a URL that is not in a list.
+    ValueError if none is left, TypeError for a URL that is not in a list, and for arguments of
+    other types.
     """
-    if isinstance(enodes, str):
+    if isinstance(enodes, (str, Enode)):
         raise TypeError("enodes is a list of mailservers, not one URL")
-    targets = [Enode.parse(enode) if isinstance(enode, str) else enode for enode in enodes]
-    key = None if password is None else symmetric_key(password)
+    targets = [target_of(enode) for enode in enodes]
+    check_node_key(node_key)
+    key = await password_key(password)
     servers = Mailservers(targets, fastest, node_key, key, answer_timeout)
     try:
         yield servers

@@ -11,7 +11,7 @@ from wakumail.base.rlp import join_list
 from wakumail.errors import AnswerTimeout, PeerGone
 from wakumail.node.link import Link
 from wakumail.waku.confirmations import EnvelopeError
-from wakumail.waku.envelope import Envelope, Verdict, parse
+from wakumail.waku.envelope import REFUSALS, Envelope, Verdict, parse
 from wakumail.waku.packets import PeerSettings
 
 MAX_POST_PACKET = 1 << 20
@@ -27,7 +27,7 @@ class Withheld(NamedTuple):
     """EXPIRED, LOW_POW or UNWANTED_TOPIC."""
 
     def __str__(self) -> str:
-        return self.reason.name.lower().replace("_", " ")
+        return REFUSALS[self.reason][1]
 
 
 @dataclass(frozen=True, slots=True)

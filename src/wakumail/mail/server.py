@@ -21,7 +21,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id
 from wakumail.errors import PeerGone, WakumailError
 from wakumail.mail.confirmation_queue import ConfirmationQueue
-from wakumail.mail.history import History, MailConfig
+from wakumail.mail.history import History, MailConfig, turn_away
 from wakumail.mail.requester import Requester
 from wakumail.node.dialer import Dialer
 from wakumail.node.filters import Filters
@@ -30,7 +30,7 @@ from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
 from wakumail.node.relay import Relay
 from wakumail.waku import packets as waku
-from wakumail.waku.envelope import Batch, Rules, Verdict, judge
+from wakumail.waku.envelope import REFUSALS, Batch, Rules, Verdict, judge
 from wakumail.waku.interest import EVERYTHING
 from wakumail.waku.peer_events import (
     Confirmed,
@@ -163,7 +163,7 @@ class Server:
         batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
         verdict = batch.verdict(0)
         if verdict not in (Verdict.ACCEPTED, Verdict.DUPLICATE):
-            raise PublishRefused(verdict.name.lower().replace("_", " "))
+            raise PublishRefused(REFUSALS[verdict][1])
         if batch.accepted and self.store is not None and self.store.full:
             raise PublishRefused(f"the archive is behind: {self.store.degraded or 'try again'}")
         if batch.accepted:
@@ -216,6 +216,8 @@ class Server:
                 self.history.request(link, packet)
             case OversizedRequest(start) if self.history is not None:
                 self.history.refuse_oversized(link, start)
+            case HistoryRequested(packet):
+                turn_away(link, packet, self.counters)
             case HistoryDelivered(batch):
                 self.counters.add("history_received", len(batch))
                 self.counters.add("history_too_large", len(batch) - batch.accepted)

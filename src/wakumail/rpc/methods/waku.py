@@ -249,7 +249,7 @@ class WakuMethods:
         least = 0.0 if peer else self._least_pow(len(payload))
         target = fields.optional("powTarget", params.number, least)
         if target < least:
-            raise RpcError(SERVER, f"message rejected, PoW too low: this node asks for {least}")
+            raise RpcError(SERVER, f"message rejected, too little PoW: this node asks for {least}")
         envelope = await compose(
             payload,
             key=key,
