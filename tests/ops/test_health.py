@@ -1,6 +1,7 @@
 """Health: 200 only while clients are served, otherwise 503 with the reason."""
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -15,10 +16,12 @@ import pytest
 
 from tests.support.archive_model import batch_of, make
 from tests.support.patience import asynchronous, eventually
+from tests.support.processes import Server as ServerProcess
 from tests.support.puppet import Puppet, mailserver, request_policy
 from wakumail.archive.archive import Page, Query
 from wakumail.errors import ArchiveDamaged, ArchiveError
 from wakumail.mail.server import Server
+from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.monitoring import health as health_module
 from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
 from wakumail.ops.monitoring.pages import Pages
@@ -291,3 +294,44 @@ async def test_reading_is_all_that_can_be_done(
             assert response.status == 200
             assert await response.read() == b""
         assert not [record for record in caplog.records if record.name == "aiohttp.access"]
+
+
+@asynchronous
+async def test_gaps_are_told_and_are_no_failure(tmp_path: Path) -> None:
+    async with pages(tmp_path) as probed:
+        server = probed.server
+        assert server.store is not None
+        path = tmp_path / "gaps.json"
+        path.write_text(json.dumps({"alive": int(time.time()) - 3600, "gaps": []}))
+        watch = GapWatch(server, server.store, path)
+        gaps = server.gaps
+        assert gaps is not None
+        await eventually(lambda: probed.reporter.health.canary.failure(time.monotonic()) == "")
+        status, body = await probed.get("/health")
+        assert (status, body["ok"]) == (200, True)
+        [lacking] = body["lacking"]
+        assert lacking["to"] - lacking["from"] >= 3600
+        assert lacking["reason"] == "the server did not run"
+        async with probed.http.get("/metrics") as response:
+            text = await response.text()
+        assert "wakumail_archive_gaps 1.0" in text
+        assert f"wakumail_archive_gap_seconds {float(gaps.seconds)}" in text
+        gaps.fill(lacking["from"], lacking["to"])
+        assert "lacking" not in (await probed.get("/health"))[1]
+        server.counters.add("envelopes_shed", 5)
+        await watch.close()
+        assert "took no writes" in path.read_text()
+
+
+def test_a_server_tells_when_it_did_not_run(tmp_path: Path) -> None:
+    """A real one, killed: its last sign of life is what counts."""
+    path = tmp_path / "data" / "gaps.json"
+    with ServerProcess(tmp_path / "data"):
+        pass
+    content = json.loads(path.read_text())
+    assert content["gaps"] == []
+    path.write_text(json.dumps(content | {"alive": content["alive"] - 3600}))
+    with ServerProcess(tmp_path / "data"):
+        pass
+    [[lower, upper, _]] = json.loads(path.read_text())["gaps"]
+    assert upper - lower >= 3600

@@ -20,6 +20,7 @@ from tests.support.envelopes import make
 from tests.support.patience import asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
 from wakumail.archive.archive import Stat
+from wakumail.archive.gaps import Gaps
 from wakumail.base.histograms import ANSWER_BYTES, ENVELOPE_BYTES, Histogram
 from wakumail.counters import COUNTERS, error_texts
 from wakumail.mail.client import connect
@@ -154,6 +155,7 @@ async def test_every_counter_is_there_from_the_start(tmp_path: Path) -> None:
 async def test_every_metric_is_documented(tmp_path: Path) -> None:
     async with scraped(tmp_path) as (server, _, http):
         assert server.store is not None
+        server.gaps = Gaps(tmp_path / "gaps.json", newest=None, now=0)
         put = asyncio.Event()
         server.store.put(batch_of(make(1, TOPICS)), put.set)
         await put.wait()

@@ -2,6 +2,7 @@
 
 nodekey     64 hex digits, mode 0600
 archive/    the archive's data.mdb and lock.mdb
+gaps.json   the times of which the archive lacks envelopes (see gaps.py)
 lock        held by the server; a second one is refused
 static-nodes.json, trusted-nodes.json    JSON lists of enode URLs; optional
 relay/      envelopes that workers without an archive pass to each other; only while they run
@@ -45,6 +46,7 @@ class Datadir:
         self.path = path
         self.archive = path / "archive"
         self.relay = path / "relay"
+        self.gaps = path / "gaps.json"
         self.nodekey = path / "nodekey"
         self.static_nodes = path / "static-nodes.json"
         self.trusted_nodes = path / "trusted-nodes.json"

@@ -16,6 +16,7 @@ from wakumail.mail.server import Server
 from wakumail.ops import assembly, logs
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
+from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.named_nodes import NamedNodes
@@ -76,6 +77,8 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
         if store is not None:
             store.on_broken = stopped.set
         await server.node.listen(settings.host, settings.port)
+        if store is not None:
+            running.push_async_callback(GapWatch(server, store, datadir.gaps).close)
         offer = partial(assembly.dispatcher, server)
         endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
         await endpoint.start()

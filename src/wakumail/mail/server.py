@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from wakumail.archive.gaps import Gaps
 from wakumail.archive.store import Store
 from wakumail.base.histograms import ENVELOPE_BYTES, Histogram
 from wakumail.base.rlp import join_list
@@ -96,6 +97,8 @@ class Server:
         """Called with good and new envelopes, if there is no archive to find them in."""
         self.confirmations = ConfirmationQueue(counters)
         self.history: History | None = None
+        self.gaps: Gaps | None = None
+        """The gaps of the archive, in the process that keeps account of them."""
         self._publishing: set[asyncio.Event] = set()
         """An event for each envelope of our own that waits for its commit."""
         self.rules = config.node.rules

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from wakumail.archive.gaps import Gaps
 from wakumail.archive.results import Stat
 from wakumail.archive.store import Store
 from wakumail.base.histograms import Histogram
@@ -134,6 +135,8 @@ def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric
     yield from relay(server.relay.pool)
     if server.store is not None:
         yield from queue(server.store)
+    if server.gaps is not None:
+        yield from gaps(server.gaps)
     if stat is not None:
         yield from archive(stat)
     yield from checks(health)
@@ -175,6 +178,12 @@ def queue(store: Store) -> Iterator[Metric]:
     yield gauge(
         "wakumail_archive_degraded", "1 while the archive takes no writes", bool(store.degraded)
     )
+
+
+def gaps(known: Gaps) -> Iterator[Metric]:
+    """The history that the archive lacks."""
+    yield gauge("wakumail_archive_gaps", "Ranges of time that the archive lacks", len(known.known))
+    yield gauge("wakumail_archive_gap_seconds", "Seconds of these ranges", known.seconds)
 
 
 def archive(stat: Stat) -> Iterator[Metric]:

@@ -5,9 +5,10 @@
 /health  200 while every check passes, otherwise 503 (see health.py)
 
 The three answer with JSON: `ok`, and in `failing` each failing check, its reason and its seconds.
+/health has also `lacking`, if the archive has gaps.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from wakumail.archive.gaps import Gap
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.rpc.http import BoundedServer
@@ -119,13 +121,15 @@ class Pages:
         problems = self._reporter.health.problems()
         if self._colleagues is not None:
             problems = await self._colleagues.problems(problems)
-        return page(problems)
+        return page(problems, self._reporter.gaps)
 
 
-def page(failing: list[Problem]) -> web.Response:
+def page(failing: list[Problem], gaps: Iterable[Gap] = ()) -> web.Response:
     """The answer to a probe: 200, or 503 with the checks that fail."""
     told = [
         {"check": check, "reason": reason, "seconds": round(seconds, 1)}
         for check, reason, seconds in failing
     ]
-    return web.json_response({"ok": not told, "failing": told}, status=503 if told else 200)
+    lacking = [{"from": lower, "to": upper, "reason": why} for lower, upper, why in gaps]
+    content = {"ok": not told, "failing": told} | ({"lacking": lacking} if lacking else {})
+    return web.json_response(content, status=503 if told else 200)

@@ -4,6 +4,7 @@ import asyncio
 
 from prometheus_client.process_collector import ProcessCollector
 
+from wakumail.archive.gaps import Gap
 from wakumail.archive.results import Stat
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
@@ -38,6 +39,11 @@ class Reporter:
         exposition = Exposition(self._server, self.health, await self._read_stat())
         metrics = (*exposition.collect(), *self._process.collect())
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps that the archive is known to have."""
+        return () if self._server.gaps is None else self._server.gaps.known
 
     async def _read_stat(self) -> Stat | None:
         """The state of the archive; None without one, or if it cannot be read in time.

@@ -21,6 +21,7 @@ from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
@@ -222,6 +223,8 @@ class Worker:
                     await endpoints.start_pages(settings, self._reporter, running, self)
             if self._store is not None:
                 self._store.retain(assembly.retention(settings))
+                gap_watch = GapWatch(server, self._store, self._datadir.gaps)
+                running.push_async_callback(gap_watch.close)
 
     async def _resign(self) -> None:
         """Stop to lead: free the ports for the next leader."""

@@ -1,0 +1,47 @@
+"""The watch over the gaps of a server's archive."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from wakumail.archive.gaps import Gaps
+from wakumail.archive.store import Store
+from wakumail.mail.server import Server
+
+STAMP_INTERVAL = 10.0
+"""Seconds between two signs of life."""
+
+
+class GapWatch:
+    """Stamps the gaps while the server runs, and adds the times in which it dropped envelopes."""
+
+    def __init__(self, server: Server, store: Store, path: Path) -> None:
+        now = int(time.time())
+        newest = store.archive.stat().newest
+        self._server = server
+        self._store = store
+        self._gaps = server.gaps = Gaps(path, newest=newest, now=now)
+        self._stamped = now
+        self._shed = server.counters["envelopes_shed"]
+        self._task = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Leave a last sign of life."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._look()
+        self._server.gaps = None
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(STAMP_INTERVAL)
+            self._look()
+
+    def _look(self) -> None:
+        now, shed = int(time.time()), self._server.counters["envelopes_shed"]
+        if shed > self._shed:
+            self._gaps.add(self._stamped, now, "the archive took no writes")
+        self._stamped, self._shed = now, shed
+        if kept := self._store.writer.retention.retention.seconds:
+            self._gaps.fill(0, now - kept)
+        self._gaps.stamp(now)
