@@ -10,6 +10,7 @@ import pytest
 from tests.support.connections import BOB_ID
 from tests.support.patience import asynchronous, eventually
 from wakumail.counters import Counters
+from wakumail.ops.service_manager import ServiceManager
 from wakumail.ops.workers import worker_process as process_module
 from wakumail.ops.workers import worker_slot as slot_module
 from wakumail.ops.workers.supervisor import Plan, Supervisor
@@ -127,7 +128,7 @@ class Crew:
 
     def __init__(self) -> None:
         self.supervisor = Supervisor(
-            Plan((), (), 1, "", False), Counters(), on_ready=lambda enode: None
+            Plan((), (), 1, "", False), Counters(), ServiceManager({}), on_ready=lambda enode: None
         )
         self.told: list[list[tuple[Any, ...]]] = []
         """The calls and notes to each worker."""

@@ -33,6 +33,10 @@ COMMIT_RETRY_INTERVAL = 1.0
 COMMIT_INTERVAL = 0.3
 """Seconds between two commits with Durability.INTERVAL."""
 
+MAX_ROUND = 60.0
+"""Seconds from one round of the writer to the next. It waits at most RETENTION_INTERVAL between
+two, so the rest is the time of one slice and one commit on a disk that hangs."""
+
 CommitLock = AbstractContextManager[object]
 
 
@@ -80,8 +84,15 @@ class WriterThread:
         self._loop = asyncio.get_running_loop()
         self._next_commit = 0.0
         """When the next commit may begin (time.monotonic), unless a full one waits."""
+        self._beat = time.monotonic()
+        """When the thread last began a round. Only the thread writes this."""
         self._thread = threading.Thread(target=self._write, name="archive-writer")
         self._thread.start()
+
+    @property
+    def goes_on(self) -> bool:
+        """False if the thread has ended, or one prune or commit takes over MAX_ROUND."""
+        return self._thread.is_alive() and time.monotonic() - self._beat <= MAX_ROUND
 
     def join(self) -> None:
         """Wait until the thread has ended, which it does once the queue is closed."""
@@ -90,6 +101,7 @@ class WriterThread:
     def _write(self) -> None:
         try:
             while not self._queue.finished:
+                self._beat = time.monotonic()
                 self.retention.prune_if_due(self.archive)
                 self._queue.wait(self.retention.next_look, self._next_commit)
                 with self._commit_lock:
@@ -123,6 +135,7 @@ class WriterThread:
             if self._queue.wait_closed(COMMIT_RETRY_INTERVAL):
                 log.error("closing: the disk refused the last envelopes, none was confirmed")
                 return False
+            self._beat = time.monotonic()
             self.retention.prune_if_due(self.archive)  # it may make the room that is missing
             with self._commit_lock:
                 if self._commit(entries):

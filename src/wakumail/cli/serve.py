@@ -20,6 +20,7 @@ from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.named_nodes import NamedNodes
+from wakumail.ops.service_manager import ServiceManager, server_state
 from wakumail.ops.workers import worker
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,12 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
         named.trust(server.node)
         named.dial(server.dialer)
         logs.announce(str(server.enode))
+        manager = ServiceManager()
+        manager.ready()
+        watch = asyncio.create_task(manager.watch(partial(server_state, server)))
+        running.callback(watch.cancel)
         await stopped.wait()
+        manager.stopping()
         log.info("stopping")
     assembly.log_counts(counters)
     return 1 if store is not None and store.degraded else 0

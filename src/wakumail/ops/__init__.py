@@ -6,6 +6,7 @@ endpoints   RPC and metrics over HTTP
 named_nodes  the static and trusted nodes, from settings and files
 monitoring  metrics and health
 workers     several processes that are one server
+service_manager  tells systemd the state of the server
 gap_watch   finds the times in which the archive took nothing
 heap        settings of the allocator and the garbage collector
 file_limit  the number of files that may be open

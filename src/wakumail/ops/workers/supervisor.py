@@ -17,6 +17,7 @@ from typing import Any
 
 from wakumail.counters import Counters
 from wakumail.ops.monitoring.report import Problem, Report, counted, together
+from wakumail.ops.service_manager import ServiceManager
 from wakumail.ops.workers.channel import open_channel
 from wakumail.ops.workers.methods import subject
 from wakumail.ops.workers.registry import Registry
@@ -47,13 +48,20 @@ class Plan:
 class Supervisor:
     """Runs the workers of one server; on one event loop."""
 
-    def __init__(self, plan: Plan, counters: Counters, on_ready: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        counters: Counters,
+        manager: ServiceManager,
+        on_ready: Callable[[str], None],
+    ) -> None:
         """`on_ready` is called with the enode once all workers take connections.
 
         counters: those of the supervisor itself; reports have them too.
         """
         self._plan = plan
         self._counters = counters
+        self._manager = manager
         self._on_ready = on_ready
         self._slots = [WorkerSlot(n, own, self._start) for n, own in enumerate(plan.listeners)]
         self._registry = Registry.create(2 * len(self._slots), plan.maxpeers)
@@ -76,8 +84,14 @@ class Supervisor:
             await _first_of(stopped.wait(), self._begin())
             if not stopped.is_set():
                 self._on_ready(self._enode)
-                keeping = (slot.keep() for slot in self._slots)
-                await _first_of(stopped.wait(), self._renew(renewal), self._collect(), *keeping)
+                self._manager.ready()
+                await _first_of(
+                    stopped.wait(),
+                    self._renew(renewal),
+                    self._collect(),
+                    self._manager.watch(self._state),
+                    *(slot.keep() for slot in self._slots),
+                )
         finally:
             code = await self._stop()
         return code
@@ -91,6 +105,7 @@ class Supervisor:
         while True:
             await renewal.wait()
             renewal.clear()
+            self._manager.reloading()
             try:
                 for slot in self._slots:
                     await slot.renew()
@@ -98,10 +113,12 @@ class Supervisor:
                 log.error("the rolling restart has stopped: %s", error)
             else:
                 log.info("all workers were replaced")
+            self._manager.ready()
 
     async def _stop(self) -> int:
         """Stop all workers and wait for them; 1 if one ended with an error."""
         log.info("stopping")
+        self._manager.stopping()
         workers = list(self._running)
         for worker in workers:
             worker.leave()
@@ -247,6 +264,19 @@ class Supervisor:
         """The answers of all other workers that answer."""
         asked = (other.ask(method, *params) for other in self._others(worker))
         return [answer for answer in await asyncio.gather(*asked) if answer is not None]
+
+    async def _state(self) -> tuple[bool, str]:
+        """True if every worker goes on, and the states of those that answer, in words."""
+        serving = [(slot.number, slot.serving) for slot in self._slots]
+        asked = [(number, worker) for number, worker in serving if worker is not None]
+        answers = await asyncio.gather(*(worker.ask("state") for _, worker in asked))
+        goes_on = all(answer is None or answer[0] for answer in answers)
+        hung = [worker for _, worker in asked if worker.hangs]
+        states = [
+            f"worker {number}: {answer[1] if answer is not None else 'does not answer'}"
+            for (number, _), answer in zip(asked, answers, strict=True)
+        ]
+        return goes_on and not hung, "; ".join(states) or "no worker takes connections"
 
     # -- reports of all workers ---------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
+from wakumail.ops.service_manager import ServiceManager, server_state
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
 from wakumail.ops.workers.follower import Follower
 from wakumail.ops.workers.methods import DIAL, for_all
@@ -63,7 +64,7 @@ async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter) -> 
     )
     counters = Counters()
     writer.count_in(counters)
-    supervisor = Supervisor(plan, counters, on_ready=logs.announce)
+    supervisor = Supervisor(plan, counters, ServiceManager(), on_ready=logs.announce)
     return await supervisor.run(stopped, renewal)
 
 
@@ -259,6 +260,8 @@ class Worker:
                     self._fail()
             case "report", []:
                 return None if self._reporter is None else await self._reporter.report()
+            case "state", []:
+                return await server_state(self._server)
             case "problems", []:
                 return [] if self._reporter is None else self._reporter.health.problems()
             case "probe", [str(identity)]:

@@ -20,6 +20,10 @@ ASK_TIMEOUT = 2.0
 """Seconds that a worker has to answer a call."""
 
 
+HANG_TIMEOUT = 30.0
+"""Seconds of silence after which a worker is taken to hang."""
+
+
 class WorkerFailed(WakumailError):
     """A worker did not start, or workers of one slot died again and again."""
 
@@ -54,6 +58,12 @@ class WorkerProcess:
     def serving(self) -> bool:
         """True if it takes connections and was not told to stop."""
         return self.ready_at is not None and not self.leaving and not self.ended.is_set()
+
+    @property
+    def hangs(self) -> bool:
+        """True if it has not answered for HANG_TIMEOUT."""
+        silent = self.silent_since
+        return silent is not None and time.monotonic() - silent > HANG_TIMEOUT
 
     def leave(self) -> None:
         """Tell it to stop, once: a second signal would kill a worker that is stopping."""
