@@ -70,4 +70,6 @@ demo: build ## run a server, a client that posts, and a client that asks for its
 	$(BIN)/python bench/demo.py
 
 clean:
-	rm -rf $(VENV) build dist ext/liblmdb ext/wakumail/*/*.c src/wakumail/*/*.so src/*.egg-info
+	rm -rf $(VENV) build dist ext/liblmdb src/*.egg-info
+	find ext/wakumail -name '*.c' -delete
+	find src/wakumail -name '*.so' -delete

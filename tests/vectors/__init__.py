@@ -14,3 +14,6 @@ VECTORS: dict[str, Any] = _read("status-go.json")
 
 DISCOVERY: dict[str, Any] = _read("discovery.json")
 """Node records as go-ethereum reads them, and the DNS tree that it signs for them."""
+
+NEGENTROPY: dict[str, Any] = _read("negentropy.json")
+"""Conversations of the C++ reference implementation of negentropy v1."""

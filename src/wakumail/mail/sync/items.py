@@ -4,7 +4,7 @@ An item is (created, id): Unix seconds below 2^32, and the 32 bytes of a hash. I
 36 bytes each, created in big-endian order before the id, so that the order of bytes is their order.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wakumail.archive.results import Bound, Fold
 
@@ -15,6 +15,23 @@ ITEM_SIZE = TIME_SIZE + ID_SIZE
 INFINITY = 2**64 - 1
 """The time of the bound behind all items (negentropy v1, "Preparation")."""
 
+START = Bound(0, b"")
+END = Bound(INFINITY, b"")
+
+
+class Window(NamedTuple):
+    """The creation times that both sides agreed to look at, in Unix seconds: first to end - 1."""
+
+    first: int
+    end: int
+
+    def clip(self, lower: Bound, upper: Bound) -> tuple[Bound, Bound]:
+        """The part of a range that lies inside; without items if nothing does."""
+        return max(lower, Bound(self.first, b"")), min(upper, Bound(self.end, b""))
+
+
+ALL_TIMES = Window(0, 2**32)
+
 
 class Items(Protocol):
     """The items of one moment; they do not change while a message is read and answered.
@@ -24,7 +41,7 @@ class Items(Protocol):
 
     @property
     def hashed(self) -> int:
-        """The number of envelopes that were hashed for the answers so far."""
+        """Bytes of envelopes that were hashed for the answers so far."""
 
     def fold(self, lower: Bound, upper: Bound) -> Fold:
         """The number of items in a range, and the sum of their ids."""

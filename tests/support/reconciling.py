@@ -1,0 +1,82 @@
+"""Two sides that reconcile in memory."""
+
+import hashlib
+from collections.abc import Iterable
+
+from tests.vectors import NEGENTROPY
+from wakumail.mail.sync.initiator import Initiator
+from wakumail.mail.sync.items import ALL_TIMES, ITEM_SIZE, Items, Window
+from wakumail.mail.sync.responder import answer
+
+Item = tuple[int, bytes]
+"""created, and an id of 32 bytes."""
+
+
+def pack(items: Iterable[Item]) -> bytes:
+    return b"".join(created.to_bytes(4, "big") + id_ for created, id_ in items)
+
+
+def unpack(packed: bytes) -> list[Item]:
+    pieces = (packed[at : at + ITEM_SIZE] for at in range(0, len(packed), ITEM_SIZE))
+    return [(int.from_bytes(piece[:4], "big"), piece[4:]) for piece in pieces]
+
+
+def make_items(name: str, times: Iterable[int]) -> list[Item]:
+    """Items with the given times, and ids that hang on the name and their number."""
+    return [
+        (created, hashlib.sha256(f"{name}:{number}".encode()).digest())
+        for number, created in enumerate(times)
+    ]
+
+
+class Conversation:
+    """A whole reconciliation: what each side said, and what the initiator learned."""
+
+    def __init__(
+        self,
+        ours: Items,
+        theirs: Items,
+        window: Window = ALL_TIMES,
+        *,
+        frame_limit: int = 0,
+        their_limit: int | None = None,
+    ) -> None:
+        limit = frame_limit if their_limit is None else their_limit
+        self.initiator = Initiator(window, frame_limit=frame_limit)
+        self.messages: list[tuple[bytes, bytes]] = []
+        message: bytes | None = self.initiator.begin(ours)
+        while message is not None:
+            said = answer(message, theirs, window, frame_limit=limit)
+            self.messages.append((message, said))
+            message = self.initiator.take(said, ours)
+
+    @property
+    def have(self) -> list[Item]:
+        return unpack(bytes(self.initiator.have))
+
+    @property
+    def need(self) -> list[bytes]:
+        return [
+            wanted.ids[at : at + 32]
+            for wanted in self.initiator.need
+            for at in range(0, len(wanted.ids), 32)
+        ]
+
+
+def recorded(name: str) -> tuple[list[Item], list[Item], int, list[tuple[bytes, bytes]]]:
+    """A case of the vectors: the items of the initiator and the responder, limit, messages."""
+    case = next(each for each in NEGENTROPY["cases"] if each["name"] == name)
+    steps = {
+        None: 0,
+        "created = 1700000000": 0,
+        "created = 1700000000 + 17 * i": 17,
+    }
+    step = steps[case["rule"]]
+    times = case["created"] or [1_700_000_000 + step * number for number in range(case["count"])]
+    items = make_items(name, times)
+    ours, theirs = (
+        [item for number, item in enumerate(items) if number not in set(case[f"{side}_lacks"])]
+        for side in ("initiator", "responder")
+    )
+    messages = [(bytes.fromhex(said), bytes.fromhex(told)) for said, told in case["messages"]]
+    return ours, theirs, case["frame_limit"], messages
