@@ -10,4 +10,5 @@ frame_writer       frames encrypted (compiled)
 packets            hello, disconnect, and the message ids of each capability
 connection_events  the events of a connection
 connection         one RLPx connection, from its first byte to its last
+discovery          node discovery v4: to be found, and to find
 """

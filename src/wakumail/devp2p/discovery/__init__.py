@@ -1,0 +1,14 @@
+"""Node discovery v4, sans-IO: datagrams and time in, datagrams and contacts out (discv4).
+
+udp_endpoint     an address as discovery tells it
+discv4_packets   the datagrams
+datagram_budget  how many of them may cost us time
+datagram_outbox  those on their way out
+timers           what a machine without a clock has to do later
+endpoint_proofs  who has shown to get datagrams at an address
+table            the nodes that have proven their address, by distance
+lookup           a search for the nodes closest to a place
+questions        what was asked, and the answers that are waited for
+exploration      whom to ask, and when
+discv4           the machine
+"""

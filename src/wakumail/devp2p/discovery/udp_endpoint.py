@@ -1,0 +1,85 @@
+"""Addresses as discovery tells them, and which of them a stranger may tell (discv4, "Ping")."""
+
+import ipaddress
+from functools import lru_cache
+from typing import NamedTuple
+
+from wakumail.base.rlp import Item, as_bytes, as_int, as_list
+from wakumail.devp2p.enr import Address, reach
+
+LOWEST_PORT = 1025
+"""Least UDP port that a stranger may name: below are services that would answer our packets."""
+
+SUBNET_BITS = {4: 24, 6: 48}
+"""Bits of the addresses that one owner is taken to have, by IP version."""
+
+
+class UdpEndpoint(NamedTuple):
+    """Where a node gets packets: `ip` as text, its UDP port and its TCP port, 0 for none."""
+
+    ip: str
+    udp: int
+    tcp: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where its datagrams go."""
+        return self.ip, self.udp
+
+    def fields(self) -> list[bytes | int]:
+        """Its three items in a packet."""
+        return [parse_ip(self.ip).packed, self.udp, self.tcp]
+
+    @classmethod
+    def read(cls, item: Item) -> "UdpEndpoint":
+        """Read the items of an endpoint, more may follow; RlpError.
+
+        An address of a wrong size, such as that of a node that does not know its own, is 0.0.0.0.
+        """
+        ip, udp, tcp, *_ = as_list(item, at_least=3)
+        packed = as_bytes(ip)
+        known = len(packed) in (4, 16)
+        host = plain_ip(str(ipaddress.ip_address(packed))) if known else "0.0.0.0"
+        return cls(host, as_int(udp, 16), as_int(tcp, 16))
+
+
+@lru_cache(4096)
+def parse_ip(ip: str) -> Address:
+    """The address in a text. ValueError."""
+    return ipaddress.ip_address(ip)
+
+
+def plain_ip(ip: str) -> str:
+    """An address as the network has it: IPv4 inside IPv6 (`::ffff:a.b.c.d`) is IPv4."""
+    if ip.startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(ip).ipv4_mapped
+        return ip if mapped is None else str(mapped)
+    return ip
+
+
+@lru_cache(4096)
+def may_tell(teller: str, told: str) -> bool:
+    """True if a node at the address `teller` can know a node at the address `told`.
+
+    A node of the internet cannot know one of our loopback or of our private networks.
+    """
+    address = parse_ip(told)
+    if address.is_multicast or (address.version == 4 and address.is_reserved):
+        return False
+    return 0 < reach(address) >= reach(parse_ip(teller))
+
+
+@lru_cache(4096)
+def subnet_of(ip: str) -> str:
+    """The network of an address that has one owner; empty for what is no address of the internet.
+
+    An operator's own networks hold many nodes.
+    """
+    address = parse_ip(ip)
+    if reach(address) < reach(_INTERNET):
+        return ""
+    bits = SUBNET_BITS[address.version]
+    return str(ipaddress.ip_network((address, bits), strict=False))
+
+
+_INTERNET = ipaddress.IPv4Address("8.8.8.8")

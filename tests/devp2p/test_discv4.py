@@ -1,0 +1,529 @@
+"""Discovery as a prober meets it: the cases of go-ethereum's suite for discv4, and worse."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.discovery import UNIX, MemoryNetwork, MemoryNode, Prober, node_key, record_of
+from wakumail.base.keccak import keccak256
+from wakumail.base.rlp import encode
+from wakumail.devp2p.discovery import questions
+from wakumail.devp2p.discovery.datagram_budget import BURST_FROM_ADDRESS, MAX_FROM_STRANGERS
+from wakumail.devp2p.discovery.discv4_packets import (
+    Body,
+    Datagram,
+    EnrRequest,
+    EnrResponse,
+    FindNode,
+    Neighbors,
+    Ping,
+    Pong,
+    Told,
+    seal,
+)
+from wakumail.devp2p.discovery.endpoint_proofs import PROOF_TIME
+from wakumail.devp2p.discovery.udp_endpoint import UdpEndpoint
+from wakumail.devp2p.keys import node_id, sign
+
+PUBLIC = "203.0.113.9"
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    return MemoryNetwork()
+
+
+@pytest.fixture
+def node(network: MemoryNetwork) -> MemoryNode:
+    return network.add("node", ("127.0.0.1", 30303))
+
+
+@pytest.fixture
+def prober(network: MemoryNetwork) -> Prober:
+    return Prober(network, "prober", ("127.0.0.1", 40404))
+
+
+def pongs(bodies: list[Body]) -> list[Pong]:
+    return [body for body in bodies if isinstance(body, Pong)]
+
+
+def only_pings(bodies: list[Body]) -> bool:
+    return all(isinstance(body, Ping) for body in bodies)
+
+
+# -- go-ethereum's cases -------------------------------------------------------------------------
+
+NOWHERE = UdpEndpoint("192.0.2.0", 0, 0)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"recipient": NOWHERE}, {"sender": NOWHERE}])
+@pytest.mark.parametrize("junk", [False, True])
+def test_a_ping_is_answered(
+    node: MemoryNode, prober: Prober, wrong: dict[str, UdpEndpoint], junk: bool
+) -> None:
+    """Whatever it says of its sender and recipient, and whatever follows (EIP-8)."""
+    ping = replace(prober.ping_for(node), **wrong)  # type: ignore[arg-type]
+    if junk:
+        digest = send_content(prober, node, ping, [*ping.fields(), b"junk", [1, [2]]], bytes(200))
+    else:
+        digest = prober.send(node, ping)
+    (pong,) = pongs(prober.answers())
+    assert pong.ping_hash == digest
+    assert pong.recipient.address == prober.address
+    assert UNIX < pong.expiration < UNIX + 60
+    assert pong.enr_seq == 1
+
+
+def send_content(
+    prober: Prober, node: MemoryNode, body: Body, fields: object, more: bytes = b""
+) -> bytes:
+    """Send a list of any fields as a datagram of the type of `body`; its hash."""
+    content = bytes([body.type]) + encode(fields) + more  # type: ignore[arg-type]
+    rest = sign(prober.key, keccak256(content)) + content
+    prober.send_raw(node, keccak256(rest) + rest)
+    return keccak256(rest)
+
+
+def test_an_expired_ping_is_not_answered(node: MemoryNode, prober: Prober) -> None:
+    prober.send(node, replace(prober.ping_for(node), expiration=UNIX - 60))
+    assert not prober.answers()
+    assert node.counts["discovery_expired"] == 1
+
+
+def test_a_datagram_of_another_type_is_not_answered(node: MemoryNode, prober: Prober) -> None:
+    """A ping that says it is a pong, or something unknown."""
+    ping = prober.ping_for(node)
+    for number in (2, 99):
+        content = bytes([number]) + encode(ping.fields())
+        rest = sign(prober.key, keccak256(content)) + content
+        prober.send_raw(node, keccak256(rest) + rest)
+    assert not prober.answers()
+    assert node.counts["discovery_malformed"] == node.counts["discovery_type_unknown"] == 1
+
+
+def test_a_wrong_sender_in_a_ping_after_the_proof_changes_nothing(
+    node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    digest = prober.send(node, replace(prober.ping_for(node), sender=NOWHERE))
+    answers = prober.answers()
+    assert [pong.ping_hash for pong in pongs(answers)] == [digest]
+    assert len(answers) == 1, "neither a ping nor a request for a record"
+
+
+def test_the_record_is_sent_to_whom_has_proven_its_address(
+    node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    request = prober.send(node, EnrRequest(prober.expiration))
+    (answer,) = prober.answers()
+    assert isinstance(answer, EnrResponse)
+    assert answer.request_hash == request
+    assert answer.verified(node.id).seq == 1
+
+
+@pytest.mark.parametrize("body", [FindNode(bytes(64), UNIX + 20), EnrRequest(UNIX + 20)])
+def test_nothing_is_sent_without_a_proof(node: MemoryNode, prober: Prober, body: Body) -> None:
+    prober.send(node, body)
+    prober.send(node, prober.ping_for(node))
+    prober.send(node, body)
+    assert not [b for b in prober.answers() if not isinstance(b, Ping | Pong)]
+    assert node.counts["discovery_unproven"] == 2
+
+
+def test_a_findnode_is_answered(node: MemoryNode, prober: Prober) -> None:
+    prober.bond(node)
+    prober.send(node, FindNode(bytes(64), prober.expiration))
+    (answer,) = prober.answers()
+    assert isinstance(answer, Neighbors)
+    assert [told.node_id for told in answer.nodes] == [prober.id]
+
+
+def test_neighbors_that_nobody_asked_for_are_not_told_on(node: MemoryNode, prober: Prober) -> None:
+    prober.bond(node)
+    fake = node_id(node_key("fake").public_key)
+    told = Told(UdpEndpoint("127.0.0.9", 4000, 4000), fake)
+    prober.send(node, Neighbors((told,), prober.expiration))
+    assert not prober.answers()
+    prober.send(node, FindNode(fake, prober.expiration))
+    (answer,) = prober.answers()
+    assert isinstance(answer, Neighbors)
+    assert fake not in [told.node_id for told in answer.nodes]
+    assert node.counts["discovery_unsolicited"] == 1
+
+
+def test_an_expired_findnode_is_not_answered(node: MemoryNode, prober: Prober) -> None:
+    prober.bond(node)
+    prober.send(node, FindNode(bytes(64), UNIX - 10))
+    prober.send(node, EnrRequest(UNIX - 10))
+    assert only_pings(prober.answers())
+    assert node.counts["discovery_expired"] == 2
+
+
+def test_a_pong_with_another_hash_proves_nothing(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.send(node, prober.ping_for(node))
+    network.run(0.1)
+    assert [d for d in prober.got if isinstance(d.body, Ping)]
+    prober.send(node, prober.pong_for(node, bytes(32)))
+    prober.send(node, FindNode(bytes(64), prober.expiration))
+    assert not [b for b in prober.answers() if isinstance(b, Neighbors)]
+    assert node.counts["discovery_unsolicited"] == node.counts["discovery_unproven"] == 1
+
+
+def test_a_proof_is_for_one_address(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    """127.0.0.2 sends what 127.0.0.1 has proven."""
+    prober.bond(node)
+    other = Prober(network, "prober", ("127.0.0.2", 40404))
+    other.send(node, FindNode(bytes(64), prober.expiration))
+    assert only_pings(other.answers())
+    assert only_pings(prober.answers())
+
+
+# -- proofs --------------------------------------------------------------------------------------
+
+
+def test_a_proof_holds_twelve_hours(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    network.run(PROOF_TIME - 60)
+    prober.got = []
+    prober.send(node, FindNode(bytes(64), prober.expiration))
+    assert [b for b in prober.answers() if isinstance(b, Neighbors)]
+    network.run(60)
+    prober.got = []
+    prober.send(node, FindNode(bytes(64), prober.expiration))
+    assert only_pings(prober.answers())
+
+
+def test_a_pong_signed_by_another_node_proves_nothing(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.send(node, prober.ping_for(node))
+    network.run(0.1)
+    (ping,) = [d for d in prober.got if isinstance(d.body, Ping)]
+    other = Prober(network, "other", prober.address)
+    other.send(node, prober.pong_for(node, ping.hash))
+    network.run(0.1)
+    assert not node.known
+    assert node.counts["discovery_unsolicited"] == 1
+
+
+def test_a_pong_from_another_address_proves_nothing(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.send(node, prober.ping_for(node))
+    network.run(0.1)
+    (ping,) = [d for d in prober.got if isinstance(d.body, Ping)]
+    other = Prober(network, "prober", ("127.0.0.1", 40405))
+    other.send(node, prober.pong_for(node, ping.hash))
+    network.run(0.1)
+    assert not node.known
+
+
+def test_nothing_is_sent_to_an_address_that_a_ping_only_names(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    victim = Prober(network, "victim", ("127.0.0.7", 5000))
+    prober.send(node, replace(prober.ping_for(node), sender=victim.endpoint))
+    assert prober.answers()
+    assert not victim.got
+
+
+# -- answers of a prober -------------------------------------------------------------------------
+
+
+def being_asked(network: MemoryNetwork, node: MemoryNode, prober: Prober) -> list[Datagram]:
+    """The findnodes that a node sends a prober which is its bootnode."""
+    bootnode = MemoryNode(network, "prober", prober.address)
+    node.discv4.start([bootnode.contact], [], network.now)
+    network.run(0.05)
+    (ping,) = [d for d in prober.got if isinstance(d.body, Ping)]
+    prober.send(node, prober.pong_for(node, ping.hash))
+    network.run(questions.PING_BACK_TIME + 0.05)
+    return [d for d in prober.got if isinstance(d.body, FindNode)]
+
+
+def told(name: str, ip: str, port: int = 30303) -> Told:
+    return Told(UdpEndpoint(ip, port, port), node_id(node_key(name).public_key))
+
+
+def test_only_fit_nodes_are_taken_from_neighbors(network: MemoryNetwork, node: MemoryNode) -> None:
+    """From a public node: no loopback, no private network, no reserved port, not ourselves."""
+    prober = Prober(network, "prober", (PUBLIC, 40404))
+    assert being_asked(network, node, prober)
+    good = Prober(network, "good", ("198.51.100.7", 30303))
+    own = Prober(network, "node", ("198.51.100.8", 30303))
+    unfit = [
+        told("loopback", "127.0.0.9"),
+        told("private", "192.168.7.7"),
+        told("private6", "fd00::7"),
+        told("local", "fe80::7"),
+        told("nowhere", "0.0.0.0"),
+        told("many", "224.0.0.1"),
+        told("all", "255.255.255.255"),
+        told("dns", "198.51.100.9", 53),
+        told("forbidden", "127.6.6.6"),
+        told("no-port", "198.51.100.9", 0),
+    ]
+    probers = [Prober(network, "any", t.endpoint.address) for t in unfit]
+    nodes = (*unfit, Told(own.endpoint, node.id), told("good", "198.51.100.7"))
+    prober.send(node, Neighbors(nodes[:6], prober.expiration))
+    prober.send(node, Neighbors(nodes[6:], prober.expiration))
+    network.run(1.0)
+    assert good.got
+    assert not own.got
+    assert not any(p.got for p in probers)
+    assert node.counts["discovery_neighbors_unfit"] == len(unfit)
+
+
+def test_a_private_node_may_tell_of_private_nodes_only_to_private_ones(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    public = Prober(network, "public", (PUBLIC, 40404))
+    public.bond(node)
+    for asker, expected in ((prober, {prober.id, public.id}), (public, {public.id})):
+        asker.send(node, FindNode(bytes(64), prober.expiration))
+        answers = [b for b in asker.answers() if isinstance(b, Neighbors)]
+        assert {t.node_id for answer in answers for t in answer.nodes} == expected
+
+
+def test_of_a_thousand_neighbors_sixteen_are_looked_at(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    assert being_asked(network, node, prober)
+    for start in range(0, 1000, 10):
+        nodes = tuple(told(f"n{start + n}", "127.0.0.9", 10_000 + start + n) for n in range(10))
+        prober.send(node, Neighbors(nodes, prober.expiration))
+    before = node.counts["discovery_pings_sent"]
+    network.run(3.0)
+    assert node.counts["discovery_neighbors_excess"] == 1
+    assert node.counts["discovery_unsolicited"] == 98
+    assert node.counts["discovery_pings_sent"] - before <= 16 + 3
+    assert node.known == {prober.id}
+
+
+def test_forged_answers_cost_a_few_signatures(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    assert being_asked(network, node, prober)
+    other = Prober(network, "other", prober.address)
+    for _ in range(100):
+        other.send(node, Neighbors((told("x", "127.0.0.9"),), prober.expiration))
+    network.run(0.1)
+    assert node.counts["discovery_unsolicited"] == 100
+    prober.send(node, Neighbors((told("x", "127.0.0.9"),), prober.expiration))
+    network.run(0.1)
+    assert node.counts["discovery_unsolicited"] == 101, "the question is used up"
+
+
+def test_neighbors_of_another_node_are_not_taken(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    assert being_asked(network, node, prober)
+    other = Prober(network, "other", prober.address)
+    other.send(node, Neighbors((told("x", "127.0.0.9"),), prober.expiration))
+    network.run(0.1)
+    assert node.counts["discovery_unsolicited"] == 1
+
+
+def test_a_record_is_asked_for_if_one_is_told_of(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    network.run(5.0)
+    assert not [d for d in prober.got if isinstance(d.body, EnrRequest)]
+    record = record_of(prober.key, prober.address, seq=7, waku=[1, 1])
+    for foreign in (
+        record_of(node_key("other"), prober.address, seq=8).encoded,
+        record.encoded[:-1] + b"\x02",
+        encode([bytes(300)]),
+        b"\xc0",
+    ):
+        prober.send(node, EnrResponse(asked_for_record(network, node, prober), foreign))
+        network.run(0.1)
+        assert not any(contact.record for contact in node.discv4.table)
+    prober.send(node, EnrResponse(asked_for_record(network, node, prober), record.encoded))
+    network.run(0.1)
+    (contact,) = node.discv4.table
+    assert contact.record == record
+    assert node.found[-1] is contact
+    assert node.counts["enr_malformed"] == 2
+    assert node.counts["enr_forged"] == node.counts["enr_too_large"] == 1
+
+
+def asked_for_record(network: MemoryNetwork, node: MemoryNode, prober: Prober) -> bytes:
+    """The hash of the request for the record that a prober tells of."""
+    prober.got = []
+    prober.send(node, replace(prober.ping_for(node), enr_seq=7))
+    while True:
+        network.run(0.1)
+        for datagram in prober.got:
+            if isinstance(datagram.body, EnrRequest):
+                return datagram.hash
+
+
+def test_a_record_that_nobody_asked_for_is_not_looked_at(node: MemoryNode, prober: Prober) -> None:
+    prober.bond(node)
+    record = record_of(prober.key, prober.address, seq=7)
+    prober.send(node, EnrResponse(bytes(32), record.encoded))
+    assert not prober.answers()
+    assert node.counts["discovery_unsolicited"] == 1
+
+
+# -- clocks, addresses and floods ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("late", "answered"), [(19, True), (21, False), (-999, True)])
+def test_a_clock_may_be_twenty_seconds_late(
+    node: MemoryNode, prober: Prober, late: int, answered: bool
+) -> None:
+    prober.send(node, replace(prober.ping_for(node), expiration=UNIX - late + 20))
+    assert bool(pongs(prober.answers(0.0 if not answered else 0.3))) == answered
+
+
+@pytest.mark.parametrize("expiration", [1 << 32, (1 << 64) - 1])
+def test_the_year_2106_is_a_year(node: MemoryNode, prober: Prober, expiration: int) -> None:
+    prober.send(node, replace(prober.ping_for(node), expiration=expiration))
+    assert pongs(prober.answers())
+
+
+def test_addresses_that_we_have_nothing_to_do_with_get_no_answer(
+    network: MemoryNetwork, node: MemoryNode
+) -> None:
+    prober = Prober(network, "prober", ("127.6.6.6", 1))
+    prober.send(node, prober.ping_for(node))
+    assert not prober.answers()
+    assert node.counts["discovery_restricted"] == 1
+
+
+def test_our_own_datagrams_are_not_answered(network: MemoryNetwork, node: MemoryNode) -> None:
+    """As a network sends them back that is configured to."""
+    mirror = Prober(network, "node", ("127.0.0.1", 40404))
+    mirror.send(node, mirror.ping_for(node))
+    assert not mirror.answers()
+    assert node.counts["discovery_self"] == 1
+
+
+def test_a_flood_from_one_address_costs_a_budget(node: MemoryNode, prober: Prober) -> None:
+    raw = seal(prober.key, prober.ping_for(node)).raw
+    for _ in range(2000):
+        node.discv4.receive(raw, prober.address, 0.0)
+    over = node.counts["discovery_over_address_budget"], node.counts["discovery_over_total_budget"]
+    assert sum(over) >= 2000 - BURST_FROM_ADDRESS
+    assert over[0] == 2000 - BURST_FROM_ADDRESS
+    assert node.counts["discovery_pongs_sent"] <= 2 * MAX_FROM_STRANGERS
+
+
+def test_a_flood_from_made_up_addresses_costs_a_budget_and_leaves_those_we_know(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    stranger = Prober(network, "stranger", ("127.9.9.9", 9))
+    raw = seal(stranger.key, stranger.ping_for(node)).raw
+    for number in range(20_000):
+        ip = f"198.18.{number >> 8}.{number & 255}"
+        node.discv4.receive(raw, (ip, 30303), network.now)
+    assert node.counts["discovery_pongs_sent"] <= 2 * MAX_FROM_STRANGERS + 2
+    assert node.counts["discovery_over_total_budget"] >= 20_000 - 2 * MAX_FROM_STRANGERS
+    assert node.counts["discovery_pings_sent"] <= questions.MAX_PENDING + 1
+    prober.send(node, FindNode(bytes(64), prober.expiration))
+    assert [b for b in prober.answers() if isinstance(b, Neighbors)]
+
+
+# -- networks ------------------------------------------------------------------------------------
+
+
+def test_twenty_nodes_find_each_other_from_one_bootnode(network: MemoryNetwork) -> None:
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(20)]
+    for each in nodes:
+        each.discv4.start([nodes[0].contact], [], network.now)
+    network.run(10.0)
+    everybody = {each.id for each in nodes}
+    assert [len(each.known) for each in nodes] == [19] * 20
+    assert all(each.known == everybody - {each.id} for each in nodes)
+    assert all(contact.record for each in nodes for contact in each.discv4.table)
+
+
+def test_a_node_that_moves_is_found_again(network: MemoryNetwork) -> None:
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(12)]
+    for each in nodes:
+        each.discv4.start([nodes[0].contact], [], network.now)
+    network.run(30.0)
+    network.remove(nodes[5])
+    moved = network.add("node 5", ("127.0.0.5", 31000))
+    moved.discv4.start([nodes[0].contact], [], network.now)
+    network.run(10.0)
+    for each in nodes:
+        if each is not nodes[5]:
+            contact = each.discv4.table.get(moved.id)
+            assert contact is not None
+            assert contact.endpoint == UdpEndpoint("127.0.0.5", 31000, 31000)
+
+
+def test_a_changed_record_is_fetched_again(network: MemoryNetwork) -> None:
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(4)]
+    for each in nodes:
+        each.discv4.start([nodes[0].contact], [], network.now)
+    network.run(10.0)
+    record = record_of(nodes[1].key, nodes[1].address, seq=2, waku=[1, 1])
+    nodes[1].discv4.announce(record, network.now)
+    network.run(5.0)
+    for each in (nodes[0], *nodes[2:]):
+        contact = each.discv4.table.get(nodes[1].id)
+        assert contact is not None
+        assert contact.record == record
+
+
+def test_dead_nodes_leave_the_table(network: MemoryNetwork) -> None:
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(6)]
+    for each in nodes:
+        each.discv4.start([nodes[0].contact], [], network.now)
+    network.run(10.0)
+    for each in nodes[3:]:
+        network.remove(each)
+    network.run(600.0)
+    alive = {each.id for each in nodes[:3]}
+    assert [each.known for each in nodes[:3]] == [alive - {each.id} for each in nodes[:3]]
+
+
+def test_lost_datagrams_delay_and_do_not_prevent(network: MemoryNetwork) -> None:
+    lost = iter(range(1 << 30))
+    network.loses = lambda _from, _to: next(lost) % 9 == 0
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(10)]
+    for each in nodes:
+        each.discv4.start([nodes[0].contact], [], network.now)
+    network.run(120.0)
+    assert min(len(each.known) for each in nodes) >= 8
+
+
+def test_a_node_starts_from_those_of_its_last_run(network: MemoryNetwork) -> None:
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(3)]
+    nodes[0].discv4.start([], [nodes[1].contact], network.now)
+    nodes[1].discv4.start([], [nodes[2].contact], network.now)
+    network.run(10.0)
+    assert nodes[0].known == {nodes[1].id, nodes[2].id}
+
+
+def test_a_node_alone_asks_rarely(network: MemoryNetwork, node: MemoryNode) -> None:
+    """Bootnodes that are dead are pinged more and more rarely."""
+    prober = Prober(network, "dead", ("127.0.0.2", 30303))
+    bootnode = MemoryNode(network, "dead", prober.address)
+    node.discv4.start([bootnode.contact], [], network.now)
+    network.run(3600.0)
+    assert 60 <= len(prober.got) <= 4 * 70
+
+
+def test_pongs_tell_our_address(network: MemoryNetwork) -> None:
+    nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(3)]
+    for each in nodes:
+        each.discv4.start([nodes[0].contact], [], network.now)
+    network.run(5.0)
+    assert {(contact.node_id, ip) for contact, ip in nodes[0].told} == {
+        (each.id, "127.0.0.1") for each in nodes[1:]
+    }
