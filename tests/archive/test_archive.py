@@ -22,6 +22,7 @@ from tests.support.archive_model import (
     sorted_down,
 )
 from tests.support.envelopes import rules_with
+from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Appended, Archive, Day, PageState, Query, Stat
 from wakumail.errors import ArchiveError
 from wakumail.waku.envelope import Envelope, judge, parse_stream
@@ -280,7 +281,7 @@ def test_two_processes_read_while_one_writes(tmp_path: Path) -> None:
         for commit in range(100):
             archive.append([batch_of(make(20, first=20 * commit, size=500))])
         for reader in readers:
-            assert reader.wait(20) == 0
+            assert reader.wait(PATIENCE) == 0
             assert reader.stdout is not None
             reader.stdout.close()
 
@@ -317,23 +318,27 @@ def test_what_was_confirmed_survives_a_killed_writer(tmp_path: Path, commits: in
 
 
 READ_FOREVER = """
-import lmdb, sys, time
+import lmdb, sys
 env = lmdb.open(sys.argv[1], max_dbs=16, readonly=True)
 txn = env.begin()
 print("reading", flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
 def test_a_killed_reader_does_not_make_the_file_grow(tmp_path: Path) -> None:
     with Archive(tmp_path, sync=False) as archive:
         reader = subprocess.Popen(
-            [sys.executable, "-c", READ_FOREVER, str(tmp_path)], stdout=subprocess.PIPE
+            [sys.executable, "-c", READ_FOREVER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
+        assert reader.stdin is not None
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"reading\n"
         reader.kill()
         reader.wait()
+        reader.stdin.close()
         reader.stdout.close()
         for each in make(300):
             archive.append([batch_of([each])])

@@ -1,5 +1,6 @@
 """The archive commands in processes of their own, some beside a server."""
 
+import array
 import fcntl
 import os
 import re
@@ -7,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from tests.support.archive_model import put_row
 from tests.support.envelopes import dump, make, newest_first
+from tests.support.patience import until
 from tests.support.processes import WAKUMAIL, Server, run, run_json
 from wakumail.archive.archive import Archive
 from wakumail.cli.command_line import main
@@ -111,17 +114,29 @@ def test_a_pipe_whose_writer_dies_is_told(tmp_path: Path) -> None:
     assert "199 envelopes stored" in done.stdout
 
 
+def queued(pipe: int) -> int:
+    """Bytes in a pipe."""
+    size = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, size)
+    return size[0]
+
+
+def sleeps(pid: int) -> bool:
+    """True if a process waits for something."""
+    return "\nState:\tS" in Path(f"/proc/{pid}/status").read_text()
+
+
 def test_a_pipe_that_does_not_block_is_read_to_its_end(tmp_path: Path) -> None:
     envelopes = make(50, TOPICS)
     end, other = os.pipe()
     os.set_blocking(end, False)
     command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
     with subprocess.Popen(command, stdin=end, stdout=subprocess.PIPE, text=True) as importing:
-        os.close(end)
         os.write(other, dump(envelopes[:20]))
-        time.sleep(1)  # long enough for the command to read what has come
+        until(lambda: not queued(end) and sleeps(importing.pid))
         os.write(other, dump(envelopes[20:]))
         os.close(other)
+        os.close(end)
         assert importing.stdout is not None
         assert "50 envelopes stored" in importing.stdout.read()
     assert importing.returncode == 0

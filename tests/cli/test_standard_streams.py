@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.envelopes import dump, make
-from tests.support.patience import PATIENCE
-from tests.support.processes import WAKUMAIL, Server
+from tests.support.patience import PATIENCE, until
+from tests.support.processes import WAKUMAIL, Server, takes_calls
 from wakumail.cli.command_line import COMMANDS
 
 ALL_CLOSED = "<&- >&- 2>&-"
@@ -170,24 +170,15 @@ def test_nothing_is_imported_from_a_closed_stdin(place: Place) -> None:
     assert b"Bad file descriptor" in done.stderr
 
 
-def await_socket(process: subprocess.Popen[bytes], datadir: Path) -> None:
-    """Wait until a server answers calls, without its stdout."""
-    command = [*WAKUMAIL, "attach", "--datadir", str(datadir), "rpc_modules"]
-    for _ in range(PATIENCE):
-        assert process.poll() is None
-        if not run(command, capture_output=True).returncode:
-            return
-        time.sleep(0.2)
-    raise AssertionError("the server does not answer")
-
-
 def serve(datadir: Path, workers: str, start: list[str], **choices: Any) -> int:
     """The exit code of a server that is stopped once it answers calls."""
     words = ["serve", "--datadir", str(datadir), "--host", "127.0.0.1", "--port", "0"]
     words += ["--workers", workers]
     with subprocess.Popen([*start, *words], env=ENVIRONMENT, **choices) as process:
         try:
-            await_socket(process, datadir)
+            until(lambda: takes_calls(datadir) or process.poll() is not None)
+            command = [*WAKUMAIL, "attach", "--datadir", str(datadir), "rpc_modules"]
+            assert not run(command, capture_output=True).returncode
             process.send_signal(signal.SIGTERM)
             return process.wait(PATIENCE)
         finally:

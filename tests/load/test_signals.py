@@ -3,13 +3,12 @@
 import contextlib
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, until
 from tests.support.processes import WAKUMAIL, take_signals
 from tests.support.worker_server import alive, wait_for_end
 from wakumail.load.process_usage import processes
@@ -59,12 +58,13 @@ def benching(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def await_stage(pid: int, reached: Callable[[list[str]], bool]) -> list[int]:
     """Wait for a stage of the bench. Returns its descendants."""
-    deadline = time.monotonic() + PATIENCE
-    while not reached(list((found := descendants(pid)).values())):
-        assert time.monotonic() < deadline, found
+
+    def found() -> list[int]:
         assert alive(pid)
-        time.sleep(0.005)
-    return list(found)
+        below = descendants(pid)
+        return list(below) if reached(list(below.values())) else []
+
+    return until(found)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 
 from tests.support.envelopes import make, newest_first
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually, turns
 from tests.support.scripted import Scripted, archive_of, complete, packet, scripted
 from wakumail.errors import AnswerTimeout, DisconnectReason, PeerGone
 from wakumail.mail.answer import HistoryPage, Wanted
@@ -60,6 +61,19 @@ async def slow() -> AsyncIterator[tuple[MailPeer, Slow]]:
         yield peer, server
 
 
+async def time_out(coroutine: Coroutine[Any, Any, Any], when: Callable[[], bool]) -> None:
+    """Await a coroutine with a timeout of the caller, which ends once `when` holds."""
+    reached = asyncio.create_task(eventually(when))
+    try:
+        async with asyncio.timeout(None) as timeout:
+            reached.add_done_callback(lambda _: timeout.reschedule(0.0))
+            await coroutine
+    except TimeoutError:
+        await reached
+    else:
+        pytest.fail("it ended before")
+
+
 async def cancel(peer: MailPeer, server: Slow) -> None:
     """Ask, and cancel the request in the middle of its answer."""
     request = asyncio.create_task(peer.request(WANTED))
@@ -80,7 +94,8 @@ async def test_a_late_answer_is_not_taken_for_the_next() -> None:
     async with slow() as (peer, server):
         await cancel(peer, server)
         again = asyncio.create_task(fetch(peer))
-        await asyncio.sleep(0.05)
+        await eventually(lambda: peer._asking == 1)
+        await turns()
         assert len(server.requests) == 1
         server.finish()
         assert await again == newest_first(NEW)
@@ -99,11 +114,11 @@ async def test_an_answer_that_ended_meanwhile_costs_nothing() -> None:
 @asynchronous
 async def test_a_timeout_of_the_caller() -> None:
     async with slow() as (peer, server):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await fetch(peer)
-        asyncio.get_running_loop().call_later(0.05, server.finish)
-        assert await fetch(peer) == newest_first(NEW)
+        await time_out(fetch(peer), lambda: len(server.requests) == 1)
+        again = asyncio.create_task(fetch(peer))
+        await eventually(lambda: peer._asking == 1)
+        server.finish()
+        assert await again == newest_first(NEW)
 
 
 @asynchronous
@@ -111,8 +126,7 @@ async def test_one_who_waits_for_a_late_answer_is_cancelled_too() -> None:
     async with slow() as (peer, server):
         await cancel(peer, server)
         for _ in range(2):
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(fetch(peer), 0.02)
+            await time_out(fetch(peer), lambda: peer._asking == 1)
         server.finish()
         assert await fetch(peer) == newest_first(NEW)
         assert len(server.requests) == 2
@@ -123,8 +137,7 @@ async def test_one_who_waits_for_its_turn_asks_nothing() -> None:
     async with slow() as (peer, server):
         first = asyncio.create_task(fetch(peer))
         await eventually(lambda: len(server.requests) == 1)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(fetch(peer), 0.02)
+        await time_out(fetch(peer), lambda: peer._asking == 2)
         server.finish()
         assert await first == OLD
         assert len(server.requests) == 1
@@ -199,7 +212,7 @@ async def test_one_of_two_histories_of_the_same_mailserver() -> None:
         cancelled = asyncio.create_task(fetch(servers))
         await eventually(lambda: len(server.requests) == 1)
         other = asyncio.create_task(fetch(servers))
-        await asyncio.sleep(0.02)
+        await eventually(lambda: servers._peers[server.enode]._asking == 2)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled

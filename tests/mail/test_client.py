@@ -4,15 +4,16 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import repeat
 
 import pytest
 
 from tests.support.confirmations import listed
 from tests.support.envelopes import make, rules_with
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import PATIENCE, asynchronous, eventually, turns
 from tests.support.puppet import connection_config, node_config
 from tests.support.scripted import (
     OnBatch,
@@ -33,7 +34,7 @@ from wakumail.mail import answer, client, history_progress
 from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused, Wanted
 from wakumail.mail.client import MailPeer, connect
 from wakumail.mail.mailservers import mailservers
-from wakumail.mail.request import Form, Request
+from wakumail.mail.request import MAX_LIMIT, Form, Request
 from wakumail.mail.server import Server, ServerConfig
 from wakumail.node.link import Link
 from wakumail.waku.completion import Completion, CompletionForm
@@ -58,16 +59,14 @@ async def mailserver(
         yield peer, server
 
 
-def trickle(packets: Sequence[Sequence[Envelope]]) -> OnRequest:
-    """Sends these packets, one every 10 ms, and never completes."""
+def trickle(packets: Iterator[Sequence[Envelope]]) -> OnRequest:
+    """Sends one packet after another, with pauses, until the client has left; never completes."""
 
     async def send(link: Link) -> None:
-        for envelopes in packets:
-            if link.closed is not None:
-                return
-            link.peer.deliver_history(packet(envelopes))
+        while link.closed is None:
+            link.peer.deliver_history(packet(next(packets)))
             link.outbox.flush()
-            await asyncio.sleep(0.01)
+            await turns()
 
     tasks: list[asyncio.Task[None]] = []
     return lambda link, request: tasks.append(asyncio.create_task(send(link)))
@@ -174,18 +173,19 @@ async def test_one_that_says_nothing_at_all() -> None:
 
 @asynchronous
 async def test_empty_packets_are_no_progress() -> None:
-    async with mailserver(trickle([[]] * 1000), answer_timeout=0.1) as (peer, _):
+    async with mailserver(trickle(repeat([])), answer_timeout=0.1) as (peer, _):
         with pytest.raises(AnswerTimeout):
             await peer.request(WANTED)
 
 
 @asynchronous
 async def test_a_trickle_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "MAX_TIMEOUTS", 2)
-    envelopes = make(200, [TOPIC])
-    async with mailserver(trickle([[e] for e in envelopes]), answer_timeout=0.2) as (peer, _):
+    """The whole answer may take a moment, each silence in it an age."""
+    monkeypatch.setattr(answer, "MAX_TIMEOUTS", 0.01 / PATIENCE)
+    envelopes = make(1, [TOPIC])
+    async with mailserver(trickle(repeat(envelopes)), answer_timeout=PATIENCE) as (peer, _):
         with pytest.raises(AnswerTimeout, match=r"stalled after [1-9]\d* envelopes"):
-            await peer.request(WANTED)
+            await peer.request(replace(WANTED, limit=MAX_LIMIT))
 
 
 @asynchronous

@@ -30,7 +30,7 @@ from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import DisconnectReason
 from wakumail.mail import mailservers as module
 from wakumail.mail.answer import RequestRefused
-from wakumail.mail.client import connect
+from wakumail.mail.client import MailPeer, connect
 from wakumail.mail.mailservers import (
     WINDOW,
     WINDOW_REST,
@@ -130,12 +130,25 @@ def test_one_that_fails(failure: OnRequest) -> None:
 
 
 @asynchronous
-async def test_those_that_stall() -> None:
+async def test_those_that_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     """One stalls before its hello, one after a request."""
     async with several(stall, archive_of(ENVELOPES)) as both:
         with silent() as enode:
-            async with mailservers([enode, *enodes(both)], answer_timeout=1.0) as servers:
+
+            class Impatient(MailPeer):
+                """Waits a moment where it would wait for ever."""
+
+                async def open(self) -> None:
+                    if self.enode == enode:
+                        self.answer_timeout = 0.05
+                    await super().open()
+                    if self.enode == both[0].enode:
+                        self.answer_timeout = 0.05
+
+            monkeypatch.setattr(module, "MailPeer", Impatient)
+            async with mailservers([enode, *enodes(both)]) as servers:
                 assert await fetch(servers) == newest_first(ENVELOPES)
+        assert both[0].requests
 
 
 @asynchronous

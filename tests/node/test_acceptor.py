@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually, turns
 from wakumail.node.acceptor import MAX_PARKED, Acceptor
 
 
@@ -42,12 +42,6 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exhausted]:
         yield own
 
 
-async def rounds() -> None:
-    """Let the loop accept all callers that there are."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 def accepting(own: socket.socket, slots: int = 1000) -> Acceptor:
     """An acceptor where this number of connections may begin."""
 
@@ -65,7 +59,7 @@ async def test_takes_whom_it_is_wanted_to(own: Exhausted) -> None:
     acceptor.want(False)
     acceptor.want(False)
     with closing(socket.create_connection(own.getsockname())):
-        await rounds()
+        await turns()
         assert not Called.count
         acceptor.want(True)
         await eventually(lambda: Called.count == 1)
@@ -79,8 +73,8 @@ async def test_closing_waits_for_who_was_taken(own: Exhausted) -> None:
     own.left = True
     acceptor = accepting(own)
     with closing(socket.create_connection(own.getsockname())):
-        while not acceptor._taking:  # noqa: ASYNC110 - for one round of the loop
-            await asyncio.sleep(0)
+        while not acceptor._taking:
+            await turns(1)
         acceptor.close()
         await acceptor.wait_closed()
         assert Called.count == 1
@@ -112,7 +106,7 @@ async def test_to_be_wanted_makes_no_sockets(
         await eventually(lambda: bool(caplog.records))
         for more in (True, False, True):
             acceptor.want(more)
-            await rounds()
+            await turns()
     acceptor.close()
     assert len(caplog.records) == 1
 
@@ -127,7 +121,7 @@ async def test_that_there_are_sockets_makes_nobody_wanted(
     own.left = True
     acceptor.want(False)
     with closing(socket.create_connection(own.getsockname())):
-        await rounds()
+        await turns()
         assert not Called.count
         acceptor.want(True)
         await eventually(lambda: Called.count == 1)

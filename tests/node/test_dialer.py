@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.networks import free_port
 from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.puppet import connection_config, mailserver, node_config
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.keys import generate, node_id
+from wakumail.devp2p.keys import PrivateKey, generate, node_id
 from wakumail.errors import DisconnectReason
 from wakumail.node import dialer as dialer_module
 from wakumail.node.dialer import Dialer
@@ -59,6 +60,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def nobody(port: int) -> Enode:
     """The enode of a node that does not exist."""
     return Enode(node_id(generate(os.urandom).public_key), "127.0.0.1", port, port)
+
+
+def nobody_yet() -> tuple[PrivateKey, Enode]:
+    """The key and the enode of a mailserver that is started later."""
+    key = generate(os.urandom)
+    return key, replace(nobody(free_port()), node_id=node_id(key.public_key))
 
 
 async def connected(node: Node) -> Link:
@@ -114,8 +121,7 @@ async def test_the_hello_tells_the_port_that_the_system_chose(tmp_path: Path) ->
 
 @asynchronous
 async def test_a_peer_that_is_not_there_is_dialed_until_it_is(tmp_path: Path) -> None:
-    async with mailserver(tmp_path / "first") as (server, enode):
-        key = server.config.node.connection.node_key
+    key, enode = nobody_yet()
     async with dialing() as (dialer, node):
         dialer.add(enode)
         await eventually(lambda: node.counters["dials_failed"] >= 3)
@@ -127,8 +133,7 @@ async def test_a_peer_that_is_not_there_is_dialed_until_it_is(tmp_path: Path) ->
 async def test_who_cannot_be_reached_is_warned_of_once_until_it_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with mailserver(tmp_path / "first") as (server, enode):
-        key = server.config.node.connection.node_key
+    key, enode = nobody_yet()
     async with dialing() as (dialer, node):
         dialer.add(enode)
         for number in range(1, 3):

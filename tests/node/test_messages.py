@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import PATIENCE, asynchronous, eventually
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.keys import private_key
 from wakumail.node import messages
@@ -73,7 +73,7 @@ class Watched:
             self.most = max(self.most, self.running)
             self.threads.add(threading.get_ident())
             self.topics.append(topic)
-        assert self.free.wait(10)
+        assert self.free.wait(PATIENCE)
         try:
             return pow_mine(expiry, ttl, topic, data, **named)
         finally:

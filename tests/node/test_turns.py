@@ -1,6 +1,5 @@
 """Turns: peers that send much are served in turn, and hold up no peer that sends little."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from tests.support.connections import deliver
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, messages
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually, turns
 from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import link_of
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
@@ -76,7 +75,7 @@ async def test_who_sends_much_goes_on_in_turn(
         most = 0
         while len(taken.links) < SENDERS * PACKETS:
             before = len(taken.links)
-            await asyncio.sleep(0)
+            await turns(1)
             most = max(most, len(taken.links) - before)
         assert most == 1
         assert taken.links == links * PACKETS

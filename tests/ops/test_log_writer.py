@@ -7,14 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import PATIENCE
-from tests.support.processes import WAKUMAIL, run
+from tests.support.patience import PATIENCE, until
+from tests.support.processes import WAKUMAIL, run, takes_calls
 from wakumail.counters import Counters
 from wakumail.ops import log_writer
 from wakumail.ops.log_writer import COUNTER, MAX_UNWRITTEN, LogWriter
@@ -131,11 +130,7 @@ def test_a_server_serves_though_nobody_reads_its_log(
     command += ["--port", "0", "--workers", workers, "--verbosity", "debug"]
     with subprocess.Popen(command, stdout=pipe.writing, stderr=pipe.writing) as process:
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not (datadir / "wakumail.ipc").exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            until(lambda: takes_calls(datadir) or process.poll() is not None)
             assert json.loads(run("attach", "--datadir", datadir, "rpc_modules"))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
 from wakumail.archive.archive import Stat
 from wakumail.archive.gaps import Gaps
@@ -383,7 +383,7 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
 
     def stat() -> Stat:
         calls.append(1)
-        released.wait(10)
+        released.wait(PATIENCE)
         return Stat(7, 7, 7, None, None, 7)
 
     async with scraped(tmp_path) as (server, _, http):
@@ -395,9 +395,10 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
                 exposition = await scrape(http)
                 assert "wakumail_archive_envelopes" not in exposition.types
                 assert "wakumail_queue_bytes" in exposition.types
+            await eventually(lambda: calls)
             assert len(calls) == 1
             released.set()
-            monkeypatch.setattr(reporter_module, "STAT_TIMEOUT", 10)
+            monkeypatch.setattr(reporter_module, "STAT_TIMEOUT", PATIENCE)
             assert (await scrape(http)).value("wakumail_archive_envelopes") == 7
         finally:
             released.set()

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.connections import BOB_ID
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import asynchronous, eventually, turns
 from wakumail.counters import Counters
 from wakumail.ops.service_manager import ServiceManager
 from wakumail.ops.workers import worker_process as process_module
@@ -104,8 +104,7 @@ async def test_a_successor_that_does_not_start_leaves_all_as_it_is(
     await slot.renew()
     assert slot.serving is starter.workers[-1]
     assert first.ended.is_set()
-    for _ in range(10):
-        await asyncio.sleep(0)  # so that `keep` sees the end of the first
+    await turns()  # so that `keep` sees the end of the first
     assert len(starter.workers) == 3
     assert not keeping.done()
 

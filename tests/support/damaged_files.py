@@ -7,10 +7,10 @@ If a signal ends a child, its name is reported.
 import contextlib
 import os
 import random
+import select
 import shutil
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,16 +177,14 @@ def in_fork(work: Callable[[], object], log: Path) -> str:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            break
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return "took too long"
-        time.sleep(0.002)
+    end = os.pidfd_open(child)
+    ended, _, _ = select.select([end], [], [], PATIENCE)
+    os.close(end)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if not ended:
+        return "took too long"
     if os.WIFSIGNALED(status):
         return signal.Signals(os.WTERMSIG(status)).name
     return "a traceback" if os.WEXITSTATUS(status) == 70 else ""

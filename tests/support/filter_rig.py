@@ -91,5 +91,5 @@ class Gate:
     def __call__(self, data: bytes, key: bytes | PrivateKey) -> Any:
         self.calls.append((data, key))
         self.threads.add(threading.get_ident())
-        assert self.free.wait(10)
+        assert self.free.wait(PATIENCE)
         return open_message(data, key)

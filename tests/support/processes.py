@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,12 @@ def take_signals() -> None:
     """For `preexec_fn`: a shell lets the jobs in its background, and nohup its own, ignore some."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+
+
+def takes_calls(datadir: Path) -> bool:
+    """True if a server takes calls of its API, on the socket in its data directory."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(datadir / "wakumail.ipc")) == 0
 
 
 def run(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:

@@ -31,6 +31,7 @@ OnBatch = Callable[[Link, bytes], None]
 class Scripted:
     """Calls the test's functions for each request and each batch."""
 
+    node: Node
     enode: Enode
 
     def __init__(self, on_request: OnRequest | None, on_batch: OnBatch | None) -> None:
@@ -79,6 +80,7 @@ async def scripted(
     config = node_config(connection_config(key, **connection or {}), options=options)
     node = Node(config, server, Counters())
     host, port = await node.listen("127.0.0.1", 0)
+    server.node = node
     server.enode = Enode(node_id(key.public_key), host, port, port)
     try:
         yield server

@@ -4,13 +4,12 @@ import asyncio
 import os
 import re
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from tests.support.patience import PATIENCE, eventually
-from tests.support.processes import Server
+from tests.support.patience import eventually, until
+from tests.support.processes import Server, takes_calls
 from tests.support.puppet import Puppet, dialed
 from tests.support.rpc_callers import UnixCaller
 from wakumail.devp2p.enode import Enode
@@ -115,14 +114,8 @@ class WorkerServer(Server):
 @asynccontextmanager
 async def caller_of(datadir: Path) -> AsyncIterator[UnixCaller]:
     """A caller of the RPC API, when a worker offers it."""
-    path = datadir / "wakumail.ipc"
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
-                break
-            except OSError:
-                await asyncio.sleep(0.01)
+    await eventually(lambda: takes_calls(datadir))
+    reader, writer = await asyncio.open_unix_connection(datadir / "wakumail.ipc", limit=1 << 24)
     try:
         yield UnixCaller(reader, writer)
     finally:
@@ -155,10 +148,7 @@ def alive(pid: int) -> bool:
 
 def wait_for_end(*pids: int) -> None:
     """Wait until none of the processes runs; they are no children, so nobody reports their end."""
-    deadline = time.monotonic() + PATIENCE
-    while any(map(alive, pids)):
-        assert time.monotonic() < deadline, f"of {pids} some are still there"
-        time.sleep(0.01)
+    until(lambda: not any(map(alive, pids)))
 
 
 def descriptors(pid: int) -> list[str]:
