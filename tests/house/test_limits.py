@@ -7,6 +7,7 @@ import pytest
 
 from wakumail.archive import archive, commit_queue, page_reader, store, writer_thread
 from wakumail.base import json_text
+from wakumail.devp2p import dns_list, dns_tree
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import answer, history, history_progress, request, requester
@@ -96,6 +97,16 @@ LIMITS: dict[str, list[str]] = {
     "history from a trusted peer that nobody asked for": [
         f"{allowance.UNASKED_ENVELOPES:,} envelopes",
         size(allowance.UNASKED_BYTES),
+    ],
+    "node records and links": [f"{dns_list.MAX_LEAVES:,}"],
+    "branches": [f"{dns_list.MAX_BRANCHES:,}"],
+    "labels in a branch": [f"{dns_tree.MAX_CHILDREN}"],
+    "text at a name": [f"{dns_tree.MAX_ENTRY} characters"],
+    "lists": [f"{dns_list.MAX_LISTS}"],
+    "links from the list to another": [f"{dns_list.MAX_DEPTH}"],
+    "time until the root is asked for again": [
+        f"at least {dns_list.MIN_ROOT_TTL:g} s",
+        f"at most {dns_list.MAX_ROOT_TTL:g} s",
     ],
     "envelopes that wait for their commit": [
         size(store.MAX_UNCOMMITTED_BYTES),

@@ -4,6 +4,8 @@ keys               secp256k1 keys, node ids, signatures
 ecies              encryption for a public key
 enr                node records: what a node says of itself, signed
 enode              a node as a person names it: by enode URL or node record
+dns_tree           lists of nodes in the DNS: signed trees of texts, made and verified
+dns_list           a list as a client reads it: what it asks next, and what it leaves out
 handshake          the two packets that make the keys of a connection, as bytes arrive
 frame_reader       frames checked and decrypted (compiled)
 frame_writer       frames encrypted (compiled)
