@@ -14,6 +14,7 @@ from wakumail.mail import answer, history, history_progress, request, requester
 from wakumail.node import (
     acceptor,
     admission,
+    dns_resolver,
     encryption_thread,
     filters,
     handshake_thread,
@@ -104,6 +105,9 @@ LIMITS: dict[str, list[str]] = {
     "text at a name": [f"{dns_tree.MAX_ENTRY} characters"],
     "lists": [f"{dns_list.MAX_LISTS}"],
     "links from the list to another": [f"{dns_list.MAX_DEPTH}"],
+    "time for one name, with all name servers and repetitions": [
+        f"{dns_resolver.QUESTION_TIMEOUT:g} s"
+    ],
     "time until the root is asked for again": [
         f"at least {dns_list.MIN_ROOT_TTL:g} s",
         f"at most {dns_list.MAX_ROOT_TTL:g} s",

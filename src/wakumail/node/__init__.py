@@ -5,6 +5,8 @@ outbox             packets on their way to the peer of a link
 node               listens, dials, and has the parts that its links share
 acceptor           the listening socket
 dialer             connections that are kept
+dns_resolver       TXT records from the DNS
+dns_lists          node records from lists in the DNS
 admission          which sockets may shake hands, and which peers may stay
 roster             the peers that are connected, at all workers
 memory             the memory that all links together may take
