@@ -123,6 +123,7 @@ setup(
         kernel("waku.interest"),
         kernel("waku.pow"),
         kernel("waku.envelope"),
+        kernel("waku.fetched"),
         kernel("waku.judgements"),
         kernel("waku.pool"),
         kernel("devp2p.frame_reader"),

@@ -1,0 +1,86 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Envelopes that were fetched from another archive, read and judged a packet at a time.
+
+They have expired long ago, so that they are judged by their creation and not by their expiry; and
+they have to be those that were asked for.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
+
+from wakumail.base.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next,
+                                rlp_reason, rlp_status)
+from wakumail.waku.envelope cimport (ACCEPTED, FROM_FUTURE, TOO_LARGE, TTL_ZERO, UNWANTED_TOPIC,
+                                     VERY_OLD, Batch, Rules, envelope_record, new_batch)
+from wakumail.waku.envelope_judging cimport conclude, judge_unhashed
+from wakumail.waku.envelope_records cimport read_records, shrink
+
+from wakumail.errors import RlpError
+
+cdef enum:
+    ID_SIZE = 32
+
+
+cdef class FetchRules(Rules):
+    """Rules that ask for a creation time from `lower` to `now`, and for no expiry."""
+
+    cdef uint32_t lower
+
+    cdef uint32_t verdict_unhashed(self, const envelope_record *record,
+                                   uint64_t now) noexcept nogil:
+        if record.ttl == 0:
+            return TTL_ZERO
+        if record.size > self.max_envelope:
+            return TOO_LARGE
+        if record.created > now:
+            return FROM_FUTURE
+        if record.created < self.lower:
+            return VERY_OLD
+        return ACCEPTED if self.interest.wants_topic(record.topic) else UNWANTED_TOPIC
+
+
+def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, uint64_t upper,
+                  bytes ids not None):
+    """Judge one RLP list of envelopes that was sent for `ids`; returns (Batch, number passed).
+
+    ids: 32 bytes each, in the order in which they were asked for. The envelopes have to be some of
+    them, in that order; the number passed is that of the ids up to the last envelope, -1 if there
+    is an envelope that is none of them. rules: the size, the PoW and the topics asked for; lower,
+    upper: the first and the last creation time taken, in Unix seconds. An older one is VERY_OLD.
+    RlpError when the packet or any envelope in it is malformed.
+    """
+    cdef FetchRules conditions = FetchRules(
+        min_pow=rules.min_pow, min_pow_large=rules.min_pow_large,
+        max_envelope=rules.max_envelope, interest=rules.interest,
+    )
+    cdef Batch batch = new_batch(packet)
+    cdef const uint8_t *at = batch.data
+    cdef const uint8_t *end = at + len(packet)
+    cdef const uint8_t *asked = <const uint8_t *> PyBytes_AS_STRING(ids)
+    cdef Py_ssize_t count = len(ids) // ID_SIZE
+    cdef Py_ssize_t passed = 0
+    cdef Py_ssize_t index = 0
+    cdef rlp_item whole
+    cdef rlp_status status
+    conditions.lower = lower
+    batch.confirming = True  # each is hashed, whatever the verdict: it may be none that was asked
+    status = rlp_next(&at, end, &whole)
+    if status == RLP_OK and not whole.is_list:
+        status = RLP_WRONG_TYPE
+    elif status == RLP_OK and at != end:
+        status = RLP_WRONG_SIZE
+    with nogil:
+        if status == RLP_OK:
+            status = <rlp_status> read_records(batch, whole.data, end, UINT32_MAX)
+        if status == RLP_OK:
+            shrink(batch)
+            judge_unhashed(batch, conditions, upper)
+            while index < batch.count and passed < count:
+                if not memcmp(batch.records[index].hash, asked + passed * ID_SIZE, ID_SIZE):
+                    index += 1
+                passed += 1
+    if status != RLP_OK:
+        raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
+    conclude(batch, conditions, None)
+    return batch, passed if index == batch.count else -1

@@ -1,0 +1,106 @@
+"""Envelopes that were fetched from another archive, judged."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.envelopes import make, rules_with
+from wakumail.base.rlp import encode, join_list
+from wakumail.errors import RlpError
+from wakumail.waku.envelope import Envelope, Rules, Verdict, make_envelope
+from wakumail.waku.fetched import judge_fetched
+from wakumail.waku.interest import Interest
+
+CREATED = 1_600_000_000
+ANY = rules_with(min_pow=0.0, min_pow_large=0.0)
+ENVELOPES = make(20, [b"topi", b"else"], created=CREATED, spread=1)
+
+
+def packet(envelopes: Sequence[Envelope]) -> bytes:
+    return join_list([envelope.rlp for envelope in envelopes])
+
+
+def ids(envelopes: Sequence[Envelope]) -> bytes:
+    return b"".join(envelope.hash for envelope in envelopes)
+
+
+def test_what_expired_long_ago_is_taken() -> None:
+    batch, passed = judge_fetched(packet(ENVELOPES), ANY, 0, CREATED, ids(ENVELOPES))
+    assert (batch.accepted, passed) == (20, 20)
+    assert list(batch) == ENVELOPES
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"), [([0, 1], 2), ([1, 3], 4), ([19], 20), ([], 0), ([5, 6, 18], 19)]
+)
+def test_some_of_those_asked_for_in_their_order(sent: list[int], passed: int) -> None:
+    some = [ENVELOPES[index] for index in sent]
+    batch, found = judge_fetched(packet(some), ANY, 0, CREATED, ids(ENVELOPES))
+    assert (batch.accepted, found) == (len(sent), passed)
+
+
+@pytest.mark.parametrize("sent", [[1, 0], [3, 3], [0, 20], [20]])
+def test_others_and_another_order_are_not_asked_for(sent: list[int]) -> None:
+    (foreign,) = make(1, [b"topi"], seed=2, created=CREATED)
+    some = [[*ENVELOPES, foreign][index] for index in sent]
+    _, found = judge_fetched(packet(some), ANY, 0, CREATED, ids(ENVELOPES))
+    assert found == -1
+
+
+def test_one_that_would_be_refused_has_to_be_asked_for_too() -> None:
+    (foreign,) = make(1, [b"topi"], seed=2, created=CREATED)
+    tiny = rules_with(max_envelope=1)
+    assert judge_fetched(packet([foreign]), tiny, 0, CREATED, ids(ENVELOPES))[1] == -1
+
+
+@pytest.mark.parametrize(
+    ("rules", "lower", "upper", "verdict"),
+    [
+        (ANY, CREATED, CREATED, Verdict.ACCEPTED),
+        (ANY, CREATED + 1, CREATED + 1, Verdict.VERY_OLD),
+        (ANY, 0, CREATED - 1, Verdict.FROM_FUTURE),
+        (rules_with(max_envelope=10), 0, CREATED, Verdict.TOO_LARGE),
+        (rules_with(min_pow=1e9), 0, CREATED, Verdict.LOW_POW),
+        (ANY.replace(interest=Interest(topics=[b"none"])), 0, CREATED, Verdict.UNWANTED_TOPIC),
+    ],
+)
+def test_the_verdicts(rules: Rules, lower: int, upper: int, verdict: Verdict) -> None:
+    batch, passed = judge_fetched(packet(ENVELOPES[:1]), rules, lower, upper, ids(ENVELOPES))
+    assert (batch.verdict(0), passed) == (verdict, 1)
+    assert batch.accepted == (verdict is Verdict.ACCEPTED)
+    assert batch[0].hash == ENVELOPES[0].hash
+
+
+def test_a_ttl_of_zero() -> None:
+    timeless = make_envelope(CREATED, 0, b"topi", b"", 0)
+    batch, passed = judge_fetched(packet([timeless]), ANY, 0, CREATED, timeless.hash)
+    assert (batch.verdict(0), passed) == (Verdict.TTL_ZERO, 1)
+
+
+def test_the_last_second_of_all() -> None:
+    last = make_envelope(0xFFFFFFFF, 0, b"topi", b"", 0)
+    wrapped = make_envelope(0, 1, b"topi", b"", 0)  # created 2^32 - 1
+    asked = last.hash + wrapped.hash
+    batch, passed = judge_fetched(packet([last, wrapped]), ANY, 0, 0xFFFFFFFF, asked)
+    assert ([batch.verdict(0), batch.verdict(1)], passed) == (
+        [Verdict.TTL_ZERO, Verdict.ACCEPTED],
+        2,
+    )
+    batch, _ = judge_fetched(packet([wrapped]), ANY, 0, CREATED, asked)
+    assert batch.verdict(0) is Verdict.FROM_FUTURE
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        b"",
+        b"\x80",
+        b"\xc1",
+        encode([b"x"]),
+        encode([[1, 2, b"topi", b""]]),
+        packet(ENVELOPES) + b"\0",
+    ],
+)
+def test_anything_but_a_list_of_envelopes(malformed: bytes) -> None:
+    with pytest.raises(RlpError):
+        judge_fetched(malformed, ANY, 0, CREATED, ids(ENVELOPES))
