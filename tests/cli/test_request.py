@@ -10,16 +10,22 @@ from typing import Any
 
 import pytest
 
+from tests.support.dns_lists import key, record, tree, url
+from tests.support.dns_server import TxtServer
 from tests.support.envelopes import dump, make
 from tests.support.processes import Server
 from tests.support.scripted import nobody, silent
 from wakumail.base.text import MAX_TEXT
 from wakumail.cli.command_line import parser
 from wakumail.cli.printing import entry, line, message_entry, utc
+from wakumail.devp2p.dns_tree import DnsTree
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.keys import generate, node_id
+from wakumail.mail.listed_mailservers import NoMailserverListed
 from wakumail.mail.mailservers import NoMailserver
 from wakumail.node.messages import PowNotReached, ReceivedMessage
-from wakumail.node.node_key import load_or_create_node_key
+from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.waku.envelope import parse_stream
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic
@@ -130,6 +136,56 @@ def test_several_mailservers(server: Server, wakumail: Wakumail, chat: str, tmp_
         assert result["mailserver"] == server.enode
 
 
+@pytest.fixture
+def listed(server: Server) -> Iterator[TxtServer]:
+    """A name server with a list of two mailservers, one of which nobody runs, and a node."""
+    own = load_node_key(server.datadir / "nodekey")
+    port = Enode.parse(server.enode).port
+    running = Enr.make(own, 1, {b"ip": bytes([127, 0, 0, 1]), b"tcp": port, b"waku": [1, 1]})
+    records = [running, record(1, mailserver=True), record(2), *map(record, range(3, 30))]
+    with TxtServer(DnsTree(key("list.example"), "list.example", 1, records).texts) as dns:
+        yield dns
+
+
+@pytest.mark.parametrize("flags", [[], ["--fastest"], ["--all", "--from", "3d"], ["--merge"]])
+def test_the_mailservers_of_a_list(
+    server: Server, listed: TxtServer, wakumail: Wakumail, chat: str, flags: list[str]
+) -> None:
+    wakumail("post", server.enode, "--chat", chat, "--payload", "found")
+    of = ["request", url("list.example"), "--dns-server", listed.at]
+    result = json.loads(wakumail(*of, "--chat", chat, *flags, "--json"))
+    assert [message["text"] for message in result["messages"]] == ["found"]
+    answered = (
+        [each["mailserver"] for each in result["mailservers"] if not each["error"]]
+        if "--merge" in flags
+        else [result["mailserver"]]
+    )
+    assert [Enode.parse(each).node_id for each in answered] == [Enode.parse(server.enode).node_id]
+
+
+@pytest.mark.parametrize(
+    ("domain", "why"),
+    [
+        ("nodes.example", "enrtree://.*@nodes.example$"),
+        ("gone.example", "gone.example: the DNS has no such name"),
+        ("bad.example", "bad.example: .* no root"),
+    ],
+)
+def test_a_list_without_a_mailserver(
+    listed: TxtServer, wakumail: Wakumail, domain: str, why: str
+) -> None:
+    listed.texts |= tree("nodes.example", range(3)).texts | {"bad.example": "text"}
+    with pytest.raises(NoMailserverListed, match=why):
+        wakumail("request", url(domain), "--dns-server", listed.at, "--chat", "any")
+
+
+def test_a_mailserver_without_an_address_is_none(listed: TxtServer, wakumail: Wakumail) -> None:
+    nowhere = [Enr.make(key(number), 1, {b"waku": [1, 1]}) for number in range(3)]
+    listed.texts |= DnsTree(key("list.example"), "list.example", 1, nowhere).texts
+    with pytest.raises(NoMailserverListed):
+        wakumail("request", url("list.example"), "--dns-server", listed.at, "--chat", "any")
+
+
 def test_no_mailserver_answers(wakumail: Wakumail) -> None:
     with pytest.raises(NoMailserver, match=r"127\.0\.0\.1:1: .*; 127\.0\.0\.1:1: "):
         wakumail("request", nobody(), nobody(), "--chat", "any")
@@ -191,6 +247,9 @@ def test_the_work_is_given_up(wakumail: Wakumail) -> None:
         ("canary ENODE --timeout 0", "more than 0"),
         ("request ENODE --chat x --limit 1001", "from 1 to 1000"),
         ("request ENODE ENODE --chat x --cursor 00", "needs a single ENODE"),
+        (f"request {url('list.example')} --chat x --cursor 00", "needs a single ENODE"),
+        ("request enrtree://x --chat x", "a DNS list looks like enrtree://"),
+        ("request ENODE --chat x --dns-server name", "is no name server"),
         ("request ENODE --chat x --json --out -", "both write to stdout"),
         ("request --mailservers FILE --chat x", "FILE: "),
         ("request ENODE --chat x --from 2h --to 3h", "--from is later than --to"),

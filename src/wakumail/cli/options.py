@@ -17,6 +17,7 @@ from wakumail.archive.datadir import Datadir
 from wakumail.base.edited_file import read_edited
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.answer import ANSWER_TIMEOUT
+from wakumail.node.dns_resolver import NameServer
 from wakumail.node.node_key import load_node_key
 from wakumail.ops.config import values
 from wakumail.waku.message import SYMMETRIC_KEY_SIZE, symmetric_key
@@ -52,6 +53,7 @@ parse_topic = option(values.topic)
 parse_bloom = option(values.bloom)
 parse_amount = option(values.amount(values.LARGEST))
 parse_enode = option(Enode.parse)
+parse_name_server = option(NameServer.parse)
 
 
 def parse_time(text: str) -> int:
@@ -74,6 +76,16 @@ def parse_timeout(text: str) -> float:
 def add_enode(parser: argparse.ArgumentParser) -> None:
     """Add ENODE, the mailserver that a client command talks to."""
     parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
+
+
+def add_name_server(parser: argparse.ArgumentParser) -> None:
+    """Add --dns-server, where lists in the DNS are asked for."""
+    parser.add_argument(
+        "--dns-server",
+        type=parse_name_server,
+        metavar="ADDRESS[:PORT]",
+        help="name server to ask for enrtree:// lists (default: those of the system)",
+    )
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:

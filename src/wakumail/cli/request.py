@@ -17,19 +17,20 @@ from wakumail.cli.merge_report import MergeReport
 from wakumail.cli.options import (
     add_json,
     add_message_keys,
+    add_name_server,
     add_timeout,
     add_topics,
     load_message_keys,
     open_binary,
     option,
     parse_bloom,
-    parse_enode,
     parse_hex,
     parse_time,
     print_json,
     progress,
 )
 from wakumail.cli.printing import line
+from wakumail.devp2p.dns_tree import LINK_PREFIX, ListUrl
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.answer import HistoryPage
 from wakumail.mail.mailservers import WINDOW, Mailservers, mailservers
@@ -58,8 +59,13 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 def add_mailservers(parser: argparse.ArgumentParser) -> None:
     """Add the mailservers, and the options of how to ask them."""
     parser.add_argument(
-        "enodes", type=parse_enode, nargs="*", metavar="ENODE", help="enode:// URL of a mailserver"
+        "enodes",
+        type=option(parse_mailserver),
+        nargs="*",
+        metavar="ENODE",
+        help="enode:// URL or enr: record of a mailserver, or enrtree:// URL of a list of some",
     )
+    add_name_server(parser)
     parser.add_argument(
         "--mailservers",
         type=option(lambda name: read_enodes(Path(name))),
@@ -90,6 +96,11 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--asymmetric", action="store_true", help="seal for the mailserver's node key instead"
     )
+
+
+def parse_mailserver(text: str) -> Enode | ListUrl:
+    """A mailserver, or a list of some."""
+    return ListUrl.parse(text) if text.startswith(LINK_PREFIX) else Enode.parse(text)
 
 
 def add_wanted(parser: argparse.ArgumentParser) -> None:
@@ -145,11 +156,12 @@ def check(arguments: argparse.Namespace) -> None:
         arguments.usage_error("give at least one ENODE, or --mailservers")
     if not 1 <= arguments.limit <= MAX_LIMIT:
         arguments.usage_error(f"--limit is from 1 to {MAX_LIMIT}")
-    if arguments.merge and len(set(arguments.enodes)) < 2:
+    has_list = any(isinstance(each, ListUrl) for each in arguments.enodes)
+    if arguments.merge and len(set(arguments.enodes)) < 2 and not has_list:
         arguments.usage_error("--merge needs several mailservers")
     if arguments.merge and arguments.fastest:
         arguments.usage_error("--merge asks all mailservers, --fastest one of them")
-    if arguments.cursor and len(arguments.enodes) > 1:
+    if arguments.cursor and (len(arguments.enodes) > 1 or has_list):
         arguments.usage_error("--cursor needs a single ENODE, the one that gave it")
     if arguments.json and arguments.out == "-":
         arguments.usage_error("--json and --out - both write to stdout")
@@ -232,6 +244,7 @@ class HistoryReport:
 async def request(arguments: argparse.Namespace) -> None:
     """Fetch one page, or all, or those of all mailservers."""
     keys = load_message_keys(arguments)
+    await resolve(arguments)
     listing = HistoryListing(detailed=arguments.json and bool(keys))
     async with mailservers(
         arguments.enodes,
@@ -244,6 +257,18 @@ async def request(arguments: argparse.Namespace) -> None:
         print_json(report.result() | listing.result())
     else:
         print(report.summary(), file=sys.stderr)
+
+
+async def resolve(arguments: argparse.Namespace) -> None:
+    """Replace lists by mailservers that are on them, behind those that were given."""
+    urls = [each for each in arguments.enodes if isinstance(each, ListUrl)]
+    if urls:
+        from wakumail.mail.listed_mailservers import listed_mailservers  # it takes long to import
+
+        listed = await listed_mailservers(urls, arguments.timeout, arguments.dns_server)
+        given = [each for each in arguments.enodes if isinstance(each, Enode)]
+        known = {each.node_id for each in given}
+        arguments.enodes = [*given, *(each for each in listed if each.node_id not in known)]
 
 
 async def fetch(

@@ -10,6 +10,7 @@ client              a connection to one mailserver
 posting             envelopes sent, and their confirmations
 merged_history      the histories of several mailservers, put together
 mailservers         several mailservers as one
+listed_mailservers  mailservers from lists in the DNS
 requester           history asked for by a node, on behalf of its users
 sync                two archives that agree
 """
