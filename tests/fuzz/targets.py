@@ -9,11 +9,18 @@ from typing import Any
 import cramjam
 
 from tests.fuzz.mutate import mutate
-from tests.vectors import VECTORS
+from tests.support.reconciling import make_items, pack
+from tests.vectors import NEGENTROPY, VECTORS
 from wakumail.base import rlp, snappy
 from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.errors import WakumailError
+from wakumail.mail.sync.initiator import Initiator
+from wakumail.mail.sync.item_set import ItemSet
+from wakumail.mail.sync.items import ALL_TIMES, Window
+from wakumail.mail.sync.message_reader import SKIP, MessageReader
+from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
+from wakumail.mail.sync.responder import answer
 from wakumail.waku.envelope import Rules, judge, judge_packets, make_envelope, parse, parse_stream
 
 AES_KEY, MAC_KEY, RIGHT_SEED = b"aes" * 10 + b"..", b"mac" * 10 + b"..", b"seed"
@@ -122,11 +129,43 @@ def recorded_streams() -> list[bytes]:
     return streams
 
 
+def fuzz_negentropy(data: bytes, source: random.Random) -> None:
+    """Reconciliation messages, as a question and as an answer."""
+    with contextlib.suppress(WakumailError):
+        for upper, mode, payload in MessageReader(data):
+            assert len(upper.prefix) <= 32
+            assert mode == SKIP or len(payload) in (16, len(payload) // 32 * 32)
+    items = source.choice(ITEM_SETS)
+    window = source.choice([ALL_TIMES, Window(NOW, NOW + source.randrange(4000))])
+    frame_limit = source.choice([0, MIN_FRAME_LIMIT])
+    with contextlib.suppress(WakumailError):
+        told = answer(data, items, window, frame_limit=frame_limit)
+        assert list(MessageReader(told)) or len(told) == 1
+    initiator = Initiator(window, frame_limit=frame_limit, max_differences=1000)
+    initiator.begin(items)
+    with contextlib.suppress(WakumailError):
+        told_next = initiator.take(data, items)
+        assert told_next is None or list(MessageReader(told_next))
+    assert len(initiator.have) <= 36 * len(items)
+
+
+RECONCILED = make_items("fuzz", (NOW + number // 3 for number in range(3000)))
+ITEM_SETS = [ItemSet(pack(RECONCILED[:count])) for count in (0, 5, 40, 3000)]
+CONVERSATIONS = [
+    bytes.fromhex(message)
+    for case in NEGENTROPY["cases"]
+    for pair in case["messages"]
+    for message in pair
+    if len(message) < 20_000
+]
+CONVERSATIONS += [Initiator().begin(items) for items in ITEM_SETS]
+
 TARGETS: dict[str, tuple[list[bytes], Callable[[bytes, random.Random], None]]] = {
     "rlp": (RLP_SEEDS, fuzz_rlp),
     "envelopes": ([*PACKETS, *(each.rlp for each in ENVELOPES), *RLP_SEEDS], fuzz_envelopes),
     "snappy": (SNAPPY_SEEDS, fuzz_snappy),
     "frames": (recorded_streams(), fuzz_frames),
+    "negentropy": (CONVERSATIONS, fuzz_negentropy),
 }
 """Its seeds, and what is done with a mutated one. Archive files are fuzzed by damaged_files.py."""
 

@@ -71,6 +71,14 @@ RULES = {
         "Public chats": "MUST",
         "Request historic messages": "MUST, MUST",
     },
+    "negentropy v1": {
+        "Preparation": "must, must",
+        "Varint": "must",
+        "Message": "should, must",
+        "Range": "must",
+        "Bound": "must, should",
+        "Fingerprint Algorithm": "must",
+    },
 }
 """The words that make rules, in their order, section by section of each specification."""
 

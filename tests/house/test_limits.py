@@ -11,6 +11,7 @@ from wakumail.devp2p import dns_list, dns_tree
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import answer, history, history_progress, request, requester
+from wakumail.mail.sync import initiator, message_reader, reply
 from wakumail.node import (
     acceptor,
     admission,
@@ -66,6 +67,13 @@ LIMITS: dict[str, list[str]] = {
         f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
         size(history.MAX_WAITING_BYTES),
     ],
+    "reconciliation message": [
+        size(message_reader.MAX_MESSAGE),
+        f"{message_reader.MAX_RANGES:,} ranges",
+    ],
+    "messages of one reconciliation": [f"{initiator.MAX_TRIPS:,} each way"],
+    "differences that one reconciliation finds": [f"{initiator.MAX_DIFFERENCES:,} on either side"],
+    "envelopes hashed for one reconciliation message": [size(reply.MAX_HASHED)],
     "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
     "pages in a row without an envelope": [f"{history_progress.MAX_EMPTY_PAGES}"],
     "pages in a row with nothing but envelopes that came before": [

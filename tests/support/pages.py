@@ -11,7 +11,7 @@ DOCS = TESTS.parent / "docs"
 
 def holders(cell: str) -> tuple[tuple[str, str], ...]:
     """File and name of each test that a cell names; it may hold nothing else."""
-    names = re.findall(r"`tests/(\w+/test_\w+\.py)::(test_\w+)`", cell)
+    names = re.findall(r"`tests/([\w/]+/test_\w+\.py)::(test_\w+)`", cell)
     assert cell == " ".join(f"`tests/{file}::{name}`" for file, name in names), cell
     return tuple(names)
 

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Iterable
 
 from tests.vectors import NEGENTROPY
+from wakumail.archive.results import Bound, Fold
 from wakumail.mail.sync.initiator import Initiator
+from wakumail.mail.sync.item_set import ItemSet
 from wakumail.mail.sync.items import ALL_TIMES, ITEM_SIZE, Items, Window
 from wakumail.mail.sync.responder import answer
 
@@ -52,7 +54,7 @@ class Conversation:
 
     @property
     def have(self) -> list[Item]:
-        return unpack(bytes(self.initiator.have))
+        return unpack(self.initiator.have)
 
     @property
     def need(self) -> list[bytes]:
@@ -80,3 +82,33 @@ def recorded(name: str) -> tuple[list[Item], list[Item], int, list[tuple[bytes, 
     )
     messages = [(bytes.fromhex(said), bytes.fromhex(told)) for said, told in case["messages"]]
     return ours, theirs, case["frame_limit"], messages
+
+
+class CoarseItems:
+    """Items that are split at whole minutes where a range spans some, as an archive splits them.
+
+    cost: bytes that count as hashed for each id that is read.
+    """
+
+    def __init__(self, items: Iterable[Item], *, cost: int = 0) -> None:
+        self.held = ItemSet(pack(items))
+        self.hashed = 0
+        self._cost = cost
+
+    def fold(self, lower: Bound, upper: Bound) -> Fold:
+        return self.held.fold(lower, upper)
+
+    def ids(self, lower: Bound, upper: Bound, limit: int) -> bytes:
+        told = self.held.ids(lower, upper, limit)
+        self.hashed += self._cost * (len(told) // ITEM_SIZE)
+        return told
+
+    def split(self, lower: Bound, upper: Bound, parts: int) -> list[tuple[Bound, Fold]]:
+        times = [created for created, _ in unpack(self.held.ids(lower, upper, len(self.held)))]
+        minutes = sorted({created // 60 for created in times})
+        if len(minutes) == 1:
+            return self.held.split(lower, upper, parts)
+        chosen = minutes[1 :: max(1, len(minutes) // parts)][: parts - 1]
+        ends = [*(Bound(60 * minute, b"") for minute in chosen), upper]
+        starts = [lower, *ends]
+        return [(end, self.fold(start, end)) for start, end in zip(starts, ends, strict=False)]

@@ -15,17 +15,17 @@ from wakumail.mail.sync.items import (
 )
 from wakumail.mail.sync.message_errors import IdOutside, TripsEndless
 from wakumail.mail.sync.message_reader import FINGERPRINT, IDS, MAX_MESSAGE, MessageReader
-from wakumail.mail.sync.reply import PIECE, Reply, bound_of
+from wakumail.mail.sync.reply import Reply
 
-MAX_DIFFERENCES = 100_000
-"""Items that a reconciliation finds on one side alone before it ends early."""
+MAX_DIFFERENCES = 50_000
+"""Items of one side alone that a reconciliation finds before it ends early; some 10 MB."""
 
 MAX_TRIPS = 1000
-"""Messages of one reconciliation. With the smallest frames these find 30,000 scattered items."""
+"""Messages of one reconciliation. With the smallest frames these find 20,000 scattered items."""
 
 
 class Wanted(NamedTuple):
-    """Items that the other side has and we lack, as one list of ids told them.
+    """Items that the other side has and we lack.
 
     first, last: the earliest and the latest Unix second at which they can have been created, since
     lists of ids have no times; ids: 32 bytes each, joined.
@@ -39,9 +39,8 @@ class Wanted(NamedTuple):
 class Initiator:
     """One reconciliation from its first message on.
 
-    have: packed items that the other side lacks; need: those that we lack; full: True if the end
-    came early, for one of both was long enough: transfer those, then reconcile again.
-    frame_limit: bytes of a message that we send, at least 4096; 0 = no limit.
+    full: True if the end came early, for one side has enough alone: transfer what was found, then
+    reconcile again. frame_limit: bytes of a message that we send, at least 4096; 0 = no limit.
     """
 
     def __init__(
@@ -51,14 +50,27 @@ class Initiator:
         frame_limit: int = MAX_MESSAGE,
         max_differences: int = MAX_DIFFERENCES,
     ) -> None:
-        self.have = bytearray()
-        self.need: list[Wanted] = []
         self.full = False
         self.trips = 0
         self._window = window
         self._frame_limit = frame_limit
         self._max_differences = max_differences
-        self._needed = 0
+        # A message that is cut has ranges told again: no difference shall count twice.
+        self._have: dict[bytes, None] = {}
+        self._need: dict[bytes, tuple[int, int]] = {}
+
+    @property
+    def have(self) -> bytes:
+        """Items that the other side lacks, packed, in order."""
+        return b"".join(sorted(self._have))
+
+    @property
+    def need(self) -> list[Wanted]:
+        """Items that we lack, those of the same span of times together."""
+        spans: dict[tuple[int, int], list[bytes]] = {}
+        for id_, span in self._need.items():
+            spans.setdefault(span, []).append(id_)
+        return [Wanted(first, last, b"".join(ids)) for (first, last), ids in spans.items()]
 
     def begin(self, items: Items) -> bytes:
         """The first message."""
@@ -74,24 +86,19 @@ class Initiator:
         """
         reply = Reply(items, self._window, self._frame_limit)
         lower = START
-        told = len(self.have), len(self.need)
         for upper, mode, payload in MessageReader(message):
             if reply.end_early(lower):
                 break
             if mode == FINGERPRINT:
                 reply.compare(lower, upper, payload)
+                if reply.is_cut:
+                    break
             else:
                 if mode == IDS:
                     self._note(reply, lower, upper, payload)
                     if self.full:
                         return None
                 reply.skip(upper)
-            if reply.is_cut:
-                # The rest begins behind the last range that was told: its ids will come again.
-                self._forget(*told)
-                break
-            if reply.is_told:
-                told = len(self.have), len(self.need)
             lower = upper
         if len(reply.message) == 1:
             return None
@@ -102,34 +109,22 @@ class Initiator:
 
     def _note(self, reply: Reply, lower: Bound, upper: Bound, ids: bytes) -> None:
         """Hold the ids of a range on the other side against our own."""
-        first, end = self._window.clip(lower, upper)
-        if first >= end:
+        lower, upper = self._window.clip(lower, upper)
+        if lower >= upper:
             if ids:
                 raise IdOutside("an id outside the window")
             return
         theirs = dict.fromkeys(ids[at : at + ID_SIZE] for at in range(0, len(ids), ID_SIZE))
-        at = first
-        while piece := reply.ids(at, end, PIECE + 1):
-            for start in range(0, min(len(piece), PIECE * ITEM_SIZE), ITEM_SIZE):
-                item = piece[start : start + ITEM_SIZE]
+        for piece, _ in reply.pieces(lower, upper):
+            for at in range(0, len(piece), ITEM_SIZE):
+                item = piece[at : at + ITEM_SIZE]
                 if item[TIME_SIZE:] in theirs:
                     del theirs[item[TIME_SIZE:]]
                 else:
-                    self.have += item
-            if len(self.have) >= self._max_differences * ITEM_SIZE:
+                    self._have[item] = None
+            if len(self._have) >= self._max_differences:
                 self.full = True
                 return
-            if len(piece) <= PIECE * ITEM_SIZE:
-                break
-            at = bound_of(piece[PIECE * ITEM_SIZE :])
-        if theirs:
-            last = end.time if end.prefix else end.time - 1
-            self.need.append(Wanted(first.time, last, b"".join(theirs)))
-            self._needed += len(theirs)
-            self.full = self._needed >= self._max_differences
-
-    def _forget(self, have: int, need: int) -> None:
-        """Take back differences, down to these lengths of both lists."""
-        del self.have[have:]
-        self._needed -= sum(len(wanted.ids) // ID_SIZE for wanted in self.need[need:])
-        del self.need[need:]
+        last = upper.time if upper.prefix else upper.time - 1
+        self._need |= dict.fromkeys(theirs, (lower.time, last))
+        self.full = len(self._need) >= self._max_differences

@@ -1,5 +1,7 @@
 """One message of a reconciliation in the making, whichever side sends it."""
 
+from collections.abc import Iterator
+
 from wakumail.archive.results import Bound, Fold
 from wakumail.mail.sync.items import END, ID_SIZE, ITEM_SIZE, TIME_SIZE, Items, Window
 from wakumail.mail.sync.message_reader import MAX_MESSAGE
@@ -51,11 +53,6 @@ class Reply:
         return bytes(self._writer)
 
     @property
-    def is_told(self) -> bool:
-        """True if the message says something of all ranges so far: the last one was not skipped."""
-        return self._skipped is None
-
-    @property
     def _is_full(self) -> bool:
         return self._max_size is not None and len(self._writer) > self._max_size
 
@@ -88,7 +85,7 @@ class Reply:
         self._writer.keep()
         self._tell_skipped()
         if count < FEW:
-            self._writer.add_ids(upper, self.ids(lower, upper, FEW))
+            self._writer.add_ids(upper, self._ids(lower, upper, FEW))
         else:
             parts = self._items.split(*self._window.clip(lower, upper), PARTS)
             for bound, part in parts[:-1]:
@@ -104,30 +101,32 @@ class Reply:
         """Tell the ids of a range, as many as there is room for."""
         room = None
         if self._max_size is not None:
-            room = (self._max_size - len(self._writer)) // ID_SIZE + 1
+            room = ITEM_SIZE * ((self._max_size - len(self._writer)) // ID_SIZE + 1)
         self._tell_skipped()
-        items, end = self._ids_up_to(lower, upper, room)
-        self._writer.add_ids(end, items)
+        told = bytearray()
+        end = upper
+        for piece, end in self.pieces(lower, upper):
+            told += piece
+            if room is not None and len(told) > room:
+                end = bound_of(told[room:])
+                del told[room:]
+            if self._is_worn or len(told) == room:
+                break
+        self._writer.add_ids(end, bytes(told))
         if self._is_full or end != upper:
             self._cut(end)
 
-    def ids(self, lower: Bound, upper: Bound, limit: int) -> bytes:
+    def pieces(self, lower: Bound, upper: Bound) -> Iterator[tuple[bytes, Bound]]:
+        """The items of a range, packed, read PIECE at a time; with each the bound behind it."""
+        while lower < upper and (items := self._ids(lower, upper, PIECE + 1)):
+            piece, after = items[: PIECE * ITEM_SIZE], items[PIECE * ITEM_SIZE :]
+            lower = bound_of(after) if after else upper
+            yield piece, lower
+
+    def _ids(self, lower: Bound, upper: Bound, limit: int) -> bytes:
         """The first items of a range, packed."""
         lower, upper = self._window.clip(lower, upper)
         return self._items.ids(lower, upper, limit) if lower < upper else b""
-
-    def _ids_up_to(self, lower: Bound, upper: Bound, room: int | None) -> tuple[bytes, Bound]:
-        """Items of a range, packed, and the bound up to which they were read."""
-        told = bytearray()
-        while True:
-            count = PIECE if room is None else min(PIECE, room - len(told) // ITEM_SIZE)
-            piece = self.ids(lower, upper, count + 1)
-            told += piece[: count * ITEM_SIZE]
-            if len(piece) <= count * ITEM_SIZE:
-                return bytes(told), upper
-            lower = bound_of(piece[count * ITEM_SIZE :])
-            if self._is_worn or len(told) // ITEM_SIZE == room:
-                return bytes(told), lower
 
     def _fold(self, lower: Bound, upper: Bound) -> Fold:
         lower, upper = self._window.clip(lower, upper)
@@ -144,6 +143,6 @@ class Reply:
         self.is_cut = True
 
 
-def bound_of(item: bytes) -> Bound:
-    """The bound before a packed item."""
-    return Bound(int.from_bytes(item[:TIME_SIZE], "big"), item[TIME_SIZE:])
+def bound_of(items: bytes | bytearray) -> Bound:
+    """The bound before the first of some packed items."""
+    return Bound(int.from_bytes(items[:TIME_SIZE], "big"), bytes(items[TIME_SIZE:ITEM_SIZE]))
