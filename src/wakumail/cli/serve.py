@@ -14,6 +14,7 @@ from wakumail.cli.config import add_flags, load_settings
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops import assembly, logs
+from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.gap_watch import GapWatch
@@ -77,7 +78,8 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
         running.push_async_callback(server.close)
         if store is not None:
             store.on_broken = stopped.set
-        await server.node.listen(settings.host, settings.port)
+        with from_settings("--host", "--port"):
+            await server.node.listen(settings.host, settings.port)
         if store is not None:
             running.push_async_callback(GapWatch(server, store, datadir.gaps).close)
         offer = partial(assembly.dispatcher, server)

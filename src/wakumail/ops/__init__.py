@@ -3,6 +3,7 @@
 config      the settings
 assembly    the parts of a server, made from settings
 endpoints   RPC and metrics over HTTP
+bind_errors  tells which settings an address that is taken comes from
 named_nodes  the static and trusted nodes, from settings and files
 monitoring  metrics and health
 workers     several processes that are one server

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops.assembly import Offer
+from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import share_files
 from wakumail.ops.monitoring.pages import Colleagues, Pages
@@ -36,7 +37,9 @@ async def start_rpc(
     """Start HTTP and WebSocket, if they are on."""
     for endpoint in rpc_endpoints(settings, offer, counters):
         endpoint.max_callers = share_files(settings).callers
-        await endpoint.start()
+        name = "http" if "HTTP" in endpoint.offers else "ws"
+        with from_settings(f"--{name}.addr", f"--{name}.port"):
+            await endpoint.start()
         running.push_async_callback(endpoint.close)
         log.info("RPC on %s:%d, %s", *endpoint.address, endpoint.offers)
 
@@ -50,7 +53,8 @@ async def start_pages(
     """Start the pages of metrics and health."""
     pages = Pages(reporter, colleagues, share_files(settings).callers)
     running.push_async_callback(pages.close)
-    address = await pages.start(addr=settings.metrics_addr, port=settings.metrics_port)
+    with from_settings("--metrics.addr", "--metrics.port"):
+        address = await pages.start(addr=settings.metrics_addr, port=settings.metrics_port)
     log.info("metrics on http://%s:%d/metrics", *address)
 
 

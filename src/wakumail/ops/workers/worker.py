@@ -20,6 +20,7 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
+from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.log_writer import LogWriter
@@ -55,9 +56,11 @@ async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter) -> 
     loop.add_signal_handler(signal.SIGHUP, renewal.set)
     assembly.node_key(settings, datadir)  # one process makes it, before several read it
     shutil.rmtree(datadir.relay, ignore_errors=True)
+    with from_settings("--host", "--port"):
+        listeners = open_shared_listeners(settings.host, settings.port, settings.workers)
     plan = Plan(
         command=(sys.executable, *sys.orig_argv[1:], "--as-worker"),
-        listeners=open_shared_listeners(settings.host, settings.port, settings.workers),
+        listeners=listeners,
         maxpeers=settings.maxpeers,
         datadir=str(datadir.path.resolve()),
         metrics=settings.metrics,
