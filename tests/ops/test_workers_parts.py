@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from contextlib import AsyncExitStack, nullcontext
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +19,7 @@ from tests.support.patience import asynchronous, eventually
 from wakumail.archive.datadir import Datadir
 from wakumail.errors import WakumailError
 from wakumail.ops.config.settings import Settings
-from wakumail.ops.logs import JsonFormatter
+from wakumail.ops.logs import JsonFormatter, TextFormatter
 from wakumail.ops.monitoring.report import Family, Problem, Report, Sample, together
 from wakumail.ops.workers import channel as channel_module
 from wakumail.ops.workers.channel import CallRefused, ChannelClosed, WorkerChannel, open_channel
@@ -81,6 +82,9 @@ async def test_a_message_that_is_too_long_ends_it(monkeypatch: pytest.MonkeyPatc
 def test_a_line_names_its_worker() -> None:
     record = logging.makeLogRecord({"msg": "said"})
     assert json.loads(JsonFormatter(2).format(record))["worker"] == 2
+    text = TextFormatter("%(asctime)s %(message)s").format(record)
+    assert text.startswith(json.loads(JsonFormatter(None).format(record))["time"])
+    assert datetime.fromisoformat(text.split()[0]).utcoffset() == timedelta(0)
     assert "worker" not in json.loads(JsonFormatter(None).format(record))
 
 

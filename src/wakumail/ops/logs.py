@@ -18,6 +18,14 @@ STDOUT, STDERR = 1, 2
 LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
+class TextFormatter(logging.Formatter):
+    """A line for a person: UTC in the form of ISO 8601, level, message."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """The time of a record, to the millisecond."""
+        return iso_time(record)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, message; worker and exception if any."""
 
@@ -28,7 +36,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
         entry: dict[str, str | int] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "time": iso_time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -70,8 +78,14 @@ def formatter(*, log_json: bool, worker: int | None) -> logging.Formatter:
     if log_json:
         return JsonFormatter(worker)
     if worker is None:
-        return logging.Formatter(LINE_FORMAT)
-    return logging.Formatter(LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s"))
+        return TextFormatter(LINE_FORMAT)
+    return TextFormatter(LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s"))
+
+
+def iso_time(record: logging.LogRecord) -> str:
+    """The time of a record in UTC, to the millisecond."""
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def announce(enode: str) -> None:
