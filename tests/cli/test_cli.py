@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.patience import PATIENCE
 from wakumail.cli.command_line import COMMANDS, main, parser
+from wakumail.cli.options import parse_time
+from wakumail.cli.printing import utc
 from wakumail.errors import PeerGone, reason
 
 
@@ -81,3 +83,44 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_errors_are_told_in_words(error: Exception, text: str) -> None:
     assert reason(error) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("4294967295", 2**32 - 1),
+        ("2026-11-29T14:00:00Z", 1_795_960_800),
+        ("2026-11-29T15:00:00+01:00", 1_795_960_800),
+        ("2026-11-29T14:00:00", 1_795_960_800),
+        ("2026-11-29 14:00", 1_795_960_800),
+        ("2026-11-29", 1_795_910_400),
+        (utc(1_795_960_800), 1_795_960_800),
+    ],
+)
+def test_times(text: str, seconds: int) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "4294967296", "1969-12-31", "2107-01-01", "24hours", "²", "1e9"]
+)
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"no Unix seconds|1970"):
+        parse_time(text)
+
+
+def test_a_mistake_is_one_line_that_says_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["request", "--limit", "x"], ["archive", "export"], ["no"], []):
+        with pytest.raises(SystemExit) as usage:
+            parser(words[:1]).parse_args(words)
+        assert usage.value.code == 2
+        [told] = capsys.readouterr().err.splitlines()
+        assert told.startswith("wakumail")
+        assert told.endswith("--help")
+
+
+def test_an_unknown_option_is_one_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--metrics-port", "1"]) == 2
+    told = "wakumail serve: unrecognized arguments: --metrics-port 1; see wakumail serve --help\n"
+    assert capsys.readouterr().err == told

@@ -123,7 +123,14 @@ def test_every_kind_of_key(server: Server, wakumail: Wakumail, tmp_path: Path) -
     assert len(parse_stream(out.read_bytes(), final=True)[0]) == 5
 
     result = json.loads(wakumail("request", server.enode, "--topic", topic, "--json"))
-    assert result.keys() == {"envelopes", "foreign", "pages", "last_hash", "cursor"}
+    totals = {"envelopes", "foreign", "pages", "last_hash", "cursor"}
+    assert result.keys() == totals | {"messages", "unopened"}
+    assert (len(result["messages"]), len(result["unopened"])) == (0, 5)
+
+    with pytest.raises(FileExistsError, match="--force"):
+        wakumail("request", server.enode, "--topic", topic, "--out", out)
+    wakumail("request", server.enode, "--topic", topic, "--out", out, "--force", "--limit", 1)
+    assert len(parse_stream(out.read_bytes(), final=True)[0]) == 1
 
 
 def test_several_mailservers(server: Server, wakumail: Wakumail, chat: str, tmp_path: Path) -> None:

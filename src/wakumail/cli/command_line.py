@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from wakumail.cli import standard_streams
 from wakumail.errors import WakumailError, reason
@@ -30,6 +30,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **choices: Any) -> None:
         super().__init__(**choices, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Tell a mistake in one line, and where to look."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write the help or a mistake; OSError if it cannot be written, which argparse hides."""
@@ -69,8 +73,12 @@ def run(words: Sequence[str]) -> int:
     """Run one command; SystemExit for wrong usage and for --help."""
     name = "wakumail"
     try:
-        arguments = parser(words[:1]).parse_args(words)
+        arguments, unknown = parser(words[:1]).parse_known_args(words)
         name = f"wakumail {arguments.command}"
+        if unknown:
+            told = f"{name}: unrecognized arguments: {' '.join(unknown)}; see {name} --help"
+            print(told, file=sys.stderr)
+            return 2
         logs.start("info", log_json=False)
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:

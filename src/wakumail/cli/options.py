@@ -3,11 +3,14 @@
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -30,6 +33,9 @@ else:
     Subparsers = object
 
 T = TypeVar("T")
+
+TIME_FORMS = "Unix seconds, age like 24h, or time like 2026-11-29T14:00:00Z"
+"""The forms of a time that `parse_time` reads."""
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -57,12 +63,23 @@ parse_name_server = option(NameServer.parse)
 
 
 def parse_time(text: str) -> int:
-    """Unix seconds, or an age before now: 90s, 15m, 24h, 30d."""
+    """Unix seconds, an age before now like 90s, 15m, 24h, 30d, or a time in ISO 8601.
+
+    A time without a zone is UTC, a day alone begins at midnight.
+    """
     if match := re.fullmatch(r"(\d+)([smhd])", text):
         return int(time.time()) - int(match[1]) * UNITS[match[2]]
-    if not text.isascii() or not text.isdigit() or int(text) >= 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither Unix seconds nor an age like 24h")
-    return int(text)
+    if text.isascii() and text.isdigit() and len(text) <= 10:  # 20261129 is no day here
+        seconds = int(text)
+    else:
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {TIME_FORMS}") from None
+        seconds = math.floor((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    if not 0 <= seconds < 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1970 and 2106")
+    return seconds
 
 
 def parse_timeout(text: str) -> float:
@@ -150,6 +167,13 @@ def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
     else:
         with Path(name).open(mode) as file:
             yield file  # type: ignore[misc]  # opened in binary
+
+
+def open_new(name: str, *, force: bool) -> AbstractContextManager[BinaryIO]:
+    """A file to write; FileExistsError if it has content to lose, unless `force`."""
+    if not force and os.path.isfile(name) and os.path.getsize(name):
+        raise FileExistsError(f"{name} already exists; --force overwrites it")
+    return open_binary(name, "wb")
 
 
 def add_message_keys(parser: argparse.ArgumentParser) -> None:

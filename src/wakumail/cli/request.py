@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -15,13 +15,14 @@ from wakumail.base.text import counted
 from wakumail.cli.history_listing import HistoryListing
 from wakumail.cli.merge_report import MergeReport
 from wakumail.cli.options import (
+    TIME_FORMS,
     add_json,
     add_message_keys,
     add_name_server,
     add_timeout,
     add_topics,
     load_message_keys,
-    open_binary,
+    open_new,
     option,
     parse_bloom,
     parse_hex,
@@ -52,6 +53,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     add_topics(parser)
     add_message_keys(parser)
     parser.add_argument("--out", metavar="FILE", help="write a dump of the envelopes; - is stdout")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing --out")
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -105,12 +107,11 @@ def parse_mailserver(text: str) -> Enode | ListUrl:
 
 def add_wanted(parser: argparse.ArgumentParser) -> None:
     """Add the options of the history that is wanted."""
-    when = "Unix seconds, or an age like 24h"
     parser.add_argument(
-        "--from", dest="lower", type=parse_time, metavar="TIME", help=f"{when} (default: 24h)"
+        "--from", dest="lower", type=parse_time, metavar="TIME", help=f"{TIME_FORMS} (default: 24h)"
     )
     parser.add_argument(
-        "--to", dest="upper", type=parse_time, metavar="TIME", help=f"{when} (default: now)"
+        "--to", dest="upper", type=parse_time, metavar="TIME", help=f"{TIME_FORMS} (default: now)"
     )
     parser.add_argument(
         "--bloom",
@@ -178,7 +179,10 @@ class HistoryWriter:
         self._shows_lines = not arguments.json and arguments.out != "-"
         self._listing = listing
         self._open = ExitStack()
-        self._out: BinaryIO | None = self._open.enter_context(open_output(arguments.out))
+        self._out: BinaryIO | None = None
+        if arguments.out is not None:
+            writing = open_new(arguments.out, force=arguments.force)
+            self._out = self._open.enter_context(writing)
         self._bar = self._open.enter_context(progress("envelope"))
 
     def __enter__(self) -> Self:
@@ -199,11 +203,6 @@ class HistoryWriter:
                 if self._out is None or message is not None:
                     self._bar.write(line(envelope, message))
         self._bar.update(len(envelopes))
-
-
-def open_output(name: str | None) -> AbstractContextManager[BinaryIO | None]:
-    """The file of the dump; None without --out."""
-    return nullcontext() if name is None else open_binary(name, "wb")
 
 
 class HistoryReport:
@@ -245,7 +244,7 @@ async def request(arguments: argparse.Namespace) -> None:
     """Fetch one page, or all, or those of all mailservers."""
     keys = load_message_keys(arguments)
     await resolve(arguments)
-    listing = HistoryListing(detailed=arguments.json and bool(keys))
+    listing = HistoryListing(detailed=arguments.json)
     async with mailservers(
         arguments.enodes,
         fastest=arguments.fastest,

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,11 +12,13 @@ from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import split_list
 from wakumail.base.text import counted
 from wakumail.cli.options import (
+    TIME_FORMS,
     Subparsers,
     add_datadir,
     add_json,
     add_topics,
     open_binary,
+    open_new,
     parse_hex,
     parse_time,
     print_json,
@@ -63,9 +64,8 @@ def add_export(actions: Subparsers) -> None:
         "file", nargs="?", default="-", metavar="FILE", help="a new or empty file; - is stdout"
     )
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-    when = "Unix seconds, or an age like 24h"
-    parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=when)
-    parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=when)
+    parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=TIME_FORMS)
+    parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=TIME_FORMS)
     add_topics(parser)
     add_after(parser)
     parser.set_defaults(run=export)
@@ -156,11 +156,9 @@ def export(arguments: argparse.Namespace) -> int:
     """Write all envelopes, or a choice of them."""
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
-    if not arguments.force and has_content(arguments.file):
-        raise FileExistsError(f"{arguments.file} already exists; --force overwrites it")
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
-        open_binary(arguments.file, "wb") as file,
+        open_new(arguments.file, force=arguments.force) as file,
         progress("B", None if chosen else archive.stat().bytes) as bar,
         telling_where(lambda: position),
     ):
@@ -171,11 +169,6 @@ def export(arguments: argparse.Namespace) -> int:
             bar.update(len(envelopes))
             position = place
     return 0
-
-
-def has_content(path: str) -> bool:
-    """True if a file has content to lose; an empty one and a device have none."""
-    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
