@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +43,15 @@ def run_json(*arguments: object, stdin: bytes = b"", check: int = 0) -> dict[str
     result = json.loads(run(*arguments, "--json", stdin=stdin, check=check))
     assert isinstance(result, dict)
     return result
+
+
+def failing(port: int) -> list[dict[str, Any]]:
+    """The failing checks of /health."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=PATIENCE) as page:
+            return list(json.load(page)["failing"])
+    except urllib.error.HTTPError as error:
+        return list(json.load(error)["failing"])
 
 
 class Server:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.envelopes import make
 from tests.support.networks import free_port
 from tests.support.patience import PATIENCE, asynchronous, eventually
-from tests.support.processes import Server, run
+from tests.support.processes import Server, failing, run
 from tests.support.puppet import Puppet
 from tests.support.rpc_callers import SYMMETRIC
 from tests.support.worker_server import WorkerServer, caller_of, kill, running, wait_for_end
@@ -441,15 +440,6 @@ async def test_health_tells_of_a_worker_that_does_not_answer(tmp_path: Path) -> 
         while "does not answer" in problem["reason"]:
             (problem,) = await asyncio.to_thread(failing, port)
         assert re.match("worker [01]: event loop blocked for ", problem["reason"])
-
-
-def failing(port: int) -> list[dict[str, Any]]:
-    """The failing checks of /health."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=PATIENCE) as page:
-            return list(json.load(page)["failing"])
-    except urllib.error.HTTPError as error:
-        return list(json.load(error)["failing"])
 
 
 async def eventually_answers(port: int, path: str) -> None:
