@@ -13,6 +13,7 @@ LIBLMDB = Path("ext/liblmdb")
 LIBLMDB_FILES = ("lib/lmdb.h", "lib/mdb.c", "lib/midl.c", "lib/midl.h", "LICENSE")
 CHECKED_MDB = LIBLMDB / "checked_mdb.c"
 PAGE = "MDB_cursor *mc, pgno_t pgno, MDB_page **mp, int *lvl"
+TABLE_SIZE = "(env->me_maxreaders-1)*sizeof(MDB_reader)+sizeof(MDB_txninfo)"
 CHECKS = [
     # Each call with which LMDB gets a page: its number in mdb.c, the call, the checked call.
     (2, "get(mc, NODEPGNO(node), &mp, NULL)", "tree_page(mc, NODEPGNO(node), &mp, NULL, NULL)"),
@@ -62,6 +63,19 @@ REPLACES = [
     # Keep LMDB's assertions: checks_guard turns them into errors.
     ("#ifndef NDEBUG\n# define mdb_assert0", "#if 1\n# define mdb_assert0"),
     ("&db.md_root, ni->mn_flags & F_DUPDATA)", "&db.md_root, F_SUBDATA)"),
+    # The locks lie in shared memory, see locks_in_mdb.h.
+    (
+        "/** Open and/or initialize the lock region",
+        '#include "locks_in_mdb.h"\n\n/** Open and/or initialize the lock region',
+    ),
+    ("if ((rc = mdb_env_excl_lock(env, excl)))", "if ((rc = locks_begin(env, excl)))"),
+    ("size = lseek(env->me_lfd, 0, SEEK_END);", "size = LOCKS_SIZE(env);"),
+    (
+        "void *m = mmap(NULL, rsize, PROT_READ|PROT_WRITE, MAP_SHARED,\n\t\t\tenv->me_lfd, 0);\n"
+        "\t\tif (m == MAP_FAILED) goto fail_errno;\n\t\tenv->me_txns = m;\n",
+        "",
+    ),
+    ("munmap((void *)env->me_txns, " + TABLE_SIZE + ");", "shmdt(env->me_txns);"),
 ]
 ROOMS = [str(path) for path in sorted(Path("ext/wakumail").iterdir()) if path.is_dir()]
 CFLAGS = ["-O3", "-g0", "-Wall", "-Wno-unused-function"]

@@ -318,9 +318,9 @@ def test_what_was_confirmed_survives_a_killed_writer(tmp_path: Path, commits: in
 
 
 READ_FOREVER = """
-import lmdb, sys
-env = lmdb.open(sys.argv[1], max_dbs=16, readonly=True)
-txn = env.begin()
+import sys
+from wakumail.archive.archive import Archive
+verification = Archive(sys.argv[1], readonly=True).verify()
 print("reading", flush=True)
 sys.stdin.read()
 """

@@ -28,7 +28,7 @@ BATCH = 50
 
 FREE_PAGES = """
 import lmdb, sys
-with lmdb.open(sys.argv[1], readonly=True) as env, env.begin() as txn:
+with lmdb.open(sys.argv[1], readonly=True, lock=False) as env, env.begin() as txn:
     print(sum(1 for _ in txn.cursor(env.open_db(None, txn))), env.info()["last_pgno"])
 """
 

@@ -21,7 +21,7 @@ Tables = dict[str, dict[bytes, bytes]]
 
 DUMP_TABLES = """
 import lmdb, pickle, sys
-with lmdb.open(sys.argv[1], max_dbs=16, readonly=True) as env, env.begin() as txn:
+with lmdb.open(sys.argv[1], max_dbs=16, readonly=True, lock=False) as env, env.begin() as txn:
     names = [bytes(name) for name, _ in txn.cursor()]
     tables = {name.decode(): dict(txn.cursor(env.open_db(name, txn, create=False)))
               for name in names}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
-from wakumail.archive.independent import READER_PROGRAM, verify_independently
+from wakumail.archive.independent import READER_PROGRAM, snapshot, verify_independently
 
 MANY = """
 import runpy, sys
@@ -35,7 +35,10 @@ def problems_of(directories: Sequence[Path]) -> list[list[str]]:
 def arrival_hashes(directory: Path) -> list[bytes]:
     """The hashes of all envelopes in an archive, in order of arrival. A server may run."""
     command = [sys.executable, "-I", str(READER_PROGRAM), str(directory), "hashes"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    with snapshot(directory):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     assert done.returncode == 0, done.stderr
     return [bytes.fromhex(line) for line in done.stdout.split()]
 

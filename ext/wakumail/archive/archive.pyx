@@ -29,7 +29,7 @@ from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM
 from wakumail.errors import ArchiveDamaged, ArchiveError, ArchiveFull
 
 from wakumail.archive.datafile cimport (
-    cannot_grow, check_length, copy_file, is_full, reserve_lock, sync_names)
+    cannot_grow, check_length, copy_file, is_full, sync_names)
 from wakumail.waku.envelope cimport Batch
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain
@@ -136,7 +136,8 @@ cdef class Archive:
     sync=False: only close() syncs, so that a crash of the system may lose the whole archive.
     judgements: `append` notes the hash and PoW of stored envelopes there; None: nowhere.
     ArchiveError, with the reason as its text: for a file that is no archive, of another format or
-    torn, for a directory that this process has open already, and for errors of the system.
+    torn, for a directory that this process has open already, or others with which it can share no
+    memory (another IPC namespace, another program), and for errors of the system.
     """
 
     cdef environment env
@@ -390,9 +391,7 @@ cdef class Archive:
         if self.unsynced:
             flags |= MDB_NOSYNC
         with nogil:
-            rc = 0 if readonly else reserve_lock(c_path)
-            if not rc:
-                rc = open_environment(&self.env, c_path, flags, map_size)
+            rc = open_environment(&self.env, c_path, flags, map_size)
             if not rc:
                 rc = check_length(&self.env, c_path)
             if not rc:

@@ -5,7 +5,7 @@ Unless they say otherwise, functions return 0 or a code as in environment.pxd.
 
 from libc.errno cimport EDQUOT, EEXIST, EFBIG, ENAMETOOLONG, ENOSPC, errno
 from libc.stdio cimport snprintf
-from posix.fcntl cimport O_CLOEXEC, O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR, open, posix_fallocate
+from posix.fcntl cimport O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, open, posix_fallocate
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport F_OK, access, close, fsync, ftruncate, link, unlink
 
@@ -49,27 +49,12 @@ cdef extern from *:
 cdef enum:
     MAX_UNWRITTEN = 16 << 20    # bytes that may be missing at the end of an intact file
     PROBE_SIZE = 65536          # bytes to allocate, to see if the file system is full
-    LOCK_SIZE = 9 * 4096        # bytes of LMDB's lock file with room for all its readers
     PATH_SIZE = 4096            # bytes of a path, with its zero
 
 
 cdef inline bint is_full(int rc) noexcept nogil:
     """True if a code says that there is no room."""
     return rc == ENOSPC or rc == EDQUOT or rc == EFBIG
-
-
-cdef inline int reserve_lock(const char *directory) noexcept nogil:
-    """Allocate the lock file: LMDB maps it, and on a full disk a write would be a SIGBUS."""
-    cdef char path[PATH_SIZE]
-    cdef int fd, rc
-    if snprintf(path, PATH_SIZE, "%s/lock.mdb", directory) >= PATH_SIZE:
-        return ENAMETOOLONG
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    if fd < 0:
-        return errno
-    rc = posix_fallocate(fd, 0, LOCK_SIZE)
-    close(fd)
-    return rc
 
 
 cdef inline int fill_up(environment *e, const char *file, size_t size, size_t missing,

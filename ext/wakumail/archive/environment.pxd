@@ -49,6 +49,12 @@ cdef enum:
     MAX_IDLE = 32           # ended read transactions kept for the next readers
     MODE = 0o600            # of data.mdb and lock.mdb
 
+cdef extern from "locks.h":
+    enum:
+        LOCKS_NO_MEMORY     # codes too, documented there
+        LOCKS_APART
+
+
 
 cdef struct pin:            # a read transaction that outlives the call that began it
     MDB_txn *txn            # NULL before it begins and after it ended

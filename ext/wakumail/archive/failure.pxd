@@ -1,7 +1,7 @@
 """Texts for the codes of environment.pxd."""
 
 from wakumail.archive.environment cimport (
-    CLOSED, FOREIGN, FORKED, TORN, UNKNOWN_FORMAT, is_damage)
+    CLOSED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, TORN, UNKNOWN_FORMAT, is_damage)
 from wakumail.archive.lmdb cimport *
 
 
@@ -19,6 +19,11 @@ cdef inline str explain(int rc, str path):
         return f"{path}/data.mdb is torn: its end is missing; restore a backup"
     if is_damage(rc) or rc == MDB_INCOMPATIBLE:
         return f"{path} is damaged; restore a backup"
+    if rc == LOCKS_NO_MEMORY:
+        return f"{path}: the system gives no shared memory for its locks (shmget)"
+    if rc == LOCKS_APART:
+        return (f"{path} is open in another container, by another user or by another program; "
+                f"all that open it need the same IPC namespace")
     if rc == MDB_PANIC:
         return f"{path}: a write failed half-way; restart the process"
     return f"{path}: {mdb_strerror(rc).decode()}"

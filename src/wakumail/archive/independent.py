@@ -1,14 +1,16 @@
 """Starts the second opinion on an archive (independent_reader.py) and collects its report."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wakumail.archive.archive import Archive
 from wakumail.archive.results import MAX_PROBLEMS_TOLD
 from wakumail.errors import ArchiveError
 
@@ -22,6 +24,18 @@ class Opinion:
     envelopes: int = 0
     count: int = 0
     problems: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def snapshot(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep what is committed now as it is: the lmdb package does not know the locks of a server.
+
+    An archive that cannot be opened takes no writes, so it is left as it is.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ArchiveError):
+            stack.enter_context(stack.enter_context(Archive(directory, readonly=True)).verify())
+        yield
 
 
 def verify_independently(
@@ -43,7 +57,10 @@ def verify_independently(
     ]
     opinion = Opinion()
     total = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+    with (
+        snapshot(directory),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader,
+    ):
         assert reader.stdout is not None
         assert reader.stderr is not None
         ended = False

@@ -114,7 +114,10 @@ class Rows:
     """The tables of an archive, in one read transaction."""
 
     def __init__(self, directory: str) -> None:
-        env = lmdb.open(directory, readonly=True, create=False, max_dbs=16, readahead=False)
+        # Without locks: whoever starts this program holds the state that it reads.
+        env = lmdb.open(
+            directory, readonly=True, create=False, max_dbs=16, readahead=False, lock=False
+        )
         self._txn = begin(env)
         self._tables: dict[str, Any] = {}
         for name in TABLES:
