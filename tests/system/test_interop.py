@@ -1,10 +1,11 @@
-"""Against peers that others wrote: RLPx and devp2p of @ethereumjs/devp2p (interop/README.md)."""
+"""Against peers that others wrote: @ethereumjs/devp2p and nostr-tools (interop/README.md)."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,13 @@ import pytest
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.patience import PATIENCE
 from tests.support.processes import Server, run_json
+from tests.support.reconciling import CoarseItems, Item, make_items, pack
 from wakumail.mail.request import Form
+from wakumail.mail.sync.item_set import ItemSet
+from wakumail.mail.sync.items import Items
+from wakumail.mail.sync.message_reader import MAX_MESSAGE
+from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
+from wakumail.mail.sync.responder import answer
 from wakumail.waku.envelope import Envelope
 
 INTEROP = Path(__file__).parents[1] / "interop"
@@ -35,7 +42,9 @@ def node() -> str:
     path, npm = tool("node"), tool("npm")
     with (INTEROP / "package-lock.json").open() as one_at_a_time:  # of those that test in parallel
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        if not (INTEROP / "node_modules" / ".package-lock.json").exists():  # npm writes it last
+        installed = INTEROP / "node_modules" / ".package-lock.json"  # npm writes it last
+        wanted = (INTEROP / "package-lock.json").stat().st_mtime
+        if not installed.exists() or installed.stat().st_mtime < wanted:
             done = subprocess.run(
                 [npm, "ci", "--ignore-scripts"], cwd=INTEROP, capture_output=True, text=True
             )
@@ -125,3 +134,65 @@ def test_our_canary_tells_their_error(mailserver: str) -> None:
     result = run_json("canary", mailserver, "--password", "wrong", check=1)
     assert (result["ok"], result["step"]) == (False, "request")
     assert "sealed for somebody else" in result["reason"]
+
+
+@pytest.fixture(scope="module")
+def initiator(node: str) -> Iterator[subprocess.Popen[str]]:
+    """The reconciliation of nostr-tools, one conversation after another."""
+    script = INTEROP / "negentropy.mjs"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([node, script], stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+DAY = make_items("interop", range(1_700_000_000, 1_700_086_400, 17))
+SECOND = make_items("interop", [1_700_000_000] * 3000)
+
+
+def in_memory(items: list[Item]) -> Items:
+    return ItemSet(pack(items))
+
+
+RECONCILED = {
+    "both-empty": ([], []),
+    "one-empty": ([], DAY),
+    "other-empty": (DAY, []),
+    "equal": (DAY, DAY),
+    "few": (DAY[:31], DAY[5:40]),
+    "hour-lost": (DAY[:2000] + DAY[2212:], DAY),
+    "scattered": (DAY[::2] + DAY[1:3000:2], DAY[3:]),
+    "one-second": (SECOND[7:], SECOND[:-7]),
+    "disjoint": (DAY[::2], DAY[1::2]),
+    "last-second": (make_items("last", [2**31 - 2] * 40), make_items("last", [2**31 - 2] * 43)),
+}
+"""What the initiator has, and what the responder has. It encodes times, plus 1, in 31 bits."""
+
+
+@pytest.mark.parametrize("frame_limit", [MIN_FRAME_LIMIT, MAX_MESSAGE])
+@pytest.mark.parametrize("hold", [in_memory, CoarseItems])
+@pytest.mark.parametrize("case", RECONCILED)
+def test_their_initiator_and_our_responder(
+    initiator: subprocess.Popen[str],
+    case: str,
+    hold: Callable[[list[Item]], Items],
+    frame_limit: int,
+) -> None:
+    theirs, ours = RECONCILED[case]
+    held = hold(ours)
+    assert initiator.stdin is not None
+    assert initiator.stdout is not None
+    begin = {"items": [(time, id_.hex()) for time, id_ in theirs], "frameLimit": frame_limit}
+    line = json.dumps(begin)
+    while True:
+        initiator.stdin.write(line + "\n")
+        initiator.stdin.flush()
+        said = initiator.stdout.readline()
+        if not said.startswith("61"):
+            break
+        line = answer(bytes.fromhex(said), held, frame_limit=frame_limit).hex()
+    found = json.loads(said)
+    assert sorted(found["have"]) == sorted(id_.hex() for _, id_ in {*theirs} - {*ours})
+    assert sorted(found["need"]) == sorted(id_.hex() for _, id_ in {*ours} - {*theirs})
