@@ -15,6 +15,9 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     archive           inspects and maintains an archive
     transfer          its import and export
     key               makes a node key
+    dns               signs and verifies lists of nodes for the DNS
+    list_check        a list of nodes as clients read it
+    tree_file         a list of nodes in files
     bench             loads a mailserver and measures it
     options           options that several commands have, and progress bars
     printing          envelopes and messages as lines and as JSON

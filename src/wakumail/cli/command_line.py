@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "canary": "check a mailserver",
     "archive": "inspect and maintain an archive",
     "key": "make or show a node key",
+    "dns": "sign and verify lists of nodes for the DNS",
     "bench": "measure a mailserver",
 }
 """The commands and their help. Each has a module of its name, imported when it is chosen only."""
