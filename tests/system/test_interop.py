@@ -107,12 +107,14 @@ def test_our_client_follows_their_pages(
     result = run_json("request", mailserver, *chosen, *flags)
     wanted = newest_first([e for e in posted if e.topic in TOPICS[:2]])
     assert out.read_bytes() == dump(wanted)
+    assert [each["hash"] for each in result.pop("unopened")] == [e.hash.hex() for e in wanted]
     assert result == {
         "envelopes": 50,
         "foreign": 0,
         "pages": 2,
         "last_hash": wanted[-1].hash.hex(),
         "cursor": "",
+        "messages": [],
     }
 
 
