@@ -12,6 +12,7 @@ from tests.support.archive_model import DAY, START, batch_of, envelope
 from wakumail.archive import retention
 from wakumail.archive.archive import Archive
 from wakumail.archive.retention import SHOWING, Retention, RetentionSchedule
+from wakumail.waku.envelope import Batch
 
 KEPT = 30
 """Days of the archive, all of them within the retention."""
@@ -27,6 +28,7 @@ class Host:
         self.wall = float(NOW)
         self.monotonic = 50.0
         self.counts = Counter[str]()
+        self.waiting: list[Batch] = []
         clock = SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.monotonic)
         monkeypatch.setattr(retention, "time", clock)
         self.restart()
@@ -37,14 +39,21 @@ class Host:
         )
 
     def run(self, seconds: float, *, jump: float = 0.0) -> int:
-        """Let time pass with a look every 10 seconds at most; return the envelopes left."""
+        """Let time pass with ten looks; return the envelopes left."""
         self.wall += jump
         for _ in range(10):
             self.wall += seconds / 10
             self.monotonic += seconds / 10
             self.schedule.next_look = 0.0
-            self.schedule.prune_if_due(self.archive)
+            self.schedule.prune_if_due(self.archive, self.waiting)
         return self.archive.stat().envelopes
+
+    def wait(self, count: int, created: float) -> None:
+        """Let this number of envelopes come that the disk refuses, one in a batch."""
+        self.waiting += [
+            batch_of([envelope(int(created), b"wait", len(self.waiting) + each)])
+            for each in range(count)
+        ]
 
     def arrive(self, count: int, created: float) -> None:
         """Archive this number of envelopes of one creation time."""
@@ -99,6 +108,24 @@ def test_a_host_that_was_away_deletes_once_new_envelopes_show_the_time(
     with caplog.at_level(logging.WARNING):
         assert host.run(60) == ALL + SHOWING - 20 * SHOWING
     assert "the clock is right" in caplog.text
+
+
+def test_on_a_full_disk_the_envelopes_that_wait_show_the_time(host: Host) -> None:
+    """Otherwise nothing would be deleted because nothing can be archived, and so for ever."""
+    host.wall += 20 * DAY
+    host.restart()
+    host.wait(SHOWING - 1, host.wall)
+    assert host.run(60) == ALL
+    host.wait(1, host.wall)
+    assert host.run(60) == ALL - 20 * SHOWING
+
+
+def test_envelopes_that_waited_before_a_clock_jumped_do_not_speak_for_it(host: Host) -> None:
+    host.run(60)
+    host.wait(SHOWING, host.wall)
+    host.wall += 62 * DAY
+    host.wait(SHOWING - 1, host.wall)
+    assert host.run(60) == ALL
 
 
 def test_a_few_envelopes_of_a_wrong_clock_show_nothing(host: Host) -> None:

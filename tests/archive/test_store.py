@@ -215,16 +215,19 @@ async def test_a_writer_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         assert store.degraded == "the writer has died"
 
 
+@pytest.mark.parametrize("archived", [retention.SHOWING, 0], ids=["shown", "shown by who waits"])
 @asynchronous
-async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pruning may free the room that a commit needs."""
+async def test_a_full_disk_is_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archived: int
+) -> None:
+    """Pruning may free the room that a commit needs, also if nothing newer is in the archive."""
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.001)
     monkeypatch.setattr(writer_thread, "COMMIT_RETRY_INTERVAL", 0.001)
     async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):
         archive = store.archive
         now = int(time.time())
         old = make(100, TOPICS, created=now - 11 * DAY)
-        archive.append([batch_of(old + make(retention.SHOWING, TOPICS, seed=2))])
+        archive.append([batch_of(old + make(archived, TOPICS, seed=2))])
 
         class FullUntilPruned:
             prune, stat, days = archive.prune, archive.stat, archive.days
@@ -236,7 +239,7 @@ async def test_a_full_disk_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(store.writer.retention, "next_look", time.monotonic() + 0.01)
         store.writer.archive = FullUntilPruned()  # type: ignore[assignment]
-        await put(store, make(3, TOPICS))
+        await put(store, make(retention.SHOWING, TOPICS))
         assert counters["envelopes_pruned"] == 100
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from wakumail.waku.envelope import Batch
 
@@ -70,6 +70,11 @@ class CommitQueue:
         """Wait until the queue is closed, for at most `seconds`; True if it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._closing, seconds)
+
+    def waiting(self) -> Iterator[QueuedBatch]:
+        """The batches that are not taken yet, in their order; the loop may put more meanwhile."""
+        for place in range(len(self._batches)):
+            yield self._batches[place]
 
     def take(self) -> list[QueuedBatch]:
         """Remove and return the batches of one commit; none if the queue is empty."""

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import Day
 from wakumail.errors import ArchiveError
-from wakumail.waku.envelope import MAX_TIME
+from wakumail.waku.envelope import MAX_TIME, Batch, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -101,18 +101,23 @@ class RetentionSchedule:
         self._count = count
         self._clock = TrustedClock()
 
-    def prune_if_due(self, archive: Archive) -> None:
-        """Prune one slice, however busy the queue is: otherwise a full archive would only grow."""
-        if time.monotonic() >= self.next_look and not self._prune(archive):
+    def prune_if_due(self, archive: Archive, waiting: Iterable[Batch] = ()) -> None:
+        """Prune one slice, however busy the queue is: otherwise a full archive would only grow.
+
+        `waiting` are batches that the disk has refused. On a full disk they alone can show that the
+        clock is right, for the archive gets no newer envelope until something old is deleted.
+        """
+        if time.monotonic() >= self.next_look and not self._prune(archive, waiting):
             self.next_look = time.monotonic() + RETENTION_INTERVAL
 
-    def _prune(self, archive: Archive) -> bool:
+    def _prune(self, archive: Archive, waiting: Iterable[Batch]) -> bool:
         """Delete a slice of the envelopes that exceed a bound; True if there may be more."""
         before, limit = 0, PRUNE_SLICE
         try:
             days = archive.days()
             if self.retention.seconds and days:
-                now, is_right = self._clock.now(newest_shown(archive, days))
+                shown = max(newest_shown(archive, days), waiting_shown(waiting))
+                now, is_right = self._clock.now(shown)
                 if not is_right:
                     self._count("clock_doubted", 1)
                 before = max(0, int(now) - self.retention.seconds) // DAY * DAY
@@ -137,3 +142,18 @@ def newest_shown(archive: Archive, days: list[Day]) -> float:
     newest = archive.stat().newest or 0
     full = [day.start for day in days if day.envelopes >= SHOWING]
     return min(newest, full[-1] + DAY - 1) if full else newest
+
+
+def waiting_shown(batches: Iterable[Batch]) -> float:
+    """The creation time (Unix seconds) that the first envelopes to be archived show; 0 if too few.
+
+    They were judged like those in the archive, and as many are needed.
+    """
+    created: list[int] = []
+    for batch in batches:
+        for index in range(len(batch)):
+            if batch.verdict(index) is Verdict.ACCEPTED:
+                created.append(batch[index].created)
+                if len(created) == SHOWING:
+                    return min(created)
+    return 0.0

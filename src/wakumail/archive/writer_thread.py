@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
+from itertools import chain
 
 from wakumail.archive.archive import Appended, Archive
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
@@ -136,7 +137,9 @@ class WriterThread:
                 log.error("closing: the disk refused the last envelopes, none was confirmed")
                 return False
             self._beat = time.monotonic()
-            self.retention.prune_if_due(self.archive)  # it may make the room that is missing
+            # It may make the room that is missing.
+            waiting = chain(entries, self._queue.waiting())
+            self.retention.prune_if_due(self.archive, (batch for batch, _ in waiting))
             with self._commit_lock:
                 if self._commit(entries):
                     return True
