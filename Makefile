@@ -40,7 +40,7 @@ test: $(VENV)/tested ## run the tests on all processors (pytest alone runs one t
 lint: $(VENV)/tested ## check style, format and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src ext tests bench docs examples *.md
+	$(BIN)/codespell src ext tests bench docs deploy examples *.md
 
 types: $(VENV)/tested ## check types, and the stubs against the compiled modules
 	$(BIN)/mypy
