@@ -187,6 +187,11 @@ class PeerGone(WakumailError):
 
     counter = "peer_gone"
 
+    def __init__(self, reason: str, *, useless: bool = False) -> None:
+        super().__init__(reason)
+        self.useless = useless
+        """True if there is no capability in common."""
+
 
 class AnswerTimeout(WakumailError):
     """No answer in time: not connected, a request not complete, or envelopes not confirmed."""

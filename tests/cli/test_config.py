@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ def test_help_tells_every_flag_and_default(
     )
 
 
+BOOTNODE = replace(OTHER, host="10.1.2.4", port=0, discport=30301)
 FLEET = {
     "NetworkID": 1,
     "DataDir": "/data",
@@ -182,7 +184,7 @@ FLEET = {
     "ClusterConfig": {
         "Enabled": True,
         "Fleet": "eth.prod",
-        "BootNodes": ["enode://..."],
+        "BootNodes": [str(BOOTNODE)],
         "StaticNodes": [str(ENODE)],
         "TrustedMailServers": [str(OTHER)],
     },
@@ -222,6 +224,7 @@ def test_a_status_go_configuration() -> None:
         "maxpeers": 5000,
         "max_handshakes": 50,
         "static_nodes": [str(ENODE)],
+        "bootnodes": [str(BOOTNODE)],
         "trusted_nodes": [str(OTHER)],
         "mailserver": True,
         "password": "status-offline-inbox",
@@ -253,7 +256,6 @@ def test_a_status_go_configuration() -> None:
     assert {remark.partition(":")[0] for remark in remarks} == {
         "NetworkID",
         "ClusterConfig.Fleet",
-        "ClusterConfig.BootNodes",
         "WakuConfig.DataDir",
         "WakuConfig.SoftBlacklistedPeerIDs",
         "WakuConfig.DatabaseConfig.PGConfig.URI",
@@ -295,6 +297,8 @@ def test_each_line_says_what_it_comes_from() -> None:
          {"rate": {"bytes_ip": 0}}),
         ({"ClusterConfig": {"Enabled": False, "StaticNodes": [str(ENODE)]}}, {}),
         ({"BridgeConfig": {"Enabled": True}}, {"shh": True}),
+        ({"NoDiscovery": False}, {"discovery": {"v4": True}}),
+        ({"NoDiscovery": True}, {"discovery": {"v4": False}}),
         ({"LogLevel": "TRACE"}, {"verbosity": LogLevel.DEBUG}),
     ],
 )  # fmt: skip

@@ -240,7 +240,7 @@ def test_nothing_is_sent_to_an_address_that_a_ping_only_names(
 def being_asked(network: MemoryNetwork, node: MemoryNode, prober: Prober) -> list[Datagram]:
     """The findnodes that a node sends a prober which is its bootnode."""
     bootnode = MemoryNode(network, "prober", prober.address)
-    node.discv4.start([bootnode.contact], [], network.now)
+    node.start(bootnode)
     network.run(0.05)
     (ping,) = [d for d in prober.got if isinstance(d.body, Ping)]
     prober.send(node, prober.pong_for(node, ping.hash))
@@ -442,7 +442,7 @@ def test_a_flood_from_made_up_addresses_costs_a_budget_and_leaves_those_we_know(
 def test_twenty_nodes_find_each_other_from_one_bootnode(network: MemoryNetwork) -> None:
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(20)]
     for each in nodes:
-        each.discv4.start([nodes[0].contact], [], network.now)
+        each.start(nodes[0])
     network.run(10.0)
     everybody = {each.id for each in nodes}
     assert [len(each.known) for each in nodes] == [19] * 20
@@ -453,11 +453,11 @@ def test_twenty_nodes_find_each_other_from_one_bootnode(network: MemoryNetwork) 
 def test_a_node_that_moves_is_found_again(network: MemoryNetwork) -> None:
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(12)]
     for each in nodes:
-        each.discv4.start([nodes[0].contact], [], network.now)
+        each.start(nodes[0])
     network.run(30.0)
     network.remove(nodes[5])
     moved = network.add("node 5", ("127.0.0.5", 31000))
-    moved.discv4.start([nodes[0].contact], [], network.now)
+    moved.start(nodes[0])
     network.run(10.0)
     for each in nodes:
         if each is not nodes[5]:
@@ -469,7 +469,7 @@ def test_a_node_that_moves_is_found_again(network: MemoryNetwork) -> None:
 def test_a_changed_record_is_fetched_again(network: MemoryNetwork) -> None:
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(4)]
     for each in nodes:
-        each.discv4.start([nodes[0].contact], [], network.now)
+        each.start(nodes[0])
     network.run(10.0)
     record = record_of(nodes[1].key, nodes[1].address, seq=2, waku=[1, 1])
     nodes[1].discv4.announce(record, network.now)
@@ -483,7 +483,7 @@ def test_a_changed_record_is_fetched_again(network: MemoryNetwork) -> None:
 def test_dead_nodes_leave_the_table(network: MemoryNetwork) -> None:
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(6)]
     for each in nodes:
-        each.discv4.start([nodes[0].contact], [], network.now)
+        each.start(nodes[0])
     network.run(10.0)
     for each in nodes[3:]:
         network.remove(each)
@@ -497,15 +497,15 @@ def test_lost_datagrams_delay_and_do_not_prevent(network: MemoryNetwork) -> None
     network.loses = lambda _from, _to: next(lost) % 9 == 0
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(10)]
     for each in nodes:
-        each.discv4.start([nodes[0].contact], [], network.now)
+        each.start(nodes[0])
     network.run(120.0)
     assert min(len(each.known) for each in nodes) >= 8
 
 
 def test_a_node_starts_from_those_of_its_last_run(network: MemoryNetwork) -> None:
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(3)]
-    nodes[0].discv4.start([], [nodes[1].contact], network.now)
-    nodes[1].discv4.start([], [nodes[2].contact], network.now)
+    nodes[0].discv4.start([nodes[1].contact], network.now)
+    nodes[1].discv4.start([nodes[2].contact], network.now)
     network.run(10.0)
     assert nodes[0].known == {nodes[1].id, nodes[2].id}
 
@@ -514,7 +514,7 @@ def test_a_node_alone_asks_rarely(network: MemoryNetwork, node: MemoryNode) -> N
     """Bootnodes that are dead are pinged more and more rarely."""
     prober = Prober(network, "dead", ("127.0.0.2", 30303))
     bootnode = MemoryNode(network, "dead", prober.address)
-    node.discv4.start([bootnode.contact], [], network.now)
+    node.start(bootnode)
     network.run(3600.0)
     assert 60 <= len(prober.got) <= 4 * 70
 
@@ -522,7 +522,7 @@ def test_a_node_alone_asks_rarely(network: MemoryNetwork, node: MemoryNode) -> N
 def test_pongs_tell_our_address(network: MemoryNetwork) -> None:
     nodes = [network.add(f"node {n}", ("127.0.0.1", 30303 + n)) for n in range(3)]
     for each in nodes:
-        each.discv4.start([nodes[0].contact], [], network.now)
+        each.start(nodes[0])
     network.run(5.0)
     assert {(contact.node_id, ip) for contact, ip in nodes[0].told} == {
         (each.id, "127.0.0.1") for each in nodes[1:]

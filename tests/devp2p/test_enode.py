@@ -75,7 +75,6 @@ def test_other_parameters_are_ignored_as_others_do(query: str, discport: int) ->
         (f"enode://{HEX}00@10.0.0.1:1", "128 hexadecimal"),
         (f"enode://{HEX[:-1]}g@10.0.0.1:1", "128 hexadecimal"),
         (f"enode://{'00' * 64}@10.0.0.1:1", "public key"),
-        (f"enode://{HEX}@10.0.0.1:0", "TCP port"),
         (f"enode://{HEX}@10.0.0.1:65536", "TCP port"),
         (f"enode://{HEX}@10.0.0.1:1?discport=65536", "UDP port"),
         (f"enode://{HEX}@::1:30303", "brackets"),
@@ -109,7 +108,7 @@ def test_parse_says_what_is_wrong(url: str, message: str) -> None:
     [
         (ID[1:], "10.0.0.1", 1, 1),
         (ID, "[::1]", 1, 1),
-        (ID, "10.0.0.1", 0, 1),
+        (ID, "10.0.0.1", -1, 1),
         (ID, "10.0.0.1", 1, -1),
     ],
     ids=["id", "host", "port", "discport"],
@@ -129,9 +128,10 @@ def test_any_other_address_can_be_dialed(host: str) -> None:
     assert not Enode.parse(f"enode://{HEX}@{host}:30303").undialable
 
 
-def test_a_node_for_discovery_only_is_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match="0 is no TCP port: a node for discovery only cannot"):
-        Enode.parse(f"enode://{HEX}@10.0.0.1:0?discport=30301")
+def test_a_node_for_discovery_only_is_read_but_cannot_be_dialed() -> None:
+    url = f"enode://{HEX}@10.0.0.1:0?discport=30301"
+    assert str(Enode.parse(url)) == url
+    assert Enode.parse(url).undialable.startswith("0 is no TCP port: a node for discovery only")
 
 
 hosts = st.one_of(
@@ -141,7 +141,7 @@ hosts = st.one_of(
 )
 
 
-@given(st.integers(1, 2**200), hosts, st.integers(1, 0xFFFF), st.integers(0, 0xFFFF))
+@given(st.integers(1, 2**200), hosts, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
 @settings(max_examples=100, deadline=None)
 def test_parse_inverts_str(secret: int, host: str, port: int, discport: int) -> None:
     identity = node_id(private_key(secret.to_bytes(32, "big")).public_key)

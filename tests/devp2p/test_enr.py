@@ -140,8 +140,7 @@ def test_a_record_is_taken_where_an_enode_is() -> None:
     assert Enode.parse(str(record)) == Enode(ID, "10.0.0.1", 30303, 30301)
     with pytest.raises(ValueError, match="no IP address"):
         Enode.parse(str(Enr.make(KEY, 9, {b"tcp": 1})))
-    with pytest.raises(ValueError, match="0 is no TCP port"):
-        Enode.parse(EXAMPLE)
+    assert "0 is no TCP port" in Enode.parse(EXAMPLE).undialable
     with pytest.raises(EnrForged):
         Enode.parse(EXAMPLE.replace("QHCY", "QHCZ"))
 

@@ -7,14 +7,24 @@ import pytest
 
 from wakumail.archive import archive, commit_queue, page_reader, store, writer_thread
 from wakumail.base import json_text
-from wakumail.devp2p import dns_list, dns_tree
+from wakumail.devp2p import dns_list, dns_tree, enr
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
+from wakumail.devp2p.discovery import (
+    datagram_budget,
+    discv4_packets,
+    endpoint_proofs,
+    lookup,
+    questions,
+    table,
+)
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import answer, history, history_progress, request, requester
 from wakumail.mail.sync import initiator, message_reader, reply
 from wakumail.node import (
     acceptor,
     admission,
+    contacts_file,
+    discovery,
     dns_resolver,
     encryption_thread,
     filters,
@@ -24,6 +34,7 @@ from wakumail.node import (
     memory,
     messages,
     outbox,
+    peer_finder,
     relay,
     turns,
 )
@@ -120,6 +131,37 @@ LIMITS: dict[str, list[str]] = {
         f"at least {dns_list.MIN_ROOT_TTL:g} s",
         f"at most {dns_list.MAX_ROOT_TTL:g} s",
     ],
+    "datagram": [f"{discv4_packets.MAX_DATAGRAM:,} bytes"],
+    "datagrams read": [f"{discovery.MAX_READ:,.0f} per second"],
+    "datagrams of one address that nobody asked for": [
+        f"{datagram_budget.MAX_FROM_ADDRESS:g} per second",
+        f"{datagram_budget.BURST_FROM_ADDRESS:g} at once",
+    ],
+    "signatures of strangers": [f"{datagram_budget.MAX_FROM_STRANGERS:g} per second"],
+    "signatures of addresses that have answered us, of datagrams that nobody asked for": [
+        f"{datagram_budget.MAX_FROM_KNOWN:g} per second"
+    ],
+    "signatures of the answers to one question": [f"{questions.MAX_TRIES}"],
+    "time for an answer": [f"{questions.ANSWER_TIME:g} s"],
+    "proof of an address": [
+        f"{endpoint_proofs.PROOF_TIME / 3600:g} h",
+        f"{endpoint_proofs.MAX_PROOFS:,}",
+    ],
+    "nodes in a bucket": [f"{table.BUCKET_SIZE}", f"{table.MAX_SPARES} that wait"],
+    "nodes of a network of 24 bits (IPv4) or 48 bits (IPv6)": [
+        f"{table.MAX_IN_BUCKET} in a bucket",
+        f"{table.MAX_IN_TABLE} in the table",
+    ],
+    "questions in a row without an answer": [f"{table.MAX_SILENCES}"],
+    "nodes in an answer": [f"{table.BUCKET_SIZE}"],
+    "nodes that one lookup asks": [f"{lookup.MAX_ASKED}"],
+    "nodes kept for the next start": [f"{contacts_file.MAX_KEPT:,}"],
+    "node record": [f"{enr.MAX_RECORD} bytes"],
+    "rest of a node that was found, and could not be reached": [
+        f"{peer_finder.MIN_REST:g} s",
+        f"{peer_finder.MAX_REST / 3600:g} h",
+    ],
+    "rest of a node that speaks nothing that we do": [f"{peer_finder.MAX_REST / 3600:g} h"],
     "envelopes that wait for their commit": [
         size(store.MAX_UNCOMMITTED_BYTES),
         f"above {size(2 * store.MAX_UNCOMMITTED_BYTES)}",

@@ -106,7 +106,7 @@ def row(setting: Setting) -> str:
         case value:
             default = f"`{value}`"
     flag = setting.negated_flag if setting.default is True else setting.flag
-    meaning = re.sub(r"(--[a-z.-]+)", r"`\1`", meaning)
+    meaning = re.sub(r"(--[a-z0-9.-]*[a-z0-9])", r"`\1`", meaning)
     return f"| `{flag}` | {default} | {meaning} |"
 
 

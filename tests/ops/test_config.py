@@ -208,7 +208,10 @@ def test_unknown_variables(tmp_path: Path) -> None:
         ("host = ''", "host: it is empty"),
         ('host = "a\\u0000b"', "host: it holds a NUL"),
         ("nodekeyhex = '00'", "nodekeyhex: a node key is 64 hexadecimal digits"),
-        ("nat = 'upnp'", "nat: 'upnp' is neither none nor extip:ADDRESS"),
+        (
+            "nat = 'stun'",
+            "nat: 'stun' is none of none, any, upnp, pmp, extip:auto and extip:ADDRESS",
+        ),
         (
             "nat = 'extip:0.0.0.0'",
             "nat: 0.0.0.0 is no address of a node",

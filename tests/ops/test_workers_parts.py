@@ -183,7 +183,8 @@ class Leader(Worker):
         super().__init__(Settings(), Datadir(tmp_path))
         self.obeyed: list[Any] = []
         self._methods = {"waku_setMinPoW": lambda _, min_pow: self.obeyed.append(min_pow)}
-        self._server = cast(Any, SimpleNamespace(dialer=SimpleNamespace(close=self.close)))
+        dialer, presence = SimpleNamespace(close=self.close), SimpleNamespace(limits="")
+        self._server = cast(Any, SimpleNamespace(dialer=dialer, presence=presence))
 
     async def start(self) -> None:
         """Take the place of the endpoint of the RPC API."""

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,8 @@ from tests.support.rpc_callers import (
     over_streams,
 )
 from wakumail.base.keccak import keccak256
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.enr import Enr
 from wakumail.mail.server import Server
 from wakumail.node.filters import MAX_FILTERS
 from wakumail.node.keystore import MAX_KEYS
@@ -70,7 +73,11 @@ async def test_the_node_says_what_it_is(tmp_path: Path, transport: str) -> None:
         assert await caller.call("web3_clientVersion") == CLIENT_ID
         assert await caller.call("rpc_modules") == dict.fromkeys(sorted(NAMESPACES), "1.0")
         assert await caller.call("admin_peers") == []
-        assert await caller.call("admin_nodeInfo") == {
+        told = await caller.call("admin_nodeInfo")
+        record = Enr.parse(told.pop("enr"))
+        assert Enode.parse(str(record)) == replace(enode, discport=0)
+        assert record.is_mailserver
+        assert told == {
             "id": keccak256(enode.node_id).hex(),
             "name": CLIENT_ID,
             "enode": str(enode),

@@ -44,7 +44,7 @@ class MemoryNode:
     """A node of discovery on a MemoryNetwork."""
 
     def __init__(self, network: "MemoryNetwork", name: str, address: Address) -> None:
-        self.name = name
+        self._network = network
         self.key = node_key(name)
         self.address = address
         self.counts: Counter[str] = Counter()
@@ -71,6 +71,11 @@ class MemoryNode:
     def contact(self) -> Contact:
         """It as others would name it, as a bootnode."""
         return Contact(self.id, UdpEndpoint(*self.address, self.address[1]))
+
+    def start(self, bootnode: "MemoryNode") -> None:
+        """Begin, with one bootnode."""
+        self.discv4.start([], self._network.now)
+        self.discv4.enter([bootnode.contact], self._network.now)
 
     @property
     def known(self) -> set[bytes]:

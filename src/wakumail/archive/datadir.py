@@ -5,6 +5,8 @@ archive/    the archive's data.mdb and lock.mdb
 gaps.json   the times of which the archive lacks envelopes (see gaps.py)
 lock        held by the server; a second one is refused
 static-nodes.json, trusted-nodes.json    JSON lists of enode URLs; optional
+enr         our node record, as it was last signed
+discovered-nodes.json    the nodes that discovery knew when the server stopped
 relay/      envelopes that workers without an archive pass to each other; only while they run
 wakumail.ipc    the socket of the RPC API
 compacting.*    the copy that a compaction is making
@@ -50,6 +52,8 @@ class Datadir:
         self.nodekey = path / "nodekey"
         self.static_nodes = path / "static-nodes.json"
         self.trusted_nodes = path / "trusted-nodes.json"
+        self.enr = path / "enr"
+        self.discovered_nodes = path / "discovered-nodes.json"
         self.ipc = path / "wakumail.ipc"
 
     def make(self) -> None:

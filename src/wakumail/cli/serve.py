@@ -70,7 +70,7 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
     counters = Counters()
     writer.count_in(counters)
     key = assembly.node_key(settings, datadir)
-    config = assembly.server_config(settings, key, counters)
+    config = assembly.server_config(settings, datadir, key, counters)
     named = NamedNodes(settings, datadir)
     store = assembly.open_store(settings, datadir, counters) if settings.mailserver else None
     server = Server(config, store, counters)
@@ -92,6 +92,12 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
             await endpoints.start(settings, server, offer, running)
         named.trust(server.node)
         named.dial(server.dialer)
+        if settings.searches_peers:
+            from wakumail.ops import peer_search  # takes long to import
+
+            await peer_search.start(settings, datadir, server, running)
+        if server.presence.limits:
+            log.info("%s", server.presence.limits)
         logs.announce(str(server.enode))
         manager = ServiceManager()
         manager.ready()

@@ -28,7 +28,7 @@ class Enode:
 
     `node_id` has 64 bytes. `host` is an IPv4 address, an IPv6 address (without brackets here, in
     brackets in the URL) or a DNS name. `port` is the TCP port, `discport` the UDP port of node
-    discovery, 0 for none. ValueError for anything else. Other query parameters are ignored.
+    discovery; 0 for none. ValueError for anything else. Other query parameters are ignored.
     """
 
     node_id: bytes
@@ -39,9 +39,7 @@ class Enode:
     def __post_init__(self) -> None:
         public_key(self.node_id)
         _check_host(self.host)
-        if not self.port:
-            raise ValueError("0 is no TCP port: a node for discovery only cannot be dialed")
-        if not 1 <= self.port <= MAX_PORT:
+        if not 0 <= self.port <= MAX_PORT:
             raise ValueError(f"{self.port} is no TCP port")
         if not 0 <= self.discport <= MAX_PORT:
             raise ValueError(f"{self.discport} is no UDP port")
@@ -72,8 +70,10 @@ class Enode:
         """The reason why nobody can dial the address; empty if there is none.
 
         An unspecified address (0.0.0.0, ::) stands for every address of a listener. A system
-        that is asked to connect to it connects to itself.
+        that is asked to connect to it connects to itself. A bootnode may have no TCP port.
         """
+        if not self.port:
+            return "0 is no TCP port: a node for discovery only cannot be dialed"
         return f"{self.host} is no address of a node" if is_unspecified(self.host) else ""
 
     @property
@@ -87,7 +87,7 @@ class Enode:
 
 
 def enode_of(record: Enr) -> Enode:
-    """The node of a record; ValueError if the record tells no address or no TCP port."""
+    """The node of a record; ValueError if the record tells no address."""
     if record.ip is None:
         raise ValueError("the node record has no IP address: the node cannot be dialed")
     return Enode(record.node_id, str(record.ip), record.tcp, record.udp)

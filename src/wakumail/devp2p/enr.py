@@ -211,8 +211,12 @@ class Enr:
         return 0
 
 
+INTERNET = 4
+"""The reach of an address of the internet."""
+
+
 def reach(address: Address) -> int:
-    """A measure of the hosts that can reach an address: 0 for none, 4 for all."""
+    """A measure of the hosts that can reach an address: 0 for none, INTERNET for all."""
     if address.is_unspecified:
         return 0
     if address.is_loopback:
@@ -220,7 +224,7 @@ def reach(address: Address) -> int:
     if address.is_link_local:
         return 2
     # Python calls more networks private than these, such as those for documentation.
-    return 3 if any(address in network for network in _PRIVATE) else 4
+    return 3 if any(address in network for network in _PRIVATE) else INTERNET
 
 
 _PRIVATE = tuple(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from wakumail.archive.gaps import Gaps
 from wakumail.archive.store import Store
@@ -19,7 +20,6 @@ from wakumail.base.histograms import ENVELOPE_BYTES, Histogram
 from wakumail.base.rlp import join_list
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.keys import node_id
 from wakumail.errors import PeerGone, WakumailError
 from wakumail.mail.confirmation_queue import ConfirmationQueue
 from wakumail.mail.history import History, MailConfig, turn_away
@@ -29,6 +29,7 @@ from wakumail.node.filters import Filters
 from wakumail.node.keystore import KeyStore
 from wakumail.node.link import Link
 from wakumail.node.node import Node, NodeConfig
+from wakumail.node.presence import Presence
 from wakumail.node.relay import Relay
 from wakumail.waku import packets as waku
 from wakumail.waku.envelope import REFUSALS, Batch, Rules, Verdict, judge
@@ -71,6 +72,8 @@ class ServerConfig:
     """Limits the envelopes of one packet to a peer. Every known node accepts 1 MiB."""
     external_host: str
     """The host in our enode, if others do not reach us where we listen."""
+    record_file: Path | None = None
+    """The file of our node record; None keeps it in memory only."""
 
 
 class Server:
@@ -90,6 +93,12 @@ class Server:
         self.filters = Filters(counters)
         self.keys = KeyStore(os.urandom)
         self.dialer = Dialer(self.node, counters)
+        self.presence = Presence(
+            self.node,
+            external_host=config.external_host,
+            is_mailserver=store is not None,
+            record_file=config.record_file,
+        )
         self.envelope_bytes = Histogram(ENVELOPE_BYTES)
         """Bytes of each envelope that was good and new."""
         self.requester = Requester(config.node.connection.node_key, counters)
@@ -128,17 +137,12 @@ class Server:
     @property
     def enode(self) -> Enode:
         """Our enode as others reach it. The server has to listen."""
-        own = self.own_enode
-        return replace(own, host=self.config.external_host or own.host)
+        return self.presence.enode
 
     @property
     def own_enode(self) -> Enode:
         """Our enode as this machine reaches it. The server has to listen."""
-        assert self.node.listening is not None
-        host, port = self.node.listening
-        own_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        identity = node_id(self.config.node.connection.node_key.public_key)
-        return Enode(identity, own_host, port, port)
+        return self.presence.own_enode
 
     # -- what an operator and the RPC API do --------------------------------------------------
 

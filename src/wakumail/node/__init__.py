@@ -15,6 +15,13 @@ handshake_thread   handshakes computed beside the loop
 encryption_thread  long frames encrypted beside the loop
 relay              live envelopes on their way to peers
 filters            messages on their way to subscribers
+peer_finder        peers that nobody has named, dialed until there are enough
+discovery          the UDP socket and the clock of node discovery
+contacts_file      the nodes that discovery knew when the server stopped
+presence           the address and the record under which others find the node
+own_record         our node record, whose number survives restarts
+gateway            a router that can pass on ports
+nat_pmp            NAT-PMP
 node_key           the file of a node key, read or made
 keystore           keys that the node holds for its users
 messages           messages made and opened

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from wakumail.devp2p.connection_events import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeStep, StepResult
-from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
+from wakumail.errors import DisconnectReason, PeerGone, ProtocolError, UselessPeer
 from wakumail.node.outbox import Outbox
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
@@ -257,7 +257,7 @@ class Link(asyncio.BufferedProtocol):
         self._node.ended(self, event)
         why = describe(event)
         if self.dial is not None and not self.dial.ready.done():
-            self.dial.ready.set_exception(PeerGone(why))
+            self.dial.ready.set_exception(PeerGone(why, useless=is_useless(event)))
         self.outbox.close(why)
 
     def _arm_timer(self) -> None:
@@ -287,6 +287,11 @@ def endpoint(name: tuple[object, ...] | None) -> tuple[str, int]:
     """
     host, port = (name or ("0.0.0.0", 0))[:2]
     return str(host).removeprefix("::ffff:"), int(str(port))
+
+
+def is_useless(closed: Closed) -> bool:
+    """True if one of both sides has found no capability in common."""
+    return isinstance(closed.error, UselessPeer) or closed.reason == DisconnectReason.USELESS_PEER
 
 
 def describe(closed: Closed) -> str:

@@ -23,6 +23,7 @@ from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
 from wakumail.node.node import NodeConfig
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.ops.config.settings import Advertised, Settings
+from wakumail.ops.config.values import Nat
 from wakumail.ops.file_limit import share_files
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
@@ -49,14 +50,17 @@ def node_key(settings: Settings, datadir: Datadir) -> PrivateKey:
     return load_or_create_node_key(settings.nodekey or datadir.nodekey, os.urandom)
 
 
-def server_config(settings: Settings, key: PrivateKey, counters: Counters) -> ServerConfig:
+def server_config(
+    settings: Settings, datadir: Datadir, key: PrivateKey, counters: Counters
+) -> ServerConfig:
     """The configuration of the server."""
     return ServerConfig(
         node_config(settings, key, counters),
         mail_config(settings, key) if settings.mailserver else None,
         relay_memory=settings.relay_memory,
         max_reply=settings.max_reply,
-        external_host=settings.nat.partition(":")[2],
+        external_host="" if settings.nat in tuple(Nat) else settings.nat.partition(":")[2],
+        record_file=datadir.enr,
     )
 
 

@@ -6,6 +6,7 @@ datagram_budget  how many of them may cost us time
 datagram_outbox  those on their way out
 timers           what a machine without a clock has to do later
 endpoint_proofs  who has shown to get datagrams at an address
+told_address     our own address, as others tell it
 table            the nodes that have proven their address, by distance
 lookup           a search for the nodes closest to a place
 questions        what was asked, and the answers that are waited for

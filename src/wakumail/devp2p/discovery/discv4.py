@@ -97,13 +97,18 @@ class Discv4:
         """The datagrams to send, once."""
         return self._outbox.take()
 
-    def start(self, bootnodes: Iterable[Contact], seeds: Iterable[Contact], now: float) -> None:
+    def start(self, seeds: Iterable[Contact], now: float) -> None:
         """Look for ourselves, and from then on keep the table filled and fresh.
 
         `seeds` are nodes of the last run, MAX_SEEDS of which are used.
         """
         self._timers.now = now
-        self._exploration.start([*bootnodes, *list(seeds)[:MAX_SEEDS]])
+        self._exploration.start(list(seeds)[:MAX_SEEDS])
+
+    def enter(self, bootnodes: Iterable[Contact], now: float) -> None:
+        """Take nodes that lead into the network while the table is empty. Begin with `start`."""
+        self._timers.now = now
+        self._exploration.enter(bootnodes)
 
     def look_around(self, now: float) -> None:
         """Look for any nodes, unless a lookup is going on."""

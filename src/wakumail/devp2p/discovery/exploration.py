@@ -50,11 +50,17 @@ class Exploration:
         self._lookup: Lookup | None = None
         self._refresh_delay = MIN_REFRESH
 
-    def start(self, entries: Iterable[Contact]) -> None:
-        """Begin with some nodes, for as long as the table is empty."""
-        self._entries = list(entries)
+    def start(self, seeds: Iterable[Contact]) -> None:
+        """Begin with the nodes of the last run."""
+        self._entries = list(seeds)
         self._refresh()
         self._timers.later(MAX_REVALIDATION, self._revalidate)
+
+    def enter(self, bootnodes: Iterable[Contact]) -> None:
+        """Take more nodes that lead into the network while the table is empty."""
+        self._entries += bootnodes
+        if not len(self._table):
+            self.look_for(self._table.own_id)
 
     def look_around(self) -> None:
         """Look for any nodes, unless a lookup is going on."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wakumail.base.rlp import Item, as_bytes, as_int, as_list
-from wakumail.devp2p.enr import Address, reach
+from wakumail.devp2p.enr import INTERNET, Address, reach
 
 LOWEST_PORT = 1025
 """Least UDP port that a stranger may name: below are services that would answer our packets."""
@@ -76,10 +76,7 @@ def subnet_of(ip: str) -> str:
     An operator's own networks hold many nodes.
     """
     address = parse_ip(ip)
-    if reach(address) < reach(_INTERNET):
+    if reach(address) < INTERNET:
         return ""
     bits = SUBNET_BITS[address.version]
     return str(ipaddress.ip_network((address, bits), strict=False))
-
-
-_INTERNET = ipaddress.IPv4Address("8.8.8.8")

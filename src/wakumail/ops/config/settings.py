@@ -86,7 +86,10 @@ class Settings:
         None, "the node key itself, 64 hex digits", Kind("HEX", values.node_key), secret=True
     )
     nat: str = setting(
-        "none", "none, or extip:ADDRESS to print that address in the enode", Kind("NAT", values.nat)
+        "none",
+        "how others reach us: none (where we listen), extip:ADDRESS, extip:auto (nodes of "
+        "--discovery.v4 tell it), upnp or pmp (the router), or any of these",
+        Kind("NAT", values.nat),
     )
     netrestrict: tuple[Network, ...] = setting(
         (), "accept and dial only peers in these networks (CIDR); empty = all", NETWORK
@@ -105,6 +108,11 @@ class Settings:
         "in addition to DATADIR/trusted-nodes.json",
         ENODE,
     )
+    mindial: int = setting(0, "peers to find and call, by --discovery.v4", WHOLE)
+    bootnodes: tuple[Enode, ...] = setting(
+        (), "nodes that lead into the network of --discovery.v4", ENODE
+    )
+    nodiscover: bool = setting(False, "find no peers, whatever else is set", FLAG)
     mailserver: bool = setting(True, "archive envelopes and answer requests", FLAG)
     password: str | None = setting(
         None,
@@ -171,6 +179,10 @@ class Settings:
         Kind("LEVEL", values.log_level, (str, int)),
     )
 
+    discovery_v4: bool = setting(False, "find nodes, and be found, by node discovery v4", FLAG)
+    discovery_port: int | None = setting(
+        None, "UDP port of --discovery.v4; 0 = the system chooses (default: the TCP port)", PORT
+    )
     rate_packets_ip: int = setting(0, "packets per second from one address; 0 = no limit", WHOLE)
     rate_packets_peer: int = setting(0, "packets per second from one peer; 0 = no limit", WHOLE)
     rate_packets_topic: int = setting(
@@ -217,6 +229,16 @@ class Settings:
     metrics_port: int = setting(9305, "TCP port of metrics", PORT)
     log_json: bool = setting(False, "log one JSON object per line", FLAG)
 
+    @property
+    def discovers_v4(self) -> bool:
+        """True if discovery v4 runs."""
+        return self.discovery_v4 and not self.nodiscover
+
+    @property
+    def searches_peers(self) -> bool:
+        """True if the node looks for peers, or for the address at which they reach it."""
+        return self.discovers_v4 or bool(self.mindial) or self.nat in values.ASKED
+
     def __post_init__(self) -> None:
         for contradiction in _contradictions(self):
             raise contradiction
@@ -255,6 +277,9 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     if settings.light and settings.workers > 1:
         # The archive does not tell apart envelopes that were posted here.
         yield Contradiction("a light node has one worker", "light", "workers")
+    if settings.nat == values.Nat.AUTO and not settings.discovers_v4:
+        text = "the nodes of discovery tell our address: extip:auto needs discovery.v4"
+        yield Contradiction(text, "nat", "discovery_v4", "nodiscover")
     yield from _port_clashes(settings)
     for name in ("http", "ws"):
         address = getattr(settings, f"{name}_addr")

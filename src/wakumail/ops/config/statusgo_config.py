@@ -96,6 +96,11 @@ def filter_mode(value: Any) -> Choices:
     return {"interest": "bloom" if expect(bool, value) else "topics"}
 
 
+def no_discovery(value: Any) -> Choices:
+    """True for a node that looks for no others."""
+    return {"discovery_v4": not expect(bool, value)}
+
+
 KEY_READERS: Mapping[str, Callable[[Any], Choices]] = {
     "DataDir": same("datadir"),
     "ListenAddr": listen,
@@ -110,6 +115,8 @@ KEY_READERS: Mapping[str, Callable[[Any], Choices]] = {
     "HTTPVirtualHosts": same("http_vhosts"),
     "APIModules": modules,
     "BridgeConfig.Enabled": same("shh"),
+    "NoDiscovery": no_discovery,
+    "ClusterConfig.BootNodes": same("bootnodes"),
     "ClusterConfig.StaticNodes": same("static_nodes"),
     "ClusterConfig.TrustedMailServers": same("trusted_nodes"),
     "WakuConfig.EnableMailServer": same("mailserver"),
@@ -129,7 +136,11 @@ KEY_READERS: Mapping[str, Callable[[Any], Choices]] = {
 }
 """The keys with a counterpart, and the functions that translate their values."""
 
-NODE_LISTS = ("ClusterConfig.StaticNodes", "ClusterConfig.TrustedMailServers")
+NODE_LISTS = (
+    "ClusterConfig.BootNodes",
+    "ClusterConfig.StaticNodes",
+    "ClusterConfig.TrustedMailServers",
+)
 
 RATE_LIMITER = "WakuConfig.EnableRateLimiter"
 
@@ -155,7 +166,6 @@ NATURAL: Mapping[str, bool] = {
 """Values of keys that ask for what wakumail does anyway."""
 
 ADVICE: Mapping[str, str] = {
-    "ClusterConfig.BootNodes": "there is no discovery; static_nodes are kept connected",
     "IPCEnabled": "the socket is always on",
     "IPCFile": "ipcpath names the socket by its whole path",
     "WakuConfig.DataDir": "read the archive in it with `wakumail archive import --leveldb`",

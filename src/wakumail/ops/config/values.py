@@ -160,12 +160,29 @@ def origin(text: str) -> str:
     return text
 
 
+class Nat(StrEnum):
+    """The ways to find the address at which others reach this node, besides naming it."""
+
+    NONE = "none"
+    """It is the address that we listen on."""
+    ANY = "any"
+    """Whatever works."""
+    UPNP = "upnp"
+    PMP = "pmp"
+    AUTO = "extip:auto"
+    """Other nodes tell it."""
+
+
+ASKED = (Nat.ANY, Nat.UPNP, Nat.PMP)
+"""Those that ask a router."""
+
+
 def nat(text: str) -> str:
-    """`none`, or `extip:` and the address at which others reach this node."""
+    """A Nat, or `extip:` and the address at which others reach this node."""
     kind, _, address = text.partition(":")
-    if text != "none":
+    if text not in tuple(Nat):
         if kind != "extip":
-            raise ValueError(f"{text!r} is neither none nor extip:ADDRESS")
+            raise ValueError(f"{text!r} is none of {', '.join(Nat)} and extip:ADDRESS")
         ipaddress.ip_address(address)
         if is_unspecified(address):
             raise ValueError(f"{address} is no address of a node")

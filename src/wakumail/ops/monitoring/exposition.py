@@ -132,6 +132,9 @@ def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric
     """All gauges; `stat` is None if no archive could be read."""
     yield InfoMetricFamily("wakumail_build", "What runs", {"version": VERSION})
     yield from peers(server, health.canary.node_id)
+    discovery = server.presence.discovery
+    size = 0 if discovery is None else len(discovery.table)
+    yield gauge("wakumail_discovery_nodes", "Nodes in the table of discovery", size)
     yield from relay(server.relay.pool)
     if server.store is not None:
         yield from queue(server.store)

@@ -130,7 +130,7 @@ class Worker:
         registry = Registry(hello["registry"])
         roster = SharedRoster(registry, hello["part"], self._probe_elsewhere)
         key = assembly.node_key(settings, self._datadir)
-        config = assembly.server_config(settings, key, self._counters)
+        config = assembly.server_config(settings, self._datadir, key, self._counters)
         handshakes = math.ceil(settings.max_handshakes / settings.workers)
         node = replace(config.node, roster=roster, max_handshakes=handshakes)
         config = replace(config, node=node)
@@ -215,6 +215,12 @@ class Worker:
             running = self._leading
             running.push_async_callback(server.dialer.close)
             self._named.dial(server.dialer)
+            if settings.searches_peers:
+                from wakumail.ops import peer_search  # takes long to import
+
+                await peer_search.start(settings, self._datadir, server, running)
+            if server.presence.limits:
+                log.info("%s", server.presence.limits)
             self._obey_all(orders)  # Before a later order can come.
             endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from wakumail.base.keccak import keccak256
-from wakumail.devp2p.enode import MAX_PORT
+from wakumail.devp2p.discovery.table import Contact
+from wakumail.devp2p.enode import MAX_PORT, Enode
 from wakumail.mail.server import Server
 from wakumail.node.link import Link
 from wakumail.rpc import params
@@ -28,18 +29,23 @@ class AdminMethods:
             "admin_removePeer": self.remove_peer,
             "admin_addTrustedPeer": self.add_trusted_peer,
             "admin_removeTrustedPeer": self.remove_trusted_peer,
+            "admin_discoveredNodes": self.discovered_nodes,
         }
 
     def node_info(self, _session: Session) -> dict[str, Any]:
-        """Our enode, name, address and rules."""
-        enode, rules = self._server.enode, self._server.rules
+        """Our enode, record, name, address and rules."""
+        enode, rules, presence = self._server.enode, self._server.rules, self._server.presence
         host, port = self._server.node.listening or ("", 0)
         return {
             "id": _short_id(enode.node_id),
             "name": CLIENT_ID,
             "enode": str(enode),
+            "enr": str(presence.record),
             "ip": enode.host,
-            "ports": {"discovery": 0, "listener": enode.port},
+            "ports": {
+                "discovery": 0 if presence.discovery is None else enode.discport,
+                "listener": enode.port,
+            },
             "listenAddr": _endpoint(host, port),
             "protocols": {
                 "waku": {
@@ -78,6 +84,12 @@ class AdminMethods:
         self._server.node.admission.distrust(params.enode(enode, "enode").node_id)
         return True
 
+    def discovered_nodes(self, _session: Session) -> list[dict[str, Any]]:
+        """The nodes in the table of discovery, ordered by id; none without discovery."""
+        discovery = self._server.presence.discovery
+        contacts = () if discovery is None else tuple(discovery.table)
+        return sorted(map(_contact, contacts), key=lambda node: str(node["id"]))
+
     def _peer(self, link: Link) -> dict[str, Any]:
         hello, settings = link.peer.hello, link.peer.settings
         assert hello is not None, "a peer that is ready has said hello"
@@ -105,6 +117,19 @@ class AdminMethods:
                 }
             },
         }
+
+
+def _contact(contact: Contact) -> dict[str, Any]:
+    """A node that discovery knows."""
+    ip, udp, tcp = contact.endpoint
+    record = contact.record
+    return {
+        "id": _short_id(contact.node_id),
+        "enode": str(Enode(contact.node_id, ip, tcp, udp)),
+        "enr": None if record is None else str(record),
+        "waku": record is not None and record.speaks_waku,
+        "mailserver": record is not None and record.is_mailserver,
+    }
 
 
 def _short_id(node_id: bytes) -> str:
