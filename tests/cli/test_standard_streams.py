@@ -58,7 +58,7 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
         "archive import --datadir {other} {dump}",
         "archive backup --datadir {other} {new}",
     ),
-    "key": ("key show {key}", "key new {new}"),
+    "key": ("key show {key}", "key new {new}", "key enr {key}"),
     "bench": ("bench --help",),
 }
 """Calls of each command that print something on stdout."""

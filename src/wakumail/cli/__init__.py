@@ -14,7 +14,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     canary            checks a mailserver
     archive           inspects and maintains an archive
     transfer          its import and export
-    key               makes a node key
+    key               makes a node key, shows its node id or a record
     dns               signs and verifies lists of nodes for the DNS
     list_check        a list of nodes as clients read it
     tree_file         a list of nodes in files

@@ -20,6 +20,11 @@ WAKU_RECORD_VERSION = 1
 """The version in the key `waku` of our record."""
 
 
+def waku_value(*, is_mailserver: bool) -> list[Value]:
+    """What a record says under the key `waku`."""
+    return [WAKU_RECORD_VERSION, int(is_mailserver)]
+
+
 class Presence:
     """The address and the record under which others find a node, and its discovery if it has one.
 
@@ -65,7 +70,7 @@ class Presence:
         values: dict[bytes, Value] = {
             b"ip" if address.version == 4 else b"ip6": address.packed,
             b"tcp": enode.port,
-            b"waku": [WAKU_RECORD_VERSION, int(self._is_mailserver)],
+            b"waku": waku_value(is_mailserver=self._is_mailserver),
         }
         if self.discovery is not None:
             values[b"udp"] = enode.discport
