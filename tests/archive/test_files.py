@@ -140,12 +140,14 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
         Archive(tmp_path / "archive")
 
 
-@pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
+@pytest.mark.parametrize("version", [0, 1, 3, 2**32 - 1])
 def test_other_formats_are_refused(tmp_path: Path, version: int) -> None:
     Archive(tmp_path).close()
     put_row(tmp_path, "meta", b"format", version.to_bytes(4, "big"))
-    with pytest.raises(ArchiveError, match="format"):
+    with pytest.raises(ArchiveError, match="format") as refused:
         Archive(tmp_path)
+    assert "`wakumail archive export FILE --datadir OLD`" in str(refused.value)
+    assert "`wakumail archive import FILE --datadir NEW`" in str(refused.value)
 
 
 @pytest.mark.parametrize("missing", [1, 4096, 100_000])

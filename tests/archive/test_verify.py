@@ -29,12 +29,12 @@ from wakumail.errors import ArchiveError
 
 
 def verify(path: Path) -> list[str]:
-    """All problems of an archive that has at most a hundred."""
+    """The first hundred problems of an archive."""
     with Archive(path, readonly=True) as archive, archive.verify() as verification:
         for _ in verification:
             pass
         problems = verification.describe()
-        assert verification.problems == len(problems)
+        assert min(verification.problems, MAX_PROBLEMS_TOLD) == len(problems)
     return problems
 
 
@@ -240,7 +240,9 @@ def test_a_changed_byte_is_found_or_harmless(tmp_path: Path, intact: tuple[Path,
     edit([(tmp_path / str(case), row) for case, row in enumerate(rows)])
     for case, (table, key, value) in enumerate(rows):
         problems = verify(tmp_path / str(case))
-        harmless = key == b"next" and value is not None and value > next_sequence
+        harmless = key == b"pruned" or (
+            key == b"next" and value is not None and value > next_sequence
+        )
         assert bool(problems) != harmless, (table, key, value)
 
 

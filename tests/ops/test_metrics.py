@@ -384,7 +384,7 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
     def stat() -> Stat:
         calls.append(1)
         released.wait(PATIENCE)
-        return Stat(7, 7, 7, None, None, 7)
+        return Stat(7, 7, 7, None, None, 7, 0, 0)
 
     async with scraped(tmp_path) as (server, _, http):
         assert server.store is not None

@@ -82,10 +82,28 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
     day = f"found (day {number(key)})"
     yield [("days", key, plus(value[:8]) + value[8:])], "`days` miscounts the envelopes: "
     yield [("days", key, value[:8] + plus(value[8:16]) + value[16:])], "miscounts the bytes: "
-    yield [("days", key, value[:16] + plus(value[16:]))], f"topics: {number(value[16:]) + 1} stor"
+    topics = plus(value[16:20])
+    yield [("days", key, value[:16] + topics + value[20:])], f"topics: {number(topics)} stored"
+    yield (
+        [("days", key, value[:-1] + plus(value[-1:]))],
+        f"`days` has another sum (day {number(key)})",
+    )
     yield [("days", key, None)], f"miscounts the envelopes: 0 stored, {number(value[:8])} {day}"
     yield [("days", key, value[1:])], f"a row of `days` has the wrong size (key {key.hex()})"
     yield [("days", b"\xff\xff", value)], "0 found (day 65535)"
+
+    key, value = middle["sums"]
+    place = f"(day {number(key) // 1440}, key {key.hex()})"
+    count = number(value[:4])
+    yield (
+        [("sums", key, plus(value[:4]) + value[4:])],
+        f"`sums` miscounts the envelopes of a minute: {count + 1} stored, {count} found {place}",
+    )
+    yield [("sums", key, value[:-1] + plus(value[-1:]))], f"another sum for a minute {place}"
+    yield [("sums", key, None)], f"missing in `sums` (day {number(key) // 1440}, sequence "
+    yield [("sums", key, value[1:])], f"a row of `sums` has the wrong size (key {key.hex()})"
+    yield [("sums", plus(key, 10**6), value)], f"{count} stored, 0 found (day "
+    yield [("sums", b"\xff" * 4, bytes(36))], "`sums` has a minute without envelopes (day "
 
     key, value = middle["chunks"]
     count = number(value[:4])
@@ -143,6 +161,8 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
 
     yield [("meta", b"next", None)], "`meta` does not say the next sequence"
     yield [("meta", b"next", b"299")], "`meta` does not say the next sequence"
+    yield [("meta", b"pruned", None)], "`meta` does not say what was pruned"
+    yield [("meta", b"pruned", bytes(5))], "`meta` does not say what was pruned"
     yield [("meta", b"next", (299).to_bytes(6, "big"))], "was not assigned yet is stored (day "
 
 

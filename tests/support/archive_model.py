@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.archive.results import Fold
 from wakumail.base import rlp
 from wakumail.waku.bloom import FULL_BLOOM, covers
 from wakumail.waku.envelope import Batch, Envelope, make_envelope, parse
@@ -242,6 +243,34 @@ def check_tables(tables: Tables, stored: Sequence[Envelope]) -> None:
     for each in envelopes.values():
         days[(each.created // 86400).to_bytes(2, "big")][1] += len(each.rlp)
     assert tables["days"] == {
-        day: total[0].to_bytes(8, "big") + total[1].to_bytes(8, "big") + total[2].to_bytes(4, "big")
+        day: total[0].to_bytes(8, "big")
+        + total[1].to_bytes(8, "big")
+        + total[2].to_bytes(4, "big")
+        + tables["days"][day][20:]
         for day, total in days.items()
     }
+    check_sums(tables, stored)
+
+
+def fold_of(envelopes: Iterable[Envelope]) -> Fold:
+    """The number of envelopes and the sum of their hashes, in plain Python."""
+    hashes = [int.from_bytes(each.hash, "little") for each in envelopes]
+    return Fold(len(hashes), (sum(hashes) % 2**256).to_bytes(32, "little"))
+
+
+def check_sums(tables: Tables, stored: Iterable[Envelope]) -> None:
+    """Check the sums of minutes and days against these envelopes, which have rows."""
+    minutes: dict[int, list[Envelope]] = {}
+    days: dict[int, list[Envelope]] = {}
+    for each in stored:
+        minutes.setdefault(each.created // 60, []).append(each)
+        days.setdefault(each.created // 86400, []).append(each)
+    folds = {minute: fold_of(members) for minute, members in minutes.items()}
+    assert tables["sums"] == {
+        minute.to_bytes(4, "big"): fold.count.to_bytes(4, "big") + fold.sum
+        for minute, fold in folds.items()
+    }
+    for key, value in tables["days"].items():  # also days whose envelopes are all pruned
+        fold = fold_of(days.pop(number(key), []))
+        assert (number(value[:8]), value[20:]) == fold
+    assert not days

@@ -3,8 +3,10 @@
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
 environment for all threads), resident.pxd, datafile.pxd, writer.pxd, pruner.pxd, planner.pxd,
-merger.pxd, scanner.pxd and page.pxd (a slice of a query), arrivals.pxd, totals.pxd, verifier.pxd,
-rowcheck.pxd and problem.pxd, and failure.pxd.
+merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd, arrivals.pxd, totals.pxd,
+sums.pxd, horizon.pxd, pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and ranges.pxd (sums, and
+what is asked of them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd and problem.pxd, and
+failure.pxd.
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
 .pxd into each module that cimports it, so all parts become one C file and one extension, and the C
@@ -12,11 +14,12 @@ compiler inlines across them: a scan takes 13 to 25 ns an entry. Between two ext
 would go through a function pointer. A change in a .pxd therefore rebuilds this module.
 
 All methods may be called from several threads at once. None holds the GIL while it waits, reads or
-writes. Only the read transaction of a Verification outlives the call that began it.
+writes. Only the read transactions of Items and Verification outlive the call that began them.
 """
 
 import os
 
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EIO
@@ -24,7 +27,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from wakumail.archive.results import Appended, Day, Page, PageState, Pruned, Stat
+from wakumail.archive.results import (
+    Appended, Bound, Day, Fetched, Fold, Page, PageState, Pruned, Stat)
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM
 from wakumail.errors import ArchiveDamaged, ArchiveError, ArchiveFull
 
@@ -33,17 +37,26 @@ from wakumail.archive.datafile cimport (
 from wakumail.waku.envelope cimport Batch
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain
-from wakumail.archive.arrivals cimport arrivals_run, copy_arrivals, run_arrivals
+from wakumail.archive.arrivals cimport (
+    arrivals_run, close_items, copy_arrivals, item_run, run_arrivals, run_items)
 from wakumail.base.jobs cimport Job
 from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.named cimport (
+    MAX_FINDING_ROWS as max_finding_rows, close_naming, copy_found, find_absent, find_envelopes,
+    find_hashes, finding, naming)
 from wakumail.archive.page cimport position_behind, read_page, reading
 from wakumail.archive.problem cimport MAX_KEPT, describe
 from wakumail.archive.pruner cimport prune_slice, pruning
 from wakumail.base.pthread cimport *
+from wakumail.archive.range_walk cimport bound, close_walk, range_walk
+from wakumail.archive.ranges cimport (
+    fold_range, folding, list_range, listing, part, split_range, splitting)
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.archive.rowcheck cimport verifier
+from wakumail.archive.sums cimport fold
+from wakumail.base.sum256 cimport sum256_write
 from wakumail.archive.scanner cimport TOPIC_BLOOM, TOPIC_SET, query_terms, scan
 from wakumail.archive.totals cimport (
     archive_totals, days_reading, look_up_time, read_days, read_totals, time_lookup)
@@ -61,8 +74,11 @@ MAP_SIZE = 256 << 20
 BUDGET = 50_000
 """Index entries that one slice of a query looks at: one or two milliseconds."""
 
-POSITION_SIZE = 36
-"""Bytes of a position: creation time u32 big-endian, then the hash."""
+POSITION_SIZE = ITEM_SIZE
+"""Bytes of a position or an item: creation time u32 big-endian, then the hash."""
+
+MAX_FINDING_ROWS = max_finding_rows
+MAX_PARTS = 1 << 16
 
 MAX_SEQUENCE = 2**48
 """All sequences are below it."""
@@ -291,6 +307,105 @@ cdef class Archive:
             free(run.pieces)
             end_read(&self.env, run.txn)
 
+    def arrived(self, sequence, *, limit):
+        """What was committed since: (items, the sequence that follows), in the order of arrival.
+
+        Begins with the envelope of `sequence`. Looks at `limit` envelopes or, at the end, less;
+        those that are pruned are left out. So there may be no items and yet more to come, until the
+        sequence stays the same. Items are joined, 36 bytes each (POSITION_SIZE).
+        """
+        cdef item_run run
+        cdef int rc
+        cdef bytes items
+        if not 0 <= sequence < MAX_SEQUENCE or limit < 1:
+            raise ValueError("a sequence has 48 bits, a limit is positive")
+        memset(&run, 0, sizeof(run))
+        run.next, run.limit = sequence, min(limit, _MAX_UINT32)
+        items = PyBytes_FromStringAndSize(NULL, run.limit * ITEM_SIZE)
+        run.items = <uint8_t *> PyBytes_AS_STRING(items)
+        run.env, run.txn = &self.env, self._begin_read()
+        with nogil:
+            rc = checks_guard(self.env.env, &run_items, &run)
+            close_items(&run)
+            end_read(&self.env, run.txn)
+        if rc:
+            raise self._failure(rc)
+        return items[:run.count * ITEM_SIZE], run.next
+
+    def missing(self, bytes items not None):
+        """Those of the items (joined, 36 bytes each) that are not stored, in their order."""
+        cdef naming n
+        cdef bytes absent
+        cdef int rc
+        absent = self._begin_naming(&n, items)
+        with nogil:
+            rc = checks_guard(self.env.env, &find_absent, &n)
+            close_naming(&n)
+            end_read(&self.env, n.txn)
+        if rc:
+            raise self._failure(rc)
+        return absent[:n.absent_count * ITEM_SIZE]
+
+    def find(self, first, last, bytes hashes not None):
+        """The items of hashes (joined, 32 bytes each) created from `first` to `last`, both included.
+
+        Those that are not stored then are left out. They come in the order of the archive. At most
+        MAX_FINDING_ROWS envelopes are looked at, the oldest of the range.
+        """
+        cdef finding f
+        cdef bytes items
+        cdef bytearray sorted_hashes = bytearray(hashes)
+        cdef int rc
+        if not (0 <= first <= _MAX_UINT32 and 0 <= last <= _MAX_UINT32):
+            raise ValueError("a creation time has 32 bits")
+        if len(hashes) % 32:
+            raise ValueError("a hash has 32 bytes")
+        memset(&f, 0, sizeof(f))
+        f.first, f.last, f.count = first, last, len(hashes) // 32
+        f.hashes = <uint8_t *> PyByteArray_AS_STRING(sorted_hashes)
+        items = PyBytes_FromStringAndSize(NULL, f.count * ITEM_SIZE)
+        f.items = <uint8_t *> PyBytes_AS_STRING(items)
+        f.env, f.txn = &self.env, self._begin_read()
+        with nogil:
+            rc = checks_guard(self.env.env, &find_hashes, &f)
+            if f.times != NULL:
+                mdb_cursor_close(f.times)
+            end_read(&self.env, f.txn)
+        if rc:
+            raise self._failure(rc)
+        return items[:f.found * ITEM_SIZE]
+
+    def envelopes(self, bytes items not None, *, size_t max_bytes):
+        """The envelopes of items (joined, 36 bytes each), in their order: see Fetched.
+
+        They end before they exceed max_bytes, but an envelope that is larger comes alone.
+        """
+        cdef naming n
+        cdef bytes absent
+        cdef int rc
+        absent = self._begin_naming(&n, items)
+        n.max_bytes = max_bytes
+        try:
+            with nogil:
+                rc = checks_guard(self.env.env, &find_envelopes, &n)
+            if rc:
+                raise self._failure(rc)
+            joined = PyBytes_FromStringAndSize(NULL, n.size)
+            n.out = <uint8_t *> PyBytes_AS_STRING(joined)
+            with nogil:
+                rc = checks_guard(self.env.env, &copy_found, &n)
+            if rc:
+                raise self._failure(rc)
+            return Fetched(joined, n.taken, absent[:n.absent_count * ITEM_SIZE])
+        finally:
+            free(n.found)
+            close_naming(&n)
+            end_read(&self.env, n.txn)
+
+    def items(self):
+        """The items of all envelopes, as they are committed now: see Items."""
+        return Items(self)
+
     def contains(self, created, bytes hash not None):
         """True if the envelope of this creation time (Unix seconds) and 32-byte hash is stored."""
         cdef time_lookup lookup
@@ -342,7 +457,7 @@ cdef class Archive:
         if rc:
             raise self._failure(rc)
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
-        return Stat(t.envelopes, t.bytes, t.file_bytes, *ends, t.next)
+        return Stat(t.envelopes, t.bytes, t.file_bytes, *ends, t.next, t.sums, t.pruned)
 
     def verify(self):
         """Begin to check everything that is committed now: see Verification."""
@@ -401,6 +516,19 @@ cdef class Archive:
         if rc:
             raise self._failure(rc)
         return 0
+
+    cdef bytes _begin_naming(self, naming *n, bytes items):
+        """Begin to read the envelopes of items; returns the room for those that are absent."""
+        cdef bytes absent
+        if len(items) % ITEM_SIZE:
+            raise ValueError(f"an item has {ITEM_SIZE} bytes")
+        memset(n, 0, sizeof(n[0]))
+        n.items = <const uint8_t *> PyBytes_AS_STRING(items)
+        n.count = len(items) // ITEM_SIZE
+        absent = PyBytes_FromStringAndSize(NULL, len(items))
+        n.absent = <uint8_t *> PyBytes_AS_STRING(absent)
+        n.env, n.txn = &self.env, self._begin_read()
+        return absent
 
     cdef MDB_txn *_begin_read(self) except NULL:
         cdef MDB_txn *txn
@@ -470,6 +598,148 @@ cdef class PageJob(Job):
         shrunk = <bytes> packet
         Py_DECREF(shrunk)
         return shrunk
+
+
+cdef int take_bound(where, bound *out) except -1:
+    """Read a Bound. ValueError for what is none."""
+    cdef bytes prefix
+    time, prefix = where
+    if time < 0 or len(prefix) > 32:
+        raise ValueError("a bound has a time, and up to 32 bytes of a hash")
+    out.behind_all = time > _MAX_UINT32
+    if not out.behind_all:
+        memset(out.item, 0, ITEM_SIZE)
+        put32(out.item, time)
+        memcpy(out.item + 4, PyBytes_AS_STRING(prefix), len(prefix))
+    return 0
+
+
+cdef object make_fold(const fold *f):
+    cdef uint8_t[32] total
+    sum256_write(&f.sum, total)
+    return Fold(f.count, PyBytes_FromStringAndSize(<char *> total, 32))
+
+
+cdef class Items:
+    """The items of an archive, as they are committed now: (created, hash), 36 bytes each.
+
+    Ranges have their lower Bound, not their upper one. They cost milliseconds at most, however many
+    envelopes they have: whole days and minutes have sums, and only the envelopes of other minutes
+    are hashed. ArchiveDamaged where sums and envelopes are seen to differ, ArchiveError if the
+    archive is closed meanwhile.
+    It keeps its state of the archive until it is closed, as a Verification does: close it soon.
+    """
+
+    cdef Archive archive
+    cdef pin held
+    cdef pthread_mutex_t lock       # one call at a time
+    cdef range_walk walk
+
+    def __cinit__(self, Archive archive not None):
+        cdef int rc
+        if pthread_mutex_init(&self.lock, NULL):
+            raise MemoryError
+        self.archive = archive
+        self.walk.env = &archive.env
+        with nogil:
+            rc = pin_read(&archive.env, &self.held)
+        if rc:
+            raise archive._failure(rc)
+
+    def __dealloc__(self):
+        if self.archive is not None:
+            self.close()
+            pthread_mutex_destroy(&self.lock)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    @property
+    def hashed(self):
+        """Bytes of envelopes that were hashed for the answers so far."""
+        return self.walk.hashed
+
+    def fold(self, lower, upper):
+        """The Fold of a range."""
+        cdef folding f
+        f.walk = &self.walk
+        self._ask(lower, upper, &fold_range, &f)
+        return make_fold(&f.total)
+
+    def split(self, lower, upper, size_t parts):
+        """A range in up to `parts` parts of about as many envelopes: [(Bound, Fold)].
+
+        Each has the bound behind it; the last one's is `upper`. No part is empty, unless the range
+        is: then it is the only one. A range with twice as many envelopes as `parts` is cut. Bounds
+        lie between days, minutes or envelopes, as long as a part needs no finer ones.
+        """
+        cdef splitting s
+        cdef part *one
+        cdef list answer = []
+        cdef size_t i
+        if not 1 <= parts <= MAX_PARTS:
+            raise ValueError(f"a range has 1 to {MAX_PARTS} parts")
+        s.walk, s.wanted = &self.walk, parts
+        s.parts = <part *> malloc(parts * sizeof(part))
+        if s.parts == NULL:
+            raise MemoryError
+        try:
+            self._ask(lower, upper, &split_range, &s)
+            for i in range(s.count):
+                one = &s.parts[i]
+                behind = upper
+                if i + 1 < s.count:
+                    prefix = PyBytes_FromStringAndSize(<char *> one.item + 4, one.size - 4)
+                    behind = Bound(get32(one.item), prefix)
+                answer.append((behind, make_fold(&one.total)))
+            return answer
+        finally:
+            free(s.parts)
+
+    def ids(self, lower, upper, limit):
+        """The first `limit` items of a range, in order, joined."""
+        cdef listing l
+        cdef bytes items
+        if limit < 1:
+            raise ValueError("a limit is positive")
+        l.walk, l.limit = &self.walk, min(limit, _MAX_UINT32)
+        items = PyBytes_FromStringAndSize(NULL, l.limit * ITEM_SIZE)
+        l.items = <uint8_t *> PyBytes_AS_STRING(items)
+        self._ask(lower, upper, &list_range, &l)
+        return items[:l.count * ITEM_SIZE]
+
+    def close(self):
+        """Release the state of the archive. A second call does nothing."""
+        with nogil:
+            pthread_mutex_lock(&self.lock)
+            unpin(&self.archive.env, &self.held)
+            pthread_mutex_unlock(&self.lock)
+
+    cdef int _ask(self, lower, upper, checks_work work, void *question) except -1:
+        """Do the work with the range of these bounds."""
+        cdef bound first, last
+        cdef int rc
+        take_bound(lower, &first)
+        take_bound(upper, &last)
+        with nogil:
+            pthread_mutex_lock(&self.lock)
+            rc = enter(&self.archive.env)
+            if not rc:
+                if self.held.txn == NULL:
+                    rc = CLOSED
+                else:
+                    self.walk.txn = self.held.txn
+                    self.walk.lower, self.walk.upper = first, last
+                    rc = checks_guard(self.archive.env.env, work, question)
+                    close_walk(&self.walk)
+                leave(&self.archive.env)
+            pthread_mutex_unlock(&self.lock)
+        if rc:
+            raise self.archive._failure(rc)
+        return 0
 
 
 cdef class Verification:

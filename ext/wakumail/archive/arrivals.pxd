@@ -1,12 +1,16 @@
-"""Reads envelopes in the order of arrival: whole chunks or parts of them, as they are stored."""
+"""Reads in the order of arrival: envelopes, in whole chunks or parts of them, or their items."""
 
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.named cimport find_row
 from wakumail.archive.scanner cimport hit, join_hits, reserve_one
+from wakumail.base.keccak cimport keccak256_many, keccak_message
+from wakumail.base.rlp cimport RLP_OK
+from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
 
 
 cdef struct arrivals_run:
@@ -56,30 +60,37 @@ cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
     return 0
 
 
+cdef inline int next_chunk(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t sequence,
+                           chunk *source) noexcept nogil:
+    """Read the chunk of a sequence or, if that is gone, the next one; MDB_NOTFOUND: no more came."""
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef MDB_val key, value
+    cdef int rc
+    put48(key_bytes + DAY_KEY, sequence)
+    key = value_of(key_bytes + DAY_KEY, SEQUENCE_SIZE)
+    rc = mdb_cursor_get(arrivals, &key, &value, MDB_SET_RANGE)
+    if rc:
+        return rc
+    if key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY:
+        return MDB_CORRUPTED
+    memcpy(key_bytes, value.mv_data, DAY_KEY)
+    memcpy(key_bytes + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
+    key = value_of(key_bytes, CHUNK_KEY)
+    rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_KEY)
+    if rc == 0:
+        rc = read_chunk(&key, &value, source)
+    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+
+
 cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
                             MDB_cursor *chunks) noexcept nogil:
     """Take chunks from run.next on, until max_bytes are taken or no more arrived."""
-    cdef uint8_t key_bytes[CHUNK_KEY]
-    cdef MDB_val key, value
     cdef chunk source
     cdef int rc
     while run.size < run.max_bytes or not run.count:
-        put48(key_bytes + DAY_KEY, run.next)
-        key = value_of(key_bytes + DAY_KEY, SEQUENCE_SIZE)
-        rc = mdb_cursor_get(arrivals, &key, &value, MDB_SET_RANGE)
-        if rc:
-            return 0 if rc == MDB_NOTFOUND else rc
-        if key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY:
-            return MDB_CORRUPTED
-        memcpy(key_bytes, value.mv_data, DAY_KEY)
-        memcpy(key_bytes + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
-        key = value_of(key_bytes, CHUNK_KEY)
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_KEY)
-        if rc == 0:
-            rc = read_chunk(&key, &value, &source)
-        if rc:
-            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-        rc = take_arrivals(run, &source)
+        rc = next_chunk(arrivals, chunks, run.next, &source)
+        if not rc:
+            rc = take_arrivals(run, &source)
         if rc:
             return 0 if rc == MDB_NOTFOUND else rc
     return 0
@@ -108,3 +119,88 @@ cdef inline int copy_arrivals(void *context) noexcept nogil:
     cdef arrivals_run *run = <arrivals_run *> context
     join_hits(run.out, run.pieces, run.count)
     return 0
+
+
+cdef struct item_run:
+    environment *env
+    MDB_txn *txn
+    uint64_t next               # sequence
+    size_t limit                # sequences to look at
+    uint8_t *items              # room for `limit`
+    size_t count
+    MDB_cursor *arrivals        # the caller closes them
+    MDB_cursor *chunks
+    MDB_cursor *times
+
+
+cdef inline int find_own_row(MDB_cursor *times, const uint8_t *item, uint64_t sequence) noexcept nogil:
+    """MDB_NOTFOUND if the envelope of a sequence is pruned: its chunk may outlive it."""
+    cdef MDB_val value
+    cdef int rc = find_row(times, item, &value)
+    if not rc and get48(<const uint8_t *> value.mv_data + 4) != sequence:
+        return MDB_NOTFOUND         # it came again
+    return rc
+
+
+cdef inline int take_items(item_run *run, const chunk *source) noexcept nogil:
+    """Take the items of a chunk from run.next on, as many as are hashed together."""
+    cdef keccak_message[HASH_BLOCK] messages
+    cdef uint8_t[HASH_BLOCK * 32] digests
+    cdef uint32_t[HASH_BLOCK] created
+    cdef envelope_fields fields
+    cdef const uint8_t *at
+    cdef uint8_t *item
+    cdef size_t size, i
+    cdef size_t count = 0
+    cdef uint64_t first = run.next if run.next > source.first else source.first
+    cdef int rc
+    while count < HASH_BLOCK and count < run.limit and first + count <= source.last:
+        rc = chunk_envelopes(source, first + count, first + count, &at, &size)
+        if rc:
+            return rc
+        memset(&messages[count], 0, sizeof(messages[count]))
+        messages[count].part[0], messages[count].size[0] = at, size
+        if read_envelope(&at, at + size, &fields) != RLP_OK:
+            return MDB_CORRUPTED
+        created[count] = <uint32_t> (fields.expiry - fields.ttl)
+        count += 1
+    keccak256_many(messages, count, digests)
+    for i in range(count):
+        item = run.items + run.count * ITEM_SIZE
+        put32(item, created[i])
+        memcpy(item + 4, digests + 32 * i, 32)
+        rc = find_own_row(run.times, item, first + i)
+        if rc == 0:
+            run.count += 1
+        elif rc != MDB_NOTFOUND:
+            return rc
+    run.next = first + count
+    run.limit -= count
+    return 0
+
+
+cdef inline int run_items(void *context) noexcept nogil:
+    """Take the items of the next `limit` sequences that are in chunks."""
+    cdef item_run *run = <item_run *> context
+    cdef chunk source
+    cdef int rc = mdb_cursor_open(run.txn, run.env.arrivals, &run.arrivals)
+    if not rc:
+        rc = mdb_cursor_open(run.txn, run.env.chunks, &run.chunks)
+    if not rc:
+        rc = mdb_cursor_open(run.txn, run.env.times, &run.times)
+    while not rc and run.limit:
+        rc = next_chunk(run.arrivals, run.chunks, run.next, &source)
+        if not rc:
+            rc = take_items(run, &source)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline void close_items(item_run *run) noexcept nogil:
+    """Close the cursors, before the transaction ends."""
+    if run.arrivals != NULL:
+        mdb_cursor_close(run.arrivals)
+    if run.chunks != NULL:
+        mdb_cursor_close(run.chunks)
+    if run.times != NULL:
+        mdb_cursor_close(run.times)
+    run.arrivals = run.chunks = run.times = NULL

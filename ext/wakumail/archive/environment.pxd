@@ -12,7 +12,7 @@ from libc.stdlib cimport free
 from libc.string cimport strdup
 from posix.unistd cimport getpid
 
-from wakumail.archive.layout cimport FORMAT, get32, put32, put48, value_of
+from wakumail.archive.layout cimport FORMAT, HORIZON_SIZE, get32, put32, put48, value_of
 from wakumail.archive.lmdb cimport *
 from wakumail.base.pthread cimport *
 from wakumail.archive.resident cimport (
@@ -44,6 +44,7 @@ cdef enum:
     UNKNOWN_FORMAT = -4
     TORN = -5
     DAMAGED = -6            # checks.h: damage ended the work in its middle
+    SUMS_DIFFER = -9        # a sum does not fit the rows that it is of
 
     MAX_READERS = 512       # transactions of all processes at once
     MAX_IDLE = 32           # ended read transactions kept for the next readers
@@ -70,6 +71,7 @@ cdef struct environment:
     MDB_dbi postings
     MDB_dbi chunks
     MDB_dbi arrivals
+    MDB_dbi sums
     int pid                 # of the process that opened it: LMDB does not survive a fork
     int broken              # the code if the map could not be made again; nothing works then
     char *path              # of the directory, and how it was opened: see reopen
@@ -99,7 +101,7 @@ cdef inline int open_files(environment *e) noexcept nogil:
     if not rc:
         rc = mdb_env_set_maxreaders(e.env, MAX_READERS)
     if not rc:
-        rc = mdb_env_set_maxdbs(e.env, 7)
+        rc = mdb_env_set_maxdbs(e.env, 8)
     if not rc:
         rc = mdb_env_open(e.env, e.path, e.flags | MDB_NOTLS | MDB_NORDAHEAD, MODE)
     if not rc:
@@ -141,6 +143,10 @@ cdef inline int create_tables(environment *e, MDB_txn *txn) noexcept nogil:
         return rc
     put48(number, 0)
     key, value = value_of(b"next", 4), value_of(number, 6)
+    rc = mdb_put(txn, e.meta, &key, &value, 0)
+    if rc:
+        return rc
+    key, value = value_of(b"pruned", 6), value_of(number, HORIZON_SIZE)
     return mdb_put(txn, e.meta, &key, &value, 0)
 
 
@@ -178,6 +184,8 @@ cdef inline int open_tables_in(environment *e, MDB_txn *txn, bint readonly) noex
         rc = mdb_dbi_open(txn, b"chunks", flags, &e.chunks)
     if not rc:
         rc = mdb_dbi_open(txn, b"arrivals", flags, &e.arrivals)
+    if not rc:
+        rc = mdb_dbi_open(txn, b"sums", flags, &e.sums)
     return FOREIGN if rc == MDB_NOTFOUND else rc
 
 
@@ -427,8 +435,8 @@ cdef inline int make_change(void *context) noexcept nogil:
 
 cdef inline bint is_damage(int rc) noexcept nogil:
     """True for a code that says that the file is damaged."""
-    return (rc == DAMAGED or rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN
-            or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
+    return (rc == DAMAGED or rc == SUMS_DIFFER or rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND
+            or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
 
 
 cdef inline int write(environment *e, writing change, void *work) noexcept nogil:

@@ -1,7 +1,8 @@
 """Texts for the codes of environment.pxd."""
 
 from wakumail.archive.environment cimport (
-    CLOSED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, TORN, UNKNOWN_FORMAT, is_damage)
+    CLOSED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, SUMS_DIFFER, TORN, UNKNOWN_FORMAT,
+    is_damage)
 from wakumail.archive.lmdb cimport *
 
 
@@ -14,9 +15,14 @@ cdef inline str explain(int rc, str path):
     if rc == FOREIGN or rc == MDB_INVALID or rc == MDB_VERSION_MISMATCH:
         return f"{path}/data.mdb is not an archive of wakumail"
     if rc == UNKNOWN_FORMAT:
-        return f"{path} has a format that this version does not know"
+        return (f"{path} has a format that this version does not know; with the version that made"
+                " it: `wakumail archive export FILE --datadir OLD`, then with this one:"
+                " `wakumail archive import FILE --datadir NEW`")
     if rc == TORN:
         return f"{path}/data.mdb is torn: its end is missing; restore a backup"
+    if rc == SUMS_DIFFER:
+        return (f"{path} is damaged: its sums do not fit its envelopes; export it and import that"
+                " into a new archive, or restore a backup")
     if is_damage(rc) or rc == MDB_INCOMPATIBLE:
         return f"{path} is damaged; restore a backup"
     if rc == LOCKS_NO_MEMORY:

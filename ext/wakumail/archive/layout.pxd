@@ -1,12 +1,15 @@
 """The rows of the archive, byte by byte.
 
-One LMDB environment with seven named databases. Numbers are big-endian, so that LMDB's order of
+One LMDB environment with eight named databases. Numbers are big-endian, so that LMDB's order of
 bytes is the order of the numbers.
 
     database  key                                            value
     meta      "format"                                       version u32
               "next"                                         sequence u48 of the next envelope
+              "pruned"                                       created u32: the horizon
     days      day u16                                        envelopes u64 | bytes u64 | topics u32
+                                                             | sum 32
+    sums      minute u32                                     envelopes u32 | sum 32
     topics    day u16 | topic 4                              envelopes u32
     times     created u32 | hash 16                          topic 4 | sequence u48
     postings  day u16 | topic 4 | second u24 | hash 16       sequence u48
@@ -15,42 +18,56 @@ bytes is the order of the numbers.
 
     created   Unix seconds at which the envelope was made: expiry - ttl, modulo 2^32
     day       created / 86400, and second = created % 86400
+    minute    created / 60
     hash      the first 16 bytes of the Keccak-256 of the envelope's RLP. Two envelopes of a second
               do not agree in 128 bits by accident. An attacker who makes two that do only has one
               of their own envelopes taken for the other.
     sequence  the place of an envelope in the order of commits; dense, never used twice
     end       bytes from the first envelope of the chunk to the end of this one
+    sum       of the whole hashes, 32 bytes each, as little-endian numbers modulo 2^256
+    horizon   pruning has deleted what was created before it, if later than 0. It only rises;
+              what arrives later may be older.
 
 `times` has the order of the archive (created, hash) and finds duplicates. `postings` has the same
 order within each topic of a day. A bloom is tested against `topics`. A chunk is a run of envelopes
 (as RLP) of one day that came one after another, so that few overflow pages are half empty and a day
 is deleted in few steps. Keys begin with a time, so that one commit touches neighbouring pages; with
-a hash or a topic in front it would touch pages everywhere.
+a hash or a topic in front it would touch pages everywhere. Two archives compare their envelopes by
+the sums. Those of minutes and days cover any range with few rows; the envelopes of the minutes at
+its ends are hashed again. A minute without envelopes has no row.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from wakumail.archive.lmdb cimport MDB_CORRUPTED, MDB_val
+from wakumail.base.sum256 cimport sum256, sum256_read, sum256_write
 
 cdef enum:
-    FORMAT = 1              # the version of these rows
+    FORMAT = 2              # the version of these rows
     DAY = 86400             # seconds
+    MINUTE = 60
+    DAY_MINUTES = 1440
 
     HASH_PREFIX = 16        # bytes of a hash that rows hold
+    ITEM_SIZE = 36          # bytes of created u32 | hash 32, which name an envelope
     SEQUENCE_SIZE = 6       # sizes of keys and values, in bytes
     TIME_KEY = 20
     TIME_VALUE = 10
     POSTING_KEY = 25
     TOPIC_KEY = 6
     DAY_KEY = 2
-    DAY_VALUE = 20
+    DAY_VALUE = 52
     CHUNK_KEY = 8
+    SUM_KEY = 4
+    SUM_VALUE = 36
+    HORIZON_SIZE = 4
 
 
 cdef struct day_totals:     # a value of `days`
     uint64_t envelopes
     uint64_t bytes
     uint32_t topics         # distinct ones
+    sum256 sum              # of the hashes
 
 
 cdef struct chunk:          # a row of `chunks`, checked
@@ -127,6 +144,7 @@ cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogi
     totals.envelopes = get64(at)
     totals.bytes = get64(at + 8)
     totals.topics = get32(at + 16)
+    sum256_read(&totals.sum, at + 20)
     return 0
 
 
@@ -134,6 +152,7 @@ cdef inline void put_day(uint8_t *value, const day_totals *totals) noexcept nogi
     put64(value, totals.envelopes)
     put64(value + 8, totals.bytes)
     put32(value + 16, totals.topics)
+    sum256_write(&totals.sum, value + 20)
 
 
 cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:

@@ -8,6 +8,7 @@ walk_is_cheaper estimates which costs less. A bloom stands for the topics of the
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from wakumail.archive.chunks cimport forget_chunk
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport merge
@@ -246,7 +247,7 @@ cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
     """Run one slice; 0 with the page in `s`, or a code as in environment.pxd."""
     cdef int rc = 0
     s.state = EXHAUSTED
-    s.recent.first, s.recent.last = 1, 0
+    forget_chunk(&s.recent)
     start_at(s, position)
     if s.terms.lower <= s.terms.upper:
         if s.terms.kind == EVERY_TOPIC:

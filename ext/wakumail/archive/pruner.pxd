@@ -5,14 +5,17 @@ envelopes of its day that arrived with it. The chunk is deleted when its newest 
 than all that remain, at the latest with its day. Until then `days` counts its bytes.
 """
 
-from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
 from wakumail.archive.environment cimport environment, write
+from wakumail.archive.horizon cimport raise_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.pruned_minute cimport *
 from wakumail.base.rlp cimport RLP_OK
+from wakumail.base.sum256 cimport sum256_subtract
 
 cdef enum:
     CHUNKS_PER_SLICE = 64       # some 500 KiB
@@ -25,6 +28,7 @@ cdef struct pruning:
     MDB_txn *txn
     uint64_t before             # Unix seconds: envelopes created earlier are deleted
     uint64_t limit              # envelopes of this slice
+    uint32_t newest             # when the last of the deleted envelopes was created
     uint64_t envelopes          # deleted
     uint64_t bytes              # of the deleted chunks
     bint more                   # True if a further slice would delete something
@@ -93,6 +97,7 @@ cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) 
     left.envelopes -= less.envelopes
     left.bytes -= less.bytes
     left.topics -= less.topics
+    sum256_subtract(&left.sum, &less.sum)
     if left.envelopes == 0 and left.bytes == 0:
         return mdb_del(p.txn, p.env.days, &key, NULL)
     put_day(value_bytes, &left)
@@ -101,17 +106,22 @@ cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) 
 
 
 cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
-                          MDB_cursor *topics) noexcept nogil:
-    """Delete the rows of the oldest envelopes, day by day."""
+                          MDB_cursor *topics, MDB_cursor *chunks) noexcept nogil:
+    """Delete the rows of the oldest envelopes, minute by minute and day by day."""
     cdef MDB_val key, value
     cdef uint8_t row_key[TIME_KEY]      # copies: LMDB's pointers are valid until the next write
     cdef uint8_t row[TIME_VALUE]
+    cdef pruned_minute minute
     cdef day_totals less
     cdef uint32_t day = NO_DAY
     cdef uint32_t created
     cdef bint was_last
-    cdef int rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
-    less.envelopes = less.bytes = less.topics = 0
+    cdef int rc = mdb_cursor_open(p.txn, p.env.sums, &minute.sums)
+    if rc:
+        return rc
+    minute.minute, minute.chunks = NO_MINUTE, chunks
+    memset(&less, 0, sizeof(less))
+    rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
     while not rc and p.envelopes < p.limit:
         if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
             return MDB_CORRUPTED
@@ -120,14 +130,20 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
         created = get32(row_key)
         if created >= p.before:
             break
-        if created // DAY != day:
-            if less.envelopes:
-                rc = take_from_day(p, day, &less)
-                if rc:
-                    return rc
-            less.envelopes = less.topics = 0
-            day = created // DAY
-        rc = mdb_cursor_del(times, 0)
+        if created // MINUTE != minute.minute:
+            rc = leave_minute(&minute, True, &less.sum)
+            if not rc and created // DAY != day:
+                if less.envelopes:
+                    rc = take_from_day(p, day, &less)
+                memset(&less, 0, sizeof(less))
+                day = created // DAY
+            if not rc:
+                rc = enter_minute(&minute, created // MINUTE, p.before, p.limit - p.envelopes)
+            if rc:
+                return rc
+        rc = note_gone(&minute, row_key, row)
+        if not rc:
+            rc = mdb_cursor_del(times, 0)
         if not rc:
             rc = drop_posting(postings, row_key, row)
         if not rc:
@@ -137,10 +153,17 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
         less.envelopes += 1
         less.topics += was_last
         p.envelopes += 1
+        p.newest = created
         rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
-    if less.envelopes and (not rc or rc == MDB_NOTFOUND):
+    if rc and rc != MDB_NOTFOUND:
+        return rc
+    if rc == 0 and key.mv_size != TIME_KEY:
+        return MDB_CORRUPTED
+    rc = leave_minute(&minute, rc == MDB_NOTFOUND
+                      or get32(<const uint8_t *> key.mv_data) // MINUTE != minute.minute, &less.sum)
+    if not rc and less.envelopes:
         rc = take_from_day(p, day, &less)
-    return 0 if rc == MDB_NOTFOUND else rc
+    return rc
 
 
 cdef inline int drop_range(pruning *p, MDB_dbi table, const uint8_t *from_key,
@@ -195,6 +218,24 @@ cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef inline int note_newest(pruning *p, const uint8_t *behind) noexcept nogil:
+    """Note when the last envelope before `behind`, the end of a day, was created."""
+    cdef MDB_cursor *times
+    cdef MDB_val value
+    cdef MDB_val key = value_of(behind, 4)
+    cdef int rc = mdb_cursor_open(p.txn, p.env.times, &times)
+    if rc:
+        return rc
+    rc = mdb_cursor_get(times, &key, &value, MDB_SET_RANGE)
+    if rc == 0 or rc == MDB_NOTFOUND:
+        rc = mdb_cursor_get(times, &key, &value, MDB_LAST if rc else MDB_PREV)
+    if rc == 0:
+        if key.mv_size != TIME_KEY:
+            return MDB_CORRUPTED
+        p.newest = get32(<const uint8_t *> key.mv_data)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
 cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
     """Delete a whole day, table by table: far cheaper than finding the rows of each envelope."""
     cdef uint8_t first[4]
@@ -204,7 +245,13 @@ cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
     put32(first, day * DAY)
     put32(behind, (day + 1) * DAY)
     if not rc:
+        rc = note_newest(p, behind)
+    if not rc:
         rc = drop_range(p, p.env.times, first, behind, TIME_KEY, 4)
+    put32(first, day * DAY_MINUTES)
+    put32(behind, (day + 1) * DAY_MINUTES)
+    if not rc:
+        rc = drop_range(p, p.env.sums, first, behind, SUM_KEY, SUM_KEY)
     put16(first, day)
     put16(behind, day + 1)
     if not rc:
@@ -283,7 +330,7 @@ cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noe
     cdef uint32_t newest
     cdef size_t dropped = 0
     cdef int rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
-    less.envelopes = less.topics = 0
+    memset(&less, 0, sizeof(less))
     while not rc:
         rc = read_chunk(&key, &value, &source)
         if not rc and source.day >= oldest // DAY:
@@ -332,11 +379,15 @@ cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
     if not rc:
         rc = mdb_cursor_open(txn, p.env.chunks, &chunks)
     if not rc:
-        rc = drop_rows(p, times, postings, topics)
+        rc = drop_rows(p, times, postings, topics, chunks)
     if not rc:
         rc = oldest_left(times, &oldest)
     if not rc:
         p.more = oldest < p.before and oldest < UINT64_MAX
+        if p.envelopes:     # those of the newest one's second may not all be gone
+            rc = raise_horizon(txn, p.env.meta, p.newest + (p.newest < oldest
+                                                            and p.newest < UINT32_MAX))
+    if not rc:
         rc = drop_chunks(p, chunks, oldest)
     changed[0] = p.envelopes or p.bytes
     return rc

@@ -15,6 +15,9 @@ from wakumail.archive.problem cimport NOWHERE, compare, name_key, note, problem,
 from wakumail.base.pthread cimport pthread_mutex_t
 from wakumail.base.rlp cimport RLP_OK
 from wakumail.archive.scanner cimport reserve_one
+from wakumail.archive.sumcheck cimport keep_sum, sum_check, take_hash
+from wakumail.archive.sums cimport fold, read_sum
+from wakumail.base.sum256 cimport sum256, sum256_add, sum256_equal, sum256_read
 
 cdef enum:
     MAX_KEY = 511               # bytes of any key (lmdb.h, mdb_env_get_maxkeysize)
@@ -57,6 +60,7 @@ cdef struct verifier:
     uint64_t behind             # sequence of the last arrival + 1
     uint8_t topic[TOPIC_KEY]    # of the last posting
     uint64_t topic_rows         # postings with that topic
+    sum_check sums
 
 
 cdef inline int find_value(MDB_cursor *cursor, const void *bytes, size_t size,
@@ -96,6 +100,15 @@ cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value)
     top.sequence = sequence
     v.stair_count += 1
     return 0
+
+
+cdef inline int take_sum(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
+    """Check a row of `sums` and keep it."""
+    cdef fold stored
+    if key.mv_size != SUM_KEY or read_sum(value, &stored):
+        note_row(v, b"a row of `sums` has the wrong size", key)
+        return 0
+    return keep_sum(&v.sums, get32(<const uint8_t *> key.mv_data), &stored)
 
 
 cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
@@ -150,6 +163,7 @@ cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fi
     cdef const uint8_t *row
     cdef text what = NULL
     cdef uint32_t created = <uint32_t> (fields.expiry - fields.ttl)
+    cdef sum256 number
     cdef int rc
     put32(key, created)
     memcpy(key + 4, digest, HASH_PREFIX)
@@ -159,6 +173,11 @@ cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fi
     row = <const uint8_t *> value.mv_data
     if value.mv_size == TIME_VALUE and get48(row + 4) == sequence:
         v.envelopes += 1
+        sum256_read(&number, digest)
+        sum256_add(&v.days[created // DAY].sum, &number)
+        if not take_hash(&v.sums, created, digest):
+            name_key(note(&v.problems, b"an envelope is missing in `sums`", created // DAY,
+                          sequence), b"hash", digest, 32)
         if memcmp(row, fields.topic.data, 4) != 0:
             what = b"`times` has another topic for an envelope"
         rc = check_posting(v, created, sequence, fields.topic.data, digest)
@@ -377,6 +396,8 @@ cdef inline void compare_day(verifier *v, uint32_t day, const day_totals *stored
             found.envelopes)
     compare(&v.problems, b"`days` miscounts the bytes", day, stored.bytes, found.bytes)
     compare(&v.problems, b"`days` miscounts the topics", day, stored.topics, found.topics)
+    if stored.envelopes == found.envelopes and not sum256_equal(&stored.sum, &found.sum):
+        note(&v.problems, b"`days` has another sum", day, NOWHERE)
     memset(found, 0, sizeof(found[0]))
 
 

@@ -11,6 +11,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.bloom cimport bloom_covers
+from wakumail.archive.chunks cimport find_envelope
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
@@ -151,30 +152,15 @@ cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
 
 cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept nogil:
     """Add an envelope to the page; STOP if it has no room."""
-    cdef uint8_t key_bytes[CHUNK_KEY]
-    cdef MDB_val key, value
-    cdef uint32_t day = created // DAY
     cdef hit found
     cdef size_t payload
     cdef int rc
     if s.count == s.limit:
         s.state = MORE
         return STOP
-    if not s.recent.first <= sequence <= s.recent.last:
-        put_chunk_key(key_bytes, day, sequence)
-        key = value_of(key_bytes, CHUNK_KEY)
-        rc = open_once(s, s.env.chunks, &s.chunks)
-        if rc:
-            return rc
-        rc = mdb_cursor_get(s.chunks, &key, &value, MDB_SET_RANGE)
-        if rc:
-            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-        rc = read_chunk(&key, &value, &s.recent)
-        if rc:
-            return rc
-        if s.recent.day != day:
-            return MDB_CORRUPTED
-    rc = chunk_envelopes(&s.recent, sequence, sequence, &found.data, &found.size)
+    rc = open_once(s, s.env.chunks, &s.chunks)
+    if not rc:
+        rc = find_envelope(s.chunks, &s.recent, created // DAY, sequence, &found.data, &found.size)
     if rc:
         return rc
     payload = s.payload + found.size

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from wakumail.archive.environment cimport environment
+from wakumail.archive.horizon cimport read_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.scanner cimport reserve_one
@@ -17,6 +18,8 @@ cdef struct archive_totals:
     uint32_t oldest         # created; undefined without envelopes
     uint32_t newest
     uint64_t next           # sequence
+    uint64_t sums           # rows of `sums`
+    uint32_t pruned         # the horizon
 
 
 cdef inline int add_pages(MDB_txn *txn, MDB_dbi table, archive_totals *totals) noexcept nogil:
@@ -104,8 +107,8 @@ cdef inline int read_totals(void *context) noexcept nogil:
     cdef MDB_cursor *cursor
     cdef MDB_val value
     cdef MDB_val key = value_of(b"next", 4)
-    cdef MDB_dbi[9] tables = [FREE_DBI, MAIN_DBI, e.meta, e.days, e.topics, e.times, e.postings,
-                              e.chunks, e.arrivals]
+    cdef MDB_dbi[10] tables = [FREE_DBI, MAIN_DBI, e.meta, e.days, e.topics, e.times, e.postings,
+                               e.chunks, e.arrivals, e.sums]
     cdef MDB_stat stat
     cdef size_t i
     cdef int rc = mdb_get(txn, e.meta, &key, &value)
@@ -114,9 +117,14 @@ cdef inline int read_totals(void *context) noexcept nogil:
     if value.mv_size != SEQUENCE_SIZE:
         return MDB_CORRUPTED
     totals.next = get48(<const uint8_t *> value.mv_data)
-    rc = mdb_stat(txn, MAIN_DBI, &stat)
-    totals.file_bytes = 2 * stat.ms_psize       # the two meta pages
-    for i in range(9):
+    rc = read_horizon(txn, e.meta, &totals.pruned)
+    if not rc:
+        rc = mdb_stat(txn, e.sums, &stat)
+        totals.sums = stat.ms_entries
+    if not rc:
+        rc = mdb_stat(txn, MAIN_DBI, &stat)
+        totals.file_bytes = 2 * stat.ms_psize       # the two meta pages
+    for i in range(10):
         if not rc:
             rc = add_pages(txn, tables[i], totals)
     if not rc:

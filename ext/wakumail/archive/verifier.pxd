@@ -1,6 +1,7 @@
 """Checks in steps, in one read transaction, that all rows are sound and agree.
 
-Each table is walked once in the order of its keys. With `arrivals`, each chunk is read and each of
+Each table is walked once in the order of its keys. The rows of `sums` are kept, and compared with the
+envelopes of their minutes when all envelopes have been seen. With `arrivals`, each chunk is read and each of
 its envelopes looked up in `times` and `postings`. If these have more rows than envelopes, they are
 walked again, and each row is traced back to its envelope. Problems are noted and the walk goes on.
 But LMDB ends a transaction that meets a damaged page, and that ends the walk.
@@ -19,20 +20,22 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, note, text
 from wakumail.base.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from wakumail.archive.rowcheck cimport *
+from wakumail.archive.sumcheck cimport compare_sums
 from wakumail.archive.totals cimport archive_totals, read_totals
 
 cdef enum:
     STEP_BYTES = 256 << 10      # bytes of rows that one step checks: some milliseconds
 
     TIMES_PHASE = 0
-    ARRIVALS_PHASE = 1
-    CHUNKS_PHASE = 2
-    STRAY_TIMES_PHASE = 3
-    POSTINGS_PHASE = 4
-    STRAY_POSTINGS_PHASE = 5
-    TOPICS_PHASE = 6
-    DAYS_PHASE = 7
-    FINISHED = 8
+    SUMS_PHASE = 1
+    ARRIVALS_PHASE = 2
+    CHUNKS_PHASE = 3
+    STRAY_TIMES_PHASE = 4
+    POSTINGS_PHASE = 5
+    STRAY_POSTINGS_PHASE = 6
+    TOPICS_PHASE = 7
+    DAYS_PHASE = 8
+    FINISHED = 9
 
 
 ctypedef int (*taking)(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil
@@ -41,12 +44,13 @@ ctypedef int (*taking)(verifier *v, const MDB_val *key, const MDB_val *value) no
 cdef inline taking phase_work(verifier *v, MDB_dbi *table, text *unordered) noexcept nogil:
     """Get the check of the current phase, its table, and the text for rows out of order."""
     cdef environment *e = v.env
-    cdef MDB_dbi[FINISHED] tables = [e.times, e.arrivals, e.chunks, e.times, e.postings,
-                                     e.postings, e.topics, e.days]
-    cdef taking[FINISHED] works = [take_time, take_arrival, take_chunk, trace_time,
+    cdef MDB_dbi[FINISHED] tables = [e.times, e.sums, e.arrivals, e.chunks, e.times,
+                                     e.postings, e.postings, e.topics, e.days]
+    cdef taking[FINISHED] works = [take_time, take_sum, take_arrival, take_chunk, trace_time,
                                    take_posting, trace_posting, take_topic, take_day]
     cdef text[FINISHED] texts = [
         b"the rows of `times` are out of order: the rest was not checked",
+        b"the rows of `sums` are out of order: the rest was not checked",
         b"the rows of `arrivals` are out of order: the rest was not checked",
         b"the rows of `chunks` are out of order: the rest was not checked",
         b"the rows of `times` are out of order: the rest was not checked",
@@ -66,6 +70,8 @@ cdef inline int next_phase(verifier *v) noexcept nogil:
     cdef int rc = 0
     if v.phase == POSTINGS_PHASE:
         rc = end_topic(v)
+    elif v.phase == CHUNKS_PHASE:
+        compare_sums(&v.sums, &v.problems)
     elif v.phase == DAYS_PHASE:
         memset(&none, 0, sizeof(none))
         for day in range(DAY_COUNT):
@@ -201,12 +207,23 @@ cdef inline int read_next(verifier *v) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef inline int read_pruned(verifier *v) noexcept nogil:
+    """Read the horizon from `meta`."""
+    cdef MDB_val value
+    cdef MDB_val key = value_of(b"pruned", 6)
+    cdef int rc = mdb_get(v.held.txn, v.env.meta, &key, &value)
+    if rc == MDB_NOTFOUND or rc == 0 and value.mv_size != HORIZON_SIZE:
+        note(&v.problems, b"`meta` does not say what was pruned", NOWHERE, NOWHERE)
+        return 0
+    return rc
+
+
 cdef inline int foresee(verifier *v) noexcept nogil:
     """Estimate the bytes of all rows, from the totals of the archive."""
     cdef environment *e = v.env
     cdef archive_totals totals
-    cdef MDB_dbi[6] tables = [e.times, e.arrivals, e.chunks, e.postings, e.topics, e.days]
-    cdef size_t[6] sizes = [TIME_KEY + TIME_VALUE, CHUNK_KEY, CHUNK_KEY,
+    cdef MDB_dbi[7] tables = [e.times, e.sums, e.arrivals, e.chunks, e.postings, e.topics, e.days]
+    cdef size_t[7] sizes = [TIME_KEY + TIME_VALUE, SUM_KEY + SUM_VALUE, CHUNK_KEY, CHUNK_KEY,
                             POSTING_KEY + SEQUENCE_SIZE, TOPIC_KEY + 4, DAY_KEY + DAY_VALUE]
     cdef MDB_stat stat
     cdef size_t i
@@ -215,7 +232,7 @@ cdef inline int foresee(verifier *v) noexcept nogil:
     totals.env, totals.txn = e, v.held.txn
     read_totals(&totals)                    # the walk meets its errors too
     v.total = totals.bytes
-    for i in range(6):
+    for i in range(7):
         if not rc:
             rc = mdb_stat(v.held.txn, tables[i], &stat)
             v.total += stat.ms_entries * sizes[i]
@@ -226,6 +243,8 @@ cdef inline int look_ahead(void *context) noexcept nogil:
     """Read the next sequence and the estimate, before the first step."""
     cdef verifier *v = <verifier *> context
     cdef int rc = read_next(v)
+    if not rc:
+        rc = read_pruned(v)
     return rc if rc else foresee(v)
 
 
@@ -254,5 +273,6 @@ cdef inline void end_verifying(verifier *v) noexcept nogil:
     unpin(v.env, &v.held)
     free(v.days)
     free(v.stairs)
-    v.days, v.stairs = NULL, NULL
+    free(v.sums.minutes)
+    v.days, v.stairs, v.sums.minutes = NULL, NULL, NULL
     pthread_mutex_unlock(&v.lock)

@@ -7,7 +7,7 @@ before left the cursor. Functions that return int return 0 or a code as in envir
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.envelope cimport ACCEPTED, envelope_record
 from wakumail.archive.environment cimport bound_resident, environment, write
@@ -15,6 +15,8 @@ from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING
+from wakumail.archive.sums cimport add_to_minute, fold, fold_hash
+from wakumail.base.sum256 cimport sum256, sum256_add, sum256_read
 
 cdef enum:
     RESIDENT_CHECK_ROWS = 512       # index rows between two checks of what is resident
@@ -34,7 +36,7 @@ cdef struct entry:                  # one envelope of the commit
     uint32_t size
     uint32_t created
     uint32_t topic
-    uint8_t hash[HASH_PREFIX]
+    uint8_t hash[HASH_PREFIX]       # all of it is in the record
 
 
 cdef struct commit:
@@ -146,6 +148,24 @@ cdef inline int write_times(commit *c) noexcept nogil:
         c.rows[c.stored] = e
         c.stored += 1
     return 0
+
+
+cdef inline int write_sums(commit *c) noexcept nogil:
+    """Add to `sums`; the rows are in the order of time."""
+    cdef MDB_cursor *sums
+    cdef fold added
+    cdef uint32_t minute
+    cdef size_t i = 0
+    cdef int rc = mdb_cursor_open(c.txn, c.env.sums, &sums)
+    while not rc and i < c.stored:
+        minute = c.rows[i].created // MINUTE
+        memset(&added, 0, sizeof(added))
+        while i < c.stored and c.rows[i].created // MINUTE == minute:
+            fold_hash(&added, c.rows[i].record.hash)
+            i += 1
+        count_rows(c.env, 1)
+        rc = add_to_minute(sums, minute, &added)
+    return rc
 
 
 cdef inline bint has_room(size_t size, size_t page_size) noexcept nogil:
@@ -312,6 +332,7 @@ cdef inline int add_day(commit *c, uint32_t day, day_totals *added) noexcept nog
         added.envelopes += old.envelopes
         added.bytes += old.bytes
         added.topics += old.topics
+        sum256_add(&added.sum, &old.sum)
     elif rc != MDB_NOTFOUND:
         return rc
     put_day(value_bytes, added)
@@ -320,8 +341,9 @@ cdef inline int add_day(commit *c, uint32_t day, day_totals *added) noexcept nog
 
 
 cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
-                            uint8_t *topic_key, uint64_t *bytes) noexcept nogil:
+                            uint8_t *topic_key, day_totals *added) noexcept nogil:
     """Insert the postings of rows of one day and topic; writes its key to `topic_key`."""
+    cdef sum256 number
     cdef uint8_t key_bytes[POSTING_KEY]
     cdef uint8_t sequence[SEQUENCE_SIZE]
     cdef MDB_val key, value
@@ -338,7 +360,9 @@ cdef inline int write_topic(MDB_cursor *postings, entry **rows, size_t count,
         rc = mdb_cursor_put(postings, &key, &value, MDB_NOOVERWRITE)
         if rc:
             return MDB_CORRUPTED if rc == MDB_KEYEXIST else rc
-        bytes[0] += rows[i].size
+        added.bytes += rows[i].size
+        sum256_read(&number, rows[i].record.hash)
+        sum256_add(&added.sum, &number)
     return 0
 
 
@@ -360,13 +384,13 @@ cdef inline int write_postings(commit *c) noexcept nogil:
     qsort(c.rows, c.stored, sizeof(entry *), &row_order)
     while start < c.stored:
         day = c.rows[start].created // DAY
-        added.envelopes = added.bytes = added.topics = 0
+        memset(&added, 0, sizeof(added))
         while start < c.stored and c.rows[start].created // DAY == day:
             end = start + 1
             while (end < c.stored and c.rows[end].topic == c.rows[start].topic
                     and c.rows[end].created // DAY == day):
                 end += 1
-            rc = write_topic(postings, &c.rows[start], end - start, topic_key, &added.bytes)
+            rc = write_topic(postings, &c.rows[start], end - start, topic_key, &added)
             if not rc:
                 rc = add_topic(topics, topic_key, <uint32_t> (end - start), &is_new)
             if rc:
@@ -400,6 +424,8 @@ cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
         return rc
     changed[0] = True
     rc = write_chunks(c)
+    if not rc:
+        rc = write_sums(c)
     if not rc:
         rc = write_postings(c)
     if rc:

@@ -48,3 +48,8 @@ cdef inline void sum256_subtract(sum256 *from_, const sum256 *value) noexcept no
         borrow = limb > from_.limbs[i]
         borrow += limb < value.limbs[i]
         from_.limbs[i] = limb - value.limbs[i]
+
+
+cdef inline bint sum256_equal(const sum256 *one, const sum256 *other) noexcept nogil:
+    return (one.limbs[0] == other.limbs[0] and one.limbs[1] == other.limbs[1]
+            and one.limbs[2] == other.limbs[2] and one.limbs[3] == other.limbs[3])

@@ -25,7 +25,7 @@ DAY = 86400
 REPORT_BYTES = 1 << 20
 """Bytes of envelopes between two lines that tell of progress."""
 
-TABLES = ("meta", "days", "topics", "times", "postings", "chunks", "arrivals")
+TABLES = ("meta", "days", "sums", "topics", "times", "postings", "chunks", "arrivals")
 
 try:
     import lmdb
@@ -125,7 +125,7 @@ class Rows:
                 self._tables[name] = env.open_db(name.encode(), self._txn, create=False)
             except lmdb.Error:
                 sys.exit(f"it is not an archive of wakumail: it has no table `{name}`")
-        if self.get("meta", b"format") != (1).to_bytes(4, "big"):
+        if self.get("meta", b"format") != (2).to_bytes(4, "big"):
             sys.exit("it has a format that this version does not know")
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -195,12 +195,16 @@ class Verifier:
         self._day_envelopes: Counter[int] = Counter()
         self._day_bytes: Counter[int] = Counter()
         self._day_topics: Counter[int] = Counter()
+        self._day_sums: Counter[int] = Counter()
+        self._minute_envelopes: Counter[int] = Counter()
+        self._minute_sums: Counter[int] = Counter()
 
     def run(self) -> None:
         """Look at all tables, each in the order of its keys."""
         time_rows = self._read_times()
         self._read_arrivals()
         self._read_chunks()
+        self._read_sums()
         if time_rows != self.envelopes:
             self._lead_times_back()
         posting_rows = self._read_postings()
@@ -238,6 +242,8 @@ class Verifier:
         following = self._rows.get("meta", b"next") or b""
         if len(following) != 6:
             self._problems.note("`meta` does not say the next sequence")
+        if len(self._rows.get("meta", b"pruned") or b"") != 4:
+            self._problems.note("`meta` does not say what was pruned")
         behind = 0
         for last, day in self._rows.walk("arrivals", self._problems):
             if not self._has_sizes("arrivals", last, day, (6, 2)):
@@ -295,6 +301,10 @@ class Verifier:
                 self._problems.note(f"`times` {other} an envelope", **place)
             return
         self.envelopes += 1
+        minute = envelope.created // 60
+        self._minute_envelopes[minute] += 1
+        for sums, each in ((self._minute_sums, minute), (self._day_sums, day)):
+            sums[each] = (sums[each] + int.from_bytes(envelope.hash, "little")) % 2**256
         if row[:4] != envelope.topic:
             self._problems.note("`times` has another topic for an envelope", **place)
         posting = self._rows.get("postings", envelope.posting_key)
@@ -303,6 +313,18 @@ class Verifier:
             self._problems.note("`postings` does not have an envelope", **place)
         elif len(posting) != 6 or number(posting) != sequence:
             self._problems.note("`postings` has another sequence for an envelope", **place)
+
+    def _read_sums(self) -> None:
+        """Compare the sum of each minute with its envelopes."""
+        stored = {}
+        for key, value in self._rows.walk("sums", self._problems):
+            if self._has_sizes("sums", key, value, (4, 36)):
+                stored[number(key)] = number(value[:4]), int.from_bytes(value[4:], "little")
+        for minute in sorted(stored.keys() | self._minute_envelopes.keys()):
+            found = self._minute_envelopes[minute], self._minute_sums[minute]
+            if minute not in stored or stored[minute] != found or not found[0]:
+                place = {"day": minute // 1440, "key": minute.to_bytes(4, "big").hex()}
+                self._problems.note("`sums` does not fit the envelopes of a minute", **place)
 
     def _lead_times_back(self) -> None:
         """Find rows of `times` that lead to no envelope."""
@@ -377,15 +399,19 @@ class Verifier:
             "topics": self._day_topics,
         }
         stored: dict[int, list[int]] = {}
+        sums: Counter[int] = Counter()
         for key, value in self._rows.walk("days", self._problems):
-            if self._has_sizes("days", key, value, (2, 20)):
-                parts = (value[:8], value[8:16], value[16:])
+            if self._has_sizes("days", key, value, (2, 52)):
+                parts = (value[:8], value[8:16], value[16:20])
                 stored[number(key)] = [number(part) for part in parts]
+                sums[number(key)] = int.from_bytes(value[20:], "little")
         for day in sorted(stored.keys() | set().union(*found.values())):
             for (name, counts), total in zip(
                 found.items(), stored.get(day, [0, 0, 0]), strict=True
             ):
                 self._compare(f"`days` miscounts the {name}", total, counts[day], day=day)
+            if sums[day] != self._day_sums[day]:
+                self._problems.note("`days` has another sum", day=day)
 
 
 def hashes(rows: Rows) -> Iterator[str]:

@@ -58,7 +58,9 @@ class Stat(NamedTuple):
     """The archive as a whole.
 
     bytes: of the envelopes' RLP; file_bytes: of the pages in use; oldest and newest: creation
-    times in Unix seconds, None if there are no envelopes; next_sequence: as in Appended.
+    times in Unix seconds, None if there are no envelopes; next_sequence: as in Appended; sums:
+    minutes that have envelopes; pruned: the horizon in Unix seconds, 0 if nothing was pruned.
+    Pruning has deleted what was created before the horizon; what arrived later may be older.
     """
 
     envelopes: int
@@ -67,6 +69,8 @@ class Stat(NamedTuple):
     oldest: int | None
     newest: int | None
     next_sequence: int
+    sums: int
+    pruned: int
 
 
 class Day(NamedTuple):
@@ -100,3 +104,15 @@ class Fold(NamedTuple):
 
     count: int  # type: ignore[assignment]  # a field, where tuple has a method
     sum: bytes
+
+
+class Fetched(NamedTuple):
+    """Envelopes that were asked for by their items.
+
+    joined: their RLPs; taken: items that are dealt with, at least one if there is any; absent:
+    those of them that are not stored, 36 bytes each.
+    """
+
+    joined: bytes
+    taken: int
+    absent: bytes
