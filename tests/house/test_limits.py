@@ -18,7 +18,7 @@ from wakumail.devp2p.discovery import (
     table,
 )
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
-from wakumail.mail import answer, history, history_progress, request, requester
+from wakumail.mail import answer, history, history_progress, listed_mailservers, request, requester
 from wakumail.mail.sync import initiator, message_reader, reply
 from wakumail.node import (
     acceptor,
@@ -31,6 +31,7 @@ from wakumail.node import (
     handshake_thread,
     keystore,
     link,
+    listed_nodes,
     memory,
     messages,
     outbox,
@@ -124,6 +125,8 @@ LIMITS: dict[str, list[str]] = {
     "text at a name": [f"{dns_tree.MAX_ENTRY} characters"],
     "lists": [f"{dns_list.MAX_LISTS}"],
     "links from the list to another": [f"{dns_list.MAX_DEPTH}"],
+    "nodes of lists that are remembered for `--mindial`": [f"{listed_nodes.MAX_LISTED:,}"],
+    "mailservers of lists for one `wakumail request`": [f"{listed_mailservers.ENOUGH}, at"],
     "time for one name, with all name servers and repetitions": [
         f"{dns_resolver.QUESTION_TIMEOUT:g} s"
     ],

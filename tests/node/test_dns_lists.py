@@ -273,8 +273,8 @@ def test_faults_are_counted_and_those_of_the_root_told_once(
     ],
 )
 def test_name_servers(text: str, server: tuple[str, int]) -> None:
-    assert NameServer.parse(text) == server
-    assert NameServer.parse(str(NameServer.parse(text))) == server
+    assert NameServer.parse(text) == NameServer(*server)
+    assert NameServer.parse(str(NameServer.parse(text))) == NameServer(*server)
 
 
 @pytest.mark.parametrize(

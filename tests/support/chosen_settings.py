@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from wakumail.devp2p.dns_tree import ListUrl
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id, private_key
 from wakumail.ops.config.setting import Setting
@@ -10,6 +11,7 @@ from wakumail.ops.config.settings import SETTINGS
 KEY = "11" * 32
 ENODE = Enode(node_id(private_key(bytes.fromhex(KEY)).public_key), "10.1.2.3", 30303, 30303)
 OTHER = Enode(node_id(private_key(bytes.fromhex("22" * 32)).public_key), "::1", 443, 0)
+LIST = ListUrl(private_key(bytes.fromhex(KEY)).public_key.format(), "nodes.example")
 CHOSEN: Mapping[str, str] = {
     "datadir": "/data",
     "host": "::",
@@ -53,6 +55,8 @@ CHOSEN: Mapping[str, str] = {
     "verbosity": "debug",
     "discovery_v4": "true",
     "discovery_port": "30301",
+    "discovery_dns": f"{LIST},{LIST}",
+    "discovery_dns_server": "[::1]:5353",
     "rate_packets_ip": "1",
     "rate_packets_peer": "2",
     "rate_packets_topic": "3",

@@ -7,6 +7,7 @@ lock        held by the server; a second one is refused
 static-nodes.json, trusted-nodes.json    JSON lists of enode URLs; optional
 enr         our node record, as it was last signed
 discovered-nodes.json    the nodes that discovery knew when the server stopped
+dns-lists.json    the sequence numbers of lists in the DNS that were seen
 relay/      envelopes that workers without an archive pass to each other; only while they run
 wakumail.ipc    the socket of the RPC API
 compacting.*    the copy that a compaction is making
@@ -54,6 +55,7 @@ class Datadir:
         self.trusted_nodes = path / "trusted-nodes.json"
         self.enr = path / "enr"
         self.discovered_nodes = path / "discovered-nodes.json"
+        self.dns_lists = path / "dns-lists.json"
         self.ipc = path / "wakumail.ipc"
 
     def make(self) -> None:

@@ -7,6 +7,8 @@ acceptor           the listening socket
 dialer             connections that are kept
 dns_resolver       TXT records from the DNS
 dns_lists          node records from lists in the DNS
+listed_nodes       the nodes of those lists, as candidates
+seq_file           the sequence numbers of those lists
 admission          which sockets may shake hands, and which peers may stay
 roster             the peers that are connected, at all workers
 memory             the memory that all links together may take

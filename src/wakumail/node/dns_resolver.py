@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ class DnsTexts(NamedTuple):
     """Seconds for which they are good."""
 
 
-class NameServer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NameServer:
     """A server of the DNS: `ADDRESS:PORT` as a string, with an IPv6 address in brackets."""
 
     address: str

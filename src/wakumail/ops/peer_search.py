@@ -6,7 +6,11 @@ from contextlib import AsyncExitStack
 from wakumail.archive.datadir import Datadir
 from wakumail.mail.server import Server
 from wakumail.node.discovery import Discovery, DiscoveryConfig
+from wakumail.node.dns_lists import CountedFaults, DnsLists
+from wakumail.node.dns_resolver import DnsResolver
+from wakumail.node.listed_nodes import ListedNodes
 from wakumail.node.peer_finder import PeerFinder, Source
+from wakumail.node.seq_file import SeqFile
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.external_address import ExternalAddress
 
@@ -22,13 +26,30 @@ async def start(
     sources: list[Source] = []
     if settings.discovers_v4:
         sources.append(await start_discovery(settings, datadir, server, external, running))
+    if settings.discovers_dns:
+        sources.append(listed_nodes(settings, datadir, server, running))
     await external.start()
     if settings.mindial and not sources:
-        log.warning("no peers are found without --discovery.v4")
+        log.warning("no peers are found without --discovery.v4 or --discovery.dns")
     elif settings.mindial:
         finder = PeerFinder(server.node, server.dialer, sources, settings.mindial)
         finder.start()
         running.push_async_callback(finder.close)
+
+
+def listed_nodes(
+    settings: Settings, datadir: Datadir, server: Server, running: AsyncExitStack
+) -> ListedNodes:
+    """The nodes of lists in the DNS, which are read when peers are missing."""
+    if not settings.mindial:
+        log.warning("no list in the DNS is read without --mindial")
+    urls = settings.discovery_dns
+    seqs = SeqFile(datadir.dns_lists)
+    ask = DnsResolver(settings.discovery_dns_server).ask
+    lists = DnsLists(urls, ask, CountedFaults(urls, server.counters), seqs.seqs)
+    nodes = ListedNodes(lists, seqs.keep)
+    running.push_async_callback(nodes.close)
+    return nodes
 
 
 async def start_discovery(

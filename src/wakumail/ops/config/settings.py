@@ -7,8 +7,10 @@ from itertools import combinations
 from pathlib import Path
 
 from wakumail.archive.writer_thread import Durability
+from wakumail.devp2p.dns_tree import ListUrl
 from wakumail.devp2p.enode import MAX_PORT, Enode
 from wakumail.mail.request import MAX_LIMIT
+from wakumail.node.dns_resolver import NameServer
 from wakumail.ops.config import values
 from wakumail.ops.config.setting import Kind, describe, setting
 from wakumail.ops.config.values import LogLevel
@@ -59,6 +61,7 @@ DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))
 FILE = Kind("FILE", values.path)
 TEXT = Kind("TEXT", values.words)
 TOPIC = Kind("TOPIC", values.topic)
+LIST = Kind("URL", ListUrl.parse)
 ENODE = Kind("ENODE", Enode.parse, leaves_out=True)
 VHOST = Kind("NAME", values.vhost)
 ORIGIN = Kind("ORIGIN", values.origin)
@@ -108,7 +111,9 @@ class Settings:
         "in addition to DATADIR/trusted-nodes.json",
         ENODE,
     )
-    mindial: int = setting(0, "peers to find and call, by --discovery.v4", WHOLE)
+    mindial: int = setting(
+        0, "peers to find and call, by --discovery.v4 and --discovery.dns", WHOLE
+    )
     bootnodes: tuple[Enode, ...] = setting(
         (), "nodes that lead into the network of --discovery.v4", ENODE
     )
@@ -183,6 +188,14 @@ class Settings:
     discovery_port: int | None = setting(
         None, "UDP port of --discovery.v4; 0 = the system chooses (default: the TCP port)", PORT
     )
+    discovery_dns: tuple[ListUrl, ...] = setting(
+        (), "lists of nodes in the DNS, enrtree://KEY@DOMAIN each", LIST
+    )
+    discovery_dns_server: NameServer | None = setting(
+        None,
+        "name server to ask for the lists (default: those of the system)",
+        Kind("ADDRESS[:PORT]", NameServer.parse),
+    )
     rate_packets_ip: int = setting(0, "packets per second from one address; 0 = no limit", WHOLE)
     rate_packets_peer: int = setting(0, "packets per second from one peer; 0 = no limit", WHOLE)
     rate_packets_topic: int = setting(
@@ -235,9 +248,19 @@ class Settings:
         return self.discovery_v4 and not self.nodiscover
 
     @property
+    def discovers_dns(self) -> bool:
+        """True if there are lists in the DNS to read."""
+        return bool(self.discovery_dns) and not self.nodiscover
+
+    @property
     def searches_peers(self) -> bool:
         """True if the node looks for peers, or for the address at which they reach it."""
-        return self.discovers_v4 or bool(self.mindial) or self.nat in values.ASKED
+        return (
+            self.discovers_v4
+            or self.discovers_dns
+            or bool(self.mindial)
+            or self.nat in values.ASKED
+        )
 
     def __post_init__(self) -> None:
         for contradiction in _contradictions(self):

@@ -24,9 +24,12 @@ from wakumail.archive.results import Stat
 from wakumail.archive.store import Store
 from wakumail.base.histograms import Histogram
 from wakumail.counters import COUNTERS, error_texts
+from wakumail.devp2p.dns_tree import DnsListError
+from wakumail.devp2p.enr import EnrError
 from wakumail.errors import HandshakeError, ProtocolError
 from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
+from wakumail.node.dns_resolver import DnsUnanswered
 from wakumail.ops.monitoring.client_names import count_kinds
 from wakumail.ops.monitoring.health import CHECKS, Health
 from wakumail.ops.monitoring.statusgo_counters import COUNTERS_OF_STATUS_GO, translate
@@ -34,8 +37,16 @@ from wakumail.version import VERSION
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.pool import Pool
 
-COUNTED_ERRORS = (HandshakeError, ProtocolError, RequestError)
-"""The roots of the errors that a server counts: they end connections, or refuse requests."""
+COUNTED_ERRORS = (
+    HandshakeError,
+    ProtocolError,
+    RequestError,
+    EnrError,
+    DnsListError,
+    DnsUnanswered,
+)
+"""The roots of the errors that a server counts: they end connections, refuse requests, or leave out
+what discovery finds."""
 
 DERIVED = {
     "envelopes_new": "good envelopes that were not known yet, and not shed",
