@@ -10,6 +10,7 @@ import pytest
 from tests.support.dns_lists import record, tree, url
 from tests.support.dns_server import TxtServer
 from tests.support.processes import run as run_wakumail
+from tests.support.scripted import nobody
 from tests.vectors import DISCOVERY
 from wakumail.cli.command_line import main
 from wakumail.cli.tree_file import ENTRY_TTL, ROOT_TTL, TreeFile, read_zone
@@ -91,7 +92,7 @@ def test_links_are_signed(dns: Dns, files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("sign --key KEY --domain a.example", "give at least one ENR"),
+        ("sign --key KEY --domain a.example", "give at least one NODE"),
         ("sign --key KEY --domain a.example enr:x", "node record"),
         ("sign --key KEY --domain a.example --nodes NONE", "NONE: No such file"),
         ("sign --key KEY --domain a.example --nodes KEY", "Expecting value"),
@@ -140,6 +141,20 @@ def test_a_wrong_domain_fails(files: Path, capsys: pytest.CaptureFixture[str]) -
     words = ["sign", "--key", files / "key", "--domain", "a b", "--nodes", files / "nodes.json"]
     assert main(["dns", *map(str, words)]) == 1
     assert "is no domain of a DNS list" in capsys.readouterr().err
+
+
+def test_a_node_that_does_not_tell_its_record_is_named(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.cli.dns.RECORD_TIMEOUT", 0.05)
+    gone = nobody()
+    assert main(["dns", *map(str, signing(files, gone, record(1)))]) == 1
+    assert f"{gone} does not tell its record" in capsys.readouterr().err
+
+
+def test_a_node_that_does_not_run_is_named(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dns", *map(str, signing(files, "--datadir", files))]) == 1
+    assert "does the node run" in capsys.readouterr().err
 
 
 # -- verify -----------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from wakumail.node.node_key import load_or_create_node_key
 async def test_a_server_calls_the_mailserver_of_a_list(tmp_path: Path) -> None:
     load_or_create_node_key(tmp_path / "key", os.urandom)
     signing = ["dns", "sign", "--key", tmp_path / "key", "--domain", "list.example"]
-    with Node(tmp_path / "listed") as listed:
+    with Node(tmp_path / "listed", "--discovery.v4") as listed:
         # One that is not there stands beside it.
         tree = run_json(*signing, "--datadir", listed.datadir, record(1))
+        assert run_json(*signing, listed.enode, record(1)) == tree, "its record is asked for"
         with TxtServer(tree["txt"]) as dns:
             [read] = run_json("dns", "verify", tree["url"], "--dns-server", dns.at)["lists"]
             assert (len(read["nodes"]), read["mailservers"]) == (2, 1)

@@ -24,6 +24,7 @@ from wakumail.cli.options import (
 )
 from wakumail.cli.tree_file import TreeFile, read_zone
 from wakumail.devp2p.dns_tree import LINK_PREFIX, MAX_SEQ, DnsTree, ListUrl
+from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
 from wakumail.node.dns_resolver import DnsResolver
 from wakumail.node.node_key import load_node_key
@@ -33,6 +34,9 @@ from wakumail.rpc.stream import Wire
 
 Texts: TypeAlias = dict[str, str]
 """The text of each TXT record by its name."""
+
+RECORD_TIMEOUT = 10.0
+"""Seconds that a node has to tell its record."""
 
 MAX_TREE_FILE = 64 << 20
 """Bytes of a file that is read; a list of 10,000 nodes has 5 MB."""
@@ -58,16 +62,20 @@ def add_sign(actions: Subparsers) -> None:
     explanation = "sign a list of nodes, and write it as JSON"
     parser = actions.add_parser("sign", help=explanation, description=explanation)
     parser.add_argument(
-        "nodes", type=option(Enr.parse), nargs="*", metavar="ENR", help="enr: record of a node"
+        "nodes",
+        type=option(parse_node),
+        nargs="*",
+        metavar="NODE",
+        help="enr: record of a node, or enode:// URL of one that tells its record by discovery v4",
     )
     parser.add_argument(
         "--nodes",
         dest="files",
-        type=option(read_records),
+        type=option(read_nodes),
         action="append",
         default=[],
         metavar="FILE",
-        help="file with more nodes: a JSON list of enr: records; may be repeated",
+        help="file with more nodes: a JSON list of them; may be repeated",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -113,14 +121,14 @@ def sign(arguments: argparse.Namespace) -> int:
     """Sign the list, write it, and tell its URL."""
     if arguments.seq is not None and not 0 <= arguments.seq <= MAX_SEQ:
         arguments.usage_error("--seq has 64 bits")
-    records = [*arguments.nodes, *(each for file in arguments.files for each in file)]
+    records = told_records([*arguments.nodes, *(each for file in arguments.files for each in file)])
     socket = arguments.ipcpath
     if arguments.datadir is not None:
         socket = Datadir(arguments.datadir).ipc
     if socket is not None:
         records += uvloop.run(known_mailservers(socket))
     if not records and not arguments.links:
-        arguments.usage_error("give at least one ENR, --nodes, --datadir, --ipcpath or --link")
+        arguments.usage_error("give at least one NODE, --nodes, --datadir, --ipcpath or --link")
     before = read_before(arguments.out)
     domain = arguments.domain.lower().removesuffix(".")
 
@@ -167,21 +175,44 @@ def next_tree(
     return make(seq)
 
 
-def read_records(name: str) -> list[Enr]:
-    """The node records in a file, a JSON list; ValueError with the number of a wrong item."""
+def parse_node(text: str) -> Enr | Enode:
+    """A node by its record or its enode URL; ValueError."""
+    return Enode.parse(text) if text.startswith("enode:") else Enr.parse(text)
+
+
+def told_records(nodes: Sequence[Enr | Enode]) -> list[Enr]:
+    """The records of nodes; those given by enode URL are asked. ValueError if one tells none."""
+    records = [node for node in nodes if isinstance(node, Enr)]
+    enodes = [node for node in nodes if isinstance(node, Enode)]
+    if enodes:
+        from wakumail.node.asked_records import ask_records  # it takes long to import
+
+        told = uvloop.run(ask_records(enodes, RECORD_TIMEOUT))
+        for enode in enodes:
+            if enode not in told:
+                raise ValueError(
+                    f"{enode} does not tell its record: give the record (enr:…), or let it run"
+                    " with --discovery.v4"
+                )
+        records += told.values()
+    return records
+
+
+def read_nodes(name: str) -> list[Enr | Enode]:
+    """The nodes in a file, a JSON list; ValueError with the number of a wrong item."""
     try:
         listed = parse_json(read_edited(Path(name)))
         if not isinstance(listed, list):
-            raise ValueError("it is no JSON list of node records")
+            raise ValueError("it is no JSON list of nodes")
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    records = []
+    nodes = []
     for number, text in enumerate(listed, 1):
         try:
-            records.append(Enr.parse(text if isinstance(text, str) else ""))
+            nodes.append(parse_node(text if isinstance(text, str) else ""))
         except ValueError as error:
             raise ValueError(f"{name}: item {number}: {error}") from None
-    return records
+    return nodes
 
 
 async def known_mailservers(socket: Path) -> list[Enr]:

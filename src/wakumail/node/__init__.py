@@ -9,6 +9,7 @@ dns_resolver       TXT records from the DNS
 dns_lists          node records from lists in the DNS
 listed_nodes       the nodes of those lists, as candidates
 seq_file           the sequence numbers of those lists
+asked_records      node records, asked for from the nodes themselves
 admission          which sockets may shake hands, and which peers may stay
 roster             the peers that are connected, at all workers
 memory             the memory that all links together may take
