@@ -1,19 +1,29 @@
-"""Against peers that others wrote: @ethereumjs/devp2p and nostr-tools (interop/README.md)."""
+"""Against what others wrote: see interop/README.md."""
 
 import fcntl
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from tests.support.discovering import discovering, known
+from tests.support.discovery import node_key, record_of
 from tests.support.envelopes import dump, make, newest_first
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.processes import Server, run_json
 from tests.support.reconciling import CoarseItems, Item, make_items, pack
+from tests.vectors import DISCOVERY
+from wakumail.base.keccak import keccak256
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.enr import Enr
+from wakumail.devp2p.keys import node_id
 from wakumail.mail.request import Form
 from wakumail.mail.sync.item_set import ItemSet
 from wakumail.mail.sync.items import Items
@@ -198,3 +208,76 @@ def test_their_initiator_and_our_responder(
     found = json.loads(said)
     assert sorted(found["have"]) == sorted(id_.hex() for _, id_ in {*theirs} - {*ours})
     assert sorted(found["need"]) == sorted(id_.hex() for _, id_ in {*ours} - {*theirs})
+
+
+# -- discovery -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def their_discovery(node: str, *bootnode: str) -> Iterator[tuple[Enode, set[bytes]]]:
+    """The enode of their node, and the node ids that it has found, which grow."""
+    command = [node, str(INTEROP / "discovery.mjs"), *bootnode]
+    found: set[bytes] = set()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        enode = Enode.parse(process.stdout.readline().strip())
+
+        def read(lines: IO[str]) -> None:
+            found.update(bytes.fromhex(line) for line in lines)
+
+        reader = threading.Thread(target=read, args=(process.stdout,))
+        reader.start()
+        try:
+            yield enode, found
+        finally:
+            process.kill()
+            reader.join()
+
+
+@asynchronous
+async def _ours_and_theirs_meet(node: str, tmp_path: Path) -> None:
+    async with discovering(node_key("one"), tmp_path / "1") as (one, enode, _):
+        with their_discovery(node, str(enode)) as (theirs, found):
+            # They find us, and through us another one of ours; that one starts from them.
+            async with discovering(node_key("two"), tmp_path / "2", theirs) as (two, other, _):
+                await eventually(lambda: theirs.node_id in known(one) & known(two))
+                await eventually(lambda: {enode.node_id, other.node_id} <= found)
+                await eventually(lambda: enode.node_id in known(two))
+                await eventually(lambda: other.node_id in known(one))
+
+
+def test_their_discovery_and_ours_find_each_other(node: str, tmp_path: Path) -> None:
+    _ours_and_theirs_meet(node, tmp_path)
+
+
+def test_their_records_and_ours(node: str) -> None:
+    """@chainsafe/enr reads ours, and we read theirs."""
+    key = node_key("records")
+    ours = [str(record_of(key, (f"10.0.0.{n}", 30303 + n), n, waku=[1, 1])) for n in range(1, 5)]
+    forged = ours[0][:20] + ("A" if ours[0][20] != "A" else "B") + ours[0][21:]
+    vectors = [each["enr"] for each in DISCOVERY["nodes"]]
+    secrets = [node_key(f"record {n}") for n in range(5)]
+    make = [
+        {"key": s.secret.hex(), "seq": n + 1, "ip": f"192.0.2.{n}", "tcp": 1000 + n, "udp": 2000}
+        for n, s in enumerate(secrets)
+    ]
+    asked = json.dumps({"read": [*ours, *vectors, forged], "make": make})
+    done = subprocess.run(
+        [node, INTEROP / "enr.mjs"], input=asked, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["read"].pop() is None
+    for text, read in zip((*ours, *vectors), answer["read"], strict=True):
+        record = Enr.parse(text)
+        assert read["node_id_hash"] == keccak256(record.node_id).hex()
+        assert read["seq"] == record.seq
+        assert str(record.ip) in (read["ip"], read["ip6"])
+        if str(record.ip) == read["ip"]:
+            assert (read["tcp"], read["udp"]) == (record.tcp, record.udp)
+    for secret, wanted, text in zip(secrets, make, answer["made"], strict=True):
+        record = Enr.parse(text)
+        assert record.node_id == node_id(secret.public_key)
+        assert [record.seq, str(record.ip), record.tcp, record.udp] == [
+            wanted[name] for name in ("seq", "ip", "tcp", "udp")
+        ]

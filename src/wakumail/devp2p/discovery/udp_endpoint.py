@@ -4,8 +4,9 @@ import ipaddress
 from functools import lru_cache
 from typing import NamedTuple
 
-from wakumail.base.rlp import Item, as_bytes, as_int, as_list
+from wakumail.base.rlp import Item, as_bytes, as_list
 from wakumail.devp2p.enr import INTERNET, Address, reach
+from wakumail.errors import RlpError
 
 LOWEST_PORT = 1025
 """Least UDP port that a stranger may name: below are services that would answer our packets."""
@@ -40,7 +41,15 @@ class UdpEndpoint(NamedTuple):
         packed = as_bytes(ip)
         known = len(packed) in (4, 16)
         host = plain_ip(str(ipaddress.ip_address(packed))) if known else "0.0.0.0"
-        return cls(host, as_int(udp, 16), as_int(tcp, 16))
+        return cls(host, _port(udp), _port(tcp))
+
+
+def _port(item: Item) -> int:
+    """A port. @ethereumjs/devp2p writes two bytes always, also for 0."""
+    digits = as_bytes(item)
+    if len(digits) > 2:
+        raise RlpError(f"a port of {len(digits)} bytes")
+    return int.from_bytes(digits, "big")
 
 
 @lru_cache(4096)
