@@ -47,8 +47,8 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
     "attach": ("attach --datadir {served} rpc_modules", "attach --datadir {served} --json no_such"),
     "config": ("config show",),
     "request": (
-        "request {enode} --bloom full --from 0",
-        "request {enode} --bloom full --from 0 --all --out -",
+        "request {enode} --bloom full --from 1d",
+        "request {enode} --bloom full --from 1d --all --out -",
     ),
     "post": ("post {enode} --payload text --chat news",),
     "canary": ("canary {enode}",),

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import wakumail.cli.archive  # noqa: F401 - or each child would import it
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive, PageState, Query
