@@ -1,8 +1,19 @@
-"""Settings of all tests: none fails because a machine is slow."""
+"""Settings and fixtures of all tests: none fails because a machine is slow."""
 
+import time
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+
+@pytest.fixture
+def unix_time(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The time of day, which stands still: an age of seconds is the same when it is judged."""
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    return now

@@ -66,9 +66,9 @@ async def test_confirms_what_is_archived(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_reports_the_bad_ones_of_a_mixed_batch(tmp_path: Path) -> None:
+async def test_reports_the_bad_ones_of_a_mixed_batch(tmp_path: Path, unix_time: int) -> None:
     """All that is not stored is named: a status-go client takes the rest as sent for ever."""
-    now = int(time.time())
+    now = unix_time
     good = make_envelope(now + TTL, TTL, b"good", b"", 0)
     nonces = [make_envelope(now + TTL, TTL, b"good", bytes(800), nonce) for nonce in range(9)]
     lazy = min(nonces, key=lambda envelope: envelope.pow)

@@ -101,11 +101,10 @@ async def test_too_little_work_is_not_sent(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_new_peer_is_offered_what_is_live(tmp_path: Path) -> None:
+async def test_a_new_peer_is_offered_what_is_live(tmp_path: Path, unix_time: int) -> None:
     async with mailserver(tmp_path) as (server, enode):
         sender = await Puppet.ready(enode, options=ALL)
-        now = int(time.time())
-        expired = make_envelope(now - 5, TTL, TOPICS[0], b"in grace", 0)
+        expired = make_envelope(unix_time - 5, TTL, TOPICS[0], b"in grace", 0)
         live = [*make(10, TOPICS), mark()]
         send(sender, expired, *live)
         await eventually(lambda: server.counters["envelopes_archived"] == 12)

@@ -7,7 +7,8 @@ from typing import Any
 
 from wakumail.waku.envelope import Envelope, Rules, make_envelope
 
-TTL = 60
+TTL = 300
+"""Seconds, more than PATIENCE: an envelope does not expire while a test waits."""
 
 
 def rules_with(**chosen: Any) -> Rules:

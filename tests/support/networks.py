@@ -22,7 +22,7 @@ KEY = bytes(range(32))
 """The symmetric key of all messages."""
 
 TOPIC = "0x0a0b0c0d"
-TTL = 50
+TTL = 300
 Message = dict[str, Any]
 Flags = Sequence[object]
 

@@ -122,9 +122,9 @@ async def relayed(puppet: Puppet, count: int) -> list[Any]:
 
 
 @asynchronous
-async def test_times_at_the_ends(tmp_path: Path) -> None:
+async def test_times_at_the_ends(tmp_path: Path, unix_time: int) -> None:
     """Each time has its verdict. Envelopes that never expire are evicted when the pool is full."""
-    last, now = 0xFFFFFFFF, int(time.time())
+    last, now = 0xFFFFFFFF, unix_time
     cases = {
         "accepted": [(last, last - now), (last, last), (now + 50, now + 50), (now - 5, 100)],
         "from_future": [(now + 50, last), (last, 1), (last, last - now - 100), (0, 1)],
