@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_model import put_row
+from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.patience import until
-from tests.support.processes import WAKUMAIL, Server, run, run_json
+from tests.support.processes import WAKUMAIL, Server
 from wakumail.archive.archive import Archive
 from wakumail.cli.command_line import main
 from wakumail.waku.envelope import Envelope, parse_stream
@@ -41,7 +42,7 @@ def envelopes() -> list[Envelope]:
 def filled(tmp_path_factory: pytest.TempPathFactory, envelopes: list[Envelope]) -> Path:
     """A data directory that tests only read."""
     datadir = tmp_path_factory.mktemp("filled") / "data"
-    result = run_json("archive", "import", "--datadir", datadir, stdin=dump(envelopes))
+    result = call_json("archive", "import", "--datadir", datadir, stdin=dump(envelopes))
     assert result == {"stored": 1200, "duplicates": 0, "malformed": 0, "misplaced": 0}
     return datadir
 
@@ -49,21 +50,21 @@ def filled(tmp_path_factory: pytest.TempPathFactory, envelopes: list[Envelope]) 
 @pytest.fixture
 def own(tmp_path: Path, envelopes: list[Envelope]) -> Path:
     """A data directory for this test alone."""
-    run("archive", "import", "--datadir", tmp_path / "data", stdin=dump(envelopes))
+    call("archive", "import", "--datadir", tmp_path / "data", stdin=dump(envelopes))
     return tmp_path / "data"
 
 
 def test_stat_has_a_line_for_each_day(filled: Path) -> None:
-    result = run_json("archive", "stat", "--datadir", filled)
+    result = call_json("archive", "stat", "--datadir", filled)
     assert result["envelopes"] == 1200
     assert sum(day["envelopes"] for day in result["days"]) == 1200
-    text = run("archive", "stat", "--datadir", filled).decode()
+    text = call("archive", "stat", "--datadir", filled).decode()
     assert len([line for line in text.splitlines() if "█" in line]) == len(result["days"])
 
 
 def test_export_chooses_by_time_and_topic(filled: Path, envelopes: list[Envelope]) -> None:
     chosen = ["--from", NOW - 2 * DAY - 7200, "--to", NOW - DAY, "--topic", TOPICS[1].hex()]
-    exported = run("archive", "export", "--datadir", filled, *chosen)
+    exported = call("archive", "export", "--datadir", filled, *chosen)
     wanted = [
         e
         for e in envelopes
@@ -81,18 +82,18 @@ def test_what_is_no_envelope_is_left_out_and_counted(
     file = tmp_path / "dump"
     file.write_bytes(data)
     command = ["archive", "import", "--datadir", tmp_path / "data", file]
-    result = run_json(*command, check=1)
+    result = call_json(*command, check=1)
     assert result == {"stored": 20, "duplicates": 0, "malformed": 2, "misplaced": 0}
     file.write_bytes(data + b"\xf8\xff")
     told = b"0 envelopes stored, 20 already there\n"
-    assert run(*command, check=1).startswith(told)  # the totals up to the failure
+    assert call(*command, check=1).startswith(told)  # the totals up to the failure
     file.write_bytes(b"no dump at all")
     told = b"0 envelopes stored, 0 already there\nleft out: 14 that are not envelopes"
-    assert run(*command, check=1).startswith(told)
+    assert call(*command, check=1).startswith(told)
 
 
 def test_a_cut_dump_is_told_wherever_it_is_cut(tmp_path: Path) -> None:
-    envelopes = make(3, TOPICS)
+    envelopes = make(3, TOPICS, size=10)
     whole = dump(envelopes)
     ends = {len(dump(envelopes[:count])) for count in range(4)}
     file = tmp_path / "dump"
@@ -160,23 +161,23 @@ def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "an envelope cut short" in done.stderr
     (place,) = re.findall(r"resume with --after (\w+)", done.stderr)
-    stored = run_json("archive", "stat", "--datadir", tmp_path / "data")["envelopes"]
+    stored = call_json("archive", "stat", "--datadir", tmp_path / "data")["envelopes"]
     assert stored == 9000
     file.write_bytes(whole)
     flags = ["--datadir", tmp_path / "data", file, "--after", place]
-    assert run_json("archive", "import", *flags)["stored"] == len(envelopes) - stored
+    assert call_json("archive", "import", *flags)["stored"] == len(envelopes) - stored
 
 
 def test_an_interrupted_export_goes_on(filled: Path, tmp_path: Path) -> None:
     """The same when the reader stops; and an existing file is not overwritten."""
-    exported = run("archive", "export", "--datadir", filled)
+    exported = call("archive", "export", "--datadir", filled)
     place = (700).to_bytes(8, "big").hex()
     file = tmp_path / "dump"
-    run("archive", "export", "--datadir", filled, file, "--after", place)
+    call("archive", "export", "--datadir", filled, file, "--after", place)
     rest = file.read_bytes()
     assert exported.endswith(rest)
     assert len(parse_stream(rest, final=True)[0]) == 500
-    run("archive", "export", "--datadir", filled, file, "--after", place, check=1)
+    call("archive", "export", "--datadir", filled, file, "--after", place, check=1)
     assert file.read_bytes() == rest
 
 
@@ -207,70 +208,70 @@ def test_an_export_does_not_write_over_a_file(filled: Path, tmp_path: Path) -> N
     file = tmp_path / "dump"
     file.write_text("precious")
     command = ["archive", "export", "--datadir", filled, file]
-    run(*command, check=1)
+    call(*command, check=1)
     assert file.read_text() == "precious"
-    run(*command, "--force")
-    assert file.read_bytes() == run(*command[:-1])
+    call(*command, "--force")
+    assert file.read_bytes() == call(*command[:-1])
 
 
 def test_an_export_goes_to_an_empty_file_or_a_device(filled: Path, tmp_path: Path) -> None:
     empty = tmp_path / "dump"
     empty.touch()
     for target in (empty, "/dev/null"):
-        run("archive", "export", "--datadir", filled, target)
-    assert empty.read_bytes() == run("archive", "export", "--datadir", filled)
+        call("archive", "export", "--datadir", filled, target)
+    assert empty.read_bytes() == call("archive", "export", "--datadir", filled)
 
 
 def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:
     for action in ("stat", "export", "verify", "compact"):
-        run("archive", action, "--datadir", tmp_path / "typo", check=1)
-    run("archive", "prune", "--datadir", tmp_path / "typo", "--before", "1d", check=1)
-    run("archive", "verify", "--datadir", tmp_path / "typo", "--pages", check=1)
+        call("archive", action, "--datadir", tmp_path / "typo", check=1)
+    call("archive", "prune", "--datadir", tmp_path / "typo", "--before", "1d", check=1)
+    call("archive", "verify", "--datadir", tmp_path / "typo", "--pages", check=1)
     assert not (tmp_path / "typo").exists()
 
 
 def test_prune_by_age(own: Path) -> None:
-    pruned = run_json("archive", "prune", "--datadir", own, "--before", NOW - DAY - 3600)
+    pruned = call_json("archive", "prune", "--datadir", own, "--before", NOW - DAY - 3600)
     assert pruned == {"pruned": 400}
-    assert run_json("archive", "stat", "--datadir", own)["envelopes"] == 800
-    assert run_json("archive", "verify", "--datadir", own)["problems"] == []
+    assert call_json("archive", "stat", "--datadir", own)["envelopes"] == 800
+    assert call_json("archive", "verify", "--datadir", own)["problems"] == []
 
 
 def test_prune_by_size(tmp_path: Path) -> None:
     flags = ["--datadir", tmp_path / "data"]
-    run("archive", "import", *flags, stdin=dump(make(12_000, TOPICS, spread=DAY)))
-    size = run_json("archive", "stat", *flags)["file_bytes"] // 2
-    run("archive", "prune", *flags, "--max-size", 0, check=2)  # that would delete everything
-    pruned = run_json("archive", "prune", *flags, "--max-size", size)["pruned"]
-    result = run_json("archive", "stat", *flags)
+    call("archive", "import", *flags, stdin=dump(make(12_000, TOPICS, spread=DAY)))
+    size = call_json("archive", "stat", *flags)["file_bytes"] // 2
+    call("archive", "prune", *flags, "--max-size", 0, check=2)  # that would delete everything
+    pruned = call_json("archive", "prune", *flags, "--max-size", size)["pruned"]
+    result = call_json("archive", "stat", *flags)
     assert result["file_bytes"] <= size
     assert result["envelopes"] == 12_000 - pruned > 2000
 
 
 def test_compact_gives_space_back(own: Path, envelopes: list[Envelope]) -> None:
     file = own / "archive" / "data.mdb"
-    run("archive", "prune", "--datadir", own, "--before", NOW - DAY + 7200)
+    call("archive", "prune", "--datadir", own, "--before", NOW - DAY + 7200)
     before = file.stat().st_size
-    run("archive", "compact", "--datadir", own)
+    call("archive", "compact", "--datadir", own)
     assert file.stat().st_size < 0.7 * before
     assert file.stat().st_mode & 0o777 == 0o600
-    assert run_json("archive", "verify", "--datadir", own)["problems"] == []
-    left = run_json("archive", "stat", "--datadir", own)["envelopes"]
-    again = run_json("archive", "import", "--datadir", own, stdin=dump(envelopes))
+    assert call_json("archive", "verify", "--datadir", own)["problems"] == []
+    left = call_json("archive", "stat", "--datadir", own)["envelopes"]
+    again = call_json("archive", "import", "--datadir", own, stdin=dump(envelopes))
     assert again["duplicates"] == left
 
 
 def test_backup_beside_a_server_and_no_compaction(tmp_path: Path) -> None:
     posted = make(300, TOPICS)
     with Server(tmp_path / "data", "--min-pow", "0") as server:
-        run("post", server.enode, "--dump", "-", stdin=dump(posted))
-        run("archive", "backup", "--datadir", server.datadir, tmp_path / "copy")
-        run("archive", "compact", "--datadir", server.datadir, check=1)
-        assert run_json("archive", "verify", "--datadir", server.datadir)["envelopes"] == 300
-    assert run("archive", "export", "--datadir", tmp_path / "copy") == run(
+        call("post", server.enode, "--dump", "-", stdin=dump(posted))
+        call("archive", "backup", "--datadir", server.datadir, tmp_path / "copy")
+        call("archive", "compact", "--datadir", server.datadir, check=1)
+        assert call_json("archive", "verify", "--datadir", server.datadir)["envelopes"] == 300
+    assert call("archive", "export", "--datadir", tmp_path / "copy") == call(
         "archive", "export", "--datadir", server.datadir
     )
-    assert run_json("archive", "verify", "--datadir", tmp_path / "copy", "--pages") == {
+    assert call_json("archive", "verify", "--datadir", tmp_path / "copy", "--pages") == {
         "envelopes": 300,
         "count": 0,
         "problems": [],
@@ -281,7 +282,7 @@ def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:
     one = envelopes[0]
     key = one.created.to_bytes(4, "big") + one.hash[:16]
     put_row(own / "archive", "times", key, b"else" + bytes(6))
-    result = run_json("archive", "verify", "--datadir", own, check=1)
+    result = call_json("archive", "verify", "--datadir", own, check=1)
     assert result["problems"]
 
 
@@ -291,11 +292,11 @@ def test_verify_tells_of_damaged_pages_whatever_comes_after(own: Path) -> None:
         size = file.seek(0, os.SEEK_END)
         file.seek(8192)
         file.write(b"\xff" * (size - 8192))
-    out = run("archive", "verify", "--datadir", own, "--pages", check=1).decode().splitlines()
+    out = call("archive", "verify", "--datadir", own, "--pages", check=1).decode().splitlines()
     assert len(out) > 2
     assert "is damaged" in out[-2]
     assert out[-1].startswith("0 envelopes verified, ")
-    result = run_json("archive", "verify", "--datadir", own, "--pages", check=1)
+    result = call_json("archive", "verify", "--datadir", own, "--pages", check=1)
     assert result["problems"] == out[:-1]
     assert result["count"] >= len(result["problems"])
 
@@ -326,7 +327,7 @@ def test_what_a_killed_compaction_or_backup_left_is_swept_up(own: Path, tmp_path
     kill("compact", "--datadir", own)
     kill("compact", "--datadir", own)
     assert len(list(own.glob("compacting.*"))) == 1
-    run("archive", "compact", "--datadir", own)
+    call("archive", "compact", "--datadir", own)
     assert list(own.glob("compacting.*")) == []
     kill("compact", "--datadir", own)
     with Server(own):
@@ -335,6 +336,6 @@ def test_what_a_killed_compaction_or_backup_left_is_swept_up(own: Path, tmp_path
     kept = tmp_path / "copy" / "archive" / "unfinished.made"
     with kept.open("wb") as being_made:
         fcntl.flock(being_made, fcntl.LOCK_EX)
-        run("archive", "backup", "--datadir", own, tmp_path / "copy")
+        call("archive", "backup", "--datadir", own, tmp_path / "copy")
         left = sorted(file.name for file in kept.parent.glob("*.*"))
         assert left == ["data.mdb", "unfinished.made"]

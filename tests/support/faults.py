@@ -1,6 +1,6 @@
 """Disks that fail when a test says so: calls of a real server's processes on its data file.
 
-with faults(tmp_path) as disk:                      # builds and preloads faults.c
+with faults(build(tmp_path), tmp_path) as disk:     # builds and preloads faults.c
     with Server(..., environment=disk.environment) as server:
         disk.fail("fdatasync", errno.EIO)           # from now on, until told otherwise
         disk.fail("meta", errno.EIO, times=1)       # the next write of LMDB's meta page
@@ -78,15 +78,20 @@ class FaultyDisk:
         RULE.pack_into(self._rules, place, error, shorten, after, times, 0, 0)
 
 
-@contextlib.contextmanager
-def faults(directory: Path) -> Iterator[FaultyDisk]:
-    """Build the library and a control file in a directory."""
+def build(directory: Path) -> Path:
+    """Build the library in a directory. The test is skipped without a compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler")
     library = directory / "faults.so"
     command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
+    return library
+
+
+@contextlib.contextmanager
+def faults(library: Path, directory: Path) -> Iterator[FaultyDisk]:
+    """A disk with a control file in a directory."""
     disk = FaultyDisk(library, directory / "faults")
     try:
         yield disk

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.envelopes import make
-from tests.support.faults import CALLS, FOREVER, FaultyDisk, faults
+from tests.support.faults import CALLS, FOREVER, FaultyDisk, build, faults
 from tests.support.independent import arrival_hashes, check_sound
 from tests.support.patience import eventually
 from tests.support.processes import Server
@@ -67,9 +67,14 @@ CASES = [(fault, 1) for fault in FAULTS] + [(fault, 2) for fault in SHARED]
 """A fault, and the workers of the server."""
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("library"))
+
+
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[FaultyDisk]:
-    with faults(tmp_path) as disk:
+def disk(tmp_path: Path, library: Path) -> Iterator[FaultyDisk]:
+    with faults(library, tmp_path) as disk:
         yield disk
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.processes import Server, run, run_json
 from wakumail.errors import PeerGone
@@ -45,7 +46,7 @@ def test_every_form_gets_the_same_back(
     chosen = [flag for topic in TOPICS[:2] for flag in ("--topic", topic.hex())]
     out = tmp_path / "dump"
     flags = ["--form", form.name, "--limit", limit, "--all", "--from", "1h", "--out", out]
-    result = run_json("request", server.enode, *chosen, *flags)
+    result = call_json("request", server.enode, *chosen, *flags)
     wanted = newest_first([e for e in posted if e.topic in TOPICS[:2]])
     assert out.read_bytes() == dump(wanted)
     assert result["envelopes"] == 600
@@ -57,7 +58,7 @@ def test_every_form_gets_the_same_back(
 @pytest.mark.parametrize("form", [Form.R3, Form.R4, Form.R5, Form.R6, Form.R7])
 def test_asymmetric_requests(server: Server, form: Form) -> None:
     topic = ("--topic", TOPICS[0].hex())
-    result = run_json(
+    result = call_json(
         "request", server.enode, *topic, "--form", form.name, "--asymmetric", "--from", "1h"
     )
     assert result["envelopes"] == 300
@@ -74,18 +75,18 @@ def test_full_bloom_and_one_page(server: Server, posted: list[Envelope]) -> None
 
 def test_wrong_password_is_told(server: Server) -> None:
     flags = ["--topic", TOPICS[0].hex(), "--password", "wrong"]
-    run("request", server.enode, *flags, check=1)
+    call("request", server.enode, *flags, check=1)
 
 
 def test_canary(server: Server) -> None:
-    assert run_json("canary", server.enode)["ok"] is True
+    assert call_json("canary", server.enode)["ok"] is True
 
 
 def test_canary_says_what_is_wrong(server: Server) -> None:
     nobody = server.enode.rpartition(":")[0] + ":1"
-    result = run_json("canary", nobody, check=1)
+    result = call_json("canary", nobody, check=1)
     assert (result["ok"], result["step"]) == (False, "connect")
-    result = run_json("canary", server.enode, "--password", "wrong", check=1)
+    result = call_json("canary", server.enode, "--password", "wrong", check=1)
     assert (result["ok"], result["step"]) == (False, "request")
     assert "no key" in result["reason"]
 
@@ -99,12 +100,12 @@ def test_post_seals_and_mines(tmp_path: Path) -> None:
 
 
 def test_export_and_import(server: Server, posted: list[Envelope], tmp_path: Path) -> None:
-    exported = run("archive", "export", "--datadir", server.datadir)
-    result = run_json("archive", "import", "--datadir", tmp_path / "copy", stdin=exported)
+    exported = call("archive", "export", "--datadir", server.datadir)
+    result = call_json("archive", "import", "--datadir", tmp_path / "copy", stdin=exported)
     assert (result["stored"], result["duplicates"]) == (1500, 0)
-    assert run("archive", "export", "--datadir", tmp_path / "copy") == exported
-    assert run_json("archive", "stat", "--datadir", tmp_path / "copy")["envelopes"] == 1500
-    again = run_json("archive", "import", "--datadir", tmp_path / "copy", stdin=dump(posted))
+    assert call("archive", "export", "--datadir", tmp_path / "copy") == exported
+    assert call_json("archive", "stat", "--datadir", tmp_path / "copy")["envelopes"] == 1500
+    again = call_json("archive", "import", "--datadir", tmp_path / "copy", stdin=dump(posted))
     assert (again["stored"], again["duplicates"]) == (0, 1500)
 
 
@@ -186,10 +187,10 @@ def test_a_port_in_use_and_one_that_is_none(server: Server, tmp_path: Path) -> N
 
 def test_keys(tmp_path: Path) -> None:
     file = tmp_path / "key"
-    made = run_json("key", "new", file)
-    assert run_json("key", "show", file) == made
-    assert run("key", "show", file).decode().strip() == made["node_id"]
-    run("key", "new", file, check=1)
-    run("key", "show", tmp_path / "nowhere", check=1)
+    made = call_json("key", "new", file)
+    assert call_json("key", "show", file) == made
+    assert call("key", "show", file).decode().strip() == made["node_id"]
+    call("key", "new", file, check=1)
+    call("key", "show", tmp_path / "nowhere", check=1)
     with Server(tmp_path / "data", "--nodekey", file) as server:
         assert server.enode.startswith(f"enode://{made['node_id']}@127.0.0.1:")
