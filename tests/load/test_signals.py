@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,3 +98,21 @@ def test_a_bench_that_is_killed_leaves_no_process(directory: Path) -> None:
         below = await_stage(bench.pid, STAGES["clients are there"])
         bench.kill()
         wait_for_end(*below)
+
+
+FORK_UNDER_SIGNALS = """
+import os, signal, sys
+from wakumail.load.parent_death import start
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+start([sys.executable, "-c", "import sys; sys.stdin.read()"])
+"""
+
+
+def test_a_signal_that_comes_within_a_fork_is_obeyed() -> None:
+    """Python drops what the handler raises within the hooks of a fork, and a bench went on."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_UNDER_SIGNALS], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, b"interrupted\n")

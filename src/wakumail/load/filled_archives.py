@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from wakumail.load.clients.role import LoadFailed
-from wakumail.load.parent_death import end_with_this_process
+from wakumail.load.parent_death import kill, start
 from wakumail.load.server_process import WAKUMAIL_COMMAND
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 
@@ -38,6 +38,11 @@ def write_dump(traffic: ArchivedTraffic, path: Path) -> None:
 def import_dump(datadir: Path, dump: Path) -> None:
     """Run `wakumail archive import`. LoadFailed if it fails."""
     command = (*WAKUMAIL_COMMAND, "archive", "import", "--datadir", str(datadir), str(dump))
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, preexec_fn=end_with_this_process())
-    if done.returncode:
+    process = start(command, stdout=subprocess.DEVNULL)
+    try:
+        code = process.wait()
+    except BaseException:
+        kill(process)
+        raise
+    if code:
         raise LoadFailed(f"the archive could not be filled: {shlex.join(command)}")

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -19,7 +21,35 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def end_with_this_process() -> Callable[[], None]:
-    """A `preexec_fn` that calls `end_with_parent` in the process that is started."""
+def start(command: Sequence[str], **choices: Any) -> "subprocess.Popen[Any]":
+    """Start a process that ends with this one. choices: arguments of Popen.
+
+    Signals wait until it is started, and if one then raises, the process is killed. Python drops
+    what a signal's handler raises within the hooks of a fork.
+    """
     parent = os.getpid()
-    return lambda: end_with_parent(parent)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    def begin() -> None:
+        end_with_parent(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    try:
+        process = subprocess.Popen(command, preexec_fn=begin, **choices)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    except BaseException:
+        kill(process)
+        raise
+    return process
+
+
+def kill(process: "subprocess.Popen[Any]") -> None:
+    """Kill a process, and wait for its end."""
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -14,7 +14,7 @@ from typing import Self
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.load.clients.role import LoadFailed
-from wakumail.load.parent_death import end_with_this_process
+from wakumail.load.parent_death import kill, start
 from wakumail.load.process_usage import ProcessUsage
 
 WAKUMAIL_COMMAND = (sys.executable, "-m", "wakumail")
@@ -54,17 +54,12 @@ class ServerProcess:
             *flags,
         )
         began = time.perf_counter()
-        self._process = subprocess.Popen(
-            self._command,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=end_with_this_process(),
-        )
+        self._process = start(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         try:
             line = self._process.stdout.readline().strip()
         except BaseException:
-            self._kill()
+            kill(self._process)
             raise
         if not line:
             self._end()
@@ -92,13 +87,9 @@ class ServerProcess:
         try:
             self._process.wait(SERVER_END_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self._kill()
+            kill(self._process)
         except BaseException:
-            self._kill()
+            kill(self._process)
             raise
         if self._process.stdout is not None:
             self._process.stdout.close()
-
-    def _kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
