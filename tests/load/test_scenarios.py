@@ -31,6 +31,7 @@ from wakumail.load.scenarios.crowd import CrowdCase
 from wakumail.load.scenarios.goals import PlannedCase, goal_cases
 from wakumail.load.scenarios.mixed import MixedCase, bulk_reader, senders, slow_readers, storm
 from wakumail.load.scenarios.soak import SoakCase
+from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
 from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch
 from wakumail.load.workload.archived_traffic import ENVELOPES_PER_TOPIC, ArchivedTraffic
@@ -53,6 +54,14 @@ CASES: list[tuple[Case, set[str]]] = [
     (RequestCase(ALL_PAGES, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
     (GrowthCase(TRAFFIC, SECONDS), {"growth"}),
     (StartUpCase(TRAFFIC), {"start", "disk"}),
+    *(
+        (
+            ReconcileCase(TRAFFIC, loss),
+            {"trips", "sent", "received", "initiator_cpu", "responder_cpu"},
+        )
+        for loss in LOSSES
+    ),
+    (ReconcileGrowthCase(TRAFFIC), {"growth"}),
     (RelayCase(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
     (IdleCase(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
     (

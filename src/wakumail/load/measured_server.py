@@ -29,6 +29,9 @@ class MeasuredServer(Protocol):
         writing: the clients write into that archive.
         """
 
+    def filled(self, archive: ArchivedTraffic) -> Path | None:
+        """The data directory with this traffic, for reading; None if the server has its own."""
+
 
 class ForeignServer:
     """A server that runs already. Its operator has imported a dump of the traffic."""
@@ -47,6 +50,9 @@ class ForeignServer:
         if self._served.usage is not None:
             self._served.usage.reset_peak()
         yield self._served
+
+    def filled(self, archive: ArchivedTraffic) -> None:
+        """None: its operator has the archive."""
 
 
 class OwnServer:
@@ -74,3 +80,7 @@ class OwnServer:
                     path = filled
             with ServerProcess(path, self._flags) as server:
                 yield server.running
+
+    def filled(self, archive: ArchivedTraffic) -> Path:
+        """The data directory that all runs share."""
+        return self._archives.filled(archive)

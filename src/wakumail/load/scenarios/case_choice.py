@@ -23,6 +23,7 @@ from wakumail.load.scenarios.mixed import (
     storm,
 )
 from wakumail.load.scenarios.soak import SoakCase
+from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import REQUEST_KINDS, RequestKind
@@ -97,6 +98,10 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         for load in choice.loads(100_000, 500)
     ],
     "fairness": lambda choice: choice.mixed_cases([bulk_reader(choice.archived)]),
+    "sync": lambda choice: [
+        *(ReconcileCase(choice.archived, loss) for loss in LOSSES),
+        ReconcileGrowthCase(choice.archived),
+    ],
     "soak": lambda choice: [
         SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
     ],
