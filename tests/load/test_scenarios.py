@@ -28,6 +28,7 @@ from wakumail.load.scenarios.cases import (
     StartUpCase,
 )
 from wakumail.load.scenarios.crowd import CrowdCase
+from wakumail.load.scenarios.discovery import DiscoveryCase
 from wakumail.load.scenarios.goals import PlannedCase, goal_cases
 from wakumail.load.scenarios.mixed import MixedCase, bulk_reader, senders, slow_readers, storm
 from wakumail.load.scenarios.soak import SoakCase
@@ -71,6 +72,7 @@ CASES: list[tuple[Case, set[str]]] = [
     (MixedCase(bulk_reader(TRAFFIC), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
     (MixedCase(slow_readers(3, TRAFFIC), TRAFFIC, SECONDS), {"p99", "peak"}),
     (MixedCase(storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
+    (DiscoveryCase(2000, TRAFFIC, SECONDS), {"requests_kept", "datagrams", "p99"}),
     (CrowdCase(6, SenderLoad(LIVE, 200, 3), TRAFFIC, SECONDS), {"ingested", "p99", "slowdown"}),
 ]
 

@@ -22,11 +22,15 @@ class MeasuredServer(Protocol):
     """True if it can be started with any archive."""
 
     def serving(
-        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+        self,
+        archive: ArchivedTraffic | None = None,
+        *,
+        writing: bool = False,
+        flags: Sequence[str] = (),
     ) -> AbstractContextManager[RunningServer]:
         """The server, while the context lasts, with an archive of this traffic or an empty one.
 
-        writing: the clients write into that archive.
+        writing: the clients write into that archive. flags: what the case needs of `serve`.
         """
 
     def filled(self, archive: ArchivedTraffic) -> Path | None:
@@ -44,7 +48,11 @@ class ForeignServer:
 
     @contextmanager
     def serving(
-        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+        self,
+        archive: ArchivedTraffic | None = None,
+        *,
+        writing: bool = False,
+        flags: Sequence[str] = (),
     ) -> Iterator[RunningServer]:
         """The same server each time, whatever the arguments."""
         if self._served.usage is not None:
@@ -67,7 +75,11 @@ class OwnServer:
 
     @contextmanager
     def serving(
-        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+        self,
+        archive: ArchivedTraffic | None = None,
+        *,
+        writing: bool = False,
+        flags: Sequence[str] = (),
     ) -> Iterator[RunningServer]:
         """A new server. Its data directory is removed afterwards, unless it is a filled archive."""
         with tempfile.TemporaryDirectory(dir=self._archives.directory) as name:
@@ -78,7 +90,7 @@ class OwnServer:
                     copytree(filled, path)
                 else:
                     path = filled
-            with ServerProcess(path, self._flags) as server:
+            with ServerProcess(path, (*self._flags, *flags)) as server:
                 yield server.running
 
     def filled(self, archive: ArchivedTraffic) -> Path:

@@ -37,6 +37,8 @@ METRICS = {
         Metric("throughput", "throughput", "MB/s", higher_is_better=True),
         Metric("handshakes", "connected", "handshakes/s", higher_is_better=True),
         Metric("handshake_p99", "handshake p99", "ms", 1),
+        Metric("requests_kept", "requests kept", "% of those before", 1, higher_is_better=True),
+        Metric("datagrams", "flood", "datagrams/s", charted=False),
         Metric("envelopes", "envelopes", "a request", higher_is_better=True, charted=False),
         Metric("p50", "p50", "ms", 2),
         Metric("p99", "p99", "ms", 2),

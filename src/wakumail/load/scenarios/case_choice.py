@@ -13,6 +13,7 @@ from wakumail.load.scenarios.cases import (
     RequestCase,
 )
 from wakumail.load.scenarios.crowd import CrowdCase
+from wakumail.load.scenarios.discovery import DiscoveryCase
 from wakumail.load.scenarios.goals import DEFAULT_ARCHIVE, PlannedCase
 from wakumail.load.scenarios.mixed import (
     MixedCase,
@@ -30,6 +31,9 @@ from wakumail.load.workload.request_kinds import REQUEST_KINDS, RequestKind
 
 CROWD_IDLE = 5000
 """Idle connections in a crowd. `--connections` is the number of those that send."""
+
+FLOOD = 20_000
+"""Datagrams per second of a flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         *(ReconcileCase(choice.archived, loss) for loss in LOSSES),
         ReconcileGrowthCase(choice.archived),
     ],
+    "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
     "soak": lambda choice: [
         SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
     ],
