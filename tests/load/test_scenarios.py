@@ -72,7 +72,7 @@ CASES: list[tuple[Case, set[str]]] = [
     (MixedCase(bulk_reader(TRAFFIC), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
     (MixedCase(slow_readers(3, TRAFFIC), TRAFFIC, SECONDS), {"p99", "peak"}),
     (MixedCase(storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
-    (DiscoveryCase(2000, TRAFFIC, SECONDS), {"requests_kept", "datagrams", "p99"}),
+    (DiscoveryCase(2000, TRAFFIC, SECONDS), {"requests_kept", "datagrams", "p99", "cpu_share"}),
     (CrowdCase(6, SenderLoad(LIVE, 200, 3), TRAFFIC, SECONDS), {"ingested", "p99", "slowdown"}),
 ]
 

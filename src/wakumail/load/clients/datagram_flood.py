@@ -25,10 +25,14 @@ NEVER = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class DatagramFloodLoad:
-    """Send `rate` datagrams per second, to a socket of our own that nobody reads if `into_sink`."""
+    """Send `rate` datagrams per second, for `seconds` at most.
+
+    With `into_sink` they go to a socket of our own that nobody reads.
+    """
 
     rate: int
     into_sink: bool
+    seconds: float
 
     def open(self, enode: Enode) -> "DatagramFlood":
         """Make the client."""
@@ -69,7 +73,7 @@ class DatagramFlood:
         """Send at the rate, in small bursts."""
         self._tally = Tally()
         pings, sent, began = cycle(self._pings), 0, time.monotonic()
-        while keep_going():
+        while keep_going() and time.monotonic() < began + self._load.seconds:
             due = int((time.monotonic() - began) * self._load.rate)
             for _ in range(due - sent):
                 own, raw = next(pings)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from wakumail.load.clients.blocking_connection import LOAD_TIMEOUT
 from wakumail.load.clients.datagram_flood import DatagramFloodLoad
 from wakumail.load.clients.history_reader import HistoryReaderLoad
 from wakumail.load.clients.processes import ClientPool
@@ -23,7 +24,8 @@ class DiscoveryCase:
     """One client that asks for one topic of a day, beside a flood of pings.
 
     The flood goes to the server, and for comparison into a sink on the same machine: the cost of
-    sending is in both. `seconds` is the length of each round.
+    sending is in both. The server's CPU is that of the flood without requests. `seconds` is the
+    length of each round.
     """
 
     rate: int
@@ -46,10 +48,15 @@ class DiscoveryCase:
                 asked, flooded = self._round(running, pool, watch, into_sink=into_sink)
                 beside[into_sink] += asked
                 floods += [] if into_sink else flooded
+            alone = Watch(running, [])
+            flood = DatagramFloodLoad(self.rate, into_sink=False, seconds=self.seconds)
+            with pool.open([flood], running.enode) as flooders:
+                alone.run([flooders])
             return {
                 "requests_kept": 100 * ratio(_requests(beside[False]), _requests(beside[True])),
                 "datagrams": sum(rate([each]) for each in floods) / len(floods),
                 **slowdown(beside[True], beside[False]),
+                **alone.costs(cpu_share=100 * ratio(alone.cpu, alone.wall)),
                 **watch.memory(),
                 **watch.bottleneck(floods),
             }
@@ -58,7 +65,7 @@ class DiscoveryCase:
         self, running: RunningServer, pool: ClientPool, watch: Watch, *, into_sink: bool
     ) -> tuple[list[Outcome], list[Outcome]]:
         reader = HistoryReaderLoad(ONE_TOPIC.specs(self.traffic), self.seconds, MAX_REQUESTS)
-        flood = DatagramFloodLoad(self.rate, into_sink)
+        flood = DatagramFloodLoad(self.rate, into_sink, LOAD_TIMEOUT)
         with (
             pool.open([reader], running.enode) as readers,
             pool.open([flood], running.enode) as flooders,
