@@ -19,7 +19,18 @@ from wakumail.devp2p.discovery import (
 )
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import answer, history, history_progress, listed_mailservers, request, requester
-from wakumail.mail.sync import initiator, message_reader, reply
+from wakumail.mail.sync import (
+    giver,
+    initiator,
+    message_reader,
+    offers,
+    partners,
+    remembered,
+    reply,
+    session,
+    taker,
+)
+from wakumail.mail.sync import packets as sync_packets
 from wakumail.node import (
     acceptor,
     admission,
@@ -84,6 +95,22 @@ LIMITS: dict[str, list[str]] = {
         f"{message_reader.MAX_RANGES:,} ranges",
     ],
     "messages of one reconciliation": [f"{initiator.MAX_TRIPS:,} each way"],
+    "wants of one side that are unanswered": [
+        f"{giver.MAX_WANTS}, of {sync_packets.MAX_ITEMS:,} envelopes each"
+    ],
+    "offers of one side that are unanswered": [
+        f"{offers.MAX_OFFERS}, of {sync_packets.MAX_ITEMS:,} envelopes each"
+    ],
+    "envelopes in one packet": [size(giver.GIVEN_BYTES)],
+    "envelopes of a peer that wait for their commit": [size(taker.MAX_UNSTORED)],
+    "silence of a peer that owes an answer": [f"{session.ANSWER_TIMEOUT:.0f} s"],
+    "ids remembered, of refused envelopes and of those that a peer has": [
+        f"{remembered.MAX_REMEMBERED:,} to {2 * remembered.MAX_REMEMBERED:,}"
+    ],
+    "time without sync after a breach": [
+        f"{partners.MIN_REST:.0f} s",
+        f"{partners.MAX_REST / 3600:.0f} h",
+    ],
     "differences that one reconciliation finds": [f"{initiator.MAX_DIFFERENCES:,} on either side"],
     "envelopes hashed for one reconciliation message": [size(reply.MAX_HASHED)],
     "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
@@ -136,18 +163,13 @@ LIMITS: dict[str, list[str]] = {
     ],
     "datagram": [f"{discv4_packets.MAX_DATAGRAM:,} bytes"],
     "datagrams read": [f"{discovery.MAX_READ:,.0f} per second"],
-    "time to read datagrams in one round of the loop": [f"{1000 * discovery.READ_TIME:g} ms"],
     "datagrams of one address that nobody asked for": [
         f"{datagram_budget.MAX_FROM_ADDRESS:g} per second",
         f"{datagram_budget.BURST_FROM_ADDRESS:g} at once",
     ],
-    "signatures of strangers": [
-        f"{datagram_budget.MAX_FROM_STRANGERS:g} per second",
-        f"{datagram_budget.BURST_FROM_STRANGERS:g} at once",
-    ],
+    "signatures of strangers": [f"{datagram_budget.MAX_FROM_STRANGERS:g} per second"],
     "signatures of addresses that have answered us, of datagrams that nobody asked for": [
-        f"{datagram_budget.MAX_FROM_KNOWN:g} per second",
-        f"{datagram_budget.BURST_FROM_KNOWN:g} at once",
+        f"{datagram_budget.MAX_FROM_KNOWN:g} per second"
     ],
     "signatures of the answers to one question": [f"{questions.MAX_TRIES}"],
     "time for an answer": [f"{questions.ANSWER_TIME:g} s"],
@@ -213,6 +235,7 @@ LIMITS: dict[str, list[str]] = {
     ],
 }
 ELSEWHERE = {
+    "peers that may sync",
     "limit",
     "years",
     "requests per second",

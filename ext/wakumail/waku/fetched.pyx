@@ -2,11 +2,12 @@
 """Envelopes that were fetched from another archive, read and judged a packet at a time.
 
 They have expired long ago, so that they are judged by their creation and not by their expiry; and
-they have to be those that were asked for.
+they have to be some of those that were asked for.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport bsearch, qsort
 from libc.string cimport memcmp
 
 from wakumail.base.rlp cimport (RLP_OK, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item, rlp_next,
@@ -40,15 +41,28 @@ cdef class FetchRules(Rules):
         return ACCEPTED if self.interest.wants_topic(record.topic) else UNWANTED_TOPIC
 
 
+cdef int compare_ids(const void *one, const void *other) noexcept nogil:
+    return memcmp(one, other, ID_SIZE)
+
+
+def sort_ids(bytes ids not None):
+    """The ids (32 bytes each, joined) in ascending order, as `judge_fetched` takes them."""
+    cdef bytes found = PyBytes_FromStringAndSize(ids, len(ids))
+    cdef char *start = PyBytes_AS_STRING(found)
+    cdef size_t count = len(ids) // ID_SIZE
+    with nogil:
+        qsort(start, count, ID_SIZE, &compare_ids)
+    return found
+
+
 def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, uint64_t upper,
                   bytes ids not None):
-    """Judge one RLP list of envelopes that was sent for `ids`; returns (Batch, number passed).
+    """Judge one RLP list of envelopes that was sent for `ids`; returns (Batch, strangers).
 
-    ids: 32 bytes each, in the order in which they were asked for. The envelopes have to be some of
-    them, in that order; the number passed is that of the ids up to the last envelope, -1 if there
-    is an envelope that is none of them. rules: the size, the PoW and the topics asked for; lower,
-    upper: the first and the last creation time taken, in Unix seconds. An older one is VERY_OLD.
-    RlpError when the packet or any envelope in it is malformed.
+    ids: those asked for, of `sort_ids`; strangers: the number of envelopes that are none of them.
+    rules: the size, the PoW and the topics asked for; lower, upper: the first and the last creation
+    time taken, in Unix seconds. An older envelope is VERY_OLD. RlpError when the packet or any
+    envelope in it is malformed.
     """
     cdef FetchRules conditions = FetchRules(
         min_pow=rules.min_pow, min_pow_large=rules.min_pow_large,
@@ -57,10 +71,10 @@ def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, u
     cdef Batch batch = new_batch(packet)
     cdef const uint8_t *at = batch.data
     cdef const uint8_t *end = at + len(packet)
-    cdef const uint8_t *asked = <const uint8_t *> PyBytes_AS_STRING(ids)
-    cdef Py_ssize_t count = len(ids) // ID_SIZE
-    cdef Py_ssize_t passed = 0
-    cdef Py_ssize_t index = 0
+    cdef const char *asked = PyBytes_AS_STRING(ids)
+    cdef size_t count = len(ids) // ID_SIZE
+    cdef Py_ssize_t strangers = 0
+    cdef Py_ssize_t i
     cdef rlp_item whole
     cdef rlp_status status
     conditions.lower = lower
@@ -76,11 +90,10 @@ def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, u
         if status == RLP_OK:
             shrink(batch)
             judge_unhashed(batch, conditions, upper)
-            while index < batch.count and passed < count:
-                if not memcmp(batch.records[index].hash, asked + passed * ID_SIZE, ID_SIZE):
-                    index += 1
-                passed += 1
+            for i in range(batch.count):
+                strangers += bsearch(batch.records[i].hash, asked, count, ID_SIZE,
+                                     &compare_ids) == NULL
     if status != RLP_OK:
         raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
     conclude(batch, conditions, None)
-    return batch, passed if index == batch.count else -1
+    return batch, strangers

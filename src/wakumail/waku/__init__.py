@@ -4,7 +4,7 @@ bloom          blooms of topics (compiled)
 interest       the topics that a node wants, as a bloom or a list (compiled)
 pow            proof of work (compiled)
 envelope       envelopes, and a packet of them read in one pass (compiled)
-fetched         envelopes fetched from another archive, judged (compiled)
+fetched        envelopes fetched from another archive, judged (compiled)
 judgements     hashes and PoW that the workers share (compiled)
 pool           live envelopes, and which peer has which (compiled)
 packets        packet codes, and statuses in waku/0 and waku/1

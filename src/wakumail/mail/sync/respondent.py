@@ -1,0 +1,92 @@
+"""The respondent: answers the rounds that a peer opens."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from wakumail.errors import ArchiveError
+from wakumail.mail.sync.agreement import TOPICS_DIFFER, Agreement
+from wakumail.mail.sync.items import Window
+from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile, SyncError
+from wakumail.mail.sync.responder import answer
+from wakumail.mail.sync.round import MESSAGE_BYTES
+from wakumail.mail.sync.side import Side
+from wakumail.mail.sync.tally import Tally
+from wakumail.mail.sync.wire import Wire
+
+log = logging.getLogger(__name__)
+
+
+class MessageFlood(SyncError):
+    """A second message of a round came before the first was answered."""
+
+    counter = "sync_messages_excess"
+
+
+class Respondent:
+    """Answers one peer. A round that it opens takes the place of the one before.
+
+    `run` starts a task.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        side: Side,
+        tally: Tally,
+        agreement: Agreement,
+        run: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._wire = wire
+        self._side = side
+        self._tally = tally
+        self._agreement = agreement
+        self._run = run
+        self._opened: Open | None = None
+        self._busy = False
+
+    def open(self, packet: Open) -> None:
+        """Take the first message of a round. MessageFlood."""
+        if not self._agreement.reached.is_set():
+            self._wire.send(Close(packet.round, Ending.TOPICS_DIFFER, TOPICS_DIFFER))
+            return
+        self._opened = packet
+        self._begin(packet, packet.message)
+
+    def take(self, packet: Reconcile) -> None:
+        """Take a further message; one of no open round is dropped. MessageFlood."""
+        if self._opened is not None and self._opened.round == packet.round:
+            self._begin(self._opened, packet.message)
+
+    def close(self, packet: Close) -> None:
+        """The peer has ended a round."""
+        opened = self._opened
+        if opened is None or opened.round != packet.round:
+            return
+        self._opened = None
+        if packet.code in (Ending.EQUAL, Ending.MOVED, Ending.COMPARED):
+            self._tally.rounds += 1
+        if packet.code == Ending.EQUAL:
+            self._agreement.equal(Window(opened.lower, opened.upper))
+        elif packet.code == Ending.MOVED:
+            self._agreement.differed = True
+
+    def _begin(self, opened: Open, message: bytes) -> None:
+        if self._busy:
+            raise MessageFlood("a message came before the one before it was answered")
+        self._busy = True
+        self._run(self._answer(opened, message))
+
+    async def _answer(self, opened: Open, message: bytes) -> None:
+        window = Window(opened.lower, opened.upper)
+        try:
+            reply = await self._side.desk.reconcile(
+                lambda items: answer(message, items, window, frame_limit=MESSAGE_BYTES)
+            )
+        except ArchiveError as error:
+            log.error("a round could not be answered: %s", error)
+            self._wire.send(Close(opened.round, Ending.ARCHIVE_FAILED, "its archive is damaged"))
+        else:
+            self._wire.send(Reconcile(opened.round, reply))
+        finally:
+            self._busy = False
