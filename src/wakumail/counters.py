@@ -31,6 +31,7 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_archived_before": "envelopes that the archive had already",
     "envelopes_followed": "envelopes that another worker took, relayed here too",
     "envelopes_untold": "good envelopes not told to other workers: too many wait for the disk",
+    "envelopes_synced": "envelopes of the archives of sync peers, given to our archive",
     "envelopes_published": "envelopes posted through our RPC API",
     "packets_relayed": "Messages packets sent to peers",
     "bytes_relayed": "bytes of those, before compression",

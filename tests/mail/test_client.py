@@ -14,7 +14,7 @@ import pytest
 from tests.support.confirmations import listed
 from tests.support.envelopes import make, rules_with
 from tests.support.patience import PATIENCE, asynchronous, eventually, turns
-from tests.support.puppet import connection_config, node_config
+from tests.support.puppet import SYNC_CONFIG, connection_config, node_config
 from tests.support.scripted import (
     OnBatch,
     OnRequest,
@@ -134,6 +134,7 @@ async def test_a_node_without_an_archive_says_so() -> None:
         relay_memory=1 << 20,
         max_reply=1 << 20,
         external_host="",
+        sync=SYNC_CONFIG,
     )
     counters = Counters()
     server = Server(config, None, counters)

@@ -1,6 +1,5 @@
 """Envelopes, judged by a slow and independent implementation of the rules."""
 
-import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -31,12 +30,6 @@ def is_wanted(topic: bytes, interest: Interest) -> bool:
     return interest.bloom is None or bloom.covers(interest.bloom, topic)
 
 
-@functools.lru_cache(1 << 16)
-def encoded(fields: "Fields") -> bytes:
-    """The RLP of an envelope by the oracle, which takes its time."""
-    return bytes(oracle_rlp.encode([*fields]))
-
-
 class Fields(NamedTuple):
     """An envelope of the oracle."""
 
@@ -48,7 +41,7 @@ class Fields(NamedTuple):
 
     @property
     def rlp(self) -> bytes:
-        return encoded(self)
+        return bytes(oracle_rlp.encode([*self]))
 
     @property
     def created(self) -> int:

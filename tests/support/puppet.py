@@ -30,6 +30,7 @@ from wakumail.devp2p.packets import WAKU, Capability, Shared
 from wakumail.mail.history import MailConfig
 from wakumail.mail.request import MAX_LIMIT, RequestKeys, RequestPolicy
 from wakumail.mail.server import Server, ServerConfig
+from wakumail.mail.sync.sync_config import SyncConfig
 from wakumail.node.node import NodeConfig
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.packets import Code, StatusOptions
@@ -37,6 +38,7 @@ from wakumail.waku.peer import DIALECTS, Dialect
 
 E = TypeVar("E", bound=ConnectionEvent)
 PASSWORD_KEY = symmetric_key("test")
+SYNC_CONFIG = SyncConfig(sync_interval=300.0, sync_window=0, retention=0, topics=())
 dialed: list["Puppet"] = []
 """Every puppet with a socket. `mailserver` hangs them up at its end."""
 
@@ -100,6 +102,7 @@ async def mailserver(
         relay_memory=relay_memory,
         max_reply=1 << 20,
         external_host="",
+        sync=SYNC_CONFIG,
     )
     store = Store(
         Archive(datadir / "archive"),

@@ -78,6 +78,7 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
         running.push_async_callback(server.close)
         if store is not None:
             store.on_broken = stopped.set
+        named.sync(server, store)
         with from_settings("--host", "--port"):
             await server.node.listen(settings.host, settings.port)
         if store is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakumail.archive.gaps import Gaps
 from wakumail.archive.store import Store
@@ -24,6 +25,7 @@ from wakumail.errors import PeerGone, WakumailError
 from wakumail.mail.confirmation_queue import ConfirmationQueue
 from wakumail.mail.history import History, MailConfig, turn_away
 from wakumail.mail.requester import Requester
+from wakumail.mail.sync.sync_config import SyncConfig
 from wakumail.node.dialer import Dialer
 from wakumail.node.filters import Filters
 from wakumail.node.keystore import KeyStore
@@ -44,7 +46,12 @@ from wakumail.waku.peer_events import (
     PeerEvent,
     Ready,
     SettingsChanged,
+    SyncReceived,
 )
+
+if TYPE_CHECKING:
+    from wakumail.mail.sync.items import Window
+    from wakumail.mail.sync.partners import Partners
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +79,7 @@ class ServerConfig:
     """Limits the envelopes of one packet to a peer. Every known node accepts 1 MiB."""
     external_host: str
     """The host in our enode, if others do not reach us where we listen."""
+    sync: SyncConfig
     record_file: Path | None = None
     """The file of our node record; None keeps it in memory only."""
 
@@ -108,6 +116,8 @@ class Server:
         self.history: History | None = None
         self.gaps: Gaps | None = None
         """The gaps of the archive, in the process that keeps account of them."""
+        self.partners: Partners | None = None
+        """The peers that we sync with; None until there is one."""
         self._publishing: set[asyncio.Event] = set()
         """An event for each envelope of our own that waits for its commit."""
         self.rules = config.node.rules
@@ -126,6 +136,8 @@ class Server:
         self.relay.close()
         if self.history is not None:
             await self.history.close()
+        if self.partners is not None:
+            await self.partners.close()
         await self.filters.close()
         if self.store is not None:
             self.store.on_room = None
@@ -143,6 +155,38 @@ class Server:
     def own_enode(self) -> Enode:
         """Our enode as this machine reaches it. The server has to listen."""
         return self.presence.own_enode
+
+    # -- sync ---------------------------------------------------------------------------------
+
+    def sync(self, store: Store) -> "Partners":
+        """The peers that we sync with; `store` is our own."""
+        if self.partners is None:
+            from wakumail.mail.sync.partners import Partners  # a server without them needs none
+
+            self.partners = Partners(
+                self.config.sync,
+                self.node,
+                self.dialer,
+                store,
+                self.counters,
+                rules=lambda: self.rules,
+                on_batch=self._take_synced,
+                on_equal=self._note_equal,
+            )
+        return self.partners
+
+    def _take_synced(self, link: Link, batch: Batch) -> None:
+        """Take envelopes of a peer's archive. They are not live, so that nobody is relayed them."""
+        store = self.store
+        assert store is not None
+        self.counters.add("envelopes_synced", batch.accepted)
+        self.filters.offer(batch, p2p=True)
+        if store.full and not store.degraded:
+            self.node.pause_reading(link)
+
+    def _note_equal(self, window: "Window") -> None:
+        if self.gaps is not None:
+            self.gaps.fill(window.first, window.end - 1)
 
     # -- what an operator and the RPC API do --------------------------------------------------
 
@@ -232,9 +276,13 @@ class Server:
                 self.filters.offer(batch, p2p=True)
             case HistoryCompleted(completion):
                 self.requester.completed(link, completion)
+            case SyncReceived(code, packet) if self.partners is not None:
+                self.partners.received(link, code, packet)
             case Ready(hello):
                 log.debug("peer %s: %s, %s", link.address, hello.client_id, link.peer.name)
                 self.relay.join(link)
+                if self.partners is not None:
+                    self.partners.join(link)
             case SettingsChanged():
                 self.relay.wishes_changed(link)
             case Confirmed():
@@ -250,6 +298,8 @@ class Server:
         """Forget the peer."""
         self.relay.leave(link)
         self.requester.leave(link)
+        if self.partners is not None:
+            self.partners.leave(link)
         if self.history is not None:
             self.history.leave(link)
 

@@ -20,6 +20,7 @@ from wakumail.devp2p.packets import SHH6, WAKU
 from wakumail.mail.history import MailConfig
 from wakumail.mail.request import RequestKeys, RequestPolicy
 from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
+from wakumail.mail.sync.sync_config import SyncConfig
 from wakumail.node.node import NodeConfig
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.ops.config.settings import Advertised, Settings
@@ -61,6 +62,12 @@ def server_config(
         max_reply=settings.max_reply,
         external_host="" if settings.nat in tuple(Nat) else settings.nat.partition(":")[2],
         record_file=datadir.enr,
+        sync=SyncConfig(
+            sync_interval=settings.sync_interval,
+            sync_window=int(timedelta(days=settings.sync_window).total_seconds()),
+            retention=retention(settings).seconds,
+            topics=settings.topics,
+        ),
     )
 
 

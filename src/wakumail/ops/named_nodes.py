@@ -1,9 +1,11 @@
-"""The nodes that an operator has named: static and trusted ones, from settings and files."""
+"""The nodes that an operator has named: static and trusted ones and those to sync with."""
 
 import logging
 
 from wakumail.archive.datadir import Datadir, read_enodes
+from wakumail.archive.store import Store
 from wakumail.devp2p.enode import Enode
+from wakumail.mail.server import Server
 from wakumail.node.dialer import Dialer
 from wakumail.node.node import Node
 from wakumail.ops.config.settings import Settings
@@ -12,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class NamedNodes:
-    """The static and the trusted nodes of a server.
+    """The static and the trusted nodes of a server, and those that it syncs with.
 
     An entry that is malformed or cannot be meant is left out with a warning: the node itself, which
     is known by its id and never by its address, and an address that nobody can dial.
@@ -23,6 +25,7 @@ class NamedNodes:
         """Sentences on malformed entries of the files."""
         self._static = [*settings.static_nodes]
         self._trusted = [*settings.trusted_nodes]
+        self._syncing = settings.sync_peers
         for nodes, path in (
             (self._static, datadir.static_nodes),
             (self._trusted, datadir.trusted_nodes),
@@ -38,13 +41,23 @@ class NamedNodes:
             if enode.node_id != node.own_id:
                 node.admission.trust(enode.node_id)
 
+    def sync(self, server: Server, store: Store | None) -> None:
+        """Let the server sync with those that are named for it, whoever makes the connection."""
+        if store is None:
+            if self._syncing:
+                log.warning("sync peers are named, but there is no archive to sync")
+            return
+        for enode in self._syncing:
+            if enode.node_id != server.node.own_id:
+                server.sync(store).add(enode)
+
     def dial(self, dialer: Dialer) -> None:
         """Keep connections to all of them, and warn of those that are left out."""
         for sentence in self._left_out:
             log.warning("%s", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}
-        for enode in (*self._static, *self._trusted):
+        for enode in (*self._static, *self._trusted, *self._syncing):
             try:
                 dialer.add(enode)
             except ValueError as error:

@@ -57,6 +57,7 @@ PACKET = Kind("BYTES", values.whole(1024, HIGHEST_MAX_PACKET), (int,))
 REPLY = Kind("BYTES", values.whole(1024, HIGHEST_MAX_REPLY), (int,))
 SIZE = Kind("BYTES", values.whole(0), (int,))
 AMOUNT = Kind("N", values.amount(1e9), (float, int))
+PAUSE = Kind("SECONDS", values.whole(1, 86400), (int,))
 DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))
 FILE = Kind("FILE", values.path)
 TEXT = Kind("TEXT", values.words)
@@ -158,6 +159,13 @@ class Settings:
     retention: float = setting(30.0, "days to keep envelopes; 0 = for ever", DAYS)
     max_size: int = setting(
         0, "largest size of the archive; the oldest envelopes are deleted; 0 = no limit", SIZE
+    )
+    sync_peers: tuple[Enode, ...] = setting(
+        (), "nodes whose archive and ours are made equal; each has to name the other", ENODE
+    )
+    sync_interval: int = setting(300, "seconds between two comparisons with a sync peer", PAUSE)
+    sync_window: float = setting(
+        0.0, "days before now that are made equal; 0 = all that both keep", DAYS
     )
     max_waiting: int = setting(16, "requests of one peer that may wait for their turn", COUNT)
     max_limit: int = setting(

@@ -158,6 +158,7 @@ class Worker:
         wake_ups.listen(follower.wake)
         running.callback(wake_ups.close)
         self._named.trust(server.node)
+        self._named.sync(server, self._store)
         if settings.metrics:
             await self._watch(running)
         server.node.listen_on(socket.socket(fileno=hello["listener"]))
