@@ -159,6 +159,7 @@ async def test_every_metric_is_documented(tmp_path: Path) -> None:
         put = asyncio.Event()
         server.store.put(batch_of(make(1, TOPICS)), put.set)
         await put.wait()
+        server.sync(server.store)
         exposition = await scrape(http)
     counted = {f"wakumail_{name}_total" for name in (*COUNTERS, *error_texts(*COUNTED_ERRORS))}
     documented = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))

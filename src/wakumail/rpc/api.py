@@ -6,6 +6,7 @@ from typing import Any
 from wakumail.mail.server import Server
 from wakumail.rpc.methods.admin import AdminMethods
 from wakumail.rpc.methods.net import NetMethods, RpcMethods, Web3Methods
+from wakumail.rpc.methods.sync import SyncMethods
 from wakumail.rpc.methods.waku import WakuMethods
 from wakumail.rpc.methods.wakuext import WakuExtMethods
 from wakumail.rpc.namespaces import Namespace
@@ -20,6 +21,7 @@ def all_methods(server: Server, namespaces: Collection[str]) -> dict[str, Callab
         WakuMethods(server),
         WakuExtMethods(server),
         AdminMethods(server),
+        SyncMethods(server),
         NetMethods(server),
         Web3Methods(),
         RpcMethods(namespaces),

@@ -5,9 +5,11 @@ of names: those of status-go (see statusgo_counters.py), and ours, which cover e
 with `wakumail_`. The client library adds `_total` to the names of counters.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -37,6 +39,9 @@ from wakumail.version import VERSION
 from wakumail.waku.envelope import Verdict
 from wakumail.waku.pool import Pool
 
+if TYPE_CHECKING:
+    from wakumail.mail.sync.partners import Partners
+
 COUNTED_ERRORS = (
     HandshakeError,
     ProtocolError,
@@ -47,6 +52,16 @@ COUNTED_ERRORS = (
 )
 """The roots of the errors that a server counts: they end connections, refuse requests, or leave out
 what discovery finds."""
+
+SYNC_COUNTERS = {
+    "rounds": "Rounds with the peer that came to their end",
+    "rounds_failed": "Rounds with the peer that failed",
+    "had": "Envelopes that only we had, as our rounds found",
+    "needed": "Envelopes that only the peer had, as our rounds found",
+    "stored": "Envelopes of the peer that were stored here",
+    "sent": "Envelopes that the peer wanted and was sent",
+}
+"""The counters of each peer that we sync with: fields of its Tally."""
 
 DERIVED = {
     "envelopes_new": "good envelopes that were not known yet, and not shed",
@@ -151,6 +166,8 @@ def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric
         yield from queue(server.store)
     if server.gaps is not None:
         yield from gaps(server.gaps)
+    if server.partners is not None:
+        yield from sync(server.partners)
     if stat is not None:
         yield from archive(stat)
     yield from checks(health)
@@ -200,6 +217,41 @@ def gaps(known: Gaps) -> Iterator[Metric]:
     yield gauge("wakumail_archive_gap_seconds", "Seconds of these ranges", known.seconds)
 
 
+def sync(partners: "Partners") -> Iterator[Metric]:
+    """The peers whose archives are made equal to ours."""
+    tallies = [(partner.name, partner.tally) for partner in partners.partners.values()]
+    for name, text in SYNC_COUNTERS.items():
+        rows = [((peer,), getattr(tally, name)) for peer, tally in tallies]
+        yield counted(f"wakumail_sync_{name}", text, ("peer",), rows)
+    both = [
+        row
+        for peer, tally in tallies
+        for row in (((peer, "in"), tally.bytes_received), ((peer, "out"), tally.bytes_sent))
+    ]
+    text = "Bytes of packets to sync, before compression"
+    yield counted("wakumail_sync_bytes", text, ("peer", "direction"), both)
+    refused = [
+        ((peer, code.name.lower()), count)
+        for peer, tally in tallies
+        for code, count in sorted(tally.refused.items())
+    ]
+    text = "Envelopes of the peer that were refused"
+    yield counted("wakumail_sync_refused", text, ("peer", "reason"), refused)
+    now = time.time()
+    yield labelled(
+        "wakumail_sync_seconds_since_equal",
+        "Seconds since both archives were last found equal",
+        ("peer",),
+        (((peer,), now - tally.agreed) for peer, tally in tallies if tally.agreed is not None),
+    )
+    yield labelled(
+        "wakumail_sync_connected",
+        "1 if the peer is connected and syncs",
+        ("peer",),
+        (((each.name,), each.session is not None) for each in partners.partners.values()),
+    )
+
+
 def archive(stat: Stat) -> Iterator[Metric]:
     """The content of the archive."""
     yield labelled(
@@ -238,6 +290,16 @@ def checks(health: Health) -> Iterator[Metric]:
 def gauge(name: str, text: str, value: float) -> Metric:
     """A gauge without labels."""
     return GaugeMetricFamily(name, text, value)
+
+
+def counted(
+    name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]
+) -> Metric:
+    """A counter with labels; each row has the values of the labels, and the count."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for label_values, value in rows:
+        family.add_metric(label_values, value)
+    return family
 
 
 def labelled(

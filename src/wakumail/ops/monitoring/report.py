@@ -16,6 +16,9 @@ SHARED = ("wakumail_archive_", "wakumail_check_failing", "wakumail_build", "p2p_
           "python_")  # fmt: skip
 """Prefixes of gauges that are not summed: all workers report the same, or the largest counts."""
 
+SMALLEST = ("wakumail_sync_seconds_since_",)
+"""Prefixes of gauges of which the smallest counts: one worker has the connection to a peer."""
+
 
 class Sample(NamedTuple):
     """One number."""
@@ -113,6 +116,8 @@ def together(reports: Iterable[Report]) -> Report:
                 before = found.get((name, labels))
                 if before is None:
                     found[name, labels] = value
+                elif family.name.startswith(SMALLEST):
+                    found[name, labels] = min(before, value)
                 elif family.adds_up:
                     found[name, labels] = before + value
                 else:

@@ -20,8 +20,19 @@ def sum_of_all(counts: Iterable[str]) -> str:
     return hex(sum(int(count, 16) for count in counts))
 
 
+def all_sync_peers(peers: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The peers that we sync with, each as the worker tells it that has it connected."""
+    joined: dict[str, dict[str, Any]] = {}
+    for peer in (peer for some in peers for peer in some):
+        known = joined.get(peer["id"])
+        if known is None or (peer["connected"] and not known["connected"]):
+            joined[peer["id"]] = peer
+    return list(joined.values())
+
+
 GATHERED: Mapping[str, Callable[[Iterable[Any]], Any]] = {
     "admin_peers": all_peers,
+    "admin_syncPeers": all_sync_peers,
     "net_peerCount": sum_of_all,
 }
 """Methods that every worker is asked, and the functions that join their answers."""
