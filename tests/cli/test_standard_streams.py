@@ -13,7 +13,6 @@ import pytest
 from tests.support.envelopes import dump, make
 from tests.support.patience import PATIENCE, until
 from tests.support.processes import WAKUMAIL, Server, takes_calls
-from tests.vectors import DISCOVERY
 from wakumail.cli.command_line import COMMANDS
 
 ALL_CLOSED = "<&- >&- 2>&-"
@@ -39,7 +38,6 @@ class Place(NamedTuple):
             "key": self.directory / "key",
             "new": self.directory / os.urandom(8).hex(),
             "dump": self.directory / "dump",
-            "link": DISCOVERY["url"],
         }
         return example.format(**names).split()
 
@@ -54,6 +52,7 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
     ),
     "post": ("post {enode} --payload text --chat news",),
     "canary": ("canary {enode}",),
+    "sync": ("sync --help",),
     "archive": (
         "archive stat --datadir {other}",
         "archive export --datadir {other}",
@@ -61,7 +60,6 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
         "archive backup --datadir {other} {new}",
     ),
     "key": ("key show {key}", "key new {new}", "key enr {key}"),
-    "dns": ("dns sign --key {key} --domain example.org --link {link}",),
     "bench": ("bench --help",),
 }
 """Calls of each command that print something on stdout."""

@@ -12,6 +12,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     merge_report      tells which mailserver lacks what
     post              sends envelopes
     canary            checks a mailserver
+    sync              makes an archive and that of another server equal
     archive           inspects and maintains an archive
     transfer          its import and export
     key               makes a node key, shows its node id or a record

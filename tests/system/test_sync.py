@@ -1,0 +1,93 @@
+"""Archives of real servers that are made equal."""
+
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.envelopes import dump, make
+from tests.support.patience import until
+from tests.support.processes import WAKUMAIL, run, run_json
+from tests.support.sync_servers import SyncServer, are_equal, check_all_sound
+from wakumail.waku.envelope import Envelope
+
+TOPICS = [b"topi", b"else"]
+DAY = 86_400
+
+
+def test_what_came_while_a_server_was_down(tmp_path: Path) -> None:
+    """The case that operators report: B, a peer of A, is stopped while 500 envelopes come to A."""
+    a, b = SyncServer(tmp_path / "a", 1), SyncServer(tmp_path / "b", 2)
+    a.sync_with(b)
+    b.sync_with(a)
+    expired = make(400, TOPICS, seed=2, created=int(time.time()) - DAY, spread=DAY)
+    with a:
+        with b:
+            post(a, make(500, TOPICS, seed=1, created=int(time.time()) - 15, spread=10))
+            until(lambda: are_equal((a, b), 500))
+            assert b.stop() == 0
+        post(a, make(100, TOPICS, seed=3, created=int(time.time()) - 15, spread=10))
+        imported(a, expired)
+        with b:
+            until(lambda: are_equal((a, b), 1000))
+            until(lambda: "both archives have the same now" in b.log.read_text())
+            assert b.stop() == 0
+        assert a.stop() == 0
+    check_all_sound((a, b), 1000)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """Beside a running server and without one: what differs by the hour, then nothing."""
+    a, b = SyncServer(tmp_path / "a", 1), SyncServer(tmp_path / "b", 2)
+    b.sync_with(a)
+    hour = int(time.time()) // 3600 * 3600 - DAY
+    common, only_a, only_b = (
+        make(count, TOPICS, seed=seed, created=hour - 1 + offset, spread=3600)
+        for seed, count, offset in ((1, 50, 0), (2, 30, 0), (3, 20, 3600))
+    )
+    imported(a, common + only_a)
+    imported(b, common + only_b)
+    own = ("--datadir", a.datadir, "--nodekeyhex", "01" * 32, "--min-pow", 0)
+    with b:
+        result = run_json("sync", b.enode, *own, "--dry-run")
+        assert (result["had"], result["needed"], result["equal"]) == (30, 20, False)
+        assert result["hours"] == [
+            {"hour": hour - 3600, "had": 30, "needed": 0},
+            {"hour": hour, "had": 0, "needed": 20},
+        ]
+        result = run_json("sync", b.enode, *own, "--from", hour)
+        assert (result["stored"], result["given"], result["equal"]) == (20, 0, True)
+        table = run("sync", b.enode, *own, "--dry-run").decode().splitlines()
+        assert [line.split()[-2:] for line in table[1:]] == [["30", "0"], ["30", "0"]]
+        with a:
+            text = run("sync", b.enode, "--datadir", a.datadir).decode()
+            assert "\nboth archives have the same" in text
+            assert are_equal((a, b), 100)
+            (peer,) = json.loads(run("attach", "--datadir", b.datadir, "admin_syncPeers"))
+            assert (peer["sent"], peer["problem"]) == (20, None)
+            assert peer["stored"] >= 30  # both sides may make a round at the same time
+            assert peer["secondsSinceEqual"] >= 0
+    check_all_sound((a, b), 100)
+
+
+def test_a_server_that_does_not_list_us(tmp_path: Path) -> None:
+    a, b = SyncServer(tmp_path / "a", 1), SyncServer(tmp_path / "b", 2)
+    with b:
+        done = subprocess.run(
+            [*WAKUMAIL, "sync", b.enode, "--datadir", str(a.datadir)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "does not offer to sync" in done.stderr
+
+
+def imported(server: SyncServer, envelopes: Sequence[Envelope]) -> None:
+    run("archive", "import", "--datadir", server.datadir, "-", stdin=dump(envelopes))
+
+
+def post(server: SyncServer, envelopes: Sequence[Envelope]) -> None:
+    result = run_json("post", server.enode, "--dump", "-", stdin=dump(envelopes))
+    assert result["confirmed"] == len(envelopes)
