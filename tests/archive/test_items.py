@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,14 +61,17 @@ def check_split(items: Items, stored: list[Envelope], lower: Bound, upper: Bound
         members = between(stored, at, behind)
         assert fold == fold_of(members)
         assert members or not within
-        assert len(members) < 2 * -(-len(within) // of) or of == 1 or not within
+        minutes = Counter(each.created // 60 for each in members)
+        largest = max(minutes.values(), default=0)
+        share = -(-len(within) // of)
+        assert len(members) < share + max(share, largest) or of == 1 or not within
         if behind != upper and behind.prefix:  # the shortest that tells the neighbours apart
             assert place((behind.time, behind.prefix[:-1])) <= order(members[-1])
         at = behind
     if of > 1 and len(within) >= 2 * of:
         assert len(parts) > 1
-    if len(within) <= of:
-        assert len(parts) == max(len(within), 1)
+    if len(within) <= of and len({each.created // 60 for each in within}) == 1:
+        assert len(parts) == len(within)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +162,20 @@ def test_whole_days_and_minutes_are_not_hashed(tmp_path: Path) -> None:
             minute = [each for each in stored if each.created // 60 == middle.created // 60]
             before = minute[: minute.index(middle) + 1]
             assert items.hashed == sum(len(each.rlp) for each in before)
+
+
+def test_minutes_are_cut_only_where_they_have_nearly_all(tmp_path: Path) -> None:
+    """Their envelopes would have to be hashed; a minute that is a part of its own is cut later."""
+    crowd = [envelope(START + 60 * 7 + number % 60, b"topi", number) for number in range(300)]
+    others = [envelope(START, b"topi", number) for number in range(40)]
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(crowd + others)])
+        with archive.items() as items:
+            assert [fold.count for _, fold in items.split(*EVERYTHING, 10)] == [40, 300]
+            assert items.hashed == 0
+            parts = items.split(Bound(START + 60, b""), INFINITY, 10)
+            assert len(parts) == 10
+            assert items.hashed == sum(len(each.rlp) for each in crowd)
 
 
 def test_items_are_those_of_one_moment(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.envelopes import dump, make
 from tests.support.patience import PATIENCE, until
 from tests.support.processes import WAKUMAIL, Server, takes_calls
+from tests.vectors import DISCOVERY
 from wakumail.cli.command_line import COMMANDS
 
 ALL_CLOSED = "<&- >&- 2>&-"
@@ -38,6 +39,7 @@ class Place(NamedTuple):
             "key": self.directory / "key",
             "new": self.directory / os.urandom(8).hex(),
             "dump": self.directory / "dump",
+            "link": DISCOVERY["url"],
         }
         return example.format(**names).split()
 
@@ -60,6 +62,7 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
         "archive backup --datadir {other} {new}",
     ),
     "key": ("key show {key}", "key new {new}", "key enr {key}"),
+    "dns": ("dns sign --key {key} --domain example.org --link {link}",),
     "bench": ("bench --help",),
 }
 """Calls of each command that print something on stdout."""

@@ -163,13 +163,18 @@ LIMITS: dict[str, list[str]] = {
     ],
     "datagram": [f"{discv4_packets.MAX_DATAGRAM:,} bytes"],
     "datagrams read": [f"{discovery.MAX_READ:,.0f} per second"],
+    "time to read datagrams in one round of the loop": [f"{1000 * discovery.READ_TIME:g} ms"],
     "datagrams of one address that nobody asked for": [
         f"{datagram_budget.MAX_FROM_ADDRESS:g} per second",
         f"{datagram_budget.BURST_FROM_ADDRESS:g} at once",
     ],
-    "signatures of strangers": [f"{datagram_budget.MAX_FROM_STRANGERS:g} per second"],
+    "signatures of strangers": [
+        f"{datagram_budget.MAX_FROM_STRANGERS:g} per second",
+        f"{datagram_budget.BURST_FROM_STRANGERS:g} at once",
+    ],
     "signatures of addresses that have answered us, of datagrams that nobody asked for": [
-        f"{datagram_budget.MAX_FROM_KNOWN:g} per second"
+        f"{datagram_budget.MAX_FROM_KNOWN:g} per second",
+        f"{datagram_budget.BURST_FROM_KNOWN:g} at once",
     ],
     "signatures of the answers to one question": [f"{questions.MAX_TRIES}"],
     "time for an answer": [f"{questions.ANSWER_TIME:g} s"],

@@ -28,9 +28,11 @@ from wakumail.load.scenarios.cases import (
     StartUpCase,
 )
 from wakumail.load.scenarios.crowd import CrowdCase
+from wakumail.load.scenarios.discovery import DiscoveryCase
 from wakumail.load.scenarios.goals import PlannedCase, goal_cases
 from wakumail.load.scenarios.mixed import MixedCase, bulk_reader, senders, slow_readers, storm
 from wakumail.load.scenarios.soak import SoakCase
+from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
 from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch
 from wakumail.load.workload.archived_traffic import ENVELOPES_PER_TOPIC, ArchivedTraffic
@@ -53,6 +55,14 @@ CASES: list[tuple[Case, set[str]]] = [
     (RequestCase(ALL_PAGES, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
     (GrowthCase(TRAFFIC, SECONDS), {"growth"}),
     (StartUpCase(TRAFFIC), {"start", "disk"}),
+    *(
+        (
+            ReconcileCase(TRAFFIC, loss),
+            {"trips", "sent", "received", "initiator_cpu", "responder_cpu"},
+        )
+        for loss in LOSSES
+    ),
+    (ReconcileGrowthCase(TRAFFIC), {"growth"}),
     (RelayCase(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
     (IdleCase(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
     (
@@ -62,6 +72,7 @@ CASES: list[tuple[Case, set[str]]] = [
     (MixedCase(bulk_reader(TRAFFIC), TRAFFIC, SECONDS), {"throughput", "slowdown"}),
     (MixedCase(slow_readers(3, TRAFFIC), TRAFFIC, SECONDS), {"p99", "peak"}),
     (MixedCase(storm(4), TRAFFIC, SECONDS), {"handshakes", "handshake_p99", "slowdown"}),
+    (DiscoveryCase(2000, TRAFFIC, SECONDS), {"requests_kept", "datagrams", "p99", "cpu_share"}),
     (CrowdCase(6, SenderLoad(LIVE, 200, 3), TRAFFIC, SECONDS), {"ingested", "p99", "slowdown"}),
 ]
 

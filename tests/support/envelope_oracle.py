@@ -1,5 +1,6 @@
 """Envelopes, judged by a slow and independent implementation of the rules."""
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -30,6 +31,12 @@ def is_wanted(topic: bytes, interest: Interest) -> bool:
     return interest.bloom is None or bloom.covers(interest.bloom, topic)
 
 
+@functools.lru_cache(1 << 16)
+def encoded(fields: "Fields") -> bytes:
+    """The RLP of an envelope by the oracle, which takes its time."""
+    return bytes(oracle_rlp.encode([*fields]))
+
+
 class Fields(NamedTuple):
     """An envelope of the oracle."""
 
@@ -41,7 +48,7 @@ class Fields(NamedTuple):
 
     @property
     def rlp(self) -> bytes:
-        return bytes(oracle_rlp.encode([*self]))
+        return encoded(self)
 
     @property
     def created(self) -> int:

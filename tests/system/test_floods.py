@@ -32,7 +32,7 @@ from wakumail.waku.bloom import bloom_of
 from wakumail.waku.envelope import make_envelope, parse
 from wakumail.waku.packets import MAX_REQUEST_SIZE, MAX_TOPIC_INTEREST, Code, StatusOptions
 
-POOL = 32 * MIB
+POOL = 16 * MIB
 
 
 @contextmanager

@@ -277,8 +277,9 @@ def test_what_goes_makes_place_for_what_comes() -> None:
         everything = packet_of(envelopes[max(0, start + len(some) - kept) : start + len(some)])
         assert list(taken(pool, late)) == [everything]
         pool.leave(late)
+        fresh = packet_of(some)
         for slot in slots:
-            assert list(taken(pool, slot)) == ([] if slot == sender else [packet_of(some)])
+            assert list(taken(pool, slot)) == ([] if slot == sender else [fresh])
     assert (pool.envelopes, pool.evicted) == (kept, 9 * kept)
     assert most == pool.memory
 

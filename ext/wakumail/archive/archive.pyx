@@ -674,7 +674,7 @@ cdef class Items:
 
         Each has the bound behind it; the last one's is `upper`. No part is empty, unless the range
         is: then it is the only one. A range with twice as many envelopes as `parts` is cut. Bounds
-        lie between days, minutes or envelopes, as long as a part needs no finer ones.
+        lie between days or minutes, and between envelopes in a minute that has nearly all of them.
         """
         cdef splitting s
         cdef part *one

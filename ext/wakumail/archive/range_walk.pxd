@@ -1,8 +1,8 @@
 """A range of envelopes walked in cells: whole days and minutes by their sums, others one by one.
 
 Envelopes have the order (created, hash), with all 32 bytes of the hash. The walk goes into a day or
-a minute only if it has more than `most` envelopes or lies in the range in part. So nothing is hashed
-but the envelopes of the minutes at the ends, and of minutes with more than `most`.
+a minute only if it has more than `most_of_day` or `most_of_minute` envelopes, or lies in the range in
+part. So nothing is hashed but the envelopes of the minutes at the ends, and of minutes with more.
 Functions that return int return 0, STOP, or a code as in environment.pxd.
 """
 
@@ -32,7 +32,8 @@ cdef struct range_walk:
     MDB_txn *txn
     bound lower                 # within the range
     bound upper                 # behind it
-    uint64_t most
+    uint64_t most_of_day
+    uint64_t most_of_minute
     # Takes the next cell, `at` its first second or its item; may return STOP.
     int (*take)(range_walk *w, const uint8_t *at, const fold *cell) noexcept nogil
     void *taker                 # for `take`
@@ -137,7 +138,7 @@ cdef inline int walk_minutes(range_walk *w, uint32_t minute, uint32_t end,
         minute = get32(<const uint8_t *> key.mv_data)
         if minute >= end:
             return 0
-        if stored.count > w.most:
+        if stored.count > w.most_of_minute:
             memset(&items, 0, sizeof(items))
             rc = walk_minute(w, minute, &items)
             if not rc and not fold_equal(&items, &stored):
@@ -169,7 +170,7 @@ cdef inline int walk_days(range_walk *w, uint32_t day, uint32_t end) noexcept no
         if day >= end:
             return 0
         stored.count, stored.sum = totals.envelopes, totals.sum
-        if stored.count > w.most:
+        if stored.count > w.most_of_day:
             memset(&minutes, 0, sizeof(minutes))
             rc = walk_minutes(w, day * DAY_MINUTES, (day + 1) * DAY_MINUTES, &minutes)
             if not rc and not fold_equal(&minutes, &stored):

@@ -27,7 +27,8 @@ cdef inline int fold_range(void *context) noexcept nogil:
     """Fold the range of the walk."""
     cdef folding *f = <folding *> context
     memset(&f.total, 0, sizeof(f.total))
-    f.walk.most, f.walk.together = UINT64_MAX, HASH_BLOCK
+    f.walk.most_of_day = f.walk.most_of_minute = UINT64_MAX
+    f.walk.together = HASH_BLOCK
     f.walk.take, f.walk.taker = take_into_fold, &f.total
     return walk_range(f.walk)
 
@@ -82,7 +83,11 @@ cdef inline int take_into_part(range_walk *w, const uint8_t *at, const fold *cel
 
 
 cdef inline int split_range(void *context) noexcept nogil:
-    """Split the range of the walk into parts of about as many envelopes."""
+    """Split the range of the walk into parts of about as many envelopes.
+
+    To cut a minute its envelopes are hashed. So one is cut only if the rest of the range, without
+    it, would not make a part.
+    """
     cdef splitting *s = <splitting *> context
     cdef folding whole
     cdef int rc
@@ -95,7 +100,8 @@ cdef inline int split_range(void *context) noexcept nogil:
     if s.wanted == 1 or s.total == 0:
         s.parts[0].total = whole.total
         return 0
-    s.due = s.walk.most = next_due(s)
+    s.due = s.walk.most_of_day = next_due(s)
+    s.walk.most_of_minute = max(s.due, s.total - s.due)
     s.walk.take, s.walk.taker = take_into_part, s
     return walk_range(s.walk)
 

@@ -22,12 +22,19 @@ class MeasuredServer(Protocol):
     """True if it can be started with any archive."""
 
     def serving(
-        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+        self,
+        archive: ArchivedTraffic | None = None,
+        *,
+        writing: bool = False,
+        flags: Sequence[str] = (),
     ) -> AbstractContextManager[RunningServer]:
         """The server, while the context lasts, with an archive of this traffic or an empty one.
 
-        writing: the clients write into that archive.
+        writing: the clients write into that archive. flags: what the case needs of `serve`.
         """
+
+    def filled(self, archive: ArchivedTraffic) -> Path | None:
+        """The data directory with this traffic, for reading; None if the server has its own."""
 
 
 class ForeignServer:
@@ -41,12 +48,19 @@ class ForeignServer:
 
     @contextmanager
     def serving(
-        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+        self,
+        archive: ArchivedTraffic | None = None,
+        *,
+        writing: bool = False,
+        flags: Sequence[str] = (),
     ) -> Iterator[RunningServer]:
         """The same server each time, whatever the arguments."""
         if self._served.usage is not None:
             self._served.usage.reset_peak()
         yield self._served
+
+    def filled(self, archive: ArchivedTraffic) -> None:
+        """None: its operator has the archive."""
 
 
 class OwnServer:
@@ -61,7 +75,11 @@ class OwnServer:
 
     @contextmanager
     def serving(
-        self, archive: ArchivedTraffic | None = None, *, writing: bool = False
+        self,
+        archive: ArchivedTraffic | None = None,
+        *,
+        writing: bool = False,
+        flags: Sequence[str] = (),
     ) -> Iterator[RunningServer]:
         """A new server. Its data directory is removed afterwards, unless it is a filled archive."""
         with tempfile.TemporaryDirectory(dir=self._archives.directory) as name:
@@ -72,5 +90,9 @@ class OwnServer:
                     copytree(filled, path)
                 else:
                     path = filled
-            with ServerProcess(path, self._flags) as server:
+            with ServerProcess(path, (*self._flags, *flags)) as server:
                 yield server.running
+
+    def filled(self, archive: ArchivedTraffic) -> Path:
+        """The data directory that all runs share."""
+        return self._archives.filled(archive)

@@ -25,11 +25,11 @@ from wakumail.waku.rate_limits import Network
 
 log = logging.getLogger(__name__)
 
-MAX_READ = 2000.0
+MAX_READ = 1000.0
 """Datagrams per second that are read. The system drops the others, which costs us no time."""
 
-MAX_READ_AT_ONCE = 64
-"""Datagrams that are read in one round of the loop."""
+READ_TIME = 0.001
+"""Seconds of one round of the loop in which datagrams are read."""
 
 PAUSE = 0.05
 """Seconds without reading once MAX_READ is reached."""
@@ -211,8 +211,8 @@ class Discovery:
 
     def _read(self) -> None:
         """Take the datagrams that came; more of them than MAX_READ wait, or are lost."""
-        now = self._loop.time()
-        for _ in range(MAX_READ_AT_ONCE):
+        now, ends = self._loop.time(), time.monotonic() + READ_TIME  # the loop's clock stands still
+        while time.monotonic() < ends:
             if not self._budget.take(1.0, now):
                 self._pause()
                 break

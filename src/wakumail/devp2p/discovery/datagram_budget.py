@@ -12,14 +12,18 @@ MAX_FROM_ADDRESS = 50.0
 BURST_FROM_ADDRESS = 400.0
 """Unasked datagrams from one address that are read at once."""
 
-MAX_FROM_STRANGERS = 150.0
-"""Signatures per second that are verified for addresses which have proven nothing."""
+MAX_FROM_STRANGERS = 60.0
+"""Signatures per second that are verified for addresses which have proven nothing. To answer one
+and to ping back costs 250 us."""
 
-MAX_FROM_KNOWN = 300.0
+BURST_FROM_STRANGERS = 300.0
+"""The same, at once."""
+
+MAX_FROM_KNOWN = 150.0
 """Signatures per second that are verified for addresses which have answered a ping."""
 
-_BURST = 2.0
-"""Seconds of a budget that may be used at once."""
+BURST_FROM_KNOWN = 600.0
+"""The same, at once."""
 
 
 class DatagramBudget:
@@ -27,8 +31,8 @@ class DatagramBudget:
 
     def __init__(self, now: float) -> None:
         self._addresses = RateLimiter(MAX_FROM_ADDRESS, BURST_FROM_ADDRESS)
-        self._strangers = TokenBucket(MAX_FROM_STRANGERS, _BURST * MAX_FROM_STRANGERS, now)
-        self._known = TokenBucket(MAX_FROM_KNOWN, _BURST * MAX_FROM_KNOWN, now)
+        self._strangers = TokenBucket(MAX_FROM_STRANGERS, BURST_FROM_STRANGERS, now)
+        self._known = TokenBucket(MAX_FROM_KNOWN, BURST_FROM_KNOWN, now)
 
     def may_read(self, ip: str, *, known: bool, now: float) -> str:
         """Charge an address for one datagram; the counter of the budget that is used up, or ""."""

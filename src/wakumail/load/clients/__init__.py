@@ -9,5 +9,6 @@ envelope_listener    receives every envelope
 idle_client          keeps many idle connections
 storm_client         makes many connections at once
 slow_reader          asks for much and reads little
+datagram_flood       floods discovery with pings
 processes            the processes of the clients
 """

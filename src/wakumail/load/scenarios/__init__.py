@@ -3,6 +3,8 @@
 cases        scenarios with one kind of client
 mixed        scenarios of small requests beside other clients
 crowd        the scenario with thousands of peers
+sync         the scenario of two archives that reconcile
+discovery    the scenario of a flood of datagrams
 soak         the scenario of a long run
 goals        the cases of `--targets`, with the numbers to reach
 case_choice  the cases that flags choose

@@ -35,6 +35,7 @@ class ArchivedTraffic:
 
     zipf: the topic of rank n has traffic in proportion to 1 / n; otherwise all have the same.
     The data is random: like encrypted data, it does not compress.
+    lost: the numbers of envelopes, from 0, that are left out.
     """
 
     envelopes: int
@@ -43,6 +44,7 @@ class ArchivedTraffic:
     zipf: bool = False
     data_size: int = DATA_SIZE
     seed: int = 7
+    lost: range = range(0)
 
     @classmethod
     def of(cls, envelopes: int) -> "ArchivedTraffic":
@@ -77,6 +79,8 @@ class ArchivedTraffic:
                 + number * self.span // self.envelopes
                 - int(MAX_ARRIVAL_DELAY * source.random())
             )
+            if number in self.lost:
+                continue
             own = data[place * self.data_size : (place + 1) * self.data_size]
             yield make_envelope(expiry, ARCHIVED_TTL, chosen[place], own, FIRST_NONCE + number).rlp
 
