@@ -63,6 +63,13 @@ REPLACES = [
     # Keep LMDB's assertions: checks_guard turns them into errors.
     ("#ifndef NDEBUG\n# define mdb_assert0", "#if 1\n# define mdb_assert0"),
     ("&db.md_root, ni->mn_flags & F_DUPDATA)", "&db.md_root, F_SUBDATA)"),
+    ("rc = mdb_env_cwalk(&my, &root, 0);", "rc = checks_cwalk(env, &my, &root);"),
+    (
+        "MDB_cursor mc;\n\t\tMDB_val key, data;\n\t\tmdb_cursor_init(&mc, txn, FREE_DBI, NULL);\n"
+        "\t\twhile ((rc = mdb_cursor_get(&mc, &key, &data, MDB_NEXT)) == 0)\n"
+        "\t\t\tfreecount += *(MDB_ID *)data.mv_data;\n\t\tif",
+        "rc = checks_count_free(txn, &freecount);\n\t\tif",
+    ),
     # The locks lie in shared memory, see locks_in_mdb.h.
     (
         "/** Open and/or initialize the lock region",

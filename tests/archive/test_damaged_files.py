@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.archive_model import DAY, START, batch_of, make
 from tests.support.damaged_files import DAMAGES, make_archive
+from tests.support.full_tmpfs import small_tmpfs
 from wakumail.archive.archive import Archive, Query
 from wakumail.errors import ArchiveError
 
@@ -22,6 +24,14 @@ def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
     program = [sys.executable, "-m", "tests.support.damaged_files"]
     arguments = [str(tmp_path), kind, "0", "5"]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout + done.stderr == ""
+
+
+def test_pages_that_cannot_be_read_crash_nothing(tmp_path: Path) -> None:
+    with small_tmpfs(tmp_path) as disk:
+        program = [sys.executable, "-m", "tests.support.damaged_files"]
+        arguments = [str(tmp_path), "blanks", "0", "5", str(disk)]
+        done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
 
 
@@ -53,6 +63,24 @@ def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, whole: 
         with archive.verify() as verification:
             assert sum(verification) == 0
             assert verification.describe() == ["LMDB met a damaged page: the rest was not checked"]
+        with pytest.raises(ArchiveError, match="is damaged; restore a backup"):
+            archive.copy(tmp_path / "copy")
+        assert list((tmp_path / "copy").iterdir()) == []
+
+
+def test_a_file_that_is_emptied_while_it_is_open_is_an_error(tmp_path: Path) -> None:
+    make_archive(tmp_path)
+    content = (tmp_path / "data.mdb").read_bytes()
+    with Archive(tmp_path) as archive:
+        os.truncate(tmp_path / "data.mdb", 0)
+        copying = partial(archive.copy, tmp_path / "copy")
+        more: list[Callable[[], object]] = [archive.verify, copying]
+        for attempt in attempts(archive) + more:
+            with pytest.raises(ArchiveError, match="is damaged; restore a backup"):
+                attempt()
+        (tmp_path / "data.mdb").write_bytes(content)
+        for attempt in attempts(archive):
+            attempt()
 
 
 def test_pages_that_are_damaged_while_they_are_used_are_an_error(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import wakumail.cli.archive  # noqa: F401 - or each child would import it
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
+from tests.support.full_tmpfs import fill, free
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive, PageState, Query
 from wakumail.cli.command_line import main
@@ -95,12 +96,21 @@ def change_numbers(data: bytearray, source: random.Random) -> None:
         data[at : at + 2] = word.to_bytes(2, "little")
 
 
+def blank_pages(data: bytearray, source: random.Random) -> None:
+    """Leave out a third of the pages, or most, or all but the first two."""
+    share = source.choice([0.3, 0.9, 1.0])
+    for page in range(2, len(data) // PAGE):
+        if source.random() < share:
+            data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+
+
 DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
     "bits": flip_bits,
     "pages": overwrite_pages,
     "swaps": swap_pages,
     "truncations": truncate,
     "numbers": change_numbers,
+    "blanks": blank_pages,
 }
 
 
@@ -191,39 +201,54 @@ def in_fork(work: Callable[[], object], log: Path) -> str:
     return "a traceback" if os.WEXITSTATUS(status) == 70 else ""
 
 
-def tries(directory: Path, content: bytes, kind: str, seed: int) -> Iterator[tuple[str, str]]:
+def tries(
+    directory: Path, content: bytes, kind: str, seed: int, disk: Path | None
+) -> Iterator[tuple[str, str]]:
     """Run each command and the requests on a damaged file: pairs of a name and a failure or ""."""
     damaged = damage(content, kind, seed)
     slow = seed % 8 == 0  # these start Python again
-    datadir, log = directory / "data", directory / "log"
+    datadir, log = (disk or directory) / "data", directory / "log"
     for name, command in COMMANDS.items():
         if len(command) > 1 and command[0] == "verify" and not slow:
             continue
-        lay_out(datadir, damaged)
+        lay_out(datadir, damaged, disk)
         shutil.rmtree(directory / "copy", ignore_errors=True)
         arguments = ["archive", command[0], "--datadir", str(datadir), *command[1:]]
         if name == "backup":
             arguments.append(str(directory / "copy"))
         yield name, in_fork(lambda arguments=arguments: main(arguments), log)  # type: ignore[misc]
-    lay_out(datadir, damaged)
+    lay_out(datadir, damaged, disk)
     yield "requests", in_fork(lambda: ask(datadir / "archive", seed, 200), log)
 
 
-def lay_out(datadir: Path, damaged: bytes) -> None:
-    """Put a damaged file in an otherwise empty data directory."""
+def lay_out(datadir: Path, damaged: bytes, disk: Path | None = None) -> None:
+    """Put a damaged file in an otherwise empty data directory; blank pages are holes of the file.
+
+    disk: a tmpfs to fill up. A hole cannot be read through a map there, as a bad sector elsewhere.
+    """
+    if disk is not None:
+        free(disk)
     shutil.rmtree(datadir, ignore_errors=True)
     (datadir / "archive").mkdir(parents=True)
-    (datadir / "archive" / "data.mdb").write_bytes(damaged)
+    with (datadir / "archive" / "data.mdb").open("wb") as file:
+        file.truncate(len(damaged))
+        for start in range(0, len(damaged), PAGE):
+            page = damaged[start : start + PAGE]
+            if any(page):
+                file.seek(start)
+                file.write(page)
+    if disk is not None:
+        fill(disk)
 
 
-def run(directory: Path, kind: str, seeds: range) -> int:
+def run(directory: Path, kind: str, seeds: range, disk: Path | None = None) -> int:
     """Try all. Each failure is a line on stdout. Returns the number of failures."""
     directory.mkdir(parents=True, exist_ok=True)
     make_archive(directory / "intact")
     content = (directory / "intact" / "data.mdb").read_bytes()
     failures = 0
     for seed in seeds:
-        for name, failure in tries(directory, content, kind, seed):
+        for name, failure in tries(directory, content, kind, seed, disk):
             if failure:
                 failures += 1
                 print(f"{kind} {seed}: {name}: {failure}: {(directory / 'log').read_text()[-600:]}")
@@ -231,4 +256,6 @@ def run(directory: Path, kind: str, seeds: range) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, run(Path(sys.argv[1]), sys.argv[2], range(*map(int, sys.argv[3:5])))))
+    first, end = map(int, sys.argv[3:5])
+    at = Path(sys.argv[5]) if len(sys.argv) > 5 else None
+    sys.exit(min(1, run(Path(sys.argv[1]), sys.argv[2], range(first, end), at)))

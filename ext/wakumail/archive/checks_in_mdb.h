@@ -310,6 +310,67 @@ checks_guard(MDB_env *env, checks_work work, void *context)
 	return rc;
 }
 
+/* -- copying ----------------------------------------------------------------------------------- */
+
+/* LMDB copies with a thread that writes what another reads. A guard around both would leave the
+writer behind, with a stack frame that is gone; so there is one for each part that reads the map. */
+
+struct mdb_copy;
+static int mdb_env_cwalk(struct mdb_copy *my, pgno_t *pg, int flags);
+static void mdb_cursor_init(MDB_cursor *mc, MDB_txn *txn, MDB_dbi dbi, MDB_xcursor *mx);
+
+typedef struct copy_walk {
+	struct mdb_copy *copy;
+	pgno_t *root;
+} copy_walk;
+
+static int
+checks_do_walk(void *context)
+{
+	copy_walk *walk = context;
+	return mdb_env_cwalk(walk->copy, walk->root, 0);
+}
+
+/* mdb_env_cwalk of the whole file. */
+static int
+checks_cwalk(MDB_env *env, struct mdb_copy *copy, pgno_t *root)
+{
+	copy_walk walk = { copy, root };
+	int rc = checks_guard(env, checks_do_walk, &walk);
+	return rc == CHECKS_LEAPT ? MDB_CORRUPTED : rc;
+}
+
+typedef struct free_count {
+	MDB_txn *txn;
+	MDB_ID count;
+} free_count;
+
+static int
+checks_do_count(void *context)
+{
+	free_count *free_pages = context;
+	MDB_cursor mc;
+	MDB_val key, data;
+	int rc;
+	mdb_cursor_init(&mc, free_pages->txn, FREE_DBI, NULL);
+	while (!(rc = mdb_cursor_get(&mc, &key, &data, MDB_NEXT))) {
+		if (!checks_is_idl(free_pages->txn, data.mv_data, data.mv_size))
+			return checks_failed(free_pages->txn);
+		free_pages->count += *(MDB_ID *) data.mv_data;
+	}
+	return rc;
+}
+
+/* Count the free pages. MDB_NOTFOUND: at the end. */
+static int
+checks_count_free(MDB_txn *txn, MDB_ID *count)
+{
+	free_count free_pages = { txn, 0 };
+	int rc = checks_guard(txn->mt_env, checks_do_count, &free_pages);
+	*count = free_pages.count;
+	return rc == CHECKS_LEAPT ? MDB_CORRUPTED : rc;
+}
+
 void
 checks_abandon(MDB_txn *txn)
 {

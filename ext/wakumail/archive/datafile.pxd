@@ -3,14 +3,14 @@
 Unless they say otherwise, functions return 0 or a code as in environment.pxd.
 """
 
-from libc.errno cimport EDQUOT, EEXIST, EFBIG, ENAMETOOLONG, ENOSPC, errno
+from libc.errno cimport EDQUOT, EEXIST, EFAULT, EFBIG, ENAMETOOLONG, ENOSPC, errno
 from libc.stdio cimport snprintf
 from posix.fcntl cimport O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, open, posix_fallocate
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport F_OK, access, close, fsync, ftruncate, link, unlink
 
 from wakumail.archive.environment cimport (
-    TORN, count_free_pages, enter, environment, leave, resize_map)
+    DAMAGED, TORN, count_free_pages, enter, environment, leave, read_info, resize_map)
 from wakumail.archive.lmdb cimport *
 
 cdef extern from "<stdlib.h>" nogil:
@@ -90,7 +90,7 @@ cdef inline int check_length(environment *e, const char *directory) noexcept nog
     cdef char path[PATH_SIZE]
     cdef size_t size, needed
     cdef int fd
-    cdef int rc = mdb_env_info(e.env, &info)
+    cdef int rc = read_info(e, &info)
     if not rc:
         rc = mdb_env_stat(e.env, &stat)
     if not rc:
@@ -147,14 +147,19 @@ cdef inline int sync_names(const char *directory) noexcept nogil:
 
 cdef inline int write_copy(environment *e, int fd) noexcept nogil:
     """Write the current state without its free pages, and sync it."""
+    cdef MDB_envinfo info
     cdef int dead, rc
     while True:
         rc = enter(e)
         if rc:
             return rc
-        rc = mdb_reader_check(e.env, &dead)
+        rc = read_info(e, &info)
+        if not rc:
+            rc = mdb_reader_check(e.env, &dead)
         if not rc:
             rc = mdb_env_copyfd2(e.env, fd, MDB_CP_COMPACT)
+        if rc == EFAULT:                # LMDB writes long values from the map: it cannot be read
+            rc = DAMAGED
         leave(e)
         if rc == MDB_MAP_RESIZED:       # another process has grown the file; nothing is written
             rc = resize_map(e, 0, 0)

@@ -130,6 +130,26 @@ cdef inline int open_environment(environment *e, const char *path, unsigned int 
     return open_files(e)
 
 
+cdef struct metas_look:
+    MDB_env *env
+    MDB_envinfo info
+
+
+cdef inline int look_at_metas(void *context) noexcept nogil:
+    cdef metas_look *look = <metas_look *> context
+    return mdb_env_info(look.env, &look.info)
+
+
+cdef inline int read_info(environment *e, MDB_envinfo *info) noexcept nogil:
+    """Get the sizes of the file and the map; DAMAGED if the meta pages cannot be read."""
+    cdef metas_look look
+    cdef int rc
+    look.env = e.env
+    rc = checks_guard(e.env, &look_at_metas, &look)
+    info[0] = look.info
+    return rc
+
+
 cdef inline int create_tables(environment *e, MDB_txn *txn) noexcept nogil:
     cdef uint8_t number[6]
     cdef MDB_val key, value
@@ -189,17 +209,38 @@ cdef inline int open_tables_in(environment *e, MDB_txn *txn, bint readonly) noex
     return FOREIGN if rc == MDB_NOTFOUND else rc
 
 
+cdef struct tables_opening:
+    environment *env
+    MDB_txn *txn
+    bint readonly
+
+
+cdef inline int do_open_tables(void *context) noexcept nogil:
+    cdef tables_opening *opening = <tables_opening *> context
+    cdef int rc = open_tables_in(opening.env, opening.txn, opening.readonly)
+    if rc:
+        mdb_txn_abort(opening.txn)
+        return rc
+    return mdb_txn_commit(opening.txn)
+
+
 cdef inline int open_tables(environment *e, bint readonly) noexcept nogil:
     """Open the databases. In an empty file create them, all or none."""
-    cdef MDB_txn *txn
-    cdef int rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY if readonly else 0, &txn)
+    cdef MDB_envinfo info
+    cdef tables_opening opening
+    cdef int rc = read_info(e, &info)
     if rc:
         return rc
-    rc = open_tables_in(e, txn, readonly)
+    opening.env, opening.readonly = e, readonly
+    rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY if readonly else 0, &opening.txn)
     if rc:
-        mdb_txn_abort(txn)
         return rc
-    return mdb_txn_commit(txn)
+    rc = checks_guard(e.env, &do_open_tables, &opening)
+    if rc == DAMAGED and readonly:
+        mdb_txn_abort(opening.txn)
+    elif rc == DAMAGED:
+        checks_abandon(opening.txn)
+    return rc
 
 
 cdef inline void close_files(environment *e) noexcept nogil:
@@ -244,7 +285,7 @@ cdef inline int reopen(environment *e, size_t openings) noexcept nogil:
     if e.path == NULL:
         rc = CLOSED
     elif e.openings == openings:
-        if e.env != NULL and mdb_env_info(e.env, &info) == 0:
+        if e.env != NULL and read_info(e, &info) == 0:
             e.map_size = info.me_mapsize
         close_files(e)
         rc = open_files(e)
@@ -271,7 +312,7 @@ cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept no
     elif e.broken:
         rc = e.broken
     else:
-        rc = mdb_env_info(e.env, &info)
+        rc = read_info(e, &info)
         if not rc and (not seen or info.me_mapsize == seen):
             rc = mdb_env_set_mapsize(e.env, size)
             if not rc:
@@ -332,6 +373,7 @@ cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
 
 cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
     """Enter the gate and begin a transaction. After 0 end it, with end_read if it reads."""
+    cdef MDB_envinfo info
     cdef bint reopened = False
     cdef size_t openings
     cdef int rc
@@ -339,7 +381,9 @@ cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
         openings = e.openings
         rc = enter(e)
         if rc == 0:
-            rc = mdb_txn_begin(e.env, NULL, 0, txn) if write else take_reader(e, txn)
+            rc = read_info(e, &info)    # no page of the file is read while LMDB holds a lock
+            if rc == 0:
+                rc = mdb_txn_begin(e.env, NULL, 0, txn) if write else take_reader(e, txn)
             if rc == 0:
                 return 0
             leave(e)
@@ -453,7 +497,7 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
         if rc:
             return rc
         call.changed = False
-        rc = mdb_env_info(e.env, &info)
+        rc = read_info(e, &info)
         if not rc:
             rc = mdb_reader_check(e.env, &dead)     # a killed reader keeps old pages in use
         if rc:
@@ -472,29 +516,45 @@ cdef inline int write(environment *e, writing change, void *work) noexcept nogil
             return rc
 
 
-cdef inline int count_free_pages(environment *e, size_t first, size_t last,
-                                 size_t *count) noexcept nogil:
-    """Count the free ones of the pages `first` to `last`, in an environment just opened."""
-    cdef MDB_txn *txn
+cdef struct free_counting:
+    MDB_txn *txn
+    size_t first
+    size_t last
+    size_t count
+
+
+cdef inline int do_count_free_pages(void *context) noexcept nogil:
+    cdef free_counting *counting = <free_counting *> context
     cdef MDB_cursor *cursor
     cdef MDB_val key, value
     cdef const size_t *pages
     cdef size_t i
-    cdef int rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, &txn)
+    cdef int rc = mdb_cursor_open(counting.txn, FREE_DBI, &cursor)
     if rc:
         return rc
-    count[0] = 0
-    rc = mdb_cursor_open(txn, FREE_DBI, &cursor)
-    if not rc:
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
-        while not rc:
-            pages = <const size_t *> value.mv_data          # their number, then each
-            if value.mv_size < 8 or pages[0] > value.mv_size // 8 - 1:
-                rc = MDB_CORRUPTED
-                break
-            for i in range(pages[0]):
-                count[0] += first <= pages[1 + i] <= last
-            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
-        mdb_cursor_close(cursor)
-    mdb_txn_abort(txn)
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+    while not rc:
+        pages = <const size_t *> value.mv_data          # their number, then each
+        if value.mv_size < 8 or pages[0] > value.mv_size // 8 - 1:
+            rc = MDB_CORRUPTED
+            break
+        for i in range(pages[0]):
+            counting.count += counting.first <= pages[1 + i] <= counting.last
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    mdb_cursor_close(cursor)
     return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int count_free_pages(environment *e, size_t first, size_t last,
+                                 size_t *count) noexcept nogil:
+    """Count the free ones of the pages `first` to `last`, in an environment just opened."""
+    cdef free_counting counting
+    cdef int rc
+    counting.first, counting.last, counting.count = first, last, 0
+    rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, &counting.txn)
+    if rc:
+        return rc
+    rc = checks_guard(e.env, &do_count_free_pages, &counting)
+    mdb_txn_abort(counting.txn)
+    count[0] = counting.count
+    return rc
