@@ -8,10 +8,11 @@ from libc.string cimport memcpy, memset
 from wakumail.archive.environment cimport begin, end_read
 from wakumail.base.keccak cimport keccak256
 from wakumail.archive.layout cimport TIME_KEY, put32
-from wakumail.archive.lmdb cimport checks_guard
+from wakumail.archive.lmdb cimport MDB_CORRUPTED, checks_guard
 from wakumail.archive.planner cimport run_scan
-from wakumail.base.rlp cimport rlp_header_size, rlp_write_header
+from wakumail.base.rlp cimport RLP_OK, rlp_header_size, rlp_write_header
 from wakumail.archive.scanner cimport PAUSED, close_cursors, join_hits, scan
+from wakumail.waku.envelope cimport envelope_fields, read_envelope
 
 
 cdef struct reading:
@@ -24,15 +25,28 @@ cdef struct reading:
     int rc
 
 
+cdef inline bint are_envelopes(const uint8_t *at, const uint8_t *end, size_t count) noexcept nogil:
+    cdef envelope_fields fields
+    while count and read_envelope(&at, end, &fields) == RLP_OK:
+        count -= 1
+    return count == 0 and at == end
+
+
 cdef inline int copy_packet(reading *r) noexcept nogil:
+    """Copy the hits. A damaged one is refused, for a client cannot read the packet that holds it.
+
+    That tells only some damage of an envelope; a hash for each would cost more than the rest.
+    """
     cdef uint8_t *out = r.room
+    cdef uint8_t *hits
     r.size = rlp_header_size(r.scan.payload) + r.scan.payload
     if r.size > r.room_size:
         out = r.large = <uint8_t *> malloc(r.size)
         if out == NULL:
             return ENOMEM
-    join_hits(out + rlp_write_header(out, r.scan.payload, True), r.scan.hits, r.scan.count)
-    return 0
+    hits = out + rlp_write_header(out, r.scan.payload, True)
+    join_hits(hits, r.scan.hits, r.scan.count)
+    return 0 if are_envelopes(hits, out + r.size, r.scan.count) else MDB_CORRUPTED
 
 
 cdef inline int fill_page(void *context) noexcept nogil:
