@@ -84,7 +84,7 @@ def test_the_packages_to_install_are_those_of_the_extras() -> None:
     for packages in project["optional-dependencies"].values():
         assert all(f'"{package}"' in sources for package in packages)
     assert "pip install wakumail" not in sources
-    assert not re.search(r"wakumail\[(discovery|leveldb|pages|postgres|verify)\]", sources)
+    assert not re.search(r"wakumail\[(discovery|leveldb|pages|postgres|upnp|verify)\]", sources)
 
 
 def test_every_setting_has_a_row() -> None:

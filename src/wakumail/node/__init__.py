@@ -25,6 +25,7 @@ presence           the address and the record under which others find the node
 own_record         our node record, whose number survives restarts
 gateway            a router that can pass on ports
 nat_pmp            NAT-PMP
+upnp               UPnP
 node_key           the file of a node key, read or made
 keystore           keys that the node holds for its users
 messages           messages made and opened

@@ -13,6 +13,7 @@ from wakumail.errors import reason
 from wakumail.node.gateway import LIFETIME, Gateway, GatewayError, Transport
 from wakumail.node.nat_pmp import NatPmp
 from wakumail.node.presence import Presence
+from wakumail.node.upnp import Upnp
 from wakumail.ops.config.values import ASKED, Nat
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class ExternalAddress:
         gateways: list[Gateway] = []
         if self._nat in (Nat.ANY, Nat.PMP):
             gateways.append(NatPmp())
+        if self._nat in (Nat.ANY, Nat.UPNP):
+            gateways.append(Upnp())
         return gateways
 
     async def _map(self, gateway: Gateway) -> None:

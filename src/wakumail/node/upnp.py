@@ -1,0 +1,139 @@
+"""UPnP: finds the router, and asks it for our external address and for ports there.
+
+The library async-upnp-client does what UPnP needs; it is the extra `upnp`, imported when used.
+"""
+
+import ipaddress
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from wakumail.node.gateway import LIFETIME, GatewayError, Transport
+
+CONNECTIONS = (
+    "urn:schemas-upnp-org:service:WANIPConnection:2",
+    "urn:schemas-upnp-org:service:WANIPConnection:1",
+    "urn:schemas-upnp-org:service:WANPPPConnection:1",
+)
+"""The services of a router that know our address and pass on ports, the best first."""
+
+ROUTERS = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
+"""Routers of version 2 answer to it too."""
+
+SEARCH_TIME = 3
+"""Seconds that a router has to answer the search."""
+
+ONLY_PERMANENT = 725
+"""The error of a router that passes on ports for ever, or not at all."""
+
+DESCRIPTION = "wakumail"
+"""What a router shows its owner for the ports."""
+
+
+class Upnp:
+    """A router that speaks UPnP: the first that answers, or that described at `location`."""
+
+    name = "UPnP"
+
+    def __init__(self, location: str | None = None) -> None:
+        self._location = location
+        self._service: Any = None
+        """The UpnpService of the library, once the router was found."""
+
+    async def external_ip(self) -> str:
+        """Our address at the other side of the router. GatewayError."""
+        answer = await self._call("GetExternalIPAddress")
+        try:
+            return str(ipaddress.ip_address(str(answer["NewExternalIPAddress"])))
+        except (KeyError, ValueError):
+            raise GatewayError("the router has no connection to the internet") from None
+
+    async def map(self, transport: Transport, port: int) -> int:
+        """Let the router pass on a port for LIFETIME; the port at its other side. GatewayError."""
+        try:
+            await self._add(transport, port, LIFETIME)
+        except GatewayError as error:
+            if getattr(error.__cause__, "error_code", None) != ONLY_PERMANENT:
+                raise
+            await self._add(transport, port, 0)
+        return port
+
+    async def unmap(self, transport: Transport, port: int) -> None:
+        """Take a mapping back. GatewayError."""
+        await self._call(
+            "DeletePortMapping",
+            NewRemoteHost="",
+            NewExternalPort=port,
+            NewProtocol=transport.value,
+        )
+
+    async def _add(self, transport: Transport, port: int, seconds: int) -> None:
+        assert self._location is not None, "external_ip is asked for first"
+        await self._call(
+            "AddPortMapping",
+            NewRemoteHost="",
+            NewExternalPort=port,
+            NewProtocol=transport.value,
+            NewInternalPort=port,
+            NewInternalClient=address_towards(urlsplit(self._location).hostname or ""),
+            NewEnabled=True,
+            NewPortMappingDescription=DESCRIPTION,
+            NewLeaseDuration=seconds,
+        )
+
+    async def _call(self, action: str, **arguments: Any) -> Any:
+        """The answer of the router to an action. GatewayError."""
+        try:
+            from async_upnp_client.exceptions import UpnpError
+        except ImportError:
+            text = 'it needs async-upnp-client: pip install "async-upnp-client>=0.44"'
+            raise GatewayError(text) from None
+        try:
+            if self._service is None:
+                self._service = await self._find()
+            return await self._service.async_call_action(action, **arguments)
+        except (UpnpError, OSError, TimeoutError, KeyError) as error:
+            self._service = None
+            raise GatewayError(f"the router refuses: {error}") from error
+
+    async def _find(self) -> Any:
+        """The service of the router that passes on ports."""
+        from async_upnp_client.aiohttp import AiohttpRequester
+        from async_upnp_client.client_factory import UpnpFactory
+
+        if self._location is None:
+            self._location = await search()
+        factory = UpnpFactory(AiohttpRequester(), non_strict=True)
+        device = await factory.async_create_device(self._location)
+        services = {service.service_type: service for service in device.all_services}
+        for kind in CONNECTIONS:
+            if kind in services:
+                return services[kind]
+        raise GatewayError("the router passes on no ports")
+
+
+async def search() -> str:
+    """The URL of the description of the first router that answers. GatewayError."""
+    from async_upnp_client.search import async_search
+
+    found: list[str] = []
+
+    async def take(headers: Any) -> None:
+        if "location" in headers:
+            found.append(str(headers["location"]))
+
+    await async_search(take, timeout=SEARCH_TIME, search_target=ROUTERS)
+    if not found:
+        raise GatewayError("no router answers")
+    return found[0]
+
+
+def address_towards(host: str) -> str:
+    """Our address in the network of a host. GatewayError."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise GatewayError(f"no way to the router {host}: {error.strerror}") from None

@@ -1,0 +1,206 @@
+"""A router that speaks UPnP, played by an HTTP server: the library and ours against its bytes."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+
+import pytest
+from aiohttp import web
+
+from tests.support.patience import asynchronous
+from wakumail.node import upnp
+from wakumail.node.gateway import LIFETIME, GatewayError, Transport
+from wakumail.node.upnp import Upnp
+
+if find_spec("async_upnp_client") is None and not os.environ.get("CI"):
+    pytest.skip("async-upnp-client is not installed", allow_module_level=True)
+
+SERVICE = "urn:schemas-upnp-org:service:WANIPConnection:1"
+DEVICE = f"""<?xml version="1.0"?>
+<root xmlns="urn:schemas-upnp-org:device-1-0">
+ <specVersion><major>1</major><minor>0</minor></specVersion>
+ <device>
+  <deviceType>urn:schemas-upnp-org:device:InternetGatewayDevice:1</deviceType>
+  <friendlyName>router</friendlyName><manufacturer>m</manufacturer><modelName>m</modelName>
+  <UDN>uuid:1</UDN>
+  <deviceList><device>
+   <deviceType>urn:schemas-upnp-org:device:WANConnectionDevice:1</deviceType>
+   <friendlyName>wan</friendlyName><manufacturer>m</manufacturer><modelName>m</modelName>
+   <UDN>uuid:2</UDN>
+   <serviceList><service>
+    <serviceType>{SERVICE}</serviceType>
+    <serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId>
+    <SCPDURL>/scpd.xml</SCPDURL><controlURL>/control</controlURL><eventSubURL>/event</eventSubURL>
+   </service></serviceList>
+  </device></deviceList>
+ </device>
+</root>"""
+ACTIONS = {
+    "GetExternalIPAddress": {"NewExternalIPAddress": "out"},
+    "AddPortMapping": dict.fromkeys(
+        (
+            "NewRemoteHost",
+            "NewExternalPort",
+            "NewProtocol",
+            "NewInternalPort",
+            "NewInternalClient",
+            "NewEnabled",
+            "NewPortMappingDescription",
+            "NewLeaseDuration",
+        ),
+        "in",
+    ),
+    "DeletePortMapping": dict.fromkeys(("NewRemoteHost", "NewExternalPort", "NewProtocol"), "in"),
+}
+TYPES = {"NewExternalPort": "ui2", "NewInternalPort": "ui2", "NewEnabled": "boolean"}
+TYPES["NewLeaseDuration"] = "ui4"
+
+
+def scpd() -> str:
+    """The description of the service, as UPnP wants it."""
+    actions = "".join(
+        f"<action><name>{name}</name><argumentList>"
+        + "".join(
+            f"<argument><name>{argument}</name><direction>{way}</direction>"
+            f"<relatedStateVariable>{argument}</relatedStateVariable></argument>"
+            for argument, way in arguments.items()
+        )
+        + "</argumentList></action>"
+        for name, arguments in ACTIONS.items()
+    )
+    names = sorted({name for arguments in ACTIONS.values() for name in arguments})
+    variables = "".join(
+        f'<stateVariable sendEvents="no"><name>{name}</name>'
+        f"<dataType>{TYPES.get(name, 'string')}</dataType></stateVariable>"
+        for name in names
+    )
+    return (
+        '<?xml version="1.0"?><scpd xmlns="urn:schemas-upnp-org:service-1-0">'
+        "<specVersion><major>1</major><minor>0</minor></specVersion>"
+        f"<actionList>{actions}</actionList>"
+        f"<serviceStateTable>{variables}</serviceStateTable></scpd>"
+    )
+
+
+class Router:
+    """Its mappings, and what it says when it is asked."""
+
+    def __init__(self) -> None:
+        self.ip = "203.0.113.7"
+        self.mapped: dict[tuple[str, str], dict[str, str]] = {}
+        self.only_permanent = False
+        self.refuses = 0
+
+    async def control(self, request: web.Request) -> web.Response:
+        action = request.headers["SOAPAction"].strip('"').rpartition("#")[2]
+        body = await request.text()
+        given = dict(re.findall(r"<(New\w+)>([^<]*)</\1>", body))
+        if self.refuses:
+            return fault(self.refuses)
+        if action == "GetExternalIPAddress":
+            answer = f"<NewExternalIPAddress>{self.ip}</NewExternalIPAddress>"
+        elif action == "AddPortMapping":
+            if self.only_permanent and given["NewLeaseDuration"] != "0":
+                return fault(725)
+            self.mapped[given["NewProtocol"], given["NewExternalPort"]] = given
+            answer = ""
+        else:
+            del self.mapped[given["NewProtocol"], given["NewExternalPort"]]
+            answer = ""
+        return web.Response(
+            content_type="text/xml",
+            text='<?xml version="1.0"?><s:Envelope '
+            'xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>'
+            f'<u:{action}Response xmlns:u="{SERVICE}">{answer}</u:{action}Response>'
+            "</s:Body></s:Envelope>",
+        )
+
+
+def fault(code: int) -> web.Response:
+    return web.Response(
+        status=500,
+        content_type="text/xml",
+        text='<?xml version="1.0"?><s:Envelope '
+        'xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault>'
+        "<faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring><detail>"
+        '<UPnPError xmlns="urn:schemas-upnp-org:control-1-0">'
+        f"<errorCode>{code}</errorCode><errorDescription>no</errorDescription>"
+        "</UPnPError></detail></s:Fault></s:Body></s:Envelope>",
+    )
+
+
+@asynccontextmanager
+async def routing() -> AsyncIterator[tuple[Router, Upnp]]:
+    router = Router()
+    app = web.Application()
+
+    async def device(_request: web.Request) -> web.Response:
+        return web.Response(text=DEVICE, content_type="text/xml")
+
+    async def service(_request: web.Request) -> web.Response:
+        return web.Response(text=scpd(), content_type="text/xml")
+
+    app.router.add_get("/device.xml", device)
+    app.router.add_get("/scpd.xml", service)
+    app.router.add_post("/control", router.control)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        yield router, Upnp(f"http://127.0.0.1:{port}/device.xml")
+    finally:
+        await runner.cleanup()
+
+
+@asynchronous
+async def test_a_router_tells_our_address_and_passes_on_ports() -> None:
+    async with routing() as (router, asked):
+        assert await asked.external_ip() == "203.0.113.7"
+        assert await asked.map(Transport.TCP, 30303) == 30303
+        assert await asked.map(Transport.UDP, 30304) == 30304
+        mapping = router.mapped["TCP", "30303"]
+        assert mapping["NewInternalClient"] == "127.0.0.1"
+        assert mapping["NewInternalPort"] == "30303"
+        assert mapping["NewLeaseDuration"] == str(LIFETIME)
+        assert mapping["NewRemoteHost"] == "", "any host"
+        await asked.unmap(Transport.TCP, 30303)
+        assert router.mapped.keys() == {("UDP", "30304")}
+
+
+@asynchronous
+async def test_a_router_that_passes_on_ports_for_ever_only() -> None:
+    async with routing() as (router, asked):
+        router.only_permanent = True
+        await asked.external_ip()
+        await asked.map(Transport.TCP, 30303)
+        assert router.mapped["TCP", "30303"]["NewLeaseDuration"] == "0"
+
+
+@asynchronous
+async def test_a_router_that_refuses_or_has_no_address() -> None:
+    async with routing() as (router, asked):
+        router.ip = ""
+        with pytest.raises(GatewayError, match="no connection to the internet"):
+            await asked.external_ip()
+        router.refuses = 718
+        with pytest.raises(GatewayError, match="718"):
+            await asked.map(Transport.TCP, 30303)
+    with pytest.raises(GatewayError, match="the router refuses"):
+        await asked.external_ip()
+
+
+@asynchronous
+async def test_no_router_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upnp, "SEARCH_TIME", 0)
+    with pytest.raises(GatewayError):
+        await Upnp().external_ip()
+
+
+def test_the_way_to_a_host() -> None:
+    assert upnp.address_towards("127.0.0.1") == "127.0.0.1"
+    with pytest.raises(GatewayError, match="no way to the router"):
+        upnp.address_towards("no-such-host.invalid")
