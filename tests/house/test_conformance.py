@@ -79,6 +79,22 @@ RULES = {
         "Bound": "must, should",
         "Fingerprint Algorithm": "must",
     },
+    "Node Discovery v4": {
+        "Node Records": "must",
+        "Endpoint Proof": "must",
+        "Wire Protocol": "should",
+        "Ping Packet (0x01)": "must, should, should, should",
+        "Pong Packet (0x02)": "should, should",
+        "FindNode Packet (0x03)": "should, should",
+        "ENRRequest Packet (0x05)": "should, should, should",
+        "ENRResponse Packet (0x06)": "should",
+    },
+    "EIP-778": {
+        "Record Structure": "should, must, must",
+        "RLP Encoding": "should",
+        "Text Encoding": "should",
+        '"v4" Identity Scheme': "must",
+    },
 }
 """The words that make rules, in their order, section by section of each specification."""
 

@@ -145,11 +145,11 @@ class Discovery:
     # -- peer_finder.Source --------------------------------------------------------------------
 
     def candidates(self) -> Iterator[Candidate]:
-        """The nodes of the table that can be dialed."""
+        """The nodes of the table that can be dialed; those with a record once that is known."""
         for contact in self.table:
             ip, udp, tcp = contact.endpoint
-            if tcp:
-                record = contact.record
+            record = contact.record
+            if tcp and (record is not None or not contact.wants_record):
                 speaks = record is not None and record.speaks_waku
                 yield Candidate(Enode(contact.node_id, ip, tcp, udp), speaks)
 
