@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
 LIBRARY = BUILD / "lib"
-PARSER_TARGETS = ("rlp", "envelopes", "snappy", "frames", "negentropy")
+PARSER_TARGETS = ("rlp", "envelopes", "snappy", "frames", "negentropy", "discovery")
 FILE_TARGETS = ("bits", "pages", "swaps", "truncations", "numbers")
 """Kinds of damage to archive files (tests/support/damaged_files.py)."""
 BATCH = 4000

@@ -10,8 +10,11 @@ import cramjam
 
 from tests.fuzz.mutate import mutate
 from tests.support.reconciling import make_items, pack
-from tests.vectors import NEGENTROPY, VECTORS
+from tests.vectors import DISCOVERY, NEGENTROPY, VECTORS
 from wakumail.base import rlp, snappy
+from wakumail.base.keccak import keccak256
+from wakumail.devp2p.discovery.discv4_packets import Datagram
+from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.errors import WakumailError
@@ -160,12 +163,36 @@ CONVERSATIONS = [
 ]
 CONVERSATIONS += [Initiator().begin(items) for items in ITEM_SETS]
 
+DATAGRAM_SEEDS = [
+    body
+    for node in DISCOVERY["nodes"]
+    if (record := Enr.parse(node["enr"]))
+    for body in (
+        record.encoded,
+        rlp.encode([4, [bytes(4), 1, 2], [bytes(16), 3, 4], NOW, record.seq]),
+        rlp.encode([[[bytes(4), 1, 2, record.node_id]] * 12, NOW]),
+        rlp.encode([bytes(32), rlp.decode(record.encoded)]),
+    )
+]
+
+
+def fuzz_discovery(data: bytes, source: random.Random) -> None:
+    """Node records, and datagrams with a good hash over anything."""
+    with contextlib.suppress(WakumailError):
+        assert Enr.decode(data).encoded == data
+    signed = source.randbytes(65) + bytes([source.randrange(8)]) + data
+    with contextlib.suppress(WakumailError):
+        datagram = Datagram.read(keccak256(signed) + signed)
+        datagram.sender()
+
+
 TARGETS: dict[str, tuple[list[bytes], Callable[[bytes, random.Random], None]]] = {
     "rlp": (RLP_SEEDS, fuzz_rlp),
     "envelopes": ([*PACKETS, *(each.rlp for each in ENVELOPES), *RLP_SEEDS], fuzz_envelopes),
     "snappy": (SNAPPY_SEEDS, fuzz_snappy),
     "frames": (recorded_streams(), fuzz_frames),
     "negentropy": (CONVERSATIONS, fuzz_negentropy),
+    "discovery": (DATAGRAM_SEEDS, fuzz_discovery),
 }
 """Its seeds, and what is done with a mutated one. Archive files are fuzzed by damaged_files.py."""
 
