@@ -26,6 +26,7 @@ from wakumail.archive.results import Stat
 from wakumail.archive.store import Store
 from wakumail.base.histograms import Histogram
 from wakumail.counters import COUNTERS, error_texts
+from wakumail.devp2p.discovery.discv4_packets import DatagramError
 from wakumail.devp2p.dns_tree import DnsListError
 from wakumail.devp2p.enr import EnrError
 from wakumail.errors import HandshakeError, ProtocolError
@@ -46,6 +47,7 @@ COUNTED_ERRORS = (
     HandshakeError,
     ProtocolError,
     RequestError,
+    DatagramError,
     EnrError,
     DnsListError,
     DnsUnanswered,
