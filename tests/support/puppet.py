@@ -26,7 +26,7 @@ from wakumail.devp2p.connection_events import (
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeStep
 from wakumail.devp2p.keys import PrivateKey, generate, public_key
-from wakumail.devp2p.packets import WAKU, Capability, Shared
+from wakumail.devp2p.packets import SYNC, WAKU, Capability, Shared
 from wakumail.mail.history import MailConfig
 from wakumail.mail.request import MAX_LIMIT, RequestKeys, RequestPolicy
 from wakumail.mail.server import Server, ServerConfig
@@ -127,6 +127,8 @@ class Puppet:
         self.connection = connection
         self.waku: Shared
         """The capability that is spoken: waku, or shh."""
+        self.sync: Shared | None = None
+        """The capability wakusync, if both offer it."""
         self.dialect: Dialect
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -158,7 +160,9 @@ class Puppet:
         """Dial, and exchange hello and status."""
         puppet = await cls.dial(enode, key=key, **changes)
         established = await puppet.until(Established)
-        puppet.waku = established.capabilities[-1]
+        *others, puppet.waku = established.capabilities
+        if puppet.waku.name == SYNC.name:
+            puppet.sync, puppet.waku = puppet.waku, others[-1]
         puppet.dialect = DIALECTS[Capability(puppet.waku.name, puppet.waku.version)]
         puppet.send(Code.STATUS, puppet.dialect.encode_status(options))
         await puppet.packet(Code.STATUS)
@@ -207,6 +211,20 @@ class Puppet:
         """Send a packet of the waku capability."""
         self.connection.send(self.waku, code, payload)
         self.flush()
+
+    def send_sync(self, code: int, packet: bytes) -> None:
+        """Send a packet of the capability wakusync."""
+        assert self.sync is not None
+        self.connection.send(self.sync, code, packet)
+        self.flush()
+
+    async def sync_packet(self, code: int) -> bytes:
+        """Wait for the next packet of wakusync with that code; its payload."""
+        while (packet := await self.until(Packet)).capability is not self.sync or (
+            packet.code != code
+        ):
+            pass
+        return packet.payload
 
     def update(self, options: StatusOptions) -> None:
         """Send the Status Updates for these options."""
