@@ -125,6 +125,25 @@ async def test_a_flood_leaves_the_loop_to_others(
 
 
 @asynchronous
+async def test_a_clock_that_is_ahead_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(discovery_module, "KEEP_INTERVAL", 0.01)
+    async with discovering(node_key("one"), tmp_path / "0") as (_, enode, _):
+        here = UdpEndpoint("127.0.0.1", 1, 0)
+        stale = seal(node_key("late"), Ping(4, here, here, 1_700_000_000, None)).raw
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+
+            def told() -> bool:
+                """True once the log says so; each call sends some more."""
+                for _ in range(2 * discovery_module.MANY_EXPIRED):
+                    own.sendto(stale, (enode.host, enode.port))
+                return "is our clock ahead?" in caplog.text
+
+            await eventually(told)
+
+
+@asynchronous
 async def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     async with discovering(node_key("one"), tmp_path / "0") as (_, enode, _):
         second = Discovery(DiscoveryConfig(node_key("two"), (), (), tmp_path / "1"), Counters())

@@ -37,6 +37,9 @@ PAUSE = 0.05
 KEEP_INTERVAL = 300.0
 """Seconds between two writes of the table to the disk."""
 
+MANY_EXPIRED = 10
+"""Expired datagrams within KEEP_INTERVAL from which on the clock may be wrong."""
+
 RESOLVE_INTERVAL = 60.0
 """Seconds between two attempts to resolve the names of bootnodes."""
 
@@ -76,6 +79,8 @@ class Discovery:
         self._timer: asyncio.Handle | None = None
         self._resumption: asyncio.Handle | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._looked = 0, 0
+        """Expired datagrams and pongs at the last look at the clock."""
 
     # -- for the server ------------------------------------------------------------------------
 
@@ -198,6 +203,15 @@ class Discovery:
         while True:
             await asyncio.sleep(KEEP_INTERVAL)
             self._write_contacts()
+            self._doubt_clock()
+
+    def _doubt_clock(self) -> None:
+        """Tell an operator if most of what came since the last look seems to be too old."""
+        looked = self._counters["discovery_expired"], self._counters["discovery_pongs_received"]
+        expired, pongs = (now - before for now, before in zip(looked, self._looked, strict=True))
+        self._looked = looked
+        if expired >= MANY_EXPIRED and expired > pongs:
+            log.warning("most datagrams of discovery are too old: is our clock ahead?")
 
     def _write_contacts(self) -> None:
         if len(self.table):  # a run that met nobody does not forget those of the last one
