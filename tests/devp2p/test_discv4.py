@@ -368,6 +368,31 @@ def asked_for_record(network: MemoryNetwork, node: MemoryNode, prober: Prober) -
                 return datagram.hash
 
 
+def test_who_changes_its_record_all_the_time_is_asked_now_and_then(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    prober.bond(node)
+    for seq in range(100):
+        prober.send(node, replace(prober.ping_for(node), enr_seq=1000 + seq))
+        network.run(0.05)
+    network.run(3.0)
+    requests = [d for d in prober.got if isinstance(d.body, EnrRequest)]
+    assert 1 <= len(requests) <= 6
+
+
+def test_many_pings_while_one_of_ours_is_open_are_joined(
+    network: MemoryNetwork, node: MemoryNode, prober: Prober
+) -> None:
+    for _ in range(250):
+        prober.send(node, prober.ping_for(node))
+    network.run(0.1)
+    (ping,) = [d for d in prober.got if isinstance(d.body, Ping)]
+    assert len(pongs([d.body for d in prober.got])) == 250
+    prober.send(node, prober.pong_for(node, ping.hash))
+    network.run(0.1)
+    assert node.known == {prober.id}
+
+
 def test_a_record_that_nobody_asked_for_is_not_looked_at(node: MemoryNode, prober: Prober) -> None:
     prober.bond(node)
     record = record_of(prober.key, prober.address, seq=7)

@@ -221,7 +221,8 @@ class Discv4:
         assert listed is not None, "the table has whom it has heard from"
         if endpoint != listed.endpoint:
             self._config.on_found(listed)
-        if listed.wants_record:
+        if listed.wants_record and not listed.is_record_due:
+            listed.is_record_due = True
             delay = RECORD_DELAY * (1 + self._config.random(1)[0] / 256)
             self._timers.later(delay, partial(self._ask_record, listed))
 
@@ -237,5 +238,6 @@ class Discv4:
             self._questions.ping(contact)
 
     def _ask_record(self, contact: Contact) -> None:
+        contact.is_record_due = False
         if contact.wants_record and self.table.get(contact.node_id) is contact:
             self._questions.ask_record(contact, self._config.on_found)

@@ -100,7 +100,7 @@ class Questions:
 
     # -- questions -----------------------------------------------------------------------------
 
-    def ping(self, contact: Contact, then: Then = lambda _answered: None) -> None:
+    def ping(self, contact: Contact, then: Then | None = None) -> None:
         """Ping a node. One address is pinged once at a time."""
         address = contact.endpoint.address
         digest = self._pinged.get(address)
@@ -108,20 +108,21 @@ class Questions:
             return self._join(self._pings[digest], contact, then)
         if digest is not None or len(self._pings) >= MAX_PENDING:
             self._count("discovery_pings_crowded_out")
-            return self._timers.later(0.0, partial(then, False))
+            return None if then is None else self._timers.later(0.0, partial(then, False))
         digest = self._outbox.ping(contact.endpoint).hash
-        self._pings[digest] = Question(contact, then)
+        self._pings[digest] = Question(contact, then or _nobody)
         self._pinged[address] = digest
         return self._timers.later(ANSWER_TIME, partial(self._give_up_ping, digest))
 
     @staticmethod
-    def _join(question: Question, contact: Contact, then: Then) -> None:
+    def _join(question: Question, contact: Contact, then: Then | None) -> None:
         """Let one ping answer two questions; the newer one knows more of the node."""
         asked = question.contact
         asked.told_seq = max(asked.told_seq, contact.told_seq)
         if contact.endpoint.tcp:
             asked.endpoint = contact.endpoint
-        question.then = partial(_both, question.then, then)
+        if then is not None:
+            question.then = partial(_both, question.then, then)
 
     def greet(self, contact: Contact, then: Then) -> None:
         """Make sure that a node and we have proven our addresses to each other."""
@@ -149,7 +150,7 @@ class Questions:
     def find(self, contact: Contact, target: bytes, then: Callable[[bool, Question], None]) -> None:
         """Ask a node that was greeted for the nodes closest to a node id."""
         address = contact.endpoint.address
-        question = Question(contact, lambda _answered: None)
+        question = Question(contact, _nobody)
         question.then = lambda answered: then(answered, question)
         if address in self._findnodes:  # another node that says it is there
             return self._timers.later(0.0, partial(question.end, answered=False))
@@ -272,6 +273,10 @@ class Questions:
         """A node that does not answer may have lost our pong, or forgotten us: greet it anew."""
         self._greeted.remove(contact.node_id, contact.endpoint.ip)
         self._on_silent(contact)
+
+
+def _nobody(_answered: bool) -> None:
+    """Nobody waits for the answer."""
 
 
 def _both(first: Then, second: Then, answered: bool) -> None:

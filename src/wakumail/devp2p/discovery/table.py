@@ -42,6 +42,8 @@ class Contact:
     """Highest sequence number of its record that it told of; 0 if it has none."""
     silences: int = 0
     """Pings in a row that it has not answered."""
+    is_record_due: bool = False
+    """True if it will be asked for its record in a moment."""
     key: int = 0
     """keccak256 of the node id, as a number."""
 
