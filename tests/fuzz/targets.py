@@ -18,6 +18,7 @@ from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.errors import WakumailError
+from wakumail.mail.sync import packets as sync_packets
 from wakumail.mail.sync.initiator import Initiator
 from wakumail.mail.sync.item_set import ItemSet
 from wakumail.mail.sync.items import ALL_TIMES, Window
@@ -25,6 +26,7 @@ from wakumail.mail.sync.message_reader import SKIP, MessageReader
 from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
 from wakumail.mail.sync.responder import answer
 from wakumail.waku.envelope import Rules, judge, judge_packets, make_envelope, parse, parse_stream
+from wakumail.waku.fetched import judge_fetched, sort_ids
 
 AES_KEY, MAC_KEY, RIGHT_SEED = b"aes" * 10 + b"..", b"mac" * 10 + b"..", b"seed"
 NOW = 1_600_000_000
@@ -78,6 +80,33 @@ def fuzz_envelopes(data: bytes, source: random.Random) -> None:
         assert len(batch.confirmations) <= 2
     with contextlib.suppress(WakumailError):
         parse_stream(data, final=source.random() < 0.5)
+    with contextlib.suppress(WakumailError):
+        asked = sort_ids(b"".join(envelope.hash for envelope in source.sample(ENVELOPES, 2)))
+        batch, strangers = judge_fetched(data, RULES, source.randrange(NOW), NOW, asked)
+        assert strangers == sum(each.hash not in (asked[:32], asked[32:]) for each in batch)
+
+
+def fuzz_sync(data: bytes, source: random.Random) -> None:
+    """Packets of wakusync, read as any code."""
+    for code in sync_packets.Code:
+        with contextlib.suppress(WakumailError):
+            packet = sync_packets.decode(code, data)
+            assert packet is not None
+            assert sync_packets.decode(code, packet.encode()) == packet
+
+
+SYNC_SEEDS = [
+    packet.encode()
+    for packet in (
+        sync_packets.Status(0, NOW, bytes(32), 0.5, LIMIT),
+        sync_packets.Open(1, 0, NOW, b"\x61"),
+        sync_packets.Seek(1, (sync_packets.Run(0, NOW, bytes(64)),), locates=True),
+        sync_packets.Envelopes(1, True, rlp.join_list([each.rlp for each in ENVELOPES])),
+        sync_packets.Offer(1, arrived=True, items=bytes(72)),
+        sync_packets.Stored(1, ((bytes(32), 1),), 2),
+        sync_packets.Close(1, 0, "text"),
+    )
+]
 
 
 def fuzz_snappy(data: bytes, source: random.Random) -> None:
@@ -191,6 +220,7 @@ TARGETS: dict[str, tuple[list[bytes], Callable[[bytes, random.Random], None]]] =
     "envelopes": ([*PACKETS, *(each.rlp for each in ENVELOPES), *RLP_SEEDS], fuzz_envelopes),
     "snappy": (SNAPPY_SEEDS, fuzz_snappy),
     "frames": (recorded_streams(), fuzz_frames),
+    "sync": (SYNC_SEEDS, fuzz_sync),
     "negentropy": (CONVERSATIONS, fuzz_negentropy),
     "discovery": (DATAGRAM_SEEDS, fuzz_discovery),
 }

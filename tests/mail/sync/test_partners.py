@@ -17,6 +17,8 @@ from wakumail.devp2p.packets import SYNC, WAKU, Hello
 from wakumail.errors import DisconnectReason
 from wakumail.mail.server import Server
 from wakumail.mail.sync import partners
+from wakumail.mail.sync.initiator import Initiator
+from wakumail.mail.sync.items import Window
 from wakumail.mail.sync.packets import (
     Close,
     Code,
@@ -89,12 +91,18 @@ async def test_a_listed_peer_is_served_and_taken_from(tmp_path: Path) -> None:
         puppet.send_sync(Code.WANT, Want(1, item).encode())
         sent = decode(Code.ENVELOPES, await puppet.sync_packet(Code.ENVELOPES))
         assert sent == packet
-        puppet.send_sync(Code.OPEN, Open(1, 0, OLD, b"\x61").encode())
+        window = Window(0, OLD + 1)
+        puppet.send_sync(Code.OPEN, Open(1, *window, b"\x61").encode())
         reply = decode(Code.RECONCILE, await puppet.sync_packet(Code.RECONCILE))
         assert reply == Reconcile(1, b"\x61")
         puppet.send_sync(Code.CLOSE, Close(1, Ending.EQUAL, "").encode())
+        await eventually(lambda: partner.tally.rounds)
+        assert partner.tally.agreed is None  # It may say so; we have not seen it.
+        with server.store.archive.items() as items:
+            message = Initiator(window).begin(items)
+        puppet.send_sync(Code.OPEN, Open(3, *window, message).encode())
         await eventually(lambda: partner.tally.agreed)
-        assert (partner.tally.stored, partner.tally.sent, partner.tally.rounds) == (1, 1, 1)
+        assert (partner.tally.stored, partner.tally.sent) == (1, 1)
 
 
 @asynchronous

@@ -6,7 +6,8 @@ from typing import Any
 
 from wakumail.errors import ArchiveError
 from wakumail.mail.sync.agreement import TOPICS_DIFFER, Agreement
-from wakumail.mail.sync.items import Window
+from wakumail.mail.sync.initiator import Initiator
+from wakumail.mail.sync.items import Items, Window
 from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile, SyncError
 from wakumail.mail.sync.responder import answer
 from wakumail.mail.sync.round import MESSAGE_BYTES
@@ -66,9 +67,7 @@ class Respondent:
         self._opened = None
         if packet.code in (Ending.EQUAL, Ending.MOVED, Ending.COMPARED):
             self._tally.rounds += 1
-        if packet.code == Ending.EQUAL:
-            self._agreement.equal(Window(opened.lower, opened.upper))
-        elif packet.code == Ending.MOVED:
+        if packet.code == Ending.MOVED:
             self._agreement.differed = True
 
     def _begin(self, opened: Open, message: bytes) -> None:
@@ -79,14 +78,21 @@ class Respondent:
 
     async def _answer(self, opened: Open, message: bytes) -> None:
         window = Window(opened.lower, opened.upper)
+
+        def work(items: Items) -> tuple[bytes, bool]:
+            reply = answer(message, items, window, frame_limit=MESSAGE_BYTES)
+            # The peer is not believed: we would have begun with the same message, if all is equal.
+            own = Initiator(window, frame_limit=MESSAGE_BYTES).begin(items)
+            return reply, message is opened.message and own == message
+
         try:
-            reply = await self._side.desk.reconcile(
-                lambda items: answer(message, items, window, frame_limit=MESSAGE_BYTES)
-            )
+            reply, are_equal = await self._side.desk.reconcile(work)
         except ArchiveError as error:
             log.error("a round could not be answered: %s", error)
             self._wire.send(Close(opened.round, Ending.ARCHIVE_FAILED, "its archive is damaged"))
         else:
+            if are_equal:
+                self._agreement.equal(window)
             self._wire.send(Reconcile(opened.round, reply))
         finally:
             self._busy = False
