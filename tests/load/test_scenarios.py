@@ -33,6 +33,7 @@ from wakumail.load.scenarios.goals import PlannedCase, goal_cases
 from wakumail.load.scenarios.mixed import MixedCase, bulk_reader, senders, slow_readers, storm
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
+from wakumail.load.scenarios.transfer import TransferCase
 from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch
 from wakumail.load.workload.archived_traffic import ENVELOPES_PER_TOPIC, ArchivedTraffic
@@ -63,6 +64,7 @@ CASES: list[tuple[Case, set[str]]] = [
         for loss in LOSSES
     ),
     (ReconcileGrowthCase(TRAFFIC), {"growth"}),
+    (TransferCase(TRAFFIC), {"stored", "import_time"}),
     (RelayCase(LIVE, 100, 3), {"delivered", "envelope_cpu"}),
     (IdleCase(5, LIVE, 20, SECONDS), {"cpu_share", "connection_memory"}),
     (

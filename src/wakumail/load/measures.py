@@ -45,6 +45,8 @@ METRICS = {
         Metric("p99_alone", "p99 alone", "ms", 2, charted=False),
         Metric("slowdown", "p99 / p99 alone", "x", 2),
         Metric("p99_drift", "p99 after the soak", "x a new server's", 2),
+        Metric("stored", "stored", "envelopes/s", higher_is_better=True),
+        Metric("import_time", "time", "x that of an import", 2),
         Metric("trips", "trips", "", charted=False),
         Metric("sent", "sent by the initiator", "KB", 1, charted=False),
         Metric("received", "sent by the responder", "KB", 1, charted=False),

@@ -4,6 +4,7 @@ cases        scenarios with one kind of client
 mixed        scenarios of small requests beside other clients
 crowd        the scenario with thousands of peers
 sync         the scenario of two archives that reconcile
+transfer     an empty archive that is filled by sync
 discovery    the scenario of a flood of datagrams
 soak         the scenario of a long run
 goals        the cases of `--targets`, with the numbers to reach

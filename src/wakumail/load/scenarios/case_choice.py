@@ -25,6 +25,7 @@ from wakumail.load.scenarios.mixed import (
 )
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
+from wakumail.load.scenarios.transfer import TransferCase
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import REQUEST_KINDS, RequestKind
@@ -105,6 +106,7 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
     "sync": lambda choice: [
         *(ReconcileCase(choice.archived, loss) for loss in LOSSES),
         ReconcileGrowthCase(choice.archived),
+        TransferCase(choice.archived),
     ],
     "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
     "soak": lambda choice: [

@@ -57,16 +57,19 @@ class Giver:
             self._wire.send(Found(want.want, items))
             await self._wire.drain()
             return
-        while True:
-            envelopes = b""
-            if items:
-                fetched = await self._desk.fetch(items, GIVEN_BYTES)
-                items = items[fetched.taken * ITEM_SIZE :]
-                envelopes = fetched.joined
-                self._tally.sent += fetched.taken - len(fetched.absent) // ITEM_SIZE
-            if not items:
-                self._wants.popleft()  # before its last packet: the peer may want more at once
-            self._wire.send(Envelopes(want.want, not items, join_list([envelopes])))
+        ahead = self._desk.fetch(items, GIVEN_BYTES) if items else None
+        if ahead is None:
+            self._send(want, b"", last=True)
+        while ahead is not None:
+            fetched = await ahead
+            items = items[fetched.taken * ITEM_SIZE :]
+            # The next ones are read while these are on their way.
+            ahead = self._desk.fetch(items, GIVEN_BYTES) if items else None
+            self._tally.sent += fetched.taken - len(fetched.absent) // ITEM_SIZE
+            self._send(want, fetched.joined, last=ahead is None)
             await self._wire.drain()
-            if not items:
-                return
+
+    def _send(self, want: Want | Seek, envelopes: bytes, *, last: bool) -> None:
+        if last:
+            self._wants.popleft()  # before it is sent: the peer may want more at once
+        self._wire.send(Envelopes(want.want, last, join_list([envelopes])))
