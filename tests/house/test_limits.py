@@ -53,7 +53,7 @@ from wakumail.node import (
 from wakumail.ops import log_writer
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.workers import worker_slot
-from wakumail.rpc import jsonrpc, stream
+from wakumail.rpc import jsonrpc, params, stream
 from wakumail.waku import allowance, confirmations, envelope, packets, peer
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -227,6 +227,8 @@ LIMITS: dict[str, list[str]] = {
         f"{json_text.MAX_DIGITS}"
     ],
     "message": [size(jsonrpc.MAX_MESSAGE)],
+    "id of a call": [f"{jsonrpc.MAX_ID:,} characters"],
+    "id of a key, a filter or a subscription": [f"{params.MAX_IDENTIFIER} characters"],
     "nesting of JSON": [f"{json_text.MAX_NESTING}"],
     "calls in a batch": [f"{jsonrpc.MAX_BATCH:,}"],
     "answers of a batch": [size(jsonrpc.MAX_BATCH_ANSWER)],

@@ -18,6 +18,7 @@ from wakumail.rpc.jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     MAX_BATCH,
+    MAX_ID,
     MAX_MESSAGE,
     MAX_NAME,
     MAX_SEPARATORS,
@@ -111,6 +112,14 @@ def test_an_unknown_method() -> None:
 )
 def test_what_is_no_json(raw: bytes | str) -> None:
     assert error_of(handle(raw), None) == PARSE_ERROR
+
+
+def test_an_id_has_a_length() -> None:
+    """The answer repeats it: 5 MiB of it would hold the loop."""
+    longest = "x" * MAX_ID
+    call = '{"jsonrpc":"2.0","id":"%s","method":"test_echo","params":[1]}'
+    assert handle(call % longest)["id"] == longest
+    assert error_of(handle(call % (longest + "x")), None) == INVALID_REQUEST
 
 
 @pytest.mark.parametrize("raw", ["1", '"text"', "null", "true", "{}", '{"id":[1]}'])

@@ -48,6 +48,9 @@ MAX_BATCH = 1000
 MAX_BATCH_ANSWER = 25 << 20
 """Bytes of answers after which the rest of a batch is refused."""
 
+MAX_ID = 1024
+"""Most characters of the id of a call, which its answer repeats."""
+
 MAX_NAME = 100
 """Most characters of an unknown method's name that the error repeats."""
 
@@ -219,7 +222,8 @@ def read_call(message: Any) -> Call:
     if message.get("jsonrpc") != "2.0":
         raise RpcError(INVALID_REQUEST, 'a request says "jsonrpc": "2.0"')
     if not _is_id(message.get("id")):
-        raise RpcError(INVALID_REQUEST, "an id is a string, a number or null")
+        text = f"an id is a string of at most {MAX_ID} characters, a number or null"
+        raise RpcError(INVALID_REQUEST, text)
     method, params = message.get("method"), message.get("params")
     if not isinstance(method, str):
         raise RpcError(INVALID_REQUEST, "a method is a string")
@@ -235,4 +239,6 @@ def read_id(message: Any) -> Id:
 
 
 def _is_id(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool))
+    if isinstance(value, str):
+        return len(value) <= MAX_ID
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))

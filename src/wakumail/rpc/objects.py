@@ -24,7 +24,9 @@ WAKU_VERSION = str(max(WAKU).version)
 def read_filter(value: Any, keys: KeyStore) -> Filter:
     """The filter in an object; KeyUnknown if it names a key that we do not have."""
     fields = Fields(value, "filter", FILTER_FIELDS)
-    key = read_key(fields, keys, "privateKeyID", lambda v, n: keys.private_key(params.text(v, n)))
+    key = read_key(
+        fields, keys, "privateKeyID", lambda v, n: keys.private_key(params.identifier(v, n))
+    )
     topics = fields.optional("topics", params.partial_topics, ())
     if isinstance(key, bytes) and not topics:
         raise RpcError(INVALID_PARAMS, "missing topics")
@@ -39,7 +41,7 @@ def read_filter(value: Any, keys: KeyStore) -> Filter:
 
 def read_key(fields: Fields, keys: KeyStore, asymmetric: str, read: Reader[K]) -> bytes | K:
     """The key in the field symKeyID or `asymmetric`, of which exactly one must be there."""
-    symmetric = fields.optional("symKeyID", params.text, None)
+    symmetric = fields.optional("symKeyID", params.identifier, None)
     other = fields.optional(asymmetric, read, None)
     if symmetric is not None and other is None:
         return keys.symmetric_key(symmetric)

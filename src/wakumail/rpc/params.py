@@ -30,6 +30,9 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character: JSON can write it, UTF-8 cannot."""
 
 
+MAX_IDENTIFIER = 128
+"""Characters of an identifier; ours have 64."""
+
 MAX_FIELD_NAME = 100
 """Characters of an unknown field's name that the error repeats."""
 
@@ -69,6 +72,13 @@ def text(value: Any, name: str) -> str:
     """A string that UTF-8 can encode."""
     if not isinstance(value, str) or SURROGATE.search(value):
         raise unfit(name, "a string")
+    return value
+
+
+def identifier(value: Any, name: str) -> str:
+    """The id of a key, a filter or a subscription, or another short name: errors repeat it."""
+    if not isinstance(value, str) or len(value) > MAX_IDENTIFIER or SURROGATE.search(value):
+        raise unfit(name, f"a string of at most {MAX_IDENTIFIER} characters")
     return value
 
 

@@ -129,21 +129,23 @@ class WakuMethods:
 
     def delete_key_pair(self, _session: Session, key_id: Any) -> bool:
         """Forget a key pair, which must be there."""
-        if not self._server.keys.delete_key_pair(params.text(key_id, "id")):
+        if not self._server.keys.delete_key_pair(params.identifier(key_id, "id")):
             raise RpcError(SERVER, f"key pair {key_id} not found")
         return True
 
     def has_key_pair(self, _session: Session, key_id: Any) -> bool:
         """True if a key pair has this id."""
-        return self._server.keys.has_key_pair(params.text(key_id, "id"))
+        return self._server.keys.has_key_pair(params.identifier(key_id, "id"))
 
     def get_public_key(self, _session: Session, key_id: Any) -> str:
         """The public key of a key pair."""
-        return write_public_key(self._server.keys.private_key(params.text(key_id, "id")).public_key)
+        return write_public_key(
+            self._server.keys.private_key(params.identifier(key_id, "id")).public_key
+        )
 
     def get_private_key(self, _session: Session, key_id: Any) -> str:
         """The private key of a key pair."""
-        return write_bytes(self._server.keys.private_key(params.text(key_id, "id")).secret)
+        return write_bytes(self._server.keys.private_key(params.identifier(key_id, "id")).secret)
 
     # -- symmetric keys -----------------------------------------------------------------------
 
@@ -162,15 +164,15 @@ class WakuMethods:
 
     def has_sym_key(self, _session: Session, key_id: Any) -> bool:
         """True if a symmetric key has this id."""
-        return self._server.keys.has_symmetric_key(params.text(key_id, "id"))
+        return self._server.keys.has_symmetric_key(params.identifier(key_id, "id"))
 
     def get_sym_key(self, _session: Session, key_id: Any) -> str:
         """A symmetric key."""
-        return write_bytes(self._server.keys.symmetric_key(params.text(key_id, "id")))
+        return write_bytes(self._server.keys.symmetric_key(params.identifier(key_id, "id")))
 
     def delete_sym_key(self, _session: Session, key_id: Any) -> bool:
         """Forget a symmetric key; true if there was one."""
-        return self._server.keys.delete_symmetric_key(params.text(key_id, "id"))
+        return self._server.keys.delete_symmetric_key(params.identifier(key_id, "id"))
 
     # -- receiving ----------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class WakuMethods:
         """Send each message that passes a filter to the session until it ends; an id."""
         if not session.can_notify:
             raise RpcError(METHOD_NOT_FOUND, "notifications not supported")
-        if params.text(kind, "subscription") != "messages":
+        if params.identifier(kind, "subscription") != "messages":
             raise RpcError(METHOD_NOT_FOUND, f'no "{kind}" subscription in waku namespace')
 
         def notify(message: ReceivedMessage) -> None:
@@ -197,7 +199,7 @@ class WakuMethods:
     def unsubscribe(self, session: Session, subscription: Any) -> bool:
         """End a subscription of this session; true if there was one."""
         own = self._subscriptions.get(session, set())
-        if params.text(subscription, "subscription") not in own:
+        if params.identifier(subscription, "subscription") not in own:
             return False
         own.remove(subscription)
         return self._server.filters.uninstall(subscription)
@@ -219,7 +221,7 @@ class WakuMethods:
         """Forget a filter, which must be there and not belong to another session."""
         filters = self._server.filters
         try:
-            owner = filters.owner_of(params.text(filter_id, "id"))
+            owner = filters.owner_of(params.identifier(filter_id, "id"))
         except FilterUnknown:
             raise RpcError(SERVER, "filter not found") from None
         if isinstance(owner, Session) and owner is not session and not owner.ended:
@@ -228,7 +230,7 @@ class WakuMethods:
 
     def get_filter_messages(self, _session: Session, filter_id: Any) -> list[dict[str, Any]]:
         """The messages since the last call."""
-        messages = self._server.filters.poll(params.text(filter_id, "id"))
+        messages = self._server.filters.poll(params.identifier(filter_id, "id"))
         return [write_message(message) for message in messages]
 
     # -- posting ------------------------------------------------------------------------------
@@ -241,7 +243,7 @@ class WakuMethods:
         topic = fields.optional("topic", params.topic, None)
         if isinstance(key, bytes) and topic is None:
             raise RpcError(INVALID_PARAMS, "missing topic")
-        signer = fields.optional("sig", params.text, None)
+        signer = fields.optional("sig", params.identifier, None)
         payload = fields.required("payload", params.data)
         padding = fields.optional("padding", params.data, None)
         self._check_size(len(payload) + len(padding or b""))

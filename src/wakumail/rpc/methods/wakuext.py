@@ -47,7 +47,7 @@ class WakuExtMethods:
         lower = fields.optional("from", params.integer, 0) or max(0, upper - DEFAULT_RANGE)
         if lower > upper:
             raise RpcError(INVALID_PARAMS, f"from must not be after to ({lower} > {upper})")
-        key_id = fields.optional("symKeyID", params.text, None)
+        key_id = fields.optional("symKeyID", params.identifier, None)
         topics = fields.required("topics", params.topics)
         limit = fields.optional("limit", params.integer, 0)
         cursor = fields.optional("cursor", params.cursor, b"")
