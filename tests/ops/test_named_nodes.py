@@ -1,7 +1,9 @@
 """The nodes that settings and files name: one that cannot be meant is left out with a sentence."""
 
+import asyncio
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.support.puppet import mailserver
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
+from wakumail.ops import named_nodes
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.named_nodes import NamedNodes
 
@@ -38,7 +41,7 @@ async def test_entries_that_cannot_be_meant(
         settings = Settings(static_nodes=(own, nowhere), trusted_nodes=(one, second))
         named = NamedNodes(settings, datadir)
         named.trust(server.node)
-        named.dial(server.dialer)
+        await named.dial(server.dialer)
         trusted = {one.node_id, second.node_id, neighbour.node_id}
         assert server.node.admission.trusted == trusted
         assert set(server.dialer.targets) == trusted | {moved.node_id}
@@ -56,3 +59,27 @@ async def test_entries_that_cannot_be_meant(
         f"{one} and {second} have one address: only one can be there",
         f"{own} is not dialed: it is the id of this node itself",
     ]
+
+
+@asynchronous
+async def test_others_have_a_turn_beside_a_long_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_nodes, "SLICE", 2)
+    async with mailserver(tmp_path / "server") as (server, _):
+        named = NamedNodes(
+            Settings(static_nodes=tuple(map(somebody, range(1, 7)))), Datadir(tmp_path)
+        )
+        seen: list[int] = []
+        turns = asyncio.create_task(count_turns(lambda: len(server.dialer.targets), seen))
+        await named.dial(server.dialer)
+        turns.cancel()
+        assert {1, 3, 5} <= set(seen)
+        assert len(server.dialer.targets) == 6
+
+
+async def count_turns(state: Callable[[], int], seen: list[int]) -> None:
+    """Note a state in each turn of the loop."""
+    while True:
+        seen.append(state())
+        await asyncio.sleep(0)

@@ -11,6 +11,7 @@ monitoring  metrics and health
 workers     several processes that are one server
 service_manager  tells systemd the state of the server
 gap_watch   finds the times in which the archive took nothing
+slow_imports  imports what takes long, before there are peers who would wait
 heap        settings of the allocator and the garbage collector
 file_limit  the number of files that may be open
 logs        the form of log lines, and where they go

@@ -1,5 +1,6 @@
 """The nodes that an operator has named: static and trusted ones and those to sync with."""
 
+import asyncio
 import logging
 
 from wakumail.archive.datadir import Datadir, read_enodes
@@ -9,6 +10,9 @@ from wakumail.mail.server import Server
 from wakumail.node.dialer import Dialer
 from wakumail.node.node import Node
 from wakumail.ops.config.settings import Settings
+
+SLICE = 200
+"""Nodes that are looked at in one step of the loop: some 2 ms."""
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +55,18 @@ class NamedNodes:
             if enode.node_id != server.node.own_id:
                 server.sync(store).add(enode)
 
-    def dial(self, dialer: Dialer) -> None:
-        """Keep connections to all of them, and warn of those that are left out."""
+    async def dial(self, dialer: Dialer) -> None:
+        """Keep connections to all of them, and warn of those that are left out.
+
+        Peers and callers have a turn after every SLICE of them.
+        """
         for sentence in self._left_out:
             log.warning("%s", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}
-        for enode in (*self._static, *self._trusted, *self._syncing):
+        for number, enode in enumerate((*self._static, *self._trusted, *self._syncing), 1):
+            if not number % SLICE:
+                await asyncio.sleep(0)
             try:
                 dialer.add(enode)
             except ValueError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from inspect import isawaitable
 from typing import Any
 
 from wakumail.devp2p.enode import Enode
@@ -75,7 +76,8 @@ def gathered(
 
     @wraps(method)
     async def ask(session: Any, *params: Any) -> Any:
-        own = method(session, *params)
+        result = method(session, *params)
+        own = await result if isawaitable(result) else result
         return join([own, *await channel.call("ask", name, params)])
 
     return ask

@@ -9,6 +9,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.archive import Appended, Archive
@@ -27,6 +28,7 @@ from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.service_manager import ServiceManager, server_state
+from wakumail.ops.slow_imports import import_what_is_on
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
 from wakumail.ops.workers.follower import Follower
 from wakumail.ops.workers.methods import DIAL, for_all
@@ -127,6 +129,7 @@ class Worker:
     async def _start(self, hello: dict[str, Any], running: AsyncExitStack) -> None:
         """Start to serve, with what the supervisor has sent."""
         settings = self._settings
+        import_what_is_on(settings)  # also what it needs when it leads: then there are peers
         registry = Registry(hello["registry"])
         roster = SharedRoster(registry, hello["part"], self._probe_elsewhere)
         key = assembly.node_key(settings, self._datadir)
@@ -215,9 +218,9 @@ class Worker:
             self._leads = True
             running = self._leading
             running.push_async_callback(server.dialer.close)
-            self._named.dial(server.dialer)
+            await self._named.dial(server.dialer)
             if settings.searches_peers:
-                from wakumail.ops import peer_search  # takes long to import
+                from wakumail.ops import peer_search
 
                 await peer_search.start(settings, self._datadir, server, running)
             if server.presence.limits:
@@ -227,7 +230,7 @@ class Worker:
             await endpoint.start()
             running.push_async_callback(endpoint.close)
             if settings.http or settings.ws or settings.metrics:
-                from wakumail.ops import endpoints  # takes long to import
+                from wakumail.ops import endpoints
 
                 await endpoints.start_rpc(settings, self._offer, self._counters, running)
                 if self._reporter is not None:
@@ -277,9 +280,11 @@ class Worker:
             case "probe", [str(identity)]:
                 self._server.node.probe(bytes.fromhex(identity))
             case "order", [str(name), list(arguments)]:
-                self._obey(name, arguments)
+                async with self._turn:  # after the nodes and orders that begin to lead comes this
+                    self._obey(name, arguments)
             case _:
-                return self._methods[method](Session(), *params)
+                result = self._methods[method](Session(), *params)
+                return await result if isawaitable(result) else result
         return None
 
     def _obey_all(self, orders: list[tuple[str, list[Any]]]) -> None:
