@@ -1,7 +1,8 @@
 """`wakumail bench`: loads a mailserver and measures it: a new `wakumail serve`, or one that runs.
 
 The server and its clients are processes of their own, on loopback unless --enode names another
-host. Without SCENARIO all scenarios run but `soak`, which needs --seconds of many minutes.
+host. Without SCENARIO all scenarios run but `steps` and
+`soak`, which needs --seconds of many minutes.
 """
 
 import argparse
@@ -212,7 +213,7 @@ parse_seconds = option(values.amount(MAX_SECONDS))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and report. Returns 1 if a case failed."""
+    """Measure and report. Returns 1 if a case failed, or held the loop for too long."""
     if unknown := set(arguments.scenarios) - set(SCENARIOS):
         arguments.usage_error(f"no such scenario: {', '.join(sorted(unknown))}")
     if arguments.requests != REQUEST_KINDS and "request" not in arguments.scenarios:
@@ -238,13 +239,15 @@ def run(arguments: argparse.Namespace) -> int:
             )
         finally:
             ignore_signals()
+            for server in servers:
+                server.close()
     if arguments.html is not None:
         arguments.html.write_text(html_report(machine, results, len(servers)))
     if arguments.json:
         print_json(json_report(machine, results))
     else:
         print(text_report(machine, results, len(servers)))
-    return 1 if any(result.failure for result in results) else 0
+    return 1 if any(result.bad for result in results) else 0
 
 
 def interrupt_on_signals() -> None:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -20,8 +21,10 @@ from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.ops.log_writer import LogWriter
+from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.service_manager import ServiceManager, server_state
+from wakumail.ops.slow_imports import import_what_is_on
 from wakumail.ops.workers import worker
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     add_flags(parser)
     parser.add_argument("--as-worker", type=int, help=argparse.SUPPRESS)  # a descriptor
+    parser.add_argument("--step-meter", type=int, help=argparse.SUPPRESS)  # a descriptor
     parser.set_defaults(run=run)
 
 
@@ -56,11 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     with datadir.serving():
         if settings.workers > 1:
             return uvloop.run(worker.supervise(settings, datadir, writer))
-        return uvloop.run(serve(settings, datadir, writer))
+        return uvloop.run(serve(settings, datadir, writer, arguments.step_meter))
 
 
-async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
-    """Serve until a signal comes, then finish the commit and disconnect from the peers."""
+async def serve(
+    settings: Settings, datadir: Datadir, writer: LogWriter, step_meter: int | None = None
+) -> int:
+    """Serve until a signal comes, then finish the commit and disconnect from the peers.
+
+    `step_meter` is the descriptor of a socket of the bench, which wants the loop's steps measured.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,6 +88,9 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
         if store is not None:
             store.on_broken = stopped.set
         named.sync(server, store)
+        import_what_is_on(settings)
+        if step_meter is not None:
+            StepMeter(socket.socket(fileno=step_meter)).start()
         with from_settings("--host", "--port"):
             await server.node.listen(settings.host, settings.port)
         if store is not None:
@@ -88,13 +100,13 @@ async def serve(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
         await endpoint.start()
         running.push_async_callback(endpoint.close)
         if settings.http or settings.ws or settings.metrics:
-            from wakumail.ops import endpoints  # takes long to import
+            from wakumail.ops import endpoints
 
             await endpoints.start(settings, server, offer, running)
         named.trust(server.node)
-        named.dial(server.dialer)
+        await named.dial(server.dialer)
         if settings.searches_peers:
-            from wakumail.ops import peer_search  # takes long to import
+            from wakumail.ops import peer_search
 
             await peer_search.start(settings, datadir, server, running)
         if server.presence.limits:

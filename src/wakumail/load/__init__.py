@@ -7,6 +7,7 @@ parent_death     processes that end with the bench that started them
 process_usage    CPU and memory of a process and its descendants
 server_process   `wakumail serve` in a process of its own
 measured_server  the server under load: our own, or one that runs already
+metered_server   our own server, which measures the steps of its loop
 measures         the names and units of the numbers in a report
 watch            one run of the clients against one server, and its cost
 scenarios        the cases that are measured

@@ -35,10 +35,23 @@ class CaseResult:
         spread = self.spread(key)
         return 0.0 if spread is None else spread.median
 
+    @property
+    def held_too_long(self) -> bool:
+        """True if a step of the server's loop took longer than it may."""
+        return self.median("step") > self.median("step_limit")
+
+    @property
+    def bad(self) -> bool:
+        """True if it failed, or what it measured may not be."""
+        return bool(self.failure) or self.held_too_long
+
     def notes(self) -> Iterator[str]:
         """Notes on the numbers: failures, and signs that the clients were the bottleneck."""
         if self.failure:
             yield f"failed: {self.failure}"
+        if self.held_too_long:
+            step, limit = self.median("step"), self.median("step_limit")
+            yield f"a step of {step:.0f} ms held the loop, where {limit:.0f} are allowed"
         if self.median("client") > CLIENT_LIMIT:
             share = self.median("client")
             yield f"the client took {share:.0f} % of a core: the numbers may be its own"

@@ -62,6 +62,8 @@ METRICS = {
         Metric("disk", "on disk", "B/envelope"),
         Metric("start", "start-up", "s", 2),
         Metric("growth", "CPU on 10 x the archive", "x", 2),
+        Metric("step", "longest step", "ms", 1),
+        Metric("step_limit", "of at most", "ms", 1, charted=False),
         Metric("client", "busiest client", "% of a core", charted=False),
         Metric("cores", "all cores", "% busy", charted=False),
     )

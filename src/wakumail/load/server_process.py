@@ -40,10 +40,13 @@ class RunningServer:
 class ServerProcess:
     """`wakumail serve` in a process of its own, over the data directory at `datadir`.
 
-    LoadFailed if it does not start, or ends with an exit code other than 0.
+    LoadFailed if it does not start, or ends with an exit code other than 0. `descriptors` stay
+    open in it.
     """
 
-    def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, datadir: Path, flags: Sequence[str] = (), descriptors: Sequence[int] = ()
+    ) -> None:
         self._command = (
             *WAKUMAIL_COMMAND,
             "serve",
@@ -54,7 +57,9 @@ class ServerProcess:
             *flags,
         )
         began = time.perf_counter()
-        self._process = start(self._command, stdout=subprocess.PIPE, text=True)
+        self._process = start(
+            self._command, stdout=subprocess.PIPE, text=True, pass_fds=descriptors
+        )
         assert self._process.stdout is not None
         try:
             line = self._process.stdout.readline().strip()
@@ -67,6 +72,11 @@ class ServerProcess:
         started = time.perf_counter() - began
         usage = ProcessUsage(self._process.pid)
         self.running = RunningServer(Enode.parse(line), usage, started, Datadir(datadir))
+
+    @property
+    def ended(self) -> bool:
+        """True if it has ended by itself."""
+        return self._process.poll() is not None
 
     def __enter__(self) -> Self:
         return self

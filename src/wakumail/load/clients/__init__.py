@@ -10,5 +10,6 @@ idle_client          keeps many idle connections
 storm_client         makes many connections at once
 slow_reader          asks for much and reads little
 datagram_flood       floods discovery with pings
+rpc_caller           calls of the RPC API over each transport
 processes            the processes of the clients
 """

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cramjam
 from cramjam import snappy
@@ -18,6 +18,7 @@ from wakumail.devp2p.packets import (
     P2P_VERSION,
     SNAPPY_VERSION,
     WAKU,
+    Capability,
     Hello,
     MessageId,
     Shared,
@@ -27,7 +28,8 @@ from wakumail.devp2p.packets import (
 from wakumail.load.clients.role import LoadFailed
 from wakumail.load.clients.skimmer import Frame, Skimmer
 from wakumail.waku.bloom import BLOOM_SIZE
-from wakumail.waku.packets import Code, StatusOptions, WakuDialect
+from wakumail.waku.packets import Code, StatusOptions
+from wakumail.waku.peer import DIALECTS, Dialect
 
 LOAD_TIMEOUT = 120.0
 """Seconds after which a load has failed, whatever it waits for."""
@@ -54,8 +56,14 @@ class BlockingConnection:
     Frames are read either with `reader`, or with `skimmer` for their sizes: never with both.
     """
 
-    def __init__(self, enode: Enode, node_key: keys.PrivateKey | None = None) -> None:
+    def __init__(
+        self,
+        enode: Enode,
+        node_key: keys.PrivateKey | None = None,
+        capabilities: Sequence[Capability] = WAKU,
+    ) -> None:
         self._node_key = node_key or keys.generate(os.urandom)
+        self._capabilities = tuple(capabilities)
         self._initiator = Initiator(self._node_key, keys.public_key(enode.node_id), os.urandom)
         self._address = enode.host, enode.port
         self.reader: FrameReader
@@ -65,7 +73,7 @@ class BlockingConnection:
         self.server_status: StatusOptions
         """The mailserver's status."""
         self._shared: Shared
-        self._dialect: WakuDialect
+        self.dialect: Dialect
 
     def dial(self) -> None:
         """Connect, and send the auth packet of the handshake."""
@@ -73,8 +81,8 @@ class BlockingConnection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(self._initiator.auth)
 
-    def greet(self, status: StatusOptions) -> None:
-        """Finish the handshake, and exchange hello and status."""
+    def greet(self, status: StatusOptions | bytes) -> None:
+        """Finish the handshake, and exchange hello and status, which may be given as its bytes."""
         ack = self._receive(PREFIX_SIZE)
         ack += self._receive((packet_size(ack) or 0) - PREFIX_SIZE)
         secrets = self._initiator.finish(ack)
@@ -82,16 +90,17 @@ class BlockingConnection:
         self.reader, self.skimmer = FrameReader(aes, mac, ingress_seed), Skimmer(aes)
         self.writer = FrameWriter(aes, mac, egress_seed)
         own_id = keys.node_id(self._node_key.public_key)
-        own = Hello(P2P_VERSION, BENCH_CLIENT_ID, WAKU, 0, own_id).encode()
+        own = Hello(P2P_VERSION, BENCH_CLIENT_ID, self._capabilities, 0, own_id).encode()
         self.writer.add(own, rlp.encode(MessageId.HELLO))
         self.socket.sendall(self.writer.encrypt())
         hello = Hello.decode(self._expect(MessageId.HELLO, compressed=False))
         if hello.version < SNAPPY_VERSION:
             raise LoadFailed("the server speaks devp2p without compression")
-        (self._shared,) = negotiate(WAKU, hello.capabilities)
-        self._dialect = WakuDialect(self._shared.version)
-        self.send(Code.STATUS, self._dialect.encode_status(status))
-        self.server_status = self._dialect.decode_status(
+        (self._shared,) = negotiate(self._capabilities, hello.capabilities)
+        self.dialect = DIALECTS[Capability(self._shared.name, self._shared.version)]
+        told = status if isinstance(status, bytes) else self.dialect.encode_status(status)
+        self.send(Code.STATUS, told)
+        self.server_status = self.dialect.decode_status(
             self._expect(self._shared.offset + Code.STATUS)
         )
 
@@ -102,6 +111,10 @@ class BlockingConnection:
     def encode(self, code: int, payload: bytes) -> bytes:
         """A packet of the capability as a frame. Frames have to be sent in the order of making."""
         return self._frame(self.message_id(code), payload)
+
+    def encode_any(self, message_id: int, payload: bytes) -> bytes:
+        """A packet with any message id as a frame."""
+        return self._frame(rlp.encode(message_id), payload)
 
     def send(self, code: int, payload: bytes) -> None:
         """Send a packet of the capability."""

@@ -6,6 +6,8 @@ crowd        the scenario with thousands of peers
 sync         the scenario of two archives that reconcile
 transfer     an empty archive that is filled by sync
 discovery    the scenario of a flood of datagrams
+step_inputs  all kinds of input, each at its worst
+steps        the scenario of the longest step for each of them
 soak         the scenario of a long run
 goals        the cases of `--targets`, with the numbers to reach
 case_choice  the cases that flags choose

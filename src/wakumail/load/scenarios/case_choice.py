@@ -24,6 +24,7 @@ from wakumail.load.scenarios.mixed import (
     storm,
 )
 from wakumail.load.scenarios.soak import SoakCase
+from wakumail.load.scenarios.steps import steps_cases
 from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
 from wakumail.load.scenarios.transfer import TransferCase
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
@@ -109,11 +110,12 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         TransferCase(choice.archived),
     ],
     "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
+    "steps": lambda choice: steps_cases(choice.archived),
     "soak": lambda choice: [
         SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
     ],
 }
 """Makes the cases of each scenario: one for each number of envelopes and of connections."""
 
-DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name != "soak")
-"""A soak takes long: it runs only when it is named."""
+DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name not in ("steps", "soak"))
+"""These two run only when they are named: they take minutes."""

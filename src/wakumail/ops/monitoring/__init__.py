@@ -5,6 +5,7 @@ reporter           makes the report of this process
 exposition         metrics in the format of Prometheus: counters, histograms, gauges
 statusgo_counters  the counters of status-go, as sums of ours
 health             finds out if the server answers its own requests
+step_meter         the longest step of the loop, for the load bench
 client_names       the software of a peer, from its client id
 pages              /metrics, /health, /ready and /live
 """

@@ -1,0 +1,135 @@
+"""A server of the bench whose longest steps can be asked for, with all its doors open."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from wakumail.devp2p import keys
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.packets import WAKU, Capability
+from wakumail.load.clients.blocking_connection import (
+    LOAD_TIMEOUT,
+    WANTS_NOTHING,
+    BlockingConnection,
+)
+from wakumail.load.clients.role import LoadFailed
+from wakumail.load.clients.rpc_caller import HttpCaller, RpcCaller, UnixCaller, WebSocketCaller
+from wakumail.load.server_process import ServerProcess
+from wakumail.load.workload.rpc_inputs import KEY
+from wakumail.waku.packets import StatusOptions
+
+NAMESPACES = "admin,net,rpc,waku,wakuext,web3"
+
+SETTLE_TIME = 0.25
+"""Seconds after the last byte that a server is sent, in which it may still work on it: the relay
+acts ten times a second."""
+
+
+class MeteredServer:
+    """`wakumail serve` with its step meter."""
+
+    def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
+        self._rpc_port, self._metrics_port = free_port(), free_port()
+        self._wire, theirs = socket.socketpair()
+        self._wire.settimeout(LOAD_TIMEOUT)
+        with theirs:
+            doors = (
+                *("--shh", "--http", "--ws", "--metrics"),
+                *("--http.port", str(self._rpc_port), "--ws.port", str(self._rpc_port)),
+                *("--http.api", NAMESPACES, "--ws.api", NAMESPACES, "--ipc.api", NAMESPACES),
+                *("--metrics.port", str(self._metrics_port)),
+                *("--step-meter", str(theirs.fileno())),
+            )
+            self._process = ServerProcess(datadir, (*doors, *flags), (theirs.fileno(),))
+        running = self._process.running
+        assert running.usage is not None
+        assert running.datadir is not None
+        self.enode = running.enode
+        self.pid = running.usage.pid
+        self._ipc = running.datadir.ipc
+        self._answers = self._wire.makefile("rb")
+        self.trusted_key = keys.generate(os.urandom)
+        """The node key of a peer that the server trusts."""
+        self.key_id: str
+        """The id of KEY, and of a key pair: those of others may fill up the server's room."""
+        self.pair_id: str
+
+    def __enter__(self) -> Self:
+        self._process.__enter__()
+        trusted = Enode(keys.node_id(self.trusted_key.public_key), "127.0.0.1", 1, 1)
+        self.ask("admin_addTrustedPeer", str(trusted))
+        self.key_id = self.ask("waku_addSymKey", KEY)
+        self.pair_id = self.ask("waku_newKeyPair")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._answers.close()
+        self._wire.close()
+        self._process.__exit__(kind, error, at)
+
+    @property
+    def gone(self) -> bool:
+        """True if the process has ended."""
+        return self._process.ended
+
+    def longest_step(self) -> float:
+        """Seconds of the longest step since the last call. LoadFailed if the server is gone."""
+        self._wire.sendall(b"?")
+        answer = self._answers.readline()
+        if not answer:
+            raise LoadFailed("the server is gone")
+        return float(answer)
+
+    def settle(self) -> None:
+        """Give it time for what it does later."""
+        time.sleep(SETTLE_TIME)
+
+    def connect(
+        self,
+        capability: Capability = WAKU[-1],
+        status: StatusOptions | bytes = WANTS_NOTHING,
+        *,
+        trusted: bool = False,
+    ) -> BlockingConnection:
+        """A peer, past its status."""
+        key = self.trusted_key if trusted else None
+        peer = BlockingConnection(self.enode, key, (capability,))
+        peer.dial()
+        peer.greet(status)
+        return peer
+
+    def callers(self) -> Iterator[RpcCaller]:
+        """A caller over each transport, in turn."""
+        yield UnixCaller(self._ipc)
+        yield HttpCaller(self._rpc_port)
+        yield WebSocketCaller(self._rpc_port)
+
+    def pages(self) -> HttpCaller:
+        """A caller of the pages for operators."""
+        return HttpCaller(self._metrics_port)
+
+    def ask(self, method: str, *params: object) -> Any:
+        """The result of a call over the Unix socket. LoadFailed if it fails."""
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        with UnixCaller(self._ipc) as caller:
+            answer = json.loads(caller.call(json.dumps(message).encode()))
+        if "error" in answer:
+            raise LoadFailed(f"{method}: {answer['error']['message']}")
+        return answer["result"]
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
