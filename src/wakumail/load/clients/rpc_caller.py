@@ -16,6 +16,8 @@ RECEIVE_SIZE = 1 << 20
 TEXT_FRAME = 0x81
 """The first byte of a WebSocket frame that is a whole text (RFC 6455, 5.2)."""
 
+PING_FRAME, PONG_FRAME = 0x89, 0x8A
+
 NO_MASK = bytes(4)
 """A client has to mask what it sends; a mask of zeros changes nothing."""
 
@@ -103,12 +105,17 @@ class WebSocketCaller(RpcCaller):
         head = struct.pack(">BBQ", TEXT_FRAME, 0x80 | 127, len(message))
         self._socket.sendall(head + NO_MASK + message)
         while True:
-            first, size = self._file.read(2)
+            try:
+                first, size = self._file.read(2)
+            except ValueError:
+                raise ConnectionError("the server closed the WebSocket") from None
             if size >= 126:
                 size = int.from_bytes(self._file.read(2 if size == 126 else 8), "big")
             data = self._file.read(size)
             if first == TEXT_FRAME:
                 return data
+            if first == PING_FRAME:
+                self._socket.sendall(bytes([PONG_FRAME, 0x80 | size]) + NO_MASK + data)
 
     def close(self) -> None:
         """Close the connection."""

@@ -58,6 +58,8 @@ RPC_INPUTS: Mapping[str, RpcInput] = {
     "admin_peers": RpcInput(batch=100),
     "admin_removePeer": RpcInput([[ENODE]]),
     "admin_removeTrustedPeer": RpcInput([[ENODE]]),
+    "admin_sync": RpcInput([[ENODE, {"from": 2, "to": 1}]]),
+    "admin_syncPeers": RpcInput(),
     "net_peerCount": RpcInput(),
     "net_version": RpcInput(),
     "rpc_modules": RpcInput(),
