@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tests.vectors import NEGENTROPY
 from wakumail.archive.results import Bound, Fold
-from wakumail.mail.sync.initiator import Initiator
+from wakumail.mail.sync.initiator import FEW_TO_ASK, Initiator
 from wakumail.mail.sync.item_set import ItemSet
 from wakumail.mail.sync.items import ALL_TIMES, ITEM_SIZE, Items, Window
 from wakumail.mail.sync.responder import answer
@@ -42,9 +42,10 @@ class Conversation:
         *,
         frame_limit: int = 0,
         their_limit: int | None = None,
+        few: int = FEW_TO_ASK,
     ) -> None:
         limit = frame_limit if their_limit is None else their_limit
-        self.initiator = Initiator(window, frame_limit=frame_limit)
+        self.initiator = Initiator(window, frame_limit=frame_limit, few=few)
         self.messages: list[tuple[bytes, bytes]] = []
         message: bytes | None = self.initiator.begin(ours)
         while message is not None:

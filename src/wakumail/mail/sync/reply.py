@@ -11,7 +11,10 @@ PARTS = 16
 """Ranges that one is split into where both sides differ."""
 
 FEW = 2 * PARTS
-"""Items from which a range is split; the ids of fewer are told."""
+"""Items from which the reference splits a range; the ids of fewer are told."""
+
+SHARE = 4
+"""Items of a part where a range of less than FEW is split."""
 
 MIN_FRAME_LIMIT = 4096
 SLACK = 200
@@ -34,13 +37,15 @@ class Reply:
     ItemSet is.
 
     frame_limit: bytes of a message, at least 4096; 0 = no limit; else ValueError.
+    few: items from which a range is split.
     """
 
-    def __init__(self, items: Items, window: Window, frame_limit: int) -> None:
+    def __init__(self, items: Items, window: Window, frame_limit: int, *, few: int = FEW) -> None:
         if frame_limit and not MIN_FRAME_LIMIT <= frame_limit <= MAX_MESSAGE:
             raise ValueError(f"a frame limit is 0, or {MIN_FRAME_LIMIT} to {MAX_MESSAGE} bytes")
         self._items = items
         self._window = window
+        self._few = few
         self._max_size = frame_limit - SLACK if frame_limit else None
         self._max_hashed = items.hashed + MAX_HASHED
         self._writer = MessageWriter()
@@ -84,10 +89,11 @@ class Reply:
         count = (fold or self._fold(lower, upper)).count
         self._writer.keep()
         self._tell_skipped()
-        if count < FEW:
-            self._writer.add_ids(upper, self._ids(lower, upper, FEW))
+        if count < self._few:
+            self._writer.add_ids(upper, self._ids(lower, upper, self._few))
         else:
-            parts = self._items.split(*self._window.clip(lower, upper), PARTS)
+            most = PARTS if count >= FEW else count // SHARE
+            parts = self._items.split(*self._window.clip(lower, upper), most)
             for bound, part in parts[:-1]:
                 self._writer.add_fingerprint(bound, part)
             self._writer.add_fingerprint(upper, parts[-1][1])
