@@ -88,4 +88,4 @@ cdef inline int leave_minute(pruned_minute *m, bint emptied, sum256 *less) noexc
         return 0
     stored.count -= m.gone.count
     sum256_subtract(&stored.sum, &m.gone.sum)
-    return put_sum(m.sums, m.minute, &stored)
+    return put_sum(m.sums, m.minute, &stored, True)
