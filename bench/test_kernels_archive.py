@@ -97,6 +97,34 @@ def test_page_beside_the_loop(benchmark: BenchmarkFixture, directory: Path, side
         runner.run(made(threads.close))
 
 
+def fold_in_python(env: lmdb.Environment) -> tuple[int, int]:
+    """Sum what `times` has of the hashes, row by row."""
+    count = total = 0
+    times = env.open_db(b"times", create=False)
+    with env.begin(times) as txn:
+        for key, _value in txn.cursor():
+            count += 1
+            total += int.from_bytes(key[4:], "little")
+    return count, total % 2**256
+
+
+@pytest.mark.benchmark(group=f"a sum over {ARCHIVED} envelopes")
+@pytest.mark.parametrize("side", ["ours", "ours, within a minute", "py-lmdb"])
+def test_fold(benchmark: BenchmarkFixture, directory: Path, side: str) -> None:
+    if side == "py-lmdb":
+        with lmdb.open(str(directory / "copy"), max_dbs=16, readonly=True) as env:
+            count, _ = benchmark(fold_in_python, env)
+    else:
+        minute = TRAFFIC_END // 60 * 60 - DAY // 2
+        cut = (minute + 30, b"\x80") if side == "ours, within a minute" else (minute, b"")
+        with Archive(directory / "archive", readonly=True) as archive, archive.items() as items:
+            parts = benchmark(
+                lambda: (items.fold((0, b""), cut).count, items.fold(cut, (2**64 - 1, b"")).count)
+            )
+        count = sum(parts)
+    assert count == ARCHIVED
+
+
 def topic_of(batch: Batch) -> list[bytes]:
     return [envelope.topic for envelope in batch]
 
