@@ -113,6 +113,9 @@ LIMITS: dict[str, list[str]] = {
     ],
     "differences that one reconciliation finds": [f"{initiator.MAX_DIFFERENCES:,} on either side"],
     "envelopes hashed for one reconciliation message": [size(reply.MAX_HASHED)],
+    "envelopes that are looked at to find hashes of one range of times": [
+        f"{archive.MAX_FINDING_ROWS:,}"
+    ],
     "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
     "pages in a row without an envelope": [f"{history_progress.MAX_EMPTY_PAGES}"],
     "pages in a row with nothing but envelopes that came before": [
