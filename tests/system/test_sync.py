@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import time
+import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -11,6 +12,7 @@ from itertools import count as count_from
 from pathlib import Path
 
 from tests.support.envelopes import TTL, dump, make
+from tests.support.networks import free_port
 from tests.support.patience import asynchronous, until
 from tests.support.processes import WAKUMAIL, run, run_json
 from tests.support.sync_servers import SyncServer, are_equal, check_all_sound
@@ -43,6 +45,38 @@ def test_what_came_while_a_server_was_down(tmp_path: Path) -> None:
             assert b.stop() == 0
         assert a.stop() == 0
     check_all_sound((a, b), 1000)
+
+
+def test_the_workers_of_a_server(tmp_path: Path) -> None:
+    """One of them syncs; the gap that all of them had ends, whichever it was."""
+    a = SyncServer(tmp_path / "a", 1)
+    b = SyncServer(
+        tmp_path / "b", 2, "--workers", 2, "--metrics", "--metrics.port", port := free_port()
+    )
+    a.sync_with(b)
+    b.sync_with(a)
+    envelopes = make(300, TOPICS, created=int(time.time()) - DAY, spread=DAY)
+    imported(a, envelopes)
+    imported(b, envelopes[:100])
+    with a, b:
+        until(lambda: are_equal((a, b), 300))
+        until(lambda: "lacking" not in health(port))
+        (peer,) = json.loads(run("attach", "--datadir", b.datadir, "admin_syncPeers"))
+        assert peer["connected"]
+        assert "wakumail_sync_seconds_since_equal{" in scrape(port)
+        assert b.stop() == 0
+        assert a.stop() == 0
+    check_all_sound((a, b), 300)
+
+
+def health(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as page:
+        return str(page.read().decode())
+
+
+def scrape(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        return str(page.read().decode())
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -118,6 +118,9 @@ class Server:
         """The gaps of the archive, in the process that keeps account of them."""
         self.partners: Partners | None = None
         """The peers that we sync with; None until there is one."""
+        self.on_equal: Callable[[int, int], None] | None = None
+        """Called with the first and last second in which a peer has the same as we, if another
+        process keeps account of the gaps."""
         self._publishing: set[asyncio.Event] = set()
         """An event for each envelope of our own that waits for its commit."""
         self.rules = config.node.rules
@@ -187,6 +190,8 @@ class Server:
     def _note_equal(self, window: "Window") -> None:
         if self.gaps is not None:
             self.gaps.fill(window.first, window.end - 1)
+        elif self.on_equal is not None:
+            self.on_equal(window.first, window.end - 1)
 
     # -- what an operator and the RPC API do --------------------------------------------------
 

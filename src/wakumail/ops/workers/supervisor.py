@@ -208,6 +208,9 @@ class Supervisor:
                 return await self._report(worker)
             case "problems", [problems]:
                 return await self._problems(worker, [Problem(*problem) for problem in problems])
+            case "equal", [int(first), int(last)]:
+                if self._leader is not None:
+                    self._leader.channel.note("equal", first, last)
             case "probe", [str(identity)]:
                 for other in self._others(worker):
                     other.channel.note("probe", identity)

@@ -162,6 +162,7 @@ class Worker:
         running.callback(wake_ups.close)
         self._named.trust(server.node)
         self._named.sync(server, self._store)
+        server.on_equal = lambda first, last: self._channel.note("equal", first, last)
         if settings.metrics:
             await self._watch(running)
         server.node.listen_on(socket.socket(fileno=hello["listener"]))
@@ -277,6 +278,9 @@ class Worker:
                 return await server_state(self._server)
             case "problems", []:
                 return [] if self._reporter is None else self._reporter.health.problems()
+            case "equal", [int(first), int(last)]:
+                if self._server.gaps is not None:
+                    self._server.gaps.fill(first, last)
             case "probe", [str(identity)]:
                 self._server.node.probe(bytes.fromhex(identity))
             case "order", [str(name), list(arguments)]:
