@@ -20,6 +20,7 @@ from wakumail.devp2p.discovery import (
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import answer, history, history_progress, listed_mailservers, request, requester
 from wakumail.mail.sync import (
+    follower,
     giver,
     initiator,
     message_reader,
@@ -31,6 +32,7 @@ from wakumail.mail.sync import (
     taker,
 )
 from wakumail.mail.sync import packets as sync_packets
+from wakumail.mail.sync import round as rounds
 from wakumail.node import (
     acceptor,
     admission,
@@ -103,6 +105,8 @@ LIMITS: dict[str, list[str]] = {
     ],
     "envelopes in one packet": [size(giver.GIVEN_BYTES)],
     "envelopes of a peer that wait for their commit": [size(taker.MAX_UNSTORED)],
+    "new envelopes that a peer is not told of yet": [f"{follower.MAX_BEHIND:,}"],
+    "differences that a dry run counts": [f"{rounds.MAX_COMPARED:,} on either side"],
     "silence of a peer that owes an answer": [f"{session.ANSWER_TIMEOUT:.0f} s"],
     "ids remembered, of refused envelopes and of those that a peer has": [
         f"{remembered.MAX_REMEMBERED:,} to {2 * remembered.MAX_REMEMBERED:,}"

@@ -175,14 +175,14 @@ async def test_an_answer_that_breaks_the_rules(tmp_path: Path) -> None:
         assert any(isinstance(p, Close) and p.code == Ending.UNREADABLE for p in alice.sent)
 
 
-@pytest.mark.parametrize("owed", ["reconcile", "envelopes", "stored"])
+@pytest.mark.parametrize("owed", ["status", "reconcile", "envelopes", "stored"])
 @asynchronous
 async def test_silence(tmp_path: Path, owed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round is opened, an item is offered by us or to us, and no answer comes."""
     monkeypatch.setattr(session, "ANSWER_TIMEOUT", 0.05)
     monkeypatch.setattr(session, "WATCH_INTERVAL", 0.01)
-    async with victim(tmp_path) as alice:
-        if owed != "reconcile":
+    async with victim(tmp_path, greets=owed != "status") as alice:
+        if owed in ("envelopes", "stored"):
             await eventually(lambda: any(isinstance(packet, Open) for packet in alice.sent))
             say(alice, Reconcile(1, b"\x61"))
         if owed == "envelopes":

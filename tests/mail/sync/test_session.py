@@ -11,12 +11,13 @@ import pytest
 from tests.support.envelopes import make, rules_with
 from tests.support.patience import asynchronous, eventually, turns
 from tests.support.syncing import NOW, End, ids_in, open_both, two_ends
-from wakumail.errors import PeerGone
+from wakumail.errors import ArchiveDamaged, PeerGone
 from wakumail.mail.sync import follower, offers
 from wakumail.mail.sync import round as rounds
 from wakumail.mail.sync.agreement import TOPICS_DIFFER
 from wakumail.mail.sync.items import Window
 from wakumail.mail.sync.packets import Close, Ending, Offer, Open, Refusal, Seek, Stored, Want
+from wakumail.mail.sync.round import RoundFailed
 from wakumail.mail.sync.window import HORIZON_SLACK, SETTLING, topics_digest
 from wakumail.waku.envelope import Envelope, make_envelope
 
@@ -152,7 +153,37 @@ async def test_different_topics_are_told(tmp_path: Path) -> None:
         alice.wire.send(Open(1, 0, NOW, b"\x61"))
         await eventually(lambda: len(bob.sent) > 1)
         assert bob.sent[1:] == [Close(1, Ending.TOPICS_DIFFER, TOPICS_DIFFER)]
+        with pytest.raises(RoundFailed, match="different topics"):
+            await alice.session.make_round()
         assert not alice.equal
+
+
+@pytest.mark.parametrize("damaged", ["alice", "bob"])
+@asynchronous
+async def test_sums_that_do_not_fit_the_rows(
+    tmp_path: Path, damaged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No round is made by them. The session stays, and what arrives is told and stored."""
+    monkeypatch.setattr(follower, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(offers, "RELAY_TIME", 0.01)
+    async with two_ends(tmp_path) as (alice, bob):
+        side = alice if damaged == "alice" else bob
+
+        def damage(work: object) -> asyncio.Future[bytes]:
+            failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            failed.set_exception(ArchiveDamaged("the sums do not fit"))
+            return failed
+
+        monkeypatch.setattr(side.side.desk, "reconcile", damage)
+        open_both(alice, bob)
+        await eventually(lambda: alice.tally.problem)
+        assert "damaged" in alice.tally.problem or "do not fit" in alice.tally.problem
+        assert alice.tally.rounds_failed == 1
+        alice.add(ENVELOPES[:10])
+        await eventually(lambda: len(ids_in(bob.archive)) == 10)
+        assert not alice.equal
+        assert not alice.faults
+        assert not bob.faults
 
 
 @pytest.mark.parametrize("drift", [3600, -3600])

@@ -24,6 +24,8 @@ class Agreement:
     def __init__(self, name: str, side: Side, tally: Tally) -> None:
         self.peer: Status | None = None
         """The last status of the peer."""
+        self.greeted = asyncio.Event()
+        """Set once the peer has sent a status."""
         self.reached = asyncio.Event()
         """Set while both archive the same topics."""
         self.differed = False
@@ -39,6 +41,7 @@ class Agreement:
         own = self._side.status()
         first, self.peer = self.peer is None, status
         self._ahead = status.now - own.now
+        self.greeted.set()
         if status.topics != own.topics:
             self.reached.clear()
             if self._tally.problem != TOPICS_DIFFER:

@@ -5,7 +5,7 @@ import logging
 from itertools import count
 
 from wakumail.errors import ArchiveError
-from wakumail.mail.sync.agreement import Agreement
+from wakumail.mail.sync.agreement import TOPICS_DIFFER, Agreement
 from wakumail.mail.sync.items import Window
 from wakumail.mail.sync.offers import Offerer
 from wakumail.mail.sync.packets import Close, Ending, Reconcile
@@ -92,7 +92,9 @@ class Driver:
         RoundFailed, ArchiveError, NegentropyError.
         """
         async with self._turn:
-            await self._agreement.reached.wait()
+            await self._agreement.greeted.wait()
+            if not self._agreement.reached.is_set():
+                raise RoundFailed(Ending.TOPICS_DIFFER, TOPICS_DIFFER)
             whole = self._agreement.window()
             if window is not None and whole is not None:
                 first, end = max(window.first, whole.first), min(window.end, whole.end)

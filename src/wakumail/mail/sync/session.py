@@ -212,7 +212,8 @@ class Session:
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
             now = loop.time()
-            owes = self._taker.waits or self._offerer.waits or self._driver.waits
+            owes = self._agreement.peer is None or self._driver.waits
+            owes |= self._taker.waits or self._offerer.waits
             if not owes or self._side.store.full:
                 quiet = now
             elif now - max(self._heard, quiet) > ANSWER_TIMEOUT:
