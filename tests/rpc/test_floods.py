@@ -85,7 +85,15 @@ class Quick(UnixCaller):
         return answers
 
     def deaf(self) -> None:
+        """Read nothing more."""
         transport: Any = self._writer.transport
+        transport.pause_reading()
+
+    async def hear_one(self) -> None:
+        """Read one notification, and a few more, then nothing."""
+        transport: Any = self._writer.transport
+        transport.resume_reading()
+        await self.notification()
         transport.pause_reading()
 
     def hang_up(self) -> None:
@@ -146,7 +154,6 @@ async def test_thousands_of_filters_and_subscriptions(tmp_path: Path) -> None:
 async def test_a_subscriber_that_never_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.rpc.stream.SEND_TIMEOUT", 1.0)
     async with offered(tmp_path) as (server, enode, api):
         served = await Served.connect(enode)
         deaf, reader = await api.connect(), await api.connect()
@@ -160,6 +167,8 @@ async def test_a_subscriber_that_never_reads(
         hashes = {(await reader.notification())["result"]["hash"] for _ in range(count)}
         await flood
         assert len(hashes) == count
+        monkeypatch.setattr("wakumail.rpc.stream.SEND_TIMEOUT", 0.05)  # of what is sent from now on
+        await deaf.hear_one()
         await eventually(lambda: server.counters["rpc_sessions_slow"] == 1)
         await eventually(lambda: len(server.filters._installed) == 1)
 
