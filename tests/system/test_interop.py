@@ -13,11 +13,12 @@ from typing import IO
 
 import pytest
 
+from tests.support.commands import call_json
 from tests.support.discovering import discovering, known
 from tests.support.discovery import node_key, record_of
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.patience import PATIENCE, asynchronous, eventually
-from tests.support.processes import Server, run_json
+from tests.support.processes import Server
 from tests.support.reconciling import CoarseItems, Item, make_items, pack
 from tests.vectors import DISCOVERY
 from wakumail.base.keccak import keccak256
@@ -80,7 +81,7 @@ def mailserver(node: str) -> Iterator[str]:
 def posted(mailserver: str) -> list[Envelope]:
     """Envelopes that our client has posted to their mailserver."""
     envelopes = make(75, TOPICS)
-    result = run_json("post", mailserver, "--dump", "-", stdin=dump(envelopes))
+    result = call_json("post", mailserver, "--dump", "-", stdin=dump(envelopes))
     assert result == {
         "sent": 75,
         "confirmed": 75,
@@ -103,7 +104,7 @@ def test_their_client_and_our_mailserver(node: str, tmp_path: Path) -> None:
         )
         assert client.returncode == 0, client.stderr
         assert server.stop() == 0
-    assert run_json("archive", "stat", "--datadir", datadir)["envelopes"] == POSTED_BY_CLIENT
+    assert call_json("archive", "stat", "--datadir", datadir)["envelopes"] == POSTED_BY_CLIENT
     assert "peers_disconnected_them: 2\n" in server.log.read_text()
 
 
@@ -114,7 +115,7 @@ def test_our_client_follows_their_pages(
     chosen = [flag for topic in TOPICS[:2] for flag in ("--topic", topic.hex())]
     out = tmp_path / "dump"
     flags = ["--form", form.name, "--limit", 30, "--all", "--from", "1h", "--out", out]
-    result = run_json("request", mailserver, *chosen, *flags)
+    result = call_json("request", mailserver, *chosen, *flags)
     wanted = newest_first([e for e in posted if e.topic in TOPICS[:2]])
     assert out.read_bytes() == dump(wanted)
     assert [each["hash"] for each in result.pop("unopened")] == [e.hash.hex() for e in wanted]
@@ -133,17 +134,17 @@ def test_their_ecies_opens_our_requests(
     mailserver: str, posted: list[Envelope], form: Form
 ) -> None:
     flags = ["--topic", TOPICS[0].hex(), "--form", form.name, "--asymmetric", "--from", "1h"]
-    assert run_json("request", mailserver, *flags)["envelopes"] == 25
+    assert call_json("request", mailserver, *flags)["envelopes"] == 25
 
 
 def test_our_canary(mailserver: str) -> None:
-    result = run_json("canary", mailserver)
+    result = call_json("canary", mailserver)
     assert result["ok"] is True
     assert result["client_id"].startswith("ethereumjs-devp2p/")
 
 
 def test_our_canary_tells_their_error(mailserver: str) -> None:
-    result = run_json("canary", mailserver, "--password", "wrong", check=1)
+    result = call_json("canary", mailserver, "--password", "wrong", check=1)
     assert (result["ok"], result["step"]) == (False, "request")
     assert "sealed for somebody else" in result["reason"]
 

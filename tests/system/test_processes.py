@@ -65,11 +65,11 @@ def test_asymmetric_requests(server: Server, form: Form) -> None:
 
 
 def test_full_bloom_and_one_page(server: Server, posted: list[Envelope]) -> None:
-    first = run("request", server.enode, "--bloom", "full", "--limit", 10, "--out", "-")
+    first = call("request", server.enode, "--bloom", "full", "--limit", 10, "--out", "-")
     assert first == dump(newest_first(posted)[:10])
-    page = run_json("request", server.enode, "--bloom", "full", "--limit", 10)
+    page = call_json("request", server.enode, "--bloom", "full", "--limit", 10)
     flags = ["--limit", 10, "--cursor", page["cursor"], "--out", "-"]
-    second = run("request", server.enode, "--bloom", "full", *flags)
+    second = call("request", server.enode, "--bloom", "full", *flags)
     assert second == dump(newest_first(posted)[10:20])
 
 
