@@ -150,6 +150,18 @@ async def test_more_messages_than_may_be_unanswered(tmp_path: Path) -> None:
         await assert_ended(alice, "sync_messages_excess")
 
 
+@asynchronous
+async def test_a_round_that_was_given_up_makes_room_for_the_next(tmp_path: Path) -> None:
+    async with victim(tmp_path) as alice:
+        say(alice, Open(2, 0, NOW, b"\x61"))
+        say(alice, Open(4, 0, NOW, b"\x61"))
+        await eventually(lambda: Reconcile(4, b"\x61") in alice.sent)
+        assert not alice.faults
+        for number in (6, 8, 10):
+            say(alice, Open(number, 0, NOW, b"\x61"))
+        await assert_ended(alice, "sync_messages_excess")
+
+
 @pytest.mark.parametrize(
     ("message", "counter"),
     [

@@ -44,12 +44,20 @@ class Respondent:
         self._agreement = agreement
         self._run = run
         self._opened: Open | None = None
+        self._next: Open | None = None
+        """A round that is opened once the message at hand is answered."""
         self._busy = False
 
     def open(self, packet: Open) -> None:
         """Take the first message of a round. MessageFlood."""
         if not self._agreement.reached.is_set():
             self._wire.send(Close(packet.round, Ending.TOPICS_DIFFER, TOPICS_DIFFER))
+            return
+        if self._busy:
+            # The peer gave up its last round while a message of it is answered.
+            if self._next is not None:
+                raise MessageFlood("a third round was opened before the first was answered")
+            self._next = packet
             return
         self._opened = packet
         self._begin(packet, packet.message)
@@ -96,3 +104,6 @@ class Respondent:
             self._wire.send(Reconcile(opened.round, reply))
         finally:
             self._busy = False
+        if self._next is not None:
+            following, self._next = self._next, None
+            self.open(following)
