@@ -39,9 +39,8 @@ class Follower:
         """The peer has the envelopes with these ids (joined)."""
         self._known.add(ids[at : at + ID_SIZE] for at in range(0, len(ids), ID_SIZE))
 
-    async def run(self) -> None:
-        """Tell the peer until cancelled. ArchiveError, PeerGone."""
-        sequence = await self._desk.next_sequence()
+    async def run(self, sequence: int) -> None:
+        """Tell the peer of all from this sequence on, until cancelled. ArchiveError, PeerGone."""
         try:
             while True:
                 await asyncio.sleep(LOOK_INTERVAL)

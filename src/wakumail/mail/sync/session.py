@@ -201,7 +201,8 @@ class Session:
 
     async def _begin(self) -> None:
         await self._agreement.reached.wait()
-        self._start(self._follower.run())
+        # Before the first round, so that no envelope falls between the two.
+        self._start(self._follower.run(await self._side.desk.next_sequence()))
         if self._drives and self._side.sync_interval:
             self._start(self._driver.run())
 
