@@ -1,6 +1,12 @@
 """Confirmations to a peer that tells limits of packets, and lifts them."""
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from tests.support.envelopes import make
 from tests.support.exchanges import TOPICS, messages
@@ -8,10 +14,17 @@ from tests.support.patience import asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
 from tests.support.relaying import change, link_of
 from wakumail.base.keccak import keccak256
+from wakumail.base.token_bucket import TokenBucket
+from wakumail.devp2p.connection_events import Packet
+from wakumail.node import outbox
 from wakumail.waku.confirmations import decode_message_response
 from wakumail.waku.packets import Code, RateLimits, StatusOptions
 
 WAITING = 4
+
+RATE, TOLERANCE, SECONDS = 10, 5, 60
+"""Packets per second that a status-go node takes, packets beyond them after which it hangs up for
+good, and the seconds in which it posts as often."""
 
 
 @asynchronous
@@ -40,3 +53,80 @@ async def test_confirmations_stay_in_order_when_a_limit_is_lifted(tmp_path: Path
         hashes += [await confirmed() for _ in batches[1:]]
         assert hashes == [keccak256(batch) for batch in batches]
         assert server.counters["messages_confirmed"] == WAITING + 1
+
+
+class VirtualTime:
+    """The clock of one outbox: it stands still until a test moves it."""
+
+    def __init__(self, own: outbox.Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.waiters: list[tuple[float, asyncio.Future[None]]] = []
+        loop = asyncio.get_running_loop()
+        shown = SimpleNamespace(
+            time=lambda: self.now, call_soon=loop.call_soon, call_later=loop.call_later
+        )
+        monkeypatch.setattr(own, "_loop", shown)
+        shown = SimpleNamespace(**vars(asyncio) | {"wait_for": self.wait_for})
+        monkeypatch.setattr(outbox, "asyncio", shown)
+
+    async def wait_for(self, gone: Coroutine[Any, Any, Any], delay: float) -> None:
+        """Wait for the time only: nobody leaves."""
+        gone.close()
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiters.append((self.now + delay, waiter))
+        await waiter
+        raise TimeoutError
+
+    def move(self, seconds: float) -> None:
+        """Move on, and wake who waited for it."""
+        self.now += seconds
+        due = [waiter for waiter in self.waiters if waiter[0] <= self.now + 1e-6]
+        self.waiters = [waiter for waiter in self.waiters if waiter not in due]
+        for _, future in due:
+            future.set_result(None)
+
+
+@asynchronous
+async def test_a_node_that_posts_as_often_as_it_takes_packets_keeps_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A status-go node of ten packets a second, which posts ten a second, counts as it does.
+
+    A bucket of one second's packets, which our status takes from already; each packet over it
+    counts for ever, and the sixth would end the connection.
+    """
+    options = StatusOptions(topic_interest=(), packet_rate_limits=RateLimits(0, RATE, 0))
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode, options=options)
+        await eventually(lambda: link_of(server, puppet).ready)
+        time = VirtualTime(link_of(server, puppet).outbox, monkeypatch)
+        bucket = TokenBucket(RATE, RATE, time.now)
+        bucket.take(1, time.now)
+        posted: list[bytes] = []
+        confirmed: list[bytes] = []
+        exceeded = 0
+
+        async def take_what_came() -> None:
+            nonlocal exceeded
+            counters = server.counters
+            await eventually(lambda: time.waiters or counters["messages_confirmed"] == len(posted))
+            while len(confirmed) < counters["messages_confirmed"]:
+                packet = await puppet.until(Packet)
+                exceeded += not bucket.take(1, time.now)
+                if packet.code == Code.MESSAGE_RESPONSE:
+                    confirmed.append(decode_message_response(packet.payload).batch_hash)
+
+        for second in range(SECONDS):
+            for number in range(RATE):
+                posted.append(messages(make(1, TOPICS, seed=RATE * second + number)))
+                puppet.send(Code.MESSAGES, posted[-1])
+            await eventually(lambda: server.counters["envelopes_archived"] == len(posted))
+            for _ in range(RATE):
+                await take_what_came()
+                time.move(1 / RATE)
+        for _ in range(SECONDS * RATE):
+            await take_what_came()
+            time.move(1 / RATE)
+        assert confirmed == [keccak256(packet) for packet in posted]
+        assert exceeded <= TOLERANCE
+        assert server.counters["confirmations_unsent"] == 0
