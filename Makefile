@@ -9,11 +9,12 @@ STUBBED := $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src/wakumail -name '*
 DATADIR ?= data
 FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
+ATTACK_SECONDS ?= 18
 
 # Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: build serve test check lint types kernels wheel fuzz bench demo clean
+.PHONY: build serve test check lint types kernels wheel fuzz attacks bench demo clean
 
 build: $(VENV)/built
 
@@ -61,6 +62,10 @@ check: lint types test kernels wheel
 fuzz: $(VENV)/tested ## mutate what parsers and the archive read, under sanitizers, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz build
 	$(BIN)/python -m tests.fuzz run $(FUZZ_SECONDS) $(FUZZ_SEED)
+
+attacks: $(VENV)/tested ## attack servers for two minutes, then send one the worst of every input
+	$(BIN)/wakumail bench attacks --archive 50000 --runs 1 --seconds $(ATTACK_SECONDS)
+	$(BIN)/wakumail bench steps --archive 50000 --runs 1
 
 bench: $(VENV)/tested ## measure kernels, then a server under load; BENCHFLAGS="--html FILE", "--serve='--workers 2'"
 	$(BIN)/python -m pytest bench --benchmark-only

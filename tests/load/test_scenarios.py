@@ -295,7 +295,7 @@ def test_choices_make_a_case_of_each_number() -> None:
 
 
 def test_all_scenarios_are_chosen_but_the_long_ones() -> None:
-    assert set(SCENARIOS) - set(DEFAULT_SCENARIOS) == {"steps", "soak"}
+    assert set(SCENARIOS) - set(DEFAULT_SCENARIOS) == {"attacks", "steps", "soak"}
     for name in SCENARIOS:
         assert {planned.case.scenario for planned in CaseChoice([name]).planned_cases()} == {name}
 

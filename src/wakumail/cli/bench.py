@@ -1,8 +1,8 @@
 """`wakumail bench`: loads a mailserver and measures it: a new `wakumail serve`, or one that runs.
 
 The server and its clients are processes of their own, on loopback unless --enode names another
-host. Without SCENARIO all scenarios run but `steps` and
-`soak`, which needs --seconds of many minutes.
+host. Without SCENARIO all scenarios run but `attacks`, `steps` and `soak`, which needs --seconds of
+many minutes.
 """
 
 import argparse

@@ -38,17 +38,24 @@ class CaseResult:
     @property
     def held_too_long(self) -> bool:
         """True if a step of the server's loop took longer than it may."""
-        return self.median("step") > self.median("step_limit")
+        return "step_limit" in self.keys and self.median("step") > self.median("step_limit")
+
+    @property
+    def kept_out(self) -> bool:
+        """True if somebody was not served in one of the runs."""
+        return any(run.get("served", 0) < run.get("attempts", 0) for run in self.runs)
 
     @property
     def bad(self) -> bool:
         """True if it failed, or what it measured may not be."""
-        return bool(self.failure) or self.held_too_long
+        return bool(self.failure) or self.held_too_long or self.kept_out
 
     def notes(self) -> Iterator[str]:
         """Notes on the numbers: failures, and signs that the clients were the bottleneck."""
         if self.failure:
             yield f"failed: {self.failure}"
+        if self.kept_out:
+            yield "not every attempt was served"
         if self.held_too_long:
             step, limit = self.median("step"), self.median("step_limit")
             yield f"a step of {step:.0f} ms held the loop, where {limit:.0f} are allowed"

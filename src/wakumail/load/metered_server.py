@@ -108,6 +108,12 @@ class MeteredServer:
         peer.greet(status)
         return peer
 
+    @property
+    def doors(self) -> tuple[tuple[str, int] | str, ...]:
+        """The addresses of peers, of the RPC API and of the pages, and the Unix socket."""
+        ports = self.enode.port, self._rpc_port, self._metrics_port
+        return (*((self.enode.host, port) for port in ports), str(self._ipc))
+
     def callers(self) -> Iterator[RpcCaller]:
         """A caller over each transport, in turn."""
         yield UnixCaller(self._ipc)

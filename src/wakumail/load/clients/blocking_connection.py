@@ -75,9 +75,10 @@ class BlockingConnection:
         self._shared: Shared
         self.dialect: Dialect
 
-    def dial(self) -> None:
-        """Connect, and send the auth packet of the handshake."""
-        self.socket = socket.create_connection(self._address, LOAD_TIMEOUT)
+    def dial(self, source: str = "") -> None:
+        """Connect, from the address `source` if there is one, and send the auth packet."""
+        own = (source, 0) if source else None
+        self.socket = socket.create_connection(self._address, LOAD_TIMEOUT, own)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(self._initiator.auth)
 

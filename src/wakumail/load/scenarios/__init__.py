@@ -6,6 +6,7 @@ crowd        the scenario with thousands of peers
 sync         the scenario of two archives that reconcile
 transfer     an empty archive that is filled by sync
 discovery    the scenario of a flood of datagrams
+attacks      the scenario of attacks, beside a client that has to be served
 step_inputs  all kinds of input, each at its worst
 steps        the scenario of the longest step for each of them
 soak         the scenario of a long run

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.scenarios.attacks import attack_cases
 from wakumail.load.scenarios.cases import (
     Case,
     IdleCase,
@@ -110,6 +111,7 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         TransferCase(choice.archived),
     ],
     "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
+    "attacks": lambda choice: attack_cases(choice.archived, choice.seconds),
     "steps": lambda choice: steps_cases(choice.archived),
     "soak": lambda choice: [
         SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
@@ -117,5 +119,5 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
 }
 """Makes the cases of each scenario: one for each number of envelopes and of connections."""
 
-DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name not in ("steps", "soak"))
-"""These two run only when they are named: they take minutes."""
+DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name not in ("attacks", "steps", "soak"))
+"""These run only when they are named: they take minutes."""
