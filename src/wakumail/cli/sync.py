@@ -63,6 +63,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 if both archives have the same now; of a dry run, if they could be compared."""
     settings = load_settings(arguments).settings
+    if not settings.mailserver:
+        raise ValueError("no mailserver: there is no archive to sync")
     limits = {"from": arguments.lower, "to": arguments.upper, "dryRun": arguments.dry_run}
     choice = {name: limit for name, limit in limits.items() if limit is not None}
     outcome = uvloop.run(sync(settings, arguments.enode, choice))

@@ -1,0 +1,19 @@
+"""`wakumail sync`: what cannot be synced is told; the rest is in tests/system/test_sync.py."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.discovery import node_key
+from wakumail.cli.command_line import main
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import node_id
+
+ENODE = str(Enode(node_id(node_key("cli").public_key), "192.0.2.7", 30303, 30303))
+
+
+def test_a_node_without_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", ENODE, "--datadir", str(tmp_path / "data"), "--no-mailserver"]) == 1
+    told = capsys.readouterr().err
+    assert told == "wakumail sync: no mailserver: there is no archive to sync\n"
+    assert not (tmp_path / "data").exists()
