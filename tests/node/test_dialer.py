@@ -1,6 +1,7 @@
 """Named peers are kept connected, whatever happens to them, and are never flooded with dials."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -158,6 +159,18 @@ async def test_who_called_us_first_is_not_dialed(tmp_path: Path) -> None:
         assert server.counters["dials"] == node.counters["dials"] == 0
         link.disconnect(DisconnectReason.REQUESTED)
         await eventually(lambda: server.counters["dials"] + node.counters["dials"] > 0)
+
+
+@asynchronous
+async def test_a_dial_that_lost_to_the_call_of_the_peer_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two nodes that name each other dial at the same time: one connection of both stays."""
+    async with mailserver(tmp_path) as (_, enode), dialing() as (dialer, node):
+        first = await node.dial(enode)
+        assert await dialer._dial(enode, logging.WARNING) is first
+        assert first.closed is None
+        assert not [each for each in caplog.records if each.levelname == "WARNING"]
 
 
 @asynchronous

@@ -89,7 +89,10 @@ class Dialer:
             delay = min(2 * delay, MAX_REDIAL_DELAY)
 
     async def _dial(self, enode: Enode, level: int) -> Link | None:
-        """The link; None if the dial failed, and then a log line at `level`."""
+        """The link; None if the dial failed, and then a log line at `level`.
+
+        Two nodes that dial each other at once keep one of both connections.
+        """
         async with self._slots:
             self._counters.add("dials")
             try:
@@ -97,5 +100,7 @@ class Dialer:
                     return await self._node.dial(enode)
             except (OSError, PeerGone) as error:  # a TimeoutError is an OSError
                 self._counters.add("dials_failed")
+                if (link := self._node.links.get(enode.node_id)) is not None:
+                    return link
                 log.log(level, "%s cannot be reached: %s", enode.address, reason(error))
                 return None
