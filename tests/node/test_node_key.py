@@ -70,8 +70,9 @@ def test_node_key_file_with_other_content_is_refused(tmp_path: Path, content: by
 
 
 def test_node_key_file_that_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as raised:
         load_or_create_node_key(tmp_path / "missing" / "nodekey", os.urandom)
+    assert raised.value.filename == str(tmp_path / "missing")
 
 
 def no_random(size: int) -> bytes:

@@ -1,5 +1,6 @@
 """The file of a private key: that of a node, or another one that signs or opens messages."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -28,6 +29,8 @@ def load_or_create_node_key(
     ValueError as load_node_key; OSError when the file cannot be read or made.
     """
     path = Path(path)
+    if not path.parent.is_dir():  # told of the folder, for the file that fails has a made-up name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     if not path.exists():
         _create_node_key(path, generate(random))
     return load_node_key(path)
