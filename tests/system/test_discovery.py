@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.support.networks import Node
 from tests.support.patience import PATIENCE, asynchronous
+from tests.support.processes import Server, run
 from tests.support.worker_server import WorkerServer
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
@@ -87,3 +88,10 @@ async def test_one_worker_holds_the_udp_port_and_the_next_leader_takes_it(tmp_pa
             await becomes(alone, "net_peerCount", lambda count: int(count, 16) == 1)
             assert server.stop() == 0
         alone.detach()
+
+
+def test_the_record_is_kept_without_discovery_too(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        record = Enr.parse(run("key", "enr", server.datadir / "nodekey").decode().strip())
+        assert record.tcp == Enode.parse(server.enode).port
+        assert b"udp" not in record.values

@@ -109,6 +109,8 @@ async def serve(
             from wakumail.ops import peer_search
 
             await peer_search.start(settings, datadir, server, running)
+        # `wakumail key enr` reads the record that this keeps.
+        log.debug("our record is %s", server.presence.record)
         if server.presence.limits:
             log.info("%s", server.presence.limits)
         logs.announce(str(server.enode))

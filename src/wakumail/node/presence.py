@@ -96,5 +96,6 @@ class Presence:
         is the address that we listen on.
         """
         self._external_host, self._external_ports = host, ports
+        record = self.record  # signed and kept, whether anybody is told or not
         if self.discovery is not None:
-            self.discovery.announce(self.record)
+            self.discovery.announce(record)
