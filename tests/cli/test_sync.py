@@ -17,3 +17,12 @@ def test_a_node_without_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture
     told = capsys.readouterr().err
     assert told == "wakumail sync: no mailserver: there is no archive to sync\n"
     assert not (tmp_path / "data").exists()
+
+
+def test_a_key_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told before the archive is open: its writer would keep the process from ending."""
+    key = tmp_path / "nowhere" / "nodekey"
+    words = ["sync", ENODE, "--datadir", str(tmp_path / "data"), "--nodekey", str(key)]
+    assert main(words) == 1
+    assert f"{key.parent}: No such file or directory" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "archive").exists()

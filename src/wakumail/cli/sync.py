@@ -116,8 +116,6 @@ async def calls_to(path: Path) -> AsyncIterator[Call]:
 async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIterator[Call]:
     """Calls to a server of our own, which neither listens nor relays."""
     counters = Counters()
-    store = assembly.open_store(settings, datadir, counters)
-    store.retain(KEEP_EVERYTHING)
     key = assembly.node_key(settings, datadir)
     config = assembly.server_config(settings, datadir, key, counters)
     deaf = replace(config.node.options, bloom=bytes(BLOOM_SIZE), topic_interest=None)
@@ -126,6 +124,8 @@ async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIter
         node=replace(config.node, options=deaf),
         sync=replace(config.sync, sync_interval=0.0),
     )
+    store = assembly.open_store(settings, datadir, counters)
+    store.retain(KEEP_EVERYTHING)
     server = Server(config, store, counters)
     methods = SyncMethods(server).methods()
 
