@@ -27,6 +27,11 @@ mailserver until it expires, and history goes by its creation. So this has to be
 in use and the difference between clocks."""
 
 
+def utc(seconds: int) -> str:
+    """Unix seconds in the form of ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 async def follow(
     servers: Mailservers, topics: Sequence[bytes], keys: Sequence[Key], pause: float
 ) -> AsyncIterator[ReceivedMessage]:
@@ -60,7 +65,7 @@ async def main(enode: str, chat: str, pause: str = "10") -> None:
         async for message in follow(servers, topics, keys, float(pause)):
             text = message.payload.decode(errors="replace")
             # Anybody may write here: repr() keeps control codes from the terminal.
-            print(time.ctime(message.envelope.created), repr(text), flush=True)
+            print(utc(message.envelope.created), repr(text), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ from wakumail import connect, public_chat_topic, symmetric_key
 DAY = 24 * 3600
 
 
+def utc(seconds: int) -> str:
+    """Unix seconds in the form of ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 async def main(enode: str, chat: str) -> None:
     """Ask page by page, newest first."""
     async with connect(enode) as peer:
@@ -28,7 +33,7 @@ async def main(enode: str, chat: str) -> None:
                 if message is not None:
                     # Anybody may write here: repr() keeps control codes from the terminal.
                     text = repr(message.payload.decode(errors="replace"))
-                print(time.ctime(envelope.created), text)
+                print(utc(envelope.created), text)
 
 
 if __name__ == "__main__":
