@@ -18,6 +18,7 @@ from wakumail.mail.sync.agreement import TOPICS_DIFFER
 from wakumail.mail.sync.items import Window
 from wakumail.mail.sync.packets import Close, Ending, Offer, Open, Refusal, Seek, Stored, Want
 from wakumail.mail.sync.round import RoundFailed
+from wakumail.mail.sync.session import SyncStopped
 from wakumail.mail.sync.window import HORIZON_SLACK, SETTLING, topics_digest
 from wakumail.waku.envelope import Envelope, make_envelope
 
@@ -280,6 +281,29 @@ async def test_either_side_may_make_a_round(tmp_path: Path) -> None:
         outcomes = await asyncio.gather(alice.session.make_round(), bob.session.make_round())
         assert all(outcome.agreed for outcome in outcomes)
         assert ids_in(alice.archive) == ids_in(bob.archive) == sorted_ids(ENVELOPES[:150])
+
+
+@pytest.mark.parametrize("of", ["alice", "bob"])
+@asynchronous
+async def test_an_error_of_ours_ends_the_session(tmp_path: Path, of: str) -> None:
+    """Neither side is left waiting."""
+    async with two_ends(tmp_path) as (alice, bob):
+        alice.side = replace(alice.side, sync_interval=0.0)
+        alice.session = alice.make_session(drives=True)
+        open_both(alice, bob)
+        await alice.session.make_round()
+
+        async def fail(_work: object) -> None:
+            raise ValueError("what nobody foresaw")
+
+        broken = {"alice": alice, "bob": bob}[of]
+        broken.side.desk.reconcile = fail  # type: ignore[assignment,method-assign]
+        making = asyncio.create_task(alice.session.make_round())
+        await eventually(lambda: broken.faults)
+        assert isinstance(broken.faults[0], SyncStopped)
+        alice.session.close()
+        with pytest.raises((ValueError, PeerGone)):
+            await making
 
 
 @asynchronous

@@ -5,7 +5,13 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from wakumail.errors import ArchiveError, DisconnectReason, PeerGone, ProtocolError
+from wakumail.errors import (
+    ArchiveError,
+    DisconnectReason,
+    PeerGone,
+    ProtocolError,
+    WakumailError,
+)
 from wakumail.mail.sync.agreement import Agreement
 from wakumail.mail.sync.driver import Driver
 from wakumail.mail.sync.follower import Follower
@@ -142,6 +148,11 @@ class Session:
         except asyncio.CancelledError:
             if not task.cancel() and self._closed:
                 raise PeerGone("the connection ended during the round") from None
+            raise
+        except WakumailError:
+            raise
+        except Exception:
+            self._fault(SyncStopped("an error of ours"))
             raise
 
     def received(self, code: int, data: bytes) -> None:
