@@ -35,6 +35,11 @@ def test_pages_that_cannot_be_read_crash_nothing(tmp_path: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
+def split(archive: Archive) -> object:
+    with archive.items() as items:
+        return items.split((0, b""), (2**64 - 1, b""), 1000)
+
+
 def attempts(archive: Archive) -> list[Callable[[], object]]:
     everything = Query(0, 2**32 - 1)
     return [
@@ -43,6 +48,11 @@ def attempts(archive: Archive) -> list[Callable[[], object]]:
         archive.days,
         lambda: archive.follow(0, max_bytes=10_000_000),
         lambda: archive.contains(START, bytes(32)),
+        lambda: archive.arrived(0, limit=10_000),
+        lambda: archive.missing(bytes(36)),
+        lambda: archive.find(0, 2**32 - 1, bytes(32)),
+        lambda: archive.envelopes(bytes(36), max_bytes=1000),
+        lambda: split(archive),
         lambda: archive.append([batch_of(make(10, first=10_000))]),
         lambda: archive.prune(START + DAY, limit=100),
     ]
@@ -54,7 +64,7 @@ def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, whole: 
     make_archive(tmp_path)
     with Archive(tmp_path) as archive:
         if not whole:
-            for attempt in attempts(archive)[:5]:
+            for attempt in attempts(archive)[:-2]:
                 attempt()
         os.truncate(tmp_path / "data.mdb", 3 * 4096)
         for attempt in attempts(archive):
@@ -87,7 +97,7 @@ def test_pages_that_are_damaged_while_they_are_used_are_an_error(tmp_path: Path)
     make_archive(tmp_path)
     content = (tmp_path / "data.mdb").read_bytes()
     with Archive(tmp_path) as archive:
-        for attempt in attempts(archive)[:5]:
+        for attempt in attempts(archive)[:-2]:
             attempt()
         with (tmp_path / "data.mdb").open("r+b") as file:
             file.seek(2 * 4096)

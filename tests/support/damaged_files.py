@@ -136,7 +136,7 @@ def ask(path: Path, seed: int, count: int) -> None:
 
 def ask_once(archive: Archive, source: random.Random, number: int) -> None:
     """One call of any kind."""
-    kind = source.randrange(8)
+    kind = source.randrange(9)
     if kind < 5:
         lower = START + source.randrange(4 * DAY)
         topics = [bytes([0, 0, 0, source.randrange(24)]) for _ in range(source.randrange(1, 5))]
@@ -163,9 +163,34 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
         archive.stat()
     elif kind == 6:
         archive.append([batch_of(make(20, first=10_000 + 20 * number, spread=4 * DAY))])
+    elif kind == 7:
+        synchronise(archive, source)
     else:
         archive.prune(START + source.randrange(DAY), limit=30)
         archive.page_job(Query(0, 2**32 - 1), limit=2**31, max_bytes=2**31).do()
+
+
+def synchronise(archive: Archive, source: random.Random) -> None:
+    """All that one archive asks of another, as far as the damage lets it go."""
+    lower, upper = sorted((START + source.randrange(4 * DAY), source.randbytes(2)) for _ in "ab")
+    with archive.items() as items:
+        for ask in (
+            lambda: items.fold(lower, upper),
+            lambda: items.split(lower, upper, source.choice([2, 16, 1000])),
+            lambda: items.ids(lower, upper, source.randrange(1, 5000)),
+            lambda: archive.arrived(source.randrange(4500), limit=1000),
+            lambda: name(archive, items.ids(lower, upper, 300)),
+        ):
+            with contextlib.suppress(ArchiveError):
+                ask()
+
+
+def name(archive: Archive, items: bytes) -> None:
+    """Ask for envelopes by their items and hashes."""
+    archive.missing(items)
+    archive.envelopes(items, max_bytes=100_000)
+    hashes = b"".join(items[at + 4 : at + 36] for at in range(0, len(items), 36))
+    archive.find(START, START + 4 * DAY, hashes)
 
 
 def in_fork(work: Callable[[], object], log: Path) -> str:

@@ -3,11 +3,12 @@
 Envelopes have the order (created, hash), with all 32 bytes of the hash. The walk goes into a day or
 a minute only if it has more than `most_of_day` or `most_of_minute` envelopes, or lies in the range in
 part. So nothing is hashed but the envelopes of the minutes at the ends, and of minutes with more.
+Rows out of order are damage: a walk ends, whatever the file has.
 Functions that return int return 0, STOP, or a code as in environment.pxd.
 """
 
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.chunks cimport forget_chunk
 from wakumail.archive.environment cimport SUMS_DIFFER, environment
@@ -85,6 +86,8 @@ cdef inline int take_block(range_walk *w, const bound *lower, const bound *upper
 cdef inline int walk_items(range_walk *w, const bound *lower, const bound *upper,
                            fold *found) noexcept nogil:
     """Take each envelope between the bounds; adds them to `found`."""
+    cdef uint8_t last[TIME_KEY]
+    cdef bint begun = False
     cdef MDB_val key, value
     cdef int rc = 0
     if lower.behind_all:
@@ -100,6 +103,10 @@ cdef inline int walk_items(range_walk *w, const bound *lower, const bound *upper
             return MDB_CORRUPTED
         if not upper.behind_all and memcmp(key.mv_data, upper.item, TIME_KEY) > 0:
             break
+        if begun and memcmp(key.mv_data, last, TIME_KEY) <= 0:
+            return MDB_CORRUPTED
+        memcpy(last, key.mv_data, TIME_KEY)
+        begun = True
         rc = add_row(&w.block, w.chunks, &w.recent, <const uint8_t *> key.mv_data,
                      <const uint8_t *> value.mv_data)
         if not rc and w.block.count == w.together:
@@ -135,6 +142,8 @@ cdef inline int walk_minutes(range_walk *w, uint32_t minute, uint32_t end,
     while not rc:
         if key.mv_size != SUM_KEY or read_sum(&value, &stored):
             return MDB_CORRUPTED
+        if get32(<const uint8_t *> key.mv_data) < minute:
+            return MDB_CORRUPTED
         minute = get32(<const uint8_t *> key.mv_data)
         if minute >= end:
             return 0
@@ -147,6 +156,7 @@ cdef inline int walk_minutes(range_walk *w, uint32_t minute, uint32_t end,
             put_second(bytes, minute * MINUTE)
             rc = w.take(w, bytes, &stored)
         fold_add(found, &stored)
+        minute += 1
         if not rc:
             rc = mdb_cursor_get(w.sums, &key, &value, MDB_NEXT)
     return 0 if rc == MDB_NOTFOUND else rc
@@ -166,6 +176,8 @@ cdef inline int walk_days(range_walk *w, uint32_t day, uint32_t end) noexcept no
     while not rc:
         if key.mv_size != DAY_KEY or read_day(&value, &totals):
             return MDB_CORRUPTED
+        if get16(<const uint8_t *> key.mv_data) < day:
+            return MDB_CORRUPTED
         day = get16(<const uint8_t *> key.mv_data)
         if day >= end:
             return 0
@@ -178,6 +190,7 @@ cdef inline int walk_days(range_walk *w, uint32_t day, uint32_t end) noexcept no
         elif stored.count:
             put_second(bytes, day * DAY)
             rc = w.take(w, bytes, &stored)
+        day += 1
         if not rc:
             rc = mdb_cursor_get(w.days, &key, &value, MDB_NEXT)
     return 0 if rc == MDB_NOTFOUND else rc
