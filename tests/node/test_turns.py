@@ -147,3 +147,32 @@ async def test_who_does_not_read_its_answers_is_not_read_from(
         link.resume_writing()
         assert taken.links == [link]
         assert link._transport.is_reading()
+
+
+@asynchronous
+async def test_those_who_leave_at_once_go_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of ends in one round would hold up who stays; their last packets are taken."""
+    async with mailserver(tmp_path) as (server, enode):
+        leaving = [await Puppet.ready(enode) for _ in range(6)]
+        await eventually(lambda: len(server.node.peers) == 6)
+        links = [link_of(server, puppet) for puppet in leaving]
+        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)  # one in each round
+        for number, link in enumerate(links):
+            deliver(link, messages_of(leaving[number], number))
+            assert link.eof_received() is True
+        assert [link.closed for link in links] == [None] * 6
+        left: list[int] = []
+        while not left or left[-1] < 6:
+            await turns(1)
+            left.append(sum(link.closed is not None for link in links))
+        assert {1, 2, 3, 4, 5} <= set(left)
+        await eventually(lambda: not server.node.links)
+        assert server.counters["envelopes_received"] == 6
+
+
+def messages_of(puppet: Puppet, seed: int) -> bytes:
+    """The bytes of one Messages packet."""
+    puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(1, TOPICS, seed=seed)))
+    return wire_of(puppet)

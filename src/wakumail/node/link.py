@@ -160,10 +160,16 @@ class Link(asyncio.BufferedProtocol):
         self._pump()
 
     def eof_received(self) -> bool:
-        """The peer sends no more."""
+        """The peer sends no more. Its last packets and its end wait for its turn, as packets do.
+
+        True keeps the socket open until then.
+        """
         self.peer.connection.eof(self._loop.time())
-        self._pump()
-        return False
+        if not self._waits and self._node.turns.is_over():
+            self._wait_turn()
+        else:
+            self._pump()
+        return self._waits == {Wait.TURN}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed. Take the packets that came before, if the node takes any."""

@@ -77,6 +77,7 @@ def step_inputs() -> Iterator[StepInput]:
     yield StepInput("waku_getFilterMessages: small messages", None, poll_small)
     for method in RPC_INPUTS:
         yield StepInput(method, method, partial(send_calls, method))
+    yield StepInput("envelopes of peers that leave", None, flood_and_leave)
     yield StepInput("pages of metrics and health", None, ask_for_pages)
     yield StepInput(f"{CROWD} peers: described, counted, and gone at once", None, crowd)
     yield StepInput("SIGHUP", None, hang_up)
@@ -126,6 +127,15 @@ def await_reading(peer: BlockingConnection, completions: int = 0) -> None:
             completions -= start.startswith(completion)
             if start.startswith(DISCONNECT):
                 return
+
+
+def flood_and_leave(server: MeteredServer, share: float) -> None:
+    """Small packets of many peers, each of which hangs up after its last one."""
+    packets = [rlp.join_list([each]) for each in smallest(share_of(3000, share))]
+    peers = connected(server, 8)
+    for peer in peers:
+        peer.socket.sendall(b"".join(peer.encode(Code.MESSAGES, packet) for packet in packets))
+        peer.close()
 
 
 def p2p(message_id: int, payload: bytes, number: int) -> Send:
