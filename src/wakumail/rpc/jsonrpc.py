@@ -34,7 +34,8 @@ MAX_MESSAGE = 5 << 20
 
 MAX_SEPARATORS = 50_000
 """Most commas, colons and opening brackets in one message, also in its strings. 5 MiB of short
-values take 0.4 s to parse, and nothing else is done meanwhile; this number takes 15 ms at most."""
+values take 0.4 s to parse, and nothing else is done meanwhile; this number takes 40 ms at most, of
+numbers of 100 digits."""
 
 SEPARATORS = (b",", b":", b"[", b"{")
 
