@@ -183,7 +183,7 @@ class Leader(Worker):
         super().__init__(Settings(), Datadir(tmp_path))
         self.obeyed: list[Any] = []
         self._methods = {"waku_setMinPoW": lambda _, min_pow: self.obeyed.append(min_pow)}
-        dialer, presence = SimpleNamespace(close=self.close), SimpleNamespace(limits="")
+        dialer, presence = SimpleNamespace(close=self.close), SimpleNamespace(settle=int)
         self._server = cast(Any, SimpleNamespace(dialer=dialer, presence=presence))
 
     async def start(self) -> None:

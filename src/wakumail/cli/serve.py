@@ -109,10 +109,7 @@ async def serve(
             from wakumail.ops import peer_search
 
             await peer_search.start(settings, datadir, server, running)
-        # `wakumail key enr` reads the record that this keeps.
-        log.debug("our record is %s", server.presence.record)
-        if server.presence.limits:
-            log.info("%s", server.presence.limits)
+        server.presence.settle()
         logs.announce(str(server.enode))
         manager = ServiceManager()
         manager.ready()

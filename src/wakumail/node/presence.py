@@ -1,6 +1,7 @@
 """The address and the record under which others find this node."""
 
 import ipaddress
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from wakumail.node.own_record import OwnRecord
 
 if TYPE_CHECKING:
     from wakumail.node.discovery import Discovery
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
@@ -88,6 +91,12 @@ class Presence:
             f"{host} in our enode is an address for {whom} only; name that for others with"
             f" --nat extip:ADDRESS, or let --nat any find it"
         )
+
+    def settle(self) -> None:
+        """Sign our record and keep it, for `wakumail key enr`; log who cannot use our enode."""
+        log.debug("our record is %s", self.record)
+        if self.limits:
+            log.info("%s", self.limits)
 
     def move(self, host: str, ports: tuple[int, int] | None = None) -> None:
         """Take another address at which others reach us, and tell those who know us.

@@ -224,10 +224,7 @@ class Worker:
                 from wakumail.ops import peer_search
 
                 await peer_search.start(settings, self._datadir, server, running)
-            # `wakumail key enr` reads the record that this keeps.
-            log.debug("our record is %s", server.presence.record)
-            if server.presence.limits:
-                log.info("%s", server.presence.limits)
+            server.presence.settle()
             self._obey_all(orders)  # Before a later order can come.
             endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()
