@@ -24,6 +24,7 @@ from wakumail.load.scenarios.steps import StartStepsCase, StepsCase, least, step
 from wakumail.load.workload import rpc_inputs
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.rpc_inputs import RPC_INPUTS, rpc_messages, separators_of
+from wakumail.mail.sync.packets import Code as SyncCode
 from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.rpc import jsonrpc
 from wakumail.rpc.api import NAMESPACES, all_methods
@@ -46,7 +47,8 @@ def test_every_packet_code_has_inputs() -> None:
 
 
 def test_every_message_id_has_inputs() -> None:
-    assert set(MessageId) <= COVERED
+    assert {each.covers for each in INPUTS if isinstance(each.covers, MessageId)} == set(MessageId)
+    assert {each.covers for each in INPUTS if isinstance(each.covers, SyncCode)} == set(SyncCode)
 
 
 @asynchronous

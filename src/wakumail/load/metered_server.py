@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.packets import WAKU, Capability
+from wakumail.devp2p.packets import SYNC, WAKU, Capability
 from wakumail.load.clients.blocking_connection import (
     LOAD_TIMEOUT,
     WANTS_NOTHING,
@@ -25,6 +25,8 @@ from wakumail.waku.packets import StatusOptions
 
 NAMESPACES = "admin,net,rpc,waku,wakuext,web3"
 
+SYNC_PEERS = 60
+
 SETTLE_TIME = 0.25
 """Seconds after the last byte that a server is sent, in which it may still work on it: the relay
 acts ten times a second."""
@@ -35,6 +37,10 @@ class MeteredServer:
 
     def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
         self._rpc_port, self._metrics_port = free_port(), free_port()
+        self.trusted_key = keys.generate(os.urandom)
+        """The node key of a peer that the server trusts."""
+        self._sync_keys = [keys.generate(os.urandom) for _ in range(SYNC_PEERS)]
+        """Node keys of the peers that the server syncs with, until they break a rule."""
         self._wire, theirs = socket.socketpair()
         self._wire.settimeout(LOAD_TIMEOUT)
         with theirs:
@@ -43,6 +49,7 @@ class MeteredServer:
                 *("--http.port", str(self._rpc_port), "--ws.port", str(self._rpc_port)),
                 *("--http.api", NAMESPACES, "--ws.api", NAMESPACES, "--ipc.api", NAMESPACES),
                 *("--metrics.port", str(self._metrics_port)),
+                *("--sync-peers", ",".join(map(str, map(nowhere, self._sync_keys)))),
                 *("--step-meter", str(theirs.fileno())),
             )
             self._process = ServerProcess(datadir, (*doors, *flags), (theirs.fileno(),))
@@ -53,16 +60,13 @@ class MeteredServer:
         self.pid = running.usage.pid
         self._ipc = running.datadir.ipc
         self._answers = self._wire.makefile("rb")
-        self.trusted_key = keys.generate(os.urandom)
-        """The node key of a peer that the server trusts."""
         self.key_id: str
         """The id of KEY, and of a key pair: those of others may fill up the server's room."""
         self.pair_id: str
 
     def __enter__(self) -> Self:
         self._process.__enter__()
-        trusted = Enode(keys.node_id(self.trusted_key.public_key), "127.0.0.1", 1, 1)
-        self.ask("admin_addTrustedPeer", str(trusted))
+        self.ask("admin_addTrustedPeer", str(nowhere(self.trusted_key)))
         self.key_id = self.ask("waku_addSymKey", KEY)
         self.pair_id = self.ask("waku_newKeyPair")
         return self
@@ -108,6 +112,18 @@ class MeteredServer:
         peer.greet(status)
         return peer
 
+    def connect_to_sync(self) -> BlockingConnection:
+        """A peer that the server syncs with, past its status; another one each time.
+
+        LoadFailed when all have been used.
+        """
+        if not self._sync_keys:
+            raise LoadFailed("no more peers to sync with")
+        peer = BlockingConnection(self.enode, self._sync_keys.pop(), (*WAKU[-1:], SYNC))
+        peer.dial()
+        peer.greet(WANTS_NOTHING)
+        return peer
+
     @property
     def doors(self) -> tuple[tuple[str, int] | str, ...]:
         """The addresses of peers, of the RPC API and of the pages, and the Unix socket."""
@@ -132,6 +148,11 @@ class MeteredServer:
         if "error" in answer:
             raise LoadFailed(f"{method}: {answer['error']['message']}")
         return answer["result"]
+
+
+def nowhere(key: keys.PrivateKey) -> Enode:
+    """The enode of a node that cannot be dialed."""
+    return Enode(keys.node_id(key.public_key), "127.0.0.1", 1, 1)
 
 
 def free_port() -> int:

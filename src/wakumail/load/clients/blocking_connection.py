@@ -72,6 +72,8 @@ class BlockingConnection:
         self.socket: socket.socket
         self.server_status: StatusOptions
         """The mailserver's status."""
+        self.offsets: dict[Capability, int] = {}
+        """The first message id of each shared capability."""
         self._shared: Shared
         self.dialect: Dialect
 
@@ -97,8 +99,11 @@ class BlockingConnection:
         hello = Hello.decode(self._expect(MessageId.HELLO, compressed=False))
         if hello.version < SNAPPY_VERSION:
             raise LoadFailed("the server speaks devp2p without compression")
-        (self._shared,) = negotiate(self._capabilities, hello.capabilities)
-        self.dialect = DIALECTS[Capability(self._shared.name, self._shared.version)]
+        for shared in negotiate(self._capabilities, hello.capabilities):
+            capability = Capability(shared.name, shared.version)
+            self.offsets[capability] = shared.offset
+            if capability in DIALECTS:
+                self._shared, self.dialect = shared, DIALECTS[capability]
         told = status if isinstance(status, bytes) else self.dialect.encode_status(status)
         self.send(Code.STATUS, told)
         self.server_status = self.dialect.decode_status(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from wakumail.base import rlp
-from wakumail.devp2p.packets import MAX_CAPABILITIES, WAKU, Capability, MessageId
+from wakumail.devp2p.packets import MAX_CAPABILITIES, SYNC, WAKU, Capability, MessageId
 from wakumail.load.clients.blocking_connection import WANTS_NOTHING, BlockingConnection
 from wakumail.load.metered_server import MeteredServer
 from wakumail.load.workload.packet_inputs import (
@@ -23,6 +23,7 @@ from wakumail.load.workload.packet_inputs import (
     smallest,
 )
 from wakumail.load.workload.rpc_inputs import KEY, KEY_ID, PAIR_ID, RPC_INPUTS, rpc_messages
+from wakumail.mail.sync.packets import Code as SyncCode
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
 from wakumail.waku.packets import Code, StatusOptions
@@ -45,6 +46,13 @@ FILTER_TOPIC = b"kept"
 FILTER_BYTES = 9 << 20
 """Bytes of messages for one filter: more than it keeps."""
 
+SYNC_PAYLOADS = {
+    "zeros": bytes(MAX_PACKET),
+    "noise": os.urandom(MAX_PACKET),
+    "empty lists": b"\xc0" * (MAX_PACKET - 8),
+}
+"""Payloads at the bound of a packet's size."""
+
 Send = Callable[[MeteredServer, float], None]
 """Sends all of an input, and returns when the server has read it. Of sizes and numbers only a
 share, from 0 to 1."""
@@ -54,11 +62,12 @@ share, from 0 to 1."""
 class StepInput:
     """One kind of input.
 
-    covers: the packet code with its capability, the message id of p2p, or the RPC method.
+    covers: the packet code with its capability, that of wakusync, the message id of p2p, or the RPC
+    method.
     """
 
     title: str
-    covers: tuple[Capability, Code] | MessageId | str | None
+    covers: tuple[Capability, Code] | SyncCode | MessageId | str | None
     send: Send
 
 
@@ -70,6 +79,10 @@ def step_inputs() -> Iterator[StepInput]:
                 name = f"{capability.name}/{capability.version} {code.name}: {each.title}"
                 send = partial(send_packets, code, capability, each)
                 yield StepInput(name, (capability, code), send)
+    for sync_code in SyncCode:
+        for what, payload in SYNC_PAYLOADS.items():
+            send = partial(send_to_sync, sync_code, payload)
+            yield StepInput(f"wakusync {sync_code.name}: {what}", sync_code, send)
     for message_id, title, send_p2p in P2P_INPUTS:
         yield StepInput(f"p2p: {title}", message_id, send_p2p)
     # Before those of filters without end.
@@ -102,6 +115,17 @@ def send_packets(
         for payload in made:
             peer.send(code, payload)
         await_reading(peer, len(made) if code == Code.P2P_REQUEST else 0)
+
+
+def send_to_sync(code: SyncCode, payload: bytes, server: MeteredServer, share: float) -> None:
+    """Send a packet of wakusync, as the peer that the server syncs with."""
+    peer = server.connect_to_sync()
+    with contextlib.closing(peer), contextlib.suppress(OSError):
+        some = payload[: share_of(len(payload), share)]
+        if payload[:1] == b"\xc0":
+            some = rlp.join_list([some])
+        peer.socket.sendall(peer.encode_any(peer.offsets[SYNC] + code, some))
+        await_reading(peer)
 
 
 def await_envelope(server: MeteredServer, peer: BlockingConnection) -> None:
