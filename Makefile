@@ -63,9 +63,8 @@ fuzz: $(VENV)/tested ## mutate what parsers and the archive read, under sanitize
 	$(BIN)/python -m tests.fuzz build
 	$(BIN)/python -m tests.fuzz run $(FUZZ_SECONDS) $(FUZZ_SEED)
 
-attacks: $(VENV)/tested ## attack servers for two minutes, then send one the worst of every input
+attacks: $(VENV)/tested ## attack servers for two minutes; every honest client has to be served
 	$(BIN)/wakumail bench attacks --archive 50000 --runs 1 --seconds $(ATTACK_SECONDS)
-	$(BIN)/wakumail bench steps --archive 50000 --runs 1
 
 bench: $(VENV)/tested ## measure kernels, then a server under load; BENCHFLAGS="--html FILE", "--serve='--workers 2'"
 	$(BIN)/python -m pytest bench --benchmark-only
