@@ -51,10 +51,10 @@ def test_what_came_while_a_server_was_down(tmp_path: Path) -> None:
 
 def test_the_workers_of_a_server(tmp_path: Path) -> None:
     """One of them syncs; the gap that all of them had ends, whichever it was."""
-    a = SyncServer(tmp_path / "a", 1)
-    b = SyncServer(
-        tmp_path / "b", 2, "--workers", 2, "--metrics", "--metrics.port", port := free_port()
-    )
+    port = free_port()
+    often = ("--sync-interval", 1)
+    a = SyncServer(tmp_path / "a", 1, *often)
+    b = SyncServer(tmp_path / "b", 2, "--workers", 2, "--metrics", "--metrics.port", port, *often)
     a.sync_with(b)
     b.sync_with(a)
     envelopes = make(300, TOPICS, created=int(time.time()) - DAY, spread=DAY)
