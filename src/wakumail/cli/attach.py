@@ -18,12 +18,11 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir
 from wakumail.base.json_text import DECODER, parse_json
-from wakumail.base.text import printable
 from wakumail.cli.options import add_json
 from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
-from wakumail.rpc.client import CallFailed, connect_ipc, connect_url
-from wakumail.rpc.jsonrpc import encode, parse
+from wakumail.rpc.client import connect_ipc, connect_url, describe, receive
+from wakumail.rpc.jsonrpc import encode
 from wakumail.rpc.stream import Wire
 
 PROMPT = "> "
@@ -136,17 +135,6 @@ def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
     return connect_ipc(arguments.ipcpath or Datadir(arguments.datadir).ipc)
 
 
-async def receive(wire: Wire) -> dict[str, Any]:
-    """The next object from the node."""
-    raw = await wire.receive()
-    if raw is None:
-        raise CallFailed("the node has closed the connection")
-    value = parse(raw)
-    if not isinstance(value, dict):
-        raise CallFailed("the answer is not JSON-RPC")
-    return value
-
-
 def print_answer(answer: dict[str, Any], as_json: bool) -> int:
     """Print a result or an error; returns the exit code."""
     error = answer.get("error")
@@ -165,12 +153,3 @@ def print_notification(notification: dict[str, Any], as_json: bool) -> None:
     result = params.get("result") if isinstance(params, dict) else params
     shown = json.dumps(notification) if as_json else json.dumps(result, indent=2)
     print(shown, flush=True)
-
-
-def describe(error: Any) -> str:
-    """An error object for a person: text, code and data."""
-    if not isinstance(error, dict):
-        return printable(json.dumps(error).encode())
-    text = printable(str(error.get("message")).encode("utf-8", "replace"))
-    data = f": {json.dumps(error['data'])}" if "data" in error else ""
-    return f"{text} ({error.get('code')}){data}"

@@ -17,7 +17,6 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir, DatadirInUse
 from wakumail.archive.retention import KEEP_EVERYTHING
-from wakumail.cli.attach import describe, receive
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
     TIME_FORMS,
@@ -33,7 +32,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
 from wakumail.ops import assembly
 from wakumail.ops.config.settings import Settings
-from wakumail.rpc.client import CallFailed, connect_ipc
+from wakumail.rpc.client import CallFailed, connect_ipc, describe, receive
 from wakumail.rpc.jsonrpc import RpcError, Session, encode
 from wakumail.rpc.methods.sync import SyncMethods
 from wakumail.waku.bloom import BLOOM_SIZE

@@ -1,11 +1,13 @@
 """The caller's end: wires to a server over a Unix socket, a WebSocket or HTTP."""
 
 import asyncio
+import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
 
@@ -13,6 +15,7 @@ from wakumail.base.text import printable
 from wakumail.errors import WakumailError
 from wakumail.rpc.http import JSON, WebSocketWire
 from wakumail.rpc.ipc import IpcWire
+from wakumail.rpc.jsonrpc import parse
 from wakumail.rpc.stream import Wire
 
 MAX_ANSWER = 64 << 20
@@ -88,3 +91,23 @@ async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]
         raise CallFailed(f"{url}: {text}; does the node serve this URL?") from None
     except ClientError as error:
         raise CallFailed(f"{url}: {error}") from None
+
+
+async def receive(wire: Wire) -> dict[str, Any]:
+    """The next object from the node."""
+    raw = await wire.receive()
+    if raw is None:
+        raise CallFailed("the node has closed the connection")
+    value = parse(raw)
+    if not isinstance(value, dict):
+        raise CallFailed("the answer is not JSON-RPC")
+    return value
+
+
+def describe(error: Any) -> str:
+    """An error object for a person: text, code and data."""
+    if not isinstance(error, dict):
+        return printable(json.dumps(error).encode())
+    text = printable(str(error.get("message")).encode("utf-8", "replace"))
+    data = f": {json.dumps(error['data'])}" if "data" in error else ""
+    return f"{text} ({error.get('code')}){data}"
