@@ -21,8 +21,7 @@ from wakumail.base.json_text import DECODER, parse_json
 from wakumail.cli.options import add_json
 from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
-from wakumail.rpc.client import connect_ipc, connect_url, describe, receive
-from wakumail.rpc.jsonrpc import encode
+from wakumail.rpc.client import ask, connect_ipc, connect_url, describe_error, receive
 from wakumail.rpc.stream import Wire
 
 PROMPT = "> "
@@ -120,8 +119,7 @@ async def exchange(
 ) -> int:
     """Send one call, print the answer, then the notifications of a subscription."""
     async with connect(arguments) as wire:
-        await wire.send(encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-        failed = print_answer(await receive(wire), arguments.json)
+        failed = print_answer(await ask(wire, method, *params), arguments.json)
         while subscribing and not failed:
             print_notification(await receive(wire), arguments.json)
     return failed
@@ -143,7 +141,7 @@ def print_answer(answer: dict[str, Any], as_json: bool) -> int:
     elif error is None:
         print(json.dumps(answer.get("result"), indent=2), flush=True)
     else:
-        print(f"wakumail attach: {describe(error)}", file=sys.stderr)
+        print(f"wakumail attach: {describe_error(error)}", file=sys.stderr)
     return int(error is not None)
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import uvloop
 
@@ -28,9 +28,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
 from wakumail.node.dns_resolver import DnsResolver
 from wakumail.node.node_key import load_node_key
-from wakumail.rpc.client import CallFailed, connect_ipc
-from wakumail.rpc.jsonrpc import encode
-from wakumail.rpc.stream import Wire
+from wakumail.rpc.client import call, connect_ipc
 
 Texts: TypeAlias = dict[str, str]
 """The text of each TXT record by its name."""
@@ -223,18 +221,6 @@ async def known_mailservers(socket: Path) -> list[Enr]:
     records = [Enr.parse(own["enr"])]
     records += [Enr.parse(node["enr"]) for node in found if node["enr"] is not None]
     return [record for record in records if record.is_mailserver]
-
-
-async def call(wire: Wire, method: str) -> Any:
-    """The result of a call without parameters; CallFailed."""
-    await wire.send(encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}))
-    answer = parse_json(await wire.receive() or b"null")
-    match answer:
-        case {"result": result}:
-            return result
-        case {"error": {"message": str(text)}}:
-            raise CallFailed(f"{method}: {text}")
-    raise CallFailed("the node has closed the connection")
 
 
 # -- verify --------------------------------------------------------------------------------------

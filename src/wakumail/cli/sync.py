@@ -32,8 +32,8 @@ from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
 from wakumail.ops import assembly
 from wakumail.ops.config.settings import Settings
-from wakumail.rpc.client import CallFailed, connect_ipc, describe, receive
-from wakumail.rpc.jsonrpc import RpcError, Session, encode
+from wakumail.rpc.client import CallFailed, call, connect_ipc
+from wakumail.rpc.jsonrpc import RpcError, Session
 from wakumail.rpc.methods.sync import SyncMethods
 from wakumail.waku.bloom import BLOOM_SIZE
 
@@ -86,10 +86,10 @@ async def sync(settings: Settings, enode: Enode, choice: dict[str, Any]) -> dict
             where = calls_to_own_server(settings, datadir)
         except DatadirInUse:
             where = calls_to(settings.ipcpath or datadir.ipc)
-        call = await running.enter_async_context(where)
-        watching = asyncio.create_task(show_progress(call, enode.node_id.hex()))
+        call_server = await running.enter_async_context(where)
+        watching = asyncio.create_task(show_progress(call_server, enode.node_id.hex()))
         try:
-            outcome: dict[str, Any] = await call("admin_sync", str(enode), choice)
+            outcome: dict[str, Any] = await call_server("admin_sync", str(enode), choice)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -100,15 +100,11 @@ async def sync(settings: Settings, enode: Enode, choice: dict[str, Any]) -> dict
 async def calls_to(path: Path) -> AsyncIterator[Call]:
     """Calls to the server that runs. Each has a connection of its own, for one may take long."""
 
-    async def call(method: str, *params: Any) -> Any:
+    async def call_server(method: str, *params: Any) -> Any:
         async with connect_ipc(path) as wire:
-            await wire.send(encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-            answer = await receive(wire)
-        if "error" in answer:
-            raise CallFailed(describe(answer["error"]))
-        return answer["result"]
+            return await call(wire, method, *params)
 
-    yield call
+    yield call_server
 
 
 @asynccontextmanager
@@ -128,7 +124,7 @@ async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIter
     server = Server(config, store, counters)
     methods = SyncMethods(server).methods()
 
-    async def call(method: str, *params: Any) -> Any:
+    async def call_method(method: str, *params: Any) -> Any:
         try:
             result = methods[method](Session(), *params)
             return await result if isinstance(result, Awaitable) else result
@@ -136,18 +132,18 @@ async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIter
             raise CallFailed(error.message) from None
 
     try:
-        yield call
+        yield call_method
     finally:
         await server.close()
 
 
-async def show_progress(call: Call, peer: str) -> None:
+async def show_progress(call_server: Call, peer: str) -> None:
     """Show a progress bar of the envelopes moved."""
     before: dict[str, Any] | None = None
     with progress("") as bar:
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            peers = await call("admin_syncPeers")
+            peers = await call_server("admin_syncPeers")
             now = next((each for each in peers if each["id"] == peer), None)
             if now is None:
                 continue

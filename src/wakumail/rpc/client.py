@@ -15,7 +15,7 @@ from wakumail.base.text import printable
 from wakumail.errors import WakumailError
 from wakumail.rpc.http import JSON, WebSocketWire
 from wakumail.rpc.ipc import IpcWire
-from wakumail.rpc.jsonrpc import parse
+from wakumail.rpc.jsonrpc import encode, parse
 from wakumail.rpc.stream import Wire
 
 MAX_ANSWER = 64 << 20
@@ -26,7 +26,7 @@ CONNECT_TIMEOUT = 10.0
 
 
 class CallFailed(WakumailError):
-    """A call failed before the server answered; the text says why."""
+    """A call failed, here or at the server; the text says why."""
 
     counter = "rpc_call_failed"
 
@@ -93,6 +93,20 @@ async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]
         raise CallFailed(f"{url}: {error}") from None
 
 
+async def ask(wire: Wire, method: str, *params: Any) -> dict[str, Any]:
+    """Make one call; the whole answer, which may be an error. CallFailed if none comes."""
+    await wire.send(encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+    return await receive(wire)
+
+
+async def call(wire: Wire, method: str, *params: Any) -> Any:
+    """The result of one call; CallFailed if none comes, or an error."""
+    answer = await ask(wire, method, *params)
+    if "error" in answer:
+        raise CallFailed(describe_error(answer["error"]))
+    return answer.get("result")
+
+
 async def receive(wire: Wire) -> dict[str, Any]:
     """The next object from the node."""
     raw = await wire.receive()
@@ -104,7 +118,7 @@ async def receive(wire: Wire) -> dict[str, Any]:
     return value
 
 
-def describe(error: Any) -> str:
+def describe_error(error: Any) -> str:
     """An error object for a person: text, code and data."""
     if not isinstance(error, dict):
         return printable(json.dumps(error).encode())
