@@ -12,7 +12,6 @@ from typing import Self
 from wakumail.load.clients.blocking_connection import LOAD_TIMEOUT
 from wakumail.load.clients.role import LoadFailed
 
-RECEIVE_SIZE = 1 << 20
 TEXT_FRAME = 0x81
 """The first byte of a WebSocket frame that is a whole text (RFC 6455, 5.2)."""
 
