@@ -15,7 +15,10 @@ NOW = 1_764_400_000
 
 
 def gaps_at(tmp_path: Path, now: int = NOW, newest: int | None = None) -> Gaps:
-    return Gaps(tmp_path / "gaps.json", newest=newest, now=now)
+    """The gaps of a server that starts at `now`, and is seen to run."""
+    gaps = Gaps(tmp_path / "gaps.json", newest=newest, now=now)
+    gaps.stamp(now)
+    return gaps
 
 
 def test_a_new_archive_has_none(tmp_path: Path) -> None:
@@ -64,19 +67,19 @@ def test_a_damaged_file_is_said_and_left_out(
 
 
 def test_a_file_that_cannot_be_written_tells_too_much(tmp_path: Path) -> None:
-    gaps = gaps_at(tmp_path)
-    (tmp_path / "gaps.new").mkdir()
+    directory = tmp_path / "data"
+    directory.mkdir()
+    gaps = gaps_at(directory)
+    away = directory.rename(tmp_path / "away")
     gaps.stamp(NOW + 3600)
-    (tmp_path / "gaps.new").rmdir()
-    assert gaps_at(tmp_path, NOW + 3700).seconds == 3700 + RELAY_TIME + 1
+    away.rename(directory)
+    assert gaps_at(directory, NOW + 3700).seconds == 3700 + RELAY_TIME + 1
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(100, 300), st.integers(0, 60))))
 def test_adding_and_filling(steps: list[tuple[bool, int, int]]) -> None:
     """Seconds are those of a set."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gaps, "stamp", lambda *_: None)
-        gaps = Gaps(Path("none"), newest=None, now=NOW)
+    gaps = Gaps(Path("none"), newest=None, now=NOW)
     model: set[int] = set()
     for adds, start, length in steps:
         if adds:

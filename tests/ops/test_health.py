@@ -304,6 +304,7 @@ async def test_gaps_are_told_and_are_no_failure(tmp_path: Path) -> None:
         path = tmp_path / "gaps.json"
         path.write_text(json.dumps({"alive": int(time.time()) - 3600, "gaps": []}))
         watch = GapWatch(server, server.store, path)
+        await watch.start()
         gaps = server.gaps
         assert gaps is not None
         await eventually(lambda: probed.reporter.health.canary.failure(time.monotonic()) == "")

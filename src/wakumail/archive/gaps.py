@@ -3,13 +3,13 @@
 import contextlib
 import json
 import logging
-import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wakumail.base.edited_file import read_edited
 from wakumail.base.json_text import parse_json
+from wakumail.base.whole_file import replace_file
 from wakumail.waku.envelope import MAX_TIME
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class Gaps:
     """The gaps of one archive, kept in a file beside it.
 
     Only one process has the object. The file also tells when the server was last seen to run, so
-    that the next start finds the time in which it did not. What a crash leaves of the file counts
-    for nothing, and a file that cannot be written is tried again at the next stamp.
+    that the next start finds the time in which it did not. A file that cannot be written is tried
+    again at the next stamp.
     """
 
     def __init__(self, path: Path, *, newest: int | None, now: int) -> None:
@@ -50,7 +50,6 @@ class Gaps:
             alive = newest
         if alive is not None and now - alive > MIN_ABSENCE:
             self.add(alive, now, "the server did not run")
-        self.stamp(now)
 
     @property
     def known(self) -> tuple[Gap, ...]:
@@ -83,14 +82,11 @@ class Gaps:
         self._gaps = left
 
     def stamp(self, now: int) -> None:
-        """Note that the server runs at `now` (Unix seconds), and save all."""
+        """Note that the server runs at `now` (Unix seconds), and save all; from any thread."""
         content = json.dumps({"alive": now, "gaps": self._gaps})
-        scratch = self._path.with_suffix(".new")
         # A full disk takes no file. The old one then tells of an absence that is too long.
         with contextlib.suppress(OSError):
-            with open(scratch, "w", opener=_private) as file:
-                file.write(content)
-            scratch.replace(self._path)
+            replace_file(self._path, content.encode())
 
     def _read(self) -> int | None:
         """Read the file; returns when the server was last seen to run."""
@@ -133,7 +129,3 @@ def _joined(gaps: list[Gap]) -> list[Gap]:
 def _stretch(gaps: list[Gap], index: int, other: Gap) -> None:
     gap = gaps[index]
     gaps[index] = gap._replace(upper=max(gap.upper, other.upper))
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -94,7 +94,9 @@ async def serve(
         with from_settings("--host", "--port"):
             await server.node.listen(settings.host, settings.port)
         if store is not None:
-            running.push_async_callback(GapWatch(server, store, datadir.gaps).close)
+            gap_watch = GapWatch(server, store, datadir.gaps)
+            await gap_watch.start()
+            running.push_async_callback(gap_watch.close)
         offer = partial(assembly.dispatcher, server)
         endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
         await endpoint.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from wakumail.archive.gaps import Gaps
@@ -23,25 +24,33 @@ class GapWatch:
         self._gaps = server.gaps = Gaps(path, newest=newest, now=now)
         self._stamped = now
         self._shed = server.counters["envelopes_shed"]
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Leave a first sign of life, and begin to watch."""
+        await self._look()
         self._task = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         """Leave a last sign of life."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._look()
+        self._closing.set()
+        await self._task
         self._server.gaps = None
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(STAMP_INTERVAL)
-            self._look()
+        while not self._closing.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STAMP_INTERVAL):
+                    await self._closing.wait()
+            await self._look()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         now, shed = int(time.time()), self._server.counters["envelopes_shed"]
         if shed > self._shed:
             self._gaps.add(self._stamped, now, "the archive took no writes")
         self._stamped, self._shed = now, shed
         if kept := self._store.writer.retention.retention.seconds:
             self._gaps.fill(0, now - kept)
-        self._gaps.stamp(now)
+        # In a thread: the disk may hang.
+        await asyncio.get_running_loop().run_in_executor(None, self._gaps.stamp, now)

@@ -238,6 +238,7 @@ class Worker:
             if self._store is not None:
                 self._store.retain(assembly.retention(settings))
                 gap_watch = GapWatch(server, self._store, self._datadir.gaps)
+                await gap_watch.start()
                 running.push_async_callback(gap_watch.close)
 
     async def _resign(self) -> None:
