@@ -106,12 +106,7 @@ async def serve(
 
             await endpoints.start(settings, server, offer, running)
         named.trust(server.node)
-        await named.dial(server.dialer)
-        if settings.searches_peers:
-            from wakumail.ops import peer_search
-
-            await peer_search.start(settings, datadir, server, running)
-        server.presence.settle()
+        await assembly.join_network(settings, datadir, server, named, running)
         logs.announce(str(server.enode))
         manager = ServiceManager()
         manager.ready()

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.ops.config.settings import Advertised, Settings
 from wakumail.ops.config.values import Nat
 from wakumail.ops.file_limit import share_files
+from wakumail.ops.named_nodes import NamedNodes
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
@@ -212,6 +214,25 @@ def ipc_endpoint(
 def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:
     """The methods of some namespaces."""
     return Dispatcher(all_methods(server, namespaces), namespaces, server.counters)
+
+
+async def join_network(
+    settings: Settings,
+    datadir: Datadir,
+    server: Server,
+    named: NamedNodes,
+    running: AsyncExitStack,
+) -> None:
+    """Dial the named nodes, search for others if that is on, and settle our record.
+
+    The server has to listen. `running` ends the search.
+    """
+    await named.dial(server.dialer)
+    if settings.searches_peers:
+        from wakumail.ops import peer_search  # takes long to import
+
+        await peer_search.start(settings, datadir, server, running)
+    server.presence.settle()
 
 
 def log_counts(counters: Counters) -> None:

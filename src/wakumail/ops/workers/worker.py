@@ -219,12 +219,7 @@ class Worker:
             self._leads = True
             running = self._leading
             running.push_async_callback(server.dialer.close)
-            await self._named.dial(server.dialer)
-            if settings.searches_peers:
-                from wakumail.ops import peer_search
-
-                await peer_search.start(settings, self._datadir, server, running)
-            server.presence.settle()
+            await assembly.join_network(settings, self._datadir, server, self._named, running)
             self._obey_all(orders)  # Before a later order can come.
             endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()
