@@ -164,9 +164,7 @@ class Mailservers:
     async def _connect_all(self, failures: Failures) -> list[MailPeer]:
         """All mailservers that can be reached."""
         async with self._dialing:
-            for peer in [peer for peer in self._peers.values() if peer.gone]:
-                del self._peers[peer.enode]
-                await peer.close()
+            await self._drop_gone()
             absent = [enode for enode in self._enodes if enode not in self._peers]
             dialed = await asyncio.gather(*(self._dial(enode, failures) for enode in absent))
             self._peers |= {peer.enode: peer for peer in dialed if peer is not None}
@@ -205,11 +203,9 @@ class Mailservers:
     async def _connect(self, failures: Failures) -> MailPeer:
         """A mailserver that has not failed: a connected one, or else a new connection."""
         async with self._dialing:
-            for enode, peer in tuple(self._peers.items()):
-                if peer.gone:
-                    del self._peers[enode]
-                    await peer.close()
-                elif enode not in failures:
+            await self._drop_gone()
+            for enode, peer in self._peers.items():
+                if enode not in failures:
                     return peer
             rest = [enode for enode in self._enodes if enode not in failures]
             found = await (self._race if self._fastest else self._in_turn)(rest, failures)
@@ -217,6 +213,13 @@ class Mailservers:
                 raise _verdict(failures)
             self._peers[found.enode] = found
             return found
+
+    async def _drop_gone(self) -> None:
+        """Forget the mailservers whose connection has ended."""
+        gone = [peer for peer in self._peers.values() if peer.gone]
+        for peer in gone:
+            del self._peers[peer.enode]
+        await _close(gone)
 
     async def _in_turn(self, enodes: Sequence[Enode], failures: Failures) -> MailPeer | None:
         """The first of `enodes` that can be reached."""

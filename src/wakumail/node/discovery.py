@@ -140,7 +140,7 @@ class Discovery:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._socket.close()
-        self._write_contacts()
+        await self._write_contacts()
 
     def announce(self, record: Enr) -> None:
         """Take a new record of our own, and let others hear of it."""
@@ -202,7 +202,7 @@ class Discovery:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(KEEP_INTERVAL)
-            self._write_contacts()
+            await self._write_contacts()
             self._doubt_clock()
 
     def _doubt_clock(self) -> None:
@@ -213,9 +213,11 @@ class Discovery:
         if expired >= MANY_EXPIRED and expired > pongs:
             log.warning("most datagrams of discovery are too old: is our clock ahead?")
 
-    def _write_contacts(self) -> None:
-        if len(self.table):  # a run that met nobody does not forget those of the last one
-            write_contacts(self._config.contacts, self.table)
+    async def _write_contacts(self) -> None:
+        """Keep the table on the disk; in a thread, for a disk may hang."""
+        path = self._config.contacts
+        if contacts := list(self.table):  # a run that met nobody forgets nobody of the last one
+            await self._loop.run_in_executor(None, write_contacts, path, contacts)
 
     def _allows(self, ip: str) -> bool:
         networks, address = self._config.netrestrict, parse_ip(ip)
