@@ -21,7 +21,7 @@ from wakumail.errors import WakumailError
 from wakumail.mail.sync import packets as sync_packets
 from wakumail.mail.sync.initiator import Initiator
 from wakumail.mail.sync.item_set import ItemSet
-from wakumail.mail.sync.items import ALL_TIMES, Window
+from wakumail.mail.sync.items import ALL_TIMES, Run, Window
 from wakumail.mail.sync.message_reader import SKIP, MessageReader
 from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
 from wakumail.mail.sync.responder import answer
@@ -100,7 +100,7 @@ SYNC_SEEDS = [
     for packet in (
         sync_packets.Status(0, NOW, bytes(32), 0.5, LIMIT),
         sync_packets.Open(1, 0, NOW, b"\x61"),
-        sync_packets.Seek(1, (sync_packets.Run(0, NOW, bytes(64)),), locates=True),
+        sync_packets.Seek(1, (Run(0, NOW, bytes(64)),), locates=True),
         sync_packets.Envelopes(1, True, rlp.join_list([each.rlp for each in ENVELOPES])),
         sync_packets.Offer(1, arrived=True, items=bytes(72)),
         sync_packets.Stored(1, ((bytes(32), 1),), 2),

@@ -16,6 +16,7 @@ from wakumail.base import rlp
 from wakumail.base.rlp import join_list
 from wakumail.errors import ProtocolError
 from wakumail.mail.sync import session
+from wakumail.mail.sync.items import Run
 from wakumail.mail.sync.packets import (
     CODES,
     MAX_ITEMS,
@@ -28,7 +29,6 @@ from wakumail.mail.sync.packets import (
     Open,
     Packet,
     Reconcile,
-    Run,
     Seek,
     Status,
     Stored,

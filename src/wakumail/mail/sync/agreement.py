@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 
-from wakumail.mail.sync.items import Window
+from wakumail.mail.sync.items import Run, Window
 from wakumail.mail.sync.packed import in_window
-from wakumail.mail.sync.packets import Run, Status
+from wakumail.mail.sync.packets import Status
 from wakumail.mail.sync.side import Side
 from wakumail.mail.sync.taker import Taken
 from wakumail.mail.sync.tally import Tally

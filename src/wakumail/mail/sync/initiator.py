@@ -1,7 +1,5 @@
 """The side of a reconciliation that begins it, and learns how both sides differ."""
 
-from typing import NamedTuple
-
 from wakumail.archive.results import Bound
 from wakumail.mail.sync.items import (
     ALL_TIMES,
@@ -11,6 +9,7 @@ from wakumail.mail.sync.items import (
     START,
     TIME_SIZE,
     Items,
+    Run,
     Window,
 )
 from wakumail.mail.sync.message_errors import IdOutside, TripsEndless
@@ -27,18 +26,6 @@ MAX_TRIPS = 1000
 FEW_TO_ASK = 8
 """Items from which an initiator splits a range that differs. Ids that it tells are answered with
 ids, parts that differ alone: so the last trip has a quarter of the bytes that FEW would make."""
-
-
-class Wanted(NamedTuple):
-    """Items that the other side has and we lack.
-
-    first, last: the earliest and the latest Unix second at which they can have been created, since
-    lists of ids have no times; ids: 32 bytes each, joined.
-    """
-
-    first: int
-    last: int
-    ids: bytes
 
 
 class Initiator:
@@ -74,12 +61,12 @@ class Initiator:
         return b"".join(sorted(self._have))
 
     @property
-    def need(self) -> list[Wanted]:
+    def need(self) -> list[Run]:
         """Items that we lack, those of the same span of times together."""
         spans: dict[tuple[int, int], list[bytes]] = {}
         for id_, span in self._need.items():
             spans.setdefault(span, []).append(id_)
-        return [Wanted(first, last, b"".join(ids)) for (first, last), ids in spans.items()]
+        return [Run(first, last, b"".join(ids)) for (first, last), ids in spans.items()]
 
     def begin(self, items: Items) -> bytes:
         """The first message."""

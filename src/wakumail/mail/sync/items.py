@@ -33,6 +33,18 @@ class Window(NamedTuple):
 ALL_TIMES = Window(0, 2**32)
 
 
+class Run(NamedTuple):
+    """Items without their times, which lists of ids do not have.
+
+    first, last: the earliest and the latest Unix second at which they can have been created; ids:
+    32 bytes each, joined in the order of the items.
+    """
+
+    first: int
+    last: int
+    ids: bytes
+
+
 class Items(Protocol):
     """The items of one moment; they do not change while a message is read and answered.
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE
-from wakumail.mail.sync.packets import MAX_ITEMS, Run, Seek, Want
+from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE, Run
+from wakumail.mail.sync.packets import MAX_ITEMS, Seek, Want
 
 
 def in_packets(items: bytes) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from wakumail.base import rlp
 from wakumail.base.text import printable
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
-from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE
+from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, Run
 from wakumail.waku.envelope import MAX_TIME
 
 MAX_ITEMS = 8192
@@ -131,14 +131,6 @@ class Want(NamedTuple):
     def encode(self) -> bytes:
         """The packet."""
         return rlp.encode([self.want, self.items])
-
-
-class Run(NamedTuple):
-    """Ids (joined, in the order of their items) created from second `lower` to `upper`."""
-
-    lower: int
-    upper: int
-    ids: bytes
 
 
 class Seek(NamedTuple):
@@ -323,8 +315,8 @@ def _read_found(items: list[rlp.Item]) -> Found:
 def _read_run(item: rlp.Item) -> Run:
     lower, upper, ids = rlp.as_list(item, at_least=3, at_most=3)
     run = Run(rlp.as_int(lower, bits=32), rlp.as_int(upper, bits=32), _read_items(ids, ID_SIZE))
-    if run.lower > run.upper:
-        raise RlpError(f"a run from {run.lower} to {run.upper}")
+    if run.first > run.last:
+        raise RlpError(f"a run from {run.first} to {run.last}")
     return run
 
 

@@ -10,10 +10,10 @@ from wakumail.errors import ArchiveError, WakumailError
 from wakumail.mail.sync.agreement import Agreement
 from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.initiator import Initiator
-from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE, Window
+from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE, Run, Window
 from wakumail.mail.sync.offers import Offerer
 from wakumail.mail.sync.packed import by_runs
-from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile, Refusal, Run
+from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile, Refusal
 from wakumail.mail.sync.taker import Taker
 from wakumail.mail.sync.wire import Wire
 
@@ -167,7 +167,7 @@ class Round:
 
     async def _conclude(self, initiator: Initiator) -> None:
         """Move what was found, or count it."""
-        have, need = initiator.have, [Run(*wanted) for wanted in initiator.need]
+        have, need = initiator.have, initiator.need
         outcome = self.outcome
         outcome.full = initiator.full
         outcome.had = len(have) // ITEM_SIZE
