@@ -16,6 +16,7 @@ from wakumail.load.case_results import CaseResult, compare
 from wakumail.load.clients.blocking_connection import BlockingConnection
 from wakumail.load.clients.sender import SenderLoad, SendQueue
 from wakumail.load.clients.skimmer import Skimmer
+from wakumail.load.floor.speeds import Speeds
 from wakumail.load.measures import METRICS, Measures, Spread, percentile, ratio
 from wakumail.load.process_usage import ProcessUsage, process_cpu
 from wakumail.load.report.html import html_report
@@ -171,8 +172,9 @@ def test_numbers() -> None:
 
 # -- the report -------------------------------------------------------------------------------
 
+SPEEDS = Speeds(500.0, 1200.0, 9000.0, 40.0, 1.5)
 MACHINE = Machine(
-    "2026-01-01 00:00 UTC", "a <chip>", 2, 0.5, "system", "versions", "wakumail bench"
+    "2026-01-01 00:00 UTC", "a <chip>", 2, 0.5, "system", SPEEDS, "versions", "wakumail bench"
 )
 INGEST, INGEST_BY_4, *_, GROWTH = goal_cases()
 

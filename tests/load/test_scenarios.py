@@ -47,12 +47,15 @@ SECONDS = 0.05
 CASES: list[tuple[Case, set[str]]] = [
     (
         IngestCase(SenderLoad(LIVE, 300, batch=7)),
-        {"ingested", "envelope_cpu", "peak", "disk", "client"},
+        {"ingested", "envelope_cpu", "envelope_floor", "distance", "peak", "disk", "client"},
     ),
     (IngestCase(SenderLoad(LIVE, 301, connections=3, batch=10, confirmed=False)), {"ingested"}),
     (IngestCase(SenderLoad(LiveTraffic(duplicates=0.5), 300, batch=1)), {"ingested"}),
     (IngestCase(SenderLoad(LiveTraffic(data_size=5000, topics=1), 50)), {"ingested"}),
-    (RequestCase(ONE_TOPIC, TRAFFIC, SECONDS), {"p50", "p99", "request_cpu", "throughput"}),
+    (
+        RequestCase(ONE_TOPIC, TRAFFIC, SECONDS),
+        {"p50", "p99", "request_cpu", "request_floor", "distance", "throughput"},
+    ),
     (RequestCase(ALL_PAGES, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
     (GrowthCase(TRAFFIC, SECONDS), {"growth"}),
     (StartUpCase(TRAFFIC), {"start", "disk"}),

@@ -226,7 +226,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_dump(ArchivedTraffic.of(arguments.archive), arguments.write_dump)
         return 0
     raise_file_limit()
-    machine = Machine.here()
+    machine = Machine.here(arguments.dir)
     interrupt_on_signals()
     with (
         tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory,

@@ -10,6 +10,7 @@ measured_server  the server under load: our own, or one that runs already
 metered_server   our own server, which measures the steps of its loop
 measures         the names and units of the numbers in a report
 watch            one run of the clients against one server, and its cost
+floor            the CPU that the kernels alone take
 scenarios        the cases that are measured
 case_results     several runs of every case, in turn
 report           the results as text, JSON and HTML

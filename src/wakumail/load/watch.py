@@ -89,6 +89,10 @@ class Watch:
         """These metrics of the server's CPU; none if its process is not known."""
         return {} if self.running.usage is None else metrics
 
+    def distance(self, count: int, floor: float) -> dict[str, float]:
+        """The metric of the server's CPU for each of `count` things, against a floor in seconds."""
+        return self.costs(distance=ratio(self.per(count, 1.0), floor))
+
     def bottleneck(self, others: Sequence[Outcome] = ()) -> dict[str, float]:
         """The metrics that show the bottleneck. `others`: outcomes of more clients."""
         clients = [*self.outcomes, *others]

@@ -74,7 +74,11 @@ def sections(machine: Machine, results: Sequence[CaseResult], servers: int) -> I
     if any(result.planned.goals for result in results):
         yield "<h2>Goals</h2>"
         yield '<p><b class="s0">●</b> measured &nbsp; <b class="s1">●</b> status-go</p>'
-        measured = [distance(r, goal) for r, goal, spread, _ in goals(results) if spread]
+        measured = [
+            distance(result, goal, incumbent)
+            for result, goal, spread, _ in goals(results)
+            if spread and (incumbent := goal.incumbent) is not None
+        ]
         yield distance_plot(measured)
         yield html_table(*goal_lines(results))
         yield f"<p>{DURABILITY}</p>"
@@ -84,10 +88,10 @@ def sections(machine: Machine, results: Sequence[CaseResult], servers: int) -> I
         yield html_table(*scenario_lines(group, servers))
 
 
-def distance(result: CaseResult, goal: Goal) -> Distance:
+def distance(result: CaseResult, goal: Goal, incumbent: float) -> Distance:
     """The distance from a goal, for status-go and for us: 1 is reached, 2 is twice as good."""
     metric = METRICS[goal.metric]
-    ours, theirs = ratio(result.median(goal.metric), goal.goal), ratio(goal.incumbent, goal.goal)
+    ours, theirs = ratio(result.median(goal.metric), goal.goal), ratio(incumbent, goal.goal)
     if not metric.higher_is_better:
         ours, theirs = ratio(1, ours), ratio(1, theirs)
     case = result.planned.case

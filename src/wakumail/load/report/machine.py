@@ -1,4 +1,4 @@
-"""The header of a report: date, machine, versions and command."""
+"""The header of a report: date, machine, its speeds, versions and command."""
 
 import os
 import platform
@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from wakumail.load.floor.speeds import Speeds
 
 PACKAGES = ("wakumail", "uvloop", "cramjam", "coincurve", "cryptography")
 
@@ -23,27 +25,30 @@ class Machine:
     load: float
     """The average number of processes that wanted a core, in the minute before."""
     system: str
+    speeds: Speeds
     versions: str
     command: str
 
     @classmethod
-    def here(cls) -> "Machine":
-        """This machine, now."""
+    def here(cls, directory: Path | None) -> "Machine":
+        """This machine, now, and the disk of `directory` (see Speeds.here)."""
         return cls(
             time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             cpu_name(),
             len(os.sched_getaffinity(0)),
             round(os.getloadavg()[0], 1),
             f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+            Speeds.here(directory),
             ", ".join(f"{name} {version(name)}" for name in PACKAGES),
             shlex.join(["wakumail", *sys.argv[1:]]),
         )
 
     def lines(self) -> list[str]:
-        """Three lines of text; the last is the command."""
+        """Four lines of text; the last is the command."""
         return [
             f"{self.date}, {self.cores} cores of {self.cpu}, load before {self.load}",
             f"{self.system}, {self.versions}",
+            self.speeds.line(),
             f"$ {self.command}",
         ]
 

@@ -108,7 +108,7 @@ def goal_lines(results: Sequence[CaseResult]) -> Lines:
                 f"{result.planned.case.scenario}: {result.planned.case.title}",
                 metric.heading,
                 spread_text(goal.metric, spread),
-                metric.text(goal.incumbent),
+                "" if goal.incumbent is None else metric.text(goal.incumbent),
                 f"{at_least} {metric.text(goal.goal)}",
                 "yes" if reached else "NO",
             )

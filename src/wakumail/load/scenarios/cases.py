@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from wakumail.archive.archive import Archive
+from wakumail.archive.datadir import Datadir
 from wakumail.base.text import counted
 from wakumail.load.clients.envelope_listener import EnvelopeListenerLoad
 from wakumail.load.clients.history_reader import HistoryReaderLoad
@@ -14,6 +15,8 @@ from wakumail.load.clients.idle_client import IdleLoad
 from wakumail.load.clients.processes import ClientPool, Clients
 from wakumail.load.clients.role import Outcome
 from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.floor.ingest import ingest_floor
+from wakumail.load.floor.requests import request_floor
 from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import Measures, ratio
 from wakumail.load.server_process import RunningServer
@@ -111,10 +114,19 @@ class IngestCase:
             return {
                 "ingested": ratio(watch.envelopes, watch.wall),
                 **watch.costs(envelope_cpu=watch.per(watch.envelopes, 1e-6)),
+                **self._floor(watch, load),
                 **watch.memory(),
                 **watch.bottleneck(),
                 **disk(running),
             }
+
+    @staticmethod
+    def _floor(watch: Watch, load: SenderLoad) -> dict[str, float]:
+        """The floor of one round, for a server of our own."""
+        if watch.running.datadir is None:
+            return {}
+        floor = ingest_floor(load, watch.running.datadir.path)
+        return {"envelope_floor": floor * 1e6, **watch.distance(watch.envelopes, floor)}
 
 
 def disk(running: RunningServer) -> dict[str, float]:
@@ -160,9 +172,17 @@ class RequestCase:
                     envelope_cpu=watch.per(watch.envelopes, 1e-6),
                     request_cpu=watch.per(count, 1e-3),
                 ),
+                **self._floor(watch, running.datadir),
                 **watch.memory(),
                 **watch.bottleneck(),
             }
+
+    def _floor(self, watch: Watch, datadir: Datadir | None) -> dict[str, float]:
+        """The floor of these requests, for a server of our own."""
+        if datadir is None:
+            return {}
+        floor = request_floor(self.kind.specs(self.traffic), datadir.archive, self.seconds)
+        return {"request_floor": floor * 1e3, **watch.distance(len(watch.seconds), floor)}
 
 
 @dataclass(frozen=True, slots=True)
