@@ -18,8 +18,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 TEXT = re.sub(r"^```python\n.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 CODE = " ".join(re.findall(r"`([^`]+)`", TEXT))
 
-INTERNAL = {"on_event", "on_gone", "on_writable", "open", "close", "drop_abandoned", "select"}
-"""Called by the node below, or by `connect` and `mailservers`."""
+INTERNAL = {"of", "on_event", "on_gone", "on_writable", "open", "close", "drop_abandoned", "select"}
+"""Called by the node below, or by `connect`, `mailservers` and `history`."""
 
 CLASSES = [
     wakumail.Enode,

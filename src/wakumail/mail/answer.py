@@ -1,14 +1,15 @@
 """The answer to one request for history, as the client receives it: bounded by the request."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
-from wakumail.mail.request import MAX_LIMIT, check_fields
+from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, check_fields
 from wakumail.node.messages import Key, ReceivedMessage, open_envelopes
 from wakumail.waku.completion import Completion
 from wakumail.waku.envelope import Batch, Envelope
@@ -95,6 +96,15 @@ class Wanted:
     """64 bytes, or none."""
     limit: int = MAX_LIMIT
     """Envelopes of one answer, at least 1."""
+
+    @classmethod
+    def of(
+        cls, lower: int, upper: int | None, topics: Iterable[bytes], bloom: bytes, limit: int
+    ) -> Self:
+        """The same from a caller's arguments; `upper` None is UPPER_MARGIN after now."""
+        if upper is None:
+            upper = int(time.time()) + UPPER_MARGIN
+        return cls(lower, upper, tuple(topics), bloom, limit)
 
     def __post_init__(self) -> None:
         check_fields(

@@ -32,7 +32,7 @@ from wakumail.mail.answer import (
 )
 from wakumail.mail.history_progress import HistoryProgress
 from wakumail.mail.posting import Posted, Poster
-from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, build_request, check_cursor
+from wakumail.mail.request import MAX_LIMIT, Form, build_request, check_cursor
 from wakumail.node.link import Link, describe
 from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, Key, compose
 from wakumail.node.node import DIAL_TIMEOUT, Node, NodeConfig
@@ -151,8 +151,7 @@ class MailPeer:
         Wanted), before anything is sent. RequestRefused, AnswerTimeout and PeerGone end the pages;
         RequestRefused also if they bring nothing new (see HistoryProgress).
         """
-        upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
-        wanted = Wanted(lower, upper, tuple(topics), bloom, limit)
+        wanted = Wanted.of(lower, upper, topics, bloom, limit)
         return self.pages(wanted, cursor, form, keys)
 
     def pages(

@@ -8,7 +8,6 @@ async with mailservers([first, second]) as servers:
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted, check_keys
 from wakumail.mail.client import MailPeer, check_node_key, password_key, target_of, unfit
 from wakumail.mail.merged_history import MergedHistory, MergedPage
-from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, Form, check_cursor
+from wakumail.mail.request import MAX_LIMIT, Form, check_cursor
 from wakumail.node.messages import Key
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.message import DEFAULT_PASSWORD
@@ -116,8 +115,7 @@ class Mailservers:
         check_window(window)
         check_cursor(cursor, form)
         check_keys(keys)
-        upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
-        whole = Wanted(lower, upper, tuple(topics), bloom, limit)
+        whole = Wanted.of(lower, upper, topics, bloom, limit)
         return self._pages(whole, cursor, form, keys, MAX_TIME if cursor else window)
 
     def merged_history(
@@ -140,8 +138,7 @@ class Mailservers:
         """
         check_window(window)
         check_keys(keys)
-        upper = int(time.time()) + UPPER_MARGIN if upper is None else upper
-        whole = Wanted(lower, upper, tuple(topics), bloom, limit)
+        whole = Wanted.of(lower, upper, topics, bloom, limit)
         return self._merged_pages(whole, form, keys, window)
 
     async def _merged_pages(
