@@ -137,6 +137,14 @@ def test_a_file_that_is_no_list(
     assert main(["dns", "zone", str(files / "bad")]) == 1
 
 
+@pytest.mark.parametrize("action", ["verify", "zone"])
+def test_a_file_is_named_once(files: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+    (files / "bad").write_text("{}", "utf-16")
+    assert main(["dns", action, str(files / "bad")]) == 1
+    error = capsys.readouterr().err
+    assert error == f"wakumail dns: {files / 'bad'}: it is UTF-16: save it as UTF-8\n"
+
+
 def test_a_wrong_domain_fails(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sign", "--key", files / "key", "--domain", "a b", "--nodes", files / "nodes.json"]
     assert main(["dns", *map(str, words)]) == 1

@@ -281,8 +281,8 @@ def read_files(names: Sequence[str], urls: Sequence[ListUrl]) -> tuple[list[List
     found: list[ListUrl] = []
     texts: Texts = {}
     for name in names:
-        text = read_text(name)
         try:
+            text = read_text(name)
             if text.startswith("{"):
                 tree = TreeFile.parse(text)
                 found.append(tree.url)
@@ -327,7 +327,7 @@ def zone(arguments: argparse.Namespace) -> int:
 
 
 def read_tree(name: str) -> TreeFile:
-    """The list in a file; ValueError."""
+    """The list in a file; ValueError that names it."""
     try:
         return TreeFile.parse(read_text(name))
     except ValueError as error:
@@ -335,12 +335,9 @@ def read_tree(name: str) -> TreeFile:
 
 
 def read_text(name: str) -> str:
-    """The text of a file, `-` for standard input; ValueError."""
+    """The text of a file, `-` for standard input; ValueError that does not name it."""
     with open_binary(name, "rb") as file:
         raw = file.read(MAX_TREE_FILE + 1)
     if len(raw) > MAX_TREE_FILE:
-        raise ValueError(f"{name}: it has more than {MAX_TREE_FILE} bytes")
-    try:
-        return edited_text(raw)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"it has more than {MAX_TREE_FILE} bytes")
+    return edited_text(raw)
