@@ -8,7 +8,7 @@ commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them
 gaps                ranges of time of which envelopes are missing, kept in a file
-datadir             the files of a data directory, and its lists of nodes
+datadir             the files of a data directory, and its locks
 dump                dumps: envelope RLPs, one after the other
 leveldb_files       the files of a LevelDB, checked for what it leaves out without a word
 statusgo_storage    reads what a status-go mailserver stored

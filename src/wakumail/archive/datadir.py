@@ -21,11 +21,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-from wakumail.base.edited_file import read_edited
-from wakumail.base.json_text import parse_json
-from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 
 SCRATCH_PREFIX = "compacting."
@@ -108,33 +104,3 @@ def sweep_unfinished(directory: Path) -> None:
         with contextlib.suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
-
-
-class ListedEnodes(NamedTuple):
-    """The nodes in a file, and the malformed entries that are left out of them."""
-
-    enodes: list[Enode]
-    left_out: list[str]
-    """A sentence for each, with the file and the number of the entry."""
-
-
-def read_enodes(path: Path) -> ListedEnodes:
-    """The nodes in a file: a JSON list of enode URLs.
-
-    OSError, or ValueError for a file that is no such list. A malformed entry is left out.
-    """
-    try:
-        urls = parse_json(read_edited(path))
-        if not isinstance(urls, list):
-            raise ValueError("it is no JSON list of enode:// URLs")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    listed = ListedEnodes([], [])
-    for number, url in enumerate(urls, 1):
-        try:
-            if not isinstance(url, str):
-                raise ValueError("it is no string")
-            listed.enodes.append(Enode.parse(url))
-        except ValueError as error:
-            listed.left_out.append(f"{path}: item {number}: {error}; it is left out")
-    return listed

@@ -8,6 +8,7 @@ threads       threads that work for one event loop
 histograms    durations and sizes, counted in buckets
 token_bucket  rate limits, for one thing or for each of many
 edited_file   files that a person edits: settings, lists, secrets
+edited_list   JSON lists that a person edits
 whole_file    files that are replaced as a whole
 json_text     strict JSON with a bound on its nesting
 text          texts for people: those of peers made safe, and numbers with their nouns

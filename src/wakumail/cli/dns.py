@@ -10,8 +10,8 @@ from typing import TypeAlias
 import uvloop
 
 from wakumail.archive.datadir import Datadir
-from wakumail.base.edited_file import edited_text, read_edited
-from wakumail.base.json_text import parse_json
+from wakumail.base.edited_file import edited_text
+from wakumail.base.edited_list import EditedList
 from wakumail.cli.list_check import FilesForDns, ListCheck
 from wakumail.cli.options import (
     Subparsers,
@@ -197,19 +197,10 @@ def told_records(nodes: Sequence[Enr | Enode]) -> list[Enr]:
 
 
 def read_nodes(name: str) -> list[Enr | Enode]:
-    """The nodes in a file, a JSON list; ValueError with the number of a wrong item."""
-    try:
-        listed = parse_json(read_edited(Path(name)))
-        if not isinstance(listed, list):
-            raise ValueError("it is no JSON list of nodes")
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    nodes = []
-    for number, text in enumerate(listed, 1):
-        try:
-            nodes.append(parse_node(text if isinstance(text, str) else ""))
-        except ValueError as error:
-            raise ValueError(f"{name}: item {number}: {error}") from None
+    """The nodes in a file; ValueError for a malformed one: a list is signed whole or not at all."""
+    nodes, malformed = EditedList.read(Path(name), parse_node)
+    if malformed:
+        raise ValueError("; ".join(malformed))
     return nodes
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Self
 
 import uvloop
 
-from wakumail.archive.datadir import read_enodes
+from wakumail.base.edited_list import EditedList
 from wakumail.base.text import counted
 from wakumail.cli.history_listing import HistoryListing
 from wakumail.cli.merge_report import MergeReport
@@ -70,7 +70,7 @@ def add_mailservers(parser: argparse.ArgumentParser) -> None:
     add_name_server(parser)
     parser.add_argument(
         "--mailservers",
-        type=option(lambda name: read_enodes(Path(name))),
+        type=option(lambda name: EditedList.read(Path(name), Enode.parse)),
         metavar="FILE",
         help="file with more mailservers: a JSON list of enode:// URLs",
     )
@@ -142,9 +142,9 @@ def add_wanted(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask, write, report."""
     if arguments.mailservers is not None:
-        arguments.enodes = [*arguments.enodes, *arguments.mailservers.enodes]
-        for sentence in arguments.mailservers.left_out:
-            print(f"wakumail request: {sentence}", file=sys.stderr)
+        arguments.enodes = [*arguments.enodes, *arguments.mailservers.items]
+        for sentence in arguments.mailservers.malformed:
+            print(f"wakumail request: {sentence}; it is left out", file=sys.stderr)
     arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
     check(arguments)
     uvloop.run(request(arguments))

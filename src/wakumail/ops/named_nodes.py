@@ -3,8 +3,9 @@
 import asyncio
 import logging
 
-from wakumail.archive.datadir import Datadir, read_enodes
+from wakumail.archive.datadir import Datadir
 from wakumail.archive.store import Store
+from wakumail.base.edited_list import EditedList
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
 from wakumail.node.dialer import Dialer
@@ -25,7 +26,7 @@ class NamedNodes:
     """
 
     def __init__(self, settings: Settings, datadir: Datadir) -> None:
-        self._left_out: list[str] = []
+        self._malformed: list[str] = []
         """Sentences on malformed entries of the files."""
         self._static = [*settings.static_nodes]
         self._trusted = [*settings.trusted_nodes]
@@ -35,9 +36,9 @@ class NamedNodes:
             (self._trusted, datadir.trusted_nodes),
         ):
             if path.exists():
-                listed = read_enodes(path)
-                nodes += listed.enodes
-                self._left_out += listed.left_out
+                listed = EditedList.read(path, Enode.parse)
+                nodes += listed.items
+                self._malformed += listed.malformed
 
     def trust(self, node: Node) -> None:
         """Let the node trust the trusted ones."""
@@ -60,8 +61,8 @@ class NamedNodes:
 
         Peers and callers have a turn after every SLICE of them.
         """
-        for sentence in self._left_out:
-            log.warning("%s", sentence)
+        for sentence in self._malformed:
+            log.warning("%s; it is left out", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}
         for number, enode in enumerate((*self._static, *self._trusted, *self._syncing), 1):
