@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.mounts import mounted
+
 SIZE = 128 << 20
 """Bytes of the device: about the least that btrfs takes. The file is sparse."""
 
@@ -58,17 +60,6 @@ def btrfs(directory: Path) -> Iterator[Btrfs]:
     image, path = directory / "btrfs.image", directory / "btrfs"
     with image.open("wb") as file:
         file.truncate(SIZE)
-    path.mkdir()
     subprocess.run(["mkfs.btrfs", "--quiet", image], check=True, capture_output=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "btrfs", "-o", "loop", image, path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a btrfs is not permitted here: {mounted.stderr.strip()}")
-    try:
+    with mounted("btrfs", image, "loop", path):
         yield Btrfs(path)
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)

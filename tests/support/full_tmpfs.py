@@ -3,15 +3,13 @@
 import contextlib
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.support.mounts import mounted
 
 SIZE = 16 << 20
 """Bytes of the file system."""
-
 
 FILLING = "filling"
 """The file that takes all room."""
@@ -38,16 +36,5 @@ def free(disk: Path) -> None:
 def small_tmpfs(directory: Path) -> Iterator[Path]:
     """Mount one in a directory, or skip the test where this is not permitted."""
     disk = directory / "tmpfs"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a tmpfs is not permitted here: {mounted.stderr.strip()}")
-    try:
+    with mounted("tmpfs", "tmpfs", f"size={SIZE}", disk):
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
