@@ -245,7 +245,7 @@ def test_what_is_no_range(tmp_path: Path) -> None:
 
 
 def test_sums_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    """Where a range is told by its parts, the sum above them is compared."""
+    """The sum above the parts of a range is compared, when it is told by its parts."""
     with Archive(tmp_path / "sound", sync=False) as archive:
         archive.append([batch_of(make(2000, spread=600))])
     tables = read_tables(tmp_path / "sound")

@@ -191,7 +191,7 @@ def raw_of(type_byte: int, content: bytes, key: object = KEY) -> bytes:
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
 def test_more_items_and_bytes_are_ignored(body: Body) -> None:
-    """What follows where a sequence number may be is none."""
+    """Items of another shape in the place of a sequence number are none."""
     more: list[Field] = [[], b"\xff", [[[[[b"more"]]]]], 1 << 80]
     content = encode([*body.fields(), *more]) + b"\x00\xf9junk"
     assert Datagram.read(raw_of(body.type, content)).body == body

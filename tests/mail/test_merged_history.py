@@ -208,7 +208,7 @@ async def test_a_second_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 @asynchronous
 async def test_cancelled_while_one_stalls() -> None:
-    """What is on its way is not taken for the answer to the next history."""
+    """Envelopes on their way are not taken for the answer to the next history."""
     async with (
         several(answers_after(1, ENVELOPES, stall), archive_of(ENVELOPES)) as both,
         mailservers([server.enode for server in both]) as servers,

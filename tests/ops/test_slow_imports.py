@@ -1,4 +1,4 @@
-"""What takes long to import is there before a node listens if it is on, and never if it is off."""
+"""Parts that take long to import are there before a node listens, if they are on, or never."""
 
 import subprocess
 import sys

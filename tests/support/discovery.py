@@ -176,7 +176,7 @@ class Prober:
         self._network.carry(raw, self.address, node.address)
 
     def answers(self, seconds: float = 0.3) -> list[Body]:
-        """What has come after a while, since the last call; the node waits 0.3 s at most."""
+        """The bodies that came since the last call, after a while; the node waits 0.3 s at most."""
         self._network.run(seconds)
         bodies = [datagram.body for datagram in self.got]
         self.got = []

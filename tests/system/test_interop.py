@@ -181,7 +181,7 @@ RECONCILED = {
     "disjoint": (DAY[::2], DAY[1::2]),
     "last-second": (make_items("last", [2**31 - 2] * 40), make_items("last", [2**31 - 2] * 43)),
 }
-"""What the initiator has, and what the responder has. It encodes times, plus 1, in 31 bits."""
+"""The items of the initiator and those of the responder. It encodes times, plus 1, in 31 bits."""
 
 
 @pytest.mark.parametrize("frame_limit", [MIN_FRAME_LIMIT, MAX_MESSAGE])

@@ -10,7 +10,7 @@ def _read(name: str) -> Any:
 
 
 VECTORS: dict[str, Any] = _read("status-go.json")
-"""What status-go's own code makes."""
+"""Packets and messages made by status-go's own code."""
 
 DISCOVERY: dict[str, Any] = _read("discovery.json")
 """Node records as go-ethereum reads them, and the DNS tree that it signs for them."""

@@ -308,7 +308,7 @@ cdef class Archive:
             end_read(&self.env, run.txn)
 
     def arrived(self, sequence, *, limit):
-        """What was committed since: (items, the sequence that follows), in the order of arrival.
+        """The envelopes committed since, in the order of arrival: (items, the sequence that follows).
 
         Begins with the envelope of `sequence`. Looks at `limit` envelopes or, at the end, less;
         those that are pruned are left out. So there may be no items and yet more to come, until the

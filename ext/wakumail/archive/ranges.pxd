@@ -1,4 +1,4 @@
-"""What is asked of a range of envelopes: its fold, its parts, and its envelopes.
+"""A range of envelopes: its fold, its parts, and its envelopes.
 
 Functions that return int return 0 or a code as in environment.pxd.
 """

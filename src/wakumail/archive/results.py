@@ -96,7 +96,7 @@ class Bound(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What is known of all items of a range together.
+    """All items of a range together.
 
     count: their number; sum: of their ids as little-endian numbers, modulo 2^256, little-endian in
     32 bytes.

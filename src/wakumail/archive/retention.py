@@ -97,7 +97,7 @@ class RetentionSchedule:
         self.retention = retention
         """May be replaced at any time, by any thread."""
         self.next_look = 0.0
-        """When to look again (time.monotonic)."""
+        """The time of the next look (time.monotonic)."""
         self._count = count
         self._clock = TrustedClock()
 

@@ -84,9 +84,9 @@ class WriterThread:
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._next_commit = 0.0
-        """When the next commit may begin (time.monotonic), unless a full one waits."""
+        """The earliest start of the next commit (time.monotonic), unless a full one waits."""
         self._beat = time.monotonic()
-        """When the thread last began a round. Only the thread writes this."""
+        """The start of the last round (time.monotonic). Only the thread writes this."""
         self._thread = threading.Thread(target=self._write, name="archive-writer")
         self._thread.start()
 

@@ -1,4 +1,4 @@
-"""What a DNS list has, and what is wrong with it, read as a client reads it."""
+"""The content and the faults of a DNS list, read as a client reads it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class FilesForDns:
 
 @dataclass(slots=True)
 class ListCheck:
-    """What a list has, and what is wrong with it."""
+    """The content of a list, and its faults."""
 
     url: ListUrl
     seq: int | None = None

@@ -107,7 +107,7 @@ class Question:
 
 
 class _Tree:
-    """What is known of one list, and how far it has been read in this round."""
+    """The known parts of one list, and the progress of this round."""
 
     def __init__(self, min_seq: int) -> None:
         self.min_seq = min_seq
@@ -135,7 +135,7 @@ class _Tree:
         """
         self.branches = 0
         self.ahead: list[Place] = []
-        """What is to be read, in no order."""
+        """The places to be read, in no order."""
         self.asked: set[Place] = set()
         self._met: set[Place] = set()
         self.begun = follow and self.root is not None

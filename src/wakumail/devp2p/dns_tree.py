@@ -150,7 +150,7 @@ class Branch:
 
 
 Entry: TypeAlias = Branch | Enr | ListUrl
-"""What may stand below a root."""
+"""The kinds of texts below a root."""
 
 
 def is_entry(text: str) -> bool:

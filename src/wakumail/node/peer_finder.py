@@ -50,7 +50,7 @@ class Source(Protocol):
 
 
 class Rest(NamedTuple):
-    """When a candidate may be dialed again, and how long it rests then if it fails again."""
+    """The rest of a candidate: the end of this one, and the length of the next after a failure."""
 
     until: float
     seconds: float

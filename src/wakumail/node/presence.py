@@ -24,7 +24,7 @@ WAKU_RECORD_VERSION = 1
 
 
 def waku_value(*, is_mailserver: bool) -> list[Value]:
-    """What a record says under the key `waku`."""
+    """The value of a record under the key `waku`."""
     return [WAKU_RECORD_VERSION, int(is_mailserver)]
 
 

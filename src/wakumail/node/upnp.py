@@ -27,7 +27,7 @@ ONLY_PERMANENT = 725
 """The error of a router that passes on ports for ever, or not at all."""
 
 DESCRIPTION = "wakumail"
-"""What a router shows its owner for the ports."""
+"""The name that a router shows its owner for the ports."""
 
 
 class Upnp:

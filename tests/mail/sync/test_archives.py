@@ -47,7 +47,7 @@ def fill(path: Path, lacking: set[Envelope]) -> None:
 
 @pytest.fixture(scope="module")
 def losses() -> tuple[set[Envelope], set[Envelope]]:
-    """What either side lacks: some here and there, an hour, and some of the crowd."""
+    """The envelopes that either side lacks: some here and there, an hour, and some of the crowd."""
     source = Random(2)
     hour = {each for each in TRAFFIC if NOW - 7200 <= each.created < NOW - 3600}
     crowd = [each for each in TRAFFIC if each.created == NOW - 86_400]

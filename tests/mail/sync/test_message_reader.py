@@ -112,7 +112,7 @@ bounds = st.builds(
 
 
 def place(bound: Bound) -> tuple[int, bytes]:
-    """What orders bounds: the bytes that a prefix leaves out are zero."""
+    """The key that orders bounds: the bytes that a prefix leaves out are zero."""
     return bound.time, bound.prefix.ljust(32, b"\0")
 
 

@@ -127,7 +127,7 @@ def test_an_empty_side(hold: Holding) -> None:
 
 @pytest.mark.parametrize("hold", [in_memory, CoarseItems])
 def test_scattered_losses_take_fewer_bytes_than_the_reference(hold: Holding) -> None:
-    """Where few items differ, their parts are compared before ids are told, in as many trips."""
+    """Of few items that differ, parts are compared before ids are told, in as many trips."""
     ours = [each for number, each in enumerate(DAY) if number % 50]
     ways = [
         Conversation(hold(ours), hold(DAY), few=few) for few in (reply.FEW, initiators.FEW_TO_ASK)
@@ -185,7 +185,7 @@ def test_differences_are_found_in_portions(ours: list[Item], theirs: list[Item])
 def test_a_message_that_would_hash_too_much_is_cut(
     ours: list[Item], theirs: list[Item], trips: int
 ) -> None:
-    """What one answer costs has a bound, and the whole still ends equal."""
+    """The cost of one answer has a bound, and the whole still ends equal."""
     cost = reply.MAX_HASHED // 500
     one, other = CoarseItems(ours), CoarseItems(theirs, cost=cost)
     initiator = Initiator()

@@ -229,7 +229,7 @@ async def test_thousands_of_one_second(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_pruned_while_it_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is gone when it is wanted is left out; the round after it finds both equal."""
+    """Envelopes that are gone when wanted are left out; the round after it finds both equal."""
     async with two_ends(tmp_path) as (alice, bob):
         bob.add(ENVELOPES)
 

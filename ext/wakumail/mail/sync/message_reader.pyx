@@ -125,7 +125,7 @@ cdef class MessageReader:
         return 0
 
     cdef int check_rest(self) except -1:
-        """What a frame limit may leave behind infinity: the fingerprint of nothing, to infinity."""
+        """Check the rest: a frame limit may leave the fingerprint of nothing behind infinity."""
         if (self.end - self.at != 3 + FINGERPRINT_SIZE or self.at[0] or self.at[1]
                 or self.at[2] != FINGERPRINT_MODE):
             raise BytesTrailing("bytes behind the last range")

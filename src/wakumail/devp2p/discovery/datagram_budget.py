@@ -1,4 +1,4 @@
-"""How many datagrams of discovery may cost us time, by address and in all.
+"""A budget for datagrams of discovery that cost us time, by address and in all.
 
 A signature takes 50 to 100 us to verify, and anybody can send one from a made-up address. So what
 nobody has asked for has a budget, and what is over it is dropped unseen.

@@ -43,7 +43,7 @@ MAX_SEEDS = 64
 
 @dataclass(frozen=True, slots=True)
 class Discv4Config:
-    """What a node brings to discovery."""
+    """The parts that a node lends to discovery."""
 
     key: PrivateKey
     random: Random

@@ -1,4 +1,4 @@
-"""What we have asked other nodes of discovery, and the answers that we wait for (discv4)."""
+"""Our questions to other nodes of discovery, and the answers that we wait for (discv4)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

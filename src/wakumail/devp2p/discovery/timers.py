@@ -1,4 +1,4 @@
-"""What a machine without a clock has to do later."""
+"""Tasks for later, of a machine without a clock."""
 
 import heapq
 from collections.abc import Callable

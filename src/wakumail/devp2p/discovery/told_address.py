@@ -17,7 +17,7 @@ STATEMENT_TIME = 1800.0
 
 
 class Statement(NamedTuple):
-    """What a node has said of our address, and when."""
+    """Our address as a node has seen it, and the time."""
 
     ip: str
     time: float

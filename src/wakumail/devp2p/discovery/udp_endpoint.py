@@ -16,7 +16,7 @@ SUBNET_BITS = {4: 24, 6: 48}
 
 
 class UdpEndpoint(NamedTuple):
-    """Where a node gets packets: `ip` as text, its UDP port and its TCP port, 0 for none."""
+    """The place where a node gets packets: `ip` as text, its UDP and its TCP port, 0 for none."""
 
     ip: str
     udp: int
@@ -24,7 +24,7 @@ class UdpEndpoint(NamedTuple):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where its datagrams go."""
+        """The address for datagrams to it, as a socket takes it."""
         return self.ip, self.udp
 
     def fields(self) -> list[bytes | int]:

@@ -19,7 +19,7 @@ TOPICS_DIFFER = "the two archive different topics (--topics)"
 
 
 class Agreement:
-    """What we and one peer agree on, from its first status on."""
+    """The rules that we and one peer agree on, from its first status on."""
 
     def __init__(self, name: str, side: Side, tally: Tally) -> None:
         self.peer: Status | None = None

@@ -60,7 +60,7 @@ class Ending(IntEnum):
     EQUAL = 0
     """Both sides had the same."""
     MOVED = 1
-    """What differed was moved, as far as it is taken."""
+    """The difference was moved, as far as it is taken."""
     COMPARED = 2
     """Nothing was to be moved."""
     TOPICS_DIFFER = 3

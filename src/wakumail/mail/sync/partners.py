@@ -52,7 +52,7 @@ class Partner:
         self.rest = 0.0
         """Seconds of the last rest."""
         self.rested = 0.0
-        """When it began (Unix seconds)."""
+        """The time at which it began (Unix seconds)."""
 
     @property
     def name(self) -> str:

@@ -1,0 +1,19 @@
+"""A docstring names its thing: it does not begin like a question."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+QUESTION = re.compile(r'^\s*"""(How|That|What|When|Where|Whether|Who) ', re.MULTILINE)
+
+
+@pytest.mark.parametrize("folder", ["bench", "examples", "ext", "src", "tests"])
+def test_no_docstring_begins_like_a_question(folder: str) -> None:
+    sources = [
+        p for kind in ("py", "pyi", "pyx", "pxd") for p in (PROJECT / folder).rglob(f"*.{kind}")
+    ]
+    assert sources
+    found = {str(p): QUESTION.findall(p.read_text()) for p in sources}
+    assert not {name: words for name, words in found.items() if words}
