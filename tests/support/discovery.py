@@ -196,3 +196,11 @@ class Prober:
     def pong_for(self, node: MemoryNode, digest: bytes) -> Pong:
         """A good pong."""
         return Pong(UdpEndpoint(*node.address, 0), digest, self.expiration, None)
+
+
+def pongs(bodies: list[Body]) -> list[Pong]:
+    return [body for body in bodies if isinstance(body, Pong)]
+
+
+def only_pings(bodies: list[Body]) -> bool:
+    return all(isinstance(body, Ping) for body in bodies)
