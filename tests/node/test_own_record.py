@@ -26,6 +26,15 @@ def test_the_number_rises_when_something_changes(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"enr"}
 
 
+def test_nothing_is_signed_while_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "enr"
+    first = OwnRecord(path, KEY).sign(HERE)
+    monkeypatch.delattr(Enr, "make")
+    assert OwnRecord(path, KEY).sign(HERE) == first
+
+
 def test_it_survives_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "enr"
     first = OwnRecord(path, KEY, lambda: 1000.0).sign(HERE)

@@ -97,14 +97,9 @@ class Enr:
 
         EnrTooLarge if it gets too long.
         """
-        own: dict[bytes, Value] = {
-            **values,
-            b"id": SCHEME,
-            b"secp256k1": key.public_key.format(),
-        }
         content = [encode(seq)]
-        for name in sorted(own):
-            content += (encode(name), encode(own[name]))
+        for name, value in sorted(signed_values(key, values).items()):
+            content += (encode(name), value)
         signature = sign(key, keccak256(join_list(content)))[:SIGNATURE_SIZE]
         return cls.decode(join_list([encode(signature), *content]))
 
@@ -209,6 +204,12 @@ class Enr:
             except (KeyError, RlpError):
                 continue
         return 0
+
+
+def signed_values(key: PrivateKey, values: Mapping[bytes, Value]) -> dict[bytes, bytes]:
+    """The RLP of each value in a record that `key` signs, by its key in the record."""
+    own = {b"id": SCHEME, b"secp256k1": key.public_key.format()}
+    return {name: encode(value) for name, value in {**values, **own}.items()}
 
 
 INTERNET = 4

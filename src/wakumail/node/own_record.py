@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wakumail.base.edited_file import read_edited
 from wakumail.base.whole_file import replace_file
-from wakumail.devp2p.enr import Enr, Value
+from wakumail.devp2p.enr import Enr, Value, signed_values
 from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.errors import reason
 
@@ -33,11 +33,12 @@ class OwnRecord:
 
     def sign(self, values: Mapping[bytes, Value]) -> Enr:
         """The record with these values: the last one, if they are the same."""
-        last_seq = 0 if self.last is None else self.last.seq
-        record = Enr.make(self._key, max(last_seq + 1, int(self._clock() * 1000)), values)
-        if self.last is not None and record.values == self.last.values:
-            return self.last
-        self.last = record
+        last_seq = 0
+        if self.last is not None:
+            if self.last.values == signed_values(self._key, values):
+                return self.last
+            last_seq = self.last.seq
+        self.last = Enr.make(self._key, max(last_seq + 1, int(self._clock() * 1000)), values)
         self._keep(self.last)
         return self.last
 
