@@ -50,6 +50,7 @@ class Gaps:
             alive = newest
         if alive is not None and now - alive > MIN_ABSENCE:
             self.add(alive, now, "the server did not run")
+            log.warning("the archive lacks history: the server did not run for %d s", now - alive)
 
     @property
     def known(self) -> tuple[Gap, ...]:
@@ -64,10 +65,8 @@ class Gaps:
     def add(self, start: int, end: int, reason: str) -> None:
         """Note that the archive took nothing from `start` to `end` (Unix seconds)."""
         gap = Gap(max(0, start - RELAY_TIME), min(end, MAX_TIME), reason)
-        if gap.upper < gap.lower:
-            return
-        self._gaps = _joined([*self._gaps, gap])
-        log.warning("the archive lacks %d s of history: %s", gap.upper - gap.lower + 1, reason)
+        if gap.lower <= gap.upper:
+            self._gaps = _joined([*self._gaps, gap])
 
     def fill(self, lower: int, upper: int) -> None:
         """Note that the archive has all that it should from `lower` to `upper`, both inclusive."""
