@@ -2,11 +2,11 @@
 """The archive: envelopes on disk, in the order (creation time, hash) and in the order of arrival.
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
-environment for all threads), resident.pxd, datafile.pxd, writer.pxd, pruner.pxd, planner.pxd,
-merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd, arrivals.pxd, totals.pxd,
-sums.pxd, horizon.pxd, pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and ranges.pxd (sums, and
-what is asked of them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd and problem.pxd, and
-failure.pxd.
+environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd, pruner.pxd,
+planner.pxd, merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd, arrivals.pxd,
+totals.pxd, sums.pxd, horizon.pxd, pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and
+ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd
+and problem.pxd, and failure.pxd.
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
 .pxd into each module that cimports it, so all parts become one C file and one extension, and the C
@@ -36,7 +36,7 @@ from wakumail.archive.datafile cimport (
     cannot_grow, check_length, copy_file, is_full, sync_names)
 from wakumail.waku.envelope cimport Batch
 from wakumail.archive.environment cimport *
-from wakumail.archive.failure cimport explain
+from wakumail.archive.failure cimport explain, is_damage
 from wakumail.archive.arrivals cimport (
     arrivals_run, close_items, copy_arrivals, item_run, run_arrivals, run_items)
 from wakumail.base.jobs cimport Job

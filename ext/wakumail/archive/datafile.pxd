@@ -10,7 +10,7 @@ from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport F_OK, access, close, fsync, ftruncate, link, unlink
 
 from wakumail.archive.environment cimport (
-    DAMAGED, TORN, count_free_pages, enter, environment, leave, read_info, resize_map)
+    DAMAGED, TORN, enter, environment, leave, read_info, resize_map)
 from wakumail.archive.lmdb cimport *
 
 cdef extern from "<stdlib.h>" nogil:
@@ -55,6 +55,50 @@ cdef enum:
 cdef inline bint is_full(int rc) noexcept nogil:
     """True if a code says that there is no room."""
     return rc == ENOSPC or rc == EDQUOT or rc == EFBIG
+
+
+cdef struct free_counting:
+    MDB_txn *txn
+    size_t first
+    size_t last
+    size_t count
+
+
+cdef inline int do_count_free_pages(void *context) noexcept nogil:
+    cdef free_counting *counting = <free_counting *> context
+    cdef MDB_cursor *cursor
+    cdef MDB_val key, value
+    cdef const size_t *pages
+    cdef size_t i
+    cdef int rc = mdb_cursor_open(counting.txn, FREE_DBI, &cursor)
+    if rc:
+        return rc
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+    while not rc:
+        pages = <const size_t *> value.mv_data          # their number, then each
+        if value.mv_size < 8 or pages[0] > value.mv_size // 8 - 1:
+            rc = MDB_CORRUPTED
+            break
+        for i in range(pages[0]):
+            counting.count += counting.first <= pages[1 + i] <= counting.last
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    mdb_cursor_close(cursor)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int count_free_pages(environment *e, size_t first, size_t last,
+                                 size_t *count) noexcept nogil:
+    """Count the free ones of the pages `first` to `last`, in an environment just opened."""
+    cdef free_counting counting
+    cdef int rc
+    counting.first, counting.last, counting.count = first, last, 0
+    rc = mdb_txn_begin(e.env, NULL, MDB_RDONLY, &counting.txn)
+    if rc:
+        return rc
+    rc = checks_guard(e.env, &do_count_free_pages, &counting)
+    mdb_txn_abort(counting.txn)
+    count[0] = counting.count
+    return rc
 
 
 cdef inline int fill_up(environment *e, const char *file, size_t size, size_t missing,

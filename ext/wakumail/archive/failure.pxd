@@ -1,9 +1,15 @@
-"""Texts for the codes of environment.pxd."""
+"""The codes of environment.pxd: those of a damaged file, and a text for each."""
 
 from wakumail.archive.environment cimport (
-    CLOSED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, SUMS_DIFFER, TORN, UNKNOWN_FORMAT,
-    is_damage)
+    CLOSED, DAMAGED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, SUMS_DIFFER, TORN,
+    UNKNOWN_FORMAT)
 from wakumail.archive.lmdb cimport *
+
+
+cdef inline bint is_damage(int rc) noexcept nogil:
+    """True for a code that says that the file is damaged."""
+    return (rc == DAMAGED or rc == SUMS_DIFFER or rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND
+            or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
 
 
 cdef inline str explain(int rc, str path):

@@ -9,7 +9,8 @@ from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
-from wakumail.archive.environment cimport environment, write
+from wakumail.archive.change cimport write
+from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport raise_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *

@@ -14,7 +14,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.environment cimport (
-    CLOSED, enter, environment, is_damage, leave, pin_read, unpin)
+    CLOSED, enter, environment, leave, pin_read, unpin)
+from wakumail.archive.failure cimport is_damage
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, note, text

@@ -10,7 +10,8 @@ from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.envelope cimport ACCEPTED, envelope_record
-from wakumail.archive.environment cimport bound_resident, environment, write
+from wakumail.archive.change cimport write
+from wakumail.archive.environment cimport bound_resident, environment
 from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
