@@ -17,5 +17,6 @@ peer_events    the events of a peer
 allowance      the packets that a peer may send unasked
 peer           one peer: its packets, in their order, become events
 message        messages sealed into envelopes and opened
+waku2_message  envelopes as messages of Waku 2
 topics         topics that Status clients derive from names and keys
 """
