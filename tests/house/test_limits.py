@@ -56,6 +56,7 @@ from wakumail.ops import log_writer
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, params, stream
+from wakumail.rpc.rest import rest_endpoint, store_query, store_reader
 from wakumail.waku import allowance, confirmations, envelope, packets, peer
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -79,6 +80,7 @@ LIMITS: dict[str, list[str]] = {
     "packet received, inflated": [f"{size(DEFAULTS['--max-packet'])} (`--max-packet`)"],
     "envelopes in a Messages packet": [f"{envelope.MAX_ENVELOPES:,}"],
     "envelope": [f"{size(DEFAULTS['--max-envelope'])} (`--max-envelope`)"],
+    "envelopes of a page": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
     "packet of history sent": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
     "packet of relayed envelopes sent": [size(relay.MAX_RELAY_PACKET)],
     "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
@@ -237,6 +239,13 @@ LIMITS: dict[str, list[str]] = {
     "id of a call": [f"{jsonrpc.MAX_ID:,} characters"],
     "id of a key, a filter or a subscription": [f"{params.MAX_IDENTIFIER} characters"],
     "nesting of JSON": [f"{json_text.MAX_NESTING}"],
+    "messages on a page": [f"{store_query.MAX_PAGE_SIZE}", f"{store_query.DEFAULT_PAGE_SIZE}"],
+    "index entries looked at for one page": [f"{store_reader.MAX_SLICES}", f"{archive.BUDGET:,}"],
+    "hashes in one request over HTTP": [f"{store_query.MAX_HASHES}"],
+    "envelopes that are hashed to find those": [f"{store_reader.MAX_SEARCHED:,}"],
+    "messages told that are remembered with time and topic": [f"{store_reader.MAX_REMEMBERED:,}"],
+    "requests over HTTP that are answered at a time": [f"{rest_endpoint.MAX_ANSWERING}"],
+    "first line of a request over HTTP": [size(rest_endpoint.MAX_REQUEST_LINE)],
     "calls in a batch": [f"{jsonrpc.MAX_BATCH:,}"],
     "answers of a batch": [size(jsonrpc.MAX_BATCH_ANSWER)],
     "connections of a listener": [f"{stream.MAX_SESSIONS}"],
@@ -253,6 +262,7 @@ ELSEWHERE = {
     "limit",
     "years",
     "requests per second",
+    "requests over HTTP per second",
     "changes of a peer's interest",
     "mapped pages of the archive while reading",
 }

@@ -80,13 +80,18 @@ CHOSEN: Mapping[str, str] = {
     "ws_origins": "*",
     "ipc_api": "admin",
     "rpc_token_file": "token",
+    "store": "true",
+    "store_addr": "127.0.0.2",
+    "store_port": "4",
+    "store_origins": "https://a.example",
+    "store_rate": "0.5",
     "metrics": "true",
     "metrics_addr": "0.0.0.0",
     "metrics_port": "3",
     "log_json": "true",
 }
 """A value for every setting, as text in the environment; none is the default."""
-EXCLUSIVE = {"nodekey", "password_file", "workers"}
+EXCLUSIVE = {"nodekey", "password_file", "store", "workers"}
 """Settings that exclude others."""
 
 

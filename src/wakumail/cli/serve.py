@@ -101,7 +101,7 @@ async def serve(
         endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
         await endpoint.start()
         running.push_async_callback(endpoint.close)
-        if settings.http or settings.ws or settings.metrics:
+        if settings.listens_http:
             from wakumail.ops import endpoints
 
             await endpoints.start(settings, server, offer, running)

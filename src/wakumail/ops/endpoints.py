@@ -1,4 +1,4 @@
-"""The HTTP endpoints of `wakumail serve`: RPC and metrics.
+"""The HTTP endpoints of `wakumail serve`: RPC, history and metrics.
 
 They are imported only if one is on: that takes half as long as all other imports of a server.
 """
@@ -17,6 +17,8 @@ from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.rpc.access import Access, load_token
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import Dispatcher
+from wakumail.rpc.rest.rest_endpoint import PATH, RestEndpoint
+from wakumail.rpc.rest.store_reader import StoreReader
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 async def start(settings: Settings, server: Server, offer: Offer, running: AsyncExitStack) -> None:
     """Start the endpoints that are on; `running` closes them."""
     await start_rpc(settings, offer, server.counters, running)
+    await start_rest(settings, server, running)
     if settings.metrics:
         reporter = Reporter(server)
         reporter.start()
@@ -44,6 +47,23 @@ async def start_rpc(
         log.info("RPC on %s:%d, %s", *endpoint.address, endpoint.offers)
 
 
+async def start_rest(settings: Settings, server: Server, running: AsyncExitStack) -> None:
+    """Start to answer requests for history over HTTP, if that is on."""
+    store = server.store
+    if not settings.store or store is None:
+        return
+    access = Access(
+        vhosts=settings.http_vhosts, origins=settings.store_origins, token=rpc_token(settings)
+    )
+    reader = StoreReader(store.archive, store.pages, max_reply=settings.max_reply)
+    endpoint = RestEndpoint(reader, access, server.counters, rate=settings.store_rate)
+    endpoint.max_callers = share_files(settings).callers
+    with from_settings("--store.addr", "--store.port"):
+        address = await endpoint.start(settings.store_addr, settings.store_port)
+    running.push_async_callback(endpoint.close)
+    log.info("history on http://%s:%d%s", *address, PATH)
+
+
 async def start_pages(
     settings: Settings,
     reporter: Reporter,
@@ -60,8 +80,9 @@ async def start_pages(
 
 def rpc_endpoints(settings: Settings, offer: Offer, counters: Counters) -> list[HttpEndpoint]:
     """The endpoints of HTTP and WebSocket that are on: one if they share an address."""
-    token = None if settings.rpc_token_file is None else load_token(settings.rpc_token_file)
-    access = Access(vhosts=settings.http_vhosts, origins=settings.ws_origins, token=token)
+    access = Access(
+        vhosts=settings.http_vhosts, origins=settings.ws_origins, token=rpc_token(settings)
+    )
     offered: dict[tuple[str, int], dict[str, Dispatcher]] = {}
     if settings.http:
         address = settings.http_addr, settings.http_port
@@ -73,3 +94,8 @@ def rpc_endpoints(settings: Settings, offer: Offer, counters: Counters) -> list[
         HttpEndpoint(addr, port, access, counters, **dispatchers)
         for (addr, port), dispatchers in offered.items()
     ]
+
+
+def rpc_token(settings: Settings) -> str | None:
+    """The bearer token that callers over TCP need; AccessError if the file holds none."""
+    return None if settings.rpc_token_file is None else load_token(settings.rpc_token_file)

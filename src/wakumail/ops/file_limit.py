@@ -68,7 +68,7 @@ def warn_of_file_limit(settings: Settings) -> None:
 
 def listeners(settings: Settings) -> int:
     """The number of listeners for the API and the metrics, with the Unix socket."""
-    return 1 + settings.http + settings.ws + settings.metrics
+    return 1 + settings.http + settings.ws + settings.store + settings.metrics
 
 
 def file_limit() -> int:

@@ -7,7 +7,7 @@ from wakumail.ops.config.settings import Settings
 
 def import_what_is_on(settings: Settings) -> None:
     """Import the parts that these settings turn on: 0.1 s. They are imported by name later."""
-    if settings.http or settings.ws or settings.metrics:
+    if settings.listens_http:
         import_module("wakumail.ops.endpoints")
     if settings.searches_peers:
         import_module("wakumail.ops.peer_search")

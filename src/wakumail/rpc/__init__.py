@@ -12,5 +12,6 @@ stream      a caller on a connection
 caller_slots  the connections of a listener: the longest idle one makes room
 ipc         the Unix socket
 http        HTTP and WebSocket
+rest        history over HTTP, as the network's successor reads it
 client      the caller's end of the transports
 """

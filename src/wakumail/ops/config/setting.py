@@ -12,7 +12,7 @@ Plain: TypeAlias = bool | int | float | str | list["Plain"]
 PREFIX = "WAKUMAIL_"
 """The beginning of every environment variable of ours."""
 
-SECTIONS = ("discovery", "rate", "http", "ws", "ipc", "rpc", "metrics", "log")
+SECTIONS = ("discovery", "rate", "http", "ws", "ipc", "rpc", "store", "metrics", "log")
 """The tables of the file; a field `http_addr` is `http.addr`."""
 
 TYPE_NAMES = {

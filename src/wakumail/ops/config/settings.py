@@ -230,7 +230,7 @@ class Settings:
     http_port: int = setting(8545, "TCP port of HTTP", PORT)
     http_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over HTTP", NAMESPACE)
     http_vhosts: tuple[str, ...] = setting(
-        ("localhost",), "host names that HTTP answers to; * = any", VHOST
+        ("localhost",), "host names that HTTP and --store answer to; * = any", VHOST
     )
     ws: bool = setting(False, "RPC API over WebSocket", FLAG)
     ws_addr: str = setting("127.0.0.1", "address that WebSocket listens on", TEXT, "ADDRESS")
@@ -243,12 +243,28 @@ class Settings:
         tuple(Namespace), "namespaces over the Unix socket", NAMESPACE
     )
     rpc_token_file: Path | None = setting(
-        None, "file with the bearer token of HTTP and WebSocket; required beyond loopback", FILE
+        None,
+        "file with the bearer token of HTTP, WebSocket and --store; required beyond loopback",
+        FILE,
+    )
+    store: bool = setting(False, "history over HTTP, as nwaku's REST API answers it", FLAG)
+    store_addr: str = setting("127.0.0.1", "address that --store listens on", TEXT, "ADDRESS")
+    store_port: int = setting(8645, "TCP port of --store", PORT)
+    store_origins: tuple[str, ...] = setting(
+        (), "web origins that may read the history, [SCHEME://]HOST[:PORT]; * = any", ORIGIN
+    )
+    store_rate: float = setting(
+        0.0, "requests to --store per second from one address; 0 = no limit", AMOUNT
     )
     metrics: bool = setting(False, "serve /metrics, /health, /ready and /live", FLAG)
     metrics_addr: str = setting("127.0.0.1", "address that metrics listen on", TEXT, "ADDRESS")
     metrics_port: int = setting(9305, "TCP port of metrics", PORT)
     log_json: bool = setting(False, "log one JSON object per line", FLAG)
+
+    @property
+    def listens_http(self) -> bool:
+        """True if anything is served over HTTP."""
+        return self.http or self.ws or self.store or self.metrics
 
     @property
     def discovers_v4(self) -> bool:
@@ -311,8 +327,10 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     if settings.nat == values.Nat.AUTO and not settings.discovers_v4:
         text = "the nodes of discovery tell our address: extip:auto needs discovery.v4"
         yield Contradiction(text, "nat", "discovery_v4", "nodiscover")
+    if settings.store and not settings.mailserver:
+        yield Contradiction("store answers from the archive of a mailserver", "store", "mailserver")
     yield from _port_clashes(settings)
-    for name in ("http", "ws"):
+    for name in ("http", "ws", "store"):
         address = getattr(settings, f"{name}_addr")
         text = exposure(address, has_token=settings.rpc_token_file is not None)
         if getattr(settings, name) and text:
@@ -322,7 +340,7 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
 def _port_clashes(settings: Settings) -> Iterator[Contradiction]:
     """HTTP and WebSocket may share an address; no other two listeners have the same port."""
     ports = [("port", settings.port)]
-    for name in ("http", "ws", "metrics"):
+    for name in ("http", "ws", "store", "metrics"):
         if getattr(settings, name):
             ports.append((f"{name}.port", getattr(settings, f"{name}_port")))
     for (one, port), (other, same) in combinations(ports, 2):

@@ -224,10 +224,11 @@ class Worker:
             endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
             await endpoint.start()
             running.push_async_callback(endpoint.close)
-            if settings.http or settings.ws or settings.metrics:
+            if settings.listens_http:
                 from wakumail.ops import endpoints
 
                 await endpoints.start_rpc(settings, self._offer, self._counters, running)
+                await endpoints.start_rest(settings, server, running)
                 if self._reporter is not None:
                     await endpoints.start_pages(settings, self._reporter, running, self)
             if self._store is not None:
