@@ -3,9 +3,11 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +15,11 @@ from typing import IO
 
 import pytest
 
-from tests.support.commands import call_json
+from tests.support.commands import call, call_json
 from tests.support.discovering import discovering, known
 from tests.support.discovery import node_key, record_of
-from tests.support.envelopes import dump, make, newest_first
-from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.envelopes import TTL, dump, make, newest_first
+from tests.support.patience import PATIENCE, asynchronous, eventually, until
 from tests.support.processes import Server
 from tests.support.reconciling import CoarseItems, Item, make_items, pack
 from tests.vectors import DISCOVERY
@@ -31,7 +33,8 @@ from wakumail.mail.sync.items import Items
 from wakumail.mail.sync.message_reader import MAX_MESSAGE
 from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
 from wakumail.mail.sync.responder import answer
-from wakumail.waku.envelope import Envelope
+from wakumail.waku.envelope import Envelope, make_envelope
+from wakumail.waku.message import seal
 
 INTEROP = Path(__file__).parents[1] / "interop"
 TOPICS = [bytes([number, 7, 7, number]) for number in range(3)]
@@ -106,6 +109,38 @@ def test_their_client_and_our_mailserver(node: str, tmp_path: Path) -> None:
         assert server.stop() == 0
     assert call_json("archive", "stat", "--datadir", datadir)["envelopes"] == POSTED_BY_CLIENT
     assert "peers_disconnected_them: 2\n" in server.log.read_text()
+
+
+def test_the_packages_of_the_successor_read_our_history(node: str, tmp_path: Path) -> None:
+    """Over HTTP, from the leading worker: its hashes are theirs, and its payloads open."""
+    key = bytes(range(32))
+    created = int(time.time()) - 60
+    sealed = [
+        make_envelope(created + n + TTL, TTL, TOPICS[n % 3], seal_text(f"message {n}", key), 0)
+        for n in range(30)
+    ]
+    datadir = tmp_path / "data"
+    call("archive", "import", "--datadir", datadir, stdin=dump([*sealed, *make(5, TOPICS)]))
+    with Server(datadir, "--workers", 2, "--store", "--store.port", 0) as server:
+        pattern = r"history on (http://127.0.0.1:\d+/store/v3/messages)"
+        [url] = until(lambda: re.findall(pattern, server.log.read_text()))
+        reader = subprocess.run(
+            [node, INTEROP / "history.mjs", url, key.hex()],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert reader.returncode == 0, reader.stderr
+        assert server.stop() == 0
+    assert [json.loads(line) for line in reader.stdout.splitlines()] == [
+        f"message {n}" for n in range(30)
+    ]
+    assert reader.stderr.endswith("5 pages\n")
+    assert "rest_requests: 5\n" in server.log.read_text()
+
+
+def seal_text(text: str, key: bytes) -> bytes:
+    return seal(text.encode(), key=key, random=os.urandom)
 
 
 @pytest.mark.parametrize("form", [Form.R1, Form.R3, Form.R5])
