@@ -158,7 +158,7 @@ def chunks(names: list[str], size: int) -> list[list[str]]:
 
 @asynchronous
 async def test_a_search_by_hash_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was told is found again at any age; other messages in a range that is small enough."""
+    """Messages that were told are found at any age, others in a range that is small enough."""
     monkeypatch.setattr(store_reader, "MAX_SEARCHED", 40)
     monkeypatch.setattr(store_reader, "SEARCH_PAGE", 10)
     envelopes = newest_first(make(200, TOPICS, spread=150))[::-1]

@@ -43,7 +43,7 @@ class ParameterError(WakumailError):
 
 @dataclass(frozen=True, slots=True)
 class StoreQuery:
-    """What a request asks for."""
+    """The wishes of a request."""
 
     lower: int = 0
     """Creation times, Unix seconds, both inclusive; none lie between if it is above `upper`."""
