@@ -161,7 +161,7 @@ def test_help_tells_every_flag_and_default(
     assert "--password-file FILE file whose first line is the password --" in told
     assert "--http, --no-http RPC API over HTTP (default: off) --" in told
     assert (
-        "--http.vhosts NAME[,...] host names that HTTP answers to; * = any (default: localhost)"
+        "--http.vhosts NAME[,...] host names that HTTP and --store answer to; * = any (default: localhost)"
         in told
     )
 

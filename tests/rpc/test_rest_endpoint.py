@@ -183,7 +183,7 @@ async def test_a_search_by_hash_is_bounded(tmp_path: Path, monkeypatch: pytest.M
 @asynchronous
 async def test_a_page_has_no_more_bytes_than_a_packet(tmp_path: Path) -> None:
     large = [
-        make_envelope(int(time.time()) + TTL, TTL, b"larg", bytes([number]) * 300_000, 0)
+        make_envelope(int(time.time()) + TTL, TTL, b"huge", bytes([number]) * 300_000, 0)
         for number in range(5)
     ]
     names = {f"0x{envelope_message_hash(each).hex()}" for each in large}

@@ -15,12 +15,14 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     sync              makes an archive and that of another server equal
     archive           inspects and maintains an archive
     transfer          its import and export
+    archive_merge     the envelopes of several archives in one
     key               makes a node key, shows its node id or a record
     dns               signs and verifies lists of nodes for the DNS
     list_check        a list of nodes as clients read it
     tree_file         a list of nodes in files
     bench             loads a mailserver and measures it
     options           options that several commands have, and progress bars
+    json_lines        envelopes as lines of JSON, for tools that read tables
     printing          envelopes and messages as lines and as JSON
     standard_streams  makes streams safe that are closed at the start, or lose their reader
 """

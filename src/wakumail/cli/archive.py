@@ -1,4 +1,4 @@
-"""`wakumail archive`: inspect, check, fill, export, prune and copy an archive."""
+"""`wakumail archive`: inspect, check, fill, merge, export, prune and copy an archive."""
 
 import argparse
 import contextlib
@@ -14,7 +14,7 @@ from wakumail.archive.independent import Opinion, verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
 from wakumail.base.text import counted
-from wakumail.cli import transfer
+from wakumail.cli import archive_merge, transfer
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
@@ -45,6 +45,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     add_stat(actions)
     transfer.add_import(actions)
     transfer.add_export(actions)
+    archive_merge.add_merge(actions)
     add_prune(actions)
     add_verify(actions)
     add_backup(actions)

@@ -182,7 +182,7 @@ def add_message_keys(parser: argparse.ArgumentParser) -> None:
         "messages", "keys that open them; each option may be repeated"
     )
     for flag, metavar, text in (
-        ("--chat", "NAME", "a public chat: ask for its topic, open with its key"),
+        ("--chat", "NAME", "a public chat: choose its topic, open with its key"),
         ("--message-password", "TEXT", "open with a password"),
         ("--message-key-file", "FILE", "open with the symmetric key in a file, 64 hex digits"),
         ("--private-key-file", "FILE", "open with the private key in a file, 64 hex digits"),

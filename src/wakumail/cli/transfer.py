@@ -11,12 +11,15 @@ from wakumail.archive.dump import Source, read_dump
 from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import split_list
 from wakumail.base.text import counted
+from wakumail.cli.json_lines import json_lines
 from wakumail.cli.options import (
     TIME_FORMS,
     Subparsers,
     add_datadir,
     add_json,
+    add_message_keys,
     add_topics,
+    load_message_keys,
     open_binary,
     open_new,
     parse_hex,
@@ -25,6 +28,7 @@ from wakumail.cli.options import (
     progress,
 )
 from wakumail.waku.envelope import MAX_TIME
+from wakumail.waku.topics import public_chat_topic
 
 EXPORT_BYTES = 4 << 20
 """Bytes of envelopes that one read transaction of an export copies."""
@@ -67,8 +71,15 @@ def add_export(actions: Subparsers) -> None:
     parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=TIME_FORMS)
     parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=TIME_FORMS)
     add_topics(parser)
+    add_message_keys(parser)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="a line of JSON for each envelope: all fields, and those of its message if a key is "
+        "given",
+    )
     add_after(parser)
-    parser.set_defaults(run=export)
+    parser.set_defaults(run=export, usage_error=parser.error)
 
 
 def add_after(parser: argparse.ArgumentParser) -> None:
@@ -153,7 +164,11 @@ def telling_where(position: Callable[[], bytes]) -> Iterator[None]:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write all envelopes, or a choice of them."""
+    """Write all envelopes, or a choice of them, as a dump or as lines of JSON."""
+    arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
+    keys = load_message_keys(arguments)
+    if keys and not arguments.json:
+        arguments.usage_error("keys of messages are for --json; a dump holds sealed envelopes")
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
     with (
@@ -164,7 +179,7 @@ def export(arguments: argparse.Namespace) -> int:
     ):
         pieces = select(archive, arguments) if chosen else arrivals(archive, position)
         for envelopes, place in pieces:
-            file.write(envelopes)
+            file.write(json_lines(envelopes, keys) if arguments.json else envelopes)
             file.flush()  # the rest of a write that was cut short waits in the buffer
             bar.update(len(envelopes))
             position = place

@@ -156,11 +156,12 @@ async def open_envelopes(
     step = max(1, SLICE_TRIALS // len(keys))
     messages: list[ReceivedMessage | None] = []
     for start in range(0, len(envelopes), step):
-        messages += await asyncio.to_thread(_open_all, envelopes[start : start + step], keys)
+        messages += await asyncio.to_thread(open_all, envelopes[start : start + step], keys)
     return tuple(messages)
 
 
-def _open_all(envelopes: Sequence[Envelope], keys: Sequence[Key]) -> list[ReceivedMessage | None]:
+def open_all(envelopes: Sequence[Envelope], keys: Sequence[Key]) -> list[ReceivedMessage | None]:
+    """The same at once, for those that have no loop."""
     return [
         next(filter(None, (open_envelope(envelope, key) for key in keys)), None)
         for envelope in envelopes
