@@ -9,9 +9,9 @@ from errno import ENOENT, ENOSPC
 import pytest
 
 from tests.support.patience import PATIENCE
+from wakumail.base.text import utc
 from wakumail.cli.command_line import COMMANDS, main, parser
 from wakumail.cli.options import parse_time
-from wakumail.cli.printing import utc
 from wakumail.errors import PeerGone, reason
 
 

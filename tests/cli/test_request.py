@@ -15,9 +15,9 @@ from tests.support.dns_server import TxtServer
 from tests.support.envelopes import dump, make
 from tests.support.processes import Server
 from tests.support.scripted import nobody, silent
-from wakumail.base.text import MAX_TEXT
+from wakumail.base.text import MAX_TEXT, utc
 from wakumail.cli.command_line import parser
-from wakumail.cli.printing import entry, line, message_entry, utc
+from wakumail.cli.printing import entry, line, message_entry
 from wakumail.devp2p.dns_tree import DnsTree
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr

@@ -1,4 +1,6 @@
-"""Texts for people: those of peers made safe, and numbers with their nouns."""
+"""Texts for people: those of peers made safe, and numbers with their nouns, times."""
+
+import time
 
 MAX_TEXT = 1024
 """Characters of an error's text that are kept."""
@@ -13,3 +15,8 @@ def printable(text: bytes, limit: int = MAX_TEXT) -> str:
 def counted(count: int, noun: str) -> str:
     """A number and its noun, which is in the plural unless the number is 1."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def utc(seconds: int) -> str:
+    """Unix seconds in the form of ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

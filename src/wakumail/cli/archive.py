@@ -13,7 +13,7 @@ from wakumail.archive.datadir import SCRATCH_PREFIX, Datadir, sweep_unfinished
 from wakumail.archive.independent import Opinion, verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
-from wakumail.base.text import counted
+from wakumail.base.text import counted, utc
 from wakumail.cli import archive_merge, transfer
 from wakumail.cli.options import (
     Subparsers,
@@ -24,7 +24,6 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.cli.printing import utc
 from wakumail.errors import ArchiveError
 from wakumail.ops.config.values import whole
 

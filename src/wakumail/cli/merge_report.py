@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from wakumail.base.text import counted
+from wakumail.base.text import counted, utc
 from wakumail.cli.history_listing import HistoryListing
-from wakumail.cli.printing import utc
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import reason
 from wakumail.mail.mailservers import Failures

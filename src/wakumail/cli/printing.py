@@ -1,9 +1,8 @@
 """Envelopes and messages as text: a line for a person, an object for a program."""
 
-import time
 from typing import Any
 
-from wakumail.base.text import printable
+from wakumail.base.text import printable, utc
 from wakumail.devp2p.keys import node_id
 from wakumail.node.messages import ReceivedMessage
 from wakumail.waku.envelope import Envelope
@@ -13,11 +12,6 @@ SIGNER_DIGITS = 16
 
 MAX_BINARY = 64
 """Most bytes of a payload that a line shows if it is not text."""
-
-
-def utc(seconds: int) -> str:
-    """Unix seconds in the form of ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def line(envelope: Envelope, message: ReceivedMessage | None) -> str:

@@ -17,6 +17,7 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir, DatadirInUse
 from wakumail.archive.retention import KEEP_EVERYTHING
+from wakumail.base.text import utc
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
     TIME_FORMS,
@@ -26,7 +27,6 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
-from wakumail.cli.printing import utc
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
