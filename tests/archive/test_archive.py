@@ -36,7 +36,7 @@ def test_an_empty_archive(tmp_path: Path) -> None:
     with Archive(tmp_path / "deep" / "down") as archive:
         assert archive.path == str(tmp_path / "deep" / "down")
         envelopes, size, file_bytes, *rest = archive.stat()
-        assert (envelopes, size, rest) == (0, 0, [None, None, 0, 0, 0])
+        assert (envelopes, size, rest) == (0, 0, [0, None, None, 0, 0, 0])
         assert 0 < file_bytes < 40_000
         assert archive.days() == []
         assert archive.append([]) == Appended(0, 0, 0, 0)
@@ -101,8 +101,8 @@ def test_totals(tmp_path: Path) -> None:
     with Archive(tmp_path) as archive:
         archive.append([batch_of(stored[:3])])
         archive.append([batch_of(stored[2:])])
-        file_bytes = archive.stat().file_bytes
-        assert archive.stat() == Stat(4, 4 * size, file_bytes, START, START + DAY, 4, 2, 0)
+        used, free = archive.stat()[2:4]
+        assert archive.stat() == Stat(4, 4 * size, used, free, START, START + DAY, 4, 2, 0)
         assert archive.days() == [Day(START, 2, 2 * size, 2), Day(START + DAY, 2, 2 * size, 2)]
 
 

@@ -62,6 +62,23 @@ def test_stat_has_a_line_for_each_day(filled: Path) -> None:
     assert len([line for line in text.splitlines() if "█" in line]) == len(result["days"])
 
 
+def test_stat_tells_when_the_disk_is_full(own: Path) -> None:
+    flags = ["archive", "stat", "--datadir", own]
+    kept, never = call_json(*flags), call_json(*flags, "--retention", 0)
+    assert kept["size"] == (own / "archive" / "data.mdb").stat().st_size
+    assert (kept["full"], kept["full_in"]) == ("never: as much is deleted as arrives", None)
+    assert never["full"] != kept["full"]
+    room = never["free_bytes"] + never["disk_free"]
+    assert never["full_in"] == pytest.approx(room / never["daily_growth"] * DAY)
+    text = call(*flags).decode()
+    assert "\nfull        never: as much is deleted as arrives\n" in text
+    assert "\nbounds      --retention 30 --max-size 0\n" in text
+    assert "wakumail archive compact" not in text
+    pruned = call("archive", "prune", "--datadir", own, "--before", NOW - DAY + 7200).decode()
+    for told in (pruned, call(*flags).decode()):
+        assert "stop the server and run `wakumail archive compact`" in told
+
+
 def test_export_chooses_by_time_and_topic(filled: Path, envelopes: list[Envelope]) -> None:
     chosen = ["--from", NOW - 2 * DAY - 7200, "--to", NOW - DAY, "--topic", TOPICS[1].hex()]
     exported = call("archive", "export", "--datadir", filled, *chosen)

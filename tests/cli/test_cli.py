@@ -1,6 +1,7 @@
 """All commands: how options are read and errors are told, and what is imported."""
 
 import argparse
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,10 +10,11 @@ from errno import ENOENT, ENOSPC
 import pytest
 
 from tests.support.patience import PATIENCE
-from wakumail.base.text import utc
+from wakumail.base.text import in_bytes, in_time, utc
 from wakumail.cli.command_line import COMMANDS, main, parser
 from wakumail.cli.options import parse_time
 from wakumail.errors import PeerGone, reason
+from wakumail.ops.logs import iso_time
 
 
 def parsers(of: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -96,10 +98,20 @@ def test_errors_are_told_in_words(error: Exception, text: str) -> None:
         ("2026-11-29 14:00", 1_795_960_800),
         ("2026-11-29", 1_795_910_400),
         (utc(1_795_960_800), 1_795_960_800),
+        (iso_time(logging.makeLogRecord({"created": 1_795_960_800.25})), 1_795_960_800),
     ],
 )
 def test_times(text: str, seconds: int) -> None:
     assert parse_time(text) == seconds
+
+
+def test_sizes_and_durations_have_a_unit() -> None:
+    sizes = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 9949: "9.9 kB", 9951: "10 kB"}
+    sizes |= {999_600: "1.0 MB", 3_140_000_000: "3.1 GB", 10**16: "10,000 TB"}
+    assert {size: in_bytes(size) for size in sizes} == sizes
+    times = {0.00123: "1.2 ms", 0.85: "850 ms", 0.9999: "1.0 s", 9.96: "10 s", 119: "119 s"}
+    times |= {120: "2.0 min", 7199: "120 min", 7200: "2.0 h", 300_000: "3.5 days"}
+    assert {seconds: in_time(seconds) for seconds in times} == times
 
 
 @pytest.mark.parametrize(

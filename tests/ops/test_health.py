@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,14 +16,16 @@ import aiohttp
 import pytest
 
 from tests.support.archive_model import batch_of, make
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.processes import Server as ServerProcess
 from tests.support.puppet import Puppet, mailserver, request_policy
+from wakumail.archive import outlook
 from wakumail.archive.archive import Page, Query
 from wakumail.errors import ArchiveDamaged, ArchiveError
 from wakumail.mail.server import Server
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.monitoring import health as health_module
+from wakumail.ops.monitoring import reporter as reporter_module
 from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
 from wakumail.ops.monitoring.pages import Pages
 from wakumail.ops.monitoring.reporter import Reporter
@@ -322,6 +325,24 @@ async def test_gaps_are_told_and_are_no_failure(tmp_path: Path) -> None:
         server.counters.add("envelopes_shed", 5)
         await watch.close()
         assert "took no writes" in path.read_text()
+
+
+@asynchronous
+async def test_a_disk_that_is_nearly_full_is_told_and_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter_module, "WARNING_TIMEOUT", PATIENCE)
+    async with pages(tmp_path) as probed:
+        await eventually(lambda: probed.reporter.health.canary.failure(time.monotonic()) == "")
+        monkeypatch.setattr(outlook, "LOW_ROOM", 0)
+        assert "warnings" not in (await probed.get("/health"))[1]
+        monkeypatch.setattr(outlook, "LOW_ROOM", 1 << 62)
+        status, body = await probed.get("/health")
+        assert (status, body["ok"], body["failing"]) == (200, True, [])
+        [warning] = body["warnings"]
+        assert warning["check"] == "disk"
+        assert re.fullmatch(r"\S+ \wB are left for envelopes; full: .+", warning["reason"])
+        assert "warnings" not in (await probed.get("/ready"))[1]
 
 
 def test_a_server_tells_when_it_did_not_run(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Metrics: status-go's under their exact names, and ours; all are documented."""
 
 import asyncio
+import math
 import os
 import re
 import threading
@@ -19,8 +20,10 @@ from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
 from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
-from wakumail.archive.archive import Stat
+from wakumail.archive.archive import Archive, Stat
 from wakumail.archive.gaps import Gaps
+from wakumail.archive.outlook import Look, Outlook
+from wakumail.archive.retention import DAY, Retention
 from wakumail.base.histograms import ANSWER_BYTES, ENVELOPE_BYTES, Histogram
 from wakumail.counters import COUNTERS, error_texts
 from wakumail.mail.client import connect
@@ -157,7 +160,8 @@ async def test_every_metric_is_documented(tmp_path: Path) -> None:
         assert server.store is not None
         server.gaps = Gaps(tmp_path / "gaps.json", newest=None, now=0)
         put = asyncio.Event()
-        server.store.put(batch_of(make(1, TOPICS)), put.set)
+        long_ago = int(time.time()) - 2 * DAY
+        server.store.put(batch_of(make(1, TOPICS, created=long_ago)), put.set)
         await put.wait()
         server.sync(server.store)
         exposition = await scrape(http)
@@ -378,19 +382,18 @@ async def test_the_archive_s_trouble_is_seen(tmp_path: Path) -> None:
 async def test_an_archive_that_hangs_costs_its_gauges_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporter_module, "STAT_TIMEOUT", 0)
+    monkeypatch.setattr(reporter_module, "LOOK_TIMEOUT", 0)
     released = threading.Event()
     calls: list[int] = []
 
-    def stat() -> Stat:
+    def hang(archive: Archive, *_: object) -> Look:
         calls.append(1)
         released.wait(PATIENCE)
-        return Stat(7, 7, 7, None, None, 7, 0, 0)
+        return Look(Stat(7, 7, 7, 7, None, None, 7, 0, 0), [], Outlook(14, 0, None, None))
 
-    async with scraped(tmp_path) as (server, _, http):
-        assert server.store is not None
-        archive = server.store.archive
-        server.store.archive = cast(Any, SimpleNamespace(stat=stat, page_job=archive.page_job))
+    monkeypatch.setattr(reporter_module, "look_at", hang)
+    monkeypatch.setattr(reporter_module, "WARNING_TIMEOUT", 0)
+    async with scraped(tmp_path) as (_, _, http):
         try:
             for _ in range(3):
                 exposition = await scrape(http)
@@ -399,11 +402,33 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
             await eventually(lambda: calls)
             assert len(calls) == 1
             released.set()
-            monkeypatch.setattr(reporter_module, "STAT_TIMEOUT", PATIENCE)
+            monkeypatch.setattr(reporter_module, "LOOK_TIMEOUT", PATIENCE)
             assert (await scrape(http)).value("wakumail_archive_envelopes") == 7
         finally:
             released.set()
-            server.store.archive = archive
+
+
+@asynchronous
+async def test_the_outlook_of_the_disk(tmp_path: Path) -> None:
+    now = int(time.time())
+    async with scraped(tmp_path) as (server, _, http):
+        assert server.store is not None
+        young = await scrape(http)
+        put = asyncio.Event()
+        server.store.put(batch_of(make(3000, TOPICS, created=now - 9, spread=3 * DAY)), put.set)
+        await put.wait()
+        grown = await scrape(http)
+        server.store.retain(Retention(DAY, 0))
+        kept = await scrape(http)
+        file = Path(server.store.archive.path) / "data.mdb"
+        assert grown.value("wakumail_archive_size_bytes") == file.stat().st_size
+    assert "wakumail_archive_daily_growth_bytes" not in young.types
+    assert "wakumail_archive_full_seconds" not in young.types
+    room = grown.value("wakumail_archive_free_bytes")
+    room += grown.value("wakumail_archive_disk_free_bytes")
+    growth = grown.value("wakumail_archive_daily_growth_bytes")
+    assert grown.value("wakumail_archive_full_seconds") == pytest.approx(room / growth * DAY)
+    assert kept.value("wakumail_archive_full_seconds") == math.inf
 
 
 @asynchronous

@@ -457,7 +457,8 @@ cdef class Archive:
         if rc:
             raise self._failure(rc)
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
-        return Stat(t.envelopes, t.bytes, t.file_bytes, *ends, t.next, t.sums, t.pruned)
+        return Stat(t.envelopes, t.bytes, t.file_bytes, t.free_bytes, *ends, t.next, t.sums,
+                    t.pruned)
 
     def verify(self):
         """Begin to check everything that is committed now: see Verification."""

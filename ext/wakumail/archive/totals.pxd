@@ -15,6 +15,7 @@ cdef struct archive_totals:
     uint64_t envelopes
     uint64_t bytes
     uint64_t file_bytes     # of the pages in use
+    uint64_t free_bytes     # of the others
     uint32_t oldest         # created; undefined without envelopes
     uint32_t newest
     uint64_t next           # sequence
@@ -110,6 +111,8 @@ cdef inline int read_totals(void *context) noexcept nogil:
     cdef MDB_dbi[10] tables = [FREE_DBI, MAIN_DBI, e.meta, e.days, e.topics, e.times, e.postings,
                                e.chunks, e.arrivals, e.sums]
     cdef MDB_stat stat
+    cdef MDB_envinfo info
+    cdef uint64_t size
     cdef size_t i
     cdef int rc = mdb_get(txn, e.meta, &key, &value)
     if rc:
@@ -128,6 +131,10 @@ cdef inline int read_totals(void *context) noexcept nogil:
         if not rc:
             rc = add_pages(txn, tables[i], totals)
     if not rc:
+        rc = mdb_env_info(e.env, &info)
+    if not rc:
+        size = <uint64_t> stat.ms_psize * (info.me_last_pgno + 1)
+        totals.free_bytes = size - totals.file_bytes if size > totals.file_bytes else 0
         rc = mdb_cursor_open(txn, e.days, &cursor)
     if not rc:
         rc = add_days(cursor, totals)

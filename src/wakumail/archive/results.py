@@ -57,15 +57,17 @@ class Page(NamedTuple):
 class Stat(NamedTuple):
     """The archive as a whole.
 
-    bytes: of the envelopes' RLP; file_bytes: of the pages in use; oldest and newest: creation
-    times in Unix seconds, None if there are no envelopes; next_sequence: as in Appended; sums:
-    minutes that have envelopes; pruned: the horizon in Unix seconds, 0 if nothing was pruned.
+    bytes: of the envelopes' RLP; file_bytes: of the pages in use; free_bytes: of the other pages of
+    the file, with those that a commit takes meanwhile; oldest and newest: creation times in Unix
+    seconds, None if there are no envelopes; next_sequence: as in Appended; sums: minutes that have
+    envelopes; pruned: the horizon in Unix seconds, 0 if nothing was pruned.
     Pruning has deleted what was created before the horizon; what arrived later may be older.
     """
 
     envelopes: int
     bytes: int
     file_bytes: int
+    free_bytes: int
     oldest: int | None
     newest: int | None
     next_sequence: int

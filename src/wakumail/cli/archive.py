@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import tempfile
 import time
@@ -11,11 +12,14 @@ from pathlib import Path
 from wakumail.archive.archive import Archive, Day
 from wakumail.archive.datadir import SCRATCH_PREFIX, Datadir, sweep_unfinished
 from wakumail.archive.independent import Opinion, verify_independently
+from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
-from wakumail.base.text import counted, utc
+from wakumail.base.text import counted, in_bytes, utc
 from wakumail.cli import archive_merge, transfer
+from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
+    TIME_FORMS,
     Subparsers,
     add_datadir,
     add_json,
@@ -25,6 +29,7 @@ from wakumail.cli.options import (
     progress,
 )
 from wakumail.errors import ArchiveError
+from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.values import whole
 
 PRUNE_STEP = 2000
@@ -32,6 +37,12 @@ PRUNE_STEP = 2000
 
 BAR_INTERVAL = 0.1
 """Seconds between two updates of the progress bar of a copy."""
+
+BOUNDS = tuple(setting for setting in SETTINGS if setting.field in ("retention", "max_size"))
+"""The settings that tell what will be deleted."""
+
+MUCH_FREE = 0.1
+"""The part of the file that may be free before `stat` tells how to make it smaller."""
 
 PLOT_WIDTH = 50
 """Columns of the longest bar of the plot of days."""
@@ -53,23 +64,42 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 
 def add_stat(actions: Subparsers) -> None:
     """Add `archive stat`."""
-    explanation = "print counts, sizes and times, with a plot of the days"
-    parser = actions.add_parser("stat", help=explanation, description=explanation)
+    explanation = "print counts, sizes, times and the outlook, with a plot of the days"
+    parser = actions.add_parser(
+        "stat",
+        help=explanation,
+        description=f"{explanation}. The settings are those of the server: they tell what will be"
+        " deleted.",
+    )
     add_datadir(parser)
+    add_flags(parser, BOUNDS)
     add_json(parser)
     parser.set_defaults(run=stat)
 
 
 def stat(arguments: argparse.Namespace) -> int:
-    """Print counts, sizes and times."""
+    """Print counts, sizes, times, and when the disk will be full."""
+    from wakumail.ops.assembly import retention  # takes long to import
+
+    settings = load_settings(arguments).settings
+    now = time.time()
     with Archive(arguments.datadir.archive, readonly=True) as archive:
-        result, days = archive.stat(), archive.days()
+        look = look_at(archive, retention(settings), now)
+    result, days, outlook = look
+    full = look.when_full(now)
     if arguments.json:
-        print_json(result._asdict() | {"days": [day._asdict() for day in days]})
+        seconds = outlook.full_in if outlook.full_in != math.inf else None
+        told = outlook._asdict() | {"full": full, "full_in": seconds}
+        print_json(result._asdict() | told | {"days": [day._asdict() for day in days]})
         return 0
     print(f"envelopes   {result.envelopes:,}")
     print(f"bytes       {result.bytes:,}")
-    print(f"on disk     {result.file_bytes:,}")
+    print(f"file        {outlook.size:,}: {result.file_bytes:,} in use, {result.free_bytes:,} free")
+    print(f"disk        {outlook.disk_free:,} free")
+    growth = outlook.daily_growth
+    print(f"growth      {'not known' if growth is None else f'{growth:,.0f} a day'}")
+    print(f"full        {full}")
+    print(f"bounds      --retention {settings.retention:g} --max-size {settings.max_size}")
     for name, created in (("oldest", result.oldest), ("newest", result.newest)):
         print(f"{name:<12}{'-' if created is None else utc(created)}")
     print(f"pruned      {f'before {utc(result.pruned)}' if result.pruned else '-'}")
@@ -77,6 +107,8 @@ def stat(arguments: argparse.Namespace) -> int:
     print(f"topics      {max((day.topics for day in days), default=0):,} on the day with the most")
     for line in plot(days):
         print(line)
+    if result.free_bytes > MUCH_FREE * outlook.size:
+        print(shrinking(result.free_bytes))
     return 0
 
 
@@ -101,7 +133,7 @@ def add_prune(actions: Subparsers) -> None:
         "--before",
         type=parse_time,
         metavar="TIME",
-        help="those created before: Unix seconds, or an age like 30d",
+        help=f"those created before: {TIME_FORMS}",
     )
     what.add_argument(
         "--max-size", type=option(whole(1)), metavar="BYTES", help="until the archive is no larger"
@@ -126,11 +158,20 @@ def prune(arguments: argparse.Namespace) -> int:
             pruned = archive.prune(before, limit=PRUNE_STEP)
             envelopes, more = envelopes + pruned.envelopes, pruned.more
             bar.update(pruned.envelopes)
+        free = archive.stat().free_bytes
     if arguments.json:
         print_json({"pruned": envelopes})
     else:
-        print(f"{counted(envelopes, 'envelope')} pruned")
+        print(f"{counted(envelopes, 'envelope')} pruned; {shrinking(free)}")
     return 0
+
+
+def shrinking(free_bytes: int) -> str:
+    """The way to make the file smaller by its free pages. LMDB cannot, while it is in use."""
+    return (
+        f"{in_bytes(free_bytes)} of the file are free for new ones. To give them back to the disk,"
+        " stop the server and run `wakumail archive compact`"
+    )
 
 
 def add_verify(actions: Subparsers) -> None:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from argparse import BooleanOptionalAction
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
 from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, load
@@ -96,12 +96,12 @@ def import_(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting, and `--config`."""
+def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting] = SETTINGS) -> None:
+    """Add a flag for each of these settings, and `--config`."""
     parser.add_argument(
         "--config", metavar="FILE", help=f"TOML file with settings (default: ${FILE_VARIABLE})"
     )
-    for setting in SETTINGS:
+    for setting in settings:
         if isinstance(setting.default, bool):
             parser.add_argument(
                 setting.flag,

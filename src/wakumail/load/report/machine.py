@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from wakumail.base.text import utc
 from wakumail.load.floor.speeds import Speeds
 
 PACKAGES = ("wakumail", "uvloop", "cramjam", "coincurve", "cryptography")
@@ -33,7 +34,7 @@ class Machine:
     def here(cls, directory: Path | None) -> "Machine":
         """This machine, now, and the disk of `directory` (see Speeds.here)."""
         return cls(
-            time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            utc(int(time.time())),
             cpu_name(),
             len(os.sched_getaffinity(0)),
             round(os.getloadavg()[0], 1),

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from wakumail.archive.gaps import Gaps
+from wakumail.archive.outlook import Look
 from wakumail.archive.results import Stat
 from wakumail.archive.store import Store
 from wakumail.base.histograms import Histogram
@@ -74,12 +75,12 @@ DERIVED = {
 
 
 class Exposition(Collector):
-    """The metrics of a server at one moment; `stat` is None if no archive could be read."""
+    """The metrics of a server at one moment; `look` is None if no archive could be read."""
 
-    def __init__(self, server: Server, health: Health, stat: Stat | None) -> None:
+    def __init__(self, server: Server, health: Health, look: Look | None) -> None:
         self._server = server
         self._health = health
-        self._stat = stat
+        self._look = look
 
     def collect(self) -> Iterator[Metric]:
         """All metrics except those of the process."""
@@ -87,7 +88,7 @@ class Exposition(Collector):
         for counter in COUNTERS_OF_STATUS_GO:
             yield translate(counter, counts)
         yield from self._histograms()
-        yield from gauges(self._server, self._health, self._stat)
+        yield from gauges(self._server, self._health, self._look)
         # All counters are there from the start, so that the first event shows as an increase.
         texts = error_texts(*COUNTED_ERRORS) | dict(COUNTERS) | DERIVED
         for name in sorted(texts.keys() | counts.keys()):
@@ -156,8 +157,8 @@ def histogram(name: str, text: str, measured: Histogram, *db: str) -> Metric:
     return family
 
 
-def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric]:
-    """All gauges; `stat` is None if no archive could be read."""
+def gauges(server: Server, health: Health, look: Look | None) -> Iterator[Metric]:
+    """All gauges; `look` is None if no archive could be read."""
     yield InfoMetricFamily("wakumail_build", "What runs", {"version": VERSION})
     yield from peers(server, health.canary.node_id)
     discovery = server.presence.discovery
@@ -170,8 +171,9 @@ def gauges(server: Server, health: Health, stat: Stat | None) -> Iterator[Metric
         yield from gaps(server.gaps)
     if server.partners is not None:
         yield from sync(server.partners)
-    if stat is not None:
-        yield from archive(stat)
+    if look is not None:
+        yield from archive(look.stat)
+        yield from disk(look)
     yield from checks(health)
 
 
@@ -275,6 +277,28 @@ def archive(stat: Stat) -> Iterator[Metric]:
             "wakumail_archive_newest_timestamp_seconds",
             "When the newest envelope was created",
             stat.newest,
+        )
+
+
+def disk(look: Look) -> Iterator[Metric]:
+    """The file of the archive, and the room that it has."""
+    outlook = look.outlook
+    yield gauge("wakumail_archive_size_bytes", "Bytes of the file", outlook.size)
+    yield gauge("wakumail_archive_free_bytes", "Bytes of its free pages", look.stat.free_bytes)
+    yield gauge(
+        "wakumail_archive_disk_free_bytes", "Bytes that the file may grow by", outlook.disk_free
+    )
+    if outlook.daily_growth is not None:
+        yield gauge(
+            "wakumail_archive_daily_growth_bytes",
+            "Bytes of the file that the envelopes of a day take",
+            outlook.daily_growth,
+        )
+    if outlook.full_in is not None:
+        yield gauge(
+            "wakumail_archive_full_seconds",
+            "Seconds until the disk has no room for envelopes; +Inf if never",
+            outlook.full_in,
         )
 
 

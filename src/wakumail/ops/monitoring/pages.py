@@ -5,7 +5,7 @@
 /health  200 while every check passes, otherwise 503 (see health.py)
 
 The three answer with JSON: `ok`, and in `failing` each failing check, its reason and its seconds.
-/health has also `lacking`, if the archive has gaps.
+/health has also `lacking`, if the archive has gaps, and `warnings`, if its disk will be full soon.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -121,15 +121,20 @@ class Pages:
         problems = self._reporter.health.problems()
         if self._colleagues is not None:
             problems = await self._colleagues.problems(problems)
-        return page(problems, self._reporter.gaps)
+        return page(problems, self._reporter.gaps, await self._reporter.warnings())
 
 
-def page(failing: list[Problem], gaps: Iterable[Gap] = ()) -> web.Response:
+def page(
+    failing: list[Problem], gaps: Iterable[Gap] = (), warnings: Iterable[Problem] = ()
+) -> web.Response:
     """The answer to a probe: 200, or 503 with the checks that fail."""
     told = [
         {"check": check, "reason": reason, "seconds": round(seconds, 1)}
         for check, reason, seconds in failing
     ]
     lacking = [{"from": lower, "to": upper, "reason": why} for lower, upper, why in gaps]
-    content = {"ok": not told, "failing": told} | ({"lacking": lacking} if lacking else {})
+    ahead = [{"check": check, "reason": reason} for check, reason, _ in warnings]
+    content = {"ok": not told, "failing": told}
+    more = {"lacking": lacking, "warnings": ahead}
+    content |= {name: entries for name, entries in more.items() if entries}
     return web.json_response(content, status=503 if told else 200)

@@ -1,19 +1,23 @@
 """The reporter: makes the report of one server when somebody asks for it."""
 
 import asyncio
+import time
 
 from prometheus_client.process_collector import ProcessCollector
 
 from wakumail.archive.gaps import Gap
-from wakumail.archive.results import Stat
+from wakumail.archive.outlook import Look, look_at
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring.exposition import Exposition
 from wakumail.ops.monitoring.health import Health
-from wakumail.ops.monitoring.report import Family, Report
+from wakumail.ops.monitoring.report import Family, Problem, Report
 
-STAT_TIMEOUT = 2.0
+LOOK_TIMEOUT = 2.0
 """Seconds that a report waits for the archive; if a disk hangs, only its gauges are missing."""
+
+WARNING_TIMEOUT = 0.3
+"""Seconds that /health waits for it."""
 
 
 class Reporter:
@@ -24,7 +28,7 @@ class Reporter:
         self.counters = server.counters
         self._server = server
         self._process = ProcessCollector(registry=None)
-        self._stat: asyncio.Future[Stat] | None = None
+        self._looking: asyncio.Future[Look] | None = None
 
     def start(self) -> None:
         """Start to watch the server, which must be listening."""
@@ -36,29 +40,37 @@ class Reporter:
 
     async def report(self) -> Report:
         """The report of this moment."""
-        exposition = Exposition(self._server, self.health, await self._read_stat())
+        exposition = Exposition(self._server, self.health, await self.look())
         metrics = (*exposition.collect(), *self._process.collect())
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
+
+    async def warnings(self) -> list[Problem]:
+        """What may fail soon. The disk that is asked may hang, so it has little time to answer."""
+        now = time.time()
+        look = await self.look(WARNING_TIMEOUT)
+        reason = "" if look is None else look.warning(now)
+        return [Problem("disk", reason, 0.0)] if reason else []
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps that the archive is known to have."""
         return () if self._server.gaps is None else self._server.gaps.known
 
-    async def _read_stat(self) -> Stat | None:
-        """The state of the archive; None without one, or if it cannot be read in time.
+    async def look(self, timeout: float = LOOK_TIMEOUT) -> Look | None:  # noqa: ASYNC109
+        """The archive and its outlook; None without one, or if it cannot be read in time.
 
         One thread reads at a time: while it is stuck, other scrapes wait for it too.
         """
         store = self._server.store
         if store is None:
             return None
-        if self._stat is None:
+        if self._looking is None:
+            bounds = store.writer.retention.retention
             loop = asyncio.get_running_loop()
-            self._stat = loop.run_in_executor(None, store.archive.stat)
-        stat = self._stat
-        await asyncio.wait((stat,), timeout=STAT_TIMEOUT)
-        if not stat.done():
+            self._looking = loop.run_in_executor(None, look_at, store.archive, bounds, time.time())
+        looking = self._looking
+        await asyncio.wait((looking,), timeout=timeout)
+        if not looking.done():
             return None
-        self._stat = None
-        return None if stat.exception() is not None else stat.result()
+        self._looking = None
+        return None if looking.exception() is not None else looking.result()
