@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from wakumail.load.scenarios.cases import (
     RequestCase,
     StartUpCase,
 )
+from wakumail.load.scenarios.cold import ColdCase
 from wakumail.load.scenarios.crowd import CrowdCase
 from wakumail.load.scenarios.discovery import DiscoveryCase
 from wakumail.load.scenarios.goals import PlannedCase, goal_cases
@@ -113,6 +115,20 @@ def test_requests_have_the_envelopes_of_the_traffic(
 ) -> None:
     measures = RequestCase(ALL_PAGES, TRAFFIC, SECONDS).measure(own_server, pool)
     assert measures["envelopes"] == pytest.approx(TRAFFIC.envelopes / 30, abs=1)
+
+
+def test_a_cold_archive_is_read_from_disk(
+    own_server: OwnServer, tmp_path: Path, pool: ClientPool
+) -> None:
+    kind = subprocess.check_output(["stat", "--file-system", "--format=%T", tmp_path], text=True)
+    case = ColdCase(ONE_TOPIC, TRAFFIC)
+    if kind.strip() == "tmpfs":
+        with pytest.raises(LoadFailed, match="kept the archive in memory"):
+            case.measure(own_server, pool)
+    else:
+        measures = case.measure(own_server, pool)
+        assert measures["disk_reads"] >= 4 * measures["disk_waits"] > 0
+        assert measures["envelopes"] > 0
 
 
 def test_long_runs_are_sent_in_rounds(

@@ -1,4 +1,4 @@
-"""CPU time and memory of a server and its workers, as the system counts them."""
+"""CPU time, memory and reading of a server and its workers, as the system counts them."""
 
 import contextlib
 import time
@@ -36,6 +36,14 @@ class ProcessUsage:
     def resident(self) -> int:
         """Bytes in memory now, without mapped files: an archive is one."""
         return self._memory("RssAnon")
+
+    def read_bytes(self) -> int:
+        """Bytes ever read from a disk, those of mapped files included; 0 if not told."""
+        return sum(read_bytes(pid) for pid in self._all())
+
+    def major_faults(self) -> int:
+        """Page faults that ever waited for a disk."""
+        return sum(major_faults(pid) for pid in self._all())
 
     def reset_peak(self) -> None:
         """Reset the peak, if the system allows it."""
@@ -79,11 +87,32 @@ def memory(pid: int, name: str) -> int:
     return 0
 
 
+def read_bytes(pid: int) -> int:
+    """Bytes in the line `read_bytes` of /proc/PID/io; 0 if it may not be read."""
+    try:
+        lines = (PROC / str(pid) / "io").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
+
+
+def major_faults(pid: int) -> int:
+    """The field `majflt` of /proc/PID/stat; 0 for a process that is gone."""
+    try:
+        return int(stat_fields(pid)[9])
+    except OSError:
+        return 0
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name, from the state on. OSError if it is gone."""
+    # The name, in brackets, may hold anything.
+    return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+
+
 def processes() -> Iterator[tuple[int, int]]:
     """The ids of all processes, each with the id of its parent."""
     for path in PROC.iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):
-                # The name, in brackets, may hold anything; state and parent follow it.
-                fields = (path / "stat").read_text().rpartition(")")[2].split()
-                yield int(path.name), int(fields[1])
+                yield int(path.name), int(stat_fields(int(path.name))[1])

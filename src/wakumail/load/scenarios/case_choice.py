@@ -13,6 +13,7 @@ from wakumail.load.scenarios.cases import (
     RelayCase,
     RequestCase,
 )
+from wakumail.load.scenarios.cold import COLD_KINDS, ColdCase
 from wakumail.load.scenarios.crowd import CrowdCase
 from wakumail.load.scenarios.discovery import DiscoveryCase
 from wakumail.load.scenarios.goals import DEFAULT_ARCHIVE, PlannedCase
@@ -110,6 +111,7 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         ReconcileGrowthCase(choice.archived),
         TransferCase(choice.archived),
     ],
+    "cold": lambda choice: [ColdCase(kind, choice.archived) for kind in COLD_KINDS],
     "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
     "attacks": lambda choice: attack_cases(choice.archived, choice.seconds),
     "steps": lambda choice: steps_cases(choice.archived),

@@ -73,6 +73,8 @@ TEN_TOPICS = RequestKind("ten-topics", "bloom of 10 topics, 24 h", topics=10, by
 LONG_ABSENCE = RequestKind(
     "long-absence", "bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30
 )
+TOPIC_MONTH = RequestKind("topic-month", "1 topic, 30 days", topics=1, days=30)
+TOPICS_WEEK = RequestKind("topics-week", "10 topics, 7 days", topics=10, days=7)
 ALL_TOPICS = RequestKind("all-topics", "everything, 24 h")
 ALL_TOPICS_BY_8 = RequestKind("all-topics-by-8", "everything, 24 h", clients=8)
 ALL_PAGES = RequestKind("all-pages", "following 33,334 envelopes", envelopes=33_334)
