@@ -107,7 +107,10 @@ def fetch_liblmdb() -> None:
 
 
 def check_liblmdb() -> None:
-    """Write checked_mdb.c: mdb.c with our checks of pages (ext/wakumail/archive/checks.h)."""
+    """Write checked_mdb.c: mdb.c with our checks of pages, locks and reading ahead.
+
+    checks.h, locks.h and ahead.h in ext/wakumail/archive describe them.
+    """
     source = (LIBLMDB / "mdb.c").read_text()
     edits = [(count, f"mdb_page_{old}", f"checks_{new}") for count, old, new in CHECKS]
     edits += [(1, old, f"{old}\n{new}") for old, new in INSERTS]
@@ -115,6 +118,7 @@ def check_liblmdb() -> None:
     for count, old, new in edits:
         assert source.count(old) == count, f"mdb.c is not as setup.py expects: {old}"
         source = source.replace(old, new)
+    source += '#include "ahead_in_mdb.h"\n'
     if not CHECKED_MDB.exists() or CHECKED_MDB.read_text() != source:
         CHECKED_MDB.write_text(source)
 

@@ -40,10 +40,15 @@ def split(archive: Archive) -> object:
         return items.split((0, b""), (2**64 - 1, b""), 1000)
 
 
+def read_page(archive: Archive, *, ahead: bool) -> object:
+    archive._read_ahead_always(ahead)
+    return archive.page_job(Query(0, 2**32 - 1), b"", limit=2**31, max_bytes=2**31).do()
+
+
 def attempts(archive: Archive) -> list[Callable[[], object]]:
-    everything = Query(0, 2**32 - 1)
     return [
-        archive.page_job(everything, b"", limit=2**31, max_bytes=2**31).do,
+        partial(read_page, archive, ahead=False),
+        partial(read_page, archive, ahead=True),
         archive.stat,
         archive.days,
         lambda: archive.follow(0, max_bytes=10_000_000),

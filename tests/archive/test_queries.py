@@ -86,6 +86,7 @@ def test_any_archive_any_query(commits: list[list[Envelope]], data: st.DataObjec
             assert appended.stored == len(model.envelopes) - before
             assert appended.duplicates == len(commit) - appended.stored
         stored = list(model.envelopes.values())
+        archive._read_ahead_always(data.draw(st.booleans()))
         for _ in range(3):
             check_answer(
                 archive,
@@ -141,6 +142,7 @@ def test_crowded_days(crowd: tuple[Archive, Model], data: st.DataObject) -> None
     position = data.draw(positions(list(model.envelopes.values())[:50]))
     limit = data.draw(st.sampled_from([1, 30, 500, 5000]))
     budget = data.draw(st.sampled_from([1, 40, 300, 1 << 20]))
+    archive._read_ahead_always(data.draw(st.booleans()))
     for _ in range(8):
         page = archive.page_job(query, position, limit=limit, max_bytes=20_000, budget=budget).do()
         check_page(model, terms, position, page, limit, 20_000)

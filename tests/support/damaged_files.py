@@ -148,6 +148,7 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
             newest_first=source.random() < 0.7,
         )
         position = b""
+        archive._read_ahead_always(source.random() < 0.5)
         for _ in range(20):
             reading = archive.page_job(
                 query, position, limit=source.randrange(500), max_bytes=200_000

@@ -197,6 +197,10 @@ cdef class Archive:
     def __exit__(self, *exc):
         self.close()
 
+    def _read_ahead_always(self, bint always):
+        """Read ahead as if no page were in memory: for tests."""
+        self.env.always_ahead = always
+
     def append(self, batches):
         """Store the accepted envelopes of all batches in one commit, which is synced on return.
 

@@ -87,11 +87,12 @@ cdef struct environment:
     pin *pins
     pthread_mutex_t resident_lock
     residence resident
+    bint always_ahead       # for tests: read ahead as if no page were in memory
     size_t written          # index rows since a commit last checked what is resident
 
 
 cdef inline int open_files(environment *e) noexcept nogil:
-    """Open or create the files; read-ahead is off: answers lie scattered in a large file."""
+    """Open or create the files; the system does not read ahead, for answers lie scattered."""
     cdef int dead
     cdef int rc = mdb_env_create(&e.env)
     if rc:

@@ -96,6 +96,12 @@ cdef extern from "lmdb.h" nogil:
     int mdb_cursor_del(MDB_cursor *cursor, unsigned int flags)
 
 
+cdef extern from "ahead.h" nogil:
+    # Documented there.
+    int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked)
+    void ahead_value(MDB_cursor *cursor, size_t *asked)
+
+
 cdef extern from "checks.h" nogil:
     # Documented there.
     ctypedef int (*checks_work)(void *context) noexcept nogil

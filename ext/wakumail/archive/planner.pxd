@@ -13,8 +13,8 @@ from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport merge
 from wakumail.archive.scanner cimport (
-    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, open_once, reserve_one, scan, seek,
-    spend_entries, walk, wants)
+    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits, open_once,
+    reserve_one, scan, seek, spend_entries, walk, wants)
 
 cdef enum:
     # The estimates of walk_is_cheaper: nanoseconds, measured with all pages in memory.
@@ -118,7 +118,7 @@ cdef inline bint walk_is_cheaper(const scan *s, uint64_t matching,
     cdef double part = (s.last - s.first + 1) / <double> DAY
     cdef double found = matching * part
     cdef double walked = totals.envelopes * part
-    cdef double room = s.limit - s.count + 1        # more than this are not looked at
+    cdef double room = s.limit - s.count - s.waiting_count + 1        # more than this are not looked at
     cdef size_t doublings = 0
     if s.matched_count > MAX_MERGED:
         return True
@@ -245,9 +245,11 @@ cdef inline void start_at(scan *s, const uint8_t *position) noexcept nogil:
 
 cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
     """Run one slice; 0 with the page in `s`, or a code as in environment.pxd."""
+    cdef int waiting_rc
     cdef int rc = 0
     s.state = EXHAUSTED
     forget_chunk(&s.recent)
+    s.ahead, s.next_look, s.waits = s.env.always_ahead, 2, disk_waits()
     start_at(s, position)
     if s.terms.lower <= s.terms.upper:
         if s.terms.kind == EVERY_TOPIC:
@@ -255,4 +257,8 @@ cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
             rc = walk(s)
         else:
             rc = scan_days(s)
+    if rc == 0 or rc == STOP:
+        waiting_rc = collect_waiting(s)
+        if waiting_rc:
+            rc = waiting_rc
     return 0 if rc == STOP else rc

@@ -28,6 +28,16 @@ cdef enum:
     TOPIC_SET = 1
     TOPIC_BLOOM = 2
 
+    AHEAD = 128             # envelopes whose pages are asked of the disk together
+
+
+cdef extern from "sys/resource.h" nogil:
+    enum:
+        RUSAGE_THREAD
+    struct rusage:
+        long ru_majflt      # page faults that waited for a disk
+    int getrusage(int who, rusage *usage)
+
 
 cdef struct query_terms:
     uint32_t lower          # of created, both inclusive
@@ -42,6 +52,11 @@ cdef struct query_terms:
 cdef struct hit:            # an envelope in the map
     const uint8_t *data
     size_t size
+
+
+cdef struct wanted_row:     # an envelope that waits to be added
+    uint32_t created
+    uint64_t sequence
 
 
 cdef struct source:         # the postings of one topic and day, at the next one
@@ -88,9 +103,14 @@ cdef struct scan:
     size_t count
     size_t hit_room
     size_t payload          # bytes of all hits
+    bint ahead              # True if envelopes wait until their pages are asked for together
+    size_t waiting_count    # of those in `waiting`
+    size_t next_look        # the number of hits at which to look if the thread waits for the disk
+    long waits              # those that it had before
     uint32_t last_created   # of the last hit
     uint8_t last_hash[32]   # of it
     bint at_hit             # the bound is the last hit
+    wanted_row waiting[AHEAD]
 
 
 cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
@@ -154,13 +174,8 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept n
     """Add an envelope to the page; STOP if it has no room."""
     cdef hit found
     cdef size_t payload
-    cdef int rc
-    if s.count == s.limit:
-        s.state = MORE
-        return STOP
-    rc = open_once(s, s.env.chunks, &s.chunks)
-    if not rc:
-        rc = find_envelope(s.chunks, &s.recent, created // DAY, sequence, &found.data, &found.size)
+    cdef int rc = find_envelope(s.chunks, &s.recent, created // DAY, sequence,
+                                &found.data, &found.size)
     if rc:
         return rc
     payload = s.payload + found.size
@@ -174,7 +189,71 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept n
     s.count += 1
     s.payload = payload
     s.last_created = created
+    if s.count == s.next_look:
+        s.next_look *= 8
+        s.ahead = s.ahead or disk_waits() > s.waits
     return 0
+
+
+cdef inline long disk_waits() noexcept nogil:
+    """The number of times that this thread has waited for a page from a disk."""
+    cdef rusage usage
+    return 0 if getrusage(RUSAGE_THREAD, &usage) else usage.ru_majflt
+
+
+cdef inline int read_ahead(scan *s) noexcept nogil:
+    """Ask for the pages of all envelopes that wait: the leaves first, for they name the others."""
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef MDB_val key
+    cdef size_t asked = 0
+    cdef size_t i
+    cdef int rc
+    for i in range(s.waiting_count):
+        put_chunk_key(key_bytes, s.waiting[i].created // DAY, s.waiting[i].sequence)
+        key = value_of(key_bytes, CHUNK_KEY)
+        rc = ahead_leaf(s.chunks, &key, &asked)
+        if rc:
+            return rc
+    for i in range(s.waiting_count):
+        put_chunk_key(key_bytes, s.waiting[i].created // DAY, s.waiting[i].sequence)
+        key = value_of(key_bytes, CHUNK_KEY)
+        rc = mdb_cursor_get(s.chunks, &key, NULL, MDB_SET_RANGE)
+        if rc:
+            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+        ahead_value(s.chunks, &asked)
+    return 0
+
+
+cdef inline int collect_waiting(scan *s) noexcept nogil:
+    """Add the envelopes that wait, in their order; STOP if the page has no room for one."""
+    cdef size_t i
+    cdef int rc = 0
+    if s.waiting_count:
+        rc = read_ahead(s)
+    for i in range(s.waiting_count):
+        if rc:
+            break
+        rc = collect(s, s.waiting[i].created, s.waiting[i].sequence)
+    s.waiting_count = 0
+    return rc
+
+
+cdef inline int want(scan *s, uint32_t created, uint64_t sequence) noexcept nogil:
+    """Add an envelope to the page, now or with those behind it; STOP if it has no room."""
+    cdef int rc
+    if s.count + s.waiting_count == s.limit:
+        rc = collect_waiting(s)
+        s.state = MORE
+        return rc if rc else STOP
+    rc = open_once(s, s.env.chunks, &s.chunks)
+    if rc:
+        return rc
+    if not s.ahead:
+        return collect(s, created, sequence)
+    s.waiting[s.waiting_count].created = created
+    s.waiting[s.waiting_count].sequence = sequence
+    s.waiting_count += 1
+    return collect_waiting(s) if s.waiting_count == AHEAD else 0
 
 
 cdef inline int spend_entries(scan *s, int64_t entries) noexcept nogil:
@@ -191,7 +270,7 @@ cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t s
     """Add an entry to the page if it is wanted, and step over it."""
     cdef int rc
     if wanted:
-        rc = collect(s, created, sequence)
+        rc = want(s, created, sequence)
         if rc:
             return rc
     put32(s.bound, created)

@@ -1,0 +1,21 @@
+/* Reading ahead: pages that are about to be used are asked of the system before they are touched.
+
+A page that is touched while it is only on disk holds its thread until it has come. A page of many
+envelopes would wait for one after the other; asked for together they come together. */
+
+#ifndef WAKUMAIL_AHEAD_H
+#define WAKUMAIL_AHEAD_H
+
+#include <stddef.h>
+
+#include "lmdb.h"
+
+/* Ask for the leaf page where the first row at or behind `key` lies. The pages above it are read.
+The cursor has no place afterwards. `asked` is the number of the page that was asked for last: it is
+not asked for again. Returns 0 or a code of LMDB. */
+int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked);
+
+/* Ask for the pages of the value at the cursor's place, if it has pages of its own. */
+void ahead_value(MDB_cursor *cursor, size_t *asked);
+
+#endif
