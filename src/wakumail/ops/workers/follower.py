@@ -34,9 +34,8 @@ Take = Callable[[Batch], None]
 class Follower:
     """Hands new envelopes of an archive to `take`, except those that this process committed.
 
-    A commit of ours that is read before `committed` tells of it is handed on too: who takes it knows
-    its envelopes.
-    Envelopes that other workers have noted in `judgements` are not hashed again. A thread reads,
+    A commit of ours that is read before `committed` tells of it is handed on too: its envelopes are
+    known to the one who takes it. Envelopes that other workers have noted in `judgements` are not hashed again. A thread reads,
     one read at a time, when another worker has woken us.
     """
 
