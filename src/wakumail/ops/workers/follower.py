@@ -35,8 +35,8 @@ class Follower:
     """Hands new envelopes of an archive to `take`, except those that this process committed.
 
     A commit of ours that is read before `committed` tells of it is handed on too: its envelopes are
-    known to the one who takes it. Envelopes that other workers have noted in `judgements` are not hashed again. A thread reads,
-    one read at a time, when another worker has woken us.
+    known to the one who takes it. Envelopes that other workers have noted in `judgements` are not
+    hashed again. A thread reads, one read at a time, when another worker has woken us.
     """
 
     def __init__(self, archive: Archive, judgements: Judgements, take: Take) -> None:
