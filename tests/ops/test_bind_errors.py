@@ -18,15 +18,36 @@ from tests.support.processes import WAKUMAIL
         (("--port", "0", "--metrics", "--metrics.port"), "--metrics.addr and --metrics.port"),
         (("--port", "0", "--http", "--http.port"), "--http.addr and --http.port"),
         (("--port", "0", "--ws", "--ws.port"), "--ws.addr and --ws.port"),
+        (
+            ("--port", "0", "--discovery.v4", "--discovery.port"),
+            "--host and --discovery.port",
+        ),
     ],
 )
 def test_the_settings_are_named(tmp_path: Path, flags: tuple[str, ...], named: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+    ):
         port = taken.getsockname()[1]
-        command = [*WAKUMAIL, "serve", "--datadir", str(tmp_path / "data"), "--host", "127.0.0.1"]
-        done = subprocess.run(
-            [*command, *flags, str(port)], capture_output=True, text=True, timeout=PATIENCE
-        )
+        datagrams.bind(("127.0.0.1", port))
+        error = start(tmp_path, "--host", "127.0.0.1", *flags, str(port))
+    assert "in use" in error
+    assert error.endswith(f"(see {named})")
+
+
+def test_the_setting_of_the_socket_is_named(tmp_path: Path) -> None:
+    error = start(tmp_path, "--port", "0", "--ipcpath", str(tmp_path / "none" / "ipc"))
+    assert error.endswith(f"{tmp_path}/none/ipc: No such file or directory (see --ipcpath)")
+
+
+def start(tmp_path: Path, *flags: str) -> str:
+    """The last line of a server that cannot start."""
+    done = subprocess.run(
+        [*WAKUMAIL, "serve", "--datadir", str(tmp_path / "data"), *flags],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert done.returncode == 1
-    assert "in use" in done.stderr
-    assert done.stderr.rstrip().endswith(f"(see {named})")
+    return done.stderr.splitlines()[-1]

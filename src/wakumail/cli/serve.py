@@ -99,7 +99,8 @@ async def serve(
             running.push_async_callback(gap_watch.close)
         offer = partial(assembly.dispatcher, server)
         endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
-        await endpoint.start()
+        with from_settings("--ipcpath"):
+            await endpoint.start()
         running.push_async_callback(endpoint.close)
         if settings.listens_http:
             from wakumail.ops import endpoints

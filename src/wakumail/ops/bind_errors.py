@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wakumail.errors import WakumailError, reason
+
+
+class BindFailed(WakumailError):
+    """Nothing can listen at an address; the text has the reason and the flags."""
+
+    counter = "bind_failed"
+
 
 @contextmanager
 def from_settings(*flags: str) -> Iterator[None]:
-    """Name the flags of an address in the OSError of a try to listen there."""
+    """Name the flags of an address in the error of a try to listen there: BindFailed."""
     try:
         yield
-    except OSError as error:
-        text = f"{error.strerror or error} (see {' and '.join(flags)})"
-        raise OSError(error.errno, text) from error
+    except (OSError, WakumailError) as error:
+        raise BindFailed(f"{reason(error)} (see {' and '.join(flags)})") from None

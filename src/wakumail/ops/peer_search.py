@@ -11,6 +11,7 @@ from wakumail.node.dns_resolver import DnsResolver
 from wakumail.node.listed_nodes import ListedNodes
 from wakumail.node.peer_finder import PeerFinder, Source
 from wakumail.node.seq_file import SeqFile
+from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.external_address import ExternalAddress
 
@@ -70,7 +71,8 @@ async def start_discovery(
     listening = server.node.listening
     assert listening is not None
     port = listening[1] if settings.discovery_port is None else settings.discovery_port
-    await discovery.listen(settings.host, port)
+    with from_settings("--host", "--discovery.port"):
+        await discovery.listen(settings.host, port)
     server.presence.discovery = discovery
     discovery.start(server.presence.record)
     running.push_async_callback(discovery.close)

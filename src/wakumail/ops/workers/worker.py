@@ -21,7 +21,7 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
-from wakumail.ops.bind_errors import from_settings
+from wakumail.ops.bind_errors import BindFailed, from_settings
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.log_writer import LogWriter
@@ -222,7 +222,8 @@ class Worker:
             await assembly.join_network(settings, self._datadir, server, self._named, running)
             self._obey_all(orders)  # Before a later order can come.
             endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
-            await endpoint.start()
+            with from_settings("--ipcpath"):
+                await endpoint.start()
             running.push_async_callback(endpoint.close)
             if settings.listens_http:
                 from wakumail.ops import endpoints
@@ -265,6 +266,9 @@ class Worker:
             case "lead", [list(orders)]:
                 try:
                     await self._lead(orders)
+                except BindFailed as error:
+                    log.error("this worker cannot lead: %s", error)
+                    self._fail()
                 except Exception:
                     log.exception("this worker cannot lead")
                     self._fail()
