@@ -1,9 +1,13 @@
 """Files that a person edits: what editors add is no part of them."""
 
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from tests.support.patience import PATIENCE
+from wakumail.base import edited_file as module
 from wakumail.base.edited_file import MAX_EDITED_FILE, read_edited
 
 
@@ -43,3 +47,30 @@ def test_other_files_are_refused_without_their_content(
         read_edited(path)
     assert "s" * 6 not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 10, 1 << 20])
+def test_a_pipe_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = Thread(target=path.write_bytes, args=(b"x" * size,))
+    writer.start()
+    assert read_edited(path) == "x" * size
+    writer.join(PATIENCE)
+
+
+def test_a_pipe_without_a_writer_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PIPE_TIMEOUT", 0.01)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"it is a pipe into which nobody wrote for 0.01 s"):
+        read_edited(path)
+
+
+def test_errors_of_the_system_name_the_file(tmp_path: Path) -> None:
+    for path, kind in ((tmp_path, IsADirectoryError), (tmp_path / "x", FileNotFoundError)):
+        with pytest.raises(kind) as caught:
+            read_edited(path)
+        assert str(caught.value.filename) == str(path)

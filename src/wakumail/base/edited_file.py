@@ -1,20 +1,37 @@
 """Files that a person edits: settings, lists, passwords, tokens, keys."""
 
+import os
+import select
 from pathlib import Path
 
 MAX_EDITED_FILE = 4 << 20
 """Bytes of an edited file that are read. A list of 20,000 nodes has 4 MB."""
+
+PIPE_TIMEOUT = 60
+"""Seconds that the writer of a pipe may be silent; a file is read at once."""
 
 BLANK = " \t\r\n"
 
 
 def read_edited(path: Path) -> str:
     """The text of an edited file. OSError, or ValueError that does not show the content."""
-    with path.open("rb") as file:
-        raw = file.read(MAX_EDITED_FILE + 1)
-    if len(raw) > MAX_EDITED_FILE:
-        raise ValueError(f"it has more than {MAX_EDITED_FILE} bytes")
-    return edited_text(raw)
+    raw = b""
+    with open(path, "rb", buffering=0, opener=open_at_once) as file:
+        ready = select.poll()
+        ready.register(file, select.POLLIN)
+        while len(raw) <= MAX_EDITED_FILE:
+            if not ready.poll(PIPE_TIMEOUT * 1000):
+                raise ValueError(f"it is a pipe into which nobody wrote for {PIPE_TIMEOUT} s")
+            part = file.read(MAX_EDITED_FILE + 1 - len(raw))
+            if part == b"":
+                return edited_text(raw)
+            raw += part or b""  # None if another reader was faster
+    raise ValueError(f"it has more than {MAX_EDITED_FILE} bytes")
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file for `open`. That of a pipe would wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def edited_text(raw: bytes) -> str:
