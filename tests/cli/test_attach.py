@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -218,16 +219,39 @@ def test_nobody_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         )
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://"])
-def test_a_url_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+def test_a_node_that_does_not_answer_is_given_up(
+    scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        assert main(["attach", "--url", url, "--timeout", "0.1", "test_echo", "1"]) == 1
+    assert capsys.readouterr().err == f"wakumail attach: {url}: no answer in 0.1 s\n"
+
+
+def test_a_url_without_a_host(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attach", "--url", "http://", "test_echo", "1"]) == 1
+    assert "http://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["https", "wss"])
+def test_a_node_without_tls(node: Node, scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"{scheme}://{node.address}"
     assert main(["attach", "--url", url, "test_echo", "1"]) == 1
-    assert url in capsys.readouterr().err
+    assert f"wakumail attach: {url}: no TLS connection: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "flags",
-    [["--token-file", "x"], ["--url", "http://x", "--ipcpath", "y"], ["--url"]],
-    ids=["token", "two places", "no URL"],
+    [
+        ["--token-file", "x"],
+        ["--url", "http://x", "--ipcpath", "y"],
+        ["--url"],
+        ["--url", "nonsense", "test_echo"],
+        ["--url", "ftp://127.0.0.1", "test_echo"],
+        ["--timeout", "0", "test_echo"],
+    ],
+    ids=["token", "two places", "no URL", "no scheme", "another scheme", "no time"],
 )
 def test_wrong_usage(flags: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:

@@ -22,6 +22,7 @@ from wakumail.devp2p.dns_tree import DnsTree
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.keys import generate, node_id
+from wakumail.errors import AnswerTimeout
 from wakumail.mail.listed_mailservers import NoMailserverListed
 from wakumail.mail.mailservers import NoMailserver
 from wakumail.node.messages import PowNotReached, ReceivedMessage
@@ -237,6 +238,15 @@ def test_a_canary_gives_up_when_it_is_told_to(wakumail: Wakumail) -> None:
 def test_who_cannot_be_reached_is_named(wakumail: Wakumail) -> None:
     told = wakumail("canary", nobody(), code=1)
     assert told == "failed at connect: 127.0.0.1:1: Connection refused\n"
+
+
+@pytest.mark.parametrize("words", ["request ENODE --bloom full", "post ENODE --chat x --payload x"])
+def test_who_is_given_up_is_named(wakumail: Wakumail, words: str) -> None:
+    with silent() as enode:
+        command = words.replace("ENODE", str(enode)).split()
+        with pytest.raises(AnswerTimeout) as caught:
+            wakumail(*command, "--timeout", 0.05)
+        assert str(caught.value) == f"{enode.address}: not connected within 0.05 s"
 
 
 def test_the_work_is_given_up(wakumail: Wakumail) -> None:

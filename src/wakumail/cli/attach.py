@@ -6,6 +6,7 @@ its notifications until it is interrupted.
 """
 
 import argparse
+import asyncio
 import json
 import readline  # noqa: F401 - it gives input() line editing
 import sys
@@ -13,18 +14,24 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 
 from wakumail.archive.datadir import Datadir
 from wakumail.base.json_text import DECODER, parse_json
-from wakumail.cli.options import add_json
+from wakumail.cli.options import add_json, option, parse_timeout
 from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
-from wakumail.rpc.client import ask, connect_ipc, connect_url, describe_error, receive
+from wakumail.rpc.client import CallFailed, ask, connect_ipc, connect_url, describe_error, receive
 from wakumail.rpc.stream import Wire
 
 PROMPT = "> "
+
+ANSWER_TIMEOUT = 60.0
+"""Default seconds for one call. A call that mines or asks for history may take long."""
+
+SCHEMES = ("http", "https", "ws", "wss")
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +47,21 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the node's data directory, which holds the socket (default: %(default)s)",
     )
-    where.add_argument("--url", metavar="URL", help="the node's URL: http(s):// or ws(s)://")
+    where.add_argument(
+        "--url",
+        type=option(parse_url),
+        metavar="URL",
+        help="the node's URL: http(s):// or ws(s)://",
+    )
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="file with the bearer token for --url"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=parse_timeout,
+        default=ANSWER_TIMEOUT,
+        metavar="SECONDS",
+        help="give up a call after this time (default: %(default)g)",
     )
     add_json(parser)
     parser.add_argument("method", nargs="?", metavar="METHOD", help="waku_info, for instance")
@@ -118,11 +137,29 @@ async def exchange(
     arguments: argparse.Namespace, method: str, params: list[Any], subscribing: bool
 ) -> int:
     """Send one call, print the answer, then the notifications of a subscription."""
-    async with connect(arguments) as wire:
-        failed = print_answer(await ask(wire, method, *params), arguments.json)
-        while subscribing and not failed:
-            print_notification(await receive(wire), arguments.json)
+    try:
+        async with asyncio.timeout(arguments.timeout) as deadline, connect(arguments) as wire:
+            failed = print_answer(await ask(wire, method, *params), arguments.json)
+            deadline.reschedule(None)  # notifications come when there are any
+            while subscribing and not failed:
+                print_notification(await receive(wire), arguments.json)
+    except TimeoutError:
+        where = arguments.url or socket_of(arguments)
+        raise CallFailed(f"{where}: no answer in {arguments.timeout:g} s") from None
     return failed
+
+
+def parse_url(text: str) -> str:
+    """The URL of a node; ValueError."""
+    if urlsplit(text).scheme not in SCHEMES:
+        schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ValueError(f"{text!r} begins with none of {schemes}")
+    return text
+
+
+def socket_of(arguments: argparse.Namespace) -> Path:
+    """The Unix socket of the chosen node."""
+    return arguments.ipcpath or Datadir(arguments.datadir).ipc
 
 
 def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
@@ -130,7 +167,7 @@ def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
     if arguments.url is not None:
         token = None if arguments.token_file is None else load_token(arguments.token_file)
         return connect_url(arguments.url, token)
-    return connect_ipc(arguments.ipcpath or Datadir(arguments.datadir).ipc)
+    return connect_ipc(socket_of(arguments))
 
 
 def print_answer(answer: dict[str, Any], as_json: bool) -> int:

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from wakumail.archive.datadir import Datadir
 from wakumail.base.edited_file import read_edited
 from wakumail.devp2p.enode import Enode
-from wakumail.mail.answer import ANSWER_TIMEOUT
+from wakumail.errors import AnswerTimeout, HandshakeError, PeerGone, ProtocolError
+from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused
 from wakumail.node.dns_resolver import NameServer
 from wakumail.node.node_key import load_node_key
 from wakumail.ops.config import values
@@ -114,6 +115,15 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="give up a mailserver after this time of silence (default: %(default)g)",
     )
+
+
+@contextlib.contextmanager
+def naming(mailserver: Enode) -> Iterator[None]:
+    """Name a mailserver in the errors of the connection to it."""
+    try:
+        yield
+    except (AnswerTimeout, HandshakeError, PeerGone, ProtocolError, RequestRefused) as error:
+        raise type(error)(f"{mailserver.address}: {error}") from None
 
 
 def add_datadir(parser: argparse.ArgumentParser) -> None:

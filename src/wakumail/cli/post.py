@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import uvloop
@@ -12,6 +13,8 @@ from wakumail.base.text import counted
 from wakumail.cli.options import (
     add_enode,
     add_json,
+    add_timeout,
+    naming,
     open_binary,
     option,
     parse_amount,
@@ -88,6 +91,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="succeed though the node confirms nothing",
     )
+    add_timeout(parser)
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -129,7 +133,10 @@ async def post(arguments: argparse.Namespace) -> int:
     withheld: list[dict[str, object]] = []
     groups: Iterable[Group]
     groups = [Group([await sealed(arguments)])] if arguments.dump is None else read(arguments.dump)
-    async with connect(arguments.enode) as peer:
+    async with AsyncExitStack() as connection:
+        connection.enter_context(naming(arguments.enode))
+        connecting = connect(arguments.enode, answer_timeout=arguments.timeout)
+        peer = await connection.enter_async_context(connecting)
         with progress("envelope") as bar:
             for group in groups:
                 posted = await peer.post(group.envelopes)

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -22,6 +22,7 @@ from wakumail.cli.options import (
     add_timeout,
     add_topics,
     load_message_keys,
+    naming,
     open_new,
     option,
     parse_bloom,
@@ -245,12 +246,16 @@ async def request(arguments: argparse.Namespace) -> None:
     keys = load_message_keys(arguments)
     await resolve(arguments)
     listing = HistoryListing(detailed=arguments.json)
-    async with mailservers(
-        arguments.enodes,
-        fastest=arguments.fastest,
-        password=None if arguments.asymmetric else arguments.password,
-        answer_timeout=arguments.timeout,
-    ) as servers:
+    async with AsyncExitStack() as connection:
+        if len(arguments.enodes) == 1:  # the errors of several have their names
+            connection.enter_context(naming(arguments.enodes[0]))
+        asked = mailservers(
+            arguments.enodes,
+            fastest=arguments.fastest,
+            password=None if arguments.asymmetric else arguments.password,
+            answer_timeout=arguments.timeout,
+        )
+        servers = await connection.enter_async_context(asked)
         report = await (merge if arguments.merge else fetch)(arguments, servers, listing, keys)
     if arguments.json:
         print_json(report.result() | listing.result())

@@ -9,7 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    WSServerHandshakeError,
+)
 
 from wakumail.base.text import printable
 from wakumail.errors import WakumailError
@@ -48,7 +55,7 @@ class HttpWire:
         ) as response:
             answer = await response.read()
         if response.status != 200:
-            raise CallFailed(f"HTTP {response.status}: {printable(answer)}")
+            raise CallFailed(f"{self._url}: HTTP {response.status}: {printable(answer)}")
         if answer:
             self._answers.append(answer)
 
@@ -84,11 +91,16 @@ async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]
                     yield WebSocketWire(socket)
             else:
                 yield HttpWire(session, url)
+    except ClientSSLError as error:
+        fault = getattr(error.os_error, "reason", None) or error.os_error
+        raise CallFailed(f"{url}: no TLS connection: {fault}") from None
     except ClientConnectorError as error:
         # aiohttp's text has asyncio's, "Connect call failed", whatever the reason.
         number = error.os_error.errno or 0
         text = os.strerror(number) if number > 0 else str(error)
         raise CallFailed(f"{url}: {text}; does the node serve this URL?") from None
+    except WSServerHandshakeError as error:
+        raise CallFailed(f"{url}: it opens no WebSocket: HTTP {error.status}") from None
     except ClientError as error:
         raise CallFailed(f"{url}: {error}") from None
 
