@@ -71,7 +71,7 @@ class Look(NamedTuple):
         return f"{utc(int(now + full_in))}, in {in_time(full_in)}" if full_in else "now"
 
     def warning(self, now: float) -> str:
-        """What an operator should know before the disk is full; empty if there is time."""
+        """A warning for the operator before the disk is full; empty if there is time."""
         full_in = self.outlook.full_in
         if full_in == math.inf or (self.room >= LOW_ROOM and (full_in is None or full_in > SOON)):
             return ""

@@ -45,7 +45,7 @@ class Reporter:
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
 
     async def warnings(self) -> list[Problem]:
-        """What may fail soon. The disk that is asked may hang, so it has little time to answer."""
+        """The warnings of what may fail soon. The disk that is asked may hang, so it has little time to answer."""
         now = time.time()
         look = await self.look(WARNING_TIMEOUT)
         reason = "" if look is None else look.warning(now)
