@@ -45,7 +45,7 @@ class Reporter:
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
 
     async def warnings(self) -> list[Problem]:
-        """The warnings of what may fail soon. The disk that is asked may hang, so it has little time to answer."""
+        """The problems that may come soon. The disk that is asked may hang: it has little time."""
         now = time.time()
         look = await self.look(WARNING_TIMEOUT)
         reason = "" if look is None else look.warning(now)
