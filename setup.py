@@ -156,6 +156,7 @@ setup(
         kernel("devp2p.frame_writer"),
         kernel("mail.sync.message_reader"),
         kernel("mail.sync.message_writer"),
+        kernel("mail.sync.id_set"),
         kernel("mail.sync.item_set"),
         kernel("archive.archive", str(CHECKED_MDB), str(LIBLMDB / "midl.c")),
     ],

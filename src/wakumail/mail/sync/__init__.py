@@ -3,6 +3,7 @@
 Reconciliation is negentropy, protocol v1; it knows no network, no clock and no file.
 
 items           the sorted items of one side, as reconciliation asks for them
+id_set          sets of ids (compiled)
 item_set        items held in memory (compiled)
 message_reader  a message, checked and read (compiled)
 message_writer  a message, written (compiled)

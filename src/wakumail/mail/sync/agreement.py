@@ -75,7 +75,7 @@ class Agreement:
 
     def count(self, taken: Taken) -> None:
         """Count what the peer has sent."""
-        self._side.refused.add(taken.refused)
+        self._side.refused.add(b"".join(taken.refused))
         self._tally.stored += taken.stored
         self._tally.refused.update(taken.refused.values())
 

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from wakumail.mail.sync.desk import Desk
-from wakumail.mail.sync.items import ID_SIZE
+from wakumail.mail.sync.id_set import ids_of
 from wakumail.mail.sync.offers import MAX_OFFERS, Offerer
-from wakumail.mail.sync.packed import split_ids
 from wakumail.mail.sync.packets import MAX_ITEMS
 from wakumail.mail.sync.remembered import Remembered
 
@@ -33,11 +32,11 @@ class Follower:
 
     def has(self, items: bytes) -> None:
         """The peer has these itself."""
-        self._known.add(split_ids(items))
+        self._known.add(ids_of(items))
 
     def has_ids(self, ids: bytes) -> None:
         """The peer has the envelopes with these ids (joined)."""
-        self._known.add(ids[at : at + ID_SIZE] for at in range(0, len(ids), ID_SIZE))
+        self._known.add(ids)
 
     async def run(self, sequence: int) -> None:
         """Tell the peer of all from this sequence on, until cancelled. ArchiveError, PeerGone."""

@@ -61,7 +61,7 @@ class Offerer:
             self._offered[number] = answer
             self._wire.send(Offer(number, arrived, items))
             stored = await answer
-        self._refused.add(identity for identity, _ in stored.refused)
+        self._refused.add(b"".join(identity for identity, _ in stored.refused))
         return stored.stored
 
     def stored(self, packet: Stored) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from wakumail.mail.sync.id_set import ids_of
 from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE, Run
 from wakumail.mail.sync.packets import MAX_ITEMS, Seek, Want
 
@@ -16,7 +17,7 @@ def in_packets(items: bytes) -> Iterator[bytes]:
 def by_items(items: bytes) -> Iterator[tuple[Want, bytes]]:
     """Wants for items, and the ids of each."""
     for some in in_packets(items):
-        yield Want(0, some), b"".join(split_ids(some))
+        yield Want(0, some), ids_of(some)
 
 
 def by_runs(runs: Iterable[Run]) -> Iterator[tuple[Seek, bytes]]:
@@ -34,11 +35,6 @@ def by_runs(runs: Iterable[Run]) -> Iterator[tuple[Seek, bytes]]:
                 some, room = [], MAX_ITEMS
     if some:
         yield Seek(0, tuple(some)), b"".join(each.ids for each in some)
-
-
-def split_ids(items: bytes) -> Iterator[bytes]:
-    """The id of each item."""
-    return (items[at + TIME_SIZE : at + ITEM_SIZE] for at in range(0, len(items), ITEM_SIZE))
 
 
 def in_window(items: bytes, first: int, last: int) -> bytes:

@@ -89,9 +89,11 @@ class Respondent:
 
         def work(items: Items) -> tuple[bytes, bool]:
             reply = answer(message, items, window, frame_limit=MESSAGE_BYTES)
+            if message is not opened.message:
+                return reply, False
             # The peer is not believed: we would have begun with the same message, if all is equal.
             own = Initiator(window, frame_limit=MESSAGE_BYTES).begin(items)
-            return reply, message is opened.message and own == message
+            return reply, own == message
 
         try:
             reply, are_equal = await self._side.desk.reconcile(work)

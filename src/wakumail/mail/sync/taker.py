@@ -9,8 +9,8 @@ from itertools import count
 from wakumail.archive.store import Store
 from wakumail.errors import RlpError
 from wakumail.mail.sync.giver import MAX_WANTS
+from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.items import ID_SIZE
-from wakumail.mail.sync.packed import split_ids
 from wakumail.mail.sync.packets import (
     Envelopes,
     Found,
@@ -152,8 +152,9 @@ class Taker:
         if not self._asked or self._asked[0].number != packet.want:
             raise Unasked("items that were not asked for")
         asked = self._asked[0]
-        ids = {asked.ids[at : at + ID_SIZE] for at in range(0, len(asked.ids), ID_SIZE)}
-        if asked.located is None or not ids.issuperset(split_ids(packet.items)):
+        ids = IdSet()
+        ids.add(asked.ids)
+        if asked.located is None or ids.without(ids_of(packet.items)):
             raise Unasked("items that were not asked for")
         self._asked.popleft()
         self._slots.release()
