@@ -35,8 +35,7 @@ class Initiator:
     """One reconciliation from its first message on.
 
     full: True if the end came early, for enough was found or told: transfer what was found, then
-    reconcile again. have: items that the other side lacks, packed, in order; need: what we
-    lack, those of the same span of times together. frame_limit: bytes of a message that we send, at least 4096; 0 = no limit.
+    reconcile again. frame_limit: bytes of a message that we send, at least 4096; 0 = no limit.
     few: items from which a range that differs is split, at least 8; with FEW and an ItemSet, the
     messages equal those of the reference implementation.
     """
@@ -63,11 +62,13 @@ class Initiator:
 
     @property
     def have(self) -> bytes:
+        """Items that the other side lacks, packed, in order."""
         items = ItemSet(b"".join(self._have))
         return items.ids(START, END, len(items))
 
     @property
     def need(self) -> list[Run]:
+        """Items that we lack, those of the same span of times together."""
         return [Run(first, last, b"".join(ids)) for (first, last), ids in self._need.items()]
 
     def hand_over(self) -> tuple[bytes, list[Run]]:
