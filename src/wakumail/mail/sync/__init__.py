@@ -29,6 +29,7 @@ offers          telling a peer of our items, and taking what it tells us of
 follower        tells a peer what arrives here
 side            our side, the same for every peer
 agreement       what both sides sync, and when they last had the same
+outcome         the outcome of a round
 round           one round: what differs is found, then moved
 driver          makes our rounds with a peer
 respondent      answers the rounds that a peer opens

@@ -8,8 +8,9 @@ from wakumail.errors import ArchiveError
 from wakumail.mail.sync.agreement import TOPICS_DIFFER, Agreement
 from wakumail.mail.sync.items import Window
 from wakumail.mail.sync.offers import Offerer
+from wakumail.mail.sync.outcome import Outcome
 from wakumail.mail.sync.packets import Close, Ending, Reconcile
-from wakumail.mail.sync.round import Outcome, Round, RoundFailed
+from wakumail.mail.sync.round import Round, RoundFailed
 from wakumail.mail.sync.side import Side
 from wakumail.mail.sync.taker import Taker
 from wakumail.mail.sync.tally import Tally

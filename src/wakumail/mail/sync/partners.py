@@ -11,9 +11,9 @@ from wakumail.devp2p.enode import Enode
 from wakumail.errors import ArchiveError, DisconnectReason, PeerGone, ProtocolError
 from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.items import Window
+from wakumail.mail.sync.outcome import Outcome
 from wakumail.mail.sync.packets import Status
 from wakumail.mail.sync.remembered import Remembered
-from wakumail.mail.sync.round import Outcome
 from wakumail.mail.sync.session import Session
 from wakumail.mail.sync.side import Side
 from wakumail.mail.sync.sync_config import SyncConfig

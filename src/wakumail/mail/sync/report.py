@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wakumail.mail.sync.round import Outcome
+from wakumail.mail.sync.outcome import Outcome
 from wakumail.mail.sync.tally import Tally
 
 

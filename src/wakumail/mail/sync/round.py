@@ -1,19 +1,18 @@
 """A round: finds what two archives lack of each other, and moves it."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 from wakumail.errors import ArchiveError, WakumailError
 from wakumail.mail.sync.agreement import Agreement
 from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.initiator import Initiator
-from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE, Run, Window
+from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, Run, Window
 from wakumail.mail.sync.offers import Offerer
+from wakumail.mail.sync.outcome import Outcome
 from wakumail.mail.sync.packed import by_runs
-from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile, Refusal
+from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile
 from wakumail.mail.sync.taker import Taker
 from wakumail.mail.sync.wire import Wire
 
@@ -26,8 +25,6 @@ MAX_MOVED = 50_000
 MAX_COMPARED = 250_000
 """As many of a round that moves nothing, and that no other follows."""
 
-HOUR = 3600
-
 
 class RoundFailed(WakumailError):
     """A round ended before its time; the text says why."""
@@ -37,62 +34,6 @@ class RoundFailed(WakumailError):
     def __init__(self, ending: int, text: str) -> None:
         super().__init__(text)
         self.ending = ending
-
-
-@dataclass(slots=True)
-class Outcome:
-    """The outcome of a round."""
-
-    window: Window
-    trips: int = 0
-    """Messages of ours that the peer answered."""
-    had: int = 0
-    """Envelopes that only we had."""
-    needed: int = 0
-    """Envelopes that only the peer had."""
-    stored: int = 0
-    """Of those needed: on our disk now."""
-    given: int = 0
-    """Of those had: on the peer's disk now."""
-    full: bool = False
-    """The round ended early, for it had found enough to be moved."""
-    gone: int = 0
-    """Of those needed: gone at the peer when we wanted them."""
-    refused: Counter[Refusal] = field(default_factory=Counter)
-    hours: dict[int, list[int]] = field(default_factory=dict)
-    """Of a round that moves nothing: the numbers had and needed by the hour (its first second) in
-    which they were created."""
-
-    agreed: bool = False
-    """Both sides have the same at the end, but for what one of them refuses."""
-
-    def add(self, later: "Outcome") -> None:
-        """Add the outcome of the round that followed."""
-        self.trips += later.trips
-        self.had += later.had
-        self.needed += later.needed
-        self.stored += later.stored
-        self.given += later.given
-        self.gone += later.gone
-        self.refused += later.refused
-        self.agreed = later.agreed
-        self.full = later.full
-
-    def note(self, items: bytes, column: int) -> None:
-        """Add items to a column of `hours`."""
-        for at in range(0, len(items), ITEM_SIZE):
-            hour = int.from_bytes(items[at : at + TIME_SIZE], "big") // HOUR * HOUR
-            self.hours.setdefault(hour, [0, 0])[column] += 1
-
-    @property
-    def moved(self) -> bool:
-        """True if a further round may find less."""
-        return bool(self.stored or self.given or self.gone)
-
-    @property
-    def equal(self) -> bool:
-        """True if both sides had the same."""
-        return not self.had and not self.needed
 
 
 class Round:

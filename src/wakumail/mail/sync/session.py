@@ -19,6 +19,7 @@ from wakumail.mail.sync.giver import Giver
 from wakumail.mail.sync.items import Window
 from wakumail.mail.sync.message_errors import NegentropyError
 from wakumail.mail.sync.offers import Offerer, Receiver
+from wakumail.mail.sync.outcome import Outcome
 from wakumail.mail.sync.packets import (
     Close,
     Ending,
@@ -35,7 +36,7 @@ from wakumail.mail.sync.packets import (
     decode,
 )
 from wakumail.mail.sync.respondent import Respondent
-from wakumail.mail.sync.round import Outcome, RoundFailed
+from wakumail.mail.sync.round import RoundFailed
 from wakumail.mail.sync.side import Side
 from wakumail.mail.sync.taker import Taker
 from wakumail.mail.sync.tally import Tally
