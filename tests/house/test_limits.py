@@ -24,6 +24,7 @@ from wakumail.mail.sync import (
     giver,
     initiator,
     message_reader,
+    mover,
     offers,
     partners,
     remembered,
@@ -108,7 +109,7 @@ LIMITS: dict[str, list[str]] = {
     "envelopes in one packet": [size(giver.GIVEN_BYTES)],
     "envelopes of a peer that wait for their commit": [size(taker.MAX_UNSTORED)],
     "new envelopes that a peer is not told of yet": [f"{follower.MAX_BEHIND:,}"],
-    "differences that a dry run counts": [f"{rounds.MAX_COMPARED:,} on either side"],
+    "differences that a dry run counts": [f"{initiator.MAX_DIFFERENCES:,} on either side"],
     "silence of a peer that owes an answer": [f"{session.ANSWER_TIMEOUT:.0f} s"],
     "ids remembered, of refused envelopes and of those that a peer has": [
         f"{remembered.MAX_REMEMBERED:,} to {2 * remembered.MAX_REMEMBERED:,}"
@@ -117,7 +118,11 @@ LIMITS: dict[str, list[str]] = {
         f"{partners.MIN_REST:.0f} s",
         f"{partners.MAX_REST / 3600:.0f} h",
     ],
-    "differences that one reconciliation finds": [f"{initiator.MAX_DIFFERENCES:,} on either side"],
+    "messages after which a round with differences ends early": [
+        f"{initiator.ENOUGH_TRIPS} each way"
+    ],
+    "envelopes that a round moves": [f"{rounds.MAX_MOVED:,} of either side"],
+    "envelopes that a round has found and not yet moved": [f"{mover.MAX_FOUND:,}"],
     "envelopes hashed for one reconciliation message": [size(reply.MAX_HASHED)],
     "envelopes that are looked at to find hashes of one range of times": [
         f"{archive.MAX_FINDING_ROWS:,}"

@@ -294,3 +294,36 @@ def test_the_rest_after_the_last_ids_of_all() -> None:
             )
             return
     pytest.fail("no such answer")
+
+
+def test_what_was_handed_over_is_found_again_once_it_is_forgotten() -> None:
+    ours, theirs = in_memory(DAY[10:]), in_memory(DAY[:-10])
+    initiator = Initiator()
+
+    def finds() -> tuple[list[Item], bytes]:
+        message: bytes | None = initiator.begin(ours)
+        while message is not None:
+            message = initiator.take(answer(message, theirs), ours)
+        have, need = initiator.hand_over()
+        assert (initiator.have, initiator.need) == (b"", [])
+        return unpack(have), b"".join(run.ids for run in need)
+
+    have, need = finds()
+    assert have == sorted(DAY[-10:])
+    assert need == b"".join(id_ for _, id_ in DAY[:10])
+    assert finds() == ([], b"")
+    initiator.forget(need)
+    assert finds() == ([], need)
+
+
+def test_a_long_reconciliation_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large envelopes are few to a message, and there may be more of them than messages."""
+    monkeypatch.setattr(initiators, "ENOUGH_TRIPS", 3)
+    one, other = in_memory([]), CoarseItems(DAY, cost=reply.MAX_HASHED // 20)
+    initiator = Initiator()
+    message: bytes | None = initiator.begin(one)
+    while message is not None:
+        message = initiator.take(answer(message, other), one)
+    assert initiator.full
+    assert initiator.trips == 3
+    assert 0 < sum(len(run.ids) for run in initiator.need) < 32 * len(DAY)

@@ -12,11 +12,22 @@ from tests.support.envelopes import make, rules_with
 from tests.support.patience import asynchronous, eventually, turns
 from tests.support.syncing import NOW, End, ids_in, open_both, two_ends
 from wakumail.errors import ArchiveDamaged, PeerGone
-from wakumail.mail.sync import follower, offers
+from wakumail.mail.sync import follower, offers, respondent
 from wakumail.mail.sync import round as rounds
 from wakumail.mail.sync.agreement import TOPICS_DIFFER
 from wakumail.mail.sync.items import Window
-from wakumail.mail.sync.packets import Close, Ending, Offer, Open, Refusal, Seek, Stored, Want
+from wakumail.mail.sync.packets import (
+    Close,
+    Ending,
+    Offer,
+    Open,
+    Packet,
+    Reconcile,
+    Refusal,
+    Seek,
+    Stored,
+    Want,
+)
 from wakumail.mail.sync.round import RoundFailed
 from wakumail.mail.sync.session import SyncStopped
 from wakumail.mail.sync.window import HORIZON_SLACK, SETTLING, topics_digest
@@ -62,7 +73,7 @@ async def test_both_have_the_same(tmp_path: Path, of_alice: list[int], of_bob: l
             ENVELOPES[index].hash for index in {*of_alice, *of_bob}
         }
         assert alice.equal[-1] == bob.equal[-1] == Window(0, NOW - SETTLING)
-        assert alice.tally.bytes_sent == bob.tally.bytes_received
+        await eventually(lambda: alice.tally.bytes_sent == bob.tally.bytes_received)
         assert sum(batch.accepted for batch in alice.taken) == len(missing[0])
 
 
@@ -326,6 +337,32 @@ async def test_more_than_a_round_finds(tmp_path: Path, monkeypatch: pytest.Monke
         open_both(alice, bob)
         await made_equal(alice, bob)
         assert ids_in(alice.archive) == sorted_ids(ENVELOPES)
+
+
+@asynchronous
+async def test_envelopes_move_while_the_round_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for no more while many are on their way."""
+    monkeypatch.setattr(respondent, "MESSAGE_BYTES", 4096)
+    monkeypatch.setattr(rounds, "MAX_FOUND", 300)
+    ahead = []
+
+    async with two_ends(tmp_path) as (alice, bob):
+        bob.add(ENVELOPES)
+        send = alice.wire.send
+
+        def look(packet: Packet) -> None:
+            if isinstance(packet, Reconcile):
+                ahead.append(alice.tally.needed - alice.tally.stored)
+            send(packet)
+
+        monkeypatch.setattr(alice.wire, "send", look)
+        open_both(alice, bob)
+        await made_equal(alice, bob)
+        assert [type(packet) for packet in alice.sent].count(Open) == 2
+        assert 0 < max(ahead) <= 300
+        assert alice.tally.stored == alice.tally.needed == len(ENVELOPES)
 
 
 # -- following ------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ follower        tells a peer what arrives here
 side            our side, the same for every peer
 agreement       what both sides sync, and when they last had the same
 outcome         the outcome of a round
+mover           moves what a round finds, while the round goes on
 round           one round: what differs is found, then moved
 driver          makes our rounds with a peer
 respondent      answers the rounds that a peer opens

@@ -110,6 +110,7 @@ class Driver:
                 self._taker,
                 self._offerer,
                 self._agreement,
+                self._tally,
                 moves=moves,
             )
             try:
@@ -136,10 +137,7 @@ class Driver:
         return outcome
 
     def _count(self, outcome: Outcome) -> None:
-        tally = self._tally
-        tally.rounds += 1
-        tally.had += outcome.had
-        tally.needed += outcome.needed
+        self._tally.rounds += 1
         self._agreement.differed |= outcome.moved
         if outcome.moved or outcome.refused:
             log.info(

@@ -1,29 +1,26 @@
 """A round: finds what two archives lack of each other, and moves it."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 from wakumail.errors import ArchiveError, WakumailError
 from wakumail.mail.sync.agreement import Agreement
 from wakumail.mail.sync.desk import Desk
-from wakumail.mail.sync.initiator import Initiator
-from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, Run, Window
+from wakumail.mail.sync.initiator import MAX_DIFFERENCES, Initiator
+from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, Window
+from wakumail.mail.sync.mover import MAX_FOUND, Mover
 from wakumail.mail.sync.offers import Offerer
 from wakumail.mail.sync.outcome import Outcome
 from wakumail.mail.sync.packed import by_runs
 from wakumail.mail.sync.packets import Close, Ending, Open, Reconcile
 from wakumail.mail.sync.taker import Taker
+from wakumail.mail.sync.tally import Tally
 from wakumail.mail.sync.wire import Wire
 
 MESSAGE_BYTES = 512 << 10
 """Bytes of a message of a round, at most."""
 
-MAX_MOVED = 50_000
-"""Envelopes of one side that a round finds before it ends; the next one finds the others."""
-
-MAX_COMPARED = 250_000
-"""As many of a round that moves nothing, and that no other follows."""
+MAX_MOVED = 1_000_000
+"""Envelopes of one side that a round moves before it ends; the next one finds the others."""
 
 
 class RoundFailed(WakumailError):
@@ -37,7 +34,10 @@ class RoundFailed(WakumailError):
 
 
 class Round:
-    """One round that we open. It moves what it finds, or only counts it by hours."""
+    """One round that we open.
+
+    It moves what it finds, while it looks for more; or it only counts that by hours.
+    """
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Round:
         taker: Taker,
         offerer: Offerer,
         agreement: Agreement,
+        tally: Tally,
         *,
         moves: bool,
     ) -> None:
@@ -56,14 +57,14 @@ class Round:
         self._wire = wire
         self._desk = desk
         self._taker = taker
-        self._offerer = offerer
-        self._agreement = agreement
+        self._tally = tally
         self._moves = moves
         self._initiator = Initiator(
             window,
             frame_limit=MESSAGE_BYTES,
-            max_differences=MAX_MOVED if moves else MAX_COMPARED,
+            max_differences=MAX_MOVED if moves else MAX_DIFFERENCES,
         )
+        self._mover = Mover(taker, offerer, agreement, self.outcome, self._initiator.forget)
         self._answers: asyncio.Queue[Reconcile | Close] = asyncio.Queue(1)
         self.awaits = False
         """True while the peer owes us an answer."""
@@ -80,14 +81,17 @@ class Round:
             message = await self._desk.reconcile(self._initiator.begin)
             self._wire.send(Open(self.number, *self.outcome.window, message))
             while (reply := await self._reply(await self._answer())) is not None:
+                await self._take_up()
                 self._wire.send(Reconcile(self.number, reply))
-            await self._conclude(self._initiator)
+            await self._take_up(last=True)
         except RoundFailed:
             raise
         except WakumailError as error:
             failed = Ending.ARCHIVE_FAILED if isinstance(error, ArchiveError) else Ending.UNREADABLE
             self._wire.send(Close(self.number, failed, ""))
             raise
+        finally:
+            self._mover.cancel()
         ending = Ending.MOVED if self._moves else Ending.COMPARED
         self._wire.send(Close(self.number, Ending.EQUAL if self.outcome.equal else ending, ""))
         return self.outcome
@@ -106,35 +110,19 @@ class Round:
         initiator = self._initiator
         return await self._desk.reconcile(lambda items: initiator.take(message, items))
 
-    async def _conclude(self, initiator: Initiator) -> None:
-        """Move what was found, or count it."""
-        have, need = initiator.have, initiator.need
-        outcome = self.outcome
-        outcome.full = initiator.full
-        outcome.had = len(have) // ITEM_SIZE
-        outcome.needed = sum(len(run.ids) for run in need) // ID_SIZE
+    async def _take_up(self, *, last: bool = False) -> None:
+        """Begin to move what was found, and wait while much is on its way; or count it."""
+        outcome, tally = self.outcome, self._tally
+        have, need = self._initiator.hand_over()
+        had, needed = len(have) // ITEM_SIZE, sum(len(run.ids) for run in need) // ID_SIZE
+        outcome.had += had
+        outcome.needed += needed
+        outcome.full = self._initiator.full
+        tally.had += had
+        tally.needed += needed
         if self._moves:
-            await together(self._offer(have), self._take(need))
+            self._mover.begin(have, need)
+            await self._mover.wait(0 if last else MAX_FOUND)
         else:
             outcome.note(have, 0)
             outcome.note(await self._taker.locate(by_runs(need)), 1)
-
-    async def _offer(self, items: bytes) -> None:
-        self.outcome.given = await self._offerer.offer(items)
-
-    async def _take(self, runs: list[Run]) -> None:
-        taken = await self._taker.take(by_runs(map(self._agreement.choose_of_run, runs)))
-        self._agreement.count(taken)
-        self.outcome.stored = taken.stored
-        self.outcome.gone = taken.gone
-        self.outcome.refused.update(taken.refused.values())
-
-
-async def together(*work: Coroutine[Any, Any, None]) -> None:
-    """Do all of it side by side; the first error ends the rest."""
-    tasks = [asyncio.get_running_loop().create_task(each) for each in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
