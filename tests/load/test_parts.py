@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tests.support.chromium import measure
 from tests.support.codec import FrameCodec
 from wakumail.base.rlp import join_list
 from wakumail.load.case_results import CaseResult, compare
@@ -231,7 +233,7 @@ def test_a_case_that_failed_reaches_no_goal() -> None:
     assert len(goals) == len(INGEST.goals)
     assert all(line.endswith("|      NO |") for line in goals)
     html = html_report(MACHINE, [failed], 1)
-    assert html.count('<td class="no">NO</td>') == len(INGEST.goals)
+    assert html.count('class="no">NO</td>') == len(INGEST.goals)
     assert "<circle" not in html  # nothing was measured
 
 
@@ -282,3 +284,18 @@ def test_page_is_whole_and_loads_nothing() -> None:
     assert "a &lt;chip&gt;" in html
     assert html.count("<svg") == 1 + 4 + 1
     assert "url(" not in html
+
+
+def test_every_column_is_seen_on_a_desk_and_on_a_phone(tmp_path: Path) -> None:
+    """The widest table is that of requests."""
+    metrics = (
+        "throughput envelopes p50 p99 envelope_cpu request_cpu request_floor distance peak "
+        "resident client cores"
+    )
+    run: Measures = dict.fromkeys(metrics.split(), 76.54)
+    case = next(each for each in goal_cases() if each.case.scenario == "request")
+    page = html_report(MACHINE, [result(case, run, dict.fromkeys(run, 123.45))], 1)
+    cells = page.count("<td ")
+    desk, phone = measure(page, (1200, 390), tmp_path)
+    assert (desk["needed"], desk["shown"]) == (desk["width"], cells)
+    assert (phone["needed"], phone["shown"]) == (phone["width"], cells)

@@ -28,7 +28,7 @@ body { margin: 3rem auto; max-width: 72rem; padding: 0 1.5rem; color: var(--ink)
 h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.15rem; margin: 3rem 0 1rem; }
 header p { margin: 0; color: var(--soft); } code { font: .9em ui-monospace, monospace; }
 .plots { display: grid; gap: 1rem 3rem;
-  grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); }
 figure { margin: 0 0 1rem; max-width: 44rem; }
 figcaption { font-weight: 600; margin-bottom: .4rem; }
 svg { width: 100%; overflow: visible; font-size: 13px; } svg text { fill: var(--soft); }
@@ -38,12 +38,25 @@ svg .value { fill: var(--ink); } svg .tick { text-anchor: middle; }
 .whisker { stroke: var(--ink); stroke-width: 1.5; } .grid { stroke: var(--line); }
 .goal { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .span { stroke: var(--line); stroke-width: 3; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .4rem; text-align: right; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-td { white-space: nowrap; } :is(th, td):first-child { text-align: left; padding-left: 0; }
+td { vertical-align: top; } :is(th, td):first-child { text-align: left; padding-left: 0; }
+td span { display: block; white-space: nowrap; }
+td span + span { color: var(--soft); font-size: .85em; }
 .yes { color: var(--good); } .no { color: var(--bad); font-weight: 600; } li { color: var(--bad); }
+@media (max-width: 48rem) {
+  body { margin: 1.5rem auto; padding: 0 1rem; }
+  .plots { grid-template-columns: 1fr; } svg { font-size: 18px; }
+  table { font-size: 15px; } thead { display: none; } table, tbody, tr, td { display: block; }
+  tr { padding: .6rem 0; border-bottom: 1px solid var(--line); }
+  td { display: flex; flex-wrap: wrap; justify-content: flex-end; gap: 0 .5rem; padding: .1rem 0;
+    border: 0; }
+  td:first-child { justify-content: flex-start; font-weight: 600; }
+  td:empty { display: none; } td span { display: inline; }
+  td + td[data-head]::before { content: attr(data-head); margin-right: auto; color: var(--soft); }
+  .distances { overflow-x: auto; } .distances svg { min-width: 36rem; font-size: 13px; }
+}
 """
 
 
@@ -111,14 +124,21 @@ def plots(results: Sequence[CaseResult], servers: int) -> Iterator[str]:
 
 
 def html_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table. Cells that say whether a goal is reached are coloured."""
+    """A table. On a narrow screen each line is a list of its cells, with their headings.
+
+    Cells that say whether a goal is reached are coloured.
+    """
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    rows = ("".join(map(cell_of, line)) for line in lines)
+    rows = ("".join(map(html_cell, header, line)) for line in lines)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def cell_of(words: str) -> str:
-    """One cell."""
+def html_cell(heading: str, words: str) -> str:
+    """One cell. A line may break before the spread that follows a number in brackets."""
     kind = f' class="{words.lower()}"' if words in ("yes", "NO") else ""
-    return f"<td{kind}>{escape(words)}</td>"
+    number, bracket, spread = words.partition(" (") if words[:1].isdigit() else (words, "", "")
+    content = escape(words)
+    if bracket:
+        content = f"<span>{escape(number)}</span> <span>({escape(spread)}</span>"
+    return f'<td data-head="{escape(heading)}"{kind}>{content}</td>'

@@ -48,7 +48,7 @@ def bar_plot(metric: Metric, rows: Sequence[Bar]) -> str:
             svg_line(low, y + BAR_HEIGHT / 2, high, y + BAR_HEIGHT / 2, "whisker"),
             svg_text(high + 8, y + BAR_HEIGHT - 2, metric.text(row.spread.median), "value"),
         ]
-    return svg_figure(len(rows) * ROW_HEIGHT, metric.heading, parts)
+    return svg_figure(len(rows) * ROW_HEIGHT, metric.heading, parts, "bars")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def distance_plot(rows: Sequence[Distance]) -> str:
             f'<circle class="s1" cx="{axis_position(row.incumbent):.1f}" cy="{y}" r="5"/>',
             f'<circle class="s0" cx="{axis_position(row.ours):.1f}" cy="{y}" r="6"/>',
         ]
-    return svg_figure(height, "Distance from the goal, better to the right", parts)
+    return svg_figure(height, "Distance from the goal, better to the right", parts, "distances")
 
 
 def axis_position(value: float) -> float:
@@ -87,10 +87,10 @@ def axis_position(value: float) -> float:
     return MARGIN + (power + DECADES) / (2 * DECADES) * (WIDTH - 2 * MARGIN)
 
 
-def svg_figure(height: int, caption: str, parts: Sequence[str]) -> str:
+def svg_figure(height: int, caption: str, parts: Sequence[str], kind: str) -> str:
     """The plot with its caption."""
     return (
-        f"<figure><figcaption>{escape(caption)}</figcaption>"
+        f'<figure class="{kind}"><figcaption>{escape(caption)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(caption)}">'
         f"{''.join(parts)}</svg></figure>"
     )
