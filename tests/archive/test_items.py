@@ -378,3 +378,18 @@ def test_envelopes_by_name(tmp_path: Path) -> None:
         assert fetched.taken == 700
         assert fetched.joined == b"".join(each.rlp for each in stored if each in left)
         assert fetched.absent == joined([each for each in stored if each not in left])
+
+
+def test_items_know_where_the_order_of_arrival_ended(tmp_path: Path) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        with archive.items() as none:
+            assert none.next_sequence == 0
+        archive.append([batch_of(make(30))])
+        archive.prune(LAST, limit=10)
+        with archive.items() as held:
+            archive.append([batch_of(make(5, first=100))])
+            assert held.next_sequence == 30
+            assert archive.stat().next_sequence == 35
+            assert len(archive.arrived(held.next_sequence, limit=100)[0]) == 5 * 36
+        with pytest.raises(ArchiveError, match="closed"):
+            _ = held.next_sequence

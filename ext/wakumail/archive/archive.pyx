@@ -52,7 +52,7 @@ from wakumail.archive.pruner cimport prune_slice, pruning
 from wakumail.base.pthread cimport *
 from wakumail.archive.range_walk cimport bound, close_walk, range_walk
 from wakumail.archive.ranges cimport (
-    fold_range, folding, list_range, listing, part, split_range, splitting)
+    ending, find_ending, fold_range, folding, list_range, listing, part, split_range, splitting)
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.archive.rowcheck cimport verifier
 from wakumail.archive.sums cimport fold
@@ -666,6 +666,14 @@ cdef class Items:
     def hashed(self):
         """Bytes of envelopes that were hashed for the answers so far."""
         return self.walk.hashed
+
+    @property
+    def next_sequence(self):
+        """The sequence of the first envelope that is not among them: see Archive.arrived."""
+        cdef ending e
+        e.walk = &self.walk
+        self._ask((0, b""), (0, b""), &find_ending, &e)
+        return e.next
 
     def fold(self, lower, upper):
         """The Fold of a range."""

@@ -10,6 +10,7 @@ from wakumail.archive.layout cimport *
 from wakumail.archive.range_walk cimport *
 from wakumail.archive.scanner cimport STOP
 from wakumail.archive.sums cimport fold, fold_add
+from wakumail.archive.totals cimport read_next
 from wakumail.waku.envelope cimport HASH_BLOCK
 
 
@@ -132,3 +133,14 @@ cdef inline int list_range(void *context) noexcept nogil:
     forget_chunk(&l.walk.recent)
     rc = walk_items(l.walk, &l.walk.lower, &l.walk.upper, &unused)
     return 0 if rc == STOP else rc
+
+
+cdef struct ending:             # where the order of arrival ends
+    range_walk *walk
+    uint64_t next               # sequence
+
+
+cdef inline int find_ending(void *context) noexcept nogil:
+    """Find the sequence of the next envelope; the range does not count."""
+    cdef ending *e = <ending *> context
+    return read_next(e.walk.txn, e.walk.env.meta, &e.next)

@@ -100,27 +100,34 @@ cdef inline int read_created(MDB_cursor *times, MDB_cursor_op end,
     return 0
 
 
+cdef inline int read_next(MDB_txn *txn, MDB_dbi meta, uint64_t *sequence) noexcept nogil:
+    """Read the sequence of the next envelope."""
+    cdef MDB_val value
+    cdef MDB_val key = value_of(b"next", 4)
+    cdef int rc = mdb_get(txn, meta, &key, &value)
+    if rc:
+        return rc
+    if value.mv_size != SEQUENCE_SIZE:
+        return MDB_CORRUPTED
+    sequence[0] = get48(<const uint8_t *> value.mv_data)
+    return 0
+
+
 cdef inline int read_totals(void *context) noexcept nogil:
     """Read all totals. The cost grows with the number of days."""
     cdef archive_totals *totals = <archive_totals *> context
     cdef environment *e = totals.env
     cdef MDB_txn *txn = totals.txn
     cdef MDB_cursor *cursor
-    cdef MDB_val value
-    cdef MDB_val key = value_of(b"next", 4)
     cdef MDB_dbi[10] tables = [FREE_DBI, MAIN_DBI, e.meta, e.days, e.topics, e.times, e.postings,
                                e.chunks, e.arrivals, e.sums]
     cdef MDB_stat stat
     cdef MDB_envinfo info
     cdef uint64_t size
     cdef size_t i
-    cdef int rc = mdb_get(txn, e.meta, &key, &value)
-    if rc:
-        return rc
-    if value.mv_size != SEQUENCE_SIZE:
-        return MDB_CORRUPTED
-    totals.next = get48(<const uint8_t *> value.mv_data)
-    rc = read_horizon(txn, e.meta, &totals.pruned)
+    cdef int rc = read_next(txn, e.meta, &totals.next)
+    if not rc:
+        rc = read_horizon(txn, e.meta, &totals.pruned)
     if not rc:
         rc = mdb_stat(txn, e.sums, &stat)
         totals.sums = stat.ms_entries
