@@ -14,6 +14,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     canary            checks a mailserver
     sync              makes an archive and that of another server equal
     archive           inspects and maintains an archive
+    passes            verifies and copies a whole one, with a progress bar
     transfer          its import and export
     archive_merge     the envelopes of several archives in one
     key               makes a node key, shows its node id or a record

@@ -1,17 +1,15 @@
 """`wakumail archive`: inspect, check, fill, merge, export, prune and copy an archive."""
 
 import argparse
-import contextlib
 import math
 import os
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from wakumail.archive.archive import Archive, Day
 from wakumail.archive.datadir import SCRATCH_PREFIX, Datadir, sweep_unfinished
-from wakumail.archive.independent import Opinion, verify_independently
+from wakumail.archive.independent import Opinion
 from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
@@ -28,15 +26,13 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
+from wakumail.cli.passes import copy, walk_independently, walk_rows
 from wakumail.errors import ArchiveError
 from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.values import whole
 
 PRUNE_STEP = 2000
 """Envelopes that a prune deletes in one commit."""
-
-BAR_INTERVAL = 0.1
-"""Seconds between two updates of the progress bar of a copy."""
 
 BOUNDS = tuple(setting for setting in SETTINGS if setting.field in ("retention", "max_size"))
 """The settings that tell what will be deleted."""
@@ -223,29 +219,6 @@ def verify(arguments: argparse.Namespace) -> int:
     return 1 if count else 0
 
 
-def walk_rows(directory: Path) -> Opinion:
-    """Verify with the archive's own code."""
-    with (
-        Archive(directory, readonly=True) as archive,
-        archive.verify() as verification,
-        progress("B", verification.total) as bar,
-    ):
-        for done in verification:
-            bar.update(done)
-        return Opinion(verification.envelopes, verification.problems, verification.describe())
-
-
-def walk_independently(directory: Path) -> Opinion:
-    """Verify with the packages of the extra `verify` alone."""
-    with progress("B") as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done)
-
-        return verify_independently(directory, advance)
-
-
 def add_backup(actions: Subparsers) -> None:
     """Add `archive backup`."""
     explanation = "make a consistent copy as a new data directory; a server may keep running"
@@ -287,22 +260,6 @@ def compact(arguments: argparse.Namespace) -> int:
         (directory / "lock.mdb").unlink(missing_ok=True)
         sync_directory(directory)
     return 0
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy an archive, with a progress bar."""
-    with (
-        Archive(source, readonly=True) as archive,
-        progress("B", archive.stat().file_bytes) as bar,
-        ThreadPoolExecutor(1) as worker,
-    ):
-        copying = worker.submit(archive.copy, target)
-        while wait([copying], BAR_INTERVAL).not_done:
-            with contextlib.suppress(FileNotFoundError):  # the copy is renamed meanwhile
-                bar.update(sum(file.stat().st_size for file in target.glob("*")) - bar.n)
-        copying.result()
-    size, old = ((path / "data.mdb").stat().st_size for path in (target, source))
-    print(f"{size:,} bytes; the file had {old:,}")
 
 
 def sync_directory(path: Path) -> None:
