@@ -10,6 +10,7 @@ retention           the bounds of an archive, and when it is pruned to keep them
 outlook             the room that the file has, and when that is used up
 gaps                ranges of time of which envelopes are missing, kept in a file
 datadir             the files of a data directory, and its locks
+backup              a copy of an archive, brought up to date by each later backup
 dump                dumps: envelope RLPs, one after the other
 leveldb_files       the files of a LevelDB, checked for what it leaves out without a word
 statusgo_storage    reads what a status-go mailserver stored

@@ -10,7 +10,9 @@ discovered-nodes.json    the nodes that discovery knew when the server stopped
 dns-lists.json    the sequence numbers of lists in the DNS that were seen
 relay/      envelopes that workers without an archive pass to each other; only while they run
 wakumail.ipc    the socket of the RPC API
-compacting.*    the copy that a compaction is making
+copying.*       the copy that a compaction, a backup or a restore is making
+backup.json     marks a backup, which nobody serves (see backup.py)
+restored.json   the addresses of the node whose identity was restored here; until the first start
 writers     locked shared by all that write to the archive, exclusively by a compaction
 """
 
@@ -18,14 +20,15 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from wakumail.errors import WakumailError
 
-SCRATCH_PREFIX = "compacting."
-"""Of the folder in which a compaction makes its copy."""
+SCRATCH_PREFIX = "copying."
+"""Of the folder in which a new copy of an archive is made."""
 
 UNFINISHED_PREFIX = "unfinished."
 """Of the file that a copy of an archive is until it is whole. Its maker holds it with flock (see
@@ -36,6 +39,12 @@ class DatadirInUse(WakumailError):
     """Another process holds the data directory."""
 
     counter = "datadir_in_use"
+
+
+class IsBackup(WakumailError):
+    """The data directory is a backup, which nothing but a backup may change."""
+
+    counter = "datadir_is_backup"
 
 
 class Datadir:
@@ -53,6 +62,8 @@ class Datadir:
         self.discovered_nodes = path / "discovered-nodes.json"
         self.dns_lists = path / "dns-lists.json"
         self.ipc = path / "wakumail.ipc"
+        self.backup = path / "backup.json"
+        self.restored = path / "restored.json"
 
     def make(self) -> None:
         """Create the directory unless it exists."""
@@ -60,26 +71,44 @@ class Datadir:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Hold the directory as its only server."""
+        """Hold the directory as its only server. IsBackup, DatadirInUse."""
         with self._lock("lock", fcntl.LOCK_EX), self.writing():
             self._sweep()
             yield
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the archive as one of several writers."""
+        """Hold the archive as one of several writers. IsBackup, DatadirInUse."""
+        if self.backup.exists():
+            text = f"{self.path} is a backup: make a data directory of it with wakumail archive"
+            raise IsBackup(f"{text} restore {self.path} --datadir DIR")
         with self._lock("writers", fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the archive as its only writer."""
+        """Hold the archive as its only writer. DatadirInUse."""
         with self._lock("writers", fcntl.LOCK_EX):
             self._sweep()
             yield
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for a copy of the archive that is being made; hold the archive alone."""
+        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=self.path) as scratch:
+            yield Path(scratch)
+
+    def replace_archive(self, made: Path) -> None:
+        """Put the archive of the directory `made` in place of ours; both are on one disk."""
+        self.archive.mkdir(mode=0o700, exist_ok=True)
+        os.replace(made / "data.mdb", self.archive / "data.mdb")
+        # The lock file is about the old file; the next process that opens the archive makes one.
+        (self.archive / "lock.mdb").unlink(missing_ok=True)
+        sync_names(self.archive)
+        sync_names(self.path)
+
     def _sweep(self) -> None:
-        """Remove what a compaction that was killed has left; who compacts holds the lock alone."""
+        """Remove copies that a killed process left; who makes one holds the archive alone."""
         for left in self.path.glob(f"{SCRATCH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -96,6 +125,15 @@ class Datadir:
             yield
         finally:
             os.close(descriptor)
+
+
+def sync_names(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sweep_unfinished(directory: Path) -> None:

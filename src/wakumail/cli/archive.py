@@ -2,19 +2,15 @@
 
 import argparse
 import math
-import os
-import tempfile
 import time
-from pathlib import Path
 
 from wakumail.archive.archive import Archive, Day
-from wakumail.archive.datadir import SCRATCH_PREFIX, Datadir, sweep_unfinished
 from wakumail.archive.independent import Opinion
 from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
 from wakumail.base.text import counted, in_bytes, utc
-from wakumail.cli import archive_merge, transfer
+from wakumail.cli import archive_merge, backup, transfer
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
     TIME_FORMS,
@@ -54,7 +50,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     archive_merge.add_merge(actions)
     add_prune(actions)
     add_verify(actions)
-    add_backup(actions)
+    backup.add_backup(actions)
+    backup.add_restore(actions)
     add_compact(actions)
 
 
@@ -219,26 +216,6 @@ def verify(arguments: argparse.Namespace) -> int:
     return 1 if count else 0
 
 
-def add_backup(actions: Subparsers) -> None:
-    """Add `archive backup`."""
-    explanation = "make a consistent copy as a new data directory; a server may keep running"
-    parser = actions.add_parser("backup", help=explanation, description=explanation)
-    add_datadir(parser)
-    parser.add_argument(
-        "to", metavar="TO", help="the new data directory; the node key is not copied"
-    )
-    parser.set_defaults(run=backup)
-
-
-def backup(arguments: argparse.Namespace) -> int:
-    """Copy the pages that are in use."""
-    target = Datadir(Path(arguments.to))
-    target.make()
-    sweep_unfinished(target.archive)
-    copy(arguments.datadir.archive, target.archive)
-    return 0
-
-
 def add_compact(actions: Subparsers) -> None:
     """Add `archive compact`."""
     explanation = "return the space of pruned envelopes to the disk; no server may run"
@@ -249,23 +226,7 @@ def add_compact(actions: Subparsers) -> None:
 
 def compact(arguments: argparse.Namespace) -> int:
     """Copy the archive, and put the copy in its place once it is on disk."""
-    directory = arguments.datadir.archive
-    with (
-        arguments.datadir.alone(),
-        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=arguments.datadir.path) as scratch,
-    ):
-        copy(directory, Path(scratch) / "archive")
-        os.replace(Path(scratch) / "archive" / "data.mdb", directory / "data.mdb")
-        # The lock file is about the old file; the next process that opens the archive makes one.
-        (directory / "lock.mdb").unlink(missing_ok=True)
-        sync_directory(directory)
+    with arguments.datadir.alone(), arguments.datadir.scratch() as scratch:
+        copy(arguments.datadir.archive, scratch)
+        arguments.datadir.replace_archive(scratch)
     return 0
-
-
-def sync_directory(path: Path) -> None:
-    """Make the renames in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
+from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.ops.named_nodes import NamedNodes
@@ -79,6 +80,7 @@ async def serve(
     counters = Counters()
     writer.count_in(counters)
     key = assembly.node_key(settings, datadir)
+    await refuse_twin(datadir, key)
     config = assembly.server_config(settings, datadir, key, counters)
     named = NamedNodes(settings, datadir)
     store = assembly.open_store(settings, datadir, counters) if settings.mailserver else None

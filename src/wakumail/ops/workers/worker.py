@@ -24,6 +24,7 @@ from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import BindFailed, from_settings
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.gap_watch import GapWatch
+from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
@@ -56,7 +57,8 @@ async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, renewal.set)
-    assembly.node_key(settings, datadir)  # one process makes it, before several read it
+    key = assembly.node_key(settings, datadir)  # one process makes it, before several read it
+    await refuse_twin(datadir, key)
     shutil.rmtree(datadir.relay, ignore_errors=True)
     with from_settings("--host", "--port"):
         listeners = open_shared_listeners(settings.host, settings.port, settings.workers)
