@@ -285,10 +285,12 @@ def test_backup_beside_a_server_and_no_compaction(tmp_path: Path) -> None:
         call("archive", "backup", "--datadir", server.datadir, tmp_path / "copy")
         call("archive", "compact", "--datadir", server.datadir, check=1)
         assert call_json("archive", "verify", "--datadir", server.datadir)["envelopes"] == 300
-    assert call("archive", "export", "--datadir", tmp_path / "copy") == call(
+    restored = tmp_path / "restored"
+    call("archive", "restore", tmp_path / "copy", "--datadir", restored)
+    assert call("archive", "export", "--datadir", restored) == call(
         "archive", "export", "--datadir", server.datadir
     )
-    assert call_json("archive", "verify", "--datadir", tmp_path / "copy", "--pages") == {
+    assert call_json("archive", "verify", "--datadir", restored, "--pages") == {
         "envelopes": 300,
         "count": 0,
         "problems": [],
@@ -321,17 +323,15 @@ def test_verify_tells_of_damaged_pages_whatever_comes_after(own: Path) -> None:
 KILLED_WHILE_COPYING = """
 import os, signal, sys
 from wakumail.archive.archive import Archive
-from wakumail.cli import archive
+from wakumail.cli import archive, backup
 from wakumail.cli.command_line import main
 
 def copy(source, target):
-    (target.parent if target.parent.name.startswith("compacting.") else target).mkdir(
-        parents=True, exist_ok=True)
     Archive(source, readonly=True).copy(target / "whole")
     os.rename(target / "whole" / "data.mdb", target / "unfinished.abcdef")
     os.kill(os.getpid(), signal.SIGKILL)
 
-archive.copy = copy
+archive.copy = backup.copy = copy
 main(sys.argv[1:])
 """
 
@@ -343,16 +343,16 @@ def test_what_a_killed_compaction_or_backup_left_is_swept_up(own: Path, tmp_path
 
     kill("compact", "--datadir", own)
     kill("compact", "--datadir", own)
-    assert len(list(own.glob("compacting.*"))) == 1
+    assert len(list(own.glob("copying.*"))) == 1
     call("archive", "compact", "--datadir", own)
-    assert list(own.glob("compacting.*")) == []
+    assert list(own.glob("copying.*")) == []
     kill("compact", "--datadir", own)
     with Server(own):
-        assert list(own.glob("compacting.*")) == []
-    kill("backup", "--datadir", own, tmp_path / "copy")
-    kept = tmp_path / "copy" / "archive" / "unfinished.made"
-    with kept.open("wb") as being_made:
-        fcntl.flock(being_made, fcntl.LOCK_EX)
-        call("archive", "backup", "--datadir", own, tmp_path / "copy")
-        left = sorted(file.name for file in kept.parent.glob("*.*"))
-        assert left == ["data.mdb", "unfinished.made"]
+        assert list(own.glob("copying.*")) == []
+    to = tmp_path / "copy"
+    kill("backup", "--datadir", own, to)
+    assert len(list(to.glob("copying.*"))) == 1
+    call("archive", "restore", to, "--datadir", tmp_path / "restored", check=1)
+    call("archive", "backup", "--datadir", own, to)
+    left = sorted(file.name for file in to.rglob("*"))
+    assert left == ["archive", "backup.json", "data.mdb", "gaps.json", "writers"]

@@ -16,12 +16,6 @@ from wakumail.archive.lmdb cimport *
 cdef extern from "<stdlib.h>" nogil:
     int mkostemp(char *template, int flags)
 
-cdef extern from "<sys/file.h>" nogil:
-    enum:
-        LOCK_EX
-        LOCK_NB
-    int flock(int fd, int operation)
-
 cdef extern from *:
     """
     #include <errno.h>
@@ -229,7 +223,6 @@ cdef inline int copy_file(environment *e, const char *directory) noexcept nogil:
     fd = mkostemp(unfinished, O_CLOEXEC)     # with mode 0600
     if fd < 0:
         return errno
-    flock(fd, LOCK_EX | LOCK_NB)            # it is being made: datadir.py, sweep_unfinished
     rc = write_copy(e, fd)
     if close(fd) and not rc:
         rc = errno

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakumail.archive.archive import POSITION_SIZE, Archive
-from wakumail.archive.datadir import Datadir, sweep_unfinished
+from wakumail.archive.datadir import Datadir
 from wakumail.archive.results import Bound
 from wakumail.archive.retention import AFTER_ALL, PRUNE_DAY
 from wakumail.base.edited_file import read_edited
@@ -88,7 +88,6 @@ class Backup:
             if self._note.node != node:
                 text = f"{self.datadir.path} is a backup of {name(self._note.node)}, not of"
                 raise BackupRefused(f"{text} {name(node)}: take another directory")
-            sweep_unfinished(self.datadir.archive)
             yield
 
     def read_note(self) -> None:

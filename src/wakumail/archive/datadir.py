@@ -16,7 +16,6 @@ restored.json   the addresses of the node whose identity was restored here; unti
 writers     locked shared by all that write to the archive, exclusively by a compaction
 """
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -29,10 +28,6 @@ from wakumail.errors import WakumailError
 
 SCRATCH_PREFIX = "copying."
 """Of the folder in which a new copy of an archive is made."""
-
-UNFINISHED_PREFIX = "unfinished."
-"""Of the file that a copy of an archive is until it is whole. Its maker holds it with flock (see
-datafile.pxd)."""
 
 
 class DatadirInUse(WakumailError):
@@ -134,11 +129,3 @@ def sync_names(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sweep_unfinished(directory: Path) -> None:
-    """Remove copies that a killed process left in a directory; one that is being made stays."""
-    for left in directory.glob(f"{UNFINISHED_PREFIX}*"):
-        with contextlib.suppress(OSError), left.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
