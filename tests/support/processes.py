@@ -116,14 +116,15 @@ class Server:
     def stop(self) -> int:
         """Send SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self._end()
+        return self.end()
 
     def kill(self) -> None:
         """Send SIGKILL, as a crash would."""
         self.process.kill()
-        self._end()
+        self.end()
 
-    def _end(self) -> int:
+    def end(self) -> int:
+        """Wait for its end; returns the exit code."""
         code = self.process.wait(PATIENCE)
         assert self.process.stdout is not None
         self.process.stdout.close()
