@@ -144,7 +144,9 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_other_formats_are_refused(tmp_path: Path, version: int) -> None:
     Archive(tmp_path).close()
     put_row(tmp_path, "meta", b"format", version.to_bytes(4, "big"))
-    with pytest.raises(ArchiveError, match="format") as refused:
+    with pytest.raises(
+        ArchiveError, match=f"has format {version}, this version reads format 2"
+    ) as refused:
         Archive(tmp_path)
     assert "`wakumail archive export FILE --datadir OLD`" in str(refused.value)
     assert "`wakumail archive import FILE --datadir NEW`" in str(refused.value)

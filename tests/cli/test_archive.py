@@ -54,6 +54,48 @@ def own(tmp_path: Path, envelopes: list[Envelope]) -> Path:
     return tmp_path / "data"
 
 
+def test_the_data_directory_is_by_default_that_of_serve(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "wakumail.toml"
+    config.write_text(f'datadir = "{filled}"')
+    monkeypatch.chdir(tmp_path)
+    call("archive", "stat", check=1)
+    assert "data/archive" in capfd.readouterr().err
+    monkeypatch.setenv("WAKUMAIL_CONFIG", str(config))
+    assert call_json("archive", "stat")["envelopes"] == 1200
+    call("archive", "backup", tmp_path / "backup")
+    monkeypatch.setenv("WAKUMAIL_DATADIR", str(tmp_path / "restored"))
+    call("archive", "restore", tmp_path / "backup")
+    assert call_json("archive", "stat")["envelopes"] == 1200
+    config.write_text("datadirectory = 1")
+    call("archive", "stat", check=2)
+    assert "unknown key 'datadirectory'" in capfd.readouterr().err
+
+
+def test_export_tells_its_count(filled: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    call("archive", "export", "--datadir", filled)
+    assert capfd.readouterr().err == "1,200 envelopes exported\n"
+    call("archive", "export", "--datadir", filled, "--topic", TOPICS[0].hex())
+    assert capfd.readouterr().err == "300 envelopes exported\n"
+
+
+def test_a_place_past_the_end_is_an_error(
+    filled: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "dump"
+    call("archive", "export", "--datadir", filled, file)
+    size = file.stat().st_size
+    flags = ("--datadir", tmp_path / "data", file, "--after")
+    call("archive", "import", *flags, size.to_bytes(8, "big").hex())
+    capfd.readouterr()
+    call("archive", "import", *flags, (size + 1).to_bytes(8, "big").hex(), check=1)
+    assert f"is past the end: {file} has {size} bytes" in capfd.readouterr().err
+    call("archive", "export", "--datadir", filled, "--after", f"{1200:016x}")
+    call("archive", "export", "--datadir", filled, "--after", f"{1201:016x}", check=1)
+    assert f"is past the end: the last place is {1200:016x}" in capfd.readouterr().err
+
+
 def test_stat_has_a_line_for_each_day(filled: Path) -> None:
     result = call_json("archive", "stat", "--datadir", filled)
     assert result["envelopes"] == 1200

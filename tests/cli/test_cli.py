@@ -28,10 +28,8 @@ def parsers(of: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
 
 def test_no_option_is_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert not [each.prog for each in parsers(parser()) if each.allow_abbrev]
-    with pytest.raises(SystemExit) as ended:
-        main(["archive", "stat", "--data", "anywhere"])
-    assert ended.value.code == 2
-    assert "required: --datadir" in capsys.readouterr().err
+    assert main(["archive", "stat", "--data", "anywhere"]) == 2
+    assert "unrecognized arguments: --data anywhere" in capsys.readouterr().err
 
 
 PROBE = """
@@ -123,7 +121,7 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_a_mistake_is_one_line_that_says_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["request", "--limit", "x"], ["archive", "export"], ["no"], []):
+    for words in (["request", "--limit", "x"], ["archive", "prune"], ["no"], []):
         with pytest.raises(SystemExit) as usage:
             parser(words[:1]).parse_args(words)
         assert usage.value.code == 2

@@ -89,7 +89,7 @@ def test_a_lost_host_is_restored_elsewhere_as_the_same_node(tmp_path: Path) -> N
             more_than(running, len(before) + BATCH)
             # While the first node runs, there is no second one.
             run("archive", "restore", to, "--datadir", tmp_path / "twin")
-            second = Server(tmp_path / "twin", "--config", tmp_path / "twin" / "wakumail.toml")
+            second = Server(tmp_path / "twin", "--config", tmp_path / "twin" / "settings.toml")
             second.launch()
             assert second.end() == 1
             port = Enode.parse(server.enode).port
@@ -103,12 +103,12 @@ def test_a_lost_host_is_restored_elsewhere_as_the_same_node(tmp_path: Path) -> N
         shutil.rmtree(host)
     kept = hashes(to)
     run("archive", "restore", to, "--datadir", elsewhere)
-    for name in ("nodekey", "enr", "static-nodes.json", "wakumail.toml", "gaps.json"):
+    for name in ("nodekey", "enr", "static-nodes.json", "settings.toml", "gaps.json"):
         assert stat.S_IMODE((elsewhere / name).stat().st_mode) == 0o600
     assert hashes(elsewhere) == kept
     assert {each.hash for each in before} <= kept
     assert not {each.hash for each in old} & kept
-    flags = ("--config", elsewhere / "wakumail.toml", "--min-pow", "0", "--port", port)
+    flags = ("--config", elsewhere / "settings.toml", "--min-pow", "0", "--port", port)
     with Server(elsewhere, *flags) as restored:
         assert restored.enode == server.enode
         answer = run("request", restored.enode, "--topic", TOPICS[0].hex(), "--all", "--json")

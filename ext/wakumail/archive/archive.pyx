@@ -554,10 +554,10 @@ cdef class Archive:
     cdef object _failure(self, int rc):
         """The exception for a code as in environment.pxd."""
         if is_damage(rc):
-            return ArchiveDamaged(explain(rc, self.path))
+            return ArchiveDamaged(explain(rc, self.path, self.env.format))
         if is_full(rc) or rc == EIO and cannot_grow(&self.env):
             return ArchiveFull(f"{self.path}: the disk is full")
-        return ArchiveError(explain(rc, self.path))
+        return ArchiveError(explain(rc, self.path, self.env.format))
 
 
 cdef class PageJob(Job):

@@ -7,7 +7,7 @@ of the codes below.
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport strdup
 from posix.unistd cimport getpid
@@ -72,6 +72,7 @@ cdef struct environment:
     MDB_dbi chunks
     MDB_dbi arrivals
     MDB_dbi sums
+    uint32_t format         # of the file, once it was checked
     int pid                 # of the process that opened it: LMDB does not survive a fork
     int broken              # the code if the map could not be made again; nothing works then
     char *path              # of the directory, and how it was opened: see reopen
@@ -181,7 +182,8 @@ cdef inline int check_format(environment *e, MDB_txn *txn) noexcept nogil:
         return FOREIGN if rc == MDB_NOTFOUND or rc == MDB_INCOMPATIBLE else rc
     if value.mv_size != 4:
         return FOREIGN
-    return UNKNOWN_FORMAT if get32(<const uint8_t *> value.mv_data) != FORMAT else 0
+    e.format = get32(<const uint8_t *> value.mv_data)
+    return 0 if e.format == FORMAT else UNKNOWN_FORMAT
 
 
 cdef inline int open_tables_in(environment *e, MDB_txn *txn, bint readonly) noexcept nogil:

@@ -1,8 +1,11 @@
 """The codes of environment.pxd: those of a damaged file, and a text for each."""
 
+from libc.stdint cimport uint32_t
+
 from wakumail.archive.environment cimport (
     CLOSED, DAMAGED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, SUMS_DIFFER, TORN,
     UNKNOWN_FORMAT)
+from wakumail.archive.layout cimport FORMAT
 from wakumail.archive.lmdb cimport *
 
 
@@ -12,8 +15,8 @@ cdef inline bint is_damage(int rc) noexcept nogil:
             or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
 
 
-cdef inline str explain(int rc, str path):
-    """Say why the archive at `path` refuses, and what to do."""
+cdef inline str explain(int rc, str path, uint32_t format):
+    """Say why the archive at `path` refuses, and what to do. `format` is that of its file."""
     if rc == CLOSED:
         return f"{path} is closed"
     if rc == FORKED:
@@ -21,8 +24,8 @@ cdef inline str explain(int rc, str path):
     if rc == FOREIGN or rc == MDB_INVALID or rc == MDB_VERSION_MISMATCH:
         return f"{path}/data.mdb is not an archive of wakumail"
     if rc == UNKNOWN_FORMAT:
-        return (f"{path} has a format that this version does not know; with the version that made"
-                " it: `wakumail archive export FILE --datadir OLD`, then with this one:"
+        return (f"{path} has format {format}, this version reads format {FORMAT}; with the version"
+                " that made it: `wakumail archive export FILE --datadir OLD`, then with this one:"
                 " `wakumail archive import FILE --datadir NEW`")
     if rc == TORN:
         return f"{path}/data.mdb is torn: its end is missing; restore a backup"

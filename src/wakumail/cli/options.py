@@ -130,11 +130,20 @@ def add_datadir(parser: argparse.ArgumentParser) -> None:
     """Add --datadir, the data directory that an archive command works on."""
     parser.add_argument(
         "--datadir",
-        type=lambda text: Datadir(Path(text)),
-        required=True,
+        type=option(open_datadir),
+        default="",
         metavar="DIR",
-        help="the data directory",
+        help="the data directory (default: that of `wakumail serve`)",
     )
+
+
+def open_datadir(text: str) -> Datadir:
+    """The data directory of this name; for "" the one that `wakumail serve` would have."""
+    if text:
+        return Datadir(Path(text))
+    from wakumail.ops.config.layers import load  # takes long to import
+
+    return Datadir(load({}, os.environ).settings.datadir)
 
 
 def add_topics(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from wakumail.archive.archive import Archive, Page, PageState, Query
 from wakumail.archive.dump import Source, read_dump
 from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
-from wakumail.base.rlp import split_list
+from wakumail.base.rlp import join_list, split_list
 from wakumail.base.text import counted
 from wakumail.cli.json_lines import json_lines
 from wakumail.cli.options import (
@@ -148,6 +148,9 @@ def open_source(arguments: argparse.Namespace) -> Iterator[Source]:
             yield source
     else:
         total = None if arguments.file == "-" else Path(arguments.file).stat().st_size
+        if total is not None and int.from_bytes(arguments.after, "big") > total:
+            place = arguments.after.hex()
+            raise ValueError(f"--after {place} is past the end: {arguments.file} has {total} bytes")
         with open_binary(arguments.file, "rb") as file:
             yield Source(read_dump(file, after=arguments.after), "B", total)
 
@@ -171,6 +174,7 @@ def export(arguments: argparse.Namespace) -> int:
         arguments.usage_error("keys of messages are for --json; a dump holds sealed envelopes")
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
+    count = 0
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
         open_new(arguments.file, force=arguments.force) as file,
@@ -182,13 +186,20 @@ def export(arguments: argparse.Namespace) -> int:
             file.write(json_lines(envelopes, keys) if arguments.json else envelopes)
             file.flush()  # the rest of a write that was cut short waits in the buffer
             bar.update(len(envelopes))
+            count += len(split_list(join_list([envelopes]), max_items=1 + len(envelopes)))
             position = place
+    print(f"{counted(count, 'envelope')} exported", file=sys.stderr)
     return 0
 
 
 def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Runs of envelopes in the order of arrival, each with the place behind it."""
+    """Runs of envelopes in the order of arrival, each with the place behind it.
+
+    ValueError for a place that is none yet.
+    """
     sequence = int.from_bytes(after, "big")
+    if sequence > (end := archive.stat().next_sequence):
+        raise ValueError(f"--after {after.hex()} is past the end: the last place is {end:016x}")
     while True:
         envelopes, sequence = archive.follow(sequence, max_bytes=EXPORT_BYTES)
         if not envelopes:

@@ -5,7 +5,7 @@ assembly    the parts of a server, made from settings
 endpoints   RPC and metrics over HTTP
 bind_errors  tells which settings an address that is taken comes from
 named_nodes  the static and trusted nodes, from settings and files
-identity     what makes a node the one that others know, saved and restored
+identity     the key, record, lists and settings of a node, saved and restored
 peer_search  what finds peers, started from settings
 external_address  the address at which others reach the node, found as `--nat` says
 monitoring  metrics and health

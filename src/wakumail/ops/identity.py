@@ -1,4 +1,4 @@
-"""What makes a node the one that others know: its key, its record, its lists and its settings.
+"""The identity of a node: its key, its record, its lists of nodes and its settings.
 
 A backup keeps it in a folder of its own. Restored, it is another node's until that one is known to
 be gone: two nodes with one key take each other's peers. So the first start asks at the addresses
@@ -29,7 +29,7 @@ from wakumail.ops.config.toml import Line, document
 
 log = logging.getLogger(__name__)
 
-SETTINGS_NAME = "wakumail.toml"
+SETTINGS_NAME = "settings.toml"
 """The file of the settings."""
 
 SECRET_FILES = {
@@ -153,7 +153,7 @@ def _files(datadir: Datadir) -> tuple[Path, ...]:
 
 
 def _places(datadir: Datadir, key: PrivateKey) -> Iterator[Enode]:
-    """Where a node may be found: as its last record says, on its machine, and from others."""
+    """The places of a node: that of its last record, and its port on this machine."""
     record = kept_record(datadir.enr, node_id(key.public_key))
     if record is None or not record.tcp:
         return
