@@ -5,6 +5,7 @@ import math
 import time
 
 from wakumail.archive.archive import Archive, Day
+from wakumail.archive.datadir import Datadir
 from wakumail.archive.independent import Opinion
 from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
@@ -30,7 +31,7 @@ from wakumail.ops.config.values import whole
 PRUNE_STEP = 2000
 """Envelopes that a prune deletes in one commit."""
 
-BOUNDS = tuple(setting for setting in SETTINGS if setting.field in ("retention", "max_size"))
+BOUNDS = ("retention", "max_size")
 """The settings that tell what will be deleted."""
 
 MUCH_FREE = 0.1
@@ -64,8 +65,7 @@ def add_stat(actions: Subparsers) -> None:
         description=f"{explanation}. The settings are those of the server: they tell what will be"
         " deleted.",
     )
-    add_datadir(parser)
-    add_flags(parser, BOUNDS)
+    add_flags(parser, [each for each in SETTINGS if each.field in ("datadir", *BOUNDS)])
     add_json(parser)
     parser.set_defaults(run=stat)
 
@@ -76,7 +76,7 @@ def stat(arguments: argparse.Namespace) -> int:
 
     settings = load_settings(arguments).settings
     now = time.time()
-    with Archive(arguments.datadir.archive, readonly=True) as archive:
+    with Archive(Datadir(settings.datadir).archive, readonly=True) as archive:
         look = look_at(archive, retention(settings), now)
     result, days, outlook = look
     full = look.when_full(now)
