@@ -107,9 +107,9 @@ def fetch_liblmdb() -> None:
 
 
 def check_liblmdb() -> None:
-    """Write checked_mdb.c: mdb.c with our checks of pages, locks and reading ahead.
+    """Write checked_mdb.c: mdb.c with our checks, locks and ways to read.
 
-    checks.h, locks.h and ahead.h in ext/wakumail/archive describe them.
+    checks.h, locks.h, ahead.h and leaf.h in ext/wakumail/archive describe them.
     """
     source = (LIBLMDB / "mdb.c").read_text()
     edits = [(count, f"mdb_page_{old}", f"checks_{new}") for count, old, new in CHECKS]
@@ -118,7 +118,7 @@ def check_liblmdb() -> None:
     for count, old, new in edits:
         assert source.count(old) == count, f"mdb.c is not as setup.py expects: {old}"
         source = source.replace(old, new)
-    source += '#include "ahead_in_mdb.h"\n'
+    source += '#include "ahead_in_mdb.h"\n#include "leaf_in_mdb.h"\n'
     if not CHECKED_MDB.exists() or CHECKED_MDB.read_text() != source:
         CHECKED_MDB.write_text(source)
 

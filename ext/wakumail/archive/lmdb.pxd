@@ -1,6 +1,6 @@
 """Declares the parts of LMDB that the archive uses (lmdb.h documents each call)."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 cdef enum:
     FREE_DBI = 0            # the handle of LMDB's list of free pages
@@ -100,6 +100,19 @@ cdef extern from "ahead.h" nogil:
     # Documented there.
     int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked)
     void ahead_value(MDB_cursor *cursor, size_t *asked)
+
+
+cdef extern from "leaf.h" nogil:
+    # Documented there.
+    ctypedef struct leaf:
+        unsigned int at
+        unsigned int count
+
+    void leaf_of(MDB_cursor *cursor, leaf *out)
+    void leaf_end(MDB_cursor *cursor)
+    const uint8_t *leaf_key(const leaf *of_, unsigned int row)
+    const uint8_t *leaf_value(const leaf *of_, unsigned int row, uint16_t key_size)
+    bint leaf_has(const leaf *of_, unsigned int row, uint16_t key_size, uint16_t value_size)
 
 
 cdef extern from "checks.h" nogil:

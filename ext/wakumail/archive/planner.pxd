@@ -47,64 +47,112 @@ cdef inline bint may_match(const scan *s, uint8_t first) noexcept nogil:
             or s.terms.bloom[32 + (first >> 3)] != 0)
 
 
-cdef inline int skip_topics(scan *s, MDB_val *key, MDB_val *value) noexcept nogil:
-    """Skip topics of the day up to the next whose first byte may match."""
-    cdef uint8_t bound[TOPIC_KEY]
-    cdef uint32_t first = (<const uint8_t *> key.mv_data)[DAY_KEY]
-    first = (first | 7) + 1
+cdef inline uint32_t next_match(const scan *s, uint32_t first) noexcept nogil:
+    """The least first byte from `first` on that may match; 256 if there is none."""
     while first < 256 and not may_match(s, <uint8_t> first):
-        first += 8
-    put48(bound, (<uint64_t> s.day << 32) + (<uint64_t> first << 24))
-    return seek(s.topics, key, value, bound, TOPIC_KEY, False, False)
+        first = (first | 7) + 1
+    return first
+
+
+cdef inline int match_leaf(scan *s, const leaf *rows, uint64_t *envelopes, int64_t *tested,
+                           uint32_t *first) noexcept nogil:
+    """Test the topics of a leaf. MDB_NOTFOUND where the day ends.
+
+    `first` becomes the least first byte from which the next leaf may match.
+    """
+    cdef const uint8_t *at
+    cdef uint32_t topic
+    cdef unsigned int i
+    cdef int rc
+    for i in range(rows.at, rows.count):
+        at = leaf_key(rows, i)
+        if not leaf_has(rows, i, TOPIC_KEY, 4):
+            return MDB_CORRUPTED
+        if get16(at) != s.day:
+            return MDB_NOTFOUND
+        topic = get32(at + DAY_KEY)
+        if topic >> 24 < first[0]:
+            continue
+        first[0] = next_match(s, topic >> 24)
+        if topic >> 24 < first[0]:
+            continue
+        tested[0] += 1
+        if wants(s.terms, topic):
+            envelopes[0] += get32(leaf_value(rows, i, TOPIC_KEY))
+            rc = add_match(s, topic)
+            if rc:
+                return rc
+    return 0
 
 
 cdef inline int match_topics(scan *s, uint64_t *envelopes, int64_t *tested) noexcept nogil:
-    """Find the topics of the day that the query wants, and the number of their envelopes."""
+    """Find the topics of the day that the query wants, and the number of their envelopes.
+
+    Leaves in which none can match are passed over.
+    """
     cdef uint8_t bound[TOPIC_KEY]
     cdef MDB_val key, value
-    cdef const uint8_t *at
+    cdef leaf rows
+    cdef uint32_t first = next_match(s, 0)
+    cdef uint32_t last
     cdef int rc = open_once(s, s.env.topics, &s.topics)
-    if rc:
-        return rc
-    put48(bound, <uint64_t> s.day << 32)
-    rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
-    while rc == 0:
-        if key.mv_size != TOPIC_KEY or value.mv_size != 4:
-            return MDB_CORRUPTED
-        at = <const uint8_t *> key.mv_data
-        if get16(at) != s.day:
-            return 0
-        tested[0] += 1
-        if not may_match(s, at[DAY_KEY]):
-            rc = skip_topics(s, &key, &value)
-            continue
-        if wants(s.terms, get32(at + DAY_KEY)):
-            envelopes[0] += get32(<const uint8_t *> value.mv_data)
-            rc = add_match(s, get32(at + DAY_KEY))
-            if rc:
-                return rc
-        rc = mdb_cursor_get(s.topics, &key, &value, MDB_NEXT)
+    while rc == 0 and first < 256:
+        put48(bound, (<uint64_t> s.day << 32) + (<uint64_t> first << 24))
+        rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+        while rc == 0:
+            leaf_of(s.topics, &rows)
+            rc = match_leaf(s, &rows, envelopes, tested, &first)
+            if rc == 0:
+                last = leaf_key(&rows, rows.count - 1)[DAY_KEY]
+                if last < first:
+                    break       # seek it: it may lie many leaves ahead
+                leaf_end(s.topics)
+                rc = mdb_cursor_get(s.topics, &key, &value, MDB_NEXT)
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef inline unsigned int find_row(const leaf *rows, unsigned int low,
+                                  const uint8_t *key) noexcept nogil:
+    """The first row from `low` on that is not before `key`; `count` if all are."""
+    cdef unsigned int high = rows.count
+    cdef unsigned int middle
+    while low < high:
+        middle = (low + high) // 2
+        if memcmp(leaf_key(rows, middle), key, TOPIC_KEY) < 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 cdef inline int find_topics(scan *s, uint64_t *envelopes) noexcept nogil:
-    """As match_topics, but looks up the row of each wanted topic: cheaper where those are few."""
+    """As match_topics, but looks up the row of each wanted topic: cheaper where those are few.
+
+    Both are sorted, so that many topics are looked up in one leaf.
+    """
     cdef uint8_t bound[TOPIC_KEY]
     cdef MDB_val key, value
+    cdef leaf rows
+    cdef unsigned int row
     cdef size_t i
     cdef int rc = open_once(s, s.env.topics, &s.topics)
+    rows.count = row = 0
     for i in range(s.terms.topic_count):
         if rc:
             return rc
         put48(bound, (<uint64_t> s.day << 32) + s.terms.topics[i])
-        key = value_of(bound, TOPIC_KEY)
-        rc = mdb_cursor_get(s.topics, &key, &value, MDB_SET)
-        if rc == MDB_NOTFOUND:
-            rc = 0
-        elif rc == 0 and value.mv_size != 4:
+        if row < rows.count:
+            row = find_row(&rows, row, bound)
+        if row == rows.count:
+            rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+            if rc:
+                return 0 if rc == MDB_NOTFOUND else rc
+            leaf_of(s.topics, &rows)
+            row = rows.at
+        if not leaf_has(&rows, row, TOPIC_KEY, 4):
             return MDB_CORRUPTED
-        elif rc == 0:
-            envelopes[0] += get32(<const uint8_t *> value.mv_data)
+        if memcmp(leaf_key(&rows, row), bound, TOPIC_KEY) == 0:
+            envelopes[0] += get32(leaf_value(&rows, row, TOPIC_KEY))
             rc = add_match(s, s.terms.topics[i])
     return rc
 

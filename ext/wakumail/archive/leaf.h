@@ -1,0 +1,51 @@
+/* The rows of a leaf page, read without a call of LMDB for each. Small rows only: a value that has
+pages of its own is not reached this way. Pages are checked before (checks.h), so every row lies
+within its page; its sizes are for the caller to check. */
+
+#ifndef WAKUMAIL_LEAF_H
+#define WAKUMAIL_LEAF_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "lmdb.h"
+
+typedef struct leaf {
+	const uint8_t *page;
+	const uint16_t *places;		/* of the rows, in bytes from the page */
+	unsigned at;			/* the row of the cursor */
+	unsigned count;
+} leaf;
+
+/* The leaf at the cursor's place. It must have one: the last call of LMDB on it found a row. */
+void leaf_of(MDB_cursor *cursor, leaf *out);
+
+/* Set the cursor's place to the last row of its leaf: MDB_NEXT goes to the next leaf. */
+void leaf_end(MDB_cursor *cursor);
+
+#define LEAF_KEY_AT	8
+
+static inline const uint8_t *
+leaf_key(const leaf *l, unsigned i)
+{
+	return l->page + l->places[i] + LEAF_KEY_AT;
+}
+
+/* True if row `i` has a key of this size and, within its page, a value of that one. */
+static inline int
+leaf_has(const leaf *l, unsigned i, uint16_t key_size, uint16_t value_size)
+{
+	/* A row begins with the two halves of its value's size, flags and its key's size. One half is 0
+	for a small value; which one depends on the order of bytes. */
+	uint16_t head[4];
+	memcpy(head, l->page + l->places[i], sizeof(head));
+	return head[0] + head[1] == value_size && !head[2] && head[3] == key_size;
+}
+
+static inline const uint8_t *
+leaf_value(const leaf *l, unsigned i, uint16_t key_size)
+{
+	return leaf_key(l, i) + key_size;
+}
+
+#endif
