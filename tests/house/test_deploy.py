@@ -4,16 +4,17 @@ import os
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from wakumail.ops.config.settings import Settings
+from tests.support.discovery import node_key
+from wakumail.devp2p.keys import node_id
+from wakumail.ops.config.layers import load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "wakumail.service"
-EXAMPLE = DEPLOY / "wakumail.toml"
+NODE_ID = node_id(node_key("second").public_key).hex()
 
 MAX_EXPOSURE = 20
 """Tenths of the scale of systemd-analyze."""
@@ -28,13 +29,20 @@ def tool(name: str) -> str:
     return found
 
 
-def test_the_example_is_a_configuration() -> None:
-    text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
-    for content in (EXAMPLE.read_text(), text):
-        keys = tomllib.loads(content)
-        assert set(keys) <= set(Settings.__dataclass_fields__)
-        assert keys["datadir"] == "/var/lib/wakumail"
-    assert "nat" in keys
+@pytest.mark.parametrize("name", ["wakumail.toml", "public.toml"])
+def test_the_examples_are_configurations(tmp_path: Path, name: str) -> None:
+    """As they are, and with the lines that are commented out."""
+    text = (DEPLOY / name).read_text()
+    every = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE).replace("…", NODE_ID)
+    file = tmp_path / name
+    for content in (text, every):
+        file.write_text(content)
+        loaded = load({}, {}, str(file))
+        assert loaded.settings.datadir == Path("/var/lib/wakumail")
+        assert loaded.settings.metrics
+        assert loaded.settings.max_size
+        assert not loaded.left_out
+    assert loaded.settings.nat.startswith("extip:")
 
 
 def test_the_unit_is_closed() -> None:
