@@ -1,6 +1,7 @@
 """Every query, paged in every way, against a plain list and a filter."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from tests.support.archive_model import (
     check_answer,
     check_page,
     envelope,
+    make,
     order,
     position_of,
     read_packet,
@@ -401,3 +403,20 @@ def test_blooms_over_topics_of_every_first_byte(tmp_path: Path) -> None:
         for first in range(0, 256, 5):
             for wanted in (topics[first : first + 1], topics[first : first + 3]):
                 check_answer(archive, model, Terms(bloom=bloom_of(wanted)))
+
+
+def test_the_topics_of_a_day(tmp_path: Path) -> None:
+    """Those with the most envelopes first; others of the day before and after are not counted."""
+    stored = make(900)
+    with Archive(tmp_path) as archive:
+        archive.append([batch_of(stored)])
+        for day in archive.days():
+            of_day = Counter(e.topic for e in stored if e.created // DAY == day.start // DAY)
+            expected = sorted(of_day.items(), key=lambda item: (-item[1], item[0]))
+            assert archive.topics(day.start, 10**6) == expected
+            assert len(expected) == day.topics
+            assert archive.topics(day.start + 100, 3) == expected[:3]
+        for other in (0, START - DAY, 2**32 - 1):
+            assert archive.topics(other, 10) == []
+        with pytest.raises(ValueError, match="32 bits"):
+            archive.topics(2**32, 10)

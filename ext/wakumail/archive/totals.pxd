@@ -1,6 +1,7 @@
-"""The totals of the archive: from those of its days, and its oldest and newest envelope."""
+"""The totals of the archive: of its days and their topics, and its oldest and newest envelope."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport qsort
 
 from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport read_horizon
@@ -85,6 +86,65 @@ cdef inline int read_days(void *context) noexcept nogil:
         return rc
     rc = take_days(r, cursor)
     mdb_cursor_close(cursor)
+    return rc
+
+
+cdef struct counted_topic:      # a row of `topics`
+    uint32_t topic
+    uint32_t envelopes
+
+
+cdef struct topics_reading:
+    MDB_txn *txn
+    MDB_dbi table
+    uint32_t day
+    counted_topic *topics       # the caller's to free
+    size_t count
+    size_t room
+
+
+cdef inline int compare_counts(const void *a, const void *b) noexcept nogil:
+    """The topic with more envelopes comes first; of equal ones the one with the smaller number."""
+    cdef const counted_topic *one = <const counted_topic *> a
+    cdef const counted_topic *other = <const counted_topic *> b
+    if one.envelopes != other.envelopes:
+        return -1 if one.envelopes > other.envelopes else 1
+    return -1 if one.topic < other.topic else one.topic > other.topic
+
+
+cdef inline int take_topics(topics_reading *r, MDB_cursor *cursor) noexcept nogil:
+    cdef uint8_t[TOPIC_KEY] bound
+    cdef MDB_val value
+    cdef MDB_val key = value_of(bound, TOPIC_KEY)
+    cdef int rc
+    put48(bound, <uint64_t> r.day << 32)
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
+    while not rc:
+        if key.mv_size != TOPIC_KEY or value.mv_size != 4:
+            return MDB_CORRUPTED
+        if get16(<const uint8_t *> key.mv_data) != r.day:
+            return 0
+        rc = reserve_one(<void **> &r.topics, &r.room, r.count, sizeof(counted_topic))
+        if rc:
+            return rc
+        r.topics[r.count].topic = get32(<const uint8_t *> key.mv_data + DAY_KEY)
+        r.topics[r.count].envelopes = get32(<const uint8_t *> value.mv_data)
+        r.count += 1
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int read_topics(void *context) noexcept nogil:
+    """Read the rows of `topics` of a day, those with the most envelopes first."""
+    cdef topics_reading *r = <topics_reading *> context
+    cdef MDB_cursor *cursor
+    cdef int rc = mdb_cursor_open(r.txn, r.table, &cursor)
+    if rc:
+        return rc
+    rc = take_topics(r, cursor)
+    mdb_cursor_close(cursor)
+    if not rc:
+        qsort(r.topics, r.count, sizeof(counted_topic), &compare_counts)
     return rc
 
 
