@@ -18,6 +18,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     transfer          its import and export
     backup            its backup and restore
     archive_merge     the envelopes of several archives in one
+    browse            shows an archive in a browser
     key               makes a node key, shows its node id or a record
     dns               signs and verifies lists of nodes for the DNS
     list_check        a list of nodes as clients read it

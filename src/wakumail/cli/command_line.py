@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "post": "send envelopes",
     "canary": "check a mailserver",
     "archive": "inspect and maintain an archive",
+    "browse": "look into an archive with a browser",
     "sync": "make an archive and that of another server equal",
     "key": "make or show a node key",
     "dns": "sign and verify lists of nodes for the DNS",

@@ -9,6 +9,7 @@ identity     the key, record, lists and settings of a node, saved and restored
 peer_search  what finds peers, started from settings
 external_address  the address at which others reach the node, found as `--nat` says
 monitoring  metrics and health
+browse      an archive in a browser
 workers     several processes that are one server
 service_manager  tells systemd the state of the server
 gap_watch   finds the times in which the archive took nothing
