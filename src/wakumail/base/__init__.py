@@ -12,4 +12,5 @@ edited_list   JSON lists that a person edits
 whole_file    files that are replaced as a whole
 json_text     strict JSON with a bound on its nesting
 text          texts for people: those of peers made safe, numbers with their nouns, sizes, times
+colours       colours of text on a terminal
 """

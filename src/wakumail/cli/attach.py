@@ -37,7 +37,6 @@ SCHEMES = ("http", "https", "ws", "wss")
 def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--ipcpath", type=Path, metavar="PATH", help="the node's Unix socket")
     where.add_argument(

@@ -65,8 +65,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure the cases for which numbers of status-go are known, and print both",
     )
-    add_target(parser)
-    add_load(parser)
+    add_target(parser.add_argument_group("server"))
+    add_load(parser.add_argument_group("load"))
     parser.add_argument(
         "--runs",
         type=count_type(100),
@@ -81,7 +81,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run, usage_error=parser.error, default=parser.get_default)
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
+def add_target(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose the server."""
     servers = parser.add_mutually_exclusive_group()
     servers.add_argument(
@@ -119,7 +119,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_load(parser: argparse.ArgumentParser) -> None:
+def add_load(parser: argparse._ActionsContainer) -> None:
     """Add the options that choose the load. Each entry of a list makes a case."""
     parser.add_argument(
         "--connections",

@@ -4,9 +4,11 @@ import argparse
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
+from wakumail.base.colours import has_colours
 from wakumail.cli import standard_streams
+from wakumail.cli.help import HelpFormatter, add_examples, coloured_help
 from wakumail.errors import WakumailError, reason
 from wakumail.ops import logs
 from wakumail.version import VERSION
@@ -32,7 +34,14 @@ class Parser(argparse.ArgumentParser):
     """Takes no abbreviated options: what is short for one option today fits two tomorrow."""
 
     def __init__(self, **choices: Any) -> None:
-        super().__init__(**choices, allow_abbrev=False)
+        super().__init__(**choices, allow_abbrev=False, formatter_class=HelpFormatter)
+        self.color = False  # Python's own colours, from 3.14 on
+
+    def print_help(self, file: TextIO | None = None) -> None:  # type: ignore[override]
+        """Write the help, with colours if that is a terminal."""
+        stream = sys.stdout if file is None else file
+        text = self.format_help()
+        self._print_message(coloured_help(text) if has_colours(stream) else text, stream)
 
     def error(self, message: str) -> NoReturn:
         """Tell a mistake in one line, and where to look."""
@@ -53,6 +62,7 @@ def parser(chosen: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         if name in chosen:
             import_module(f"wakumail.cli.{name}").set_up(command)
+            add_examples(command)
     return top
 
 

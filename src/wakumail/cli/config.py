@@ -7,6 +7,7 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterable, Iterator
 
 from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
+from wakumail.cli.setting_groups import GROUPS, group_of
 from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, load
 from wakumail.ops.config.setting import Setting, plain
 from wakumail.ops.config.settings import SETTINGS
@@ -97,13 +98,15 @@ def import_(arguments: argparse.Namespace) -> int:
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting] = SETTINGS) -> None:
-    """Add a flag for each of these settings, and `--config`."""
+    """Add a flag for each of these settings, in groups, and `--config`."""
     parser.add_argument(
         "--config", metavar="FILE", help=f"TOML file with settings (default: ${FILE_VARIABLE})"
     )
+    groups = {title: parser.add_argument_group(title) for title in GROUPS}
     for setting in settings:
+        group = groups[group_of(setting)]
         if isinstance(setting.default, bool):
-            parser.add_argument(
+            group.add_argument(
                 setting.flag,
                 dest=setting.field,
                 action=BooleanOptionalAction,
@@ -111,7 +114,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting] = SET
                 help=explain(setting),
             )
         else:
-            parser.add_argument(
+            group.add_argument(
                 setting.flag, dest=setting.field, metavar=metavar(setting), help=explain(setting)
             )
 

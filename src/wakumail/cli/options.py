@@ -96,7 +96,7 @@ def add_enode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
 
 
-def add_name_server(parser: argparse.ArgumentParser) -> None:
+def add_name_server(parser: argparse._ActionsContainer) -> None:
     """Add --dns-server, where lists in the DNS are asked for."""
     parser.add_argument(
         "--dns-server",
@@ -106,7 +106,7 @@ def add_name_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_timeout(parser: argparse.ArgumentParser) -> None:
+def add_timeout(parser: argparse._ActionsContainer) -> None:
     """Add --timeout, the longest silence of a mailserver."""
     parser.add_argument(
         "--timeout",
@@ -146,7 +146,7 @@ def open_datadir(text: str) -> Datadir:
     return Datadir(load({}, os.environ).settings.datadir)
 
 
-def add_topics(parser: argparse.ArgumentParser) -> None:
+def add_topics(parser: argparse._ActionsContainer) -> None:
     """Add --topic."""
     parser.add_argument(
         "--topic",

@@ -49,9 +49,8 @@ DEFAULT_AGE = 24 * 3600
 def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
-    add_mailservers(parser)
-    add_wanted(parser)
-    add_topics(parser)
+    add_mailservers(parser.add_argument_group("mailservers"))
+    add_wanted(parser.add_argument_group("history", "the envelopes that are asked for"))
     add_message_keys(parser)
     parser.add_argument("--out", metavar="FILE", help="write a dump of the envelopes; - is stdout")
     parser.add_argument("--force", action="store_true", help="overwrite an existing --out")
@@ -59,7 +58,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
-def add_mailservers(parser: argparse.ArgumentParser) -> None:
+def add_mailservers(parser: argparse._ActionsContainer) -> None:
     """Add the mailservers, and the options of how to ask them."""
     parser.add_argument(
         "enodes",
@@ -106,7 +105,7 @@ def parse_mailserver(text: str) -> Enode | ListUrl:
     return ListUrl.parse(text) if text.startswith(LINK_PREFIX) else Enode.parse(text)
 
 
-def add_wanted(parser: argparse.ArgumentParser) -> None:
+def add_wanted(parser: argparse._ActionsContainer) -> None:
     """Add the options of the history that is wanted."""
     parser.add_argument(
         "--from", dest="lower", type=parse_time, metavar="TIME", help=f"{TIME_FORMS} (default: 24h)"
@@ -121,6 +120,7 @@ def add_wanted(parser: argparse.ArgumentParser) -> None:
         metavar="HEX",
         help="bloom filter of topics, 128 hex digits; `full` asks for every topic",
     )
+    add_topics(parser)
     parser.add_argument(
         "--limit",
         type=int,

@@ -47,7 +47,6 @@ Call = Callable[..., Awaitable[Any]]
 def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_enode(parser)
     parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=TIME_FORMS)
     parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=TIME_FORMS)

@@ -8,12 +8,17 @@ from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from wakumail.base.colours import Colour, has_colours
+
 if TYPE_CHECKING:
     from wakumail.ops.log_writer import LogWriter
 
 log = logging.getLogger(__name__)
 
 STDOUT, STDERR = 1, 2
+
+LEVEL_COLOURS = {logging.WARNING: Colour.YELLOW, logging.ERROR: Colour.RED}
+"""The looks of levels that are worth a look, on a terminal."""
 
 LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -24,6 +29,17 @@ class TextFormatter(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """The time of a record, to the millisecond."""
         return iso_time(record)
+
+
+class TerminalFormatter(TextFormatter):
+    """The same with the level in a colour."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line of a record without its exception."""
+        line = super().formatMessage(record)
+        if colour := LEVEL_COLOURS.get(record.levelno):
+            line = line.replace(record.levelname, colour(record.levelname), 1)
+        return line
 
 
 class JsonFormatter(logging.Formatter):
@@ -77,9 +93,10 @@ def formatter(*, log_json: bool, worker: int | None) -> logging.Formatter:
     """The form of a line."""
     if log_json:
         return JsonFormatter(worker)
-    if worker is None:
-        return TextFormatter(LINE_FORMAT)
-    return TextFormatter(LINE_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s"))
+    line = LINE_FORMAT
+    if worker is not None:
+        line = line.replace("%(message)s", f"worker {worker}: %(message)s")
+    return TerminalFormatter(line) if has_colours(sys.stderr) else TextFormatter(line)
 
 
 def iso_time(record: logging.LogRecord) -> str:
