@@ -25,7 +25,7 @@ import pytest
 
 from tests.support.envelopes import make
 from tests.support.patience import PATIENCE
-from tests.vectors import VECTORS
+from tests.vectors import LEVELDB, VECTORS
 from wakumail.archive import statusgo_storage
 from wakumail.archive.archive import Archive
 from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart
@@ -87,10 +87,8 @@ def tool(name: str, where: str) -> str:
 
 @pytest.fixture(scope="session")
 def plyvel() -> Any:
-    """The package plyvel. It is optional on newer Pythons, where it has to be compiled."""
-    if sys.version_info >= (3, 13):
-        return pytest.importorskip("plyvel")
-    return importlib.import_module("plyvel")
+    """The package plyvel, or that which stands for it on newer Pythons."""
+    return importlib.import_module("plyvel" if sys.version_info < (3, 13) else "plyvel_next")
 
 
 @pytest.fixture(scope="session")
@@ -332,6 +330,17 @@ def test_an_archive_takes_a_chunk_without_envelopes(fill: Fill, tmp_path: Path) 
         assert archive.append([part.batch]).stored == 0
 
 
+def test_a_leveldb_with_compressed_tables_and_a_log(tmp_path: Path) -> None:
+    """LevelDB 1.22 made it: 250 envelopes in tables of Snappy blocks, 50 in the log alone."""
+    path = shutil.copytree(LEVELDB, tmp_path / "waku")
+    parts = read(partial(open_leveldb, path))
+    assert len(envelopes(parts)) == 300
+    assert not any(part.malformed or part.misplaced for part in parts)
+    tables = sum(table.stat().st_size for table in LEVELDB.glob("*.ldb"))
+    (log,) = LEVELDB.glob("*.log")
+    assert sum(part.done for part in parts) - log.stat().st_size > 3 * tables
+
+
 def test_progress_of_a_leveldb(plyvel: Any, fill_leveldb: Fill) -> None:
     rows = list(map(row, some(300, size=5000)))
     open_source = fill_leveldb(rows)
@@ -526,16 +535,20 @@ def test_postgres_that_is_not_there(uri: str) -> None:
         pass
 
 
+PLYVEL = '"plyvel>=1.5"' if sys.version_info < (3, 13) else '"plyvel-next>=2.1"'
+
+
 @pytest.mark.parametrize(
-    ("package", "named", "opening"),
+    ("packages", "named", "opening"),
     [
-        ("plyvel", '"plyvel>=1.5"', partial(open_leveldb, Path("anywhere"))),
-        ("psycopg", '"psycopg[binary]>=3.1"', partial(open_postgres, "postgresql://")),
+        (("plyvel", "plyvel_next"), PLYVEL, partial(open_leveldb, Path("anywhere"))),
+        (("psycopg",), '"psycopg[binary]>=3.1"', partial(open_postgres, "postgresql://")),
     ],
 )
 def test_a_package_that_is_missing(
-    monkeypatch: pytest.MonkeyPatch, package: str, named: str, opening: Open
+    monkeypatch: pytest.MonkeyPatch, packages: tuple[str, ...], named: str, opening: Open
 ) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(StatusGoError, match=re.escape(f"pip install {named}")), opening():
         pass

@@ -17,3 +17,7 @@ DISCOVERY: dict[str, Any] = _read("discovery.json")
 
 NEGENTROPY: dict[str, Any] = _read("negentropy.json")
 """Conversations of the C++ reference implementation of negentropy v1."""
+
+LEVELDB = Path(__file__).with_name("leveldb")
+"""The directory of a LevelDB that plyvel 1.5.1 made on Python 3.11. A copy is to be opened, since
+LevelDB tidies what it opens."""

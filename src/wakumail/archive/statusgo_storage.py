@@ -14,8 +14,11 @@ no envelope, or not the envelope that its key names, is counted and left out; th
 
 import contextlib
 import fcntl
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart, Unit
 from wakumail.archive.leveldb_files import unread
@@ -52,11 +55,7 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
     into tables and deletes old files. To avoid that, give a copy of the directory that was made
     while status-go did not run.
     """
-    try:
-        import plyvel
-    except ImportError as error:
-        text = f'reading a LevelDB needs plyvel: pip install "plyvel>=1.5" ({error})'
-        raise StatusGoError(text) from error
+    plyvel = _plyvel()
     # Even with create_if_missing=False LevelDB makes a directory, a log and a lock.
     if not (path / "CURRENT").is_file():
         raise StatusGoError(f"{path} is no LevelDB: it has no file CURRENT")
@@ -76,6 +75,15 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
     except plyvel.Error as error:
         reason = error.args[0].decode(errors="replace")
         raise StatusGoError(f"LevelDB cannot read {path}: {reason}") from error
+
+
+def _plyvel() -> Any:
+    """The package that binds LevelDB; StatusGoError if there is none."""
+    for name in ("plyvel", "plyvel_next"):
+        with contextlib.suppress(ImportError):
+            return import_module(name)
+    package = '"plyvel>=1.5"' if sys.version_info < (3, 13) else '"plyvel-next>=2.1"'
+    raise StatusGoError(f"reading a LevelDB needs plyvel: pip install {package}")
 
 
 @contextlib.contextmanager
