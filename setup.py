@@ -1,8 +1,10 @@
 """Builds the extension modules. One of them contains LMDB, whose sources are fetched here."""
 
 import os
+import shlex
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -90,6 +92,35 @@ if os.environ.get("SANITIZE"):
     CFLAGS += ["-g", "-O1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
 
 
+SHARE = Path("share")
+"""A man page and completions. .ci/share.py makes them; a source distribution contains them."""
+BUILDS = {"bdist_wheel", "build_ext", "editable_wheel"}
+"""The commands that compile."""
+
+
+def check_compiler() -> None:
+    """End with one line if a C file that includes Python.h cannot be compiled."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    with tempfile.TemporaryDirectory() as tmp:
+        source = Path(tmp, "probe.c")
+        source.write_text("#include <Python.h>\n")
+        flags = [f"-I{sysconfig.get_path('include')}", "-c", str(source), "-o", f"{tmp}/probe.o"]
+        try:
+            done = subprocess.run([*compiler, *flags], capture_output=True, text=True, check=False)
+        except OSError as error:
+            lacks = f"{compiler[0]}: {error.strerror}"
+        else:
+            if not done.returncode:
+                return
+            lacks = next((line for line in done.stderr.splitlines() if "error" in line), "it fails")
+            lacks = f"{compiler[0]}: {lacks.partition('error: ')[2] or lacks}"
+    packages = "gcc libc6-dev python3-dev"
+    sys.exit(
+        f"wakumail is compiled with a C compiler and the headers of Python, which are missing "
+        f"({lacks}); on Debian: apt install {packages}"
+    )
+
+
 def fetch_liblmdb() -> None:
     """Download and unpack the pinned LMDB sources. A source distribution contains them."""
     with tempfile.TemporaryDirectory() as tmp:
@@ -135,6 +166,8 @@ def kernel(name: str, *sources: str) -> Extension:
     )
 
 
+if BUILDS & set(sys.argv):
+    check_compiler()
 if not all((LIBLMDB / Path(name).name).exists() for name in LIBLMDB_FILES):
     fetch_liblmdb()
 check_liblmdb()
@@ -160,5 +193,6 @@ setup(
         kernel("mail.sync.item_set"),
         kernel("archive.archive", str(CHECKED_MDB), str(LIBLMDB / "midl.c")),
     ],
+    data_files=[(str(file.parent), [str(file)]) for file in SHARE.rglob("*") if file.is_file()],
     options={"build_ext": {"cython_include_dirs": ["ext"]}},
 )
