@@ -14,7 +14,7 @@ ATTACK_SECONDS ?= 18
 # Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: build serve test check lint types kernels wheel fuzz attacks bench demo clean
+.PHONY: build serve test check lint types kernels wheel wheels fuzz attacks bench demo clean
 
 build: $(VENV)/built
 
@@ -41,18 +41,22 @@ test: $(VENV)/tested ## run the tests on all processors (pytest alone runs one t
 lint: $(VENV)/tested ## check style, format and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src ext tests bench docs deploy examples *.md
+	$(BIN)/codespell src ext tests bench docs deploy examples .ci *.md
 
 types: $(VENV)/tested ## check types, and the stubs against the compiled modules
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --concise --allowlist tests/house/stubs.allow $(STUBBED)
 
-wheel: $(VENV)/tested ## build sdist and wheel, and try the wheel in a clean environment
-	rm -rf build/wheel && mkdir -p build/wheel
-	$(BIN)/python -m build --quiet --outdir build/wheel .
-	$(PYTHON) -m venv build/wheel/env
-	build/wheel/env/bin/pip install --quiet build/wheel/*.whl
-	cd build/wheel && env/bin/python ../../tests/wheel_smoke.py
+$(VENV)/wheeled: $(VENV)/built pyproject.toml
+	$(BIN)/pip install --quiet --group wheels
+	@touch $@
+
+wheels: $(VENV)/wheeled ## fill dist/ with an sdist and wheels, for every CPython or for PYTHONS
+	$(BIN)/python .ci/share.py
+	$(BIN)/python .ci/wheels.py $(PYTHONS)
+
+wheel: ## the same for one CPython, PYTHON
+	$(MAKE) wheels PYTHONS=$(PYTHON)
 
 kernels: $(VENV)/tested ## run each micro benchmark once, to see that it still works
 	$(BIN)/python -m pytest bench --benchmark-disable
@@ -74,6 +78,6 @@ demo: build ## run a server, a client that posts, and a client that asks for its
 	$(BIN)/python bench/demo.py
 
 clean:
-	rm -rf $(VENV) build dist ext/liblmdb src/*.egg-info
+	rm -rf $(VENV) build dist share ext/liblmdb src/*.egg-info
 	find ext/wakumail -name '*.c' -delete
 	find src/wakumail -name '*.so' -delete

@@ -1,9 +1,14 @@
-"""Uses an installed wheel from outside the source tree: run by `make wheel`, not by pytest."""
+"""Uses an installed wheel from outside the source tree: run by `make wheels`, not by pytest.
+
+With --extras, uses the packages of all extras with it.
+"""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +18,9 @@ from wakumail.waku.envelope import make_envelope
 COMMAND = str(Path(sys.executable).with_name("wakumail"))
 COUNT = 100
 EXPIRY = int(time.time()) + 50
+SHARED = ("man/man1/wakumail.1", "bash-completion/completions/wakumail")
+LEVELDB = Path(__file__).parent / "vectors/leveldb"
+LEVELDB_COUNT = 300
 DUMP = b"".join(make_envelope(EXPIRY, 60, b"test", b"data", n).rlp for n in range(COUNT))
 
 
@@ -27,6 +35,8 @@ def main() -> None:
     package = Path(wakumail.__file__).parent
     assert "site-packages" in package.parts, package
     assert (package / "py.typed").exists()
+    for file in SHARED:
+        assert Path(sys.prefix, "share", file).stat().st_size, file
     for name in wakumail.__all__:
         getattr(wakumail, name)
     with TemporaryDirectory() as datadir:
@@ -36,4 +46,16 @@ def main() -> None:
     print(f"{COMMAND}: imports, archives, exports")
 
 
-main()
+def use_extras() -> None:
+    """Import a LevelDB, and check the archive with packages of others."""
+    with TemporaryDirectory() as datadir:
+        leveldb = shutil.copytree(LEVELDB, f"{datadir}/leveldb")
+        archive("import", datadir, "--leveldb", str(leveldb))
+        told = json.loads(archive("verify", datadir, "--pages", "--independent", "--json"))
+        assert (told["envelopes"], told["problems"]) == (LEVELDB_COUNT, [])
+    for module in ("async_upnp_client", "dns", "psycopg"):
+        import_module(module)
+    print(f"{COMMAND}: imports a LevelDB, and is verified independently")
+
+
+use_extras() if "--extras" in sys.argv else main()
