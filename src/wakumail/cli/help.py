@@ -69,6 +69,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ),
     "archive restore": (("a backup on a new host", "archive restore copy --datadir data"),),
     "archive compact": (("after a prune", "archive compact --datadir data"),),
+    "browse": (("the archive of a server that runs", "browse --datadir data --port 8080"),),
     "sync": (
         ("tell the differences", "sync $ENODE --datadir data --dry-run"),
         ("make the last week equal", "sync $ENODE --datadir data --from 7d"),
