@@ -54,6 +54,7 @@ from wakumail.node import (
     turns,
 )
 from wakumail.ops import log_writer
+from wakumail.ops.browse import archive_pages, archive_reading
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, params, stream
@@ -244,6 +245,15 @@ LIMITS: dict[str, list[str]] = {
     "id of a call": [f"{jsonrpc.MAX_ID:,} characters"],
     "id of a key, a filter or a subscription": [f"{params.MAX_IDENTIFIER} characters"],
     "nesting of JSON": [f"{json_text.MAX_NESTING}"],
+    "topics on the page of a day": [f"{archive_reading.MAX_TOPICS}"],
+    "envelopes on a page of a list": [
+        f"{archive_reading.PAGE_SIZE}",
+        size(archive_reading.PAGE_BYTES),
+    ],
+    "data of an envelope in a list, for the browser to open": [
+        size(archive_pages.MAX_OPENED_IN_LISTS)
+    ],
+    "data of an envelope that is shown as digits": [size(archive_pages.MAX_SHOWN)],
     "messages on a page": [f"{store_query.MAX_PAGE_SIZE}", f"{store_query.DEFAULT_PAGE_SIZE}"],
     "index entries looked at for one page": [f"{store_reader.MAX_SLICES}", f"{archive.BUDGET:,}"],
     "hashes in one request over HTTP": [f"{store_query.MAX_HASHES}"],

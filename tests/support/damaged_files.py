@@ -160,7 +160,8 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
     elif kind == 5:
         archive.follow(source.randrange(4500), max_bytes=100_000)
         archive.contains(START + source.randrange(DAY), source.randbytes(32))
-        archive.days()
+        for day in archive.days()[:3]:
+            archive.topics(day.start, 1000)
         archive.stat()
     elif kind == 6:
         archive.append([batch_of(make(20, first=10_000 + 20 * number, spread=4 * DAY))])
