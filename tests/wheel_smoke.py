@@ -35,6 +35,8 @@ def main() -> None:
     package = Path(wakumail.__file__).parent
     assert "site-packages" in package.parts, package
     assert (package / "py.typed").exists()
+    for name in ("page.html", "page.css", "page.js"):
+        assert (package / "ops/monitoring/static" / name).exists(), name
     for file in SHARED:
         assert Path(sys.prefix, "share", file).stat().st_size, file
     for name in wakumail.__all__:

@@ -291,7 +291,7 @@ async def test_reading_is_all_that_can_be_done(
     async with pages(tmp_path) as here:
         async with here.http.post("/health", data=b"x") as response:
             assert response.status == 405
-        async with here.http.get("/") as response:
+        async with here.http.get("/nothing") as response:
             assert response.status == 404
         async with here.http.head("/live") as response:
             assert response.status == 200
@@ -341,7 +341,7 @@ async def test_a_disk_that_is_nearly_full_is_told_and_is_no_failure(
         assert (status, body["ok"], body["failing"]) == (200, True, [])
         [warning] = body["warnings"]
         assert warning["check"] == "disk"
-        assert re.fullmatch(r"\S+ \wB are left for envelopes; full: .+", warning["reason"])
+        assert re.fullmatch(r"\S+ \wB are left for envelopes, and .+", warning["reason"])
         assert "warnings" not in (await probed.get("/ready"))[1]
 
 

@@ -99,6 +99,11 @@ class Chromium:
         while not self._loaded:
             self._receive(lambda message: message.get("method") == "Page.loadEventFired")
 
+    def go_offline(self, offline: bool = True) -> None:
+        """Let every request fail from now on, or none any more."""
+        none = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._call("Network.emulateNetworkConditions", offline=offline, **none)
+
     def run(self, expression: str) -> Any:
         """The value of an expression; a promise is awaited."""
         outcome = self._call(

@@ -76,8 +76,10 @@ class Look(NamedTuple):
         if full_in == math.inf or (self.room >= LOW_ROOM and (full_in is None or full_in > SOON)):
             return ""
         growth = self.outlook.daily_growth
-        daily = "" if growth is None else f", {in_bytes(growth)} are needed a day"
-        return f"{in_bytes(self.room)} are left for envelopes{daily}; full: {self.when_full(now)}"
+        left = f"{in_bytes(self.room)} are left for envelopes"
+        if growth is None:
+            return f"{left}, and their growth is not known yet"
+        return f"{left}, {in_bytes(growth)} are needed a day: full {self.when_full(now)}"
 
 
 def look_at(archive: Archive, retention: Retention, now: float) -> Look:

@@ -7,5 +7,8 @@ statusgo_counters  the counters of status-go, as sums of ours
 health             finds out if the server answers its own requests
 step_meter         the longest step of the loop, for the load bench
 client_names       the software of a peer, from its client id
-pages              /metrics, /health, /ready and /live
+numbers            the numbers of a report, looked up by the names of /metrics
+overview           the page for a browser
+static             its frame, style and script
+pages              /, /metrics, /health, /ready and /live
 """

@@ -24,6 +24,7 @@ from prometheus_client.utils import floatToGoString
 from wakumail.archive.gaps import Gaps
 from wakumail.archive.outlook import Look
 from wakumail.archive.results import Stat
+from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
 from wakumail.base.histograms import Histogram
 from wakumail.counters import COUNTERS, error_texts
@@ -160,6 +161,7 @@ def histogram(name: str, text: str, measured: Histogram, *db: str) -> Metric:
 def gauges(server: Server, health: Health, look: Look | None) -> Iterator[Metric]:
     """All gauges; `look` is None if no archive could be read."""
     yield InfoMetricFamily("wakumail_build", "What runs", {"version": VERSION})
+    yield gauge("wakumail_workers", "Processes that serve", 1)
     yield from peers(server, health.canary.node_id)
     discovery = server.presence.discovery
     size = 0 if discovery is None else len(discovery.table)
@@ -167,6 +169,7 @@ def gauges(server: Server, health: Health, look: Look | None) -> Iterator[Metric
     yield from relay(server.relay.pool)
     if server.store is not None:
         yield from queue(server.store)
+        yield from bounds(server.store.writer.retention.retention)
     if server.gaps is not None:
         yield from gaps(server.gaps)
     if server.partners is not None:
@@ -212,6 +215,20 @@ def queue(store: Store) -> Iterator[Metric]:
     )
     yield gauge(
         "wakumail_archive_degraded", "1 while the archive takes no writes", bool(store.degraded)
+    )
+
+
+def bounds(retention: Retention) -> Iterator[Metric]:
+    """The bounds of the archive."""
+    yield gauge(
+        "wakumail_archive_retention_seconds",
+        "Age at which envelopes are deleted; 0 if none are",
+        retention.seconds,
+    )
+    yield gauge(
+        "wakumail_archive_max_bytes",
+        "Most bytes of the pages in use; 0 without a bound",
+        retention.max_size,
     )
 
 

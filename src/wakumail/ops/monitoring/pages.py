@@ -1,5 +1,7 @@
-"""The pages for operators: /metrics, and three for programs that route to or restart the server.
+"""The pages for operators: one for a browser, /metrics, and three for programs that route to or
+restart the server.
 
+/        the overview, with its style and its script beside it (see overview.py)
 /live    200 while the process answers at all
 /ready   200 once the server takes connections, which is after its archive was opened
 /health  200 while every check passes, otherwise 503 (see health.py)
@@ -8,7 +10,11 @@ The three answer with JSON: `ok`, and in `failing` each failing check, its reaso
 /health has also `lacking`, if the archive has gaps, and `warnings`, if its disk will be full soon.
 """
 
+import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -17,6 +23,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from wakumail.archive.gaps import Gap
+from wakumail.ops.monitoring.numbers import Numbers
+from wakumail.ops.monitoring.overview import Overview, render, static
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.rpc.http import BoundedServer
@@ -27,6 +35,19 @@ KEEPALIVE = 30.0
 
 PAGES_CLOSE_TIMEOUT = 2.0
 """Seconds that requests in progress have to finish when the pages close."""
+
+OVERVIEW_AGE = 1.0
+"""Seconds in which all who look at the overview are shown the same one."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+"""Of the overview, its style and its script: a browser loads nothing from anywhere else."""
 
 
 class Colleagues(Protocol):
@@ -66,7 +87,13 @@ class Pages:
         """`max_callers` connections are served at a time, see CallerSlots."""
         self._reporter = reporter
         self._colleagues = colleagues
+        self._overview: tuple[float, str] = -math.inf, ""
+        """The overview, and when it was made (time.monotonic)."""
+        self._making = asyncio.Lock()
         self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
+            "/": self._show,
+            "/page.css": partial(self._static, "page.css", "text/css"),
+            "/page.js": partial(self._static, "page.js", "text/javascript"),
             "/metrics": self._metrics,
             "/live": self._live,
             "/ready": self._ready,
@@ -102,12 +129,34 @@ class Pages:
         with self._server.caller_of(request).calling():
             return await make()
 
+    async def _show(self) -> web.Response:
+        async with self._making:
+            made, page = self._overview
+            if time.monotonic() - made > OVERVIEW_AGE:
+                page = await self._render()
+                self._overview = time.monotonic(), page
+        return web.Response(text=page, content_type="text/html", headers=HEADERS)
+
+    async def _render(self) -> str:
+        reporter = self._reporter
+        overview = Overview(
+            now=time.time(),
+            numbers=Numbers(await self._report()),
+            problems=await self._problems(),
+            warnings=await reporter.warnings(),
+            gaps=reporter.gaps,
+            look=await reporter.look(),
+            enode=reporter.enode,
+            record=reporter.record,
+        )
+        return render(overview)
+
+    async def _static(self, name: str, kind: str) -> web.Response:
+        return web.Response(body=static(name), content_type=kind, charset="utf-8", headers=HEADERS)
+
     async def _metrics(self) -> web.Response:
-        report = await self._reporter.report()
-        if self._colleagues is not None:
-            report = await self._colleagues.report(report)
         registry = CollectorRegistry()
-        registry.register(ReportCollector(report))
+        registry.register(ReportCollector(await self._report()))
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         return web.Response(body=generate_latest(registry), headers=headers)
 
@@ -118,10 +167,17 @@ class Pages:
         return page([p for p in self._reporter.health.problems() if p.check == "listening"])
 
     async def _health(self) -> web.Response:
-        problems = self._reporter.health.problems()
-        if self._colleagues is not None:
-            problems = await self._colleagues.problems(problems)
-        return page(problems, self._reporter.gaps, await self._reporter.warnings())
+        return page(await self._problems(), self._reporter.gaps, await self._reporter.warnings())
+
+    # -- of all processes ---------------------------------------------------------------------
+
+    async def _report(self) -> Report:
+        own = await self._reporter.report()
+        return own if self._colleagues is None else await self._colleagues.report(own)
+
+    async def _problems(self) -> list[Problem]:
+        own = self._reporter.health.problems()
+        return own if self._colleagues is None else await self._colleagues.problems(own)
 
 
 def page(

@@ -52,6 +52,17 @@ class Reporter:
         return [Problem("disk", reason, 0.0)] if reason else []
 
     @property
+    def enode(self) -> str:
+        """Our enode as others reach it; empty while the server does not listen."""
+        return "" if self._server.node.listening is None else str(self._server.enode)
+
+    @property
+    def record(self) -> str:
+        """Our node record; empty while the server does not listen."""
+        listening = self._server.node.listening
+        return "" if listening is None else str(self._server.presence.record)
+
+    @property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps that the archive is known to have."""
         return () if self._server.gaps is None else self._server.gaps.known

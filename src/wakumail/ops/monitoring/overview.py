@@ -1,0 +1,442 @@
+"""The page for a browser: what /metrics and /health tell, as a document.
+
+It is complete as it leaves here. The script adds plots, and asks for it again while somebody looks.
+A number's element names its metric in `data-metric` and has the exact value in `data-value`. What
+changes lies in elements with `data-part`, which the script replaces as a whole.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import NamedTuple
+
+from wakumail.archive.gaps import Gap
+from wakumail.archive.outlook import Look
+from wakumail.archive.results import Day
+from wakumail.base.text import in_bytes, in_time, utc
+from wakumail.ops.monitoring.numbers import Numbers
+from wakumail.ops.monitoring.report import Problem
+from wakumail.version import VERSION
+
+MAX_DAYS_SHOWN = 60
+"""Days of the histogram: the latest."""
+
+DAY_SECONDS = 86400
+
+PARTS = {"50": 0.5, "99": 0.99}
+
+
+class Overview(NamedTuple):
+    """What the page shows; `look` is None without an archive, or if it cannot be read."""
+
+    now: float
+    numbers: Numbers
+    problems: Sequence[Problem]
+    warnings: Sequence[Problem]
+    gaps: Sequence[Gap]
+    look: Look | None
+    enode: str
+    record: str
+
+
+class Row(NamedTuple):
+    """A line of a table: a metric, by the name of its samples."""
+
+    label: str
+    metric: str
+    form: Callable[[float], str]
+
+
+class Plot(NamedTuple):
+    """What the script draws. kind: `rate` of counters, `level` of gauges, or `quantile`."""
+
+    kind: str
+    unit: str
+    series: tuple[tuple[str, str], ...]
+    """Names, and metrics. Those of quantiles are the percentages; their histogram is the plot's."""
+    histogram: str = ""
+
+
+class Card(NamedTuple):
+    """A part of the page about one thing. What it lacks metrics for is left out."""
+
+    title: str
+    note: str
+    rows: tuple[Row, ...]
+    plot: Plot | None = None
+    histogram: str = ""
+
+
+def number(value: float) -> str:
+    """A count."""
+    return f"{value:,.0f}"
+
+
+def moment(value: float) -> str:
+    """A time."""
+    return utc(int(value))
+
+
+def yes_or_no(value: float) -> str:
+    """A gauge that is 1 or 0."""
+    return "yes" if value else "no"
+
+
+ANSWERS = "mailserver_delivery_duration_seconds"
+COMMITS = "wakumail_commit_duration_seconds"
+LAG = "wakumail_loop_lag_seconds"
+
+CARDS = (
+    Card(
+        "Ingest",
+        "envelopes",
+        (
+            Row("Received", "waku_envelopes_received_total", number),
+            Row("Archived", "wakumail_envelopes_archived_total", number),
+            Row("Dropped", "waku_envelopes_cache_failures_total", number),
+            Row("Waiting for the disk", "wakumail_queue_bytes", in_bytes),
+        ),
+        Plot(
+            "rate",
+            "/s",
+            (
+                ("archived", "wakumail_envelopes_archived_total"),
+                ("received", "waku_envelopes_received_total"),
+            ),
+        ),
+    ),
+    Card(
+        "Requests",
+        "for history",
+        (
+            Row("Requests", "mailserver_delivery_attempts_total", number),
+            Row("Refused or unfinished", "mailserver_delivery_failures_total", number),
+            Row("Envelopes sent", "mailserver_envelopes_total", number),
+        ),
+        Plot(
+            "rate",
+            "/s",
+            (
+                ("requests", "mailserver_delivery_attempts_total"),
+                ("refused", "mailserver_delivery_failures_total"),
+            ),
+        ),
+    ),
+    Card(
+        "Answers",
+        "time to complete",
+        (Row("Answered", f"{ANSWERS}_count", number),),
+        Plot("quantile", "s", (("p50", "50"), ("p99", "99")), ANSWERS),
+        ANSWERS,
+    ),
+    Card(
+        "Commits",
+        "time until on disk",
+        (
+            Row("Commits", f"{COMMITS}_count", number),
+            Row("Failed", "wakumail_commits_failed_total", number),
+        ),
+        Plot("quantile", "s", (("p50", "50"), ("p99", "99")), COMMITS),
+        COMMITS,
+    ),
+    Card(
+        "Peers",
+        "connected",
+        (
+            Row("Connected", "p2p_peers_absolute", number),
+            Row("Most that may call", "p2p_peers_max", number),
+            Row("Nodes in discovery", "wakumail_discovery_nodes", number),
+        ),
+        Plot("level", "", (("peers", "p2p_peers_absolute"),)),
+    ),
+    Card(
+        "Disk",
+        "free",
+        (
+            Row("Free for the archive", "wakumail_archive_disk_free_bytes", in_bytes),
+            Row("Needed a day", "wakumail_archive_daily_growth_bytes", in_bytes),
+        ),
+        Plot("level", "B", (("free", "wakumail_archive_disk_free_bytes"),)),
+    ),
+    Card(
+        "Process",
+        "",
+        (
+            Row("Workers", "wakumail_workers", number),
+            Row("CPU time", "process_cpu_seconds_total", in_time),
+            Row("Memory, with mapped pages", "process_resident_memory_bytes", in_bytes),
+            Row("Open files", "process_open_fds", number),
+            Row("Files that it may open", "process_max_fds", number),
+        ),
+        Plot("rate", "CPU", (("cores in use", "process_cpu_seconds_total"),)),
+    ),
+    Card("Event loop", "lateness", (), Plot("quantile", "s", (("p99", "99"),), LAG), LAG),
+)
+
+ARCHIVE_ROWS = (
+    Row("Envelopes", "wakumail_archive_envelopes", number),
+    Row("Their bytes", "wakumail_archive_bytes", in_bytes),
+    Row("File", "wakumail_archive_size_bytes", in_bytes),
+    Row("Pages in use", "wakumail_archive_file_bytes", in_bytes),
+    Row("Free pages", "wakumail_archive_free_bytes", in_bytes),
+    Row("Bound of the size", "wakumail_archive_max_bytes", lambda b: in_bytes(b) if b else "none"),
+    Row(
+        "Kept for",
+        "wakumail_archive_retention_seconds",
+        lambda s: in_time(s) if s else "ever",
+    ),
+    Row("Oldest", "wakumail_archive_oldest_timestamp_seconds", moment),
+    Row("Newest", "wakumail_archive_newest_timestamp_seconds", moment),
+    Row("Lacks", "wakumail_archive_gap_seconds", lambda s: in_time(s) if s else "nothing"),
+)
+
+SYNC_COLUMNS = (
+    Row("Connected", "wakumail_sync_connected", yes_or_no),
+    Row("Equal since", "wakumail_sync_seconds_since_equal", in_time),
+    Row("Rounds", "wakumail_sync_rounds_total", number),
+    Row("Failed", "wakumail_sync_rounds_failed_total", number),
+    Row("Got", "wakumail_sync_stored_total", number),
+    Row("Sent", "wakumail_sync_sent_total", number),
+)
+
+
+@cache
+def static(name: str) -> bytes:
+    """A file of the page."""
+    return (files(__package__) / "static" / name).read_bytes()
+
+
+@cache
+def template() -> Template:
+    """The frame of the page."""
+    return Template(static("page.html").decode())
+
+
+def render(overview: Overview) -> str:
+    """The page as HTML."""
+    state, shape, word = verdict(overview)
+    return template().substitute(
+        title=escape(f"{word} · wakumail"),
+        state=state,
+        shape=shape,
+        word=word,
+        facts=facts(overview),
+        reasons="".join(reasons(overview)),
+        cards="".join(card(each, overview.numbers) for each in CARDS),
+        archive=archive(overview),
+        days=days(overview),
+        peers=peers(overview.numbers),
+        sync=sync(overview.numbers),
+        address="".join(addresses(overview)),
+    )
+
+
+def verdict(overview: Overview) -> tuple[str, str, str]:
+    """The state of the server: its class, its shape, its word."""
+    if overview.problems:
+        return "bad", "■", "Failing"
+    if overview.warnings:
+        return "warn", "▲", "Needs attention"
+    return "good", "●", "Healthy"
+
+
+def facts(overview: Overview) -> str:
+    """The line below the state."""
+    metric = "process_start_time_seconds"
+    started = overview.numbers.value(metric)
+    up = ""
+    if started is not None:
+        age = in_time(max(0.0, overview.now - started))
+        up = f'up for <span data-metric="{metric}" data-value="{started!r}">{age}</span>, '
+    return f"version {VERSION}, {up}seen at {utc(int(overview.now))}"
+
+
+def reasons(overview: Overview) -> Iterator[str]:
+    """An item for each thing that is wrong, will be, or was."""
+    for check, reason, seconds in overview.problems:
+        yield item("bad", "■ fails", check, f"{reason}, for {in_time(seconds)}")
+    for check, reason, _ in overview.warnings:
+        yield item("warn", "▲ soon", check, reason)
+    for lower, upper, reason in overview.gaps:
+        yield item("past", "○ lacks", f"{utc(lower)} to {utc(upper)}", reason)
+
+
+def item(state: str, kind: str, name: str, reason: str) -> str:
+    """An item of the list of reasons."""
+    return (
+        f'<li class="{state}"><b>{kind}</b> <strong>{escape(name)}</strong> '
+        f"<span>{escape(reason)}</span></li>"
+    )
+
+
+def card(card: Card, numbers: Numbers) -> str:
+    """A card; empty if the server has none of its metrics."""
+    lines = [*rows(card.rows, numbers), *quantiles(card.histogram, numbers)]
+    if not lines:
+        return ""
+    note = f" <small>{card.note}</small>" if card.note else ""
+    figure = "" if card.plot is None else plot(card.title, card.plot)
+    name = card.title.lower().replace(" ", "-")
+    table = f'<table id="{name}-numbers" data-part>{"".join(lines)}</table>'
+    return f'<section class="card" id="{name}"><h2>{card.title}{note}</h2>{figure}{table}</section>'
+
+
+def plot(title: str, plot: Plot) -> str:
+    """The place of a plot."""
+    series = escape(json.dumps(plot.series))
+    return (
+        f'<figure class="plot" aria-label="{title}" data-kind="{plot.kind}"'
+        f' data-unit="{plot.unit}" data-series="{series}" data-of="{plot.histogram}"></figure>'
+    )
+
+
+def rows(rows: Iterable[Row], numbers: Numbers) -> Iterator[str]:
+    """A line for each metric that the server has."""
+    for label, metric, form in rows:
+        if (value := numbers.value(metric)) is not None:
+            yield f"<tr><th>{label}</th>{cell(metric, value, form)}</tr>"
+
+
+def cell(metric: str, value: float, form: Callable[[float], str]) -> str:
+    """A number in a table."""
+    return f'<td data-metric="{metric}" data-value="{value!r}">{form(value)}</td>'
+
+
+def quantiles(histogram: str, numbers: Numbers) -> Iterator[str]:
+    """Quantiles since the start, and all buckets for those of the script."""
+    if not (buckets := numbers.buckets(histogram)):
+        return
+    counts = escape(json.dumps([[str(bound), count] for bound, count in buckets.items()]))
+    for name, part in PARTS.items():
+        value = numbers.quantile(histogram, part)
+        shown = "none yet" if value is None else in_time(value)
+        exact = "" if value is None else repr(value)
+        held = f' data-buckets="{counts}"' if name == "50" else ""
+        yield (
+            f"<tr{held}><th>p{name} since the start</th>"
+            f'<td data-histogram="{histogram}" data-quantile="{part}" data-value="{exact}">'
+            f"{shown}</td></tr>"
+        )
+
+
+def archive(overview: Overview) -> str:
+    """The archive against its limits."""
+    numbers, look = overview.numbers, overview.look
+    lines = list(rows(ARCHIVE_ROWS, numbers))
+    if not lines:
+        return ""
+    full = "not known: the archive cannot be read" if look is None else look.when_full(overview.now)
+    lines.append(f"<tr><th>Disk is full</th><td>{escape(full)}</td></tr>")
+    return f"<h2>Archive</h2>{bar(numbers)}<table>{''.join(lines)}</table>"
+
+
+def bar(numbers: Numbers) -> str:
+    """The parts of the room of an archive, in proportion."""
+    used = numbers.value("wakumail_archive_file_bytes") or 0.0
+    free = numbers.value("wakumail_archive_free_bytes") or 0.0
+    disk = numbers.value("wakumail_archive_disk_free_bytes") or 0.0
+    bound = numbers.value("wakumail_archive_max_bytes") or 0.0
+    total = used + free + disk
+    if not total:
+        return ""
+    legend, start, shapes = [], 0.0, []
+    for name, text, size in (
+        ("used", "in use", used),
+        ("free", "free pages", free),
+        ("disk", "free on the disk", disk),
+    ):
+        width = 100 * size / total
+        shapes.append(f'<rect class="{name}" x="{start:.2f}%" width="{width:.2f}%" height="14"/>')
+        legend.append(f'<li class="{name}">{in_bytes(size)} {text}</li>')
+        start += width
+    if bound:
+        at = min(100.0, 100 * bound / total)
+        shapes.append(f'<rect class="bound" x="{at:.2f}%" width="2" height="14"/>')
+        legend.append(f'<li class="bound">{in_bytes(bound)} allowed by --max-size</li>')
+    svg = f'<svg class="bar" height="14" aria-hidden="true">{"".join(shapes)}</svg>'
+    return f'{svg}<ul class="legend">{"".join(legend)}</ul>'
+
+
+def days(overview: Overview) -> str:
+    """The histogram of the days, and their table."""
+    if overview.look is None or not overview.look.days:
+        return ""
+    shown = whole_range(overview.look.days)[-MAX_DAYS_SHOWN:]
+    most = max(day.envelopes for day in shown)
+    step = 100 / len(shown)
+    bars, lines = [], []
+    for index, day in enumerate(shown):
+        name = utc(day.start)[:10]
+        height = 100 * day.envelopes / most if most else 0.0
+        bars.append(
+            f'<rect x="{index * step:.2f}%" y="{100 - height:.2f}%" width="{step * 0.8:.2f}%"'
+            f' height="{height:.2f}%"><title>{name}: {day.envelopes:,} envelopes</title></rect>'
+        )
+        lines.append(
+            f"<tr><th>{name}</th><td>{day.envelopes:,}</td><td>{in_bytes(day.bytes)}</td>"
+            f"<td>{day.topics:,}</td></tr>"
+        )
+    first, last = utc(shown[0].start)[:10], utc(shown[-1].start)[:10]
+    return (
+        f"<h2>Days <small>of creation (UTC), up to {most:,} envelopes a day</small></h2>"
+        f'<svg class="days" aria-hidden="true">{"".join(bars)}</svg>'
+        f'<p class="ends"><span>{first}</span><span>{last}</span></p>'
+        "<details><summary>As a table</summary><table><tr><th>Day</th><td>Envelopes</td>"
+        f"<td>Bytes</td><td>Topics</td></tr>{''.join(reversed(lines))}</table></details>"
+    )
+
+
+def whole_range(days: Sequence[Day]) -> list[Day]:
+    """The days with those that have no envelopes, as many as are shown."""
+    known = {day.start: day for day in days}
+    last = days[-1].start
+    first = max(days[0].start, last - (MAX_DAYS_SHOWN - 1) * DAY_SECONDS)
+    empty = (Day(start, 0, 0, 0) for start in range(first, last + 1, DAY_SECONDS))
+    return [known.get(day.start, day) for day in empty]
+
+
+def peers(numbers: Numbers) -> str:
+    """The peers by kind."""
+    kinds = sorted(numbers.rows("p2p_peers_count").items(), key=lambda row: (-row[1], row[0]))
+    if not kinds:
+        return "<h2>Peers by kind</h2><p>No peer is connected.</p>"
+    lines = [
+        "<tr>"
+        + "".join(f"<th>{escape(label)}</th>" for label in labels)
+        + f"<td>{number(count)}</td></tr>"
+        for labels, count in kinds
+    ]
+    return (
+        '<h2>Peers by kind</h2><div class="scroll"><table><tr class="head"><th>Client</th>'
+        f"<th>Version</th><th>Platform</th><td>Peers</td></tr>{''.join(lines)}</table></div>"
+    )
+
+
+def sync(numbers: Numbers) -> str:
+    """The peers that we sync with; empty if there are none."""
+    partners = sorted({labels[0] for labels in numbers.rows("wakumail_sync_connected")})
+    if not partners:
+        return ""
+    head = "".join(f"<td>{column.label}</td>" for column in SYNC_COLUMNS)
+    lines = []
+    for partner in partners:
+        values = (numbers.rows(column.metric).get((partner,)) for column in SYNC_COLUMNS)
+        cells = "".join(
+            f"<td>{'-' if value is None else column.form(value)}</td>"
+            for column, value in zip(SYNC_COLUMNS, values, strict=True)
+        )
+        lines.append(f"<tr><th><code>{escape(partner)}</code></th>{cells}</tr>")
+    return (
+        '<h2>Sync</h2><div class="scroll"><table><tr class="head"><th>Peer</th>'
+        f"{head}</tr>{''.join(lines)}</table></div>"
+    )
+
+
+def addresses(overview: Overview) -> Iterator[str]:
+    """The enode and the record, to copy."""
+    for name, text in (("enode", overview.enode), ("ENR", overview.record)):
+        if text:
+            yield f'<h3>{name}</h3><p class="address"><code data-copy>{escape(text)}</code></p>'
