@@ -1,8 +1,10 @@
 """`wakumail attach`: one call, lines of calls, subscriptions, over every transport."""
 
 import asyncio
+import errno
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -217,6 +219,22 @@ def test_nobody_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             f"wakumail attach: {scheme}://127.0.0.1:1: Connection refused;"
             " does the node serve this URL?\n"
         )
+
+
+def test_the_socket_of_another_user(
+    node: Node, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, as whom tests may run, is let in everywhere: so the system's answer is made up."""
+
+    async def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", refuse)
+    assert main(["attach", "--datadir", str(node.datadir), "test_echo", "1"]) == 1
+    assert capsys.readouterr().err == (
+        f"wakumail attach: {node.datadir}/wakumail.ipc: Permission denied;"
+        " only the user of the node, and root, may call it there\n"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http", "ws"])

@@ -72,6 +72,8 @@ async def connect_ipc(path: Path) -> AsyncIterator[Wire]:
     except OSError as error:
         text = f"{path}: {error.strerror or error}"
         hint = "does the node run, and is --datadir or --ipcpath that of the node?"
+        if isinstance(error, PermissionError):
+            hint = "only the user of the node, and root, may call it there"
         raise CallFailed(f"{text}; {hint}") from None
     try:
         yield IpcWire(reader, writer, MAX_ANSWER)
