@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.chromium import measure
+from tests.support.browser import chromium
 from tests.support.codec import FrameCodec
 from wakumail.base.rlp import join_list
 from wakumail.load.case_results import CaseResult, compare
@@ -295,7 +295,16 @@ def test_every_column_is_seen_on_a_desk_and_on_a_phone(tmp_path: Path) -> None:
     run: Measures = dict.fromkeys(metrics.split(), 76.54)
     case = next(each for each in goal_cases() if each.case.scenario == "request")
     page = html_report(MACHINE, [result(case, run, dict.fromkeys(run, 123.45))], 1)
-    cells = page.count("<td ")
-    desk, phone = measure(page, (1200, 390), tmp_path)
-    assert (desk["needed"], desk["shown"]) == (desk["width"], cells)
-    assert (phone["needed"], phone["shown"]) == (phone["width"], cells)
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    right = "[...document.querySelectorAll('td')].map(each => each.getBoundingClientRect().right)"
+    with chromium(tmp_path) as browser:
+        for width in (1200, 390):
+            browser.open(file.as_uri(), width=width)
+            sizes = ("scrollWidth", "clientWidth")  # what the page needs, and what it has
+            needed, seen = (browser.run(f"document.documentElement.{each}") for each in sizes)
+            assert needed == seen <= width
+            edges = browser.run(right)
+            assert len(edges) == page.count("<td ")
+            assert max(edges) <= seen
+        assert browser.requests == [file.as_uri()] * 2
