@@ -142,8 +142,10 @@ cdef struct finding:            # envelopes asked for by their hashes and a rang
     MDB_txn *txn
     uint32_t first              # created, both inclusive
     uint32_t last
-    uint8_t *hashes             # whole ones; they are sorted here
+    uint8_t *hashes             # whole ones; they are sorted here, once it has to be
     size_t count
+    size_t next                 # of the hashes: all before were found, as long as none is sorted
+    bint is_sorted
     uint8_t *items              # room for `count`
     size_t found
     MDB_cursor *times           # the caller closes it
@@ -151,6 +153,18 @@ cdef struct finding:            # envelopes asked for by their hashes and a rang
 
 cdef inline int hash_order(const void *one, const void *other) noexcept nogil:
     return memcmp(one, other, HASH_PREFIX)
+
+
+cdef inline const uint8_t *find_hash(finding *f, const uint8_t *hash) noexcept nogil:
+    """Find the first half of a hash among the hashes. Most are asked for in the order of the rows."""
+    cdef const uint8_t *next = f.hashes + 32 * f.next
+    if not f.is_sorted:
+        if memcmp(next, hash, HASH_PREFIX) == 0:
+            f.next += 1
+            return next
+        f.is_sorted = True
+        qsort(f.hashes, f.count, 32, &hash_order)
+    return <const uint8_t *> bsearch(hash, f.hashes, f.count, 32, &hash_order)
 
 
 cdef inline int find_hashes(void *context) noexcept nogil:
@@ -162,7 +176,6 @@ cdef inline int find_hashes(void *context) noexcept nogil:
     cdef const uint8_t *hash
     cdef int rows
     cdef int rc = mdb_cursor_open(f.txn, f.env.times, &f.times)
-    qsort(f.hashes, f.count, 32, &hash_order)
     memset(bound, 0, TIME_KEY)
     put32(bound, f.first)
     if not rc:
@@ -175,7 +188,7 @@ cdef inline int find_hashes(void *context) noexcept nogil:
         at = <const uint8_t *> key.mv_data
         if get32(at) > f.last:
             break
-        hash = <const uint8_t *> bsearch(at + 4, f.hashes, f.count, 32, &hash_order)
+        hash = find_hash(f, at + 4)
         if hash != NULL:
             memcpy(f.items + f.found * ITEM_SIZE, at, 4)
             memcpy(f.items + f.found * ITEM_SIZE + 4, hash, 32)
