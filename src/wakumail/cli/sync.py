@@ -32,6 +32,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
 from wakumail.ops import assembly
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.rpc.client import CallFailed, call, connect_ipc
 from wakumail.rpc.jsonrpc import RpcError, Session
 from wakumail.rpc.methods.sync import SyncMethods
@@ -82,6 +83,8 @@ async def sync(settings: Settings, enode: Enode, choice: dict[str, Any]) -> dict
     async with AsyncExitStack() as running:
         try:
             running.enter_context(datadir.serving())
+            keep_freed()
+            collect_rarely()
             where = calls_to_own_server(settings, datadir)
         except DatadirInUse:
             where = calls_to(settings.ipcpath or datadir.ipc)

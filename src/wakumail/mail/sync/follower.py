@@ -28,18 +28,22 @@ class Follower:
         self._desk = desk
         self._offerer = offerer
         self._known = Remembered()
+        self._tells = False
         self._telling: set[asyncio.Task[int]] = set()
 
     def has(self, items: bytes) -> None:
         """The peer has these itself."""
-        self._known.add(ids_of(items))
+        if self._tells:
+            self._known.add(ids_of(items))
 
     def has_ids(self, ids: bytes) -> None:
         """The peer has the envelopes with these ids (joined)."""
-        self._known.add(ids)
+        if self._tells:
+            self._known.add(ids)
 
     async def run(self, sequence: int) -> None:
         """Tell the peer of all from this sequence on, until cancelled. ArchiveError, PeerGone."""
+        self._tells = True
         try:
             while True:
                 await asyncio.sleep(LOOK_INTERVAL)

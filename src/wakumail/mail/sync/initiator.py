@@ -130,8 +130,9 @@ class Initiator:
                 raise IdOutside("an id outside the window")
             return
         ours, theirs = IdSet(), IdSet()
-        theirs.add(ids)
         for piece, _ in reply.pieces(lower, upper):
+            if not len(theirs):
+                theirs.add(ids)
             ours.add(ids_of(piece))
             have = self._told.without_items(theirs.without_items(piece))
             if have:

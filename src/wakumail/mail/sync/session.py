@@ -213,9 +213,11 @@ class Session:
 
     async def _begin(self) -> None:
         await self._agreement.reached.wait()
+        if not self._side.sync_interval:
+            return
         # Before the first round, so that no envelope falls between the two.
         self._start(self._follower.run(await self._side.desk.next_sequence()))
-        if self._drives and self._side.sync_interval:
+        if self._drives:
             self._start(self._driver.run())
 
     async def _watch(self) -> None:

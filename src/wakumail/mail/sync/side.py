@@ -26,6 +26,7 @@ class Side:
     on_equal: Callable[[Window], None]
     """Called when a peer has the same as we in a window."""
     sync_interval: float
-    """Seconds between two rounds; 0: rounds are made on demand only."""
+    """Seconds between two rounds; 0: rounds are made on demand only, and no peer is told of what
+    arrives between them."""
     sync_window: int
     """Seconds before now that rounds go back, 0 for all that is kept."""
