@@ -1,5 +1,6 @@
 """The files of deploy/ fit the server, and the unit is closed."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.discovery import node_key
+from tests.support.scraped import metrics_asked_for
 from wakumail.devp2p.keys import node_id
 from wakumail.ops.config.layers import load
 
@@ -60,16 +62,74 @@ ALERTS = DEPLOY / "alerts.yml"
 NAMES = re.findall(r"- alert: (\w+)", ALERTS.read_text())
 
 
-def test_alerts_ask_for_metrics_that_there_are() -> None:
+DASHBOARD = json.loads((DEPLOY / "grafana.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
+EXPRESSIONS += [each["expr"] for each in DASHBOARD["annotations"]["list"]]
+
+GRAFANA_UNITS = {"none", "short", "bytes", "Bps", "s", "d", "dtdurations", "cps", "reqps"}
+"""Ids of units as Grafana has them."""
+
+WIDTH = 24
+"""Columns of a dashboard."""
+
+
+def test_the_dashboard_is_one_that_grafana_draws() -> None:
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    variables = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
+    assert set(variables) == {"datasource", "instance"}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["instance"]["datasource"] == source
+    identities = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(identities)) == len(identities)
+    for panel in PANELS:
+        assert panel["type"] in ("timeseries", "stat"), panel["title"]
+        assert panel["datasource"] == source
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in GRAFANA_UNITS, panel["title"]
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references) > 0
+        for target in panel["targets"]:
+            assert target["datasource"] == source
+            assert target["legendFormat"].startswith("{{instance}}"), panel["title"]
+
+
+def test_no_panel_lies_on_another() -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= WIDTH
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert taken.setdefault((x, y), panel["title"]) == panel["title"]
+    height = 1 + max(y for _, y in taken)
+    assert len(taken) == WIDTH * height  # no hole either
+
+
+def test_the_dashboard_s_queries_are_promql(tmp_path: Path) -> None:
+    """As Prometheus reads them: each as a rule, with Grafana's variables filled in."""
+    rules = [
+        {"record": f"panel:{number}", "expr": expr.replace("$__rate_interval", "5m")}
+        for number, expr in enumerate(EXPRESSIONS)
+    ]
+    assert len(rules) > 40
+    assert all('instance=~"$instance"' in expr for expr in EXPRESSIONS)
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    check = [tool("promtool"), "check", "rules", str(file)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", ["alerts.yml", "grafana.json"])
+def test_what_watches_asks_for_metrics_that_there_are(file: str) -> None:
     docs = DEPLOY.parent / "docs"
     known = set(re.findall(r"^\| `(\w+)` \|", (docs / "metrics.md").read_text(), re.MULTILINE))
     counters = re.findall(r"^\| `(\w+)` \|", (docs / "counters.md").read_text(), re.MULTILINE)
     known |= {f"wakumail_{name}_total" for name in counters}
-    rules = re.sub(r"(annotations|labels|for):.*", "", ALERTS.read_text())
-    rules = re.sub(r'summary: ".*"', "", rules)
-    asked = set(re.findall(r"\b((?:wakumail|mailserver|waku|p2p|process)_\w+)", rules))
+    asked = metrics_asked_for(DEPLOY / file)
     assert len(asked) > 10
-    assert {name.removesuffix("_bucket") for name in asked} <= known
+    assert asked <= known
 
 
 @pytest.mark.parametrize("name", NAMES)

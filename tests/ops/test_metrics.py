@@ -19,7 +19,7 @@ from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
 from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
-from tests.support.scraped import Scraped
+from tests.support.scraped import Scraped, metrics_asked_for
 from wakumail.archive.archive import Archive, Stat
 from wakumail.archive.gaps import Gaps
 from wakumail.archive.outlook import Look, Outlook
@@ -38,6 +38,7 @@ from wakumail.ops.monitoring.statusgo_counters import COUNTERS_OF_STATUS_GO
 from wakumail.waku.envelope import Verdict
 
 TOPICS = [b"aaaa", b"bbbb"]
+DEPLOY = Path(__file__).parents[2] / "deploy"
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
 STATUS_GO = {
@@ -140,6 +141,8 @@ async def test_every_metric_is_documented(tmp_path: Path) -> None:
     counted = {f"wakumail_{name}_total" for name in (*COUNTERS, *error_texts(*COUNTED_ERRORS))}
     documented = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     assert documented == {name: of for name, of in exposition.types.items() if name not in counted}
+    for file in ("alerts.yml", "grafana.json"):
+        assert metrics_asked_for(DEPLOY / file) <= set(exposition.types)
 
 
 def test_the_translation_speaks_of_counters_that_there_are() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -32,3 +33,10 @@ class Scraped:
 
     def rows(self, name: str) -> Mapping[frozenset[tuple[str, str]], float]:
         return {labels: value for (key, labels), value in self.samples.items() if key == name}
+
+
+def metrics_asked_for(file: Path) -> set[str]:
+    """The metrics that a file for Prometheus or Grafana names in its queries."""
+    queries = re.sub(r"(annotations|labels|for|summary): .*", "", file.read_text())
+    names = re.findall(r"\b((?:wakumail|mailserver|waku|p2p|process)_\w+)", queries)
+    return {re.sub(r"_bucket$", "", name) for name in names}

@@ -31,7 +31,7 @@ from wakumail.counters import COUNTERS, error_texts
 from wakumail.devp2p.discovery.discv4_packets import DatagramError
 from wakumail.devp2p.dns_tree import DnsListError
 from wakumail.devp2p.enr import EnrError
-from wakumail.errors import HandshakeError, ProtocolError
+from wakumail.errors import ArchiveError, HandshakeError, ProtocolError
 from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
 from wakumail.node.dns_resolver import DnsUnanswered
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from wakumail.mail.sync.partners import Partners
 
 COUNTED_ERRORS = (
+    ArchiveError,
     HandshakeError,
     ProtocolError,
     RequestError,
