@@ -108,7 +108,7 @@ def look(site: Browsed, envelope: Envelope, tmp_path: Path, width: int) -> None:
                 wide = browser.run("document.documentElement.scrollWidth - innerWidth")
                 assert wide <= 0, f"{path} is {wide} too wide"
                 papers.add(browser.run(paper))
-            assert papers == {"rgb(255, 255, 255)", "rgb(18, 23, 29)"}
+            assert papers == {"rgb(246, 247, 248)", "rgb(16, 20, 24)"}
         errors = [told for told in browser.complaints if "404" not in told]
         assert not errors
         browser.open(f"{site.url}topic/{TOPIC.hex()}", width=width, scripts=False)

@@ -51,10 +51,12 @@ def days_page(stat: Stat, days: list[Day]) -> Markup:
     return page(
         "Archive",
         "",
-        fact_list(facts),
-        search_form(),
-        element("h2", "Days"),
-        table(columns, rows) if rows else element("p", "The archive is empty."),
+        card(fact_list(facts)),
+        card(element("h2", "Search"), search_form()),
+        card(
+            element("h2", "Days"),
+            table(columns, rows) if rows else element("p", "The archive is empty."),
+        ),
     )
 
 
@@ -69,21 +71,24 @@ def day_page(day: Day, topics: list[tuple[bytes, int]]) -> Markup:
         ]
         for topic, envelopes in topics
     ]
+    facts = [
+        ("envelopes", number(day.envelopes)),
+        ("bytes", number(day.bytes)),
+        ("topics", number(day.topics)),
+    ]
     rest = day.topics - len(topics)
     return page(
         date(day.start),
         "../",
-        fact_list(
-            [
-                ("envelopes", number(day.envelopes)),
-                ("bytes", number(day.bytes)),
-                ("topics", number(day.topics)),
-            ]
+        card(
+            fact_list(facts),
+            element("p", link(f"../topic/all?{of_day}", "All envelopes of the day")),
         ),
-        element("p", link(f"../topic/all?{of_day}", "All envelopes of the day")),
-        element("h2", "Topics by envelopes"),
-        table(["topic", "#envelopes", "-"], rows),
-        element("p", f"{rest:,} more topics have fewer envelopes.") if rest > 0 else None,
+        card(
+            element("h2", "Topics by envelopes"),
+            table(["topic", "#envelopes", "-"], rows),
+            element("p", f"{rest:,} more topics have fewer envelopes.") if rest > 0 else None,
+        ),
     )
 
 
@@ -103,7 +108,7 @@ def listing_page(
         ]
         for envelope in listing.envelopes
     ]
-    columns = ["created", *(["topic"] if topic is None else []), "~hash", "#bytes", "message"]
+    columns = ["created", *(["topic"] if topic is None else []), "~hash", "#~bytes", "message"]
     of_day = "" if day is None else f"day={date(day)}"
     links = []
     if continued:
@@ -113,11 +118,17 @@ def listing_page(
     return page(
         title if day is None else f"{title}, {date(day)}",
         "../",
-        element("p", "Content topic: ", element("code", content_topic(topic))) if topic else None,
-        element("p", link(f"{name}?", "The topic on all days")) if topic and of_day else None,
-        opening_form(topic),
-        table(columns, rows) if rows else element("p", "No envelope here."),
-        element("nav", *links, class_="pager") if links else None,
+        card(
+            element("p", "Content topic: ", element("code", content_topic(topic)))
+            if topic is not None
+            else None,
+            element("p", link(f"{name}?", "On all days")) if of_day else None,
+            opening_form(topic),
+        ),
+        card(
+            table(columns, rows) if rows else element("p", "No envelope here."),
+            element("nav", *links) if links else None,
+        ),
     )
 
 
@@ -130,36 +141,39 @@ def envelope_page(envelope: Envelope) -> Markup:
     ]
     rest = len(envelope.data) - len(shown)
     topic = envelope.topic.hex()
+    facts = [
+        ("created", f"{utc(envelope.created)} ({envelope.created})"),
+        ("expiry", f"{utc(envelope.expiry)} ({envelope.expiry})"),
+        ("ttl", counted(envelope.ttl, "second")),
+        ("topic", link(f"../topic/{topic}", topic, class_="hex")),
+        ("content topic", element("code", content_topic(envelope.topic))),
+        ("hash", element("code", envelope.hash.hex())),
+        ("message hash", element("code", envelope_message_hash(envelope).hex())),
+        ("nonce", number(envelope.nonce)),
+        ("PoW", f"{envelope.pow:.6g}"),
+        ("size", counted(len(envelope.rlp), "byte")),
+        ("data", counted(len(envelope.data), "byte")),
+    ]
     return page(
         f"Envelope {envelope.hash.hex()[:SHORT_HASH]}…",
         "../",
-        fact_list(
-            [
-                ("created", f"{utc(envelope.created)} ({envelope.created})"),
-                ("expiry", f"{utc(envelope.expiry)} ({envelope.expiry})"),
-                ("ttl", counted(envelope.ttl, "second")),
-                ("topic", link(f"../topic/{topic}", topic, class_="hex")),
-                ("content topic", element("code", content_topic(envelope.topic))),
-                ("hash", element("code", envelope.hash.hex())),
-                ("message hash", element("code", envelope_message_hash(envelope).hex())),
-                ("nonce", number(envelope.nonce)),
-                ("PoW", f"{envelope.pow:.6g}"),
-                ("size", counted(len(envelope.rlp), "byte")),
-                ("data", counted(len(envelope.data), "byte")),
-            ]
+        card(fact_list(facts)),
+        card(
+            element("h2", "Message"),
+            opening_form(envelope.topic),
+            element("p", sealed(envelope, len(envelope.data))),
         ),
-        element("h2", "Message"),
-        opening_form(envelope.topic),
-        sealed(envelope, len(envelope.data)),
-        element("h2", "Data"),
-        element("pre", "\n".join(lines), tabindex=0),
-        element("p", f"{counted(rest, 'byte')} more are not shown.") if rest else None,
+        card(
+            element("h2", "Data"),
+            element("pre", "\n".join(lines), tabindex=0),
+            element("p", f"{counted(rest, 'byte')} more are not shown.") if rest else None,
+        ),
     )
 
 
 def error_page(status: int, reason: str, root: str) -> Markup:
     """The page of a request that failed."""
-    return page(f"Error {status}", root, element("p", reason), search_form(root))
+    return page(f"Error {status}", root, card(element("p", reason)), card(search_form(root)))
 
 
 # -- parts --------------------------------------------------------------------------------------
@@ -173,16 +187,22 @@ def page(title: str, root: str, *content: Content) -> Markup:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", f"{title} · wakumail"),
+        element("link", rel="stylesheet", href=f"{root}page.css"),
         element("link", rel="stylesheet", href=f"{root}style.css"),
         element("script", src=f"{root}open.js", type="module"),
     )
-    home = link(root or "./", "wakumail archive")
+    home = element("p", link(root or "./", "wakumail archive"), class_="name")
     body = element(
         "body",
-        element("header", home),
-        element("main", element("h1", title), *content),
+        element("header", home, element("h1", title)),
+        element("main", *content),
     )
     return join(Markup("<!doctype html>\n"), element("html", head, body, lang="en"))
+
+
+def card(*content: Content) -> Markup:
+    """A part of a page."""
+    return element("section", *content, class_="card")
 
 
 def search_form(root: str = "") -> Markup:
@@ -234,8 +254,12 @@ def sealed(envelope: Envelope, limit: int) -> Markup:
 
 
 def table(columns: list[str], rows: Sequence[Sequence[Content]]) -> Markup:
-    """A table; a column `#name` holds numbers, `~name` is for wide screens, `-` has no name."""
-    kinds = [{"#": "number", "~": "wide"}.get(column[0]) for column in columns]
+    """A table; a column `#name` holds numbers, `~name` is for wide screens, `#~name` both.
+
+    `-` stands for a column without a name.
+    """
+    marks = {"#": "number", "~": "roomy"}
+    kinds = [" ".join(marks[m] for m in column[:2] if m in marks) or None for column in columns]
     head = [
         element("th", column.strip("#~-"), scope="col", class_=kind)
         for column, kind in zip(columns, kinds, strict=True)

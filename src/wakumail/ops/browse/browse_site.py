@@ -26,7 +26,13 @@ HOST = "127.0.0.1"
 
 SECRET_BYTES = 16
 
-FILES = {"style.css": "text/css", "open.js": "text/javascript"}
+FOLDER = Path(__file__).parent
+FILES = {
+    "page.css": (FOLDER.parent / "monitoring" / "static" / "page.css", "text/css"),
+    "style.css": (FOLDER / "style.css", "text/css"),
+    "open.js": (FOLDER / "open.js", "text/javascript"),
+}
+"""What the pages use, with the style sheet of the operator's page."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -82,8 +88,8 @@ class BrowseSite:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         if path in FILES:
-            text = Path(__file__).with_name(path).read_text()
-            return web.Response(text=text, content_type=FILES[path])
+            file, kind = FILES[path]
+            return web.Response(text=file.read_text(), content_type=kind)
         try:
             if path == "find":
                 to = f"topic/{find_topic(request.query.get('topic', '')).hex()}"
