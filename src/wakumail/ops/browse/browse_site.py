@@ -32,7 +32,7 @@ FILES = {
     "style.css": (FOLDER / "style.css", "text/css"),
     "open.js": (FOLDER / "open.js", "text/javascript"),
 }
-"""What the pages use, with the style sheet of the operator's page."""
+"""The files that the pages use, with the style sheet of the operator's page."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
