@@ -1,4 +1,4 @@
-"""What a scrape of /metrics has told."""
+"""The numbers that a scrape of /metrics has told."""
 
 import re
 from collections.abc import Mapping

@@ -30,7 +30,7 @@ PARTS = {"50": 0.5, "99": 0.99}
 
 
 class Overview(NamedTuple):
-    """What the page shows; `look` is None without an archive, or if it cannot be read."""
+    """The content of the page; `look` is None without an archive, or if it cannot be read."""
 
     now: float
     numbers: Numbers
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """What the script draws. kind: `rate` of counters, `level` of gauges, or `quantile`."""
+    """A plot that the script draws. kind: `rate` of counters, `level` of gauges, or `quantile`."""
 
     kind: str
     unit: str
