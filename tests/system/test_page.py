@@ -90,7 +90,7 @@ def told(text: str) -> float:
 
 
 def shown(watched: Watched) -> dict[str, tuple[float, str]]:
-    """The numbers that the page shows; nothing if counts do not lie between those of the scrapes around it.
+    """The numbers of the page; nothing if counts do not lie between those of the scrapes around it.
 
     They do at any time but that in which the reports of two workers cross.
     """
