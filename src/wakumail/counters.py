@@ -121,6 +121,7 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_pruned": "envelopes deleted by the retention",
     "confirmations_unsent": "confirmations that waited too long for the rate limits of a peer",
     "prunes_failed": "steps of the retention that failed and are tried again",
+    "reloads_failed": "SIGHUPs that changed nothing: the settings could not be taken",
     "clock_doubted": "looks of the retention at a clock that ran ahead of the archive",
     "commits": "appends committed and synced",
     "commits_failed": "appends that failed and are tried again",

@@ -107,7 +107,7 @@ def row(setting: Setting) -> str:
             default = f"`{value}`"
     flag = setting.negated_flag if setting.default is True else setting.flag
     meaning = re.sub(r"(--[a-z0-9.-]*[a-z0-9])", r"`\1`", meaning)
-    return f"| `{flag}` | {default} | {meaning} |"
+    return f"| `{flag}` | {default} | {setting.reload} | {meaning} |"
 
 
 def test_the_table_says_what_the_help_says() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -127,7 +128,11 @@ class Crew:
 
     def __init__(self) -> None:
         self.supervisor = Supervisor(
-            Plan((), (), 1, "", False), Counters(), ServiceManager({}), on_ready=lambda enode: None
+            Plan((), (), 1, ""),
+            Counters(),
+            ServiceManager({}),
+            on_ready=lambda enode: None,
+            check=AsyncMock(return_value=True),
         )
         self.told: list[list[tuple[Any, ...]]] = []
         """The calls and notes to each worker."""

@@ -24,6 +24,7 @@ from wakumail.archive.writer_thread import Durability
 from wakumail.cli.serve import serve
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect
+from wakumail.ops.config.layers import Loaded
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.log_writer import LogWriter
 from wakumail.waku.envelope import Envelope
@@ -41,7 +42,7 @@ def serve_in_child(path: Path, durability: Durability, stdout: Connection) -> No
     os.dup2(stdout.fileno(), 1)
     writer_thread.COMMIT_INTERVAL = INTERVAL
     settings = Settings(datadir=path, host="127.0.0.1", port=0, min_pow=0.0, durability=durability)
-    asyncio.run(serve(settings, Datadir(path), LogWriter(2)))
+    asyncio.run(serve(settings, Datadir(path), LogWriter(2), lambda: Loaded(settings, {})))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Real processes over real sockets: a request gets the envelopes that a post has sent."""
 
 import asyncio
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make, newest_first
+from tests.support.patience import until
 from tests.support.processes import Server, run, run_json
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect
@@ -152,12 +154,30 @@ def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
     assert {e.hash for e in envelopes[:confirmed]} <= kept <= {e.hash for e in envelopes}
 
 
-def test_a_hangup_ends_no_server_without_workers(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        server.process.send_signal(signal.SIGHUP)
-        run("canary", server.enode)
+def reload(server: Server, config: Path, text: str) -> str:
+    """The lines of the log that a new file leads to."""
+    before = len(server.log.read_text())
+    config.write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    told = re.compile("(?s).*settings (were|stay).*\n")
+    found = until(lambda: told.fullmatch(server.log.read_text()[before:]))
+    return str(found and found[0])
+
+
+def test_a_hangup_reads_the_settings_again(tmp_path: Path) -> None:
+    config = tmp_path / "wakumail.toml"
+    config.write_text('password = "old"\nmin_pow = 0')
+    with Server(tmp_path / "data", "--config", config) as server:
+        run("canary", server.enode, "--password", "old")
+        assert "unknown key 'passwort'" in reload(server, config, 'passwort = "new"')
+        run("canary", server.enode, "--password", "old")
+        told = reload(server, config, 'password = "new"\nrelay_memory = 2_000_000')
+        assert "a restart is needed for --relay-memory" in told
+        assert "changed: --password, --min-pow" in told
+        run("canary", server.enode, "--password", "new")
+        run("canary", server.enode, "--password", "old", check=1)
         assert server.stop() == 0
-        assert "SIGHUP" in server.log.read_text()
+        assert "reloads_failed: 1" in server.log.read_text()
 
 
 def test_two_servers_do_not_share_a_datadir(server: Server) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import from_settings
+from wakumail.ops.config.layers import load
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.gap_watch import GapWatch
@@ -24,6 +26,7 @@ from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.ops.named_nodes import NamedNodes
+from wakumail.ops.reload import Read, Reload, whenever
 from wakumail.ops.service_manager import ServiceManager, server_state
 from wakumail.ops.slow_imports import import_what_is_on
 from wakumail.ops.workers import worker
@@ -57,26 +60,31 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.as_worker is not None:
         with datadir.writing():
             return uvloop.run(worker.work(settings, datadir, arguments.as_worker))
+    read = partial(load, vars(arguments), os.environ, arguments.config)
     datadir.make()
     with datadir.serving():
         if settings.workers > 1:
-            return uvloop.run(worker.supervise(settings, datadir, writer))
-        return uvloop.run(serve(settings, datadir, writer, arguments.step_meter))
+            return uvloop.run(worker.supervise(settings, datadir, writer, read))
+        return uvloop.run(serve(settings, datadir, writer, read, arguments.step_meter))
 
 
 async def serve(
-    settings: Settings, datadir: Datadir, writer: LogWriter, step_meter: int | None = None
+    settings: Settings,
+    datadir: Datadir,
+    writer: LogWriter,
+    read: Read,
+    step_meter: int | None = None,
 ) -> int:
     """Serve until a signal comes, then finish the commit and disconnect from the peers.
 
-    `step_meter` is the descriptor of a socket of the bench, which wants the loop's steps measured.
+    `read` reads the settings again at SIGHUP. `step_meter` is the descriptor of a socket of the
+    bench, which wants the loop's steps measured.
     """
-    stopped = asyncio.Event()
+    stopped, hung_up = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    # Operators send SIGHUP out of habit: it must not end the server.
-    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP restarts workers; there are none")
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     counters = Counters()
     writer.count_in(counters)
     key = assembly.node_key(settings, datadir)
@@ -115,6 +123,9 @@ async def serve(
         manager.ready()
         watch = asyncio.create_task(manager.watch(partial(server_state, server)))
         running.callback(watch.cancel)
+        reload = Reload(settings, read, datadir, server, named)
+        reloading = asyncio.create_task(whenever(hung_up, manager, reload.run))
+        running.callback(reloading.cancel)
         await stopped.wait()
         manager.stopping()
         log.info("stopping")

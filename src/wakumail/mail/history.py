@@ -103,6 +103,12 @@ class History:
         self._waiting: dict[Link, deque[bytes]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
+    def configure(self, config: MailConfig) -> None:
+        """Answer later requests by another configuration."""
+        if config.request_rate != self.config.request_rate:
+            self._limiter = RateLimiter(config.request_rate)
+        self.config = config
+
     async def close(self) -> None:
         """Stop answering, in the middle of answers too."""
         for task in tuple(self._answering):

@@ -198,13 +198,14 @@ class Server:
     def set_min_pow(self, min_pow: float) -> None:
         """Accept only envelopes of at least this PoW from now on; ValueError for less than 0."""
         rules = self.rules.replace(min_pow=min_pow, min_pow_large=min_pow / LARGE_POW_RATIO)
-        self._change(replace(self.node.status.options, pow=min_pow), rules)
+        self.change(replace(self.node.status.options, pow=min_pow), rules)
 
     def set_max_envelope(self, size: int) -> None:
         """Accept and publish only envelopes of at most `size` bytes from now on."""
-        self._change(self.node.status.options, self.rules.replace(max_envelope=size))
+        self.change(self.node.status.options, self.rules.replace(max_envelope=size))
 
-    def _change(self, options: waku.StatusOptions, rules: Rules) -> None:
+    def change(self, options: waku.StatusOptions, rules: Rules) -> None:
+        """Judge envelopes by these rules from now on, and tell the peers."""
         self.rules = rules
         self.node.change_status(options, rules)
 
@@ -311,7 +312,7 @@ class Server:
     # -- envelopes ----------------------------------------------------------------------------
 
     def _receive(self, link: Link, batch: Batch) -> None:
-        limits = self.config.node.incoming_limits
+        limits = self.node.config.incoming_limits
         if limits is not None and limits.by_topic:
             sizes = batch.topic_sizes()
             limits.check_topics(link.node_id, link.address, sizes, time.monotonic())

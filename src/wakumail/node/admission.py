@@ -54,7 +54,7 @@ class Admission:
         """Node ids of the peers that are offered to sync, once they connect anew."""
         self.on_handshake_slot: Callable[[str], None] = lambda host: None
         """Called with a host when a handshake of it has ended."""
-        self._config = config
+        self.config = config
         self._counters = counters
         self._roster = config.roster or OwnRoster()
         self._handshaking: dict[str, dict[Link, None]] = {}
@@ -71,14 +71,14 @@ class Admission:
 
         If there are max_handshakes, the oldest of the host with the most is dropped for it.
         """
-        if self._handshakes >= self._config.max_handshakes:
+        if self._handshakes >= self.config.max_handshakes:
             crowded = max(self._handshaking.values(), key=len)
             next(iter(crowded)).drop(CrowdedOut("too many handshakes in progress"))
         self._handshaking.setdefault(link.host, {})[link] = None
         self._handshakes += 1
-        if self._config.netrestrict and link.address != link.local[0]:
+        if self.config.netrestrict and link.address != link.local[0]:
             address = ipaddress.ip_address(link.address)
-            if not any(address in network for network in self._config.netrestrict):
+            if not any(address in network for network in self.config.netrestrict):
                 link.drop(Restricted(f"{address} is in no network that may connect"))
 
     def admit_peer(self, link: Link) -> None:
@@ -146,7 +146,7 @@ class Admission:
             # A phone that lost its network comes back before its old connection timed out.
             self.links[link.node_id].probe()
             return Entry.DUPLICATE
-        limit = self._config.maxpeers if self._is_guest(link) else None
+        limit = self.config.maxpeers if self._is_guest(link) else None
         entry = self._roster.enter(link.node_id, link.host, limit)
         if entry is Entry.FULL and limit is not None and (other := self._one_too_many(link.host)):
             self.leave(other)

@@ -183,6 +183,13 @@ class Node:
 
     # -- status -------------------------------------------------------------------------------
 
+    def configure(self, config: NodeConfig) -> None:
+        """Take other limits of peers. Status and rules change with `change_status`.
+
+        Where there were no rate limits, those of packets hold for later connections only.
+        """
+        self.config = self.admission.config = config
+
     def change_status(self, options: StatusOptions, rules: Rules) -> None:
         """Change our status and rules, and tell every peer.
 
@@ -237,12 +244,12 @@ class Node:
 
         It does not hold the link, which holds it: an ended link must be no cyclic garbage.
         """
-        limits = self.config.incoming_limits
-        if limits is None:
+        if self.config.incoming_limits is None:
             return None
 
         def gate(node_id: bytes, size: int) -> None:
-            limits.check(node_id, address, size, time.monotonic())
+            if (limits := self.config.incoming_limits) is not None:
+                limits.check(node_id, address, size, time.monotonic())
 
         return gate
 

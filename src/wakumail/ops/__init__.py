@@ -11,6 +11,7 @@ external_address  the address at which others reach the node, found as `--nat` s
 monitoring  metrics and health
 browse      an archive in a browser
 workers     several processes that are one server
+reload       the settings read again at SIGHUP, and what is changed by them
 service_manager  tells systemd the state of the server
 gap_watch   finds the times in which the archive took nothing
 slow_imports  imports what takes long, before there are peers who would wait

@@ -82,21 +82,25 @@ def node_config(settings: Settings, key: PrivateKey, counters: Counters) -> Node
         capabilities=(*WAKU, SHH6) if settings.shh else WAKU,
         max_packet=settings.max_packet,
     )
-    rules = Rules(
-        min_pow=settings.min_pow,
-        min_pow_large=settings.min_pow / LARGE_POW_RATIO,
-        max_envelope=settings.max_envelope,
-        interest=Interest(topics=settings.topics) if settings.topics else EVERYTHING,
-    )
     return NodeConfig(
         connection,
         status_options(settings),
-        rules,
+        rules(settings),
         maxpeers=settings.maxpeers,
         max_handshakes=settings.max_handshakes,
         netrestrict=settings.netrestrict,
         incoming_limits=incoming_limits(settings, counters),
         max_descriptor=share_files(settings).max_descriptor,
+    )
+
+
+def rules(settings: Settings) -> Rules:
+    """The rules by which envelopes are judged."""
+    return Rules(
+        min_pow=settings.min_pow,
+        min_pow_large=settings.min_pow / LARGE_POW_RATIO,
+        max_envelope=settings.max_envelope,
+        interest=Interest(topics=settings.topics) if settings.topics else EVERYTHING,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from wakumail.archive.datadir import Datadir
 from wakumail.archive.store import Store
@@ -61,11 +62,36 @@ class NamedNodes:
 
         Peers and callers have a turn after every SLICE of them.
         """
+        await self._dial((*self._static, *self._trusted, *self._syncing), dialer)
+
+    async def replace(self, former: "NamedNodes", server: Server, store: Store | None) -> None:
+        """Take the place of those that were named before: leave some, and dial those that are new.
+
+        Nodes that the RPC API has named stay.
+        """
+        before = {*former._static, *former._trusted, *former._syncing}
+        now = (*self._static, *self._trusted, *self._syncing)
+        for enode in {*former._syncing} - {*self._syncing}:
+            if server.partners is not None:
+                server.partners.remove(enode.node_id)
+        named = {enode.node_id for enode in now}
+        for node_id in {enode.node_id for enode in before} - named:
+            server.dialer.remove(node_id)
+        trusted = {enode.node_id for enode in self._trusted}
+        for enode in former._trusted:
+            if enode.node_id not in trusted:
+                server.node.admission.distrust(enode.node_id)
+        self.trust(server.node)
+        if {*self._syncing} - {*former._syncing}:
+            self.sync(server, store)
+        await self._dial([enode for enode in now if enode not in before], server.dialer)
+
+    async def _dial(self, enodes: Sequence[Enode], dialer: Dialer) -> None:
         for sentence in self._malformed:
             log.warning("%s; it is left out", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}
-        for number, enode in enumerate((*self._static, *self._trusted, *self._syncing), 1):
+        for number, enode in enumerate(enodes, 1):
             if not number % SLICE:
                 await asyncio.sleep(0)
             try:

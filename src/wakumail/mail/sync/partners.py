@@ -102,6 +102,19 @@ class Partners:
         self._rests: set[asyncio.TimerHandle] = set()
         self._watching = asyncio.get_running_loop().create_task(self._watch_horizon())
 
+    def configure(self, config: SyncConfig) -> None:
+        """Make later rounds by another configuration.
+
+        Other topics have to be agreed on from the start, so the peers connect anew.
+        """
+        self._config = config
+        self._side.sync_interval, self._side.sync_window = config.sync_interval, config.sync_window
+        if (digest := topics_digest(config.topics)) != self._digest:
+            self._digest = digest
+            for node_id in self.partners:
+                if (link := self._node.links.get(node_id)) is not None:
+                    link.disconnect(DisconnectReason.REQUESTED)
+
     async def close(self) -> None:
         """End all sessions. Connections stay."""
         self._watching.cancel()

@@ -11,7 +11,7 @@ from wakumail.mail.sync.remembered import Remembered
 from wakumail.waku.envelope import Rules
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Side:
     """Our side, the same for every peer."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -23,6 +24,19 @@ TYPE_NAMES = {
     list: "a list",
     dict: "a table",
 }
+
+
+class Reload(StrEnum):
+    """The servers that take a new value of a setting at SIGHUP, while they run."""
+
+    YES = "yes"
+    """All of them."""
+    WORKERS = "workers"
+    """Those with several workers: each is replaced."""
+    ALONE = "alone"
+    """Those without."""
+    NO = "no"
+    """None: it needs a restart."""
 
 
 class Kind(NamedTuple):
@@ -47,6 +61,11 @@ class Setting:
     kind: Kind
     metavar: str
     secret: bool
+    reload: Reload
+
+    def reloads(self, *, workers: bool) -> bool:
+        """True if a server takes a new value at SIGHUP. `workers`: it has several."""
+        return self.reload in (Reload.YES, Reload.WORKERS if workers else Reload.ALONE)
 
     @property
     def name(self) -> str:
@@ -122,7 +141,13 @@ class Setting:
 
 
 def setting(
-    default: T, explanation: str, kind: Kind, metavar: str | None = None, *, secret: bool = False
+    default: T,
+    explanation: str,
+    kind: Kind,
+    metavar: str | None = None,
+    *,
+    secret: bool = False,
+    reload: Reload = Reload.WORKERS,
 ) -> T:
     """A field of Settings: default, explanation, kind, and the placeholder of its value.
 
@@ -133,6 +158,7 @@ def setting(
         "kind": kind,
         "metavar": metavar or kind.metavar,
         "secret": secret,
+        "reload": reload,
     }
     return field(default=default, metadata=metadata, repr=not secret)
 

@@ -12,7 +12,7 @@ from wakumail.devp2p.enode import MAX_PORT, Enode
 from wakumail.mail.request import MAX_LIMIT
 from wakumail.node.dns_resolver import NameServer
 from wakumail.ops.config import values
-from wakumail.ops.config.setting import Kind, describe, setting
+from wakumail.ops.config.setting import Kind, Reload, describe, setting
 from wakumail.ops.config.values import LogLevel
 from wakumail.rpc.access import exposure
 from wakumail.rpc.namespaces import Namespace
@@ -79,15 +79,28 @@ class Settings:
     """
 
     datadir: Path = setting(
-        Path("data"), "directory of the archive, the node key and the RPC socket", FILE, "DIR"
+        Path("data"),
+        "directory of the archive, the node key and the RPC socket",
+        FILE,
+        "DIR",
+        reload=Reload.NO,
     )
-    host: str = setting("0.0.0.0", "address to listen on", TEXT, "ADDRESS")
-    port: int = setting(30303, "TCP port to listen on; 0 = the system chooses", PORT)
+    host: str = setting("0.0.0.0", "address to listen on", TEXT, "ADDRESS", reload=Reload.NO)
+    port: int = setting(
+        30303, "TCP port to listen on; 0 = the system chooses", PORT, reload=Reload.NO
+    )
     nodekey: Path | None = setting(
-        None, "file of the node key, made if missing (default: DATADIR/nodekey)", FILE
+        None,
+        "file of the node key, made if missing (default: DATADIR/nodekey)",
+        FILE,
+        reload=Reload.NO,
     )
     nodekeyhex: str | None = setting(
-        None, "the node key itself, 64 hex digits", Kind("HEX", values.node_key), secret=True
+        None,
+        "the node key itself, 64 hex digits",
+        Kind("HEX", values.node_key),
+        secret=True,
+        reload=Reload.NO,
     )
     nat: str = setting(
         "none",
@@ -96,21 +109,33 @@ class Settings:
         Kind("NAT", values.nat),
     )
     netrestrict: tuple[Network, ...] = setting(
-        (), "accept and dial only peers in these networks (CIDR); empty = all", NETWORK
+        (),
+        "accept and dial only peers in these networks (CIDR); empty = all",
+        NETWORK,
+        reload=Reload.YES,
     )
-    workers: int = setting(1, "processes that share the port and the archive", WORKERS)
+    workers: int = setting(
+        1, "processes that share the port and the archive", WORKERS, reload=Reload.NO
+    )
     maxpeers: int = setting(
-        5000, "most peers that may connect; trusted and dialed peers do not count", COUNT
+        5000,
+        "most peers that may connect; trusted and dialed peers do not count",
+        COUNT,
+        reload=Reload.ALONE,
     )
-    max_handshakes: int = setting(1024, "most handshakes in progress", COUNT)
+    max_handshakes: int = setting(1024, "most handshakes in progress", COUNT, reload=Reload.YES)
     static_nodes: tuple[Enode, ...] = setting(
-        (), "nodes to stay connected to, in addition to DATADIR/static-nodes.json", ENODE
+        (),
+        "nodes to stay connected to, in addition to DATADIR/static-nodes.json",
+        ENODE,
+        reload=Reload.YES,
     )
     trusted_nodes: tuple[Enode, ...] = setting(
         (),
         "like --static-nodes, and admitted even above --maxpeers; may send p2p messages; "
         "in addition to DATADIR/trusted-nodes.json",
         ENODE,
+        reload=Reload.YES,
     )
     mindial: int = setting(
         0, "peers to find and call, by --discovery.v4 and --discovery.dns", WHOLE
@@ -125,29 +150,38 @@ class Settings:
         "password that requests may be sealed with (default: the Status fleet's)",
         TEXT,
         secret=True,
+        reload=Reload.YES,
     )
-    password_file: Path | None = setting(None, "file whose first line is the password", FILE)
+    password_file: Path | None = setting(
+        None, "file whose first line is the password", FILE, reload=Reload.YES
+    )
     asymkey_file: Path | None = setting(
         None,
         "file of a private key that requests may be sealed for, in addition to the node key",
         FILE,
+        reload=Reload.YES,
     )
     min_pow: float = setting(
         0.002,
         "least PoW of an envelope; from 50,000 bytes on a thousandth of it; 0 = any",
         AMOUNT,
         "POW",
+        reload=Reload.YES,
     )
-    max_envelope: int = setting(1 << 20, "largest envelope accepted", BYTES)
+    max_envelope: int = setting(1 << 20, "largest envelope accepted", BYTES, reload=Reload.YES)
     max_packet: int = setting(10 << 20, "largest packet accepted, after decompression", PACKET)
     max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", REPLY)
     topics: tuple[bytes, ...] = setting(
-        (), "accept only these topics, 8 hex digits each (default: all)", TOPIC
+        (),
+        "accept only these topics, 8 hex digits each (default: all)",
+        TOPIC,
+        reload=Reload.YES,
     )
     interest: Advertised = setting(
         Advertised.BLOOM,
         "how to tell peers the topics: bloom or topics",
         Kind("HOW", values.choice(Advertised)),
+        reload=Reload.YES,
     )
     light: bool = setting(False, "relay only what is posted here", FLAG)
     confirmations: bool = setting(True, "confirm envelopes once they are on disk", FLAG)
@@ -156,30 +190,56 @@ class Settings:
         "commit: write to disk at once; interval: every 0.3 s, and confirm later",
         Kind("WHEN", values.choice(Durability)),
     )
-    retention: float = setting(30.0, "days to keep envelopes; 0 = for ever", DAYS)
+    retention: float = setting(
+        30.0, "days to keep envelopes; 0 = for ever", DAYS, reload=Reload.YES
+    )
     max_size: int = setting(
-        0, "largest size of the archive; the oldest envelopes are deleted; 0 = no limit", SIZE
+        0,
+        "largest size of the archive; the oldest envelopes are deleted; 0 = no limit",
+        SIZE,
+        reload=Reload.YES,
     )
     sync_peers: tuple[Enode, ...] = setting(
-        (), "nodes whose archive and ours are made equal; each has to name the other", ENODE
+        (),
+        "nodes whose archive and ours are made equal; each has to name the other",
+        ENODE,
+        reload=Reload.YES,
     )
-    sync_interval: int = setting(300, "seconds between two comparisons with a sync peer", PAUSE)
+    sync_interval: int = setting(
+        300, "seconds between two comparisons with a sync peer", PAUSE, reload=Reload.YES
+    )
     sync_window: float = setting(
-        0.0, "days before now that are made equal; 0 = all that both keep", DAYS
+        0.0,
+        "days before now that are made equal; 0 = all that both keep",
+        DAYS,
+        reload=Reload.YES,
     )
-    max_waiting: int = setting(16, "requests of one peer that may wait for their turn", COUNT)
+    max_waiting: int = setting(
+        16, "requests of one peer that may wait for their turn", COUNT, reload=Reload.YES
+    )
     max_limit: int = setting(
-        MAX_LIMIT, "most envelopes per request; also the limit of a request that names none", COUNT
+        MAX_LIMIT,
+        "most envelopes per request; also the limit of a request that names none",
+        COUNT,
+        reload=Reload.YES,
     )
     request_rate: float = setting(
-        0.0, "requests per second from one peer, and from one address; 0 = no limit", AMOUNT
+        0.0,
+        "requests per second from one peer, and from one address; 0 = no limit",
+        AMOUNT,
+        reload=Reload.YES,
     )
-    request_min_pow: float = setting(0.0, "least PoW of a request's envelope", AMOUNT, "POW")
-    require_signature: bool = setting(False, "refuse requests without a signature", FLAG)
+    request_min_pow: float = setting(
+        0.0, "least PoW of a request's envelope", AMOUNT, "POW", reload=Reload.YES
+    )
+    require_signature: bool = setting(
+        False, "refuse requests without a signature", FLAG, reload=Reload.YES
+    )
     completion: CompletionForm | None = setting(
         None,
         "form of every Request Complete: bytes or list (default: that of the request)",
         Kind("FORM", values.choice(CompletionForm)),
+        reload=Reload.YES,
     )
     relay_memory: int = setting(64 << 20, "memory for live envelopes to relay", BYTES)
     shh: bool = setting(False, "accept Whisper 6 peers too, and bridge both networks", FLAG)
@@ -190,6 +250,7 @@ class Settings:
         LogLevel.INFO,
         "error, warning, info or debug, or 1 to 4; debug logs the addresses of peers",
         Kind("LEVEL", values.log_level, (str, int)),
+        reload=Reload.YES,
     )
 
     discovery_v4: bool = setting(False, "find nodes, and be found, by node discovery v4", FLAG)
@@ -204,26 +265,45 @@ class Settings:
         "name server to ask for the lists (default: those of the system)",
         Kind("ADDRESS[:PORT]", NameServer.parse),
     )
-    rate_packets_ip: int = setting(0, "packets per second from one address; 0 = no limit", WHOLE)
-    rate_packets_peer: int = setting(0, "packets per second from one peer; 0 = no limit", WHOLE)
+    rate_packets_ip: int = setting(
+        0, "packets per second from one address; 0 = no limit", WHOLE, reload=Reload.YES
+    )
+    rate_packets_peer: int = setting(
+        0, "packets per second from one peer; 0 = no limit", WHOLE, reload=Reload.YES
+    )
     rate_packets_topic: int = setting(
-        0, "envelopes per second that a peer may send on one topic; 0 = no limit", WHOLE
+        0,
+        "envelopes per second that a peer may send on one topic; 0 = no limit",
+        WHOLE,
+        reload=Reload.YES,
     )
     rate_bytes_ip: int = setting(
-        0, "bytes per second from one address, at least --max-packet; 0 = no limit", WHOLE
+        0,
+        "bytes per second from one address, at least --max-packet; 0 = no limit",
+        WHOLE,
+        reload=Reload.YES,
     )
     rate_bytes_peer: int = setting(
-        0, "bytes per second from one peer, at least --max-packet; 0 = no limit", WHOLE
+        0,
+        "bytes per second from one peer, at least --max-packet; 0 = no limit",
+        WHOLE,
+        reload=Reload.YES,
     )
     rate_bytes_topic: int = setting(
         0,
         "bytes of envelopes per second that a peer may send on one topic, "
         "at least --max-packet; 0 = no limit",
         WHOLE,
+        reload=Reload.YES,
     )
-    rate_tolerance: int = setting(3, "times in a row that a peer may exceed a rate limit", WHOLE)
+    rate_tolerance: int = setting(
+        3, "times in a row that a peer may exceed a rate limit", WHOLE, reload=Reload.YES
+    )
     rate_whitelist: tuple[bytes | Network, ...] = setting(
-        (), "addresses, networks (CIDR) and node ids that no rate limit holds for", PEER
+        (),
+        "addresses, networks (CIDR) and node ids that no rate limit holds for",
+        PEER,
+        reload=Reload.YES,
     )
     http: bool = setting(False, "RPC API over HTTP", FLAG)
     http_addr: str = setting("127.0.0.1", "address that HTTP listens on", TEXT, "ADDRESS")
@@ -259,7 +339,7 @@ class Settings:
     metrics: bool = setting(False, "serve /metrics, /health, /ready and /live", FLAG)
     metrics_addr: str = setting("127.0.0.1", "address that metrics listen on", TEXT, "ADDRESS")
     metrics_port: int = setting(9305, "TCP port of metrics", PORT)
-    log_json: bool = setting(False, "log one JSON object per line", FLAG)
+    log_json: bool = setting(False, "log one JSON object per line", FLAG, reload=Reload.YES)
 
     @property
     def listens_http(self) -> bool:

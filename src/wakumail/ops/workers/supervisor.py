@@ -11,12 +11,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wakumail.counters import Counters
 from wakumail.ops.monitoring.report import Problem, Report, counted, together
+from wakumail.ops.reload import whenever
 from wakumail.ops.service_manager import ServiceManager
 from wakumail.ops.workers.channel import open_channel
 from wakumail.ops.workers.methods import subject
@@ -42,7 +43,6 @@ class Plan:
     """A listening socket for each worker, on one port."""
     maxpeers: int
     datadir: str
-    metrics: bool
 
 
 class Supervisor:
@@ -54,15 +54,18 @@ class Supervisor:
         counters: Counters,
         manager: ServiceManager,
         on_ready: Callable[[str], None],
+        check: Callable[[], Awaitable[bool]],
     ) -> None:
         """`on_ready` is called with the enode once all workers take connections.
 
+        check: before workers are replaced; False leaves them.
         counters: those of the supervisor itself; reports have them too.
         """
         self._plan = plan
         self._counters = counters
         self._manager = manager
         self._on_ready = on_ready
+        self._check = check
         self._slots = [WorkerSlot(n, own, self._start) for n, own in enumerate(plan.listeners)]
         self._registry = Registry.create(2 * len(self._slots), plan.maxpeers)
         self._wake_ups = make_wake_ups(2 * len(self._slots))
@@ -87,7 +90,7 @@ class Supervisor:
                 self._manager.ready()
                 await _first_of(
                     stopped.wait(),
-                    self._renew(renewal),
+                    whenever(renewal, self._manager, self._renew),
                     self._collect(),
                     self._manager.watch(self._state),
                     *(slot.keep() for slot in self._slots),
@@ -101,19 +104,16 @@ class Supervisor:
     async def _begin(self) -> None:
         await asyncio.gather(*(slot.begin() for slot in self._slots))
 
-    async def _renew(self, renewal: asyncio.Event) -> None:
-        while True:
-            await renewal.wait()
-            renewal.clear()
-            self._manager.reloading()
-            try:
-                for slot in self._slots:
-                    await slot.renew()
-            except WorkerFailed as error:
-                log.error("the rolling restart has stopped: %s", error)
-            else:
-                log.info("all workers were replaced")
-            self._manager.ready()
+    async def _renew(self) -> None:
+        if not await self._check():
+            return
+        try:
+            for slot in self._slots:
+                await slot.renew()
+        except WorkerFailed as error:
+            log.error("the rolling restart has stopped: %s", error)
+        else:
+            log.info("all workers were replaced")
 
     async def _stop(self) -> int:
         """Stop all workers and wait for them; 1 if one ended with an error."""
@@ -285,8 +285,7 @@ class Supervisor:
 
     async def _collect(self) -> None:
         while True:
-            if self._plan.metrics:
-                await self._read_reports(self._running)
+            await self._read_reports(self._running)
             await asyncio.sleep(COLLECT_INTERVAL)
 
     async def _read_reports(self, workers: Iterable[WorkerProcess]) -> None:

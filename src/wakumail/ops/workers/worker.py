@@ -9,6 +9,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
+from wakumail.ops.reload import Read, changes, flags, refuse
 from wakumail.ops.service_manager import ServiceManager, server_state
 from wakumail.ops.slow_imports import import_what_is_on
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
@@ -50,8 +52,11 @@ MAX_JOURNAL = 64 << 20
 """Most bytes of envelopes that workers without an archive keep for each other."""
 
 
-async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter) -> int:
-    """Run the workers until a signal; SIGHUP replaces each of them."""
+async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter, read: Read) -> int:
+    """Run the workers until a signal; SIGHUP replaces each of them.
+
+    `read` reads the settings again, before the new workers do.
+    """
     stopped, renewal = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,12 +72,26 @@ async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter) -> 
         listeners=listeners,
         maxpeers=settings.maxpeers,
         datadir=str(datadir.path.resolve()),
-        metrics=settings.metrics,
     )
     counters = Counters()
     writer.count_in(counters)
-    supervisor = Supervisor(plan, counters, ServiceManager(), on_ready=logs.announce)
+    check = partial(may_renew, settings, read, counters)
+    supervisor = Supervisor(plan, counters, ServiceManager(), on_ready=logs.announce, check=check)
     return await supervisor.run(stopped, renewal)
+
+
+async def may_renew(settings: Settings, read: Read, counters: Counters) -> bool:
+    """True if new workers can serve with the settings as they are now."""
+    try:
+        given = (await asyncio.to_thread(read)).settings
+        fixed = [s for s in changes(settings, given) if not s.reloads(workers=True)]
+        if fixed:
+            raise ValueError(f"the whole server has to be restarted for {flags(fixed)}")
+    except (ValueError, OSError) as error:
+        refuse(error, counters)
+        return False
+    logs.start_in_thread(given.verbosity, log_json=given.log_json)
+    return True
 
 
 async def work(settings: Settings, datadir: Datadir, descriptor: int) -> int:
