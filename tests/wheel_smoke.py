@@ -37,6 +37,8 @@ def main() -> None:
     assert (package / "py.typed").exists()
     for name in ("page.html", "page.css", "page.js"):
         assert (package / "ops/monitoring/static" / name).exists(), name
+    for name in ("style.css", "open.js"):
+        assert (package / "ops/browse" / name).exists(), name
     for file in SHARED:
         assert Path(sys.prefix, "share", file).stat().st_size, file
     for name in wakumail.__all__:

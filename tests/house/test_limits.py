@@ -88,7 +88,7 @@ LIMITS: dict[str, list[str]] = {
     "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
     "expired": [f"{envelope.EXPIRY_GRACE} s ago"],
     "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
-    "topics per request": [f"{request.MAX_REQUEST_TOPICS}"],
+    "topics per request, also over HTTP": [f"{request.MAX_REQUEST_TOPICS}"],
     "request packet": [size(packets.MAX_REQUEST_SIZE), size(packets.MAX_REFUSED_REQUEST)],
     "confirmation with errors": [size(confirmations.MAX_RESPONSE_SIZE)],
     "packet that is ignored: of an unknown code, or not asked for": [size(SMALL_PACKET)],

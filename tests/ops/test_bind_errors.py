@@ -18,6 +18,7 @@ from tests.support.processes import WAKUMAIL
         (("--port", "0", "--metrics", "--metrics.port"), "--metrics.addr and --metrics.port"),
         (("--port", "0", "--http", "--http.port"), "--http.addr and --http.port"),
         (("--port", "0", "--ws", "--ws.port"), "--ws.addr and --ws.port"),
+        (("--port", "0", "--store", "--store.port"), "--store.addr and --store.port"),
         (
             ("--port", "0", "--discovery.v4", "--discovery.port"),
             "--host and --discovery.port",

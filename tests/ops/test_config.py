@@ -311,6 +311,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             "http.port and ws.port are both 8545",
         ),
         ({"light": "true", "workers": "2"}, "a light node has one worker"),
+        ({"store_port": "9305", "metrics": "true", "store": "true"}, "store.port and metrics.port"),
+        ({"store": "true", "store_addr": "0.0.0.0"}, "the API would listen on 0.0.0.0, open"),
+        ({"store": "true", "mailserver": "false"}, "store answers from the archive of a mailser"),
         ({"http": "true", "http_addr": "0.0.0.0"}, "the API would listen on 0.0.0.0, open to all"),
         ({"ws": "true", "ws_addr": "example.org"}, "the API would listen on example.org, open"),
         (

@@ -76,6 +76,7 @@ def test_hashes_pages_and_flags() -> None:
         *(("ascending", text) for text in ("up", "2")),
         *(("includeData", text) for text in ("maybe", " true")),
         *(("contentTopics", text) for text in ("chat", "/waku/1/0x1/rfc26", "/a/1/b/proto,")),
+        ("contentTopics", ",".join(["/a/1/b/proto"] * 1001)),
         ("peerAddr", "/ip4/127.0.0.1/tcp/60000/p2p/16U"),
         ("contentTopic", "/a/1/b/proto"),
         ("PageSize", "5"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wakumail.errors import WakumailError
+from wakumail.mail.request import MAX_REQUEST_TOPICS
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.waku2_message import NANOSECONDS, PUBSUB_TOPIC, read_content_topic
 
@@ -141,9 +142,12 @@ def read_hashes(text: str) -> tuple[bytes, ...]:
     return hashes
 
 
-def read_topics(text: str) -> frozenset[bytes] | None:
+def read_topics(text: str) -> frozenset[bytes]:
     """The topics that content topics, separated by commas, stand for; ValueError."""
-    read = map(read_content_topic, text.split(","))
+    texts = text.split(",")
+    if len(texts) > MAX_REQUEST_TOPICS:
+        raise ValueError(f"{len(texts)} content topics are more than {MAX_REQUEST_TOPICS}")
+    read = map(read_content_topic, texts)
     return frozenset(topic for topic in read if topic is not None)
 
 
