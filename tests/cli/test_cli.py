@@ -130,6 +130,14 @@ def test_a_mistake_is_one_line_that_says_where_to_look(capsys: pytest.CaptureFix
         assert told.endswith("--help")
 
 
+def test_a_wrong_setting_is_told_in_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as usage:
+        main(["serve", "--port", "x"])
+    assert usage.value.code == 2
+    told = "wakumail serve: --port: 'x' is not a whole number; see wakumail serve --help\n"
+    assert capsys.readouterr().err == told
+
+
 def test_an_unknown_option_is_one_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--metrics-port", "1"]) == 2
     told = "wakumail serve: unrecognized arguments: --metrics-port 1; see wakumail serve --help\n"

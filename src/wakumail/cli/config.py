@@ -124,7 +124,8 @@ def load_settings(arguments: argparse.Namespace) -> Loaded:
     try:
         return load(vars(arguments), os.environ, arguments.config)
     except ConfigError as error:
-        print(f"wakumail {arguments.command}: {error}", file=sys.stderr)
+        told = f"wakumail {arguments.command}: {error}; see wakumail serve --help"
+        print(told, file=sys.stderr)
         raise SystemExit(2) from None
 
 
