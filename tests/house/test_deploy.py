@@ -5,12 +5,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests.support.discovery import node_key
+from tests.support.patience import PATIENCE
 from tests.support.scraped import metrics_asked_for
+from wakumail.cli.command_line import parser
 from wakumail.devp2p.keys import node_id
 from wakumail.ops.config.layers import load
 
@@ -56,6 +61,65 @@ def test_the_unit_is_closed() -> None:
     verify = [analyze, "verify", "--man=no", str(UNIT)]
     verified = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert "Unknown" not in verified.stderr
+
+
+CONTAINER = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")
+STEPS = [line.split(maxsplit=1) for line in CONTAINER.splitlines() if re.match("[A-Z]", line)]
+
+
+def step(name: str) -> str:
+    """The last step of that name in the Containerfile."""
+    return [words for kind, words in STEPS if kind == name][-1]
+
+
+def test_the_container_is_made_of_files_that_there_are() -> None:
+    copied = [
+        words.split()[:-1] for kind, words in STEPS if kind == "COPY" and "--from" not in words
+    ]
+    names = [name for words in copied for name in words]
+    assert {"setup.py", "pyproject.toml", "src", "ext"} <= set(names)
+    assert all((DEPLOY.parent / name).exists() for name in names)
+    assert {"README.md", "LICENSE"} <= set(names), "the metadata of the package name them"
+
+
+def test_the_container_runs_a_server() -> None:
+    """Its variables, ports, volume and health check are those of the settings; it is not root."""
+    variables = dict(pair.split("=", 1) for pair in step("ENV").split() if "WAKUMAIL" in pair)
+    settings = load({}, variables).settings
+    assert settings.datadir == Path(step("VOLUME"))
+    ports = {f"{settings.port}/tcp", f"{settings.port}/udp", f"{settings.metrics_port}/tcp"}
+    assert set(step("EXPOSE").split()) == ports
+    assert (settings.host, settings.metrics, settings.metrics_addr) == ("0.0.0.0", True, "0.0.0.0")
+    command = [*json.loads(step("ENTRYPOINT")), *json.loads(step("CMD"))]
+    assert command[0] == "wakumail"
+    assert parser().parse_args(command[1:]).command == "serve"
+    assert [kind for kind, _ in STEPS].count("FROM") == 2
+    assert f" {step('USER')}" in step("RUN")
+    assert step("USER") != "root"
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_health_check_of_the_container(status: int, code: int) -> None:
+    asked = []
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    _, _, words = step("HEALTHCHECK").partition("CMD ")
+    python, *arguments = json.loads(words)
+    assert python == "python"
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        Thread(target=server.handle_request).start()
+        arguments[1] = arguments[1].replace(":9305/", f":{server.server_port}/")
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False)
+    assert (asked, done.returncode) == (["/health"], code)
 
 
 ALERTS = DEPLOY / "alerts.yml"
