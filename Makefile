@@ -24,8 +24,12 @@ $(VENV)/made:
 	$(BIN)/pip install --quiet --upgrade pip setuptools cython
 	@touch $@
 
+$(VENV)/built: SHELL := /bin/bash
+$(VENV)/built: .SHELLFLAGS := -o pipefail -c
 $(VENV)/built: $(VENV)/made pyproject.toml setup.py $(KERNELS)
-	$(BIN)/pip install --quiet --no-build-isolation --editable .
+	@echo "compiling, which takes about a minute:"
+	@$(BIN)/pip install --verbose --no-build-isolation --editable . 2>&1 | tee $(VENV)/build.log \
+	| sed -nu "s/^ *building '\(.*\)' extension$$/  \1/p" || { tail -n 40 $(VENV)/build.log; exit 1; }
 	@touch $@
 
 $(VENV)/tested: $(VENV)/built pyproject.toml
