@@ -92,8 +92,12 @@ if os.environ.get("SANITIZE"):
     CFLAGS += ["-g", "-O1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
 
 
-SHARE = Path("share")
-"""A man page and completions. .ci/share.py makes them; a source distribution contains them."""
+SHARE = [
+    # A man page and completions; .ci/share.py makes them, a source distribution contains them.
+    *((str(file.parent), [str(file)]) for file in sorted(Path("share").rglob("*akumail*"))),
+    ("share/wakumail", [str(file) for file in sorted(Path("deploy").glob("*"))]),
+]
+"""The files that a wheel installs below its prefix, by their directories."""
 BUILDS = {"bdist_wheel", "build_ext", "editable_wheel"}
 """The commands that compile."""
 
@@ -193,6 +197,6 @@ setup(
         kernel("mail.sync.item_set"),
         kernel("archive.archive", str(CHECKED_MDB), str(LIBLMDB / "midl.c")),
     ],
-    data_files=[(str(file.parent), [str(file)]) for file in SHARE.rglob("*") if file.is_file()],
+    data_files=SHARE,
     options={"build_ext": {"cython_include_dirs": ["ext"]}},
 )

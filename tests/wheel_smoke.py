@@ -18,7 +18,11 @@ from wakumail.waku.envelope import make_envelope
 COMMAND = str(Path(sys.executable).with_name("wakumail"))
 COUNT = 100
 EXPIRY = int(time.time()) + 50
-SHARED = ("man/man1/wakumail.1", "bash-completion/completions/wakumail")
+SHARED = (
+    "man/man1/wakumail.1",
+    "bash-completion/completions/wakumail",
+    "wakumail/wakumail.service",
+)
 LEVELDB = Path(__file__).parent / "vectors/leveldb"
 LEVELDB_COUNT = 300
 DUMP = b"".join(make_envelope(EXPIRY, 60, b"test", b"data", n).rlp for n in range(COUNT))
