@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 (9/WAKU-RPC): the protocol, the methods, and the transports that carry them.
+"""The APIs: JSON-RPC 2.0 (9/WAKU-RPC), its methods and transports, and history over HTTP.
 
 jsonrpc     calls and answers
 params      parameters of calls

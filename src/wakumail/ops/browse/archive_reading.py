@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 from wakumail.archive.archive import POSITION_SIZE, Archive, Page, PageState, Query
 from wakumail.base.rlp import join_list
+from wakumail.rpc.rest.store_cursor import PLACE_SIZE
 from wakumail.waku.envelope import MAX_TIME, Envelope, parse
 
 DAY = 86400
-PLACE_SIZE = 20
-"""Bytes of a position by which the archive orders: creation time u32, 16 of the hash."""
-
 MAX_TOPICS = 200
 """Topics of a day on its page, those with the most envelopes."""
 
@@ -20,7 +18,7 @@ PAGE_SIZE = 50
 PAGE_BYTES = 4 << 20
 """Bytes of envelopes that are read for a page."""
 
-MAX_SLICES = 20
+PAGE_SLICES = 20
 """Slices of 50,000 index entries that are looked at for a page."""
 
 
@@ -51,7 +49,7 @@ class ArchiveReading:
         return Listing(list(parse(page.packet)), page.position[:PLACE_SIZE] if more else b"")
 
     def _page(self, query: Query, position: bytes) -> Page:
-        for _ in range(MAX_SLICES):
+        for _ in range(PAGE_SLICES):
             page = self.archive.page_job(
                 query, position, limit=PAGE_SIZE, max_bytes=PAGE_BYTES
             ).do()

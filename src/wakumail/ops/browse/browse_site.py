@@ -17,8 +17,9 @@ from aiohttp import web
 from wakumail.archive.archive import POSITION_SIZE
 from wakumail.errors import ArchiveError
 from wakumail.ops.browse import archive_pages
-from wakumail.ops.browse.archive_reading import DAY, MAX_TOPICS, PLACE_SIZE, ArchiveReading
+from wakumail.ops.browse.archive_reading import DAY, MAX_TOPICS, ArchiveReading
 from wakumail.ops.browse.markup import Markup
+from wakumail.rpc.rest.store_cursor import PLACE_SIZE
 from wakumail.waku.envelope import TOPIC_SIZE
 from wakumail.waku.topics import public_chat_topic
 

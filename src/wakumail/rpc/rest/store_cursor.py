@@ -15,6 +15,8 @@ from wakumail.archive.archive import POSITION_SIZE
 
 CONTEXT = b"wakumail store cursor"
 PLACE_SIZE = 20
+"""Bytes of a position by which the archive orders: creation time, and 16 of the hash."""
+
 CURSOR_SIZE = 32
 
 
