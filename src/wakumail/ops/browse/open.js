@@ -25,7 +25,7 @@ async function derive(text) {
 }
 
 // The message in the data of an envelope, or null if the key does not open it.
-async function open(data, key) {
+async function openSealed(data, key) {
   if (data.length < NONCE + 16) return null;
   const rule = { name: "AES-GCM", iv: data.slice(-NONCE) };
   let plain;
@@ -57,7 +57,7 @@ async function openAll(raw) {
   const places = [...document.querySelectorAll("[data-sealed]")];
   let opened = 0;
   for (const place of places) {
-    const message = await open(bytes(place.dataset.sealed), key);
+    const message = await openSealed(bytes(place.dataset.sealed), key);
     place.className = message ? "opened" : "sealed";
     place.textContent = message ? tell(message.payload) : "sealed";
     if (!message) continue;
