@@ -23,7 +23,7 @@ ENVELOPES = make(2000, [b"abcd"], size=1000)
 
 
 class Told:
-    """What the server says of itself at one moment."""
+    """The words of the server on itself at one moment."""
 
     def __init__(self, port: int) -> None:
         def get(path: str) -> str:
