@@ -19,6 +19,7 @@ from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.layers import load
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.disk_watch import DiskWatch
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
@@ -107,6 +108,9 @@ async def serve(
             gap_watch = GapWatch(server, store, datadir.gaps)
             await gap_watch.start()
             running.push_async_callback(gap_watch.close)
+            disk_watch = DiskWatch(store)
+            disk_watch.start()
+            running.push_async_callback(disk_watch.close)
         offer = partial(assembly.dispatcher, server)
         endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
         with from_settings("--ipcpath"):

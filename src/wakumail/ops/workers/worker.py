@@ -24,6 +24,7 @@ from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import BindFailed, from_settings
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.disk_watch import DiskWatch
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
@@ -258,6 +259,9 @@ class Worker:
                 gap_watch = GapWatch(server, self._store, self._datadir.gaps)
                 await gap_watch.start()
                 running.push_async_callback(gap_watch.close)
+                disk_watch = DiskWatch(self._store)
+                disk_watch.start()
+                running.push_async_callback(disk_watch.close)
 
     async def _resign(self) -> None:
         """Stop to lead: free the ports for the next leader."""
