@@ -129,6 +129,7 @@ def outlook(room: int, full_in: float | None) -> Look:
         (0, math.inf, "never: as much is deleted as arrives", False),
         (10**12, 2 * FAR, "in more than ten years", False),
         (0, 0.0, "now", True),
+        (0, None, "now", True),
     ],
 )
 def test_it_is_told_in_time(room: int, full_in: float | None, words: str, warns: bool) -> None:

@@ -56,6 +56,7 @@ from wakumail.node import (
 from wakumail.ops import log_writer
 from wakumail.ops.browse import archive_pages, archive_reading
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
+from wakumail.ops.monitoring import overview, pages
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, params, stream
 from wakumail.rpc.rest import rest_endpoint, store_query, store_reader
@@ -245,6 +246,9 @@ LIMITS: dict[str, list[str]] = {
     "id of a call": [f"{jsonrpc.MAX_ID:,} characters"],
     "id of a key, a filter or a subscription": [f"{params.MAX_IDENTIFIER} characters"],
     "nesting of JSON": [f"{json_text.MAX_NESTING}"],
+    "pages that are made for all who look": [f"{1 / pages.OVERVIEW_AGE:.0f} a second"],
+    "days in the histogram": [f"{overview.MAX_DAYS_SHOWN}"],
+    "gaps on the page": [f"{overview.MAX_GAPS_SHOWN}"],
     "topics on the page of a day": [f"{archive_reading.MAX_TOPICS}"],
     "envelopes on a page of a list": [
         f"{archive_reading.PAGE_SIZE}",

@@ -20,7 +20,13 @@ from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.ops.monitoring import pages as pages_module
 from wakumail.ops.monitoring.exposition import gauge, histogram, labelled
 from wakumail.ops.monitoring.numbers import Numbers
-from wakumail.ops.monitoring.overview import MAX_DAYS_SHOWN, Overview, render, static
+from wakumail.ops.monitoring.overview import (
+    MAX_DAYS_SHOWN,
+    MAX_GAPS_SHOWN,
+    Overview,
+    render,
+    static,
+)
 from wakumail.ops.monitoring.pages import Pages
 from wakumail.ops.monitoring.report import Family, Problem, Report
 from wakumail.ops.monitoring.reporter import Reporter
@@ -66,7 +72,7 @@ def test_samples_of_one_name_are_summed() -> None:
     ("change", "shape", "word"),
     [
         ({}, "●", "Healthy"),
-        ({"gaps": [Gap(0, 9, "did not run")]}, "●", "Healthy"),
+        ({"gaps": [Gap(n, n, "did not run") for n in range(10)]}, "●", "Healthy"),
         ({"warnings": [Problem("disk", "low", 0)]}, "▲", "Needs attention"),
         (
             {"warnings": [Problem("disk", "low", 0)], "problems": [Problem("archive", "full", 3)]},
@@ -83,6 +89,13 @@ def test_the_state_is_a_word_and_a_shape(change: dict[str, Any], shape: str, wor
     told = {name for reasons in change.values() for name, *_ in reasons if isinstance(name, str)}
     assert told <= {name for _, name, _ in items}
     assert len(items) == sum(map(len, change.values()))
+
+
+def test_of_many_gaps_the_latest_are_told() -> None:
+    page = render(NOTHING._replace(gaps=[Gap(n * DAY, n * DAY, "off") for n in range(200)]))
+    assert page.count("○ lacks") == MAX_GAPS_SHOWN + 1
+    assert "1970-07-19T00:00:00Z to" in page
+    assert "190 ranges more" in page
 
 
 def test_what_others_have_chosen_is_escaped() -> None:

@@ -62,6 +62,8 @@ class Look(NamedTuple):
     def when_full(self, now: float) -> str:
         """The day when there is no room, in words."""
         full_in = self.outlook.full_in
+        if full_in is None and not self.room:
+            return "now"
         if full_in is None:
             return "not known: the archive reaches back less than a day"
         if full_in == math.inf:

@@ -24,6 +24,9 @@ from wakumail.version import VERSION
 MAX_DAYS_SHOWN = 60
 """Days of the histogram: the latest."""
 
+MAX_GAPS_SHOWN = 10
+"""Gaps in the list of reasons: the latest."""
+
 DAY_SECONDS = 86400
 
 PARTS = {"50": 0.5, "99": 0.99}
@@ -173,6 +176,19 @@ CARDS = (
         ),
         Plot("rate", "CPU", (("cores in use", "process_cpu_seconds_total"),)),
     ),
+    Card(
+        "Sync",
+        "envelopes",
+        (
+            Row("Got", "wakumail_sync_stored_total", number),
+            Row("Sent", "wakumail_sync_sent_total", number),
+        ),
+        Plot(
+            "rate",
+            "/s",
+            (("got", "wakumail_sync_stored_total"), ("sent", "wakumail_sync_sent_total")),
+        ),
+    ),
     Card("Event loop", "lateness", (), Plot("quantile", "s", (("p99", "99"),), LAG), LAG),
 )
 
@@ -260,8 +276,10 @@ def reasons(overview: Overview) -> Iterator[str]:
         yield item("bad", "■ fails", check, f"{reason}, for {in_time(seconds)}")
     for check, reason, _ in overview.warnings:
         yield item("warn", "▲ soon", check, reason)
-    for lower, upper, reason in overview.gaps:
+    for lower, upper, reason in overview.gaps[-MAX_GAPS_SHOWN:]:
         yield item("past", "○ lacks", f"{utc(lower)} to {utc(upper)}", reason)
+    if more := len(overview.gaps[:-MAX_GAPS_SHOWN]):
+        yield item("past", "○ lacks", f"{more} ranges more", "see /health")
 
 
 def item(state: str, kind: str, name: str, reason: str) -> str:
@@ -430,7 +448,7 @@ def sync(numbers: Numbers) -> str:
         )
         lines.append(f"<tr><th><code>{escape(partner)}</code></th>{cells}</tr>")
     return (
-        '<h2>Sync</h2><div class="scroll"><table><tr class="head"><th>Peer</th>'
+        '<h2>Sync by peer</h2><div class="scroll"><table><tr class="head"><th>Peer</th>'
         f"{head}</tr>{''.join(lines)}</table></div>"
     )
 
