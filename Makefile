@@ -1,4 +1,4 @@
-# wakumail: make serve | test | check | bench | demo.
+# wakumail: make serve | test | check | wheels | bench | demo.
 # Packages go into .venv, compiled modules beside the sources.
 
 PYTHON ?= python3
