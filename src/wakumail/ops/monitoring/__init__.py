@@ -8,6 +8,7 @@ health             finds out if the server answers its own requests
 step_meter         the longest step of the loop, for the load bench
 client_names       the software of a peer, from its client id
 numbers            the numbers of a report, looked up by the names of /metrics
+cards              the metrics that the page for a browser shows, with their names and forms
 overview           the page for a browser
 static             its frame, style and script
 pages              /, /metrics, /health, /ready and /live

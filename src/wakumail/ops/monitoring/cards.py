@@ -1,0 +1,180 @@
+"""The cards of the page for a browser: the metrics that it shows, their names and forms."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from wakumail.base.text import in_bytes, in_time, utc
+
+
+class Row(NamedTuple):
+    """A line of a table: a metric, by the name of its samples."""
+
+    label: str
+    metric: str
+    form: Callable[[float], str]
+
+
+class Plot(NamedTuple):
+    """A plot that the script draws. kind: `rate` of counters, `level` of gauges, or `quantile`."""
+
+    kind: str
+    unit: str
+    series: tuple[tuple[str, str], ...]
+    """Names, and metrics. Those of quantiles are the percentages; their histogram is the plot's."""
+    histogram: str = ""
+
+
+class Card(NamedTuple):
+    """A part of the page about one thing. What it lacks metrics for is left out."""
+
+    title: str
+    note: str
+    rows: tuple[Row, ...]
+    plot: Plot | None = None
+    histogram: str = ""
+
+
+def number(value: float) -> str:
+    """A count."""
+    return f"{value:,.0f}"
+
+
+def moment(value: float) -> str:
+    """A time."""
+    return utc(int(value))
+
+
+def yes_or_no(value: float) -> str:
+    """A gauge that is 1 or 0."""
+    return "yes" if value else "no"
+
+
+ANSWERS = "mailserver_delivery_duration_seconds"
+COMMITS = "wakumail_commit_duration_seconds"
+LAG = "wakumail_loop_lag_seconds"
+
+CARDS = (
+    Card(
+        "Ingest",
+        "envelopes",
+        (
+            Row("Received", "waku_envelopes_received_total", number),
+            Row("Archived", "wakumail_envelopes_archived_total", number),
+            Row("Dropped", "waku_envelopes_cache_failures_total", number),
+            Row("Waiting for the disk", "wakumail_queue_bytes", in_bytes),
+        ),
+        Plot(
+            "rate",
+            "/s",
+            (
+                ("archived", "wakumail_envelopes_archived_total"),
+                ("received", "waku_envelopes_received_total"),
+            ),
+        ),
+    ),
+    Card(
+        "Requests",
+        "for history",
+        (
+            Row("Requests", "mailserver_delivery_attempts_total", number),
+            Row("Refused or unfinished", "mailserver_delivery_failures_total", number),
+            Row("Envelopes sent", "mailserver_envelopes_total", number),
+        ),
+        Plot(
+            "rate",
+            "/s",
+            (
+                ("requests", "mailserver_delivery_attempts_total"),
+                ("refused", "mailserver_delivery_failures_total"),
+            ),
+        ),
+    ),
+    Card(
+        "Answers",
+        "time to complete",
+        (Row("Answered", f"{ANSWERS}_count", number),),
+        Plot("quantile", "s", (("p50", "50"), ("p99", "99")), ANSWERS),
+        ANSWERS,
+    ),
+    Card(
+        "Commits",
+        "time until on disk",
+        (
+            Row("Commits", f"{COMMITS}_count", number),
+            Row("Failed", "wakumail_commits_failed_total", number),
+        ),
+        Plot("quantile", "s", (("p50", "50"), ("p99", "99")), COMMITS),
+        COMMITS,
+    ),
+    Card(
+        "Peers",
+        "connected",
+        (
+            Row("Connected", "p2p_peers_absolute", number),
+            Row("Most that may call", "p2p_peers_max", number),
+            Row("Nodes in discovery", "wakumail_discovery_nodes", number),
+        ),
+        Plot("level", "", (("peers", "p2p_peers_absolute"),)),
+    ),
+    Card(
+        "Disk",
+        "free",
+        (
+            Row("Free for the archive", "wakumail_archive_disk_free_bytes", in_bytes),
+            Row("Needed a day", "wakumail_archive_daily_growth_bytes", in_bytes),
+        ),
+        Plot("level", "B", (("free", "wakumail_archive_disk_free_bytes"),)),
+    ),
+    Card(
+        "Process",
+        "",
+        (
+            Row("Workers", "wakumail_workers", number),
+            Row("CPU time", "process_cpu_seconds_total", in_time),
+            Row("Memory, with mapped pages", "process_resident_memory_bytes", in_bytes),
+            Row("Open files", "process_open_fds", number),
+            Row("Files that it may open", "process_max_fds", number),
+        ),
+        Plot("rate", "CPU", (("cores in use", "process_cpu_seconds_total"),)),
+    ),
+    Card(
+        "Sync",
+        "envelopes",
+        (
+            Row("Got", "wakumail_sync_stored_total", number),
+            Row("Sent", "wakumail_sync_sent_total", number),
+        ),
+        Plot(
+            "rate",
+            "/s",
+            (("got", "wakumail_sync_stored_total"), ("sent", "wakumail_sync_sent_total")),
+        ),
+    ),
+    Card("Event loop", "lateness", (), Plot("quantile", "s", (("p99", "99"),), LAG), LAG),
+)
+
+ARCHIVE_ROWS = (
+    Row("Envelopes", "wakumail_archive_envelopes", number),
+    Row("Their bytes", "wakumail_archive_bytes", in_bytes),
+    Row("File", "wakumail_archive_size_bytes", in_bytes),
+    Row("Pages in use", "wakumail_archive_file_bytes", in_bytes),
+    Row("Free pages", "wakumail_archive_free_bytes", in_bytes),
+    Row("Bound of the size", "wakumail_archive_max_bytes", lambda b: in_bytes(b) if b else "none"),
+    Row(
+        "Kept for",
+        "wakumail_archive_retention_seconds",
+        lambda s: in_time(s) if s else "ever",
+    ),
+    Row("Oldest", "wakumail_archive_oldest_timestamp_seconds", moment),
+    Row("Newest", "wakumail_archive_newest_timestamp_seconds", moment),
+    Row("Lacks", "wakumail_archive_gap_seconds", lambda s: in_time(s) if s else "nothing"),
+)
+
+SYNC_COLUMNS = (
+    Row("Connected", "wakumail_sync_connected", yes_or_no),
+    Row("Equal since", "wakumail_sync_seconds_since_equal", in_time),
+    Row("Rounds", "wakumail_sync_rounds_total", number),
+    Row("Failed", "wakumail_sync_rounds_failed_total", number),
+    Row("Got", "wakumail_sync_stored_total", number),
+    Row("Sent", "wakumail_sync_sent_total", number),
+)
