@@ -25,7 +25,7 @@ from wakumail.errors import ArchiveDamaged, ArchiveError
 from wakumail.mail.server import Server
 from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.monitoring import health as health_module
-from wakumail.ops.monitoring import reporter as reporter_module
+from wakumail.ops.monitoring import pages as pages_module
 from wakumail.ops.monitoring.health import CANARY_MEMORY, Canary, Health
 from wakumail.ops.monitoring.pages import Pages
 from wakumail.ops.monitoring.reporter import Reporter
@@ -331,7 +331,7 @@ async def test_gaps_are_told_and_are_no_failure(tmp_path: Path) -> None:
 async def test_a_disk_that_is_nearly_full_is_told_and_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporter_module, "WARNING_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(pages_module, "HEALTH_TIMEOUT", PATIENCE)
     async with pages(tmp_path) as probed:
         await eventually(lambda: probed.reporter.health.canary.failure(time.monotonic()) == "")
         monkeypatch.setattr(outlook, "LOW_ROOM", 0)

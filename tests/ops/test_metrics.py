@@ -367,7 +367,6 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
         return Look(Stat(7, 7, 7, 7, None, None, 7, 0, 0), [], Outlook(14, 0, None, None))
 
     monkeypatch.setattr(reporter_module, "look_at", hang)
-    monkeypatch.setattr(reporter_module, "WARNING_TIMEOUT", 0)
     async with scraped(tmp_path) as (_, _, http):
         try:
             for _ in range(3):

@@ -20,8 +20,7 @@ class Plot(NamedTuple):
     kind: str
     unit: str
     series: tuple[tuple[str, str], ...]
-    """Names, and metrics. Those of quantiles are the percentages; their histogram is the plot's."""
-    histogram: str = ""
+    """Names, and metrics; for quantiles the percentages, of the histogram of the card."""
 
 
 class Card(NamedTuple):
@@ -30,7 +29,7 @@ class Card(NamedTuple):
     title: str
     note: str
     rows: tuple[Row, ...]
-    plot: Plot | None = None
+    plot: Plot
     histogram: str = ""
 
 
@@ -93,7 +92,7 @@ CARDS = (
         "Answers",
         "time to complete",
         (Row("Answered", f"{ANSWERS}_count", number),),
-        Plot("quantile", "s", (("p50", "50"), ("p99", "99")), ANSWERS),
+        Plot("quantile", "s", (("p50", "50"), ("p99", "99"))),
         ANSWERS,
     ),
     Card(
@@ -103,7 +102,7 @@ CARDS = (
             Row("Commits", f"{COMMITS}_count", number),
             Row("Failed", "wakumail_commits_failed_total", number),
         ),
-        Plot("quantile", "s", (("p50", "50"), ("p99", "99")), COMMITS),
+        Plot("quantile", "s", (("p50", "50"), ("p99", "99"))),
         COMMITS,
     ),
     Card(
@@ -150,7 +149,7 @@ CARDS = (
             (("got", "wakumail_sync_stored_total"), ("sent", "wakumail_sync_sent_total")),
         ),
     ),
-    Card("Event loop", "lateness", (), Plot("quantile", "s", (("p99", "99"),), LAG), LAG),
+    Card("Event loop", "lateness", (), Plot("quantile", "s", (("p99", "99"),)), LAG),
 )
 
 ARCHIVE_ROWS = (
@@ -172,7 +171,7 @@ ARCHIVE_ROWS = (
 
 SYNC_COLUMNS = (
     Row("Connected", "wakumail_sync_connected", yes_or_no),
-    Row("Equal since", "wakumail_sync_seconds_since_equal", in_time),
+    Row("Equal", "wakumail_sync_seconds_since_equal", lambda s: f"{in_time(s)} ago"),
     Row("Rounds", "wakumail_sync_rounds_total", number),
     Row("Failed", "wakumail_sync_rounds_failed_total", number),
     Row("Got", "wakumail_sync_stored_total", number),

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from wakumail.archive.gaps import Gap
 from wakumail.archive.outlook import Look
 from wakumail.archive.results import Day
+from wakumail.archive.retention import DAY
 from wakumail.base.text import in_bytes, in_time, utc
-from wakumail.ops.monitoring.cards import ARCHIVE_ROWS, CARDS, SYNC_COLUMNS, Card, Plot, Row, number
+from wakumail.ops.monitoring.cards import ARCHIVE_ROWS, CARDS, SYNC_COLUMNS, Card, Row, number
 from wakumail.ops.monitoring.numbers import Numbers
 from wakumail.ops.monitoring.report import Problem
 from wakumail.version import VERSION
@@ -27,8 +28,6 @@ MAX_DAYS_SHOWN = 60
 
 MAX_GAPS_SHOWN = 10
 """Gaps in the list of reasons: the latest."""
-
-DAY_SECONDS = 86400
 
 PARTS = {"50": 0.5, "99": 0.99}
 
@@ -123,18 +122,17 @@ def card(card: Card, numbers: Numbers) -> str:
     if not lines:
         return ""
     note = f" <small>{card.note}</small>" if card.note else ""
-    figure = "" if card.plot is None else plot(card.title, card.plot)
     name = card.title.lower().replace(" ", "-")
     table = f'<table id="{name}-numbers" data-part>{"".join(lines)}</table>'
-    return f'<section class="card" id="{name}"><h2>{card.title}{note}</h2>{figure}{table}</section>'
+    return f'<section class="card" id="{name}"><h2>{card.title}{note}</h2>{plot(card)}{table}</section>'
 
 
-def plot(title: str, plot: Plot) -> str:
-    """The place of a plot."""
-    series = escape(json.dumps(plot.series))
+def plot(card: Card) -> str:
+    """The place of the plot of a card."""
+    kind, unit, series = card.plot
     return (
-        f'<figure class="plot" aria-label="{title}" data-kind="{plot.kind}"'
-        f' data-unit="{plot.unit}" data-series="{series}" data-of="{plot.histogram}"></figure>'
+        f'<figure class="plot" aria-label="{card.title}" data-kind="{kind}" data-unit="{unit}"'
+        f' data-series="{escape(json.dumps(series))}" data-of="{card.histogram}"></figure>'
     )
 
 
@@ -209,7 +207,7 @@ def days(overview: Overview) -> str:
     """The histogram of the days, and their table."""
     if overview.look is None or not overview.look.days:
         return ""
-    shown = whole_range(overview.look.days)[-MAX_DAYS_SHOWN:]
+    shown = whole_range(overview.look.days)
     most = max(day.envelopes for day in shown)
     step = 100 / len(shown)
     bars, lines = [], []
@@ -235,11 +233,11 @@ def days(overview: Overview) -> str:
 
 
 def whole_range(days: Sequence[Day]) -> list[Day]:
-    """The days with those that have no envelopes, as many as are shown."""
+    """The latest days, with those that have no envelopes."""
     known = {day.start: day for day in days}
     last = days[-1].start
-    first = max(days[0].start, last - (MAX_DAYS_SHOWN - 1) * DAY_SECONDS)
-    empty = (Day(start, 0, 0, 0) for start in range(first, last + 1, DAY_SECONDS))
+    first = max(days[0].start, last - (MAX_DAYS_SHOWN - 1) * DAY)
+    empty = (Day(start, 0, 0, 0) for start in range(first, last + 1, DAY))
     return [known.get(day.start, day) for day in empty]
 
 

@@ -26,7 +26,7 @@ from wakumail.archive.gaps import Gap
 from wakumail.ops.monitoring.numbers import Numbers
 from wakumail.ops.monitoring.overview import Overview, render, static
 from wakumail.ops.monitoring.report import Problem, Report
-from wakumail.ops.monitoring.reporter import Reporter
+from wakumail.ops.monitoring.reporter import Reporter, warnings
 from wakumail.rpc.http import BoundedServer
 from wakumail.rpc.stream import MAX_SESSIONS
 
@@ -35,6 +35,9 @@ KEEPALIVE = 30.0
 
 PAGES_CLOSE_TIMEOUT = 2.0
 """Seconds that requests in progress have to finish when the pages close."""
+
+HEALTH_TIMEOUT = 0.3
+"""Seconds that /health waits for the archive, whose disk may hang; then it tells no warning."""
 
 OVERVIEW_AGE = 1.0
 """Seconds in which all who look at the overview are shown the same one."""
@@ -138,14 +141,15 @@ class Pages:
         return web.Response(text=page, content_type="text/html", headers=HEADERS)
 
     async def _render(self) -> str:
-        reporter = self._reporter
+        reporter, now = self._reporter, time.time()
+        look = await reporter.look()
         overview = Overview(
-            now=time.time(),
+            now=now,
             numbers=Numbers(await self._report()),
             problems=await self._problems(),
-            warnings=await reporter.warnings(),
+            warnings=warnings(look, now),
             gaps=reporter.gaps,
-            look=await reporter.look(),
+            look=look,
             enode=reporter.enode,
             record=reporter.record,
         )
@@ -167,7 +171,9 @@ class Pages:
         return page([p for p in self._reporter.health.problems() if p.check == "listening"])
 
     async def _health(self) -> web.Response:
-        return page(await self._problems(), self._reporter.gaps, await self._reporter.warnings())
+        look = await self._reporter.look(HEALTH_TIMEOUT)
+        ahead = warnings(look, time.time())
+        return page(await self._problems(), self._reporter.gaps, ahead)
 
     # -- of all processes ---------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class Pages:
 
 
 def page(
-    failing: list[Problem], gaps: Iterable[Gap] = (), warnings: Iterable[Problem] = ()
+    failing: list[Problem], gaps: Iterable[Gap] = (), coming: Iterable[Problem] = ()
 ) -> web.Response:
     """The answer to a probe: 200, or 503 with the checks that fail."""
     told = [
@@ -189,7 +195,7 @@ def page(
         for check, reason, seconds in failing
     ]
     lacking = [{"from": lower, "to": upper, "reason": why} for lower, upper, why in gaps]
-    ahead = [{"check": check, "reason": reason} for check, reason, _ in warnings]
+    ahead = [{"check": check, "reason": reason} for check, reason, _ in coming]
     content = {"ok": not told, "failing": told}
     more = {"lacking": lacking, "warnings": ahead}
     content |= {name: entries for name, entries in more.items() if entries}

@@ -16,9 +16,6 @@ from wakumail.ops.monitoring.report import Family, Problem, Report
 LOOK_TIMEOUT = 2.0
 """Seconds that a report waits for the archive; if a disk hangs, only its gauges are missing."""
 
-WARNING_TIMEOUT = 0.3
-"""Seconds that /health waits for it."""
-
 
 class Reporter:
     """Reports on one server; its canary dials `enode`. It runs on one event loop."""
@@ -43,13 +40,6 @@ class Reporter:
         exposition = Exposition(self._server, self.health, await self.look())
         metrics = (*exposition.collect(), *self._process.collect())
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
-
-    async def warnings(self) -> list[Problem]:
-        """The problems that may come soon. The disk that is asked may hang: it has little time."""
-        now = time.time()
-        look = await self.look(WARNING_TIMEOUT)
-        reason = "" if look is None else look.warning(now)
-        return [Problem("disk", reason, 0.0)] if reason else []
 
     @property
     def enode(self) -> str:
@@ -85,3 +75,9 @@ class Reporter:
             return None
         self._looking = None
         return None if looking.exception() is not None else looking.result()
+
+
+def warnings(look: Look | None, now: float) -> list[Problem]:
+    """The problems that may come soon, as a look at the archive shows them."""
+    reason = "" if look is None else look.warning(now)
+    return [Problem("disk", reason, 0.0)] if reason else []
