@@ -124,7 +124,8 @@ def card(card: Card, numbers: Numbers) -> str:
     note = f" <small>{card.note}</small>" if card.note else ""
     name = card.title.lower().replace(" ", "-")
     table = f'<table id="{name}-numbers" data-part>{"".join(lines)}</table>'
-    return f'<section class="card" id="{name}"><h2>{card.title}{note}</h2>{plot(card)}{table}</section>'
+    head = f"<h2>{card.title}{note}</h2>"
+    return f'<section class="card" id="{name}">{head}{plot(card)}{table}</section>'
 
 
 def plot(card: Card) -> str:
