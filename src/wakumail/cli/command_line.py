@@ -57,7 +57,9 @@ def parser(chosen: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of the command line; it knows the options of the chosen commands alone."""
     top = Parser(prog="wakumail", description="A Waku v1 node, mailserver and client.")
     top.add_argument("--version", action="version", version=f"wakumail {VERSION}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         if name in chosen:
