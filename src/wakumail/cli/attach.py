@@ -23,8 +23,9 @@ from wakumail.base.json_text import DECODER, parse_json
 from wakumail.cli.options import add_json, option, parse_timeout
 from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
-from wakumail.rpc.client import CallFailed, ask, connect_ipc, connect_url, describe_error, receive
+from wakumail.rpc.client import CallFailed, ask, connect_ipc, describe_error, receive
 from wakumail.rpc.stream import Wire
+from wakumail.rpc.url_client import connect_url
 
 PROMPT = "> "
 

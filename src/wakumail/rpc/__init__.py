@@ -13,5 +13,6 @@ caller_slots  the connections of a listener: the longest idle one makes room
 ipc         the Unix socket
 http        HTTP and WebSocket
 rest        history over HTTP, as the network's successor reads it
-client      the caller's end of the transports
+client      the caller's end of the Unix socket, and calls over any wire
+url_client  the caller's end of HTTP and WebSocket
 """
