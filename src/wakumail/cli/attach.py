@@ -25,7 +25,6 @@ from wakumail.ops.config.settings import Settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, ask, connect_ipc, describe_error, receive
 from wakumail.rpc.stream import Wire
-from wakumail.rpc.url_client import connect_url
 
 PROMPT = "> "
 
@@ -166,6 +165,8 @@ def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
     """The wire to the chosen node."""
     if arguments.url is not None:
         token = None if arguments.token_file is None else load_token(arguments.token_file)
+        from wakumail.rpc.url_client import connect_url  # takes a tenth of a second
+
         return connect_url(arguments.url, token)
     return connect_ipc(socket_of(arguments))
 

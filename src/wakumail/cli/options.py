@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from tqdm import tqdm
-
 from wakumail.archive.datadir import Datadir
 from wakumail.base.edited_file import read_edited
 from wakumail.devp2p.enode import Enode
@@ -27,6 +25,8 @@ from wakumail.ops.config import values
 from wakumail.waku.message import SYMMETRIC_KEY_SIZE, symmetric_key
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from wakumail.node.messages import Key
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -171,6 +171,8 @@ def print_json(result: dict[str, Any]) -> None:
 
 def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
     """A progress bar on stderr; nothing if that is no terminal."""
+    from tqdm import tqdm  # many commands show none
+
     return tqdm(total=total, unit=unit, unit_scale=True, disable=None, leave=False)
 
 
