@@ -1,9 +1,8 @@
 """Our version, and our client id for peers."""
 
 import platform
-from importlib.metadata import version
 
-VERSION = version("wakumail")
+VERSION = "0.1.0"
 CLIENT_ID = (
     f"wakumail/v{VERSION}/{platform.system().lower()}-{platform.machine()}"
     f"/python{platform.python_version()}"
