@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
-from wakumail.archive.archive import Appended, Archive
+from wakumail.archive.archive import Appended, Archive, Stat
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.page_reader import PageReader
 from wakumail.archive.retention import Retention, RetentionSchedule
 from wakumail.archive.writer_thread import CommitLock, Durability, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.counters import Counters
+from wakumail.errors import ArchiveDamaged
 from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,17 @@ class Store:
             on_failure=self._failed,
             on_death=self._broke,
         )
+
+    def stat(self) -> Stat | None:
+        """The totals of the archive; None if it is damaged where they stand.
+
+        What is whole is served all the same, so a server starts without them.
+        """
+        try:
+            return self.archive.stat()
+        except ArchiveDamaged as error:
+            log.error("%s", error)
+            return None
 
     @property
     def queued_bytes(self) -> int:

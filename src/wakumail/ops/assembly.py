@@ -189,15 +189,17 @@ def open_store(
 ) -> Store:
     """The archive and its writer; `commit_lock` is for processes that share the archive."""
     archive = Archive(datadir.archive)
-    held = counted(archive.stat().envelopes, "envelope")
-    log.info("archive of %s with %s", settings.datadir, held)
-    return Store(
+    store = Store(
         archive,
         counters,
         durability=settings.durability,
         retention=retention(settings),
         commit_lock=commit_lock,
     )
+    if (totals := store.stat()) is not None:
+        held = counted(totals.envelopes, "envelope")
+        log.info("archive of %s with %s", settings.datadir, held)
+    return store
 
 
 def retention(settings: Settings) -> Retention:

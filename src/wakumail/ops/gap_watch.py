@@ -32,7 +32,8 @@ class GapWatch:
 
     def __init__(self, server: Server, store: Store, path: Path) -> None:
         now = int(time.time())
-        newest = store.archive.stat().newest
+        totals = store.stat()
+        newest = None if totals is None else totals.newest
         self._server = server
         self._store = store
         self._gaps = server.gaps = Gaps(path, newest=newest, now=now)

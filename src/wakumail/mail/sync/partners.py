@@ -88,7 +88,8 @@ class Partners:
         self._rules = rules
         self._on_batch = on_batch
         self._digest = topics_digest(config.topics)
-        self._pruned = store.archive.stat().pruned
+        totals = store.stat()
+        self._pruned = 0 if totals is None else totals.pruned
         self._side = Side(
             desk=Desk(store.archive),
             store=store,
