@@ -23,6 +23,7 @@ from wakumail.ops.monitoring.numbers import Numbers
 from wakumail.ops.monitoring.overview import (
     MAX_DAYS_SHOWN,
     MAX_GAPS_SHOWN,
+    MIN_DAYS_SHOWN,
     Overview,
     render,
     static,
@@ -120,11 +121,20 @@ def test_the_days_are_the_latest_and_have_no_hole() -> None:
     days = [Day((n + n % 2) * DAY, n, n, 1) for n in range(0, 200, 4)]
     stat = Stat(1, 1, 1, 0, 0, days[-1].start, 0, 0, 0)
     look = Look(stat, days, Outlook(1, 1, None, None))
-    page = render(NOTHING._replace(look=look))
-    names = re.findall(r"<title>(\S+): ([\d,]+) envelopes</title>", page)
+
+    def shown(now: float) -> list[tuple[str, str]]:
+        page = render(NOTHING._replace(look=look, now=now))
+        return re.findall(r"<title>(\S+): ([\d,]+) envelopes</title>", page)
+
+    names = shown(days[-1].start)
     assert len(names) == MAX_DAYS_SHOWN
     assert names[-1] == ("1970-07-16", "196")
     assert sum(count != "0" for _, count in names) == MAX_DAYS_SHOWN // 4
+    silent = shown(days[-1].start + 2.5 * DAY)
+    assert silent[-3:] == [("1970-07-16", "196"), ("1970-07-17", "0"), ("1970-07-18", "0")]
+    assert {count for _, count in shown(NOW)} == {"0"}
+    look = look._replace(days=[Day(NOW, 7, 7, 1)])
+    assert len(shown(NOW)) == MIN_DAYS_SHOWN
 
 
 def test_a_server_without_an_archive_has_no_card_of_it() -> None:

@@ -23,6 +23,9 @@ from wakumail.ops.monitoring.numbers import Numbers
 from wakumail.ops.monitoring.report import Problem
 from wakumail.version import VERSION
 
+MIN_DAYS_SHOWN = 14
+"""Days of the histogram of a young archive."""
+
 MAX_DAYS_SHOWN = 60
 """Days of the histogram: the latest."""
 
@@ -208,7 +211,7 @@ def days(overview: Overview) -> str:
     """The histogram of the days, and their table."""
     if overview.look is None or not overview.look.days:
         return ""
-    shown = whole_range(overview.look.days)
+    shown = whole_range(overview.look.days, overview.now)
     most = max(day.envelopes for day in shown)
     step = 100 / len(shown)
     bars, lines = [], []
@@ -233,11 +236,12 @@ def days(overview: Overview) -> str:
     )
 
 
-def whole_range(days: Sequence[Day]) -> list[Day]:
-    """The latest days, with those that have no envelopes."""
+def whole_range(days: Sequence[Day], now: float) -> list[Day]:
+    """The days until now, or until the last one; also those that have no envelopes."""
     known = {day.start: day for day in days}
-    last = days[-1].start
-    first = max(days[0].start, last - (MAX_DAYS_SHOWN - 1) * DAY)
+    last = max(days[-1].start, int(now) // DAY * DAY)
+    first = min(days[0].start, last - (MIN_DAYS_SHOWN - 1) * DAY)
+    first = max(first, last - (MAX_DAYS_SHOWN - 1) * DAY)
     empty = (Day(start, 0, 0, 0) for start in range(first, last + 1, DAY))
     return [known.get(day.start, day) for day in empty]
 
