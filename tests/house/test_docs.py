@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
 SETTINGS_PAGE = (DOCS / "settings.md").read_text()
 COUNTERS_PAGE = (DOCS / "counters.md").read_text()
-STATUS_GO_PAGE = (DOCS / "status-go.md").read_text()
+STATUS_GO_PAGE = (DOCS / "moving-over.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")]
 CURRENT = [page for page in PAGES if page.stem != "CHANGELOG"]
 """Those that tell nothing of the past."""
