@@ -320,7 +320,7 @@ def test_what_single_keys_mean(document: dict[str, Any], settings: dict[str, Any
         ({"IPCEnabled": True}, None),
         ({"UpstreamConfig": {"Enabled": True, "URL": "x"}},
          "UpstreamConfig: it has no counterpart"),
-        ({"WakuConfig": 5}, "WakuConfig: it has no counterpart"),
+        ({"WakuConfig": 5}, "WakuConfig: it is not known, and left out"),
         ({"WakuConfig": {"Enabled": False}}, "WakuConfig.Enabled: it has no counterpart"),
         ({"WakuConfig": {"FullNode": False}},
          "WakuConfig.FullNode: all topics are taken unless `topics` names some"),
@@ -379,3 +379,62 @@ def test_import_of_something_else(tmp_path: Path, text: str) -> None:
     source.write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=f"{source}: "):
         run("import", source)
+
+
+BAD = """
+maxpeer = 3
+port = "x"
+max_envelope = 99_999_999
+static_nodes = ["enode://x"]
+[http]
+enabled = true
+addr = "0.0.0.0"
+"""
+
+
+def checked(text: str | bytes, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines on a file; the last is the exit code. Each begins with the file and a key."""
+    file = folder / "file"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    code = run("check", file)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(f"{file}: ") for line in lines)
+    return [*(line.removeprefix(f"{file}: ") for line in lines), str(code)]
+
+
+def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = checked(BAD, tmp_path, capsys)
+    assert told[:4] == [
+        "unknown key 'maxpeer', the nearest known one is 'maxpeers'",
+        "port: a whole number is expected, not a string",
+        "max_envelope, max_packet: max_envelope is more than max_packet",
+        "max_envelope, relay_memory: max_envelope is more than relay_memory",
+    ]
+    assert told[4].startswith("http.enabled, http.addr: the API would listen on 0.0.0.0")
+    assert told[5].startswith("static_nodes: item 1: ")
+    assert told[6:] == ["1"]
+    assert checked("maxpeers = 3", tmp_path, capsys) == ["no fault", "0"]
+    assert checked("", tmp_path, capsys) == ["no fault", "0"]
+    assert checked("maxpeers =", tmp_path, capsys)[-1] == "1"
+
+
+def test_check_of_a_status_go_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has no counterpart is told, but is no fault."""
+    told = checked(json.dumps(FLEET), tmp_path, capsys)
+    assert told == [*translated(FLEET)[1], "0"]
+    assert "NetworkID: it has no counterpart" in told
+    assert checked('{"MaxPeers": 5}', tmp_path, capsys) == ["no fault", "0"]
+    for document, fault in (
+        ({"MaxPeers": "x"}, "MaxPeers: a whole number is expected, not a string"),
+        ({"MaxPears": 5}, "MaxPears: it is not known, and left out"),
+        ({"WakuConfig": {"FulNode": True}}, "WakuConfig.FulNode: it is not known, and left out"),
+    ):
+        assert checked(json.dumps(document), tmp_path, capsys) == [fault, "1"]
+    conflict = {"HTTPEnabled": True, "HTTPHost": "0.0.0.0"}
+    assert checked(b"\xef\xbb\xbf" + json.dumps(conflict).encode(), tmp_path, capsys)[-1] == "1"
+    with pytest.raises(ValueError, match="file: "):
+        checked('{"a"', tmp_path, capsys)
+    with pytest.raises(FileNotFoundError):
+        run("check", tmp_path / "none")

@@ -17,7 +17,7 @@ from wakumail.cli.command_line import parser
 from wakumail.counters import COUNTERS
 from wakumail.errors import WakumailError
 from wakumail.ops.config.settings import SETTINGS
-from wakumail.ops.config.statusgo_config import ADVICE, KEY_READERS, NATURAL, SWITCHES
+from wakumail.ops.config.statusgo_config import ADVICE, APART, KEY_READERS, NATURAL, SWITCHES
 from wakumail.waku.envelope import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +180,7 @@ def test_every_key_of_status_go_is_documented() -> None:
     switches = {key: list(others) for key, others in SWITCHES.items()}
     assert table("What puts others out of force") == switches
     assert table("What has no counterpart").keys() == ADVICE.keys() | NATURAL.keys()
+    assert all(f"`{key}`" in STATUS_GO_PAGE for key in APART)
 
 
 @pytest.mark.parametrize("room", MAPS, ids=lambda path: path.parent.name)

@@ -6,7 +6,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     command_line      reads the command line and runs one command
     serve             runs a server
     attach            calls the API of a running node
-    config            shows the settings, imports those of a status-go node
+    config            shows the settings, checks a file, imports those of a status-go node
     request           asks for history
     history_listing   counts and lists what came
     merge_report      tells which mailserver lacks what

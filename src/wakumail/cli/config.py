@@ -1,14 +1,16 @@
-"""`wakumail config`: show the settings and their sources, or import those of status-go."""
+"""`wakumail config`: show the settings, check a file of them, or import those of status-go."""
 
 import argparse
+import codecs
 import os
 import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
 from wakumail.cli.setting_groups import GROUPS, group_of
-from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, load
+from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, check_file, load
 from wakumail.ops.config.setting import Setting, plain
 from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.statusgo_config import Translation
@@ -18,8 +20,9 @@ from wakumail.ops.config.toml import Line, document
 def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
-    actions = parser.add_subparsers(dest="action", required=True, metavar="show|import")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|check|import")
     add_show(actions)
+    add_check(actions)
     add_import(actions)
 
 
@@ -67,6 +70,35 @@ def lines(loaded: Loaded, secrets: bool) -> Iterator[Line]:
             yield Line(setting.key, value, source)
 
 
+def add_check(actions: Subparsers) -> None:
+    """Add `config check`."""
+    explanation = "tell each unknown key, wrong value and conflict in a file of settings"
+    parser = actions.add_parser(
+        "check",
+        help=explanation,
+        description=f"{explanation}. A status-go configuration is told what each key becomes of"
+        " that has no counterpart. The exit code is 1 if there is a fault.",
+    )
+    parser.add_argument("file", metavar="FILE", help="TOML of wakumail, or JSON of status-go")
+    parser.set_defaults(run=check)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """A line for each fault; 1 if there is one."""
+    path = Path(arguments.file)
+    text = path.read_bytes()
+    if text.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        translation = translate(text, arguments.file)
+        told, faults = [f"{path}: {each}" for each in translation.remarks], translation.faults
+    else:
+        told = faults = check_file(path)
+    for line in told:
+        print(line)
+    if not told:
+        print(f"{path}: no fault")
+    return 1 if faults else 0
+
+
 def add_import(actions: Subparsers) -> None:
     """Add `config import`."""
     explanation = "turn the JSON configuration of a status-go node into TOML"
@@ -81,10 +113,7 @@ def add_import(actions: Subparsers) -> None:
 def import_(arguments: argparse.Namespace) -> int:
     """Translate; the file and stderr list what is left out."""
     with open_binary(arguments.file, "rb") as file:
-        try:
-            translation = Translation(file.read())
-        except ValueError as error:
-            raise ValueError(f"{arguments.file}: {error}") from None
+        translation = translate(file.read(), arguments.file)
     for remark in translation.remarks:
         print(f"wakumail config: {remark}", file=sys.stderr)
     if arguments.out is None:
@@ -95,6 +124,14 @@ def import_(arguments: argparse.Namespace) -> int:
         with open(descriptor, "w", encoding="utf-8") as target:
             target.write(str(translation))
     return 0
+
+
+def translate(text: bytes, name: str) -> Translation:
+    """The translation of a status-go configuration; ValueError names the file."""
+    try:
+        return Translation(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting] = SETTINGS) -> None:

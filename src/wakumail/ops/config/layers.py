@@ -72,8 +72,26 @@ def load(
     return Loaded(settings, sources, tuple(left_out))
 
 
-def read_file(path: Path, left_out: list[str]) -> Iterator[Given]:
-    """The settings in a TOML file."""
+def check_file(path: Path) -> list[str]:
+    """A sentence for each fault of a TOML file, with its key; settings elsewhere do not count."""
+    faults: list[str] = []
+    left_out: list[str] = []
+    try:
+        Settings(**{g.field: g.value for g in read_file(path, left_out, faults)})
+    except ConfigError as error:
+        return [str(error)]
+    except Contradiction as error:
+        keys = {setting.field: setting.key for setting in SETTINGS}
+        for each in (error, *error.others):
+            faults.append(f"{path}: {', '.join(keys[field] for field in each.fields)}: {each}")
+    return [*faults, *left_out]
+
+
+def read_file(path: Path, left_out: list[str], faults: list[str] | None = None) -> Iterator[Given]:
+    """The settings in a TOML file. The first fault is a ConfigError, unless `faults` takes them.
+
+    A file that cannot be read, or is no TOML, is a ConfigError in any case.
+    """
     try:
         document = tomllib.loads(read_edited(path))
     except OSError as error:
@@ -84,15 +102,14 @@ def read_file(path: Path, left_out: list[str]) -> Iterator[Given]:
         raise ConfigError(f"{path}: nested too deep") from None
     known = {setting.key: setting for setting in SETTINGS}
     for key, value in flatten(document):
-        if key not in known:
-            meant = f"{key}.enabled" if key in SECTIONS else nearest(key, known)
-            raise ConfigError(f"{path}: unknown key {key!r}, the nearest known one is {meant!r}")
-        faults: list[str] = []
         try:
-            yield Given(known[key].field, known[key].read_toml(value, faults), str(path))
-            left_out += (f"{path}: {key}: {fault}{LEFT_OUT}" for fault in faults)
-        except ValueError as error:
-            raise ConfigError(f"{path}: {key}: {error}") from None
+            given = _read_entry(path, key, value, known, left_out)
+        except ConfigError as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
+        else:
+            yield given
 
 
 def read_environment(environ: Mapping[str, str], left_out: list[str]) -> Iterator[Given]:
@@ -133,6 +150,21 @@ def flatten(
 def nearest(name: str, known: Mapping[str, Setting]) -> str:
     """The known name that is most similar."""
     return get_close_matches(name, known, 1, cutoff=0.0)[0]
+
+
+def _read_entry(
+    path: Path, key: str, value: Any, known: Mapping[str, Setting], left_out: list[str]
+) -> Given:
+    if key not in known:
+        meant = f"{key}.enabled" if key in SECTIONS else nearest(key, known)
+        raise ConfigError(f"{path}: unknown key {key!r}, the nearest known one is {meant!r}")
+    faults: list[str] = []
+    try:
+        given = Given(known[key].field, known[key].read_toml(value, faults), str(path))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {key}: {error}") from None
+    left_out += (f"{path}: {key}: {fault}{LEFT_OUT}" for fault in faults)
+    return given
 
 
 def _read_text(setting: Setting, text: str, source: str, left_out: list[str]) -> Given:

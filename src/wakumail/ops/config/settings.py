@@ -367,8 +367,9 @@ class Settings:
         )
 
     def __post_init__(self) -> None:
-        for contradiction in _contradictions(self):
-            raise contradiction
+        if found := [*_contradictions(self)]:
+            found[0].others = tuple(found[1:])
+            raise found[0]
 
 
 SETTINGS = tuple(describe(item) for item in fields(Settings))
@@ -381,6 +382,8 @@ class Contradiction(ValueError):
     def __init__(self, reason: str, *fields: str) -> None:
         super().__init__(reason)
         self.fields = fields
+        self.others: tuple[Contradiction, ...] = ()
+        """The contradictions beside this one."""
 
 
 def _contradictions(settings: Settings) -> Iterator[Contradiction]:

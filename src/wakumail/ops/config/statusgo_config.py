@@ -166,16 +166,37 @@ NATURAL: Mapping[str, bool] = {
 """Values of keys that ask for what wakumail does anyway."""
 
 ADVICE: Mapping[str, str] = {
+    "ClusterConfig.Fleet": "name its nodes in static_nodes or bootnodes",
+    "HTTPCors": "a web page opens a WebSocket: ws.origins names the pages that may",
     "IPCEnabled": "the socket is always on",
     "IPCFile": "ipcpath names the socket by its whole path",
+    "LogDir": "logs go to stderr; journald keeps and rotates them",
+    "LogFile": "logs go to stderr; journald keeps and rotates them",
+    "RegisterTopics": "discovery v5 is not spoken; discovery.v4 makes the node known",
+    "Rendezvous": "rendezvous is not spoken; discovery.v4 makes the node known",
+    "RequireTopics": "discovery v5 is not spoken; mindial and discovery.v4 find peers",
+    "TLSEnabled": "put a proxy with TLS in front of HTTP",
     "WakuConfig.DataDir": "read the archive in it with `wakumail archive import --leveldb`",
     "WakuConfig.DatabaseConfig.PGConfig.URI": (
         "read the archive there with `wakumail archive import --postgres`"
     ),
     "WakuConfig.FullNode": "all topics are taken unless `topics` names some",
+    "WakuConfig.SoftBlacklistedPeerIDs": "refuse their addresses at the firewall",
     "WakuConfig.MailServerAsymKey": "write it to a file, and name that as asymkey_file",
 }
 """Hints for keys without a counterpart."""
+
+APART = (
+    *("BrowsersConfig", "EnableStatusService", "KeyStoreDir", "KeycardPairingDataFile"),
+    *("LightEthConfig", "LocalNotificationsConfig", "LogCompressRotated", "LogEnabled"),
+    *("LogMaxBackups", "LogMaxSize", "LogMobileSystem", "LogToStderr", "MailserversConfig"),
+    *("MailServerRegistryAddress", "Name", "NetworkID", "Networks", "OutputMessageCSVEnabled"),
+    *("PermissionsConfig", "ProcessBackedupMessages", "PushNotificationServerConfig"),
+    *("RootDataDir", "ShhextConfig", "SwarmConfig", "TorrentConfig", "UpstreamConfig"),
+    *("Version", "WakuConfig.TTL", "WakuV2Config", "WalletConfig", "Web3ProviderConfig"),
+)
+"""Keys of parts of status-go that a mailserver has no use for: the wallet, the messenger, Ethereum,
+and log files. They are no fault."""
 
 
 class Translation:
@@ -184,6 +205,8 @@ class Translation:
     def __init__(self, text: str | bytes) -> None:
         self.remarks: list[str] = []
         """The keys that are left out, and why."""
+        self.faults: list[str] = []
+        """Those of the remarks that tell a key that nobody knows, a wrong value or a conflict."""
         self._values: dict[str, Any] = {}
         self._origins: dict[str, str] = {}
         given = _read(text)
@@ -195,7 +218,8 @@ class Translation:
         try:
             Settings(**self._values)
         except Contradiction as error:
-            self.remarks.append(f"`wakumail serve` does not start like this: {error}")
+            for each in (error, *error.others):
+                self._blame(f"`wakumail serve` does not start like this: {each}")
 
     def __str__(self) -> str:
         """The TOML document; each line names its source."""
@@ -207,6 +231,10 @@ class Translation:
         heads = ["from a status-go configuration", *self.remarks]
         return "".join(f"{comment(head)}\n" for head in heads) + f"\n{document(lines)}"
 
+    def _blame(self, fault: str) -> None:
+        self.remarks.append(fault)
+        self.faults.append(fault)
+
     def _translate(self, key: str, given: Mapping[str, Any]) -> None:
         value = given[key]
         off = next((s for s, keys in SWITCHES.items() if key in keys and _is_off(s, given)), None)
@@ -215,8 +243,13 @@ class Translation:
         elif key in KEY_READERS:
             if value not in (None, "", []):
                 self._take(key, value)
-        elif key not in SWITCHES and value != NATURAL.get(key):
-            self.remarks.append(f"{key}: {ADVICE.get(key, 'it has no counterpart')}")
+        elif key in ADVICE or key in NATURAL:
+            if value != NATURAL.get(key):
+                self.remarks.append(f"{key}: {ADVICE.get(key, 'it has no counterpart')}")
+        elif key in APART:
+            self.remarks.append(f"{key}: it has no counterpart")
+        elif key not in SWITCHES:
+            self._blame(f"{key}: it is not known, and left out")
 
     def _take(self, key: str, value: Any) -> None:
         fields = {setting.field: setting for setting in SETTINGS}
@@ -227,9 +260,10 @@ class Translation:
                 for field, item in KEY_READERS[key](value).items()
             }
         except ValueError as error:
-            self.remarks.append(f"{key}: {error}")
+            self._blame(f"{key}: {error}")
             return
-        self.remarks += (f"{key}: {fault}" for fault in faults)
+        for fault in faults:
+            self._blame(f"{key}: {fault}")
         self._values |= chosen
         for field, taken in chosen.items():
             is_same = plain(taken) == value
@@ -254,7 +288,7 @@ def _read(text: str | bytes) -> dict[str, Any]:
     document = parse_json(edited_text(text) if isinstance(text, bytes) else text)
     if not isinstance(document, dict):
         raise ValueError("the configuration of status-go is a JSON object")
-    known = (*OBJECTS, *KEY_READERS, *SWITCHES, *NATURAL, *ADVICE)
+    known = (*OBJECTS, *KEY_READERS, *SWITCHES, *NATURAL, *ADVICE, *APART)
     given = dict(_flatten(document, {key.lower(): key for key in known}))
     given.setdefault(RATE_LIMITER, False)
     return given
