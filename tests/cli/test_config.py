@@ -421,7 +421,7 @@ def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_check_of_a_status_go_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What has no counterpart is told, but is no fault."""
+    """A key that has no counterpart is told, but is no fault."""
     told = checked(json.dumps(FLEET), tmp_path, capsys)
     assert told == [*translated(FLEET)[1], "0"]
     assert "NetworkID: it has no counterpart" in told

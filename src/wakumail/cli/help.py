@@ -27,6 +27,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         ("all settings, and their sources", "config show --config wakumail.toml"),
         ("one setting", "config show --json | jq .retention"),
     ),
+    "config check": (
+        ("before a start or a reload", "config check wakumail.toml"),
+        ("what becomes of the keys of status-go", "config check config.json"),
+    ),
     "config import": (
         ("take over the settings of status-go", "config import config.json --out wakumail.toml"),
     ),
