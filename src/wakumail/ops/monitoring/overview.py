@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
-from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Overview(NamedTuple):
 @cache
 def static(name: str) -> bytes:
     """A file of the page."""
-    return (files(__package__) / "static" / name).read_bytes()
+    return (Path(__file__).with_name("static") / name).read_bytes()
 
 
 @cache
