@@ -132,6 +132,9 @@ def test_every_kind_of_key(server: Server, wakumail: Wakumail, tmp_path: Path) -
         wakumail("request", server.enode, "--topic", topic, "--out", out)
     wakumail("request", server.enode, "--topic", topic, "--out", out, "--force", "--limit", 1)
     assert len(parse_stream(out.read_bytes(), final=True)[0]) == 1
+    with pytest.raises(ConnectionRefusedError):
+        wakumail("request", nobody(), "--topic", topic, "--out", out, "--force")
+    assert len(parse_stream(out.read_bytes(), final=True)[0]) == 1
 
 
 def test_several_mailservers(server: Server, wakumail: Wakumail, chat: str, tmp_path: Path) -> None:

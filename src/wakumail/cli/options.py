@@ -191,10 +191,19 @@ def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
 
 
 def open_new(name: str, *, force: bool) -> AbstractContextManager[BinaryIO]:
-    """A file to write; FileExistsError if it has content to lose, unless `force`."""
+    """A file to write; FileExistsError if it has content to lose, unless `force`.
+
+    Its content stays until `start_over`.
+    """
     if not force and os.path.isfile(name) and os.path.getsize(name):
         raise FileExistsError(f"{name} already exists; --force overwrites it")
-    return open_binary(name, "wb")
+    return open_binary(name, "ab")
+
+
+def start_over(name: str, file: BinaryIO) -> None:
+    """Empty a file of open_new, unless it is a pipe, a device or standard output."""
+    if name != "-" and os.path.isfile(name):
+        file.truncate(0)
 
 
 def add_message_keys(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ from wakumail.cli.options import (
     parse_time,
     print_json,
     progress,
+    start_over,
 )
 from wakumail.cli.printing import line
 from wakumail.devp2p.dns_tree import LINK_PREFIX, ListUrl
@@ -180,16 +181,21 @@ class HistoryWriter:
         self._shows_lines = not arguments.json and arguments.out != "-"
         self._listing = listing
         self._open = ExitStack()
+        self._name: str = arguments.out
         self._out: BinaryIO | None = None
         if arguments.out is not None:
             writing = open_new(arguments.out, force=arguments.force)
             self._out = self._open.enter_context(writing)
+        self._begun = False
+        """True once the former content of the dump is gone: not before an answer has come."""
         self._bar = self._open.enter_context(progress("envelope"))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:
+            self._begin()
         self._open.close()
 
     def write(
@@ -197,6 +203,7 @@ class HistoryWriter:
     ) -> None:
         """Take the envelopes of a page, and the message of each."""
         self._listing.add(envelopes, messages)
+        self._begin()
         if self._out is not None:
             self._out.writelines(envelope.rlp for envelope in envelopes)
         if self._shows_lines:
@@ -204,6 +211,11 @@ class HistoryWriter:
                 if self._out is None or message is not None:
                     self._bar.write(line(envelope, message))
         self._bar.update(len(envelopes))
+
+    def _begin(self) -> None:
+        if self._out is not None and not self._begun:
+            start_over(self._name, self._out)
+        self._begun = True
 
 
 class HistoryReport:

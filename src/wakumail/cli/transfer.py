@@ -26,6 +26,7 @@ from wakumail.cli.options import (
     parse_time,
     print_json,
     progress,
+    start_over,
 )
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.topics import public_chat_topic
@@ -181,6 +182,7 @@ def export(arguments: argparse.Namespace) -> int:
         progress("B", None if chosen else archive.stat().bytes) as bar,
         telling_where(lambda: position),
     ):
+        start_over(arguments.file, file)
         pieces = select(archive, arguments) if chosen else arrivals(archive, position)
         for envelopes, place in pieces:
             file.write(json_lines(envelopes, keys) if arguments.json else envelopes)

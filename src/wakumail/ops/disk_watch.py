@@ -24,7 +24,7 @@ class DiskWatch:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._warned: float | None = None
-        """When the warning was logged (time.monotonic); None while there is none."""
+        """The time of its line in the log (time.monotonic); None while there is none."""
         self._task: asyncio.Task[None]
 
     def start(self) -> None:
