@@ -140,7 +140,7 @@ def test_the_days_are_the_latest_and_have_no_hole() -> None:
 def test_a_server_without_an_archive_has_no_card_of_it() -> None:
     page = render(NOTHING._replace(numbers=numbers(Family.of(gauge("p2p_peers_absolute", "", 3)))))
     assert re.findall(r"<h2>(.+?)[ <]", page) == ["Peers", "Peers"]
-    assert '<section class="card" id="archive" data-part></section>' in page
+    assert '<section class="card" id="room" data-part></section>' in page
 
 
 @asynchronous

@@ -31,6 +31,8 @@ class Card(NamedTuple):
     rows: tuple[Row, ...]
     plot: Plot
     histogram: str = ""
+    measured: str = ""
+    """Begins the lines of the histogram, if the title does not say what it is of."""
 
 
 def number(value: float) -> str:
@@ -116,6 +118,24 @@ CARDS = (
         Plot("level", "", (("peers", "p2p_peers_absolute"),)),
     ),
     Card(
+        "Archive",
+        "pages of the file",
+        (
+            Row("In use", "wakumail_archive_file_bytes", in_bytes),
+            Row("Free", "wakumail_archive_free_bytes", in_bytes),
+            Row(
+                "Bound of those in use",
+                "wakumail_archive_max_bytes",
+                lambda size: in_bytes(size) if size else "none",
+            ),
+        ),
+        Plot(
+            "level",
+            "B",
+            (("in use", "wakumail_archive_file_bytes"), ("bound", "wakumail_archive_max_bytes")),
+        ),
+    ),
+    Card(
         "Disk",
         "free",
         (
@@ -135,6 +155,8 @@ CARDS = (
             Row("Files that it may open", "process_max_fds", number),
         ),
         Plot("rate", "CPU", (("cores in use", "process_cpu_seconds_total"),)),
+        LAG,
+        "Event loop late, ",
     ),
     Card(
         "Sync",
@@ -149,16 +171,12 @@ CARDS = (
             (("got", "wakumail_sync_stored_total"), ("sent", "wakumail_sync_sent_total")),
         ),
     ),
-    Card("Event loop", "lateness", (), Plot("quantile", "s", (("p99", "99"),)), LAG),
 )
 
 ARCHIVE_ROWS = (
     Row("Envelopes", "wakumail_archive_envelopes", number),
     Row("Their bytes", "wakumail_archive_bytes", in_bytes),
     Row("File", "wakumail_archive_size_bytes", in_bytes),
-    Row("Pages in use", "wakumail_archive_file_bytes", in_bytes),
-    Row("Free pages", "wakumail_archive_free_bytes", in_bytes),
-    Row("Bound of the size", "wakumail_archive_max_bytes", lambda b: in_bytes(b) if b else "none"),
     Row(
         "Kept for",
         "wakumail_archive_retention_seconds",

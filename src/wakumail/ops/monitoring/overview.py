@@ -121,7 +121,7 @@ def item(state: str, kind: str, name: str, reason: str) -> str:
 
 def card(card: Card, numbers: Numbers) -> str:
     """A card; empty if the server has none of its metrics."""
-    lines = [*rows(card.rows, numbers), *quantiles(card.histogram, numbers)]
+    lines = [*rows(card.rows, numbers), *quantiles(card, numbers)]
     if not lines:
         return ""
     note = f" <small>{card.note}</small>" if card.note else ""
@@ -152,8 +152,9 @@ def cell(metric: str, value: float, form: Callable[[float], str]) -> str:
     return f'<td data-metric="{metric}" data-value="{value!r}">{form(value)}</td>'
 
 
-def quantiles(histogram: str, numbers: Numbers) -> Iterator[str]:
+def quantiles(card: Card, numbers: Numbers) -> Iterator[str]:
     """Quantiles since the start, and all buckets for those of the script."""
+    histogram = card.histogram
     if not (buckets := numbers.buckets(histogram)):
         return
     counts = escape(json.dumps([[str(bound), count] for bound, count in buckets.items()]))
@@ -163,7 +164,7 @@ def quantiles(histogram: str, numbers: Numbers) -> Iterator[str]:
         exact = "" if value is None else repr(value)
         held = f' data-buckets="{counts}"' if name == "50" else ""
         yield (
-            f"<tr{held}><th>p{name} since the start</th>"
+            f"<tr{held}><th>{card.measured}p{name} since the start</th>"
             f'<td data-histogram="{histogram}" data-quantile="{part}" data-value="{exact}">'
             f"{shown}</td></tr>"
         )
@@ -177,7 +178,7 @@ def archive(overview: Overview) -> str:
         return ""
     full = "not known: the archive cannot be read" if look is None else look.when_full(overview.now)
     lines.append(f"<tr><th>Disk is full</th><td>{escape(full)}</td></tr>")
-    return f"<h2>Archive</h2>{bar(numbers)}<table>{''.join(lines)}</table>"
+    return f"<h2>Content and room</h2>{bar(numbers)}<table>{''.join(lines)}</table>"
 
 
 def bar(numbers: Numbers) -> str:

@@ -8,6 +8,7 @@ const FRESH = 60; // seconds after which the samples of an earlier visit are dro
 const LEAST_SPAN = 120; // seconds that a plot shows at least
 const SMOOTHING = 10; // seconds over which a rate is taken
 const QUANTILE_SPAN = 30; // seconds over which a quantile is taken
+const UNBOUNDED = "wakumail_archive_max_bytes"; // if it is 0
 const STORE = "wakumail samples";
 
 const shown = new Map(); // the HTML of each part, as the server sent it
@@ -66,6 +67,7 @@ function valuesOf(figure, key) {
   return samples.map((sample, i) => {
     if (kind === "rate") return rate(i, key);
     if (kind === "quantile") return bounds ? quantile(i, of, Number(key) / 100, bounds) : null;
+    if (key === UNBOUNDED && !sample.values[key]) return null;
     return sample.values[key] ?? null;
   });
 }
