@@ -339,6 +339,19 @@ def test_backup_beside_a_server_and_no_compaction(tmp_path: Path) -> None:
     }
 
 
+def test_a_damaged_backup_is_not_restored(
+    own: Path, envelopes: list[Envelope], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call("archive", "backup", "--datadir", own, tmp_path / "copy")
+    one = envelopes[0]
+    key = one.created.to_bytes(4, "big") + one.hash[:16]
+    put_row(tmp_path / "copy" / "archive", "times", key, b"else" + bytes(6))
+    restored = tmp_path / "restored"
+    call("archive", "restore", tmp_path / "copy", "--datadir", restored, check=1)
+    assert f"{tmp_path / 'copy'} is damaged: " in capfd.readouterr().err
+    assert [file.name for file in restored.iterdir()] == ["writers"]
+
+
 def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:
     one = envelopes[0]
     key = one.created.to_bytes(4, "big") + one.hash[:16]

@@ -89,11 +89,14 @@ def test_a_lost_host_is_restored_elsewhere_as_the_same_node(tmp_path: Path) -> N
             more_than(running, len(before) + BATCH)
             # While the first node runs, there is no second one.
             run("archive", "restore", to, "--datadir", tmp_path / "twin")
-            second = Server(tmp_path / "twin", "--config", tmp_path / "twin" / "settings.toml")
-            second.launch()
-            assert second.end() == 1
             port = Enode.parse(server.enode).port
-            assert f"still answers at 127.0.0.1:{port}" in second.log.read_text()
+            for workers in (1, 2):
+                settings = ("--config", tmp_path / "twin" / "settings.toml", "--workers", workers)
+                second = Server(tmp_path / "twin", *settings)
+                second.launch()
+                assert second.end() == 1
+                told = second.log.read_text()
+                assert told.count(f"still answers at 127.0.0.1:{port}") == workers
             # The next two backups copy what arrived since, though envelopes were pruned.
             for age in ("36h", "12h"):
                 call("archive", "prune", "--datadir", host, "--before", age)
