@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakumail.archive.archive import POSITION_SIZE, Archive
-from wakumail.archive.datadir import Datadir
+from wakumail.archive.datadir import Datadir, sync_names
 from wakumail.archive.results import Bound
 from wakumail.archive.retention import AFTER_ALL, PRUNE_DAY
 from wakumail.base.edited_file import read_edited
@@ -155,6 +155,7 @@ class Backup:
 
     def _complete(self, next_sequence: int) -> None:
         self._keep(self._note._replace(next_sequence=next_sequence, taken=int(time.time())))
+        sync_names(self.datadir.path)
 
     def _keep(self, note: Note) -> None:
         replace_file(self.datadir.backup, json.dumps(note._asdict()).encode())

@@ -19,6 +19,7 @@ from wakumail.ops.config.settings import SETTINGS, Settings
 from wakumail.ops.identity import Identity
 
 PLACE = tuple(setting for setting in SETTINGS if setting.field == "datadir")
+"""The setting that tells what to back up; `--config` comes with it."""
 
 MAX_UPDATES = 3
 """Updates of a backup, while envelopes are pruned meanwhile, before a new copy is made."""

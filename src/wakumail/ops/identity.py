@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from wakumail.archive.datadir import Datadir
+from wakumail.archive.datadir import Datadir, sync_names
 from wakumail.base.edited_list import EditedList
 from wakumail.base.whole_file import replace_file
 from wakumail.devp2p.enode import Enode, enode_of
@@ -22,7 +22,7 @@ from wakumail.errors import WakumailError
 from wakumail.node.node_key import load_node_key
 from wakumail.node.own_record import kept_record
 from wakumail.node.twin import proves_identity
-from wakumail.ops.config.layers import Loaded, read_file
+from wakumail.ops.config.layers import DEFAULT, Loaded, read_file
 from wakumail.ops.config.setting import plain
 from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.toml import Line, document
@@ -82,12 +82,14 @@ class Identity:
         values = {
             field: getattr(loaded.settings, field)
             for field, source in loaded.sources.items()
-            if field not in LEFT_OUT and source != "default"
+            if field not in LEFT_OUT and source != DEFAULT
         }
         _write_settings(self.path / SETTINGS_NAME, values, "in force at the backup")
         places = [str(enode) for enode in _places(datadir, key)]
         replace_file(self.path / datadir.restored.name, json.dumps(places).encode())
         replace_file(self._nodekey, f"{key.secret.hex()}\n".encode())
+        sync_names(self.path)
+        sync_names(self.path.parent)
 
     def restore(self, datadir: Datadir) -> Path:
         """Put it into a data directory, marked as restored. Returns the file of the settings.
