@@ -55,6 +55,7 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
     "post": ("post {enode} --payload text --chat news",),
     "canary": ("canary {enode}",),
     "sync": ("sync --help",),
+    "browse": ("browse --help",),
     "archive": (
         "archive stat --datadir {other}",
         "archive export --datadir {other}",
