@@ -196,14 +196,14 @@ async def test_health_follows_the_archive(tmp_path: Path) -> None:
     async with pages(tmp_path) as here:
         await until_answered(here.server, here.reporter.health)
         assert here.server.store is not None
-        here.server.store.degraded = "the disk is full"
+        here.server.store.disk_problem = "the disk is full"
         status, body = await here.get("/health")
         assert (status, body["ok"]) == (503, False)
         [problem] = body["failing"]
         assert (problem["check"], problem["reason"]) == ("archive", "the disk is full")
         assert problem["seconds"] >= 0
         assert (await here.get("/ready"))[0] == (await here.get("/live"))[0] == 200
-        here.server.store.degraded = ""
+        here.server.store.disk_problem = ""
         assert await here.failing() == {}
 
 
@@ -235,13 +235,13 @@ async def test_a_problem_ages_until_it_is_gone(
         clock = 1000.0
         monkeypatch.setattr(health_module, "time", SimpleNamespace(monotonic=lambda: clock))
         assert server.store is not None
-        server.store.degraded = "the disk is full"
+        server.store.disk_problem = "the disk is full"
         assert {p.check: p.seconds for p in health.problems()} == {"archive": 0, "canary": 0}
         clock += 7
         assert {p.check: p.seconds for p in health.problems()} == {"archive": 7, "canary": 7}
-        server.store.degraded = ""
+        server.store.disk_problem = ""
         assert [p.check for p in health.problems()] == ["canary"]
-        server.store.degraded = "again"
+        server.store.disk_problem = "again"
         assert {p.check: p.seconds for p in health.problems()} == {"archive": 0, "canary": 7}
 
 

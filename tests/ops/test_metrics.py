@@ -346,11 +346,11 @@ async def test_the_archive_s_trouble_is_seen(tmp_path: Path) -> None:
         assert set(exposition.rows("wakumail_check_failing").values()) == {0}
         assert exposition.value("wakumail_archive_degraded") == 0
         assert server.store is not None
-        server.store.degraded = "the disk is full"
+        server.store.disk_problem = "the disk is full"
         exposition = await scrape(http)
         assert exposition.value("wakumail_check_failing", check="archive") == 1
         assert exposition.value("wakumail_archive_degraded") == 1
-        server.store.degraded = ""
+        server.store.disk_problem = ""
 
 
 @asynchronous

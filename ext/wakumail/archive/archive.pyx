@@ -4,7 +4,7 @@
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
 environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd, pruner.pxd,
 planner.pxd, merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd, arrivals.pxd,
-totals.pxd, sums.pxd, horizon.pxd, pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and
+totals.pxd, sums.pxd, horizon.pxd, logged.pxd, pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and
 ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd
 and problem.pxd, and failure.pxd.
 
@@ -28,7 +28,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from wakumail.archive.results import (
-    Appended, Bound, Day, Fetched, Fold, Page, PageState, Pruned, Stat)
+    Appended, Bound, Day, Fetched, Fold, LogPlace, Page, PageState, Pruned, Stat)
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM
 from wakumail.errors import ArchiveDamaged, ArchiveError, ArchiveFull
 
@@ -61,6 +61,7 @@ from wakumail.archive.scanner cimport TOPIC_BLOOM, TOPIC_SET, query_terms, scan
 from wakumail.archive.totals cimport (
     archive_totals, days_reading, look_up_time, read_days, read_topics, read_totals, time_lookup,
     topics_reading)
+from wakumail.archive.logged cimport place_reading, read_place
 from wakumail.archive.verifier cimport begin_verifying, end_verifying, verify_step
 from wakumail.archive.writer cimport (
     RESIDENT_CHECK_ROWS as resident_check_rows, batch_part, commit, entry, gather, note_judgements,
@@ -105,6 +106,11 @@ cdef tuple identify_directory(path, bint make):
     except OSError as error:
         raise ArchiveError(f"{os.fsdecode(path)}: {error.strerror}") from error
     return os.getpid(), status.st_dev, status.st_ino
+
+
+cdef bytes pack_place(log):
+    """The value of "log" for a LogPlace."""
+    return log.sequence.to_bytes(8, "big") + log.made.to_bytes(8, "big") + log.name.encode()
 
 
 cdef class Query:
@@ -202,14 +208,15 @@ cdef class Archive:
         """Read ahead as if no page were in memory: for tests."""
         self.env.always_ahead = always
 
-    def append(self, batches):
+    def append(self, batches, log=None):
         """Store the accepted envelopes of all batches in one commit, which is synced on return.
 
         An envelope that is stored already, or comes twice, counts as a duplicate and changes
-        nothing. ArchiveFull if the disk is full, ArchiveError if it fails otherwise: then no
+        nothing. log: a LogPlace to store with them, see `log_place`. ArchiveFull if the disk is full, ArchiveError if it fails otherwise: then no
         envelope of the call is stored, and the archive can be used as before.
         """
         cdef list held = list(batches)      # keeps them alive without the GIL
+        cdef bytes place = b"" if log is None else pack_place(log)
         cdef Batch batch
         cdef commit c
         cdef size_t accepted = 0
@@ -226,6 +233,7 @@ cdef class Archive:
                 accepted += batch.accepted
                 i += 1
             c.env = &self.env
+            c.log = value_of(PyBytes_AS_STRING(place), len(place))
             c.entries = <entry *> malloc((accepted + 1) * sizeof(entry))
             c.rows = <entry **> malloc((accepted + 1) * sizeof(entry *))
             if c.entries == NULL or c.rows == NULL:
@@ -488,6 +496,27 @@ cdef class Archive:
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
         return Stat(t.envelopes, t.bytes, t.file_bytes, t.free_bytes, *ends, t.next, t.sums,
                     t.pruned)
+
+    def log_place(self):
+        """The LogPlace up to which all messages of a cluster's log are stored; None without one."""
+        cdef place_reading reading
+        cdef int rc
+        memset(&reading, 0, sizeof(reading))
+        reading.env, reading.txn = &self.env, self._begin_read()
+        try:
+            with nogil:
+                rc = checks_guard(self.env.env, &read_place, &reading)
+            if rc:
+                raise self._failure(rc)
+            if reading.place.mv_size == 0:
+                return None
+            name = PyBytes_FromStringAndSize(
+                <const char *> reading.place.mv_data + LOG_PLACE_SIZE,
+                reading.place.mv_size - LOG_PLACE_SIZE).decode()
+            return LogPlace(name, get64(<const uint8_t *> reading.place.mv_data + 8),
+                            get64(<const uint8_t *> reading.place.mv_data))
+        finally:
+            end_read(&self.env, reading.txn)
 
     def verify(self):
         """Begin to check everything that is committed now: see Verification."""

@@ -7,6 +7,8 @@ bytes is the order of the numbers.
     meta      "format"                                       version u32
               "next"                                         sequence u48 of the next envelope
               "pruned"                                       created u32: the horizon
+              "log"                                          sequence u64 | made u64 | name: the place
+                                                             in the log of a cluster; absent without
     days      day u16                                        envelopes u64 | bytes u64 | topics u32
                                                              | sum 32
     sums      minute u32                                     envelopes u32 | sum 32
@@ -25,6 +27,7 @@ bytes is the order of the numbers.
     sequence  the place of an envelope in the order of commits; dense, never used twice
     end       bytes from the first envelope of the chunk to the end of this one
     sum       of the whole hashes, 32 bytes each, as little-endian numbers modulo 2^256
+    made      Unix nanoseconds at which the log was made; its name is UTF-8
     horizon   pruning has deleted what was created before it, if later than 0. It only rises;
               what arrives later may be older.
 
@@ -61,6 +64,7 @@ cdef enum:
     SUM_KEY = 4
     SUM_VALUE = 36
     HORIZON_SIZE = 4
+    LOG_PLACE_SIZE = 16     # bytes before the name
 
 
 cdef struct day_totals:     # a value of `days`

@@ -49,6 +49,7 @@ cdef struct commit:
     uint64_t bytes                  # of their envelopes
     uint64_t next                   # sequence behind them
     MDB_txn *txn
+    MDB_val log                     # the value of "log" to write; empty for none
 
 
 cdef struct batch_part:             # the records of one batch
@@ -406,8 +407,14 @@ cdef inline int write_postings(commit *c) noexcept nogil:
     return 0
 
 
+cdef inline int write_log_place(commit *c) noexcept nogil:
+    """Write the place in the log of a cluster, up to which everything is stored with this commit."""
+    cdef MDB_val key = value_of(b"log", 3)
+    return mdb_put(c.txn, c.env.meta, &key, &c.log, 0)
+
+
 cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
-    """Make all changes of the transaction; there are none without a new envelope."""
+    """Make all changes of the transaction; without a new envelope, only that of the log's place."""
     cdef uint8_t number[SEQUENCE_SIZE]
     cdef commit *c = <commit *> work
     cdef MDB_val key = value_of(b"next", 4)
@@ -421,6 +428,9 @@ cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
     c.next = get48(<const uint8_t *> value.mv_data)
     c.stored = c.bytes = 0
     rc = write_times(c)
+    if rc == 0 and c.log.mv_size:
+        changed[0] = True
+        rc = write_log_place(c)
     if rc or c.stored == 0:
         return rc
     changed[0] = True

@@ -292,6 +292,17 @@ cdef class Batch:
                 counts[i] += 1
         return [counts[i] for i in range(count + 1)]
 
+    def stream(self):
+        """The RLPs of the accepted envelopes one after another, as `parse_stream` reads them."""
+        cdef bytes joined = PyBytes_FromStringAndSize(NULL, self.accepted_size)
+        cdef char *at = PyBytes_AS_STRING(joined)
+        cdef Py_ssize_t index
+        for index in range(self.count):
+            if self.records[index].verdict == ACCEPTED:
+                memcpy(at, self.data + self.records[index].offset, self.records[index].size)
+                at += self.records[index].size
+        return joined
+
     def topic_sizes(self):
         """The (envelopes, bytes of their RLP) of each topic, dropped ones too."""
         cdef Py_ssize_t index

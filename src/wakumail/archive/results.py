@@ -20,6 +20,18 @@ class Appended(NamedTuple):
     next_sequence: int
 
 
+class LogPlace(NamedTuple):
+    """A place in the log of a cluster: all messages up to `sequence` are in the archive.
+
+    name: of the log; made: when it was made, in Unix nanoseconds, which tells a log from another
+    that was made anew under its name.
+    """
+
+    name: str
+    made: int
+    sequence: int
+
+
 class Pruned(NamedTuple):
     """The result of one slice of pruning.
 

@@ -15,7 +15,7 @@ from wakumail.archive.archive import Appended, Archive, Stat
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.page_reader import PageReader
 from wakumail.archive.retention import Retention, RetentionSchedule
-from wakumail.archive.writer_thread import CommitLock, Durability, WriterThread
+from wakumail.archive.writer_thread import CommitLock, Durability, PlaceOf, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveDamaged
@@ -41,11 +41,13 @@ class Store:
         durability: Durability,
         retention: Retention,
         commit_lock: CommitLock | None = None,
+        place_of: PlaceOf | None = None,
     ) -> None:
-        """`commit_lock` is held for each commit, where several processes commit to the archive."""
+        """`commit_lock` is held for each commit, where several processes commit to the archive;
+        `place_of` tells the place in the log of a cluster that a commit stores."""
         self.archive = archive
-        self.degraded = ""
-        """The reason for which the archive takes no writes now; empty while it takes them."""
+        self.disk_problem = ""
+        """The reason for which the disk takes no writes now; empty while it takes them."""
         self.pages = PageReader(archive, counters)
         self.on_room: Callable[[], None] | None = None
         """Called on the loop when a full queue has room again, or the disk refuses writes."""
@@ -70,6 +72,7 @@ class Store:
             RetentionSchedule(retention, self._count_soon),
             durability,
             commit_lock or nullcontext(),
+            place_of,
             on_commit=self._committed,
             on_failure=self._failed,
             on_death=self._broke,
@@ -85,6 +88,11 @@ class Store:
         except ArchiveDamaged as error:
             log.error("%s", error)
             return None
+
+    @property
+    def degraded(self) -> str:
+        """The reason for which the archive takes nothing now; empty while it does."""
+        return self.disk_problem
 
     @property
     def queued_bytes(self) -> int:
@@ -115,6 +123,9 @@ class Store:
         if queue.put_bytes - queue.reported_bytes >= MAX_UNCOMMITTED_BYTES:
             self._was_full = True
 
+    put_here = put
+    """Queue what other hosts of a cluster have already, or get in another way (see LoggedStore)."""
+
     def retain(self, retention: Retention) -> None:
         """Prune to these bounds from now on. Of the processes of an archive only one has bounds."""
         self.writer.retention.retention = retention
@@ -135,9 +146,9 @@ class Store:
 
     def _committed(self, entries: list[QueuedBatch], appended: Appended, seconds: float) -> None:
         self.commit_seconds.add(seconds)
-        if self.degraded:
+        if self.disk_problem:
             log.warning("the archive takes writes again")
-            self.degraded = ""
+            self.disk_problem = ""
         self._counters.add("commits")
         self._counters.add("envelopes_archived", appended.stored)
         self._counters.add("envelopes_archived_before", appended.duplicates)
@@ -171,17 +182,17 @@ class Store:
                 self._reported.set()
 
     def _broke(self) -> None:
-        self.degraded = "the writer has died"
-        log.critical("%s; nothing is archived any more", self.degraded)
+        self.disk_problem = "the writer has died"
+        log.critical("%s; nothing is archived any more", self.disk_problem)
         if self.on_room is not None:
             self.on_room()
         if self.on_broken is not None:
             self.on_broken()
 
     def _failed(self, reason: str) -> None:
-        if not self.degraded:
+        if not self.disk_problem:
             log.error("the archive takes no writes, envelopes wait: %s", reason)
-            self.degraded = reason
+            self.disk_problem = reason
             if self.on_room is not None:
                 self.on_room()
         self._counters.add("commits_failed")

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from itertools import chain
 
-from wakumail.archive.archive import Appended, Archive
+from wakumail.archive.archive import Appended, Archive, LogPlace
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.retention import RetentionSchedule
 from wakumail.errors import ArchiveError
@@ -40,6 +40,10 @@ two, so the rest is the time of one slice and one commit on a disk that hangs.""
 
 CommitLock = AbstractContextManager[object]
 
+PlaceOf = Callable[[list[QueuedBatch]], LogPlace | None]
+"""Tells the place in the log of a cluster behind the batches of a commit, from the writer thread;
+None if the commit does not move it."""
+
 
 class Durability(StrEnum):
     """The delay of commits. Each commit is synced before it is confirmed."""
@@ -64,6 +68,7 @@ class WriterThread:
         retention: RetentionSchedule,
         durability: Durability,
         commit_lock: CommitLock,
+        place_of: PlaceOf | None,
         *,
         on_commit: Callable[[list[QueuedBatch], Appended, float], None],
         on_failure: Callable[[str], None],
@@ -79,6 +84,7 @@ class WriterThread:
         self._queue = queue
         self._interval = COMMIT_INTERVAL if durability is Durability.INTERVAL else 0.0
         self._commit_lock = commit_lock
+        self._place_of = place_of
         self._on_commit = on_commit
         self._on_failure = on_failure
         self._on_death = on_death
@@ -118,7 +124,11 @@ class WriterThread:
         """Append the entries; False if the disk refused them."""
         begun = time.monotonic()
         try:
-            appended = self.archive.append([batch for batch, _ in entries])
+            batches = [batch for batch, _ in entries]
+            if self._place_of is None:
+                appended = self.archive.append(batches)
+            else:
+                appended = self.archive.append(batches, self._place_of(entries))
         except ArchiveError as error:
             self._loop.call_soon_threadsafe(self._on_failure, str(error))
             return False

@@ -193,7 +193,7 @@ class Taker:
         self._unstored += batch.memory
         if self._unstored > MAX_UNSTORED:
             self._room.clear()
-        self._store.put(batch, lambda: self._stored(batch, transfer))
+        self._store.put_here(batch, lambda: self._stored(batch, transfer))
         self._on_batch(batch)
 
     def _stored(self, batch: Batch, transfer: _Transfer) -> None:
