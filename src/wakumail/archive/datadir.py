@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wakumail.base.whole_file import sweep_unfinished
 from wakumail.errors import WakumailError
 
 SCRATCH_PREFIX = "copying."
@@ -103,9 +104,12 @@ class Datadir:
         sync_names(self.path)
 
     def _sweep(self) -> None:
-        """Remove copies that a killed process left; who makes one holds the archive alone."""
+        """Remove what a killed process left unfinished; who makes it holds the directory."""
         for left in self.path.glob(f"{SCRATCH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
+        kept = (self.gaps, self.enr, self.dns_lists, self.discovered_nodes, self.backup)
+        for path in (*kept, self.restored):
+            sweep_unfinished(path)
 
     @contextmanager
     def _lock(self, name: str, kind: int) -> Iterator[None]:

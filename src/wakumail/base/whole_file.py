@@ -20,3 +20,12 @@ def replace_file(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 Path(file.name).unlink()
             raise
+
+
+def sweep_unfinished(path: Path) -> None:
+    """Remove what processes left that were killed while they replaced the file at `path`.
+
+    No other process may replace it meanwhile.
+    """
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
