@@ -56,6 +56,7 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
     "canary": ("canary {enode}",),
     "sync": ("sync --help",),
     "browse": ("browse --help",),
+    "cluster": ("cluster --help",),
     "archive": (
         "archive stat --datadir {other}",
         "archive export --datadir {other}",

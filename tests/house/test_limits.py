@@ -55,6 +55,7 @@ from wakumail.node import (
 )
 from wakumail.ops import log_writer
 from wakumail.ops.browse import archive_pages, archive_reading
+from wakumail.ops.cluster import log_message, log_reader, publisher
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.monitoring import overview, pages
 from wakumail.ops.workers import worker_slot
@@ -101,6 +102,14 @@ LIMITS: dict[str, list[str]] = {
         size(message_reader.MAX_MESSAGE),
         f"{message_reader.MAX_RANGES:,} ranges",
     ],
+    "message of the log": [f"{log_message.MAX_MESSAGE:,} bytes"],
+    "envelope in a cluster": [f"{log_message.MAX_STREAM:,} bytes"],
+    "messages that the log has not acknowledged": [f"{publisher.MAX_IN_FLIGHT}"],
+    "one read of the log": [
+        f"{log_reader.READ_MESSAGES} messages, {size(log_reader.READ_BYTES)} or one message"
+    ],
+    "envelopes that wait for the log": [size(store.MAX_UNCOMMITTED_BYTES)],
+    "holes": [f"{log_reader.MAX_HOLES:,}"],
     "messages of one reconciliation": [f"{initiator.MAX_TRIPS:,} each way"],
     "wants of one side that are unanswered": [
         f"{giver.MAX_WANTS}, of {sync_packets.MAX_ITEMS:,} envelopes each"

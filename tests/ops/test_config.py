@@ -399,7 +399,7 @@ def test_networks_may_be_written_by_one_of_their_hosts() -> None:
 def test_secrets_stay_out_of_texts(tmp_path: Path) -> None:
     assert "sesame" not in repr(Settings(password="sesame", nodekeyhex=KEY))
     assert KEY not in repr(Settings(nodekeyhex=KEY))
-    assert {one.field for one in SETTINGS if one.secret} == {"password", "nodekeyhex"}
+    assert {one.field for one in SETTINGS if one.secret} == {"cluster", "password", "nodekeyhex"}
     bad = "f" * 64
     assert bad not in refusal(tmp_path, variables={"WAKUMAIL_NODEKEYHEX": bad})
 

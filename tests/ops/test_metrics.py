@@ -24,14 +24,24 @@ from wakumail.archive.archive import Archive, Stat
 from wakumail.archive.gaps import Gaps
 from wakumail.archive.outlook import Look, Outlook
 from wakumail.archive.retention import DAY, Retention
+from wakumail.archive.writer_thread import Durability
 from wakumail.base.histograms import ANSWER_BYTES, ENVELOPE_BYTES, Histogram
 from wakumail.counters import COUNTERS, error_texts
 from wakumail.mail.client import connect
 from wakumail.mail.request import RequestError
 from wakumail.mail.server import Server
+from wakumail.ops.cluster.logged_store import LoggedStore
+from wakumail.ops.cluster.member import Member
 from wakumail.ops.monitoring import health as health_module
 from wakumail.ops.monitoring import reporter as reporter_module
-from wakumail.ops.monitoring.exposition import COUNTED_ERRORS, DERIVED, Exposition, histogram, peers
+from wakumail.ops.monitoring.exposition import (
+    COUNTED_ERRORS,
+    DERIVED,
+    Exposition,
+    cluster,
+    histogram,
+    peers,
+)
 from wakumail.ops.monitoring.pages import Pages
 from wakumail.ops.monitoring.reporter import Reporter
 from wakumail.ops.monitoring.statusgo_counters import COUNTERS_OF_STATUS_GO
@@ -138,11 +148,27 @@ async def test_every_metric_is_documented(tmp_path: Path) -> None:
         await put.wait()
         server.sync(server.store)
         exposition = await scrape(http)
+        types = exposition.types | await cluster_types(tmp_path / "logged", server)
     counted = {f"wakumail_{name}_total" for name in (*COUNTERS, *error_texts(*COUNTED_ERRORS))}
     documented = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
-    assert documented == {name: of for name, of in exposition.types.items() if name not in counted}
+    assert documented == {name: of for name, of in types.items() if name not in counted}
     for file in ("alerts.yml", "grafana.json"):
-        assert metrics_asked_for(DEPLOY / file) <= set(exposition.types)
+        assert metrics_asked_for(DEPLOY / file) <= set(types)
+
+
+async def cluster_types(path: Path, server: Server) -> dict[str, str]:
+    """The metrics of a host in a cluster whose log is not there."""
+    store = LoggedStore(
+        Archive(path),
+        server.counters,
+        durability=Durability.COMMIT,
+        retention=Retention(seconds=0, max_size=0),
+    )
+    member = Member(("nats://127.0.0.1:1",), "fleet", server, store)
+    types = {metric.name: metric.type for metric in cluster(member)}
+    assert member.behind
+    await store.close()
+    return types
 
 
 def test_the_translation_speaks_of_counters_that_there_are() -> None:

@@ -46,6 +46,8 @@ CHOSEN: Mapping[str, str] = {
     "sync_peers": str(ENODE),
     "sync_interval": "60",
     "sync_window": "7.5",
+    "cluster": "nats://10.1.2.3:4222,tls://log.example",
+    "cluster_name": "fleet",
     "max_waiting": "3",
     "max_limit": "4",
     "request_rate": "0.25",
@@ -91,7 +93,7 @@ CHOSEN: Mapping[str, str] = {
     "log_json": "true",
 }
 """A value for every setting, as text in the environment; none is the default."""
-EXCLUSIVE = {"nodekey", "password_file", "store", "workers"}
+EXCLUSIVE = {"cluster", "nodekey", "password_file", "store", "workers"}
 """Settings that exclude others."""
 
 

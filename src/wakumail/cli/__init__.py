@@ -13,6 +13,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     post              sends envelopes
     canary            checks a mailserver
     sync              makes an archive and that of another server equal
+    cluster           makes and looks at a cluster, and shows what it withstands
     archive           inspects and maintains an archive
     passes            verifies and copies a whole one, with a progress bar
     transfer          its import and export

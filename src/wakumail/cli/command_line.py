@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "archive": "inspect and maintain an archive",
     "browse": "look into an archive with a browser",
     "sync": "make an archive and that of another server equal",
+    "cluster": "make, check or show a cluster of hosts",
     "key": "make or show a node key",
     "dns": "sign and verify lists of nodes for the DNS",
     "bench": "measure a mailserver",

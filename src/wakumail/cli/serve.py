@@ -12,6 +12,7 @@ from functools import partial
 import uvloop
 
 from wakumail.archive.datadir import Datadir
+from wakumail.archive.store import Store
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
@@ -92,7 +93,7 @@ async def serve(
     await refuse_twin(datadir, key)
     config = assembly.server_config(settings, datadir, key, counters)
     named = NamedNodes(settings, datadir)
-    store = assembly.open_store(settings, datadir, counters) if settings.mailserver else None
+    store = open_store(settings, datadir, counters)
     server = Server(config, store, counters)
     async with AsyncExitStack() as running:
         running.push_async_callback(server.close)
@@ -102,6 +103,7 @@ async def serve(
         import_what_is_on(settings)
         if step_meter is not None:
             StepMeter(socket.socket(fileno=step_meter)).start()
+        member = await assembly.join_cluster(settings, server, store, running)
         with from_settings("--host", "--port"):
             await server.node.listen(settings.host, settings.port)
         if store is not None:
@@ -119,7 +121,7 @@ async def serve(
         if settings.listens_http:
             from wakumail.ops import endpoints
 
-            await endpoints.start(settings, server, offer, running)
+            await endpoints.start(settings, server, offer, running, member)
         named.trust(server.node)
         await assembly.join_network(settings, datadir, server, named, running)
         logs.announce(str(server.enode))
@@ -135,3 +137,14 @@ async def serve(
         log.info("stopping")
     assembly.log_counts(counters)
     return 1 if store is not None and store.degraded else 0
+
+
+def open_store(settings: Settings, datadir: Datadir, counters: Counters) -> Store | None:
+    """The archive and its writer, if there is one; that of a host in a cluster is of a kind of its
+    own.
+    """
+    if settings.cluster:
+        from wakumail.ops.cluster.logged_store import LoggedStore  # a host alone needs none
+
+        return assembly.open_store_of(LoggedStore, settings, datadir, counters)
+    return assembly.open_store(settings, datadir, counters) if settings.mailserver else None

@@ -13,6 +13,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
         "envelopes": "min_pow max_envelope max_packet topics interest light relay_memory shh",
         "archive": "mailserver confirmations durability retention max_size",
         "sync with other mailservers": "sync_peers sync_interval sync_window",
+        "a cluster": "cluster cluster_name",
         "requests for history": "password password_file asymkey_file max_waiting max_limit "
         "max_reply request_rate request_min_pow require_signature completion",
         "history over HTTP": "store",

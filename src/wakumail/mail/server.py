@@ -80,6 +80,8 @@ class ServerConfig:
     external_host: str
     """The host in our enode, if others do not reach us where we listen."""
     sync: SyncConfig
+    largest_envelope: int | None = None
+    """Bounds the largest envelope that may be set later; None: nothing does."""
     record_file: Path | None = None
     """The file of our node record; None keeps it in memory only."""
 

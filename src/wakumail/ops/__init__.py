@@ -11,6 +11,7 @@ external_address  the address at which others reach the node, found as `--nat` s
 monitoring  metrics and health
 browse      an archive in a browser
 workers     several processes that are one server
+cluster     several hosts with one history
 reload       the settings read again at SIGHUP, and what is changed by them
 service_manager  tells systemd the state of the server
 disk_watch  logs a warning before the disk of the archive is full

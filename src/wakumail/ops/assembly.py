@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
@@ -40,6 +41,9 @@ from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import RateLimits, StatusOptions
 from wakumail.waku.rate_limits import IncomingLimits, Whitelist
 
+if TYPE_CHECKING:
+    from wakumail.ops.cluster.member import Member
+
 log = logging.getLogger(__name__)
 
 Offer = Callable[[tuple[Namespace, ...]], Dispatcher]
@@ -63,6 +67,7 @@ def server_config(
         relay_memory=settings.relay_memory,
         max_reply=settings.max_reply,
         external_host="" if settings.nat in tuple(Nat) else settings.nat.partition(":")[2],
+        largest_envelope=largest_envelope(settings),
         record_file=datadir.enr,
         sync=SyncConfig(
             sync_interval=settings.sync_interval,
@@ -99,9 +104,20 @@ def rules(settings: Settings) -> Rules:
     return Rules(
         min_pow=settings.min_pow,
         min_pow_large=settings.min_pow / LARGE_POW_RATIO,
-        max_envelope=settings.max_envelope,
+        max_envelope=min(
+            settings.max_envelope, largest_envelope(settings) or settings.max_envelope
+        ),
         interest=Interest(topics=settings.topics) if settings.topics else EVERYTHING,
     )
+
+
+def largest_envelope(settings: Settings) -> int | None:
+    """Bytes of the largest envelope that fits into a message of the cluster's log; None without."""
+    if not settings.cluster:
+        return None
+    from wakumail.ops.cluster.log_message import MAX_STREAM  # a host alone needs none
+
+    return MAX_STREAM
 
 
 def status_options(settings: Settings) -> StatusOptions:
@@ -184,12 +200,26 @@ def first_line(path: Path) -> str:
     return line
 
 
+S = TypeVar("S", bound=Store)
+
+
 def open_store(
     settings: Settings, datadir: Datadir, counters: Counters, commit_lock: CommitLock | None = None
 ) -> Store:
     """The archive and its writer; `commit_lock` is for processes that share the archive."""
+    return open_store_of(Store, settings, datadir, counters, commit_lock)
+
+
+def open_store_of(
+    kind: type[S],
+    settings: Settings,
+    datadir: Datadir,
+    counters: Counters,
+    commit_lock: CommitLock | None = None,
+) -> S:
+    """The same, as a store of some kind."""
     archive = Archive(datadir.archive)
-    store = Store(
+    store = kind(
         archive,
         counters,
         durability=settings.durability,
@@ -200,6 +230,25 @@ def open_store(
         held = counted(totals.envelopes, "envelope")
         log.info("archive of %s with %s", settings.datadir, held)
     return store
+
+
+async def join_cluster(
+    settings: Settings, server: Server, store: Store | None, running: AsyncExitStack
+) -> "Member | None":
+    """Join the cluster, if the settings name one; `running` leaves it. LogRefused."""
+    if not settings.cluster:
+        return None
+    try:
+        from wakumail.ops.cluster.logged_store import LoggedStore
+        from wakumail.ops.cluster.member import Member  # an extra, and takes long to import
+    except ImportError as error:
+        text = f'a cluster needs nats-py: pip install "nats-py>=2.16" ({error})'
+        raise ValueError(text) from error
+    assert isinstance(store, LoggedStore)
+    member = Member(settings.cluster, settings.cluster_name, server, store)
+    running.push_async_callback(member.close)
+    await member.start()
+    return member
 
 
 def retention(settings: Settings) -> Retention:

@@ -5,6 +5,7 @@ They are imported only if one is on: that takes half as long as all other import
 
 import logging
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
@@ -20,15 +21,24 @@ from wakumail.rpc.jsonrpc import Dispatcher
 from wakumail.rpc.rest.rest_endpoint import PATH, RestEndpoint
 from wakumail.rpc.rest.store_reader import StoreReader
 
+if TYPE_CHECKING:
+    from wakumail.ops.cluster.member import Member
+
 log = logging.getLogger(__name__)
 
 
-async def start(settings: Settings, server: Server, offer: Offer, running: AsyncExitStack) -> None:
-    """Start the endpoints that are on; `running` closes them."""
+async def start(
+    settings: Settings,
+    server: Server,
+    offer: Offer,
+    running: AsyncExitStack,
+    member: "Member | None" = None,
+) -> None:
+    """Start the endpoints that are on; `running` closes them. `member`: of a cluster."""
     await start_rpc(settings, offer, server.counters, running)
     await start_rest(settings, server, running)
     if settings.metrics:
-        reporter = Reporter(server)
+        reporter = Reporter(server, member=member)
         reporter.start()
         running.push_async_callback(reporter.close)
         await start_pages(settings, reporter, running)

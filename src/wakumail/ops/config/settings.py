@@ -64,6 +64,7 @@ TEXT = Kind("TEXT", values.words)
 TOPIC = Kind("TOPIC", values.topic)
 LIST = Kind("URL", ListUrl.parse)
 ENODE = Kind("ENODE", Enode.parse, leaves_out=True)
+LOG_SERVER = Kind("URL", values.log_server)
 VHOST = Kind("NAME", values.vhost)
 ORIGIN = Kind("ORIGIN", values.origin)
 NETWORK = Kind("NETWORK", values.network)
@@ -213,6 +214,19 @@ class Settings:
         "days before now that are made equal; 0 = all that both keep",
         DAYS,
         reload=Reload.YES,
+    )
+    cluster: tuple[str, ...] = setting(
+        (),
+        "servers of the log (NATS) that several hosts share, nats://HOST:PORT each",
+        LOG_SERVER,
+        secret=True,
+        reload=Reload.NO,
+    )
+    cluster_name: str = setting(
+        "wakumail",
+        "name of the log, as `wakumail cluster init` made it",
+        Kind("NAME", values.log_name),
+        reload=Reload.NO,
     )
     max_waiting: int = setting(
         16, "requests of one peer that may wait for their turn", COUNT, reload=Reload.YES
@@ -407,6 +421,11 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     if settings.light and settings.workers > 1:
         # The archive does not tell apart envelopes that were posted here.
         yield Contradiction("a light node has one worker", "light", "workers")
+    if settings.cluster and settings.workers > 1:
+        # The log's order goes into the archive through one writer.
+        yield Contradiction("a host of a cluster has one worker", "cluster", "workers")
+    if settings.cluster and not settings.mailserver:
+        yield Contradiction("a host of a cluster has an archive", "cluster", "mailserver")
     if settings.nat == values.Nat.AUTO and not settings.discovers_v4:
         text = "the nodes of discovery tell our address: extip:auto needs discovery.v4"
         yield Contradiction(text, "nat", "discovery_v4", "nodiscover")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from wakumail.devp2p.enode import is_unspecified
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
@@ -74,6 +75,25 @@ def words(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("it is not UTF-8") from None
+    return text
+
+
+def log_server(text: str) -> str:
+    """The URL of a server of the log: nats or tls, a host, and a port unless it is 4222."""
+    try:
+        url = urlsplit(text)
+        is_server = url.scheme in ("nats", "tls") and url.hostname and url.port != 0
+    except ValueError:
+        is_server = False
+    if not is_server or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("it is not nats://HOST:PORT")  # without the text: it may hold a password
+    return text
+
+
+def log_name(text: str) -> str:
+    """The name of a log: letters, digits, - and _."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError(f"{text!r} is not 1 to 64 letters, digits, - and _")
     return text
 
 

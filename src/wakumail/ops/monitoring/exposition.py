@@ -44,6 +44,7 @@ from wakumail.waku.pool import Pool
 
 if TYPE_CHECKING:
     from wakumail.mail.sync.partners import Partners
+    from wakumail.ops.cluster.member import Member
 
 COUNTED_ERRORS = (
     ArchiveError,
@@ -79,10 +80,13 @@ DERIVED = {
 class Exposition(Collector):
     """The metrics of a server at one moment; `look` is None if no archive could be read."""
 
-    def __init__(self, server: Server, health: Health, look: Look | None) -> None:
+    def __init__(
+        self, server: Server, health: Health, look: Look | None, member: "Member | None" = None
+    ) -> None:
         self._server = server
         self._health = health
         self._look = look
+        self._member = member
 
     def collect(self) -> Iterator[Metric]:
         """All metrics except those of the process."""
@@ -91,6 +95,8 @@ class Exposition(Collector):
             yield translate(counter, counts)
         yield from self._histograms()
         yield from gauges(self._server, self._health, self._look)
+        if self._member is not None:
+            yield from cluster(self._member)
         # All counters are there from the start, so that the first event shows as an increase.
         texts = error_texts(*COUNTED_ERRORS) | dict(COUNTERS) | DERIVED
         for name in sorted(texts.keys() | counts.keys()):
@@ -272,6 +278,12 @@ def sync(partners: "Partners") -> Iterator[Metric]:
         ("peer",),
         (((each.name,), each.session is not None) for each in partners.partners.values()),
     )
+
+
+def cluster(member: "Member") -> Iterator[Metric]:
+    """The log of the cluster, and how far we are with it."""
+    for name, (text, value) in member.gauges().items():
+        yield gauge(f"wakumail_cluster_{name}", text, value)
 
 
 def archive(stat: Stat) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ The connections and requests of the canary are real, and are counted like any ot
 import asyncio
 import os
 import time
+from typing import TYPE_CHECKING
 
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.devp2p.enode import Enode
@@ -20,6 +21,9 @@ from wakumail.mail.answer import Wanted
 from wakumail.mail.client import connect
 from wakumail.mail.server import Server
 from wakumail.ops.monitoring.report import Problem
+
+if TYPE_CHECKING:
+    from wakumail.ops.cluster.member import Member
 
 CANARY_INTERVAL = 15.0
 """Seconds between the end of one canary and the next."""
@@ -42,8 +46,9 @@ MAX_LAG = 1.0
 LAG_MEMORY = 60.0
 """Seconds that the check fails after the loop was too late."""
 
-CHECKS = ("listening", "archive", "canary", "event loop")
-"""The checks, in the order of the pages."""
+CHECKS = ("listening", "archive", "history", "canary", "event loop")
+"""The checks, in the order of the pages. `history` fails while the archive of a host in a cluster
+lacks what the log has."""
 
 
 class Canary:
@@ -93,11 +98,14 @@ class Canary:
 class Health:
     """The checks, and the time since when each fails; `enode` is the canary's."""
 
-    def __init__(self, server: Server, enode: Enode | None = None) -> None:
+    def __init__(
+        self, server: Server, enode: Enode | None = None, member: "Member | None" = None
+    ) -> None:
         self.canary = Canary(server, enode)
         self.lag = Histogram(SECONDS)
         """Seconds that the event loop was late, one value for each run of the watch."""
         self._server = server
+        self._member = member
         self._blocked: tuple[float, float] | None = None
         self._since: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,6 +136,7 @@ class Health:
         reasons = (
             "" if self._server.node.listening is not None else "takes no connections",
             "" if store is None else store.degraded or store.pages.damaged,
+            "" if self._member is None else self._member.behind,
             self.canary.failure(now),
             self._lateness(now),
         )

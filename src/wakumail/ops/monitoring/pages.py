@@ -3,7 +3,8 @@ restart the server.
 
 /        the overview, with its style and its script beside it (see overview.py)
 /live    200 while the process answers at all
-/ready   200 once the server takes connections, which is after its archive was opened
+/ready   200 once the server takes connections, which is after its archive was opened; in a cluster
+         also only while its archive has all that the log has
 /health  200 while every check passes, otherwise 503 (see health.py)
 
 The three answer with JSON: `ok`, and in `failing` each failing check, its reason and its seconds.
@@ -29,6 +30,9 @@ from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.monitoring.reporter import Reporter, warnings
 from wakumail.rpc.http import BoundedServer
 from wakumail.rpc.stream import MAX_SESSIONS
+
+READY = ("listening", "history")
+"""The checks of /ready."""
 
 KEEPALIVE = 30.0
 """Seconds that a connection may be idle between two requests."""
@@ -168,7 +172,7 @@ class Pages:
         return page([])
 
     async def _ready(self) -> web.Response:
-        return page([p for p in self._reporter.health.problems() if p.check == "listening"])
+        return page([p for p in self._reporter.health.problems() if p.check in READY])
 
     async def _health(self) -> web.Response:
         look = await self._reporter.look(HEALTH_TIMEOUT)

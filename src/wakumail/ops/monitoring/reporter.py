@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from prometheus_client.process_collector import ProcessCollector
 
@@ -13,6 +14,9 @@ from wakumail.ops.monitoring.exposition import Exposition
 from wakumail.ops.monitoring.health import Health
 from wakumail.ops.monitoring.report import Family, Problem, Report
 
+if TYPE_CHECKING:
+    from wakumail.ops.cluster.member import Member
+
 LOOK_TIMEOUT = 2.0
 """Seconds that a report waits for the archive; if a disk hangs, only its gauges are missing."""
 
@@ -20,10 +24,13 @@ LOOK_TIMEOUT = 2.0
 class Reporter:
     """Reports on one server; its canary dials `enode`. It runs on one event loop."""
 
-    def __init__(self, server: Server, enode: Enode | None = None) -> None:
-        self.health = Health(server, enode)
+    def __init__(
+        self, server: Server, enode: Enode | None = None, member: "Member | None" = None
+    ) -> None:
+        self.health = Health(server, enode, member)
         self.counters = server.counters
         self._server = server
+        self._member = member
         self._process = ProcessCollector(registry=None)
         self._looking: asyncio.Future[Look] | None = None
 
@@ -37,7 +44,7 @@ class Reporter:
 
     async def report(self) -> Report:
         """The report of this moment."""
-        exposition = Exposition(self._server, self.health, await self.look())
+        exposition = Exposition(self._server, self.health, await self.look(), self._member)
         metrics = (*exposition.collect(), *self._process.collect())
         return Report([Family.of(metric) for metric in metrics], self.health.problems())
 

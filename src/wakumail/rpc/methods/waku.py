@@ -104,7 +104,8 @@ class WakuMethods:
 
     def set_max_envelope_size(self, _session: Session, size: Any) -> bool:
         """Take and send no larger envelopes than `size` bytes."""
-        self._server.set_max_envelope(params.integer(size, "size", 1, MAX_ENVELOPE_SIZE))
+        most = min(self._server.config.largest_envelope or MAX_ENVELOPE_SIZE, MAX_ENVELOPE_SIZE)
+        self._server.set_max_envelope(params.integer(size, "size", 1, most))
         return True
 
     def set_min_pow(self, _session: Session, min_pow: Any) -> bool:

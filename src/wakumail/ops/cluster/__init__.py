@@ -1,0 +1,28 @@
+"""Several hosts with one history: a log that they share, on servers of NATS JetStream.
+
+The envelopes of a host become confirmed once the log and its own archive have them. Every host puts
+all of the log into its archive. Order, form and rules know no network:
+
+log_message   a message of the log: a version and envelopes
+log_order     the order of the log: whose turn it is, and what is missing
+log_facts     what the log tells of itself, and what has to be true of it
+log_errors    the errors of the log
+
+The rest works on the loop of a server:
+
+log           the connection to the log
+placed        batches that move the archive's place in the log
+publisher     sends our batches until the log has them
+logged_store  the store that gives to the log what it is given
+intake        puts messages into the archive, in the order of the log
+log_reader    reads what is not our own, and asks every server for what one has left out
+member        joins the log, and watches whether all goes well
+
+For an operator:
+
+making         makes the stream of a log as it has to be
+overview       the state of a log and of the hosts that follow it
+server_config  the configuration of the servers of a log
+local_log      servers of a log on this machine
+demo           a cluster on this machine, under load, of which processes are killed
+"""

@@ -1,0 +1,138 @@
+"""The intake: messages of the log go into the archive, in their order."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from wakumail.archive.results import LogPlace
+from wakumail.counters import Counters
+from wakumail.ops.cluster.log import LogMessage
+from wakumail.ops.cluster.log_message import NotABatch, unpack
+from wakumail.ops.cluster.log_order import LogOrder
+from wakumail.ops.cluster.logged_store import LoggedStore
+from wakumail.ops.cluster.placed import Placed
+from wakumail.ops.cluster.publisher import OwnMessage
+from wakumail.waku.envelope import Batch, parse_stream
+
+log = logging.getLogger(__name__)
+
+FRESH = 60.0
+"""Seconds: envelopes of a message up to this age may still be live, and are relayed."""
+
+
+ROOM_INTERVAL = 0.02
+"""Seconds between two looks whether a full store has room."""
+
+
+class Intake:
+    """Puts the messages of the log `place` names into the store, from behind that place on.
+
+    on_live: called with envelopes of other hosts that may be live, once they are on disk.
+    """
+
+    def __init__(
+        self,
+        store: LoggedStore,
+        place: LogPlace,
+        counters: Counters,
+        on_live: Callable[[Batch], None],
+    ) -> None:
+        self.order: LogOrder[OwnMessage] = LogOrder(place.sequence)
+        self._store = store
+        self._log_place = place
+        self._counters = counters
+        self._on_live = on_live
+        self._next_own = 1
+        self._early: dict[int, OwnMessage] = {}
+        """Messages of our own whose turn came before that of an earlier one, by their number."""
+
+    @property
+    def place(self) -> LogPlace:
+        """The place up to which everything is in the archive, or on its way there."""
+        return self._log_place._replace(sequence=self.order.place)
+
+    def acknowledged(self, message: OwnMessage, sequence: int) -> None:
+        """Take a message of our own: the log has it with this sequence."""
+        if not self.order.acknowledge(sequence, message):
+            self._take_own(message)  # it was read, or is the same as one that was sent before
+        self.go_on()
+
+    def read(self, message: LogMessage) -> None:
+        """Take a message that was read; ValueError if it leaves others out."""
+        if not self.order.read(message.sequence):
+            return
+        self._counters.add("cluster_messages_read")
+        try:
+            batch = unpack(message.data)
+        except NotABatch as error:
+            self._counters.add(error.counter)
+            log.warning("message %d of the log is left out: %s", message.sequence, error)
+            self.mark()
+        else:
+            is_fresh = time.time() - message.seconds < FRESH
+            self._store.put_here(
+                batch, Placed(self.place, lambda: self._on_live(batch) if is_fresh else None)
+            )
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Take our own messages whose turn it is."""
+        while (message := self.order.next_own()) is not None:
+            self._take_own(message)
+
+    def leave_out(self, last: int) -> None:
+        """Go on behind `last`, though messages up to it are missing: they are a hole from now on.
+
+        What follows is stored and confirmed, for each message stands for itself. But the place
+        stays before the hole.
+        """
+        self.order.leave_out(last)
+        self.go_on()
+
+    def fill(self, first: int, last: int) -> None:
+        """Take note that the archive got these messages of holes in another way."""
+        if self.order.fill(first, last):
+            self.mark()
+
+    async def room(self) -> None:
+        """Wait until the store has room."""
+        while self._store.full_here:  # noqa: ASYNC110 - its `on_room` is the server's
+            await asyncio.sleep(ROOM_INTERVAL)
+
+    def mark(self) -> None:
+        """Store the place, though there is no envelope."""
+        self._store.put_here(_no_envelopes(), Placed(self.place, _nothing))
+
+    def _take_own(self, message: OwnMessage) -> None:
+        """Store our message. Its batches are reported after those of all our earlier messages.
+
+        Duplicates in them may be new ones of an earlier message, so the order has to be kept.
+        """
+        if message.number != self._next_own:
+            self._early[message.number] = message
+            self._store.put_here(unpack(message.payload), Placed(self.place, _nothing))
+            return
+        self._report(message)
+        while (early := self._early.pop(self._next_own, None)) is not None:
+            self._report(early)
+
+    def _report(self, message: OwnMessage) -> None:
+        self._next_own = message.number + 1
+        message.reported = True
+        self._store.awaited_bytes -= message.memory
+        entries = message.entries
+        if message.is_part:
+            entries = [(unpack(message.payload), _nothing), *entries]
+        *others, (batch, done) = entries
+        for each in others:
+            self._store.put_here(*each)
+        self._store.put_here(batch, Placed(self.place, done))
+
+
+def _no_envelopes() -> Batch:
+    return parse_stream(b"", final=True)[0]
+
+
+def _nothing() -> None:
+    """There is nobody to report to."""
