@@ -15,6 +15,7 @@ from wakumail.archive import backup as module
 from wakumail.archive.archive import Archive
 from wakumail.archive.backup import Backup, BackupRefused
 from wakumail.archive.datadir import Datadir, DatadirInUse, IsBackup
+from wakumail.archive.results import LogPlace
 from wakumail.base import whole_file
 from wakumail.waku.envelope import Envelope
 
@@ -159,6 +160,17 @@ def test_a_later_backup_copies_only_what_arrived(tmp_path: Path) -> None:
         assert sum(counts) == len(kept) < 40
     assert content(backup.datadir.archive) == content(original)
     assert (backup.datadir.archive / "data.mdb").stat().st_ino == inode
+
+
+def test_the_place_in_the_log_of_a_cluster_goes_along(tmp_path: Path) -> None:
+    original, backup = tmp_path / "original", Backup(tmp_path / "backup")
+    for sequence in range(3):
+        with Archive(original) as archive:
+            batch = batch_of(make(50, first=50 * sequence))
+            archive.append([batch], LogPlace("log", 7, sequence))
+        assert take(backup, original) is (sequence > 0)
+        with Archive(backup.datadir.archive, readonly=True) as copy:
+            assert copy.log_place() == LogPlace("log", 7, sequence)
 
 
 def test_a_late_envelope_that_outlives_younger_ones_costs_a_new_copy(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ class Backup:
         `advance` is called with the envelopes of each step. ArchiveFull and ArchiveError leave what
         is copied so far.
         """
+        log_place = original.log_place()  # what it stands for is in all that is read after it
         with original.items() as items:
             oldest, end = items.ids(FIRST, BEHIND_ALL, 1), items.next_sequence
             wanted = items.fold(FIRST, BEHIND_ALL)
@@ -117,6 +118,8 @@ class Backup:
             self._take_arrived(original, end, copy, advance)
             with copy.items() as items:
                 equal = items.fold(FIRST, BEHIND_ALL) == wanted
+            if equal and log_place is not None:
+                copy.append([], log_place)
         if equal:
             self._complete(end)
         return equal
