@@ -210,10 +210,9 @@ async def test_workers_are_renewed_only_with_settings_that_they_can_take(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, counters = chosen(tmp_path), Counters()
-    fixed = [s.flag for s in SETTINGS if s.reload in (Takes.NO, Takes.ALONE)]
-    assert fixed == [
-        *("--datadir", "--host", "--port", "--nodekey", "--nodekeyhex", "--workers", "--maxpeers")
-    ]
+    fixed = {s.field for s in SETTINGS if s.reload in (Takes.NO, Takes.ALONE)}
+    # The workers share these: a new one with another value would not fit the others.
+    assert fixed >= {"datadir", "host", "port", "nodekey", "nodekeyhex", "workers", "maxpeers"}
     new = replace(old, http=True, relay_memory=1 << 21, max_limit=7)
     assert await may_renew(old, lambda: Loaded(new, {}), counters)
     assert not await may_renew(old, lambda: Loaded(replace(new, maxpeers=9), {}), counters)
