@@ -1,6 +1,7 @@
 """Keccak-256 against two other implementations, in every way this processor can compute it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
@@ -173,3 +174,12 @@ def test_init_starts_over() -> None:
     sponge.__init__(b"again")  # type: ignore[misc]
     assert sponge.digest() == oracle(b"again")
     assert Keccak256.__new__(Keccak256).digest() == oracle(b"")
+
+
+@pytest.mark.parametrize(
+    ("way", "flags"),
+    [("bmi", {"bmi1", "bmi2"}), ("avx2", {"avx2"}), ("avx512", {"avx512f", "avx512vl"})],
+)
+def test_the_processor_is_known(way: Way, flags: set[str]) -> None:
+    """As the kernel tells its features."""
+    assert is_possible(way) == (flags <= set(Path("/proc/cpuinfo").read_text().split()))

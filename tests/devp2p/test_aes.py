@@ -1,5 +1,7 @@
 """AES-256 of the frame codec, in every way that this processor can compute it."""
 
+from pathlib import Path
+
 import pytest
 from Crypto.Cipher import AES
 from hypothesis import given, settings
@@ -73,3 +75,9 @@ def test_what_the_hooks_refuse() -> None:
             _aes_block(way, key, block)
     with pytest.raises(ValueError, match="block"):
         _aes_ctr("portable", bytes(32), bytes(16), bytes(17))
+
+
+def test_the_processor_is_known() -> None:
+    """As the kernel tells its features."""
+    can = "aes" in Path("/proc/cpuinfo").read_text().split()
+    assert ("instructions" in _aes_ways()) == can

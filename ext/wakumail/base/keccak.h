@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "cpu.h"
+
 #define KECCAK_RATE 136         /* bytes absorbed per permutation */
 #define KECCAK_DIGEST 32        /* bytes */
 #define KECCAK_PARTS 3          /* pieces of one message */
@@ -118,11 +120,11 @@ static bool keccak_can(enum keccak_way way)
 {
 #ifdef KECCAK_X86
     if (way == KECCAK_BMI)
-        return __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+        return cpu_has.bmi;
     if (way == KECCAK_AVX2)
-        return __builtin_cpu_supports("avx2");
+        return cpu_has.avx2;
     if (way == KECCAK_AVX512)
-        return __builtin_cpu_supports("avx512vl");
+        return cpu_has.avx512;
 #endif
     return way == KECCAK_PORTABLE;
 }

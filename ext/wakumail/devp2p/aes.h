@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "cpu.h"
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #define AES_X86 1
 #include <immintrin.h>
@@ -50,11 +52,7 @@ static const uint8_t aes_sbox[256] = {
 
 static bool aes_has_instructions(void)
 {
-#ifdef AES_X86
-    return __builtin_cpu_supports("aes");
-#else
-    return false;
-#endif
+    return cpu_has.aes;
 }
 
 /* The key schedule (FIPS 197, section 5.2). */
