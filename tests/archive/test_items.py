@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,9 @@ def place(bound: tuple[int, bytes]) -> tuple[int, bytes]:
 def between(
     stored: list[Envelope], lower: tuple[int, bytes], upper: tuple[int, bytes]
 ) -> list[Envelope]:
-    return [each for each in stored if place(lower) <= order(each) < place(upper)]
+    """Those of sorted envelopes that lie in a range."""
+    first, end = (bisect_left(stored, place(bound), key=order) for bound in (lower, upper))
+    return stored[first:end]
 
 
 def joined(envelopes: list[Envelope]) -> bytes:
