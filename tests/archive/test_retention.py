@@ -11,7 +11,7 @@ import pytest
 from tests.support.archive_model import DAY, START, batch_of, envelope
 from wakumail.archive import retention
 from wakumail.archive.archive import Archive
-from wakumail.archive.retention import SHOWING, Retention, RetentionSchedule
+from wakumail.archive.retention import KEEP_EVERYTHING, SHOWING, Retention, RetentionSchedule
 from wakumail.waku.envelope import Batch
 
 KEPT = 30
@@ -78,6 +78,20 @@ def test_a_clock_that_goes_on_deletes_what_is_too_old(host: Host) -> None:
     assert host.run(60) == ALL
     assert host.run(2 * DAY) == ALL - 2 * SHOWING
     assert host.counts["clock_doubted"] == 0
+
+
+def test_bounds_that_are_replaced_during_a_look(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread may replace them at any time: a look acts on the old ones or on the new ones."""
+    now = retention.TrustedClock.now
+
+    def replaced(clock: retention.TrustedClock, shown: float) -> tuple[float, bool]:
+        host.schedule.retention = KEEP_EVERYTHING
+        return now(clock, shown)
+
+    monkeypatch.setattr(retention.TrustedClock, "now", replaced)
+    assert host.run(60) == ALL
 
 
 @pytest.mark.parametrize("seconds", [14, 3 * DAY])

@@ -112,18 +112,19 @@ class RetentionSchedule:
 
     def _prune(self, archive: Archive, waiting: Iterable[Batch]) -> bool:
         """Delete a slice of the envelopes that exceed a bound; True if there may be more."""
+        retention = self.retention  # once: with the half of two bounds all but today would go
         before, limit = 0, PRUNE_SLICE
         try:
             days = archive.days()
-            if self.retention.seconds and days:
+            if retention.seconds and days:
                 shown = max(newest_shown(archive, days), waiting_shown(waiting))
                 now, is_right = self._clock.now(shown)
                 if not is_right:
                     self._count("clock_doubted", 1)
-                before = max(0, int(now) - self.retention.seconds) // DAY * DAY
+                before = max(0, int(now) - retention.seconds) // DAY * DAY
             if days and days[0].start < before and days[0].envelopes <= PRUNE_DAY:
                 limit = max(limit, days[0].envelopes)
-            if self.retention.max_size and archive.stat().file_bytes > self.retention.max_size:
+            if retention.max_size and archive.stat().file_bytes > retention.max_size:
                 before = AFTER_ALL
             if not days or not before:
                 return False

@@ -16,7 +16,6 @@ from typing import Any
 import uvloop
 
 from wakumail.archive.datadir import Datadir, DatadirInUse
-from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.base.text import utc
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
@@ -121,8 +120,7 @@ async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIter
         node=replace(config.node, options=deaf),
         sync=replace(config.sync, sync_interval=0.0),
     )
-    store = assembly.open_store(settings, datadir, counters)
-    store.retain(KEEP_EVERYTHING)
+    store = assembly.open_store(settings, datadir, counters, prunes=False)
     server = Server(config, store, counters)
     methods = SyncMethods(server).methods()
 

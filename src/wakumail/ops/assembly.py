@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.retention import Retention
+from wakumail.archive.retention import KEEP_EVERYTHING, Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
 from wakumail.base.edited_file import BLANK, read_edited
@@ -204,10 +204,18 @@ S = TypeVar("S", bound=Store)
 
 
 def open_store(
-    settings: Settings, datadir: Datadir, counters: Counters, commit_lock: CommitLock | None = None
+    settings: Settings,
+    datadir: Datadir,
+    counters: Counters,
+    commit_lock: CommitLock | None = None,
+    *,
+    prunes: bool = True,
 ) -> Store:
-    """The archive and its writer; `commit_lock` is for processes that share the archive."""
-    return open_store_of(Store, settings, datadir, counters, commit_lock)
+    """The archive and its writer; `commit_lock` is for processes that share the archive.
+
+    Without `prunes` everything is kept, until `Store.retain` gives other bounds.
+    """
+    return open_store_of(Store, settings, datadir, counters, commit_lock, prunes=prunes)
 
 
 def open_store_of(
@@ -216,6 +224,8 @@ def open_store_of(
     datadir: Datadir,
     counters: Counters,
     commit_lock: CommitLock | None = None,
+    *,
+    prunes: bool = True,
 ) -> S:
     """The same, as a store of some kind."""
     archive = Archive(datadir.archive)
@@ -223,7 +233,7 @@ def open_store_of(
         archive,
         counters,
         durability=settings.durability,
-        retention=retention(settings),
+        retention=retention(settings) if prunes else KEEP_EVERYTHING,
         commit_lock=commit_lock,
     )
     if (totals := store.stat()) is not None:

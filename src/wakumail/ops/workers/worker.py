@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.archive import Appended, Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.retention import KEEP_EVERYTHING, Retention
+from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock, Durability
 from wakumail.counters import Counters
@@ -161,9 +161,8 @@ class Worker:
         config = replace(config, node=node)
         if settings.mailserver:
             self._store = assembly.open_store(
-                settings, self._datadir, self._counters, registry.commit_lock
+                settings, self._datadir, self._counters, registry.commit_lock, prunes=False
             )
-            self._store.retain(KEEP_EVERYTHING)
             self._store.on_broken = self._fail
         server = self._server = Server(config, self._store, self._counters)
         self._methods = all_methods(server, ())
