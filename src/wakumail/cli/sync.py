@@ -7,6 +7,7 @@ node in its --sync-peers.
 
 import argparse
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -31,6 +32,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server
 from wakumail.ops import assembly
 from wakumail.ops.config.settings import Settings
+from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.rpc.client import CallFailed, call, connect_ipc
 from wakumail.rpc.jsonrpc import RpcError, Session
@@ -75,13 +77,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if arguments.dry_run or outcome["equal"] else 1
 
 
+def check_own(settings: Settings, datadir: Datadir, *, dry_run: bool) -> None:
+    """ValueError for a data directory without a server from which nothing can be synced.
+
+    Its name may be mistyped. The other server lists our node key, and cannot know a new one.
+    """
+    is_known = settings.nodekeyhex is not None or settings.nodekey is not None
+    if not is_known and not datadir.nodekey.exists():
+        hint = "is --datadir that of the server, and does it need its --nodekey?"
+        raise ValueError(f"{datadir.nodekey}: no such file; {hint}")
+    if dry_run and not datadir.archive.exists():
+        raise ValueError(f"{datadir.archive}: no such archive; there is nothing to compare")
+
+
 async def sync(settings: Settings, enode: Enode, choice: dict[str, Any]) -> dict[str, Any]:
     """The outcome, as admin_sync tells it. CallFailed, and what opening the archive raises."""
     datadir = Datadir(settings.datadir)
+    if not datadir.path.exists():
+        check_own(settings, datadir, dry_run=choice["dryRun"])
     datadir.make()
     async with AsyncExitStack() as running:
         try:
             running.enter_context(datadir.serving())
+            check_own(settings, datadir, dry_run=choice["dryRun"])
+            if not datadir.archive.exists():
+                print(f"wakumail sync: {datadir.archive} is a new archive", file=sys.stderr)
             keep_freed()
             collect_rarely()
             where = calls_to_own_server(settings, datadir)
@@ -122,6 +142,8 @@ async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIter
     )
     store = assembly.open_store(settings, datadir, counters, prunes=False)
     server = Server(config, store, counters)
+    gap_watch = GapWatch(server, store, datadir.gaps)
+    await gap_watch.start()
     methods = SyncMethods(server).methods()
 
     async def call_method(method: str, *params: Any) -> Any:
@@ -134,6 +156,7 @@ async def calls_to_own_server(settings: Settings, datadir: Datadir) -> AsyncIter
     try:
         yield call_method
     finally:
+        await gap_watch.close()
         await server.close()
 
 

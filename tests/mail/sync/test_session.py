@@ -1,6 +1,7 @@
 """Two sides that sync in memory, each with an archive of its own."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -337,6 +338,23 @@ async def test_more_than_a_round_finds(tmp_path: Path, monkeypatch: pytest.Monke
         open_both(alice, bob)
         await made_equal(alice, bob)
         assert ids_in(alice.archive) == sorted_ids(ENVELOPES)
+
+
+@asynchronous
+async def test_both_sides_log_what_a_round_has_moved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with two_ends(tmp_path) as (alice, bob):
+            alice.add(ENVELOPES[:30])
+            bob.add(ENVELOPES[30:50])
+            open_both(alice, bob)
+            await made_equal(alice, bob)
+    told = {each.getMessage() for each in caplog.records if "taken" in each.getMessage()}
+    assert told == {
+        f"sync with the other: {taken} envelopes taken, {given} given, 0 refused here"
+        for taken, given in ((20, 30), (30, 20))
+    }
 
 
 @asynchronous

@@ -79,6 +79,12 @@ class Agreement:
         self._tally.stored += taken.stored
         self._tally.refused.update(taken.refused.values())
 
+    def moved(self, taken: int, given: int, refused: int) -> None:
+        """A round has moved these numbers of envelopes."""
+        if taken or given or refused:
+            text = "sync with %s: %d envelopes taken, %d given, %d refused here"
+            log.info(text, self._name, taken, given, refused)
+
     def equal(self, window: Window, left: int = 0) -> None:
         """Both have the same in this window, but for `left` envelopes that one of them refuses."""
         tally = self._tally

@@ -139,11 +139,4 @@ class Driver:
     def _count(self, outcome: Outcome) -> None:
         self._tally.rounds += 1
         self._agreement.differed |= outcome.moved
-        if outcome.moved or outcome.refused:
-            log.info(
-                "sync with %s: %d envelopes taken, %d given, %d refused here",
-                self._name,
-                outcome.stored,
-                outcome.given,
-                outcome.refused.total(),
-            )
+        self._agreement.moved(outcome.stored, outcome.given, outcome.refused.total())

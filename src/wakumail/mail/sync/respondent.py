@@ -47,6 +47,13 @@ class Respondent:
         self._next: Open | None = None
         """A round that is opened once the message at hand is answered."""
         self._busy = False
+        self._moved_before = self._moved
+
+    @property
+    def _moved(self) -> tuple[int, int, int]:
+        """Envelopes ever taken, given and refused."""
+        tally = self._tally
+        return tally.stored, tally.sent, tally.refused.total()
 
     def open(self, packet: Open) -> None:
         """Take the first message of a round. MessageFlood."""
@@ -60,6 +67,7 @@ class Respondent:
             self._next = packet
             return
         self._opened = packet
+        self._moved_before = self._moved
         self._begin(packet, packet.message)
 
     def take(self, packet: Reconcile) -> None:
@@ -75,6 +83,8 @@ class Respondent:
         self._opened = None
         if packet.code in (Ending.EQUAL, Ending.MOVED, Ending.COMPARED):
             self._tally.rounds += 1
+            pairs = zip(self._moved, self._moved_before, strict=True)
+            self._agreement.moved(*(now - before for now, before in pairs))
         if packet.code == Ending.MOVED:
             self._agreement.differed = True
 
