@@ -10,6 +10,9 @@ from wakumail.base.colours import Colour
 Example: TypeAlias = tuple[str, str]
 """Its purpose, and the words after `wakumail`."""
 
+LOG = "--cluster nats://192.0.2.7:4222,nats://192.0.2.8:4222,nats://192.0.2.9:4222"
+"""The servers of the log in the examples of `cluster`."""
+
 EXAMPLES: Mapping[str, Sequence[Example]] = {
     "serve": (
         ("an archive in ./data, with metrics on port 9305", "serve --metrics"),
@@ -78,6 +81,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         ("tell the differences", "sync $ENODE --datadir data --dry-run"),
         ("make the last week equal", "sync $ENODE --datadir data --from 7d"),
     ),
+    "cluster init": (("make the log, on three servers", f"cluster init {LOG}"),),
+    "cluster status": (("the log, and how far each server is", f"cluster status {LOG}"),),
+    "cluster adopt": (("put an archive into the log", f"cluster adopt {LOG} --datadir data"),),
+    "cluster demo": (("a cluster on this machine, and kills", "cluster demo --rounds 5"),),
     "key new": (("a new node key", "key new data/nodekey"),),
     "key show": (("its node id", "key show data/nodekey"),),
     "key enr": (
