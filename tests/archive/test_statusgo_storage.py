@@ -25,6 +25,7 @@ import pytest
 
 from tests.support.envelopes import make
 from tests.support.patience import PATIENCE
+from tests.support.tools import tool
 from tests.vectors import LEVELDB, VECTORS
 from wakumail.archive import statusgo_storage
 from wakumail.archive.archive import Archive
@@ -74,15 +75,6 @@ def read(open_source: Open, after: bytes = b"") -> list[SourcePart]:
 
 def envelopes(parts: Iterable[SourcePart]) -> list[Envelope]:
     return [envelope for part in parts for envelope in part.batch]
-
-
-def tool(name: str, where: str) -> str:
-    """The path of a program that must be there in CI; else the test is skipped."""
-    if path := shutil.which(name, path=where):
-        return path
-    if os.environ.get("CI"):
-        pytest.fail(f"{name} is not installed")
-    pytest.skip(f"{name} is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -4,26 +4,17 @@ import argparse
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from errno import ENOENT, ENOSPC
 
 import pytest
 
+from tests.support.parsers import parsers
 from tests.support.patience import PATIENCE
 from wakumail.base.text import in_bytes, in_time, utc
 from wakumail.cli.command_line import COMMANDS, main, parser
 from wakumail.cli.options import parse_time
 from wakumail.errors import PeerGone, reason
 from wakumail.ops.logs import iso_time
-
-
-def parsers(of: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A parser, and those of its commands and their actions."""
-    yield of
-    for action in of._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for choice in action.choices.values():
-                yield from parsers(choice)
 
 
 def test_no_option_is_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:

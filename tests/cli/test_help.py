@@ -1,17 +1,16 @@
 """The help of each command: its groups, its examples, and its look."""
 
-import argparse
 import io
 import logging
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.connections import BOB_ID
 from tests.support.dns_lists import url
+from tests.support.parsers import parsers, subcommands
 from wakumail.base.colours import has_colours
 from wakumail.cli.command_line import parser
 from wakumail.cli.help import EXAMPLES, coloured_help
@@ -26,17 +25,9 @@ NAMES = {
 }
 
 
-def commands(of: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parsers of all commands that run."""
-    inner = [each for each in of._actions if isinstance(each, argparse._SubParsersAction)]
-    if not inner:
-        yield of
-    for each in inner:
-        for choice in each.choices.values():
-            yield from commands(choice)
-
-
-COMMANDS = {each.prog.removeprefix("wakumail "): each for each in commands(parser())}
+COMMANDS = {
+    each.prog.removeprefix("wakumail "): each for each in parsers(parser()) if not subcommands(each)
+}
 
 
 def test_every_command_has_examples() -> None:

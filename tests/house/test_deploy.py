@@ -1,9 +1,7 @@
 """The files of deploy/ fit the server, and the unit is closed."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +13,7 @@ import pytest
 from tests.support.discovery import node_key
 from tests.support.patience import PATIENCE
 from tests.support.scraped import metrics_asked_for
+from tests.support.tools import tool
 from wakumail.cli.command_line import parser
 from wakumail.devp2p.keys import node_id
 from wakumail.ops.config.layers import load
@@ -25,15 +24,6 @@ NODE_ID = node_id(node_key("second").public_key).hex()
 
 MAX_EXPOSURE = 20
 """Tenths of the scale of systemd-analyze."""
-
-
-def tool(name: str) -> str:
-    """The path of a tool that a user may lack; CI has it."""
-    found = shutil.which(name)
-    if found is None:
-        assert "CI" not in os.environ
-        pytest.skip(f"needs {name}")
-    return found
 
 
 @pytest.mark.parametrize("name", ["wakumail.toml", "public.toml"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import wakumail
+from tests.support.parsers import subcommands
 from wakumail.cli.command_line import parser
 from wakumail.counters import COUNTERS
 from wakumail.errors import WakumailError
@@ -40,13 +41,6 @@ BASES = ["", "src/wakumail", "ext/wakumail", "docs", "tests"]
 SUFFIXES = "py|pyx|pxd|pyi|h|md|toml|html|svg|mjs"
 MAPS = sorted(Path(wakumail.__file__).parent.glob("*/**/__init__.py"))
 SOURCES = list(Path(wakumail.__file__).parent.rglob("*.py"))
-
-
-def subcommands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in of._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
 
 
 def errors(root: type[WakumailError] = WakumailError) -> set[type[WakumailError]]:

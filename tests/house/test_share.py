@@ -1,16 +1,15 @@
 """The man page and the completions name every command and option, and shells complete with them."""
 
 import argparse
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.parsers import parsers, subcommands
+from tests.support.tools import tool
 from wakumail.cli.command_line import parser
 
 SHARE = Path(__file__).parents[2] / ".ci" / "share.py"
@@ -37,35 +36,13 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def commands(of: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A command, and its actions."""
-    yield of
-    for action in inner(of):
-        yield from commands(action)
-
-
-def inner(of: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    """The actions of a command."""
-    found = [each for each in of._actions if isinstance(each, argparse._SubParsersAction)]
-    return [choice for each in found for choice in each.choices.values()]
-
-
 def options(of: argparse.ArgumentParser) -> set[str]:
     """The options that the help of a command shows."""
     shown = (action for action in of._actions if action.help != argparse.SUPPRESS)
     return {option for action in shown for option in action.option_strings}
 
 
-COMMANDS = list(commands(parser()))
-
-
-def tool(name: str) -> str:
-    """The path of a tool that a user may lack; CI has it."""
-    found = shutil.which(name)
-    if found is None:
-        assert "CI" not in os.environ
-        pytest.skip(f"needs {name}")
-    return found
+COMMANDS = list(parsers(parser()))
 
 
 def bash_offers(share: Path, *lines: str) -> list[list[str]]:
@@ -81,9 +58,9 @@ def bash_offers(share: Path, *lines: str) -> list[list[str]]:
 def test_bash_offers_every_command_and_option(share: Path) -> None:
     offered = bash_offers(share, *(f"{command.prog} -" for command in COMMANDS))
     assert [set(words) for words in offered] == [options(command) for command in COMMANDS]
-    parents = [command for command in COMMANDS if inner(command)]
+    parents = [command for command in COMMANDS if subcommands(command)]
     offered = bash_offers(share, *(f"{command.prog} " for command in parents))
-    names = [[each.prog.split()[-1] for each in inner(command)] for command in parents]
+    names = [list(subcommands(command)) for command in parents]
     assert offered == names
 
 

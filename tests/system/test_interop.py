@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -22,6 +21,7 @@ from tests.support.envelopes import TTL, dump, make, newest_first
 from tests.support.patience import PATIENCE, asynchronous, eventually, until
 from tests.support.processes import Server
 from tests.support.reconciling import CoarseItems, Item, make_items, pack
+from tests.support.tools import tool
 from tests.vectors import DISCOVERY
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.enode import Enode
@@ -39,15 +39,6 @@ from wakumail.waku.message import seal
 INTEROP = Path(__file__).parents[1] / "interop"
 TOPICS = [bytes([number, 7, 7, number]) for number in range(3)]
 POSTED_BY_CLIENT = 3002
-
-
-def tool(name: str) -> str:
-    """The path of a tool that only CI has to have."""
-    if path := shutil.which(name):
-        return path
-    if os.environ.get("CI"):
-        pytest.fail(f"{name} is not installed")
-    pytest.skip(f"{name} is not installed")
 
 
 @pytest.fixture(scope="session")
