@@ -7,15 +7,14 @@ of other origins cannot call: that needs a preflight, and OPTIONS is refused.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 from aiohttp.http import HttpProcessingError
 
 from wakumail.counters import Counters
 from wakumail.rpc.access import Access
-from wakumail.rpc.caller_slots import Caller, CallerSlots
+from wakumail.rpc.bounded_server import BoundedServer, abort
 from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher, Session
 from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT, StreamSession
 
@@ -35,11 +34,6 @@ HTTP_CLOSE_TIMEOUT = 2.0
 
 LINGERING_TIME = 2.0
 """Seconds in which the rest of a refused body is read, so that the caller gets the answer."""
-
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-"""The answer to a connection beyond the bound."""
-
-HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 
@@ -206,38 +200,6 @@ class HttpEndpoint:
         return socket
 
 
-class BoundedServer(web.Server):
-    """Takes a number of connections at a time; see CallerSlots for those beyond it."""
-
-    def __init__(
-        self, handler: HttpHandler, counters: Counters, max_callers: int, **choices: Any
-    ) -> None:
-        super().__init__(handler, **choices)
-        self._slots = CallerSlots(counters)
-        self._max_callers = max_callers
-        self._callers: dict[web.RequestHandler, Caller] = {}
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, or answer 503 if all others have calls in progress."""
-        super().connection_made(handler, transport)
-        caller = self._callers[handler] = Caller(transport.abort)
-        if not self._slots.enter(caller, self._max_callers):
-            transport.write(BUSY)
-            transport.close()
-
-    def connection_lost(
-        self, handler: web.RequestHandler, exc: BaseException | None = None
-    ) -> None:
-        """Free the slot of a connection."""
-        super().connection_lost(handler, exc)
-        if (caller := self._callers.pop(handler, None)) is not None:
-            self._slots.leave(caller)
-
-    def caller_of(self, request: web.BaseRequest) -> Caller:
-        """The connection of a request."""
-        return self._callers.get(request.protocol) or Caller(lambda: None)
-
-
 def is_upgrade(request: web.BaseRequest) -> bool:
     """True if a request asks for a WebSocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
@@ -269,12 +231,6 @@ async def read_body(request: web.BaseRequest) -> bytes:
 def too_large(size: int | None) -> web.HTTPRequestEntityTooLarge:
     """The error for a body that is too large."""
     return web.HTTPRequestEntityTooLarge(MAX_MESSAGE, size or 0)
-
-
-def abort(request: web.BaseRequest) -> None:
-    """Close the connection of a request at once, with everything unsent."""
-    if request.transport is not None:
-        request.transport.abort()
 
 
 @log.addFilter

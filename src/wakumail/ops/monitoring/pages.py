@@ -28,7 +28,7 @@ from wakumail.ops.monitoring.numbers import Numbers
 from wakumail.ops.monitoring.overview import Overview, render, static
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.monitoring.reporter import Reporter, warnings
-from wakumail.rpc.http import BoundedServer
+from wakumail.rpc.bounded_server import BoundedServer
 from wakumail.rpc.stream import MAX_SESSIONS
 
 READY = ("listening", "history")

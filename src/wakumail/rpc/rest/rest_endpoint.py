@@ -15,7 +15,8 @@ from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError
 from wakumail.rpc.access import Access
-from wakumail.rpc.http import IDLE_TIMEOUT, JSON, BoundedServer, abort
+from wakumail.rpc.bounded_server import BoundedServer, abort
+from wakumail.rpc.http import IDLE_TIMEOUT, JSON
 from wakumail.rpc.rest.store_query import ParameterError, read_query
 from wakumail.rpc.rest.store_reader import StoreReader
 from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT
