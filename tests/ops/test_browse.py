@@ -163,6 +163,15 @@ async def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @asynchronous
+async def test_what_is_no_http_is_not_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with browsed(tmp_path, []) as site:
+        assert (await site.get("x" * 9000)).status == 400
+        assert not caplog.records
+
+
+@asynchronous
 async def test_an_empty_archive(tmp_path: Path) -> None:
     async with browsed(tmp_path, []) as site:
         assert "The archive is empty." in (await site.get("")).read.words

@@ -13,7 +13,7 @@ import pytest
 from tests.support.patience import asynchronous, eventually
 from tests.support.rpc_callers import access_with
 from tests.support.rpc_methods import Methods, connections, request
-from wakumail.rpc import http
+from wakumail.rpc import bounded_server, http
 from wakumail.rpc.access import Access, AccessError
 from wakumail.rpc.http import HttpEndpoint
 from wakumail.rpc.jsonrpc import INVALID_REQUEST, MAX_BATCH, MAX_MESSAGE, PARSE_ERROR
@@ -212,7 +212,7 @@ async def test_a_compressed_body_is_refused() -> None:
 
 @asynchronous
 async def test_a_caller_that_waits_for_continue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LINGERING_TIME", 0.001)
+    monkeypatch.setattr(bounded_server, "LINGERING_TIME", 0.001)
     async with listening() as fixture:
         reader, writer = await fixture.connect()
         writer.write(head(CALL, expect="100-continue").replace("\n", "\r\n").encode())
@@ -226,7 +226,7 @@ async def test_a_caller_that_waits_for_continue(monkeypatch: pytest.MonkeyPatch)
 @asynchronous
 async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "BODY_TIMEOUT", 0.001)
-    monkeypatch.setattr(http, "LINGERING_TIME", 0.001)
+    monkeypatch.setattr(bounded_server, "LINGERING_TIME", 0.001)
     async with listening() as fixture:
         answer = await fixture.send(head(CALL), CALL[:-1])
         assert answer.status == 408
@@ -234,7 +234,7 @@ async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynchronous
 async def test_a_slow_head_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "IDLE_TIMEOUT", 0.05)
+    monkeypatch.setattr(bounded_server, "IDLE_TIMEOUT", 0.05)
     async with listening() as fixture:
         for sent in (b"", b"POST / HTTP/1.1\r\nhost: localhost\r\n"):
             reader, writer = await fixture.connect()
@@ -247,7 +247,7 @@ async def test_a_slow_head_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_caller_that_does_not_read_its_answer_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "SEND_TIMEOUT", 0.01)
+    monkeypatch.setattr(bounded_server, "SEND_TIMEOUT", 0.01)
     async with listening() as fixture:
         reader, writer = await fixture.connect()
         body = request("test_size", 20 << 20)
@@ -388,7 +388,7 @@ async def test_the_longest_idle_connection_makes_room(monkeypatch: pytest.Monkey
 async def test_close_waits_for_calls_in_progress_so_long_and_no_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "HTTP_CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(bounded_server, "HTTP_CLOSE_TIMEOUT", 0.01)
     async with listening() as fixture:
         await fixture.connect()
         task = asyncio.create_task(fixture.post(request("test_wait")))
@@ -407,4 +407,4 @@ async def test_an_address_that_is_taken() -> None:
         second = HttpEndpoint(host, port, access_with(), methods.counters, http=methods.dispatcher)
         with pytest.raises(OSError, match="address already in use"):
             await second.start()
-        assert second._runner.server is None, "it is cleaned up"
+        assert second._server._runner.server is None, "it is cleaned up"

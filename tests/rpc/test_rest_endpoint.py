@@ -270,6 +270,16 @@ async def test_what_is_refused(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_what_is_no_http_is_not_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rest_server(tmp_path) as server:
+        assert (await server.caller.ask(origin="x" * 9000)).status == 400
+        assert (await server.caller.ask({"cursor": "0" * (1 << 16)})).status == 400
+        assert not caplog.records
+
+
+@asynchronous
 async def test_a_token(tmp_path: Path) -> None:
     async with rest_server(tmp_path, token=TOKEN) as server:
         ask = server.caller.ask

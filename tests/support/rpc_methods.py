@@ -13,9 +13,7 @@ from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session
 
 def connections(endpoint: HttpEndpoint) -> int:
     """The number of connections of an endpoint."""
-    server = endpoint._runner.server
-    assert server is not None
-    return len(server.connections)
+    return len(endpoint._server.connections)
 
 
 def request(method: Any, *params: Any, call_id: Any = 1) -> bytes:

@@ -6,36 +6,23 @@ of other origins cannot call: that needs a preflight, and OPTIONS is refused.
 """
 
 import asyncio
-import logging
 from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
-from aiohttp.http import HttpProcessingError
 
 from wakumail.counters import Counters
 from wakumail.rpc.access import Access
-from wakumail.rpc.bounded_server import BoundedServer, abort
+from wakumail.rpc.bounded_server import HTTP_CLOSE_TIMEOUT, BoundedServer, abort
 from wakumail.rpc.jsonrpc import MAX_MESSAGE, Dispatcher, Session
-from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT, StreamSession
+from wakumail.rpc.stream import MAX_SESSIONS, StreamSession
 
 JSON = "application/json"
-
-IDLE_TIMEOUT = 60.0
-"""Seconds that a connection may wait for the head of its next request."""
 
 BODY_TIMEOUT = 30.0
 """Seconds in which the body of a request must arrive."""
 
 HEARTBEAT = 30.0
 """Seconds between pings of a silent WebSocket; one that leaves a ping unanswered is closed."""
-
-HTTP_CLOSE_TIMEOUT = 2.0
-"""Seconds for the closing of WebSockets, and for calls in progress when we close."""
-
-LINGERING_TIME = 2.0
-"""Seconds in which the rest of a refused body is read, so that the caller gets the answer."""
-
-log = logging.getLogger(__name__)
 
 
 class WebSocketWire:
@@ -83,14 +70,9 @@ class HttpEndpoint:
         self._websocket = websocket
         self._sessions: dict[StreamSession, asyncio.Task[Any]] = {}
         self._server: BoundedServer
-        self._runner: web.ServerRunner
-        self.max_callers = MAX_SESSIONS
-
-    @property
-    def address(self) -> tuple[str, int]:
+        self.address: tuple[str, int]
         """Host and port that it listens on, once started."""
-        host, port, *_ = self._runner.addresses[0]
-        return host, port
+        self.max_callers = MAX_SESSIONS
 
     @property
     def offers(self) -> str:
@@ -100,35 +82,23 @@ class HttpEndpoint:
 
     async def start(self) -> None:
         """Listen; OSError if the address is not available."""
-        server = self._server = BoundedServer(
+        self._server = BoundedServer(
             self._handle,
             self._counters,
             self.max_callers,
             handler_cancellation=True,  # the calls of a caller that leaves are cancelled
-            keepalive_timeout=IDLE_TIMEOUT,
-            lingering_time=LINGERING_TIME,
-            auto_decompress=False,
-            access_log=None,
-            logger=log,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=HTTP_CLOSE_TIMEOUT)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._addr, self._port).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
+        self.address = await self._server.start(self._addr, self._port)
 
     async def close(self) -> None:
         """Stop listening, and end calls and sessions."""
-        for site in self._runner.sites:
-            await site.stop()
+        await self._server.stop_listening()
         ending = list(self._sessions.values())
         for session in self._sessions:
             session.close()
         if ending:
             await asyncio.wait(ending, timeout=2 * HTTP_CLOSE_TIMEOUT)
-        await self._runner.cleanup()
+        await self._server.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request; it may become a WebSocket."""
@@ -150,7 +120,8 @@ class HttpEndpoint:
                 answer = await self._http.handle(session, body)
         finally:
             session.end()
-        return await self._respond(request, answer)
+        response = web.Response(body=answer or b"", content_type=JSON)
+        return await self._server.respond(request, response)
 
     def _check_access(self, request: web.BaseRequest) -> None:
         """Refuse a request without an allowed host, token and origin."""
@@ -161,18 +132,6 @@ class HttpEndpoint:
             raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
         if is_upgrade(request) and not self._access.allows_origin(headers.get("Origin")):
             raise web.HTTPForbidden(text="the origin is not one of --ws.origins")
-
-    async def _respond(self, request: web.BaseRequest, answer: bytes | None) -> web.Response:
-        """Send an answer; a caller that does not read it in time is disconnected."""
-        response = web.Response(body=answer or b"", content_type=JSON)
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            self._counters.add("rpc_sessions_slow")
-            abort(request)
-        return response
 
     async def _serve_websocket(
         self, request: web.BaseRequest, dispatcher: Dispatcher
@@ -231,10 +190,3 @@ async def read_body(request: web.BaseRequest) -> bytes:
 def too_large(size: int | None) -> web.HTTPRequestEntityTooLarge:
     """The error for a body that is too large."""
     return web.HTTPRequestEntityTooLarge(MAX_MESSAGE, size or 0)
-
-
-@log.addFilter
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Drop log records of errors that callers cause: invalid HTTP, lost connections."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, (HttpProcessingError, OSError))

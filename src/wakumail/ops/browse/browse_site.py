@@ -15,11 +15,14 @@ from pathlib import Path
 from aiohttp import web
 
 from wakumail.archive.archive import POSITION_SIZE
+from wakumail.counters import Counters
 from wakumail.errors import ArchiveError
 from wakumail.ops.browse import archive_pages
 from wakumail.ops.browse.archive_reading import DAY, MAX_TOPICS, ArchiveReading
 from wakumail.ops.browse.markup import Markup
+from wakumail.rpc.bounded_server import BoundedServer
 from wakumail.rpc.rest.store_cursor import PLACE_SIZE
+from wakumail.rpc.stream import MAX_SESSIONS
 from wakumail.waku.envelope import TOPIC_SIZE
 from wakumail.waku.topics import public_chat_topic
 
@@ -43,9 +46,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-CLOSE_TIMEOUT = 2.0
-"""Seconds that requests in progress have to finish when the site closes."""
-
 
 class NotThere(Exception):
     """There is no such page; the text says why."""
@@ -64,18 +64,16 @@ class BrowseSite:
             "topic": self._topic,
             "envelope": self._envelope,
         }
-        server = web.Server(self._handle, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=CLOSE_TIMEOUT)
+        self._server = BoundedServer(self._handle, Counters(), MAX_SESSIONS)
 
     async def start(self, port: int) -> str:
         """Listen; returns the address of the first page. OSError if the port is taken."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, port).start()
-        return f"http://{HOST}:{self._runner.addresses[0][1]}{self.root}"
+        host, port = await self._server.start(HOST, port)
+        return f"http://{host}:{port}{self.root}"
 
     async def close(self) -> None:
         """Stop."""
-        await self._runner.cleanup()
+        await self._server.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         answer = await self._answer(request)

@@ -34,12 +34,6 @@ from wakumail.rpc.stream import MAX_SESSIONS
 READY = ("listening", "history")
 """The checks of /ready."""
 
-KEEPALIVE = 30.0
-"""Seconds that a connection may be idle between two requests."""
-
-PAGES_CLOSE_TIMEOUT = 2.0
-"""Seconds that requests in progress have to finish when the pages close."""
-
 HEALTH_TIMEOUT = 0.3
 """Seconds that /health waits for the archive, whose disk may hang; then it tells no warning."""
 
@@ -106,25 +100,15 @@ class Pages:
             "/ready": self._ready,
             "/health": self._health,
         }
-        self._server = BoundedServer(
-            self._answer,
-            reporter.counters,
-            max_callers,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE,
-        )
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=PAGES_CLOSE_TIMEOUT)
+        self._server = BoundedServer(self._answer, reporter.counters, max_callers)
 
     async def start(self, addr: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address in use."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, addr, port).start()
-        address = self._runner.addresses[0]
-        return address[0], address[1]
+        """Listen; returns the address in use. OSError if it is not available."""
+        return await self._server.start(addr, port)
 
     async def close(self) -> None:
         """Stop; call it before the server closes, or the pages report that it fails."""
-        await self._runner.cleanup()
+        await self._server.close()
 
     # -- pages --------------------------------------------------------------------------------
 

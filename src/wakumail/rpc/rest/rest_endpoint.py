@@ -15,11 +15,11 @@ from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError
 from wakumail.rpc.access import Access
-from wakumail.rpc.bounded_server import BoundedServer, abort
-from wakumail.rpc.http import IDLE_TIMEOUT, JSON
+from wakumail.rpc.bounded_server import BoundedServer
+from wakumail.rpc.http import JSON
 from wakumail.rpc.rest.store_query import ParameterError, read_query
 from wakumail.rpc.rest.store_reader import StoreReader
-from wakumail.rpc.stream import MAX_SESSIONS, SEND_TIMEOUT
+from wakumail.rpc.stream import MAX_SESSIONS
 
 PATH = "/store/v3/messages"
 
@@ -28,9 +28,6 @@ MAX_REQUEST_LINE = 64 << 10
 
 MAX_ANSWERING = 2
 """Requests that are answered at a time; the others wait, so that peers come first."""
-
-CLOSE_TIMEOUT = 2.0
-"""Seconds that requests in progress have to finish when the endpoint closes."""
 
 PREFLIGHT_SECONDS = 600
 """Seconds for which a browser may remember that it may ask."""
@@ -55,7 +52,6 @@ class RestEndpoint:
         self._limiter = RateLimiter(rate)
         self._turns = asyncio.Semaphore(MAX_ANSWERING)
         self._server: BoundedServer
-        self._runner: web.ServerRunner
 
     async def start(self, addr: str, port: int) -> tuple[str, int]:
         """Listen; returns the address in use. OSError if it is not available."""
@@ -64,25 +60,14 @@ class RestEndpoint:
             self._handle,
             self._counters,
             self.max_callers,
-            handler_cancellation=True,
-            keepalive_timeout=IDLE_TIMEOUT,
+            handler_cancellation=True,  # a request is given up when its caller leaves
             max_line_size=MAX_REQUEST_LINE,
-            access_log=None,
-            logger=log,
         )
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=CLOSE_TIMEOUT)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, addr, port).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
-        host, port, *_ = self._runner.addresses[0]
-        return host, port
+        return await self._server.start(addr, port)
 
     async def close(self) -> None:
         """Stop listening, and end the requests in progress."""
-        await self._runner.cleanup()
+        await self._server.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._counters.add("rest_requests")
@@ -90,7 +75,7 @@ class RestEndpoint:
         if response.status >= 400:
             self._counters.add("rest_requests_failed")
         response.headers.update(self._cross_origin(request))
-        return await self._send(request, response)
+        return await self._server.respond(request, response)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if not self._access.allows_host(request.headers.get("Host")):
@@ -141,17 +126,6 @@ class RestEndpoint:
             "Access-Control-Allow-Headers": "Authorization, Accept, Content-Type",
             "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
         }
-
-    async def _send(self, request: web.BaseRequest, response: web.Response) -> web.Response:
-        """Send an answer; a caller that does not read it in time is disconnected."""
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            self._counters.add("rpc_sessions_slow")
-            abort(request)
-        return response
 
 
 def refusal(status: int, reason: str, **headers: str) -> web.Response:
