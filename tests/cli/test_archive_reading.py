@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.archive_damage import break_envelope
 from tests.support.commands import call, call_json
 from tests.support.envelopes import TTL, dump, make, newest_first
 from tests.support.patience import PATIENCE
@@ -113,6 +114,36 @@ def test_each_line_has_the_same_fields(filled: Path, tmp_path: Path) -> None:
 
 def private_digits(key: PrivateKey) -> str:
     return str(key.to_hex())
+
+
+def test_every_line_is_json(tmp_path: Path) -> None:
+    """A ttl of 0 makes the PoW infinite, for which JSON has no number."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    call(
+        "archive",
+        "import",
+        "--datadir",
+        tmp_path,
+        stdin=dump([make_envelope(NOW, 0, b"zero", b"x", 7)]),
+    )
+    line = call("archive", "export", "--datadir", tmp_path, "--json")
+    assert json.loads(line, parse_constant=refuse)["pow"] is None
+
+
+def test_damage_is_told_with_its_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    envelopes = make(5, TOPICS)
+    call("archive", "import", "--datadir", tmp_path / "a", stdin=dump(envelopes))
+    break_envelope(tmp_path / "a", envelopes[2])
+    told = "the archive has what is no envelope"
+    call("archive", "export", "--datadir", tmp_path / "a", "--json", check=1)
+    assert f"wakumail archive: {told}" in capsys.readouterr().err
+    call("archive", "merge", tmp_path / "a", "--datadir", tmp_path / "b", check=1)
+    assert f"wakumail archive: {tmp_path / 'a'}: {told}" in capsys.readouterr().err
 
 
 def test_keys_are_for_lines_of_json(filled: Path) -> None:

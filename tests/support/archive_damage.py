@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.support.archive_model import DAY, Tables, batch_of, make, number, python, read_tables
 from wakumail.archive.archive import Archive
+from wakumail.waku.envelope import Envelope
 
 Edit = tuple[str, bytes, bytes | None]
 EDIT = """
@@ -164,6 +165,14 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
     yield [("meta", b"pruned", None)], "`meta` does not say what was pruned"
     yield [("meta", b"pruned", bytes(5))], "`meta` does not say what was pruned"
     yield [("meta", b"next", (299).to_bytes(6, "big"))], "was not assigned yet is stored (day "
+
+
+def break_envelope(path: Path, envelope: Envelope) -> None:
+    """Let a stored envelope have a list in place of its topic, in the archive below `path`."""
+    (file,) = path.rglob("data.mdb")
+    data = bytearray(file.read_bytes())
+    data[data.index(envelope.rlp) + envelope.rlp.index(envelope.topic) - 1] ^= 0x40
+    file.write_bytes(data)
 
 
 def break_overflow_page(path: Path) -> None:

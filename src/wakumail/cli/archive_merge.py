@@ -6,10 +6,11 @@ from pathlib import Path
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
+from wakumail.archive.stored_envelopes import parse_stored
 from wakumail.base.text import counted
 from wakumail.cli.options import Subparsers, add_datadir, add_json, print_json, progress
 from wakumail.cli.transfer import arrivals
-from wakumail.waku.envelope import parse_stream
+from wakumail.errors import ArchiveDamaged
 
 
 def add_merge(actions: Subparsers) -> None:
@@ -43,7 +44,11 @@ def merge(arguments: argparse.Namespace) -> int:
         for source, archive in sources:
             stored = duplicates = 0
             for envelopes, _ in arrivals(archive, b""):
-                appended = target.append([parse_stream(envelopes, final=True)[0]])
+                try:
+                    parsed = parse_stored(envelopes)
+                except ArchiveDamaged as error:
+                    raise ArchiveDamaged(f"{source.path}: {error}") from None
+                appended = target.append([parsed])
                 stored += appended.stored
                 duplicates += appended.duplicates
                 bar.update(len(envelopes))
