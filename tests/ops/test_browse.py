@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.archive_damage import break_envelope
 from tests.support.browsing import Reader, browsed
 from tests.support.commands import call
 from tests.support.envelopes import dump, make, newest_first
@@ -169,6 +170,19 @@ async def test_what_is_no_http_is_not_in_the_log(
     async with browsed(tmp_path, []) as site:
         assert (await site.get("x" * 9000)).status == 400
         assert not caplog.records
+
+
+@asynchronous
+async def test_an_envelope_that_is_damaged(tmp_path: Path) -> None:
+    envelopes = make(5, TOPICS)
+    async with browsed(tmp_path, envelopes):
+        pass
+    break_envelope(tmp_path, envelopes[2])
+    async with browsed(tmp_path, []) as site:
+        for path in ("topic/all", f"envelope/{archive_pages.name_of(envelopes[2])}"):
+            page = await site.get(path)
+            assert page.status == 503
+            assert "is damaged" in page.text
 
 
 @asynchronous

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.archive_damage import break_envelope
 from tests.support.envelopes import TTL, make, newest_first
 from tests.support.exchanges import TOPICS, answer, build, works
 from tests.support.patience import asynchronous
@@ -159,7 +160,7 @@ def chunks(names: list[str], size: int) -> list[list[str]]:
 @asynchronous
 async def test_a_search_by_hash_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that were told are found at any age, others in a range that is small enough."""
-    monkeypatch.setattr(store_reader, "MAX_SEARCHED", 40)
+    monkeypatch.setattr(store_reader, "MAX_SLICES", 4)
     monkeypatch.setattr(store_reader, "SEARCH_PAGE", 10)
     envelopes = newest_first(make(200, TOPICS, spread=150))[::-1]
     names = [f"0x{envelope_message_hash(each).hex()}" for each in envelopes]
@@ -216,6 +217,33 @@ async def test_a_slice_that_finds_nothing_is_not_the_end(
         expected = [e for e in newest_first(envelopes)[::-1] if e.topic == TOPICS[2]]
         found = joined(names_of(await server.caller.pages(**asked)))
         assert found == [f"0x{envelope_message_hash(each).hex()}" for each in expected]
+
+
+@asynchronous
+async def test_a_search_that_finds_nothing_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Index entries are what it may look at, not envelopes alone: most lead to none."""
+    async with rest_server(tmp_path, make(300, TOPICS)) as server:
+        read = server.archive.page_job
+        slices = 0
+
+        class Impatient:
+            """The archive, with slices of one index entry, which are counted."""
+
+            def page_job(self, query: object, position: bytes, **bounds: int) -> object:
+                nonlocal slices
+                slices += 1
+                return read(query, position, budget=1, **bounds)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(server.server.store.pages, "_archive", Impatient())  # type: ignore[union-attr]
+        absent = "0x" + "00" * 32
+        for name in ("hashes", "cursor"):
+            slices = 0
+            asked = {name: absent, "contentTopics": content_topic(TOPICS[2])}
+            answer = await server.caller.ask(asked)
+            assert slices <= store_reader.MAX_SLICES
+            assert answer.status == 400
 
 
 def test_bad_parameters(tmp_path: Path) -> None:
@@ -330,6 +358,23 @@ async def test_an_archive_that_cannot_be_read(
 
 
 @asynchronous
+async def test_an_envelope_that_is_damaged(tmp_path: Path) -> None:
+    """It is told to the caller, to health and in the counters; others are still read."""
+    envelopes = newest_first(make(5, TOPICS, spread=300))[::-1]
+    async with rest_server(tmp_path, envelopes) as server:
+        names = (await server.caller.ask()).hashes
+    break_envelope(tmp_path, envelopes[2])
+    async with rest_server(tmp_path) as server:
+        for asked in ({}, {"hashes": names[2]}, {"cursor": names[2]}, {"pageSize": "3"}):
+            assert (await server.caller.ask(asked)).status == 503
+        store = server.server.store
+        assert store is not None
+        assert "is damaged" in store.pages.damaged
+        assert server.server.counters["archive_damaged"] == 4
+        assert (await server.caller.ask({"pageSize": "2"})).hashes == names[:2]
+
+
+@asynchronous
 async def test_many_callers_at_once(tmp_path: Path) -> None:
     """More than are answered at a time: all are, and so is a peer."""
     envelopes = make(100, TOPICS)
@@ -343,18 +388,26 @@ async def test_many_callers_at_once(tmp_path: Path) -> None:
 async def test_what_is_pruned_meanwhile_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    envelopes = make(3, TOPICS)
-    names = [f"0x{envelope_message_hash(each).hex()}" for each in envelopes]
-    async with rest_server(tmp_path, envelopes) as server:
+    """A page that stands at a message which is pruned leads on, whichever cursor names it."""
+    old = make(6, TOPICS, created=1_600_000_000, spread=5)
+    new = make(6, TOPICS, created=1_600_100_000, spread=5)
+    names = [f"0x{envelope_message_hash(each).hex()}" for each in newest_first(old + new)[::-1]]
+    async with rest_server(tmp_path, old + new) as server:
+        ask = server.caller.ask
+        first = (await ask({"pageSize": "3"})).told
         read = store_reader.StoreReader._search
 
-        async def search(*arguments: object) -> list[bytes]:
+        async def search(*arguments: object) -> dict[bytes, bytes]:
             found = await read(*arguments)  # type: ignore[arg-type]
-            server.archive.prune(2**32 - 1, limit=10)
+            server.archive.prune(1_600_050_000, limit=10)
             return found
 
         monkeypatch.setattr(store_reader.StoreReader, "_search", search)
-        assert (await server.caller.ask({"hashes": names[0]})).hashes == []
+        assert (await ask({"hashes": names[5]})).hashes == []
+        for cursor in (first["paginationCursor"], names[2], names[1]):
+            assert (await ask({"cursor": cursor})).hashes == names[6:]
+        assert (await ask({"cursor": names[2], "ascending": "false"})).hashes == []
+        assert (await ask({"hashes": ",".join(names[:3] + names[8:9])})).hashes == names[8:9]
 
 
 @asynchronous
@@ -362,7 +415,7 @@ async def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> Non
     async with rest_server(tmp_path) as server:
         store = server.server.store
         assert store is not None
-        reader = store_reader.StoreReader(store.archive, store.pages, max_reply=1 << 20)
+        reader = store_reader.StoreReader(store.pages, max_reply=1 << 20)
         endpoint = rest_endpoint.RestEndpoint(
             reader, access_with(), server.server.counters, rate=0.0
         )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.archive_model import DAY, START, Model, Terms, batch_of, make, order
-from wakumail.archive.archive import Archive, Page, Query
+from wakumail.archive.archive import Archive, Fetched, Page, Query
 from wakumail.rpc.rest.store_query import StoreQuery
 from wakumail.rpc.rest.store_reader import StoreReader
 from wakumail.waku.envelope import Envelope
@@ -36,6 +36,9 @@ class DirectPages:
         )
         return job.do()
 
+    async def fetch(self, items: bytes, *, max_bytes: int) -> Fetched:
+        return self._archive.envelopes(items, max_bytes=max_bytes)
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
@@ -49,7 +52,7 @@ def pages_of(archive: Archive, **asked: Any) -> list[list[Envelope]]:
     """All pages of a query; one of some bytes has an envelope or more."""
 
     async def read() -> list[list[Envelope]]:
-        reader = StoreReader(archive, DirectPages(archive), max_reply=3000)  # type: ignore[arg-type]
+        reader = StoreReader(DirectPages(archive), max_reply=3000)  # type: ignore[arg-type]
         pages = []
         cursor = asked.pop("cursor", b"")
         while True:

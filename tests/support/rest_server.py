@@ -90,7 +90,7 @@ async def rest_server(
         assert store is not None
         if envelopes:
             store.archive.append([batch_of(envelopes)])
-        reader = StoreReader(store.archive, store.pages, max_reply=MAX_REPLY)
+        reader = StoreReader(store.pages, max_reply=MAX_REPLY)
         endpoint = RestEndpoint(reader, access_with(**access), server.counters, rate=rate)
         address = await endpoint.start("127.0.0.1", 0)
         try:

@@ -1,8 +1,10 @@
-"""The page reader: slices of answers, read from the archive beside the event loop."""
+"""The page reader: slices of answers, and envelopes by their items, read beside the event loop."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from wakumail.archive.archive import Archive, Page, Query
+from wakumail.archive.archive import Archive, Fetched, Page, Query
 from wakumail.base.threads import CompiledThreads
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveDamaged
@@ -27,12 +29,24 @@ class PageReader:
         """The next slice of an answer (see Archive.page_job). ArchiveError."""
         async with self._slots:
             job = self._archive.page_job(query, position, limit=limit, max_bytes=max_bytes)
-            try:
+            with self._noting_damage():
                 return await self._threads.run(job)
-            except ArchiveDamaged as error:
-                self.damaged = str(error)
-                self._counters.add(error.counter)
-                raise
+
+    async def fetch(self, items: bytes, *, max_bytes: int) -> Fetched:
+        """Envelopes by their items (see Archive.envelopes). ArchiveError."""
+        read = self._archive.envelopes
+        async with self._slots:
+            with self._noting_damage():
+                return await asyncio.to_thread(read, items, max_bytes=max_bytes)
+
+    @contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except ArchiveDamaged as error:
+            self.damaged = str(error)
+            self._counters.add(error.counter)
+            raise
 
     def close(self) -> None:
         """End the threads."""

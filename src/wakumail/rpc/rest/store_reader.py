@@ -1,12 +1,11 @@
 """Answers of the store, read from the archive: the same pages as requests over the wire."""
 
-import asyncio
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.archive.archive import POSITION_SIZE, Page, PageState, Query
 from wakumail.archive.page_reader import PageReader
 from wakumail.base.rlp import join_list
 from wakumail.rpc.rest.store_cursor import PLACE_SIZE, make_cursor, read_cursor
@@ -21,20 +20,21 @@ from wakumail.waku.waku2_message import (
 )
 
 MAX_SLICES = 20
-"""Slices of the archive, of 50,000 index entries each, that one request may look at."""
+"""Slices of the archive, of 50,000 index entries each, that are looked at for a page, and as many
+for a search."""
 
-MAX_SEARCHED = 10_000
-"""Envelopes that are hashed to find messages by their hashes, for one request."""
+SEARCH_PAGE = 500
+"""Envelopes of a slice that are hashed before others have their turn: 1 ms."""
 
-SEARCH_PAGE = 100
-"""Envelopes hashed before others have their turn: 0.2 ms."""
+SEARCH_BYTES = 1 << 20
+"""Bytes of them."""
 
 MAX_REMEMBERED = 1 << 15
-"""Messages whose time and topic are remembered, of those that were told last: 9 MiB."""
+"""Messages whose places are remembered, of those that were told last: 9 MiB."""
 
 
 class SearchTooWide(ParameterError):
-    """Messages were not found by their hashes among as many envelopes as one request may search."""
+    """Messages were not found by their hashes in as much as one request may search."""
 
     counter = "rest_searches_too_wide"
 
@@ -49,27 +49,33 @@ class StoreAnswer(NamedTuple):
 class StoreReader:
     """Answers queries of the store from an archive.
 
-    The archive has no index by the hashes of messages. Those that were told last are remembered
-    with their time and topic, so that a client can ask for what it was told of. Others are looked
-    for in the times and topics of the query, from the newest envelope on.
+    The archive has no index by the hashes of messages. The places of those that were told last are
+    remembered, so that a client can ask for what it was told of. Others are looked for in the times
+    and topics of the query, from the newest envelope on.
     """
 
-    def __init__(self, archive: Archive, pages: PageReader, *, max_reply: int) -> None:
+    def __init__(self, pages: PageReader, *, max_reply: int) -> None:
         """`max_reply` limits the bytes of the envelopes of a page."""
-        self._archive = archive
         self._pages = pages
         self._max_reply = max_reply
-        self._told: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self._told: OrderedDict[bytes, bytes] = OrderedDict()
+        """By hash, position and topic."""
 
     async def answer(self, query: StoreQuery) -> StoreAnswer:
         """The page that a query asks for. ArchiveError; SearchTooWide."""
         if query.is_empty:
             return StoreAnswer([], b"")
-        position = b""
-        if query.cursor:
-            position = read_cursor(query.cursor) or await self._position_of(query)
+        position = read_cursor(query.cursor) or b""
+        names = set(query.hashes)
+        by_hash = bool(query.cursor) and not position
+        found = await self._search(query, names | {query.cursor} if by_hash else names)
+        if by_hash:
+            if query.cursor not in found:
+                raise ParameterError("cursor: no message of this query has this hash")
+            position = found[query.cursor]
         if query.hashes:
-            return await self._named(query, position)
+            items = [found[name] for name in query.hashes if name in found]
+            return await self._named(query, items, position)
         terms = Query(
             query.lower, query.upper, topics=query.topics, newest_first=not query.ascending
         )
@@ -106,23 +112,17 @@ class StoreReader:
         return page
 
     def _remember(self, name: bytes, envelope: Envelope) -> None:
-        self._told[name] = envelope.created, envelope.topic
+        self._told[name] = position_of(envelope) + envelope.topic
         self._told.move_to_end(name)
         if len(self._told) > MAX_REMEMBERED:
             self._told.popitem(last=False)
 
     # -- messages by their hashes -------------------------------------------------------------
 
-    async def _position_of(self, query: StoreQuery) -> bytes:
-        """The position of the message whose hash is the cursor; ParameterError if there is none."""
-        found = await self._search(query, {query.cursor})
-        if not found:
-            raise ParameterError("cursor: no message of this query has this hash")
-        return found[0]
-
-    async def _named(self, query: StoreQuery, position: bytes) -> StoreAnswer:
-        """The page behind a position of the messages that the query names by their hashes."""
-        found = await self._search(query, set(query.hashes))
+    async def _named(
+        self, query: StoreQuery, found: Iterable[bytes], position: bytes
+    ) -> StoreAnswer:
+        """The page behind a position of the messages whose positions were found."""
         place = position[:PLACE_SIZE]
         if query.ascending:
             items = sorted(item for item in found if item[:PLACE_SIZE] > place)
@@ -132,70 +132,46 @@ class StoreReader:
         asked = b"".join(items[: query.page_size])
         if not asked:
             return StoreAnswer([], b"")
-        read = self._archive.envelopes
-        page = await asyncio.to_thread(read, asked, max_bytes=self._max_reply)
+        page = await self._pages.fetch(asked, max_bytes=self._max_reply)
         messages = list(parse(join_list([page.joined])))
         if not query.ascending:
             messages.reverse()
         more = page.taken < len(items)
         return StoreAnswer(messages, make_cursor(items[page.taken - 1]) if more else b"")
 
-    async def _search(self, query: StoreQuery, wanted: set[bytes]) -> list[bytes]:
-        """The positions of wanted messages that the query selects; SearchTooWide."""
-        search = Search(wanted)
-        for name in tuple(wanted):
-            if (told := self._told.get(name)) is not None:
-                created, topic = told
-                if query.lower <= created <= query.upper and topic in (query.topics or {topic}):
-                    await self._look_through(search, created, created, {topic}, name)
-        if search.wanted:
-            await self._look_through(search, query.lower, query.upper, query.topics)
-        return search.found
-
-    async def _look_through(
-        self,
-        search: "Search",
-        lower: int,
-        upper: int,
-        topics: Collection[bytes] | None,
-        name: bytes | None = None,
-    ) -> None:
-        """Look for what is wanted, or for `name` alone, in a range from its newest envelope on."""
-        terms = Query(lower, upper, topics=topics)
+    async def _search(self, query: StoreQuery, names: Collection[bytes]) -> dict[bytes, bytes]:
+        """The positions of the messages that the query selects, by their hashes; SearchTooWide."""
+        told = {name: self._told[name] for name in names if name in self._told}
+        found = {n: place[:POSITION_SIZE] for n, place in told.items() if selects(query, place)}
+        wanted = set(names) - told.keys()
+        terms = Query(query.lower, query.upper, topics=query.topics)
         position = b""
-        while search.wanted and (name is None or name in search.wanted):
-            if search.left <= 0:
+        slices = MAX_SLICES
+        while wanted:
+            if not slices:
                 raise SearchTooWide(
-                    f"a message was not found by its hash among {MAX_SEARCHED} envelopes: name"
+                    "a message was not found by its hash among the newest of this query: name"
                     " startTime, endTime or contentTopics that hold fewer"
                 )
-            page = await self._read(terms, position, SEARCH_PAGE)
-            search.take(parse(page.packet))
+            slices -= 1
+            page = await self._pages.read(
+                terms, position, limit=SEARCH_PAGE, max_bytes=SEARCH_BYTES
+            )
+            for envelope in parse(page.packet):
+                name = envelope_message_hash(envelope)
+                if name in wanted:
+                    wanted.discard(name)
+                    found[name] = position_of(envelope)
             if page.state is PageState.EXHAUSTED:
-                return
+                break
             position = page.position
+        return found
 
 
-class Search:
-    """A search for messages by their hashes."""
-
-    def __init__(self, wanted: set[bytes]) -> None:
-        self.wanted = wanted
-        """Hashes of messages that are not found yet."""
-        self.found: list[bytes] = []
-        """Positions of those that are."""
-        self.left = MAX_SEARCHED
-        """Envelopes that may still be looked at."""
-
-    def take(self, envelopes: Iterable[Envelope]) -> None:
-        """Keep the positions of those that are wanted."""
-        self.left -= 1  # a page without an envelope costs something too
-        for envelope in envelopes:
-            self.left -= 1
-            name = envelope_message_hash(envelope)
-            if name in self.wanted:
-                self.wanted.discard(name)
-                self.found.append(position_of(envelope))
+def selects(query: StoreQuery, told: bytes) -> bool:
+    """True if the times and topics of a query have a message that was told at this place."""
+    created, topic = int.from_bytes(told[:4], "big"), told[POSITION_SIZE:]
+    return query.lower <= created <= query.upper and topic in (query.topics or {topic})
 
 
 def position_of(envelope: Envelope) -> bytes:
