@@ -68,7 +68,7 @@ def use_extras() -> None:
         archive("import", datadir, "--leveldb", str(leveldb))
         told = json.loads(archive("verify", datadir, "--pages", "--independent", "--json"))
         assert (told["envelopes"], told["problems"]) == (LEVELDB_COUNT, [])
-    for module in ("async_upnp_client", "dns", "psycopg"):
+    for module in ("async_upnp_client", "dns", "nats", "psycopg"):
         import_module(module)
     print(f"{COMMAND}: imports a LevelDB, and is verified independently")
 

@@ -81,6 +81,12 @@ def test_the_packages_to_install_are_those_of_the_extras() -> None:
     assert not re.search(r"wakumail\[(discovery|leveldb|pages|postgres|upnp|verify)\]", sources)
 
 
+def test_every_extra_is_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (DOCS / "deploying.md").read_text()
+    assert all(f"`{name}`" in page for name in project["optional-dependencies"])
+
+
 def test_every_setting_has_a_row() -> None:
     documented = re.findall(r"^\| `(--[\w.-]+)` \|", SETTINGS_PAGE, re.MULTILINE)
     flags = [s.negated_flag if s.default is True else s.flag for s in SETTINGS]
