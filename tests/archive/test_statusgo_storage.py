@@ -29,7 +29,7 @@ from tests.support.tools import tool
 from tests.vectors import LEVELDB, VECTORS
 from wakumail.archive import statusgo_storage
 from wakumail.archive.archive import Archive
-from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart
+from wakumail.archive.dump import Source, SourcePart
 from wakumail.archive.leveldb_files import LogRecords
 from wakumail.archive.statusgo_storage import (
     FETCH_ROWS,
@@ -44,6 +44,8 @@ from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope
 
 TOPICS = [b"abcd", b"\x00\x00\x00\x00", b"\xff\xfe\xfd\xfc"]
 CREATED = 1_600_000_000
+PART_SIZE = 1 << 20
+"""Bytes of a part of a source, in tests of parts."""
 TABLE = """
     CREATE UNLOGGED TABLE envelopes (id BYTEA NOT NULL UNIQUE, data BYTEA NOT NULL,
                                      topic BYTEA NOT NULL, bloom BIT(512) NOT NULL)
@@ -266,7 +268,10 @@ def test_values_above_the_largest_size(fill: Fill, monkeypatch: pytest.MonkeyPat
     assert (part.malformed, part.misplaced) == (1, 0)
 
 
-def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
+def test_chunks_are_bounded_and_each_can_be_gone_on_after(
+    fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statusgo_storage, "SOURCE_PART_SIZE", PART_SIZE)
     made = some(500, size=20_000)
     largest = max(len(e.rlp) for e in made)
     rows = [(b"\x01", b"garbage"), *map(row, made)]
@@ -275,9 +280,9 @@ def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
     with open_source() as source:
         parts = list(source.parts)
         assert sum(part.done for part in parts) == {"B": size, "row": len(rows)}[source.unit]
-    assert 2 < len(parts) <= size // SOURCE_PART_SIZE + 1
+    assert 2 < len(parts) <= size // PART_SIZE + 1
     assert envelopes(parts) == made
-    assert all(len(part.batch.raw) < SOURCE_PART_SIZE + largest for part in parts)
+    assert all(len(part.batch.raw) < PART_SIZE + largest for part in parts)
     assert [part.malformed for part in parts] == [1, *[0] * (len(parts) - 1)]
     for done, part in enumerate(parts, start=1):
         rest = read(open_source, part.position)

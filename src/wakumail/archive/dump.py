@@ -8,8 +8,9 @@ from wakumail.base import rlp
 from wakumail.errors import RlpError
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Batch, Envelope, parse, parse_stream
 
-SOURCE_PART_SIZE = 4 << 20
-"""Bytes after which a part of a source ends; its last envelope may exceed them."""
+SOURCE_PART_SIZE = 16 << 20
+"""Bytes after which a part of a source ends; its last envelope may exceed them. A part is a commit:
+each writes the pages of many topics again, and a server beside it waits for it."""
 
 OFFSET_SIZE = 8
 """Bytes of a position in a dump: the offset, big-endian."""
