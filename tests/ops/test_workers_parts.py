@@ -17,6 +17,8 @@ from tests.support.archive_model import batch_of
 from tests.support.envelopes import make
 from tests.support.patience import asynchronous, eventually
 from wakumail.archive.datadir import Datadir
+from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.keys import node_id, private_key
 from wakumail.errors import WakumailError
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.logs import JsonFormatter, TextFormatter
@@ -26,9 +28,11 @@ from wakumail.ops.workers.channel import CallRefused, ChannelClosed, WorkerChann
 from wakumail.ops.workers.methods import GATHERED, ORDERS, all_peers, for_all, sum_of_all
 from wakumail.ops.workers.shared import WakeUps, make_wake_ups
 from wakumail.ops.workers.worker import Worker
-from wakumail.rpc.jsonrpc import Session
+from wakumail.rpc.jsonrpc import RpcError, Session
 
 # -- channels -----------------------------------------------------------------------------------
+
+PEER = Enode(node_id(private_key(bytes([7]) * 32).public_key), "192.0.2.7", 30303, 30303)
 
 
 async def channels(one: Any, other: Any) -> tuple[WorkerChannel, WorkerChannel]:
@@ -172,6 +176,39 @@ async def test_an_order_that_fails_is_not_passed_on() -> None:
         await made["waku_setMinPoW"](Session(), -1)
     assert await made["waku_setMinPoW"](Session(), 0.5) is True
     assert asked == [("order", ["waku_setMinPoW", [0.5]])]
+    await own.close()
+    await theirs.close()
+
+
+@pytest.mark.parametrize("place", ["here", "there", "nowhere", "there, and it fails"])
+@asynchronous
+async def test_a_peer_is_synced_where_it_is_connected(place: str) -> None:
+    async def supervisor(method: str, params: list[Any]) -> Any:
+        assert (method, params) == ("sync", [PEER.node_id.hex(), [str(PEER), {"dryRun": True}]])
+        if place == "there, and it fails":
+            raise WakumailError("the peer ended the round")
+        return "made there" if place == "there" else None
+
+    def peers(session: Session) -> list[dict[str, Any]]:
+        return [{"id": PEER.node_id.hex(), "connected": place == "here"}]
+
+    async def sync(session: Session, *params: Any) -> str:
+        return "made here"
+
+    def other(session: Session, *params: Any) -> Any:
+        return []
+
+    own, theirs = await channels(echo, supervisor)
+    methods = dict.fromkeys((*GATHERED, *ORDERS), other)
+    made = for_all(methods | {"admin_sync": sync, "admin_syncPeers": peers}, own)["admin_sync"]
+    with pytest.raises(RpcError, match="enode is no"):
+        await made(Session(), "nonsense")
+    if place == "there, and it fails":
+        with pytest.raises(WakumailError, match="the peer ended the round"):
+            await made(Session(), str(PEER), {"dryRun": True})
+    else:
+        told = await made(Session(), str(PEER), {"dryRun": True})
+        assert told == ("made there" if place == "there" else "made here")
     await own.close()
     await theirs.close()
 

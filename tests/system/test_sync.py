@@ -66,6 +66,8 @@ def test_the_workers_of_a_server(tmp_path: Path) -> None:
         until(lambda: "lacking" not in health(port))
         (peer,) = json.loads(run("attach", "--datadir", b.datadir, "admin_syncPeers"))
         assert peer["connected"]
+        # The worker makes them that has the peer.
+        assert run_json("sync", a.enode, "--datadir", b.datadir)["equal"]
         assert "wakumail_sync_seconds_since_equal{" in scrape(port)
         assert b.stop() == 0
         assert a.stop() == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from wakumail.devp2p.enode import Enode
 from wakumail.ops.workers.channel import WorkerChannel
+from wakumail.rpc.params import enode
 
 Method = Callable[..., Any]
 
@@ -49,6 +50,9 @@ ORDERS: Mapping[str, str] = {
 }
 """Methods that every worker obeys, also one that starts later; and their subject."""
 
+SYNC = "admin_sync"
+"""The method that the worker carries out to which the peer is connected."""
+
 DIAL = "admin_addPeer"
 """The order that only the leading worker carries out: a peer is dialed once."""
 
@@ -66,7 +70,27 @@ def for_all(methods: Mapping[str, Method], channel: WorkerChannel) -> dict[str, 
         own[name] = gathered(name, methods[name], join, channel)
     for name in ORDERS:
         own[name] = ordered(name, methods[name], channel)
+    if SYNC in methods:
+        own[SYNC] = at_its_worker(methods[SYNC], methods["admin_syncPeers"], channel)
     return own
+
+
+def at_its_worker(method: Method, peers: Method, channel: WorkerChannel) -> Method:
+    """A method about a peer that another worker calls if the peer is connected there.
+
+    `peers` tells those that are connected here.
+    """
+
+    @wraps(method)
+    async def sync(session: Any, *params: Any) -> Any:
+        peer = enode(params[0] if params else None, "enode").node_id.hex()
+        if not any(each["connected"] for each in peers(session) if each["id"] == peer):
+            outcome = await channel.call("sync", peer, params)
+            if outcome is not None:
+                return outcome
+        return await method(session, *params)
+
+    return sync
 
 
 def gathered(

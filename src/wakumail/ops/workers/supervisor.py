@@ -20,7 +20,7 @@ from wakumail.ops.monitoring.report import Problem, Report, counted, together
 from wakumail.ops.reload import whenever
 from wakumail.ops.service_manager import ServiceManager
 from wakumail.ops.workers.channel import open_channel
-from wakumail.ops.workers.methods import subject
+from wakumail.ops.workers.methods import SYNC, subject
 from wakumail.ops.workers.registry import Registry
 from wakumail.ops.workers.shared import make_judgements, make_wake_ups
 from wakumail.ops.workers.worker_process import WorkerFailed, WorkerProcess
@@ -201,6 +201,8 @@ class Supervisor:
                 worker.report = Report.read(report)
             case "ask", [str(name), list(arguments)]:
                 return await self._ask_others(worker, name, *arguments)
+            case "sync", [str(peer), list(arguments)]:
+                return await self._sync_elsewhere(worker, peer, *arguments)
             case "order", [str(name), list(arguments)]:
                 await self._order(worker, name, arguments)
             case "report", [report]:
@@ -267,6 +269,16 @@ class Supervisor:
         """The answers of all other workers that answer."""
         asked = (other.ask(method, *params) for other in self._others(worker))
         return [answer for answer in await asyncio.gather(*asked) if answer is not None]
+
+    async def _sync_elsewhere(self, worker: WorkerProcess, peer: str, *params: Any) -> Any:
+        """The outcome of rounds at another worker, to which the peer is connected; else None.
+
+        CallRefused for rounds that failed. They may take long.
+        """
+        for other in self._others(worker):
+            if await other.ask("syncs", peer):
+                return await other.channel.call(SYNC, *params)
+        return None
 
     async def _state(self) -> tuple[bool, str]:
         """True if every worker goes on, and the states of those that answer, in words."""

@@ -305,6 +305,10 @@ class Worker:
             case "equal", [int(first), int(last)]:
                 if self._server.gaps is not None:
                     self._server.gaps.fill(first, last)
+            case "syncs", [str(peer)]:
+                partners = self._server.partners
+                partner = partners and partners.partners.get(bytes.fromhex(peer))
+                return bool(partner and partner.session)
             case "probe", [str(identity)]:
                 self._server.node.probe(bytes.fromhex(identity))
             case "order", [str(name), list(arguments)]:
