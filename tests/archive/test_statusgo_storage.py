@@ -268,10 +268,14 @@ def test_values_above_the_largest_size(fill: Fill, monkeypatch: pytest.MonkeyPat
     assert (part.malformed, part.misplaced) == (1, 0)
 
 
-def test_chunks_are_bounded_and_each_can_be_gone_on_after(
-    fill: Fill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of PART_SIZE bytes, so that a source of some megabytes has several."""
     monkeypatch.setattr(statusgo_storage, "SOURCE_PART_SIZE", PART_SIZE)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_chunks_are_bounded_and_each_can_be_gone_on_after(fill: Fill) -> None:
     made = some(500, size=20_000)
     largest = max(len(e.rlp) for e in made)
     rows = [(b"\x01", b"garbage"), *map(row, made)]
@@ -491,6 +495,7 @@ def test_postgres_sends_some_rows_at_a_time(fill_postgres: Fill, schema: str) ->
         assert query.startswith(f"FETCH FORWARD {FETCH_ROWS} ")
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_postgres_that_goes_away(fill_postgres: Fill, schema: str) -> None:
     open_source = fill_postgres(map(row, some(300, size=20_000)))
 
