@@ -50,6 +50,8 @@ class LogReader:
         """The last sequence that the log is known to have."""
         self.refusal = ""
         """The reason for which the log cannot be read on; empty if it can."""
+        self.is_on = True
+        """False while the log may be another one: nothing is read then."""
         self._log = log
         self._intake = intake
         self._order = intake.order
@@ -79,8 +81,9 @@ class LogReader:
             self._woken.clear()
             came = False
             try:
-                came = await self._read()
-                await self._mend()
+                if self.is_on:
+                    came = await self._read()
+                    await self._mend()
             except LogUnavailable as error:
                 self._counters.add(error.counter)
             except LogRefused as error:
@@ -88,7 +91,7 @@ class LogReader:
             _, before_own = self._order.wanted
             if before_own is not None and came:
                 continue
-            if came or self.lag:
+            if came or (self.lag and self.is_on):
                 await asyncio.sleep(max(0.0, began + READ_REST - time.monotonic()))
             else:
                 try:
@@ -103,8 +106,6 @@ class LogReader:
             return False
         await self._intake.room()
         first, last = self._order.wanted
-        if last is not None and last < first:
-            return True
         limit = READ_MESSAGES if last is None else min(READ_MESSAGES, last + 1 - first)
         messages = await self._log.read(first, limit=limit, max_bytes=READ_BYTES)
         for message in messages:

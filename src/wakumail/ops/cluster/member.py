@@ -69,7 +69,9 @@ class Member:
         self._server = server
         self._store = store
         self._counters: Counters = server.counters
-        self._publisher = store.publisher = Publisher(self._log, self._counters, self._acknowledged)
+        self._publisher = store.publisher = Publisher(
+            self._log, self._counters, self._acknowledged, self._has_passed
+        )
         self._refusal = ""
         self._unreachable = "it has not been reached yet"
         self._behind_since: float | None = None
@@ -195,6 +197,9 @@ class Member:
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
 
+    def _has_passed(self, sequence: int) -> bool:
+        return self.intake is not None and sequence <= self.intake.order.head
+
     async def _watch(self) -> None:
         """Connect, then look at what the log is, again and again."""
         await self._log.open()
@@ -211,6 +216,8 @@ class Member:
     async def _look(self) -> None:
         facts = await self._log.facts()
         self._refusal = self._judge(facts)
+        if self.reader is not None:
+            self.reader.is_on = not self._refusal
         if self._refusal or facts is None:
             self._publisher.go(on=False)
             self._joined.set()

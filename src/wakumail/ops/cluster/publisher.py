@@ -55,11 +55,17 @@ class OwnMessage:
 class Publisher:
     """Sends batches to the log, MAX_IN_FLIGHT messages at a time.
 
-    on_acknowledged: called with each message and its sequence once the log has it.
+    on_acknowledged: called with each message and its sequence once the log has it. has_passed: True
+    for a sequence that can be no new one. The log that gives it to a new message is another one:
+    nothing more is sent until somebody says `go`.
     """
 
     def __init__(
-        self, log: "Log", counters: Counters, on_acknowledged: Callable[[OwnMessage, int], None]
+        self,
+        log: "Log",
+        counters: Counters,
+        on_acknowledged: Callable[[OwnMessage, int], None],
+        has_passed: Callable[[int], bool],
     ) -> None:
         self.waits_since = 0.0
         """The time at which the log last took something, or something began to wait for it
@@ -67,6 +73,7 @@ class Publisher:
         self._log = log
         self._counters = counters
         self._on_acknowledged = on_acknowledged
+        self._has_passed = has_passed
         self._loop = asyncio.get_running_loop()
         self._newest = OwnMessage(0, reported=True)
         self._waiting: deque[OwnMessage] = deque()
@@ -171,8 +178,12 @@ class Publisher:
                 self._counters.add("cluster_publishes_failed")
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
-            if message.id in self._flight:
-                self._acknowledge(message, taken.sequence)
+            if message.id not in self._flight:
+                return
+            if self._has_passed(taken.sequence) and not taken.duplicate:
+                self.go(on=False)
+                continue
+            self._acknowledge(message, taken.sequence)
 
     def _acknowledge(self, message: OwnMessage, sequence: int) -> None:
         del self._flight[message.id]

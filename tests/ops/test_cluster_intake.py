@@ -1,0 +1,235 @@
+"""The publisher and the intake, between a log that the test plays and a real archive."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.support.archive_model import START, batch_of, envelope
+from tests.support.patience import asynchronous, eventually, turns
+from wakumail.archive.archive import Archive
+from wakumail.archive.results import LogPlace
+from wakumail.archive.retention import KEEP_EVERYTHING
+from wakumail.archive.writer_thread import Durability
+from wakumail.counters import Counters
+from wakumail.ops.cluster.intake import Intake
+from wakumail.ops.cluster.log import Acknowledged, Log, LogMessage
+from wakumail.ops.cluster.log_errors import LogUnavailable
+from wakumail.ops.cluster.log_message import message_id, pack
+from wakumail.ops.cluster.logged_store import LoggedStore
+from wakumail.ops.cluster.publisher import Publisher
+from wakumail.waku.envelope import Batch, Verdict, parse
+
+PLACE = LogPlace("fleet", 1, 0)
+
+
+class PlayedLog:
+    """Messages wait until the test acknowledges them, in any order."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, tuple[bytes, asyncio.Future[Acknowledged]]] = {}
+        self.tries = 0
+
+    async def publish(self, message: bytes, message_id: str) -> Acknowledged:
+        self.tries += 1
+        answer: asyncio.Future[Acknowledged] = asyncio.get_running_loop().create_future()
+        self.waiting[message_id] = message, answer
+        return await answer
+
+    def acknowledge(self, batch: Batch, sequence: int, *, duplicate: bool = False) -> None:
+        _, answer = self.waiting.pop(message_id(pack([batch.stream()])))
+        answer.set_result(Acknowledged(sequence, duplicate))
+
+    def refuse(self, batch: Batch) -> None:
+        _, answer = self.waiting.pop(message_id(pack([batch.stream()])))
+        answer.set_exception(LogUnavailable("no majority"))
+
+
+class Rig:
+    """A host between a played log and its archive."""
+
+    def __init__(self, path: Path) -> None:
+        counters = Counters()
+        self.log = PlayedLog()
+        self.archive = Archive(path)
+        self.store = LoggedStore(
+            self.archive, counters, durability=Durability.COMMIT, retention=KEEP_EVERYTHING
+        )
+        self.live: list[Batch] = []
+        self.intake = Intake(self.store, PLACE, counters, self.live.append)
+        self.publisher = self.store.publisher = Publisher(
+            cast(Log, self.log),
+            counters,
+            self.intake.acknowledged,
+            lambda sequence: sequence <= self.intake.order.head,
+        )
+        self.publisher.go(on=True)
+        self.reported: list[str] = []
+
+    def put(self, name: str, batch: Batch) -> None:
+        self.store.put(batch, lambda: self.reported.append(name))
+
+    async def sent(self, *batches: Batch) -> None:
+        ids = {message_id(pack([batch.stream()])) for batch in batches}
+        await eventually(lambda: self.log.waiting.keys() >= ids)
+
+    def read(self, sequence: int, batch: Batch, age: float = 0.0) -> None:
+        data = pack([batch.stream()])
+        self.intake.read(LogMessage(sequence, message_id(data), time.time() - age, data))
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Envelopes of the archive, and its place."""
+        place = self.archive.log_place()
+        return self.archive.stat().envelopes, 0 if place is None else place.sequence
+
+
+@asynccontextmanager
+async def rig(path: Path) -> AsyncIterator[Rig]:
+    made = Rig(path)
+    try:
+        yield made
+    finally:
+        await made.publisher.close()
+        await made.store.close()
+
+
+def some(first: int, count: int = 3) -> Batch:
+    return batch_of([envelope(START + n, b"topi", n) for n in range(first, first + count)])
+
+
+def duplicates_of(batch: Batch) -> Batch:
+    """A batch in which nothing is accepted."""
+    return parse(batch.raw, max_envelope=1)
+
+
+async def begin(here: Rig, *batches: Batch) -> None:
+    """Put batches so that each is a message of its own."""
+    for number, batch in enumerate(batches):
+        here.put("abcdef"[number], batch)
+        await here.sent(batch)
+
+
+@asynchronous
+async def test_nothing_is_stored_before_the_log_has_it(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        one = some(0)
+        await begin(here, one)
+        assert here.stored == (0, 0)
+        assert here.store.awaited_bytes == one.memory
+        here.log.acknowledge(one, 1)
+        await eventually(lambda: here.reported)
+        assert here.stored == (3, 1)
+        assert here.store.awaited_bytes == here.store.queued_bytes == 0
+
+
+@asynchronous
+async def test_a_message_waits_for_those_of_others_before_it(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        one = some(0)
+        await begin(here, one)
+        here.log.acknowledge(one, 2)
+        await eventually(lambda: here.intake.order.wanted == (1, 1))
+        assert here.stored == (0, 0)
+        other = some(10)
+        here.read(1, other)
+        await eventually(lambda: here.reported and here.live)
+        assert here.stored == (6, 2)
+        assert [each.rlp for each in here.live[0]] == [each.rlp for each in other]
+
+
+@asynchronous
+async def test_old_envelopes_are_not_relayed(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        here.read(1, some(0), age=3600)
+        await eventually(lambda: here.stored == (3, 1))
+        await eventually(lambda: not here.store.queued_bytes)
+        assert not here.live
+
+
+@asynchronous
+async def test_batches_are_reported_in_their_order(tmp_path: Path) -> None:
+    """The first message comes to the log last: a duplicate behind it may be one of it."""
+    async with rig(tmp_path) as here:
+        one, two = some(0), some(10)
+        await begin(here, one, two)
+        here.put("c", duplicates_of(one))
+        here.log.acknowledge(two, 1)
+        await eventually(lambda: here.stored == (3, 1))
+        assert here.reported == []
+        here.log.refuse(one)
+        await eventually(lambda: here.log.tries == 3)
+        here.log.acknowledge(one, 2)
+        await eventually(lambda: len(here.reported) == 3)
+        assert here.reported == ["a", "b", "c"]
+        assert here.stored == (6, 2)
+        assert here.store.awaited_bytes == 0
+
+
+@asynchronous
+async def test_a_message_that_is_read_is_acknowledged(tmp_path: Path) -> None:
+    """Its acknowledgement was lost with a leader."""
+    async with rig(tmp_path) as here:
+        one = some(0)
+        await begin(here, one)
+        data = pack([one.stream()])
+        assert here.publisher.recognise(message_id(data), 1)
+        await eventually(lambda: here.reported)
+        assert here.stored == (3, 1)
+        here.log.acknowledge(one, 1, duplicate=True)
+        await eventually(lambda: not here.log.waiting)
+        assert here.reported == ["a"]
+
+
+@asynchronous
+async def test_a_log_that_counts_anew_gets_nothing_more(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        here.read(1, some(20))
+        one = some(0)
+        await begin(here, one)
+        here.log.acknowledge(one, 1)
+        await turns()
+        two = some(10)
+        here.put("b", two)
+        await eventually(lambda: here.stored == (3, 1))
+        assert not here.log.waiting
+        here.publisher.go(on=True)
+        await here.sent(one, two)
+        assert here.reported == []
+
+
+@asynchronous
+async def test_the_place_stays_before_a_hole(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        here.read(1, some(0))
+        with pytest.raises(ValueError, match="does not follow"):
+            here.read(3, some(10))
+        here.intake.leave_out(2)
+        here.read(3, some(10))
+        await eventually(lambda: here.stored == (6, 1))
+        here.read(2, some(20))
+        await eventually(lambda: here.stored == (9, 3))
+
+
+@asynchronous
+async def test_a_large_batch_is_stored_message_by_message(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        large = batch_of([envelope(START + n, b"topi", n, 600_000) for n in range(3)])
+        here.put("a", large)
+        await eventually(lambda: len(here.log.waiting) == 3)
+        answers = [answer for _, answer in here.log.waiting.values()]
+        for sequence in (3, 1, 2):
+            assert here.reported == []
+            answers[sequence - 1].set_result(Acknowledged(sequence, False))
+        await eventually(lambda: here.reported)
+        assert here.stored == (3, 3)
+
+
+def test_duplicates_have_nothing_accepted() -> None:
+    none = duplicates_of(some(0))
+    assert none.accepted == 0
+    assert none.verdict(0) is Verdict.TOO_LARGE
