@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.support.independent import arrival_hashes, check_sound
 from tests.support.patience import until
@@ -46,16 +47,18 @@ class Cluster:
         return Server(self.directory / name, "--min-pow", 0, *self.at, *flags)
 
     def refusal(self, name: str) -> str:
-        """The log of a host that does not start."""
+        """The log of a host that does not start; nothing if it starts, for the log is not there."""
         server = self.host(name)
         server.launch()
-        with suppress(AssertionError):
+        try:
             server.await_enode()
-            raise RuntimeError("the host has started")
-        assert server.process.returncode == 1
-        text = server.log.read_text()
-        server.log.unlink()
-        return text
+        except AssertionError:
+            assert server.process.returncode == 1
+            return server.log.read_text()
+        finally:
+            server.log.unlink()
+        server.kill()
+        return ""
 
     def with_log(self, work: Callable[[Log], Awaitable[T]]) -> T:
         """The result of `work` over a connection to the log."""
@@ -81,20 +84,19 @@ class Cluster:
 
         self.with_log(work)
 
-    def places(self) -> set[tuple[int, int]]:
-        """The places of the hosts that answer, and the ends of the log that they have."""
-        done = subprocess.run(
-            [*WAKUMAIL, "cluster", "status", *self.at, "--json"], capture_output=True, check=False
-        )
-        if done.returncode:
-            return set()
-        status = json.loads(done.stdout)
-        return {(host["place"], status["last"]) for host in status["hosts"]}
+    def status(self) -> dict[str, Any]:
+        """The state of log and hosts; not ok and without hosts while the log does not answer."""
+        command = [*WAKUMAIL, "cluster", "status", *self.at, "--json"]
+        done = subprocess.run(command, capture_output=True, check=False)
+        status: dict[str, Any] = json.loads(done.stdout or b'{"ok": false, "hosts": []}')
+        return status
 
     def has_read_all(self) -> bool:
         """True if all hosts that run have all of the log."""
-        places = self.places()
-        return bool(places) and all(place == last for place, last in places)
+        status = self.status()
+        return bool(status["hosts"]) and all(
+            host["place"] == status["last"] and not host["problem"] for host in status["hosts"]
+        )
 
 
 def post(server: Server) -> set[bytes]:
@@ -108,6 +110,23 @@ def post(server: Server) -> set[bytes]:
         return {envelope.hash for envelope in envelopes}
 
     return asyncio.run(work())
+
+
+def cut_a_file(cluster: Cluster, place: int) -> None:
+    """Cut the file of the messages of one server of the log in half, while it does not run."""
+    server = cluster.log.servers[place]
+    server.stop()
+    (block,) = server.store.glob("**/streams/fleet/msgs/*.blk")
+    os.truncate(block, block.stat().st_size // 2)
+    server.start()
+
+
+def lose_the_store(cluster: Cluster, place: int) -> None:
+    """Delete everything that one server of the log has."""
+    server = cluster.log.servers[place]
+    server.stop()
+    shutil.rmtree(server.store)
+    server.start()
 
 
 def flip_a_bit(cluster: Cluster, place: int, data: bytes) -> None:
@@ -128,7 +147,7 @@ def flip_a_bit(cluster: Cluster, place: int, data: bytes) -> None:
 def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     with cluster.log:
-        assert "make it with `wakumail cluster init`" in until(lambda: refused(cluster, "early"))
+        assert "make it with `wakumail cluster init`" in until(lambda: cluster.refusal("early"))
         for text in (b"made the stream fleet", b"is there"):
             assert text in run("cluster", "init", *cluster.at)
 
@@ -150,7 +169,19 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
             held |= post(new)
             until(cluster.has_read_all)
             assert (new.stop(), one.stop()) == (0, 0)
-        for name in ("one", "new"):
+        # A file is cut in half; then a server loses its whole store.
+        cut_a_file(cluster, 0)
+        with cluster.host("later") as later:
+            until(cluster.has_read_all)
+            until(lambda: cluster.status()["ok"])
+            lose_the_store(cluster, 2)
+            held |= post(later)
+            until(cluster.has_read_all)
+            assert later.stop() == 0
+        with cluster.host("one") as one:
+            until(cluster.has_read_all)
+            assert one.stop() == 0
+        for name in ("one", "later"):
             archive = tmp_path / name / "archive"
             assert set(arrival_hashes(archive)) == held
             assert check_sound(archive) == len(held)
@@ -158,7 +189,7 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
         # A stream of the same name is another one, and begins at 1 again.
         cluster.with_log(lambda log: log.ask("STREAM.DELETE.fleet"))
         assert b"made the stream fleet" in run("cluster", "init", *cluster.at)
-        assert "is another one: it was made" in cluster.refusal("one")
+        assert "is another one: it was made" in until(lambda: cluster.refusal("one"))
         run("cluster", "adopt", *cluster.at, "--datadir", tmp_path / "one")
         with cluster.host("one") as one:
             held |= post(one)
@@ -171,20 +202,12 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
             server.configure(lambda text: text.replace('"always"', '"2m"'))
         for server in cluster.log.servers:
             server.start()
-        assert "does not sync what it acknowledges" in until(lambda: refused(cluster, "one"))
+        assert "does not sync what it acknowledges" in until(lambda: cluster.refusal("one"))
         error = subprocess.run(
             [*WAKUMAIL, "cluster", "init", *cluster.at], capture_output=True, check=False
         )
         assert error.returncode == 1
         assert b"does not sync what it acknowledges" in error.stderr
-
-
-def refused(cluster: Cluster, name: str) -> str:
-    """The same; nothing if it has started, because the log was not there in time."""
-    try:
-        return cluster.refusal(name)
-    except RuntimeError:
-        return ""
 
 
 def test_a_host_without_a_log_answers_requests(tmp_path: Path) -> None:
