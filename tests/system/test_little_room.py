@@ -19,8 +19,6 @@ from wakumail.mail.client import connect
 ROOM = 1 << 20
 """Bytes that the file may still grow by: less than what comes."""
 
-ENVELOPES = make(2000, [b"abcd"], size=1000)
-
 
 class Told:
     """The words of the server on itself at one moment."""
@@ -82,12 +80,14 @@ def test_it_is_told_before_the_disk_is_full(tmp_path: Path) -> None:
         assert "1.0 MB are left for envelopes" in warned.reasons
 
         async with connect(server.enode) as peer:
-            waiting = asyncio.create_task(peer.post([each.rlp for each in ENVELOPES]))
+            # Made now, not when the module is read: they live for a minute.
+            envelopes = [each.rlp for each in make(2000, [b"abcd"], size=1000)]
+            waiting = asyncio.create_task(peer.post(envelopes))
             failed = await asyncio.to_thread(told, "Failing", "archive")
             assert "the disk is full" in failed.reasons
             assert failed.failing == 1
             limit(-1)
-            assert (await waiting).confirmed == len(ENVELOPES)
+            assert (await waiting).confirmed == len(envelopes)
         await asyncio.to_thread(told, "Healthy")
 
     with Server(tmp_path / "data", "--min-pow", "0", "--metrics", "--metrics.port", port) as server:
