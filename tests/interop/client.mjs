@@ -20,7 +20,7 @@ import { Code, Option, Waku, connect } from './waku.mjs'
 
 const TTL = 3600 // seconds
 const LARGE = 1_000_000 // bytes
-const LIMIT = 700 // envelopes
+const LIMIT = 300 // envelopes
 const MAX_PACKET = 1 << 20 // bytes
 const LIGHT = [[Option.POW, 0], [Option.BLOOM, new Uint8Array(64)], [Option.LIGHT, 1]]
 
@@ -151,7 +151,7 @@ assert.equal(toInt(status.get(Option.POW)), 0)
 assert.equal(toInt(status.get(Option.CONFIRMATIONS)), 1)
 
 const large = envelope([now + TTL, TTL, TOPICS[2], randomBytes(LARGE), 0])
-const envelopes = [large, ...makeEnvelopes(3000)]
+const envelopes = [large, ...makeEnvelopes(1300)]
 await postsAreConfirmed(poster, envelopes)
 
 const asker = await connect(enode, [ETH.eth68, Waku.waku1])

@@ -86,6 +86,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is timed: one trial is enough, whatever it takes."""
     monkeypatch.setattr(steps, "TRIALS", 1)
+    monkeypatch.setattr(steps, "calibrate", lambda: steps.CALIBRATION_TIME)
     monkeypatch.setattr("wakumail.load.metered_server.SETTLE_TIME", 0.01)
 
 

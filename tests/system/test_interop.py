@@ -38,7 +38,7 @@ from wakumail.waku.message import seal
 
 INTEROP = Path(__file__).parents[1] / "interop"
 TOPICS = [bytes([number, 7, 7, number]) for number in range(3)]
-POSTED_BY_CLIENT = 3002
+POSTED_BY_CLIENT = 1302
 
 
 @pytest.fixture(scope="session")

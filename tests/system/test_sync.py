@@ -61,6 +61,10 @@ def test_the_workers_of_a_server(tmp_path: Path) -> None:
     envelopes = make(300, TOPICS, created=int(time.time()) - DAY, spread=DAY)
     imported(a, envelopes)
     imported(b, envelopes[:100])
+    # One that ended a while ago: a round does not wait for it to settle.
+    now = int(time.time())
+    gap = (now - 2 * DAY, now - 3600, "a disk was full")
+    Datadir(b.datadir).gaps.write_text(json.dumps({"alive": now, "gaps": [gap]}))
     with a, b:
         until(lambda: are_equal((a, b), 300))
         until(lambda: "lacking" not in health(port))
