@@ -309,10 +309,11 @@ async def test_large_requests_do_not_wait(tmp_path: Path) -> None:
         large = bytes(10 * MIB)
         assert len(large) > MAX_REQUEST_SIZE
         with growth(server, 64 * MIB):
-            for _ in range(3):
-                hostile = (await Hostile.enter(server.address)).deaf()
+            deaf = [(await Hostile.enter(server.address)).deaf() for _ in range(3)]
+            for hostile in deaf:
                 await hostile.pour(repeat(request, 3), Code.P2P_REQUEST)
-                await served.during(hostile.pour(repeat(large, 8), Code.P2P_REQUEST))
+            pouring = (hostile.pour(repeat(large, 8), Code.P2P_REQUEST) for hostile in deaf)
+            await served.during(*pouring)
 
 
 @asynchronous
