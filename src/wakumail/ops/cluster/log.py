@@ -30,7 +30,7 @@ API_TIMEOUT = 3.0
 ACK_TIMEOUT = 5.0
 """Seconds that the log has to acknowledge a message."""
 
-READ_TIMEOUT = 2.0
+READ_TIMEOUT = 1.0
 """Seconds that the log has for the next message of a read."""
 
 PING_INTERVAL = 2

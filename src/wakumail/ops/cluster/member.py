@@ -32,6 +32,9 @@ LOOK_INTERVAL = 10.0
 JOIN_INTERVAL = 1.0
 """The same until we have joined it."""
 
+SHORT_LOOKS = 3
+"""Looks in a row after which a log has lost messages: a new leader may lag for a moment."""
+
 TICK = 0.5
 """Seconds between two looks at how we are."""
 
@@ -73,6 +76,8 @@ class Member:
             self._log, self._counters, self._acknowledged, self._has_passed
         )
         self._refusal = ""
+        self._short_looks = 0
+        """Looks in a row that found less in the log than in the archive."""
         self._unreachable = "it has not been reached yet"
         self._behind_since: float | None = None
         self._holes_since = 0.0
@@ -211,11 +216,18 @@ class Member:
             except Exception as error:
                 log.exception("the log cannot be looked at")
                 self._unreachable = repr(error)
-            await asyncio.sleep(JOIN_INTERVAL if self.intake is None else LOOK_INTERVAL)
+            is_unsure = self.intake is None or self._short_looks
+            await asyncio.sleep(JOIN_INTERVAL if is_unsure else LOOK_INTERVAL)
 
     async def _look(self) -> None:
+        # Read before the log is asked: it goes on meanwhile.
+        place = self._store.archive.log_place() if self.intake is None else self.intake.place
         facts = await self._log.facts()
-        self._refusal = self._judge(facts)
+        is_short = facts is not None and place is not None and place.sequence > facts.last
+        self._short_looks = self._short_looks + 1 if is_short else 0
+        if 0 < self._short_looks < SHORT_LOOKS:
+            raise LogUnavailable("its leader does not have all of it yet")
+        self._refusal = self._judge(facts, place)
         if self.reader is not None:
             self.reader.is_on = not self._refusal
         if self._refusal or facts is None:
@@ -234,11 +246,10 @@ class Member:
             self._store.log_problem = ""
         self._joined.set()
 
-    def _judge(self, facts: Facts | None) -> str:
+    def _judge(self, facts: Facts | None, place: LogPlace | None) -> str:
         """The reasons for which nothing may be confirmed; empty if there are none."""
         if facts is None:
             return f"there is no stream {self._log.name}: make it with `wakumail cluster init`"
-        place = self._store.archive.log_place() if self.intake is None else self.intake.place
         reasons = [*refusals(facts), foreign(facts, place)]
         if self.reader is not None:
             reasons.append(self.reader.refusal)

@@ -20,6 +20,9 @@ cluster {{
   name: "{name}"
   listen: "{cluster}"
   routes: [{routes}]
+  # Find within seconds that a server is cut off: reads may be sent there until then.
+  ping_interval: "2s"
+  ping_max: 2
 }}
 accounts {{
   # The hosts may ask all servers for their settings, to see that each syncs.
