@@ -13,7 +13,8 @@ from tests.support.dns_lists import url
 from tests.support.parsers import parsers, subcommands
 from wakumail.base.colours import has_colours
 from wakumail.cli.command_line import parser
-from wakumail.cli.help import EXAMPLES, coloured_help
+from wakumail.cli.examples import EXAMPLES
+from wakumail.cli.help import coloured_help
 from wakumail.cli.setting_groups import GROUPS, group_of
 from wakumail.ops import logs
 from wakumail.ops.config.settings import SETTINGS
@@ -31,7 +32,7 @@ COMMANDS = {
 
 
 def test_every_command_has_examples() -> None:
-    assert set(EXAMPLES) == set(COMMANDS), "each has an entry in EXAMPLES of cli/help.py"
+    assert set(EXAMPLES) == set(COMMANDS), "each has an entry in EXAMPLES of cli/examples.py"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn, TextIO
 
 from wakumail.base.colours import has_colours
 from wakumail.cli import standard_streams
-from wakumail.cli.help import HelpFormatter, add_examples, coloured_help
+from wakumail.cli.examples import add_examples
+from wakumail.cli.help import HelpFormatter, coloured_help
 from wakumail.errors import WakumailError, reason
 from wakumail.ops import logs
 from wakumail.version import VERSION
