@@ -378,7 +378,7 @@ def test_verify_tells_of_damaged_pages_whatever_comes_after(own: Path) -> None:
 KILLED_WHILE_COPYING = """
 import os, signal, sys
 from wakumail.archive.archive import Archive
-from wakumail.cli import archive, backup
+from wakumail.cli import archive, archive_backup
 from wakumail.cli.command_line import main
 
 def copy(source, target):
@@ -386,7 +386,7 @@ def copy(source, target):
     os.rename(target / "whole" / "data.mdb", target / "unfinished.abcdef")
     os.kill(os.getpid(), signal.SIGKILL)
 
-archive.copy = backup.copy = copy
+archive.copy = archive_backup.copy = copy
 main(sys.argv[1:])
 """
 

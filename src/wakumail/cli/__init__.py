@@ -17,7 +17,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     archive           inspects and maintains an archive
     passes            verifies and copies a whole one, with a progress bar
     transfer          its import and export
-    backup            its backup and restore
+    archive_backup    its backup and restore
     archive_merge     the envelopes of several archives in one
     browse            shows an archive in a browser
     key               makes a node key, shows its node id or a record

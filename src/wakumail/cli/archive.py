@@ -11,7 +11,7 @@ from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import AFTER_ALL
 from wakumail.base.text import counted, in_bytes, utc
-from wakumail.cli import archive_merge, backup, transfer
+from wakumail.cli import archive_backup, archive_merge, transfer
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
     TIME_FORMS,
@@ -51,8 +51,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     archive_merge.add_merge(actions)
     add_prune(actions)
     add_verify(actions)
-    backup.add_backup(actions)
-    backup.add_restore(actions)
+    archive_backup.add_backup(actions)
+    archive_backup.add_restore(actions)
     add_compact(actions)
 
 
