@@ -99,7 +99,7 @@ def state(server: Server) -> dict[str, Any]:
         "rules": (rules.min_pow, rules.min_pow_large, rules.max_envelope, rules.interest.topics),
         "mail": (mail.policy, mail.completion, mail.max_waiting, describe(server.history._limiter)),
         "keys": (mail.keys.symmetric, [key.secret for key in mail.keys.private]),
-        "retention": server.store.writer.retention.retention,
+        "retention": server.store.retention,
         "dialed": set(server.dialer.targets),
         "trusted": set(server.node.admission.trusted),
         "partners": set() if server.partners is None else set(server.partners.partners),

@@ -126,6 +126,11 @@ class Store:
     put_here = put
     """Queue what other hosts of a cluster have already, or get in another way (see LoggedStore)."""
 
+    @property
+    def retention(self) -> Retention:
+        """The bounds that it is pruned to."""
+        return self.writer.retention.retention
+
     def retain(self, retention: Retention) -> None:
         """Prune to these bounds from now on. Of the processes of an archive only one has bounds."""
         self.writer.retention.retention = retention

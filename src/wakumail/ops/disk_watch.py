@@ -39,7 +39,7 @@ class DiskWatch:
     async def look(self) -> None:
         """Look once. A disk that cannot be asked says nothing of its room."""
         loop, now = asyncio.get_running_loop(), time.time()
-        archive, retention = self._store.archive, self._store.writer.retention.retention
+        archive, retention = self._store.archive, self._store.retention
         with suppress(ArchiveError, OSError):
             look = await loop.run_in_executor(None, look_at, archive, retention, now)
             self._tell(look.warning(now), time.monotonic())

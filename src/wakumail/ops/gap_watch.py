@@ -72,7 +72,7 @@ class GapWatch:
                 log.warning("envelopes are dropped unconfirmed: too many wait for the disk")
             self._gaps.add(self._stamped, now, "the archive took no writes")
         self._stamped, self._shed = now, shed
-        if kept := self._store.writer.retention.retention.seconds:
+        if kept := self._store.retention.seconds:
             self._gaps.fill(0, now - kept)
         # In a thread: the disk may hang.
         await asyncio.get_running_loop().run_in_executor(None, self._gaps.stamp, now)

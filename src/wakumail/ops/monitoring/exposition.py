@@ -176,7 +176,7 @@ def gauges(server: Server, health: Health, look: Look | None) -> Iterator[Metric
     yield from relay(server.relay.pool)
     if server.store is not None:
         yield from queue(server.store)
-        yield from bounds(server.store.writer.retention.retention)
+        yield from bounds(server.store.retention)
     if server.gaps is not None:
         yield from gaps(server.gaps)
     if server.partners is not None:

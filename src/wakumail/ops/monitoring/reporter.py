@@ -73,9 +73,9 @@ class Reporter:
         if store is None:
             return None
         if self._looking is None:
-            bounds = store.writer.retention.retention
-            loop = asyncio.get_running_loop()
-            self._looking = loop.run_in_executor(None, look_at, store.archive, bounds, time.time())
+            self._looking = asyncio.get_running_loop().run_in_executor(
+                None, look_at, store.archive, store.retention, time.time()
+            )
         looking = self._looking
         await asyncio.wait((looking,), timeout=timeout)
         if not looking.done():
