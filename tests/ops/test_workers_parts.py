@@ -223,8 +223,8 @@ class Leader(Worker):
         dialer, presence = SimpleNamespace(close=self.close), SimpleNamespace(settle=int)
         self._server = cast(Any, SimpleNamespace(dialer=dialer, presence=presence))
 
-    async def start(self) -> None:
-        """Take the place of the endpoint of the RPC API."""
+    async def start_ipc(self, *_: object) -> None:
+        """Take the place of assembly.start_ipc."""
         self._obey("waku_setMinPoW", [0.5])
 
     async def close(self) -> None:
@@ -236,7 +236,7 @@ async def test_who_begins_to_lead_obeys_what_was_ordered_before_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leader = Leader(tmp_path)
-    monkeypatch.setattr("wakumail.ops.assembly.ipc_endpoint", lambda *_: leader)
+    monkeypatch.setattr("wakumail.ops.assembly.start_ipc", leader.start_ipc)
     await leader._lead([("waku_setMinPoW", [0.25])])
     assert leader.obeyed == [0.25, 0.5]
 

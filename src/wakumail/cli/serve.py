@@ -20,9 +20,7 @@ from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.layers import load
 from wakumail.ops.config.settings import Settings
-from wakumail.ops.disk_watch import DiskWatch
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
-from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.heap import collect_rarely, keep_freed
 from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
@@ -107,17 +105,9 @@ async def serve(
         with from_settings("--host", "--port"):
             await server.node.listen(settings.host, settings.port)
         if store is not None:
-            gap_watch = GapWatch(server, store, datadir.gaps)
-            await gap_watch.start()
-            running.push_async_callback(gap_watch.close)
-            disk_watch = DiskWatch(store)
-            disk_watch.start()
-            running.push_async_callback(disk_watch.close)
+            await assembly.watch_archive(server, store, datadir, running)
         offer = partial(assembly.dispatcher, server)
-        endpoint = assembly.ipc_endpoint(settings, datadir, offer, counters)
-        with from_settings("--ipcpath"):
-            await endpoint.start()
-        running.push_async_callback(endpoint.close)
+        await assembly.start_ipc(settings, datadir, offer, counters, running)
         if settings.listens_http:
             from wakumail.ops import endpoints
 

@@ -25,9 +25,12 @@ from wakumail.mail.server import LARGE_POW_RATIO, Server, ServerConfig
 from wakumail.mail.sync.sync_config import SyncConfig
 from wakumail.node.node import NodeConfig
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
+from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.settings import Advertised, Settings
 from wakumail.ops.config.values import Nat
+from wakumail.ops.disk_watch import DiskWatch
 from wakumail.ops.file_limit import share_files
+from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.rpc.api import all_methods
 from wakumail.rpc.ipc import IpcEndpoint
@@ -267,13 +270,27 @@ def retention(settings: Settings) -> Retention:
     return Retention(seconds=int(age.total_seconds()), max_size=settings.max_size)
 
 
-def ipc_endpoint(
-    settings: Settings, datadir: Datadir, offer: Offer, counters: Counters
-) -> IpcEndpoint:
-    """The RPC API on a Unix socket."""
+async def watch_archive(
+    server: Server, store: Store, datadir: Datadir, running: AsyncExitStack
+) -> None:
+    """Watch over the gaps and over the disk of the archive until `running` ends."""
+    gap_watch = GapWatch(server, store, datadir.gaps)
+    await gap_watch.start()
+    running.push_async_callback(gap_watch.close)
+    disk_watch = DiskWatch(store)
+    disk_watch.start()
+    running.push_async_callback(disk_watch.close)
+
+
+async def start_ipc(
+    settings: Settings, datadir: Datadir, offer: Offer, counters: Counters, running: AsyncExitStack
+) -> None:
+    """Offer the RPC API on a Unix socket until `running` ends. BindFailed."""
     endpoint = IpcEndpoint(settings.ipcpath or datadir.ipc, offer(settings.ipc_api), counters)
     endpoint.max_callers = share_files(settings).callers
-    return endpoint
+    with from_settings("--ipcpath"):
+        await endpoint.start()
+    running.push_async_callback(endpoint.close)
 
 
 def dispatcher(server: Server, namespaces: tuple[Namespace, ...]) -> Dispatcher:

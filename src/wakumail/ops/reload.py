@@ -4,12 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from wakumail.archive.datadir import Datadir
 from wakumail.counters import Counters
 from wakumail.errors import WakumailError, reason
-from wakumail.mail.server import Server
+from wakumail.mail.server import Server, ServerConfig
 from wakumail.ops import assembly, logs
 from wakumail.ops.config.layers import Loaded
 from wakumail.ops.config.setting import Setting
@@ -17,9 +16,6 @@ from wakumail.ops.config.settings import SETTINGS, Settings
 from wakumail.ops.file_limit import warn_of_file_limit
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.service_manager import ServiceManager
-
-if TYPE_CHECKING:
-    from wakumail.mail.server import ServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +84,7 @@ class Reload:
         await self._take(taken, config, named, {setting.field for setting in changed})
         log.info("the settings were read again; changed: %s", flags(changed) or "none")
 
-    def _prepare(self) -> "tuple[Settings, Settings, ServerConfig, NamedNodes]":
+    def _prepare(self) -> tuple[Settings, Settings, ServerConfig, NamedNodes]:
         """The settings that are given, those that can be taken, and what is made of these."""
         loaded = self._read()
         for sentence in loaded.left_out:
@@ -101,7 +97,7 @@ class Reload:
         return given, taken, config, NamedNodes(taken, self._datadir)
 
     async def _take(
-        self, settings: Settings, config: "ServerConfig", named: NamedNodes, changed: set[str]
+        self, settings: Settings, config: ServerConfig, named: NamedNodes, changed: set[str]
     ) -> None:
         server, store = self._server, self._server.store
         if not changed & RATES:

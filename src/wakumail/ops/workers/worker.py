@@ -24,8 +24,6 @@ from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import BindFailed, from_settings
 from wakumail.ops.config.settings import Settings
-from wakumail.ops.disk_watch import DiskWatch
-from wakumail.ops.gap_watch import GapWatch
 from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
@@ -242,10 +240,7 @@ class Worker:
             running.push_async_callback(server.dialer.close)
             await assembly.join_network(settings, self._datadir, server, self._named, running)
             self._obey_all(orders)  # Before a later order can come.
-            endpoint = assembly.ipc_endpoint(settings, self._datadir, self._offer, self._counters)
-            with from_settings("--ipcpath"):
-                await endpoint.start()
-            running.push_async_callback(endpoint.close)
+            await assembly.start_ipc(settings, self._datadir, self._offer, self._counters, running)
             if settings.listens_http:
                 from wakumail.ops import endpoints
 
@@ -255,12 +250,7 @@ class Worker:
                     await endpoints.start_pages(settings, self._reporter, running, self)
             if self._store is not None:
                 self._store.retain(assembly.retention(settings))
-                gap_watch = GapWatch(server, self._store, self._datadir.gaps)
-                await gap_watch.start()
-                running.push_async_callback(gap_watch.close)
-                disk_watch = DiskWatch(self._store)
-                disk_watch.start()
-                running.push_async_callback(disk_watch.close)
+                await assembly.watch_archive(server, self._store, self._datadir, running)
 
     async def _resign(self) -> None:
         """Stop to lead: free the ports for the next leader."""
