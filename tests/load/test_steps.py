@@ -21,13 +21,16 @@ from wakumail.load.scenarios import steps
 from wakumail.load.scenarios.goals import PlannedCase
 from wakumail.load.scenarios.step_inputs import StepInput, step_inputs
 from wakumail.load.scenarios.steps import StartStepsCase, StepsCase, least, step_limit
-from wakumail.load.workload import rpc_inputs
+from wakumail.load.workload import rpc_inputs, store_inputs
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.rpc_inputs import RPC_INPUTS, rpc_messages, separators_of
+from wakumail.load.workload.store_inputs import STORE_INPUTS, store_paths
+from wakumail.mail.request import MAX_REQUEST_TOPICS
 from wakumail.mail.sync.packets import Code as SyncCode
 from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.rpc import jsonrpc
 from wakumail.rpc.api import NAMESPACES, all_methods
+from wakumail.rpc.rest import rest_endpoint, store_query
 from wakumail.waku.packets import Code
 from wakumail.waku.peer import DIALECTS
 
@@ -56,6 +59,19 @@ async def test_every_method_has_inputs(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, _):
         assert set(all_methods(server, NAMESPACES)) == set(RPC_INPUTS)
     assert set(RPC_INPUTS) <= COVERED
+
+
+def test_every_parameter_of_history_over_http_has_inputs() -> None:
+    assert tuple(STORE_INPUTS) == store_query.NAMES
+    assert set(STORE_INPUTS) <= COVERED
+    assert store_inputs.PATH == rest_endpoint.PATH
+    assert store_inputs.MAX_REQUEST_LINE == rest_endpoint.MAX_REQUEST_LINE
+    bounds = store_inputs.MAX_TOPICS, store_inputs.MAX_HASHES
+    assert bounds == (MAX_REQUEST_TOPICS, store_query.MAX_HASHES)
+    for name in STORE_INPUTS:
+        paths = list(store_paths(name, 1.0))
+        largest = max(map(len, paths))
+        assert 0.99 * rest_endpoint.MAX_REQUEST_LINE < largest < rest_endpoint.MAX_REQUEST_LINE
 
 
 def test_messages_have_the_largest_size() -> None:

@@ -36,7 +36,7 @@ class MeteredServer:
     """`wakumail serve` with its step meter."""
 
     def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
-        self._rpc_port, self._metrics_port = free_port(), free_port()
+        self._rpc_port, self._metrics_port, self._store_port = (free_port() for _ in range(3))
         self.trusted_key = keys.generate(os.urandom)
         """The node key of a peer that the server trusts."""
         self._sync_keys = [keys.generate(os.urandom) for _ in range(SYNC_PEERS)]
@@ -45,10 +45,11 @@ class MeteredServer:
         self._wire.settimeout(LOAD_TIMEOUT)
         with theirs:
             doors = (
-                *("--shh", "--http", "--ws", "--metrics"),
+                *("--shh", "--http", "--ws", "--metrics", "--store"),
                 *("--http.port", str(self._rpc_port), "--ws.port", str(self._rpc_port)),
                 *("--http.api", NAMESPACES, "--ws.api", NAMESPACES, "--ipc.api", NAMESPACES),
                 *("--metrics.port", str(self._metrics_port)),
+                *("--store.port", str(self._store_port)),
                 *("--sync-peers", ",".join(map(str, map(nowhere, self._sync_keys)))),
                 *("--step-meter", str(theirs.fileno())),
             )
@@ -126,8 +127,8 @@ class MeteredServer:
 
     @property
     def doors(self) -> tuple[tuple[str, int] | str, ...]:
-        """The addresses of peers, of the RPC API and of the pages, and the Unix socket."""
-        ports = self.enode.port, self._rpc_port, self._metrics_port
+        """The addresses of peers, RPC, pages and history, and the Unix socket."""
+        ports = self.enode.port, self._rpc_port, self._metrics_port, self._store_port
         return (*((self.enode.host, port) for port in ports), str(self._ipc))
 
     def callers(self) -> Iterator[RpcCaller]:
@@ -139,6 +140,10 @@ class MeteredServer:
     def pages(self) -> HttpCaller:
         """A caller of the pages for operators."""
         return HttpCaller(self._metrics_port)
+
+    def history(self) -> HttpCaller:
+        """A caller of history over HTTP."""
+        return HttpCaller(self._store_port)
 
     def ask(self, method: str, *params: object) -> Any:
         """The result of a call over the Unix socket. LoadFailed if it fails."""

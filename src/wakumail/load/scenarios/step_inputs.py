@@ -23,6 +23,7 @@ from wakumail.load.workload.packet_inputs import (
     smallest,
 )
 from wakumail.load.workload.rpc_inputs import KEY, KEY_ID, PAIR_ID, RPC_INPUTS, rpc_messages
+from wakumail.load.workload.store_inputs import STORE_INPUTS, store_paths
 from wakumail.mail.sync.packets import Code as SyncCode
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
@@ -62,8 +63,8 @@ share, from 0 to 1."""
 class StepInput:
     """One kind of input.
 
-    covers: the packet code with its capability, that of wakusync, the message id of p2p, or the RPC
-    method.
+    covers: the packet code with its capability, that of wakusync, the message id of p2p, the RPC
+    method, or the parameter of history over HTTP.
     """
 
     title: str
@@ -90,6 +91,8 @@ def step_inputs() -> Iterator[StepInput]:
     yield StepInput("waku_getFilterMessages: small messages", None, poll_small)
     for method in RPC_INPUTS:
         yield StepInput(method, method, partial(send_calls, method))
+    for name in STORE_INPUTS:
+        yield StepInput(f"history over HTTP: {name}", name, partial(ask_for_history, name))
     yield StepInput("envelopes of peers that leave", None, flood_and_leave)
     yield StepInput("pages of metrics and health", None, ask_for_pages)
     yield StepInput(f"{CROWD} peers: described, counted, and gone at once", None, crowd)
@@ -304,6 +307,13 @@ def ask_for_pages(server: MeteredServer, share: float) -> None:
         for _ in range(share_of(10, share)):
             for path in PAGES:
                 pages.get(path)
+
+
+def ask_for_history(name: str, server: MeteredServer, share: float) -> None:
+    """Requests for history over HTTP with one parameter."""
+    with server.history() as history:
+        for path in store_paths(name, share):
+            history.get(path)
 
 
 def crowd(server: MeteredServer, share: float) -> None:
