@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -72,22 +73,76 @@ async def test_the_same_envelopes_as_over_the_wire(tmp_path: Path, unix_time: in
             (unix_time - 450, unix_time, TOPICS[:3]),
             (unix_time - 3600, unix_time, TOPICS),
         ):
-            over_wire = await wire_pages(server, lower, upper, topics)
-            asked = {
-                "startTime": str(lower * NANOSECONDS),
-                "endTime": str(upper * NANOSECONDS),
-                "contentTopics": ",".join(map(content_topic, topics)),
-                "pageSize": "50",
-            }
-            down = await server.caller.pages(**asked, ascending="false")
-            assert [names[::-1] for names in names_of(down)] == over_wire
-            up = await server.caller.pages(**asked)
-            assert joined(names_of(up)) == joined(over_wire)[::-1]
-            assert all(len(page) == 50 for page in up[:-1])
+            await agree(server, lower, upper, topics, 50)
+
+
+@asynchronous
+async def test_a_second_with_many_envelopes(tmp_path: Path) -> None:
+    """Ranges of a second and of none, pages of any size."""
+    begin = 1_600_000_000
+    envelopes = [
+        *make(500, TOPICS, created=begin, spread=1),
+        *make(20, TOPICS, created=begin + 10, spread=10, seed=2),
+    ]
+    async with rest_server(tmp_path, envelopes) as server:
+        for lower, upper, topics, page_size, expected in (
+            (begin, begin, TOPICS, 100, 500),
+            (begin, begin, TOPICS[:1], 7, 500 // len(TOPICS)),
+            (begin, begin + 1, TOPICS[1:3], 99, None),
+            (begin + 1, begin + 10, TOPICS, 1, 20),
+            (begin - 1, begin - 1, TOPICS, 1, 0),
+        ):
+            found = await agree(server, lower, upper, topics, page_size)
+            assert expected in (None, len(found))
+
+
+@asynchronous
+async def test_pages_go_on_where_the_archive_was_pruned(tmp_path: Path) -> None:
+    """Behind a cursor whose envelope is gone the wire and HTTP tell the same."""
+    old = make(40, TOPICS, created=1_600_000_000)
+    new = make(40, TOPICS, created=1_600_100_000)
+    async with rest_server(tmp_path, old + new) as server:
+        ask = server.caller.ask
+        up = (await ask({"pageSize": "10"})).told["paginationCursor"]
+        down = (await ask({"pageSize": "60", "ascending": "false"})).told["paginationCursor"]
+        puppet = await Puppet.ready(server.enode)
+        asked: dict[str, Any] = {
+            "lower": 0,
+            "upper": 1_600_100_000,
+            "topics": TOPICS,
+            "batch": True,
+        }
+        puppet.send(Code.P2P_REQUEST, build(limit=60, **asked)[0])
+        _, _, completion, _ = await answer(puppet)
+        server.archive.prune(1_600_050_000, limit=100)
+        puppet.send(Code.P2P_REQUEST, build(limit=60, cursor=completion.cursor, **asked)[0])
+        over_wire, _, _, _ = await answer(puppet)
+        assert (await ask({"cursor": down, "ascending": "false"})).hashes == over_wire == []
+        names = [f"0x{envelope_message_hash(each).hex()}" for each in newest_first(new)[::-1]]
+        assert (await ask({"cursor": up, "pageSize": "100"})).hashes == names
+
+
+async def agree(
+    server: RestServer, lower: int, upper: int, topics: list[bytes], page_size: int
+) -> list[str]:
+    """The hashes of the messages of a range: the wire and HTTP tell the same, page by page."""
+    over_wire = await wire_pages(server, lower, upper, topics, page_size)
+    asked = {
+        "startTime": str(lower * NANOSECONDS),
+        "endTime": str(upper * NANOSECONDS),
+        "contentTopics": ",".join(map(content_topic, topics)),
+        "pageSize": str(page_size),
+    }
+    down = await server.caller.pages(**asked, ascending="false")
+    assert [names[::-1] for names in names_of(down)] == over_wire
+    up = await server.caller.pages(**asked)
+    assert joined(names_of(up)) == joined(over_wire)[::-1]
+    assert all(len(page) == page_size for page in up[:-1])
+    return joined(over_wire)
 
 
 async def wire_pages(
-    server: RestServer, lower: int, upper: int, topics: list[bytes]
+    server: RestServer, lower: int, upper: int, topics: list[bytes], limit: int
 ) -> list[list[str]]:
     """The hashes of messages that requests over the wire are answered with, page by page."""
     puppet = await Puppet.ready(server.enode)
@@ -95,7 +150,7 @@ async def wire_pages(
     cursor = b""
     while True:
         packet, _ = build(
-            lower=lower, upper=upper, topics=topics, limit=50, cursor=cursor, batch=True
+            lower=lower, upper=upper, topics=topics, limit=limit, cursor=cursor, batch=True
         )
         puppet.send(Code.P2P_REQUEST, packet)
         envelopes, _, completion, _ = await answer(puppet)
@@ -415,7 +470,7 @@ async def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> Non
     async with rest_server(tmp_path) as server:
         store = server.server.store
         assert store is not None
-        reader = store_reader.StoreReader(store.pages, max_reply=1 << 20)
+        reader = store_reader.StoreReader(store.pages)
         endpoint = rest_endpoint.RestEndpoint(
             reader, access_with(), server.server.counters, rate=0.0
         )
