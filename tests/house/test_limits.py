@@ -84,7 +84,6 @@ LIMITS: dict[str, list[str]] = {
     "packet received, inflated": [f"{size(DEFAULTS['--max-packet'])} (`--max-packet`)"],
     "envelopes in a Messages packet": [f"{envelope.MAX_ENVELOPES:,}"],
     "envelope": [f"{size(DEFAULTS['--max-envelope'])} (`--max-envelope`)"],
-    "envelopes of a page": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
     "packet of history sent": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
     "packet of relayed envelopes sent": [size(relay.MAX_RELAY_PACKET)],
     "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
@@ -268,6 +267,7 @@ LIMITS: dict[str, list[str]] = {
     ],
     "data of an envelope that is shown as digits": [size(archive_pages.MAX_SHOWN)],
     "messages on a page": [f"{store_query.MAX_PAGE_SIZE}", f"{store_query.DEFAULT_PAGE_SIZE}"],
+    "envelopes of a page over HTTP": [size(store_reader.PAGE_BYTES)],
     "index entries looked at for one page, or for one search by hash": [
         f"{store_reader.MAX_SLICES}",
         f"{archive.BUDGET:,}",
@@ -275,7 +275,7 @@ LIMITS: dict[str, list[str]] = {
     "hashes in one request over HTTP": [f"{store_query.MAX_HASHES}"],
     "envelopes that are hashed to find those": [
         f"{store_reader.MAX_SLICES * store_reader.SEARCH_PAGE:,}",
-        size(store_reader.MAX_SLICES * store_reader.SEARCH_BYTES),
+        size(store_reader.MAX_SLICES * store_reader.PAGE_BYTES),
     ],
     "messages told whose places are remembered": [f"{store_reader.MAX_REMEMBERED:,}"],
     "requests over HTTP that are answered at a time": [f"{rest_endpoint.MAX_ANSWERING}"],

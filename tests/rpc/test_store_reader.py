@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.archive_model import DAY, START, Model, Terms, batch_of, make, order
 from wakumail.archive.archive import Archive, Fetched, Page, Query
+from wakumail.rpc.rest import store_reader
 from wakumail.rpc.rest.store_query import StoreQuery
 from wakumail.rpc.rest.store_reader import StoreReader
 from wakumail.waku.envelope import Envelope
@@ -42,17 +43,20 @@ class DirectPages:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """An archive whose pages are small."""
     path: Path = tmp_path_factory.mktemp("archive")
     with Archive(path, sync=False) as archive:
         archive.append([batch_of(STORED)])
-        yield archive
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store_reader, "PAGE_BYTES", 3000)
+            yield archive
 
 
 def pages_of(archive: Archive, **asked: Any) -> list[list[Envelope]]:
     """All pages of a query; one of some bytes has an envelope or more."""
 
     async def read() -> list[list[Envelope]]:
-        reader = StoreReader(DirectPages(archive), max_reply=3000)  # type: ignore[arg-type]
+        reader = StoreReader(DirectPages(archive))  # type: ignore[arg-type]
         pages = []
         cursor = asked.pop("cursor", b"")
         while True:

@@ -19,8 +19,6 @@ from wakumail.rpc.rest.rest_endpoint import PATH, RestEndpoint
 from wakumail.rpc.rest.store_reader import StoreReader
 from wakumail.waku.envelope import Envelope
 
-MAX_REPLY = 1 << 20
-
 
 class RestAnswer(NamedTuple):
     status: int
@@ -90,7 +88,7 @@ async def rest_server(
         assert store is not None
         if envelopes:
             store.archive.append([batch_of(envelopes)])
-        reader = StoreReader(store.pages, max_reply=MAX_REPLY)
+        reader = StoreReader(store.pages)
         endpoint = RestEndpoint(reader, access_with(**access), server.counters, rate=rate)
         address = await endpoint.start("127.0.0.1", 0)
         try:

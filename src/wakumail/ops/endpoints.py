@@ -65,7 +65,7 @@ async def start_rest(settings: Settings, server: Server, running: AsyncExitStack
     access = Access(
         vhosts=settings.http_vhosts, origins=settings.store_origins, token=rpc_token(settings)
     )
-    reader = StoreReader(store.pages, max_reply=settings.max_reply)
+    reader = StoreReader(store.pages)
     endpoint = RestEndpoint(reader, access, server.counters, rate=settings.store_rate)
     endpoint.max_callers = share_files(settings).callers
     with from_settings("--store.addr", "--store.port"):

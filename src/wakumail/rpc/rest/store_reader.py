@@ -26,8 +26,8 @@ for a search."""
 SEARCH_PAGE = 500
 """Envelopes of a slice that are hashed before others have their turn: 1 ms."""
 
-SEARCH_BYTES = 1 << 20
-"""Bytes of them."""
+PAGE_BYTES = 1 << 20
+"""Bytes of the envelopes of a page, and of a slice of a search: JSON of them takes 10 ms."""
 
 MAX_REMEMBERED = 1 << 15
 """Messages whose places are remembered, of those that were told last: 9 MiB."""
@@ -54,10 +54,8 @@ class StoreReader:
     and topics of the query, from the newest envelope on.
     """
 
-    def __init__(self, pages: PageReader, *, max_reply: int) -> None:
-        """`max_reply` limits the bytes of the envelopes of a page."""
+    def __init__(self, pages: PageReader) -> None:
         self._pages = pages
-        self._max_reply = max_reply
         self._told: OrderedDict[bytes, bytes] = OrderedDict()
         """By hash, position and topic."""
 
@@ -105,7 +103,7 @@ class StoreReader:
     async def _read(self, terms: Query, position: bytes, limit: int) -> Page:
         """The next page that has an envelope or is the last, or what MAX_SLICES have passed."""
         for _ in range(MAX_SLICES):
-            page = await self._pages.read(terms, position, limit=limit, max_bytes=self._max_reply)
+            page = await self._pages.read(terms, position, limit=limit, max_bytes=PAGE_BYTES)
             position = page.position
             if page.count or page.state is not PageState.PAUSED:
                 break
@@ -132,7 +130,7 @@ class StoreReader:
         asked = b"".join(items[: query.page_size])
         if not asked:
             return StoreAnswer([], b"")
-        page = await self._pages.fetch(asked, max_bytes=self._max_reply)
+        page = await self._pages.fetch(asked, max_bytes=PAGE_BYTES)
         messages = list(parse(join_list([page.joined])))
         if not query.ascending:
             messages.reverse()
@@ -154,9 +152,7 @@ class StoreReader:
                     " startTime, endTime or contentTopics that hold fewer"
                 )
             slices -= 1
-            page = await self._pages.read(
-                terms, position, limit=SEARCH_PAGE, max_bytes=SEARCH_BYTES
-            )
+            page = await self._pages.read(terms, position, limit=SEARCH_PAGE, max_bytes=PAGE_BYTES)
             for envelope in parse(page.packet):
                 name = envelope_message_hash(envelope)
                 if name in wanted:
