@@ -152,7 +152,14 @@ async def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert "Content-Security-Policy" in page.headers
         secret = urlsplit(site.url).path
         assert len(secret) > 20
-        for path in ("/", "/day/2001-01-01", secret[:-2] + "/", secret + "../", secret + "none"):
+        for path in (
+            "/",
+            "/day/2001-01-01",
+            secret[:-2] + "/",
+            secret + "../",
+            secret + "none",
+            secret + "/x",
+        ):
             assert (await site.get(path)).status == 404
 
         def fail(*arguments: object) -> None:

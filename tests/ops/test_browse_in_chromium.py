@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.support.browser import Chromium, chromium
 from tests.support.browsing import Browsed, browsed
@@ -22,7 +23,10 @@ NOW = int(time.time())
 
 
 def messages() -> list[Envelope]:
-    """A chat, the newest message first; one is signed, one is too large for a list."""
+    """A chat, the newest message first; one is signed, one is too large for a list.
+
+    The last but one has another key, the last one is cut short.
+    """
     key = symmetric_key(CHAT)
     told = []
     for number, text in enumerate(TEXTS):
@@ -33,6 +37,9 @@ def messages() -> list[Envelope]:
     other = seal(b"psst", key=bytes(32), random=os.urandom)
     told.append(make_envelope(NOW - 10 + 300, 300, TOPIC, binary, 0))
     told.append(make_envelope(NOW - 11 + 300, 300, TOPIC, other, 0))
+    nonce = bytes(12)
+    cut = AESGCM(key).encrypt(nonce, b"\x03", None) + nonce
+    told.append(make_envelope(NOW - 12 + 300, 300, TOPIC, cut, 0))
     return told
 
 
@@ -58,12 +65,12 @@ def open_messages(site: Browsed, envelopes: list[Envelope], tmp_path: Path) -> N
     with chromium(tmp_path) as browser:
         browser.open(listing)
         assert browser.run('getComputedStyle(document.getElementById("opening")).display') == "flex"
-        assert browser.run(CELLS) == ["sealed"] * 3 + ["too large for a list"] + ["sealed"] * 2
+        assert browser.run(CELLS) == ["sealed"] * 3 + ["too large for a list"] + ["sealed"] * 3
         press(browser, "wrong")
-        browser.wait(f'{OPENED} === "0 of 5 opened"')
+        browser.wait(f'{OPENED} === "0 of 6 opened"')
         press(browser, CHAT)
-        browser.wait(f'{OPENED} === "4 of 5 opened"')
-        told = [*TEXTS[:3], "too large for a list", "0xfffe", "sealed"]
+        browser.wait(f'{OPENED} === "4 of 6 opened"')
+        told = [*TEXTS[:3], "too large for a list", "0xfffe", "sealed", "sealed"]
         assert browser.run(CELLS) == told
         assert browser.run('document.querySelectorAll("td .opened")[1].title').startswith("signed")
 
@@ -72,12 +79,12 @@ def open_messages(site: Browsed, envelopes: list[Envelope], tmp_path: Path) -> N
         browser.wait(f'{OPENED} === "1 of 1 opened"')
         assert browser.run('document.querySelector(".opened").textContent') == TEXTS[3]
         browser.open(listing)
-        browser.wait(f'{OPENED} === "4 of 5 opened"')
+        browser.wait(f'{OPENED} === "4 of 6 opened"')
         browser.run('document.getElementById("forget").click()')
         browser.wait(f'document.readyState === "complete" && {OPENED} === ""')
         assert browser.run("sessionStorage.length") == 0
         press(browser, "0x" + "00" * 32)
-        browser.wait(f'{OPENED} === "1 of 5 opened"')
+        browser.wait(f'{OPENED} === "1 of 6 opened"')
         assert browser.run(CELLS)[5] == "psst"
 
         assert not browser.complaints

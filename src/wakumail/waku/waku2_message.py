@@ -38,12 +38,14 @@ def read_content_topic(text: str) -> bytes | None:
     """
     found = CONTENT_TOPIC.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no content topic like /waku/1/0x1a2b3c4d/rfc26")
+        raise ValueError(f"{text[:80]!r} is no content topic like /waku/1/0x1a2b3c4d/rfc26")
     application, version, name, encoding = found.groups()
     if (application, version, encoding) != ("waku", "1", "rfc26"):
         return None
     if not TOPIC_DIGITS.fullmatch(name):
-        raise ValueError(f"{text!r} has no topic of 0x and eight hexadecimal digits in lower case")
+        raise ValueError(
+            f"{text[:80]!r} has no topic of 0x and eight hexadecimal digits in lower case"
+        )
     return bytes.fromhex(name[2:])
 
 

@@ -94,7 +94,7 @@ class BrowseSite:
                 to = f"topic/{find_topic(request.query.get('topic', '')).hex()}"
                 return web.Response(status=303, headers={"Location": to})
             kind, _, name = path.partition("/")
-            if kind not in self._pages or "/" in name:
+            if kind not in self._pages or "/" in name or path.startswith("/"):
                 raise NotThere("There is no such page.")
             return html(await asyncio.to_thread(self._pages[kind], name, request.query))
         except (NotThere, ArchiveError) as error:

@@ -37,7 +37,7 @@ async function openSealed(data, key) {
   if (!plain.length) return null;
   const width = plain[0] & 3;
   let size = 0;
-  for (let at = width; at > 0; at -= 1) size = size * 256 + plain[at];
+  for (let at = width; at > 0; at -= 1) size = size * 256 + (plain[at] ?? 0);
   const signed = Boolean(plain[0] & 4);
   const end = plain.length - (signed ? SIGNATURE : 0);
   if (1 + width + size > end) return null;

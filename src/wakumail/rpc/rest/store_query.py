@@ -70,7 +70,7 @@ def read_query(parameters: Iterable[tuple[str, str]]) -> StoreQuery:
     given: dict[str, str] = {}
     for name, value in parameters:
         if name not in NAMES:
-            raise ParameterError(f"{name!r} is no parameter; these are: {', '.join(NAMES)}")
+            raise ParameterError(f"{name[:40]!r} is no parameter; these are: {', '.join(NAMES)}")
         if name in given:
             raise ParameterError(f"{name} is given twice; a list is separated by commas")
         given[name] = value
