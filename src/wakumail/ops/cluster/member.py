@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.results import LogPlace
+from wakumail.base.text import counted
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, PeerGone
 from wakumail.mail.server import Server
@@ -339,10 +340,11 @@ class Member:
                 log.warning("no sync with %s: %s", partner.name, error)
                 continue
             if outcome.agreed:
-                first = intake.order.place + 1
-                log.warning("messages %d to %d of the log came by sync", first, last)
+                missing = intake.order.missing
+                intake.fill(intake.order.place + 1, last)
+                came = counted(missing - intake.order.missing, "missing message")
+                log.warning("what %s of the log had came by sync with %s", came, partner.name)
                 self._counters.add("cluster_holes_synced")
-                intake.fill(first, last)
 
 
 def _node_id(host: dict[str, Any]) -> bytes:
