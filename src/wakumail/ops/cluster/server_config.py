@@ -61,7 +61,8 @@ def configuration(
 
     Without `any_address` it listens only on the address by which it is named.
     """
-    at = "0.0.0.0" if any_address else server.host
+    every = "[::]" if ":" in server.host else "0.0.0.0"
+    at = every if any_address else server.host
     user = server.user or DEFAULT_USER
     return TEMPLATE.format(
         server=server.name,
