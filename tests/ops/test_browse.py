@@ -20,7 +20,7 @@ from tests.support.patience import PATIENCE, asynchronous
 from tests.support.processes import WAKUMAIL
 from wakumail.errors import ArchiveDamaged
 from wakumail.ops.browse import archive_pages, archive_reading
-from wakumail.ops.browse.markup import element, join
+from wakumail.ops.markup import element, join
 from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.topics import public_chat_topic
 from wakumail.waku.waku2_message import envelope_message_hash

@@ -1,6 +1,5 @@
 """An archive in a browser: days, topics, envelopes. Pages without a script, and one that opens.
 
-markup           HTML elements, escaped
 archive_reading  days, topics and envelopes, read for a page
 archive_pages    the pages
 browse_site      the pages on a loopback address

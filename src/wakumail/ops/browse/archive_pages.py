@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from wakumail.archive.results import Day, Stat
 from wakumail.base.text import counted, utc
 from wakumail.ops.browse.archive_reading import Listing
-from wakumail.ops.browse.markup import Content, Markup, element, join
+from wakumail.ops.markup import Content, Markup, element, join
 from wakumail.waku.envelope import Envelope
 from wakumail.waku.waku2_message import content_topic, envelope_message_hash
 

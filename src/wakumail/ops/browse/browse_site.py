@@ -19,7 +19,7 @@ from wakumail.counters import Counters
 from wakumail.errors import ArchiveError
 from wakumail.ops.browse import archive_pages
 from wakumail.ops.browse.archive_reading import DAY, MAX_TOPICS, ArchiveReading
-from wakumail.ops.browse.markup import Markup
+from wakumail.ops.markup import Markup
 from wakumail.rpc.bounded_server import BoundedServer
 from wakumail.rpc.rest.store_cursor import PLACE_SIZE
 from wakumail.rpc.stream import MAX_SESSIONS
