@@ -20,7 +20,7 @@ class Plot(NamedTuple):
     kind: str
     unit: str
     series: tuple[tuple[str, str], ...]
-    """Names, and metrics; for quantiles the percentages, of the histogram of the card."""
+    """Names, and metrics; for quantiles their parts, of the histogram of the card."""
 
 
 class Card(NamedTuple):
@@ -53,6 +53,9 @@ def yes_or_no(value: float) -> str:
 ANSWERS = "mailserver_delivery_duration_seconds"
 COMMITS = "wakumail_commit_duration_seconds"
 LAG = "wakumail_loop_lag_seconds"
+
+QUANTILES = (("p50", "0.5"), ("p99", "0.99"))
+"""Of each histogram: their names and parts."""
 
 CARDS = (
     Card(
@@ -94,7 +97,7 @@ CARDS = (
         "Answers",
         "time to complete",
         (Row("Answered", f"{ANSWERS}_count", number),),
-        Plot("quantile", "s", (("p50", "50"), ("p99", "99"))),
+        Plot("quantile", "s", QUANTILES),
         ANSWERS,
     ),
     Card(
@@ -104,7 +107,7 @@ CARDS = (
             Row("Commits", f"{COMMITS}_count", number),
             Row("Failed", "wakumail_commits_failed_total", number),
         ),
-        Plot("quantile", "s", (("p50", "50"), ("p99", "99"))),
+        Plot("quantile", "s", QUANTILES),
         COMMITS,
     ),
     Card(

@@ -6,9 +6,8 @@ changes lies in elements with `data-part`, which the script replaces as a whole.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
@@ -18,7 +17,16 @@ from wakumail.archive.outlook import Look
 from wakumail.archive.results import Day
 from wakumail.archive.retention import DAY
 from wakumail.base.text import in_bytes, in_time, utc
-from wakumail.ops.monitoring.cards import ARCHIVE_ROWS, CARDS, SYNC_COLUMNS, Card, Row, number
+from wakumail.ops.markup import Content, Markup, element, join
+from wakumail.ops.monitoring.cards import (
+    ARCHIVE_ROWS,
+    CARDS,
+    QUANTILES,
+    SYNC_COLUMNS,
+    Card,
+    Row,
+    number,
+)
 from wakumail.ops.monitoring.numbers import Numbers
 from wakumail.ops.monitoring.report import Problem
 from wakumail.version import VERSION
@@ -32,7 +40,8 @@ MAX_DAYS_SHOWN = 60
 MAX_GAPS_SHOWN = 10
 """Gaps in the list of reasons: the latest."""
 
-PARTS = {"50": 0.5, "99": 0.99}
+BAR_HEIGHT = 14
+"""Pixels."""
 
 
 class Overview(NamedTuple):
@@ -63,19 +72,20 @@ def template() -> Template:
 def render(overview: Overview) -> str:
     """The page as HTML."""
     state, shape, word = verdict(overview)
+    numbers = overview.numbers
     return template().substitute(
-        title=escape(f"{word} · wakumail"),
+        title=join(f"{word} · wakumail"),
         state=state,
         shape=shape,
         word=word,
         facts=facts(overview),
-        reasons="".join(reasons(overview)),
-        cards="".join(card(each, overview.numbers) for each in CARDS),
+        reasons=join(*reasons(overview)),
+        cards=join(*(card_of(each, numbers) for each in CARDS)),
         archive=archive(overview),
         days=days(overview),
-        peers=peers(overview.numbers),
-        sync=sync(overview.numbers),
-        address="".join(addresses(overview)),
+        peers=peers(numbers),
+        sync=sync(numbers),
+        address=join(*addresses(overview)),
     )
 
 
@@ -88,18 +98,18 @@ def verdict(overview: Overview) -> tuple[str, str, str]:
     return "good", "●", "Healthy"
 
 
-def facts(overview: Overview) -> str:
+def facts(overview: Overview) -> Markup:
     """The line below the state."""
     metric = "process_start_time_seconds"
     started = overview.numbers.value(metric)
-    up = ""
+    up: Content = None
     if started is not None:
         age = in_time(max(0.0, overview.now - started))
-        up = f'up for <span data-metric="{metric}" data-value="{started!r}">{age}</span>, '
-    return f"version {VERSION}, {up}seen at {utc(int(overview.now))}"
+        up = ["up for ", reading("span", metric, started, age), ", "]
+    return join(f"version {VERSION}, ", up, f"seen at {utc(int(overview.now))}")
 
 
-def reasons(overview: Overview) -> Iterator[str]:
+def reasons(overview: Overview) -> Iterator[Markup]:
     """An item for each thing that is wrong, will be, or was."""
     for check, reason, seconds in overview.problems:
         yield item("bad", "■ fails", check, f"{reason}, for {in_time(seconds)}")
@@ -111,77 +121,90 @@ def reasons(overview: Overview) -> Iterator[str]:
         yield item("past", "○ lacks", f"{more} ranges more", "see /health")
 
 
-def item(state: str, kind: str, name: str, reason: str) -> str:
+def item(state: str, kind: str, name: str, reason: str) -> Markup:
     """An item of the list of reasons."""
-    return (
-        f'<li class="{state}"><b>{kind}</b> <strong>{escape(name)}</strong> '
-        f"<span>{escape(reason)}</span></li>"
-    )
+    parts = element("b", kind), " ", element("strong", name), " ", element("span", reason)
+    return element("li", *parts, class_=state)
 
 
-def card(card: Card, numbers: Numbers) -> str:
-    """A card; empty if the server has none of its metrics."""
+def card_of(card: Card, numbers: Numbers) -> Markup | None:
+    """A card; None if the server has none of its metrics."""
     lines = [*rows(card.rows, numbers), *quantiles(card, numbers)]
     if not lines:
-        return ""
-    note = f" <small>{card.note}</small>" if card.note else ""
+        return None
     name = card.title.lower().replace(" ", "-")
-    table = f'<table id="{name}-numbers" data-part>{"".join(lines)}</table>'
-    head = f"<h2>{card.title}{note}</h2>"
-    return f'<section class="card" id="{name}">{head}{plot(card)}{table}</section>'
-
-
-def plot(card: Card) -> str:
-    """The place of the plot of a card."""
-    kind, unit, series = card.plot
-    return (
-        f'<figure class="plot" aria-label="{card.title}" data-kind="{kind}" data-unit="{unit}"'
-        f' data-series="{escape(json.dumps(series))}" data-of="{card.histogram}"></figure>'
+    return element(
+        "section",
+        element("h2", card.title, card.note and [" ", element("small", card.note)]),
+        place_of_plot(card),
+        element("table", lines, id=f"{name}-numbers", data_part=True),
+        class_="card",
+        id=name,
     )
 
 
-def rows(rows: Iterable[Row], numbers: Numbers) -> Iterator[str]:
+def place_of_plot(card: Card) -> Markup:
+    """The place where the script draws the plot of a card."""
+    kind, unit, series = card.plot
+    return element(
+        "figure",
+        class_="plot",
+        aria_label=card.title,
+        data_kind=kind,
+        data_unit=unit,
+        data_series=json.dumps(series),
+        data_of=card.histogram,
+    )
+
+
+def rows(rows: Iterable[Row], numbers: Numbers) -> Iterator[Markup]:
     """A line for each metric that the server has."""
     for label, metric, form in rows:
         if (value := numbers.value(metric)) is not None:
-            yield f"<tr><th>{label}</th>{cell(metric, value, form)}</tr>"
+            told = reading("td", metric, value, form(value))
+            yield element("tr", element("th", label), told)
 
 
-def cell(metric: str, value: float, form: Callable[[float], str]) -> str:
-    """A number in a table."""
-    return f'<td data-metric="{metric}" data-value="{value!r}">{form(value)}</td>'
+def reading(tag: str, metric: str, value: float, text: str) -> Markup:
+    """A number as an element, for people and for the script."""
+    return element(tag, text, data_metric=metric, data_value=repr(value))
 
 
-def quantiles(card: Card, numbers: Numbers) -> Iterator[str]:
+def quantiles(card: Card, numbers: Numbers) -> Iterator[Markup]:
     """Quantiles since the start, and all buckets for those of the script."""
     histogram = card.histogram
-    if not (buckets := numbers.buckets(histogram)):
+    buckets = numbers.buckets(histogram)
+    if not buckets:
         return
-    counts = escape(json.dumps([[str(bound), count] for bound, count in buckets.items()]))
-    for name, part in PARTS.items():
-        value = numbers.quantile(histogram, part)
-        shown = "none yet" if value is None else in_time(value)
-        exact = "" if value is None else repr(value)
-        held = f' data-buckets="{counts}"' if name == "50" else ""
-        yield (
-            f"<tr{held}><th>{card.measured}p{name} since the start</th>"
-            f'<td data-histogram="{histogram}" data-quantile="{part}" data-value="{exact}">'
-            f"{shown}</td></tr>"
+    counts = json.dumps([[str(bound), count] for bound, count in buckets.items()])
+    for name, part in QUANTILES:
+        value = numbers.quantile(histogram, float(part))
+        yield element(
+            "tr",
+            element("th", f"{card.measured}{name} since the start"),
+            element(
+                "td",
+                "none yet" if value is None else in_time(value),
+                data_histogram=histogram,
+                data_quantile=part,
+                data_value="" if value is None else repr(value),
+            ),
+            data_buckets=counts if (name, part) == QUANTILES[0] else None,
         )
 
 
-def archive(overview: Overview) -> str:
-    """The archive against its limits."""
+def archive(overview: Overview) -> Markup:
+    """The archive against its limits; empty without one."""
     numbers, look = overview.numbers, overview.look
     lines = list(rows(ARCHIVE_ROWS, numbers))
     if not lines:
-        return ""
+        return join()
     full = "not known: the archive cannot be read" if look is None else look.when_full(overview.now)
-    lines.append(f"<tr><th>Disk is full</th><td>{escape(full)}</td></tr>")
-    return f"<h2>Content and room</h2>{bar(numbers)}<table>{''.join(lines)}</table>"
+    lines.append(line("Disk is full", [full]))
+    return join(element("h2", "Content and room"), bar(numbers), element("table", lines))
 
 
-def bar(numbers: Numbers) -> str:
+def bar(numbers: Numbers) -> Markup | None:
     """The parts of the room of an archive, in proportion."""
     used = numbers.value("wakumail_archive_file_bytes") or 0.0
     free = numbers.value("wakumail_archive_free_bytes") or 0.0
@@ -189,7 +212,7 @@ def bar(numbers: Numbers) -> str:
     bound = numbers.value("wakumail_archive_max_bytes") or 0.0
     total = used + free + disk
     if not total:
-        return ""
+        return None
     legend, start, shapes = [], 0.0, []
     for name, text, size in (
         ("used", "in use", used),
@@ -197,43 +220,59 @@ def bar(numbers: Numbers) -> str:
         ("disk", "free on the disk", disk),
     ):
         width = 100 * size / total
-        shapes.append(f'<rect class="{name}" x="{start:.2f}%" width="{width:.2f}%" height="14"/>')
-        legend.append(f'<li class="{name}">{in_bytes(size)} {text}</li>')
+        shapes.append(box(f"{start:.2f}%", f"{width:.2f}%", name))
+        legend.append(element("li", f"{in_bytes(size)} {text}", class_=name))
         start += width
     if bound:
         at = min(100.0, 100 * bound / total)
-        shapes.append(f'<rect class="bound" x="{at:.2f}%" width="2" height="14"/>')
-        legend.append(f'<li class="bound">{in_bytes(bound)} allowed by --max-size</li>')
-    svg = f'<svg class="bar" height="14" aria-hidden="true">{"".join(shapes)}</svg>'
-    return f'{svg}<ul class="legend">{"".join(legend)}</ul>'
+        shapes.append(box(f"{at:.2f}%", "2", "bound"))
+        text = f"{in_bytes(bound)} allowed by --max-size"
+        legend.append(element("li", text, class_="bound"))
+    return join(
+        element("svg", shapes, class_="bar", height=BAR_HEIGHT, aria_hidden="true"),
+        element("ul", legend, class_="legend"),
+    )
 
 
-def days(overview: Overview) -> str:
-    """The histogram of the days, and their table."""
+def box(x: str, width: str, name: str) -> Markup:
+    """A part of the bar."""
+    return element("rect", class_=name, x=x, width=width, height=BAR_HEIGHT)
+
+
+def days(overview: Overview) -> Markup:
+    """The histogram of the days, and their table; empty without any."""
     if overview.look is None or not overview.look.days:
-        return ""
-    shown = whole_range(overview.look.days, overview.now)
-    most = max(day.envelopes for day in shown)
-    step = 100 / len(shown)
+        return join()
+    latest = whole_range(overview.look.days, overview.now)
+    most = max(day.envelopes for day in latest)
+    step = 100 / len(latest)
     bars, lines = [], []
-    for index, day in enumerate(shown):
+    for index, day in enumerate(latest):
         name = utc(day.start)[:10]
         height = 100 * day.envelopes / most if most else 0.0
         bars.append(
-            f'<rect x="{index * step:.2f}%" y="{100 - height:.2f}%" width="{step * 0.8:.2f}%"'
-            f' height="{height:.2f}%"><title>{name}: {day.envelopes:,} envelopes</title></rect>'
+            element(
+                "rect",
+                element("title", f"{name}: {day.envelopes:,} envelopes"),
+                x=f"{index * step:.2f}%",
+                y=f"{100 - height:.2f}%",
+                width=f"{step * 0.8:.2f}%",
+                height=f"{height:.2f}%",
+            )
         )
-        lines.append(
-            f"<tr><th>{name}</th><td>{day.envelopes:,}</td><td>{in_bytes(day.bytes)}</td>"
-            f"<td>{day.topics:,}</td></tr>"
-        )
-    first, last = utc(shown[0].start)[:10], utc(shown[-1].start)[:10]
-    return (
-        f"<h2>Days <small>of creation (UTC), up to {most:,} envelopes a day</small></h2>"
-        f'<svg class="days" aria-hidden="true">{"".join(bars)}</svg>'
-        f'<p class="ends"><span>{first}</span><span>{last}</span></p>'
-        "<details><summary>As a table</summary><table><tr><th>Day</th><td>Envelopes</td>"
-        f"<td>Bytes</td><td>Topics</td></tr>{''.join(reversed(lines))}</table></details>"
+        lines.append(line(name, [f"{day.envelopes:,}", in_bytes(day.bytes), f"{day.topics:,}"]))
+    ends = (element("span", utc(day.start)[:10]) for day in (latest[0], latest[-1]))
+    note = f"of creation (UTC), up to {most:,} envelopes a day"
+    head = line("Day", ["Envelopes", "Bytes", "Topics"])
+    return join(
+        element("h2", "Days ", element("small", note)),
+        element("svg", bars, class_="days", aria_hidden="true"),
+        element("p", *ends, class_="ends"),
+        element(
+            "details",
+            element("summary", "As a table"),
+            element("table", head, lines[::-1]),
+        ),
     )
 
 
@@ -247,45 +286,56 @@ def whole_range(days: Sequence[Day], now: float) -> list[Day]:
     return [known.get(day.start, day) for day in empty]
 
 
-def peers(numbers: Numbers) -> str:
+def peers(numbers: Numbers) -> Markup:
     """The peers by kind."""
+    title = element("h2", "Peers by kind")
     kinds = sorted(numbers.rows("p2p_peers_count").items(), key=lambda row: (-row[1], row[0]))
     if not kinds:
-        return "<h2>Peers by kind</h2><p>No peer is connected.</p>"
+        return join(title, element("p", "No peer is connected."))
     lines = [
-        "<tr>"
-        + "".join(f"<th>{escape(label)}</th>" for label in labels)
-        + f"<td>{number(count)}</td></tr>"
+        element("tr", [element("th", label) for label in labels], element("td", number(count)))
         for labels, count in kinds
     ]
-    return (
-        '<h2>Peers by kind</h2><div class="scroll"><table><tr class="head"><th>Client</th>'
-        f"<th>Version</th><th>Platform</th><td>Peers</td></tr>{''.join(lines)}</table></div>"
-    )
+    names = [element("th", name) for name in ("Client", "Version", "Platform")]
+    head = element("tr", names, element("td", "Peers"), class_="head")
+    return join(title, wide_table(head, lines))
 
 
-def sync(numbers: Numbers) -> str:
+def sync(numbers: Numbers) -> Markup:
     """The peers that we sync with; empty if there are none."""
     partners = sorted({labels[0] for labels in numbers.rows("wakumail_sync_connected")})
     if not partners:
-        return ""
-    head = "".join(f"<td>{column.label}</td>" for column in SYNC_COLUMNS)
+        return join()
     lines = []
     for partner in partners:
         values = (numbers.rows(column.metric).get((partner,)) for column in SYNC_COLUMNS)
-        cells = "".join(
-            f"<td>{'-' if value is None else column.form(value)}</td>"
-            for column, value in zip(SYNC_COLUMNS, values, strict=True)
+        lines.append(
+            line(
+                element("code", partner),
+                [
+                    "-" if value is None else column.form(value)
+                    for column, value in zip(SYNC_COLUMNS, values, strict=True)
+                ],
+            )
         )
-        lines.append(f"<tr><th><code>{escape(partner)}</code></th>{cells}</tr>")
-    return (
-        '<h2>Sync by peer</h2><div class="scroll"><table><tr class="head"><th>Peer</th>'
-        f"{head}</tr>{''.join(lines)}</table></div>"
-    )
+    head = line("Peer", [column.label for column in SYNC_COLUMNS], class_="head")
+    return join(element("h2", "Sync by peer"), wide_table(head, lines))
 
 
-def addresses(overview: Overview) -> Iterator[str]:
+def line(name: Content, values: Iterable[str], class_: str | None = None) -> Markup:
+    """A line of a table."""
+    cells = [element("td", value) for value in values]
+    return element("tr", element("th", name), cells, class_=class_)
+
+
+def wide_table(head: Markup, lines: Sequence[Markup]) -> Markup:
+    """A table that scrolls where it is wider than the page."""
+    return element("div", element("table", head, lines), class_="scroll")
+
+
+def addresses(overview: Overview) -> Iterator[Markup]:
     """The enode and the record, to copy."""
     for name, text in (("enode", overview.enode), ("ENR", overview.record)):
         if text:
-            yield f'<h3>{name}</h3><p class="address"><code data-copy>{escape(text)}</code></p>'
+            yield element("h3", name)
+            yield element("p", element("code", text, data_copy=True), class_="address")

@@ -66,7 +66,7 @@ function valuesOf(figure, key) {
   const bounds = samples[samples.length - 1].bounds[of];
   return samples.map((sample, i) => {
     if (kind === "rate") return rate(i, key);
-    if (kind === "quantile") return bounds ? quantile(i, of, Number(key) / 100, bounds) : null;
+    if (kind === "quantile") return bounds ? quantile(i, of, Number(key), bounds) : null;
     if (key === UNBOUNDED && !sample.values[key]) return null;
     return sample.values[key] ?? null;
   });
