@@ -14,9 +14,9 @@ The three answer with JSON: `ok`, and in `failing` each failing check, its reaso
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
@@ -153,15 +153,15 @@ class Pages:
         return web.Response(body=generate_latest(registry), headers=headers)
 
     async def _live(self) -> web.Response:
-        return page([])
+        return answer_probe([])
 
     async def _ready(self) -> web.Response:
-        return page([p for p in self._reporter.health.problems() if p.check in READY])
+        return answer_probe([p for p in self._reporter.health.problems() if p.check in READY])
 
     async def _health(self) -> web.Response:
         look = await self._reporter.look(HEALTH_TIMEOUT)
-        ahead = warnings(look, time.time())
-        return page(await self._problems(), self._reporter.gaps, ahead)
+        warned = warnings(look, time.time())
+        return answer_probe(await self._problems(), self._reporter.gaps, warned)
 
     # -- of all processes ---------------------------------------------------------------------
 
@@ -174,17 +174,19 @@ class Pages:
         return own if self._colleagues is None else await self._colleagues.problems(own)
 
 
-def page(
-    failing: list[Problem], gaps: Iterable[Gap] = (), coming: Iterable[Problem] = ()
+def answer_probe(
+    failing: Sequence[Problem], gaps: Sequence[Gap] = (), warned: Sequence[Problem] = ()
 ) -> web.Response:
     """The answer to a probe: 200, or 503 with the checks that fail."""
-    told = [
-        {"check": check, "reason": reason, "seconds": round(seconds, 1)}
-        for check, reason, seconds in failing
-    ]
-    lacking = [{"from": lower, "to": upper, "reason": why} for lower, upper, why in gaps]
-    ahead = [{"check": check, "reason": reason} for check, reason, _ in coming]
-    content = {"ok": not told, "failing": told}
-    more = {"lacking": lacking, "warnings": ahead}
-    content |= {name: entries for name, entries in more.items() if entries}
-    return web.json_response(content, status=503 if told else 200)
+    content: dict[str, Any] = {
+        "ok": not failing,
+        "failing": [
+            {"check": check, "reason": reason, "seconds": round(seconds, 1)}
+            for check, reason, seconds in failing
+        ],
+    }
+    if gaps:
+        content["lacking"] = [{"from": lower, "to": upper, "reason": r} for lower, upper, r in gaps]
+    if warned:
+        content["warnings"] = [{"check": check, "reason": reason} for check, reason, _ in warned]
+    return web.json_response(content, status=503 if failing else 200)
