@@ -60,7 +60,7 @@ class Look(NamedTuple):
         return self.stat.free_bytes + self.outlook.disk_free
 
     def when_full(self, now: float) -> str:
-        """The day when there is no room, in words."""
+        """The day when there is no room, in words. now: Unix seconds, as for `warning`."""
         full_in = self.outlook.full_in
         if full_in is None and not self.room:
             return "now"
@@ -85,7 +85,10 @@ class Look(NamedTuple):
 
 
 def look_at(archive: Archive, retention: Retention, now: float) -> Look:
-    """Look at an archive with these bounds. OSError if its file system cannot be asked."""
+    """Look at an archive with these bounds. now: Unix seconds.
+
+    ArchiveError, or OSError if its file system cannot be asked.
+    """
     stat, days = archive.stat(), archive.days()
     path = Path(archive.path)
     size = (path / "data.mdb").stat().st_size
@@ -127,6 +130,7 @@ def time_to_fill(
 ) -> float:
     """Seconds until the pages in use take `capacity` bytes; `math.inf` if they never do.
 
+    growth: bytes of these pages that a day's envelopes take; now: Unix seconds.
     Retention deletes a whole day once its end is old enough. Between two of these moments the
     archive grows evenly. From the day after that of today's envelopes on, as much is deleted as
     arrives.
