@@ -36,7 +36,7 @@ class Killed(Exception):
 def take(backup: Backup, original: Path) -> bool:
     """Bring a backup up to date as the command does; True if that was enough."""
     with Archive(original, readonly=True) as archive, backup.updating(NODE):
-        updated = backup.holds_copy and backup.update(archive, lambda count: None)
+        updated = backup.datadir.holds_archive and backup.update(archive, lambda count: None)
         if not updated:
             with backup.datadir.scratch() as scratch:
                 archive.copy(scratch)
@@ -111,7 +111,7 @@ def test_a_backup_equals_its_original_after_any_history(steps: list[NamedTuple])
                 case Prune(before, limit):
                     with Archive(original.archive) as archive:
                         archive.prune(before, limit=limit)
-                case Renew() if backup.holds_copy:
+                case Renew() if backup.datadir.holds_archive:
                     with original.alone(), original.scratch() as scratch:
                         with Archive(backup.datadir.archive, readonly=True) as copy:
                             copy.copy(scratch)

@@ -66,11 +66,6 @@ class Backup:
         """Unix seconds at which the last backup was complete; 0 before the first."""
         return self._note.taken
 
-    @property
-    def holds_copy(self) -> bool:
-        """True if there is a copy to bring up to date."""
-        return (self.datadir.archive / "data.mdb").exists()
-
     @contextmanager
     def updating(self, node: str) -> Iterator[None]:
         """Hold the directory for a backup of this node (see Note); it is made if it is missing.
@@ -81,7 +76,7 @@ class Backup:
         with self.datadir.alone():
             if self.datadir.backup.exists():
                 self.read_note()
-            elif self.holds_copy:
+            elif self.datadir.holds_archive:
                 raise BackupRefused(f"{self.datadir.path} has an archive that is no backup")
             else:
                 self._keep(Note(node, 0, 0))

@@ -61,6 +61,11 @@ class Datadir:
         self.backup = path / "backup.json"
         self.restored = path / "restored.json"
 
+    @property
+    def holds_archive(self) -> bool:
+        """True if there is the file of an archive."""
+        return (self.archive / "data.mdb").exists()
+
     def make(self) -> None:
         """Create the directory unless it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def backup(arguments: argparse.Namespace) -> int:
         pass  # before TO is made
     gaps = original.gaps.read_bytes() if original.gaps.exists() else None
     with to.updating("" if key is None else node_id(key.public_key).hex()):
-        if not (to.holds_copy and update(to, original)):
+        if not (to.datadir.holds_archive and update(to, original)):
             with to.datadir.scratch() as scratch:
                 copy(original.archive, scratch)
                 to.replace(scratch)
@@ -114,11 +114,11 @@ def restore(arguments: argparse.Namespace) -> int:
     source = Backup(Path(arguments.backup))
     source.read_note()
     identity = Identity(source.identity)
-    if not source.taken or not source.holds_copy:
+    if not source.taken or not source.datadir.holds_archive:
         raise ArchiveError(f"{arguments.backup} has no complete backup yet")
     datadir.make()
     with datadir.alone(), datadir.scratch() as scratch:
-        if (datadir.archive / "data.mdb").exists():
+        if datadir.holds_archive:
             raise FileExistsError(f"{datadir.path} has an archive already: name a new directory")
         copy(source.datadir.archive, scratch)
         opinion = walk_rows(scratch)
