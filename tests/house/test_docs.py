@@ -162,7 +162,7 @@ def test_every_room_is_in_the_architecture() -> None:
 
 def table(heading: str) -> dict[str, list[str]]:
     """The rows of a table of the page on status-go: what is named in the second column, by key."""
-    text = STATUS_GO_PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    text = STATUS_GO_PAGE.partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
     rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \|", text, re.MULTILINE)
     return {key: re.findall("`(.*?)`", named) for key, named in rows}
 
