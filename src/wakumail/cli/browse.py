@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 
 import uvloop
@@ -11,6 +10,7 @@ from wakumail.archive.archive import Archive
 from wakumail.cli.options import add_datadir, option
 from wakumail.devp2p.enode import MAX_PORT
 from wakumail.ops.config.values import whole
+from wakumail.ops.signals import STOP, set_by
 
 
 def set_up(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +39,7 @@ async def serve(archive: Archive, port: int) -> None:
     from wakumail.ops.browse.archive_reading import ArchiveReading  # aiohttp is slow to import
     from wakumail.ops.browse.browse_site import BrowseSite
 
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = set_by(asyncio.Event(), *STOP)
     site = BrowseSite(ArchiveReading(archive))
     try:
         print(await site.start(port), flush=True)

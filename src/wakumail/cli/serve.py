@@ -28,6 +28,7 @@ from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.reload import Read, Reload, whenever
 from wakumail.ops.service_manager import ServiceManager, server_state
+from wakumail.ops.signals import STOP, set_by
 from wakumail.ops.slow_imports import import_what_is_on
 from wakumail.ops.workers import worker
 
@@ -80,11 +81,8 @@ async def serve(
     `read` reads the settings again at SIGHUP. `step_meter` is the descriptor of a socket of the
     bench, which wants the loop's steps measured.
     """
-    stopped, hung_up = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    stopped = set_by(asyncio.Event(), *STOP)
+    hung_up = set_by(asyncio.Event(), signal.SIGHUP)
     counters = Counters()
     writer.count_in(counters)
     key = assembly.node_key(settings, datadir)

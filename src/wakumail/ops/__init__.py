@@ -17,6 +17,7 @@ reload            the settings read again at SIGHUP, and what is changed by them
 service_manager   tells systemd the state of the server
 disk_watch        logs a warning before the disk of the archive is full
 gap_watch         finds the times in which the archive took nothing
+signals           events that signals set
 slow_imports      imports what takes long, before there are peers who would wait
 heap              settings of the allocator and the garbage collector
 file_limit        the number of files that may be open

@@ -30,6 +30,7 @@ from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.reload import Read, changes, flags, refuse
 from wakumail.ops.service_manager import ServiceManager, server_state
+from wakumail.ops.signals import STOP, set_by
 from wakumail.ops.slow_imports import import_what_is_on
 from wakumail.ops.workers.channel import ChannelClosed, WorkerChannel, open_channel
 from wakumail.ops.workers.follower import Follower
@@ -56,11 +57,8 @@ async def supervise(settings: Settings, datadir: Datadir, writer: LogWriter, rea
 
     `read` reads the settings again, before the new workers do.
     """
-    stopped, renewal = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, renewal.set)
+    stopped = set_by(asyncio.Event(), *STOP)
+    renewal = set_by(asyncio.Event(), signal.SIGHUP)
     key = assembly.node_key(settings, datadir)  # one process makes it, before several read it
     await refuse_twin(datadir, key)
     shutil.rmtree(datadir.relay, ignore_errors=True)
@@ -97,9 +95,7 @@ async def work(settings: Settings, datadir: Datadir, descriptor: int) -> int:
     """Work until a signal, or until the supervisor at the other end of `descriptor` is gone."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = Worker(settings, datadir)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stopped.set)
+    set_by(worker.stopped, *STOP)
     return await worker.run(socket.socket(fileno=descriptor))
 
 
