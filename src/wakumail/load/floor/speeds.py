@@ -12,12 +12,22 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from wakumail.base.keccak import keccak256
 
 PIECE = 1 << 20
+"""Bytes that are hashed or encrypted in one call."""
+
 COPIED = 32 << 20
 """Bytes of a copy: more than the processor's caches hold."""
+
 LOOPS = 200_000
+"""Rounds of the interpreter's loop."""
+
 TRIALS = 5
+"""Trials of each speed, of which the best counts."""
+
 SYNCS = 20
+"""Appends to the file, of whose times the median counts."""
+
 SYNCED = bytes(4096)
+"""One append: a page."""
 
 
 @dataclass(frozen=True, slots=True)
