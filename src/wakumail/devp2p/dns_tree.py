@@ -42,7 +42,6 @@ ROOT_PREFIX = "enrtree-root:"
 BRANCH_PREFIX = "enrtree-branch:"
 LINK_PREFIX = "enrtree://"
 
-_KEY_SIZE = 33
 _URL = re.compile(r"enrtree://([A-Z2-7]{53})@([^@]+)")
 _ROOT = re.compile(
     r"enrtree-root:v1 e=([A-Z2-7]+) l=([A-Z2-7]+) seq=(0|[1-9][0-9]{0,19}) sig=([A-Za-z0-9_-]{87})"

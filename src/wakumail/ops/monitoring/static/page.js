@@ -27,14 +27,11 @@ function sampleOf(page) {
     buckets[name] = JSON.parse(row.dataset.buckets).map(([bound, count]) =>
       [bound === "inf" ? Infinity : Number(bound), count]);
   }
-  return { time: Date.now() / 1000, values, counts: countsOf(buckets), bounds: boundsOf(buckets) };
+  return { time: Date.now() / 1000, values, counts: column(buckets, 1), bounds: column(buckets, 0) };
 }
 
-const countsOf = (buckets) =>
-  Object.fromEntries(Object.entries(buckets).map(([name, rows]) => [name, rows.map((r) => r[1])]));
-
-const boundsOf = (buckets) =>
-  Object.fromEntries(Object.entries(buckets).map(([name, rows]) => [name, rows.map((r) => r[0])]));
+const column = (buckets, i) =>
+  Object.fromEntries(Object.entries(buckets).map(([name, rows]) => [name, rows.map((row) => row[i])]));
 
 function earlier(index, span) {
   let before = index;
