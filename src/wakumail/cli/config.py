@@ -8,7 +8,8 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from wakumail.cli.options import Subparsers, add_json, open_binary, print_json
+from wakumail.cli.named_files import open_binary
+from wakumail.cli.options import Subparsers, add_json, print_json
 from wakumail.cli.setting_groups import GROUPS, group_of
 from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, check_file, load
 from wakumail.ops.config.setting import Setting, plain

@@ -13,11 +13,11 @@ from wakumail.archive.datadir import Datadir
 from wakumail.base.edited_file import edited_text
 from wakumail.base.edited_list import EditedList
 from wakumail.cli.list_check import FilesForDns, ListCheck
+from wakumail.cli.named_files import open_binary
 from wakumail.cli.options import (
     Subparsers,
     add_json,
     add_name_server,
-    open_binary,
     option,
     parse_timeout,
     print_json,

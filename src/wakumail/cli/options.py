@@ -1,4 +1,4 @@
-"""Options that several commands have, progress bars, and machine output."""
+"""Options that several commands have, progress bars, and output for programs."""
 
 import argparse
 import contextlib
@@ -6,28 +6,21 @@ import json
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakumail.archive.datadir import Datadir
-from wakumail.base.edited_file import read_edited
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import AnswerTimeout, HandshakeError, PeerGone, ProtocolError
 from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused
 from wakumail.node.dns_resolver import NameServer
-from wakumail.node.node_key import load_node_key
 from wakumail.ops.config import values
-from wakumail.waku.message import SYMMETRIC_KEY_SIZE, symmetric_key
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-    from wakumail.node.messages import Key
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
@@ -174,71 +167,3 @@ def progress(unit: str, total: int | None = None) -> "tqdm[Any]":
     from tqdm import tqdm  # many commands show none
 
     return tqdm(total=total, unit=unit, unit_scale=True, disable=None, leave=False)
-
-
-@contextlib.contextmanager
-def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
-    """The file of that name; `-` is standard input or output."""
-    if name == "-":
-        with contextlib.suppress(OSError, ValueError):
-            # A read of a pipe that does not block would end with what has come so far.
-            os.set_blocking((sys.stdin if mode == "rb" else sys.stdout).fileno(), True)
-        yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
-        sys.stdout.flush()
-    else:
-        with Path(name).open(mode) as file:
-            yield file  # type: ignore[misc]  # opened in binary
-
-
-def open_new(name: str, *, force: bool) -> AbstractContextManager[BinaryIO]:
-    """A file to write; FileExistsError if it has content to lose, unless `force`.
-
-    Its content stays until `start_over`.
-    """
-    if not force and os.path.isfile(name) and os.path.getsize(name):
-        raise FileExistsError(f"{name} already exists; --force overwrites it")
-    return open_binary(name, "ab")
-
-
-def start_over(name: str, file: BinaryIO) -> None:
-    """Empty a file of open_new, unless it is a pipe, a device or standard output."""
-    if name != "-" and os.path.isfile(name):
-        file.truncate(0)
-
-
-def add_message_keys(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name keys of messages."""
-    group = parser.add_argument_group(
-        "messages", "keys that open them; each option may be repeated"
-    )
-    for flag, metavar, text in (
-        ("--chat", "NAME", "a public chat: choose its topic, open with its key"),
-        ("--message-password", "TEXT", "open with a password"),
-        ("--message-key-file", "FILE", "open with the symmetric key in a file, 64 hex digits"),
-        ("--private-key-file", "FILE", "open with the private key in a file, 64 hex digits"),
-    ):
-        dest = f"{flag.removeprefix('--').replace('-', '_')}s"
-        group.add_argument(flag, dest=dest, action="append", default=[], metavar=metavar, help=text)
-
-
-def load_message_keys(arguments: argparse.Namespace) -> "list[Key]":
-    """The keys that the options name; ValueError and OSError for a file without one."""
-    return [
-        *map(symmetric_key, arguments.chats),
-        *map(symmetric_key, arguments.message_passwords),
-        *map(load_symmetric_key, arguments.message_key_files),
-        *map(load_node_key, arguments.private_key_files),
-    ]
-
-
-def load_symmetric_key(name: str) -> bytes:
-    """The symmetric key in a file; a ValueError does not show the content of the file."""
-    try:
-        digits = read_edited(Path(name))
-    except ValueError as error:
-        raise ValueError(f"{name} holds no symmetric key: {error}") from None
-    if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * SYMMETRIC_KEY_SIZE}}}", digits):
-        raise ValueError(
-            f"{name} holds no symmetric key of {2 * SYMMETRIC_KEY_SIZE} hexadecimal digits"
-        )
-    return bytes.fromhex(digits)

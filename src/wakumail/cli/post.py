@@ -10,12 +10,12 @@ import uvloop
 
 from wakumail.archive.dump import read_dump
 from wakumail.base.text import counted
+from wakumail.cli.named_files import open_binary
 from wakumail.cli.options import (
     add_enode,
     add_json,
     add_timeout,
     naming,
-    open_binary,
     option,
     parse_amount,
     parse_topic,

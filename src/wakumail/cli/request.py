@@ -14,23 +14,21 @@ from wakumail.base.edited_list import EditedList
 from wakumail.base.text import counted
 from wakumail.cli.history_listing import HistoryListing
 from wakumail.cli.merge_report import MergeReport
+from wakumail.cli.message_keys import add_message_keys, load_message_keys
+from wakumail.cli.named_files import open_new, start_over
 from wakumail.cli.options import (
     TIME_FORMS,
     add_json,
-    add_message_keys,
     add_name_server,
     add_timeout,
     add_topics,
-    load_message_keys,
     naming,
-    open_new,
     option,
     parse_bloom,
     parse_hex,
     parse_time,
     print_json,
     progress,
-    start_over,
 )
 from wakumail.cli.printing import line
 from wakumail.devp2p.dns_tree import LINK_PREFIX, ListUrl

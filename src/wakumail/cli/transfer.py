@@ -12,21 +12,18 @@ from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import join_list, split_list
 from wakumail.base.text import counted
 from wakumail.cli.json_lines import json_lines
+from wakumail.cli.message_keys import add_message_keys, load_message_keys
+from wakumail.cli.named_files import open_binary, open_new, start_over
 from wakumail.cli.options import (
     TIME_FORMS,
     Subparsers,
     add_datadir,
     add_json,
-    add_message_keys,
     add_topics,
-    load_message_keys,
-    open_binary,
-    open_new,
     parse_hex,
     parse_time,
     print_json,
     progress,
-    start_over,
 )
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.topics import public_chat_topic

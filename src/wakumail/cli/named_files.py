@@ -1,0 +1,39 @@
+"""Files that options name; `-` is standard input or output."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
+    """The file of that name; `-` is standard input or output."""
+    if name == "-":
+        with contextlib.suppress(OSError, ValueError):
+            # A read of a pipe that does not block would end with what has come so far.
+            os.set_blocking((sys.stdin if mode == "rb" else sys.stdout).fileno(), True)
+        yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
+        sys.stdout.flush()
+    else:
+        with Path(name).open(mode) as file:
+            yield file  # type: ignore[misc]  # opened in binary
+
+
+def open_new(name: str, *, force: bool) -> AbstractContextManager[BinaryIO]:
+    """A file to write; FileExistsError if it has content to lose, unless `force`.
+
+    Its content stays until `start_over`.
+    """
+    if not force and os.path.isfile(name) and os.path.getsize(name):
+        raise FileExistsError(f"{name} already exists; --force overwrites it")
+    return open_binary(name, "ab")
+
+
+def start_over(name: str, file: BinaryIO) -> None:
+    """Empty a file of open_new, unless it is a pipe, a device or standard output."""
+    if name != "-" and os.path.isfile(name):
+        file.truncate(0)
