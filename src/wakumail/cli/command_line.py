@@ -17,7 +17,7 @@ from wakumail.version import VERSION
 COMMANDS: Mapping[str, str] = {
     "serve": "run a server",
     "attach": "call the API of a running node",
-    "config": "show or import settings",
+    "config": "show, check or import settings",
     "request": "ask for history",
     "post": "send envelopes",
     "canary": "check a mailserver",
