@@ -17,7 +17,8 @@ from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.node.node_key import load_node_key
 from wakumail.ops.config.layers import load
-from wakumail.ops.identity import Identity, TwinRuns, refuse_twin
+from wakumail.ops.identity import Identity
+from wakumail.ops.restored import TwinRuns, refuse_twin
 
 KEY = generate(os.urandom)
 LISTS = ("static-nodes.json", "trusted-nodes.json", "discovered-nodes.json", "dns-lists.json")

@@ -22,11 +22,11 @@ from wakumail.ops.config.layers import load
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import raise_file_limit, warn_of_file_limit
 from wakumail.ops.heap import collect_rarely, keep_freed
-from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.step_meter import StepMeter
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.reload import Read, Reload, whenever
+from wakumail.ops.restored import refuse_twin
 from wakumail.ops.service_manager import ServiceManager, server_state
 from wakumail.ops.signals import STOP, set_by
 from wakumail.ops.slow_imports import import_what_is_on

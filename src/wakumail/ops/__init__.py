@@ -6,6 +6,7 @@ endpoints         RPC and metrics over HTTP
 bind_errors       tells which settings an address that is taken comes from
 named_nodes       the static and trusted nodes, from settings and files
 identity          the key, record, lists and settings of a node, saved and restored
+restored          refuses a restored identity while its former node answers
 peer_search       what finds peers, started from settings
 external_address  the address at which others reach the node, found as `--nat` says
 markup            HTML elements, escaped

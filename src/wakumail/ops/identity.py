@@ -1,33 +1,20 @@
 """The identity of a node: its key, its record, its lists of nodes and its settings.
 
-A backup keeps it in a folder of its own. Restored, it is another node's until that one is known to
-be gone: two nodes with one key take each other's peers. So the first start asks at the addresses
-at which the other one was, and refuses if it answers.
+A backup keeps it in a folder of its own.
 """
 
-import asyncio
 import json
-import logging
-import socket
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from wakumail.archive.datadir import Datadir, sync_names
-from wakumail.base.edited_list import EditedList
 from wakumail.base.whole_file import replace_file
-from wakumail.devp2p.enode import Enode, enode_of
-from wakumail.devp2p.keys import PrivateKey, node_id
-from wakumail.errors import WakumailError
+from wakumail.devp2p.keys import PrivateKey
 from wakumail.node.node_key import load_node_key
-from wakumail.node.own_record import kept_record
-from wakumail.node.twin import proves_identity
 from wakumail.ops.config.layers import DEFAULT, Loaded, read_file
 from wakumail.ops.config.setting import plain
 from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.toml import Line, document
-
-log = logging.getLogger(__name__)
+from wakumail.ops.restored import places_of
 
 SETTINGS_NAME = "settings.toml"
 """The file of the settings."""
@@ -41,18 +28,6 @@ SECRET_FILES = {
 
 LEFT_OUT = ("datadir", "nodekey", "nodekeyhex")
 """Settings of the place that a backup was taken from; the key itself is in a file."""
-
-ASK_TIMEOUT = 3.0
-"""Seconds that the other node has to prove that it is there."""
-
-NOWHERE = ("192.0.2.1", 9)
-"""An address that nobody has (RFC 5737): the route to it shows the address of this machine."""
-
-
-class TwinRuns(WakumailError):
-    """Another node runs with the identity that was restored here."""
-
-    counter = "twin_runs"
 
 
 class Identity:
@@ -85,7 +60,7 @@ class Identity:
             if field not in LEFT_OUT and source != DEFAULT
         }
         _write_settings(self.path / SETTINGS_NAME, values, "in force at the backup")
-        places = [str(enode) for enode in _places(datadir, key)]
+        places = [str(enode) for enode in places_of(datadir, key)]
         replace_file(self.path / datadir.restored.name, json.dumps(places).encode())
         replace_file(self._nodekey, f"{key.secret.hex()}\n".encode())
         sync_names(self.path)
@@ -94,7 +69,7 @@ class Identity:
     def restore(self, datadir: Datadir) -> Path:
         """Put it into a data directory, marked as restored. Returns the file of the settings.
 
-        FileExistsError if another node key is there.
+        FileExistsError if another node key is there. For the mark see restored.py.
         """
         key = load_node_key(self._nodekey)
         if datadir.nodekey.exists() and load_node_key(datadir.nodekey).secret != key.secret:
@@ -117,32 +92,6 @@ class Identity:
         return settings
 
 
-async def refuse_twin(datadir: Datadir, key: PrivateKey) -> None:
-    """At the first start with a restored identity: TwinRuns if its other node still answers."""
-    if not datadir.restored.exists():
-        return
-    identity = node_id(key.public_key)
-    silent = []
-    for enode in EditedList.read(datadir.restored, Enode.parse).items:
-        if enode.node_id != identity:
-            continue  # this node was given another key since
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT):
-                answers = await proves_identity(enode)
-        except OSError:  # a TimeoutError is one
-            answers = False
-        if answers:
-            text = (
-                f"the identity in {datadir.path} was restored from a backup, and its first node"
-                f" still answers at {enode.address}: stop that for good, or restore with"
-            )
-            raise TwinRuns(f"{text} --new-identity")
-        silent.append(enode.address)
-    where = " and ".join(silent) or "any known address"
-    log.warning("the restored identity is ours from now on: no other node has it at %s", where)
-    datadir.restored.unlink()
-
-
 def _files(datadir: Datadir) -> tuple[Path, ...]:
     """The files of an identity that a data directory has, beside the key."""
     return (
@@ -152,23 +101,6 @@ def _files(datadir: Datadir) -> tuple[Path, ...]:
         datadir.discovered_nodes,
         datadir.dns_lists,
     )
-
-
-def _places(datadir: Datadir, key: PrivateKey) -> Iterator[Enode]:
-    """The places of a node: that of its last record, and its port on this machine."""
-    record = kept_record(datadir.enr, node_id(key.public_key))
-    if record is None or not record.tcp:
-        return
-    enode = enode_of(record)
-    hosts = [enode.host, "127.0.0.1"]
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(NOWHERE)  # sends nothing
-            hosts.append(probe.getsockname()[0])
-    except OSError:
-        pass  # this machine has no route to others
-    for host in dict.fromkeys(hosts):
-        yield replace(enode, host=host)
 
 
 def _write_settings(path: Path, values: dict[str, object], source: str) -> None:

@@ -24,11 +24,11 @@ from wakumail.node.acceptor import open_shared_listeners
 from wakumail.ops import assembly, logs
 from wakumail.ops.bind_errors import BindFailed, from_settings
 from wakumail.ops.config.settings import Settings
-from wakumail.ops.identity import refuse_twin
 from wakumail.ops.log_writer import LogWriter
 from wakumail.ops.monitoring.report import Problem, Report
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.reload import Read, changes, flags, refuse
+from wakumail.ops.restored import refuse_twin
 from wakumail.ops.service_manager import ServiceManager, server_state
 from wakumail.ops.signals import STOP, set_by
 from wakumail.ops.slow_imports import import_what_is_on
