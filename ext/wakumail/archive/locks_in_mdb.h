@@ -55,7 +55,7 @@ locks_make(MDB_env *env)
 {
 	size_t size = LOCKS_SIZE(env);
 	struct shmid_ds segment;
-	struct stat file;
+	struct stat file, directory;
 	locks_place place = 0;
 	void *m;
 	int id = shmget(IPC_PRIVATE, size + sizeof(place), IPC_CREAT | 0600);
@@ -63,6 +63,9 @@ locks_make(MDB_env *env)
 		return LOCKS_NO_MEMORY;
 	m = shmat(id, NULL, 0);
 	/* What root makes must be open to the owner of the archive. */
+	if (!geteuid() && !stat(env->me_path, &directory) && directory.st_uid
+		&& !fstat(env->me_lfd, &file) && !file.st_uid && file.st_nlink == 1)
+		(void) !fchown(env->me_lfd, directory.st_uid, directory.st_gid);
 	if (!fstat(env->me_lfd, &file) && file.st_uid != geteuid() && !shmctl(id, IPC_STAT, &segment)) {
 		segment.shm_perm.uid = file.st_uid;
 		segment.shm_perm.gid = file.st_gid;

@@ -19,9 +19,10 @@ writers     locked shared by all that write to the archive, exclusively by a com
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wakumail.base.whole_file import sweep_unfinished
@@ -73,7 +74,7 @@ class Datadir:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Hold the directory as its only server. IsBackup, DatadirInUse."""
-        with self._lock("lock", fcntl.LOCK_EX), self.writing():
+        with self.writing(), self._lock("lock", fcntl.LOCK_EX):
             self._sweep()
             yield
 
@@ -124,11 +125,44 @@ class Datadir:
             try:
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                text = f"{self.path} is in use by another wakumail process"
-                raise DatadirInUse(text) from None
-            yield
+                raise DatadirInUse(f"{self.path} is in use by {self._holder()}") from None
+            give_to_owner(self.path)  # a server may start beside us
+            try:
+                yield
+            finally:
+                give_to_owner(self.path)
         finally:
             os.close(descriptor)
+
+    def _holder(self) -> str:
+        """The process that has a lock that we did not get, and how it goes away."""
+        try:
+            with (self.path / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "a running server: stop it first"
+        except FileNotFoundError:
+            pass
+        return "another wakumail command: wait until it ends"
+
+
+def give_to_owner(directory: Path) -> None:
+    """If we are root: give all that root made below a directory to the owner of the directory.
+
+    A server that runs as that owner can then use what a command of root has written. Files with
+    several names stay as they are: the owner may have given another's file a name here.
+    """
+    owner = directory.stat()
+    if os.geteuid() or not owner.st_uid:
+        return
+    for _, folders, files, descriptor in os.fwalk(directory):  # follows no symbolic link
+        for name in (*folders, *files):
+            with suppress(OSError):  # it is gone, or the file system has no owners
+                made = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if not made.st_uid and (made.st_nlink == 1 or stat.S_ISDIR(made.st_mode)):
+                    os.chown(
+                        name, owner.st_uid, owner.st_gid, dir_fd=descriptor, follow_symlinks=False
+                    )
 
 
 def sync_names(directory: Path) -> None:

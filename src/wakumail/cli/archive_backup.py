@@ -1,6 +1,7 @@
 """`wakumail archive backup` and `restore`: an archive, and with it the identity of its node."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -136,5 +137,7 @@ def restore(arguments: argparse.Namespace) -> int:
     print(
         f"{counted(opinion.envelopes, 'envelope')} verified; the backup is of {utc(source.taken)}"
     )
+    if os.geteuid() == 0 and datadir.path.stat().st_uid == 0:
+        print(f"it belongs to root; for another user: chown -R USER: {datadir.path}")
     print(f"start it with: wakumail serve {start}")
     return 0
