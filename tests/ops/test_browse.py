@@ -9,18 +9,15 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.archive_damage import break_envelope
-from tests.support.browsing import Reader, browsed
+from tests.support.browsing import browsed
 from tests.support.commands import call
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.patience import PATIENCE, asynchronous
 from tests.support.processes import WAKUMAIL
 from wakumail.errors import ArchiveDamaged
 from wakumail.ops.browse import archive_pages, archive_reading
-from wakumail.ops.markup import element, join
 from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.topics import public_chat_topic
 from wakumail.waku.waku2_message import envelope_message_hash
@@ -197,20 +194,6 @@ async def test_an_empty_archive(tmp_path: Path) -> None:
     async with browsed(tmp_path, []) as site:
         assert "The archive is empty." in (await site.get("")).read.words
         assert "No envelope here." in (await site.get("topic/all")).read.words
-
-
-@given(st.text(), st.text())
-def test_whatever_is_told_stays_text(told: str, value: str) -> None:
-    page = element("p", told, [value, 7, None], title=value, hidden=False, data_x=told)
-    told, value = (text.replace("\r\n", "\n").replace("\r", "\n") for text in (told, value))
-    read = Reader(join(page))
-    [(tag, attributes)] = read.attributes
-    assert tag == "p"
-    assert set(attributes) == {"title", "data-x"}
-    if "\r" not in page and "\0" not in page:
-        assert attributes["title"] == value
-        words = "".join(read.words)
-        assert words == f"{told}{value}7" or not (told + value).strip()
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An identity goes into a backup and out of it, and is not taken while another node has it."""
+"""An identity goes into a backup and out of it."""
 
 import json
 import os
@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.chosen_settings import CHOSEN, EXCLUSIVE, environ
-from tests.support.patience import asynchronous
-from tests.support.puppet import mailserver
 from wakumail.archive.datadir import Datadir
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
@@ -18,7 +16,6 @@ from wakumail.devp2p.keys import generate, node_id
 from wakumail.node.node_key import load_node_key
 from wakumail.ops.config.layers import load
 from wakumail.ops.identity import Identity
-from wakumail.ops.restored import TwinRuns, refuse_twin
 
 KEY = generate(os.urandom)
 LISTS = ("static-nodes.json", "trusted-nodes.json", "discovered-nodes.json", "dns-lists.json")
@@ -80,26 +77,3 @@ def test_an_identity_is_whole_again(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="is the key of another node"):
         saved.restore(new)
     assert load_node_key(new.nodekey).secret == KEY.secret
-
-
-@asynchronous
-async def test_an_identity_is_not_taken_while_its_node_answers(tmp_path: Path) -> None:
-    datadir = make(tmp_path / "restored")
-    await refuse_twin(datadir, KEY)  # it was made here
-    async with mailserver(tmp_path / "server") as (server, enode):
-        key = server.config.node.connection.node_key
-        stranger = replace(enode, node_id=node_id(KEY.public_key))
-        nobody = replace(enode, port=1)
-        places = json.dumps([str(place) for place in (nobody, stranger, enode)])
-        datadir.restored.write_text(places)
-        with pytest.raises(TwinRuns, match=f"still answers at {enode.address}: stop that"):
-            await refuse_twin(datadir, key)
-        assert datadir.restored.exists()
-        await refuse_twin(datadir, KEY)  # it has another key by now
-        assert not datadir.restored.exists()
-        datadir.restored.write_text(places)
-    await refuse_twin(datadir, key)
-    assert not datadir.restored.exists()
-    datadir.restored.write_text("{}")
-    with pytest.raises(ValueError, match="is no JSON list"):
-        await refuse_twin(datadir, key)
