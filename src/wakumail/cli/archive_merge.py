@@ -55,7 +55,7 @@ def merge(arguments: argparse.Namespace) -> int:
             told.append({"from": str(source.path), "stored": stored, "duplicates": duplicates})
             if not arguments.json:
                 count = counted(stored, "envelope")
-                print(f"{source.path}: {count} stored, {duplicates} already there", flush=True)
+                print(f"{source.path}: {count} stored, {duplicates:,} already there", flush=True)
     if arguments.json:
         print_json({"sources": told})
     return 0

@@ -129,10 +129,10 @@ def reporting(done: Mapping[str, int], *, as_json: bool) -> Iterator[None]:
             print_json(dict(done))
         else:
             stored = counted(done["stored"], "envelope")
-            print(f"{stored} stored, {done['duplicates']} already there")
+            print(f"{stored} stored, {done['duplicates']:,} already there")
             if done["malformed"] or done["misplaced"]:
-                not_envelopes = f"{done['malformed']} that are not envelopes"
-                print(f"left out: {not_envelopes}, {done['misplaced']} under a wrong key")
+                not_envelopes = f"{done['malformed']:,} that are not envelopes"
+                print(f"left out: {not_envelopes}, {done['misplaced']:,} under a wrong key")
 
 
 @contextlib.contextmanager
