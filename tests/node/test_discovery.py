@@ -38,8 +38,9 @@ async def test_twenty_nodes_find_each_other_from_one_bootnode(tmp_path: Path) ->
             lambda: all(known(each) == everybody - {enode.node_id} for each, enode in nodes)
         )
         await eventually(lambda: all(c.speaks_waku for each, _ in nodes for c in each.candidates()))
-        candidates = {candidate.enode for candidate in nodes[3][0].candidates()}
-        assert candidates == {enode for _, enode in nodes} - {nodes[3][1]}
+        others = {enode for _, enode in nodes} - {nodes[3][1]}
+        # A node that answers late on a busy machine is no candidate until it does.
+        await eventually(lambda: {each.enode for each in nodes[3][0].candidates()} == others)
 
 
 @asynchronous

@@ -124,7 +124,8 @@ async def serve(
         manager.stopping()
         log.info("stopping")
     assembly.log_counts(counters)
-    return 1 if store is not None and store.degraded else 0
+    # A log that is out of reach takes nothing away: what it did not take is not confirmed.
+    return 1 if store is not None and store.disk_problem else 0
 
 
 def open_store(settings: Settings, datadir: Datadir, counters: Counters) -> Store | None:
