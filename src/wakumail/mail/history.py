@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 MAX_WAITING_BYTES = MAX_REQUEST_SIZE
 """Bytes of requests of one peer that may wait for their turn. A usual request has some hundred."""
 
+WRITE_SIZE = 64 << 10
+"""Bytes of packets of one envelope each that leave in one write. A write of its own costs more than
+to encrypt such a packet."""
+
 
 class TooManyRequests(RequestError):
     """More requests of one peer are waiting than the server keeps."""
@@ -244,10 +248,13 @@ class History:
 
     async def _send_each(self, link: Link, page: bytes) -> int:
         """Send each envelope of a page in a packet of its own; return the bytes of all packets."""
-        size = 0
+        size = drained = 0
         for envelope in split_list(page):
+            if size - drained >= WRITE_SIZE:
+                await link.outbox.drain()
+                drained = size
             if size:
-                await link.outbox.drain_and_pace()
+                await link.outbox.pace()
             size += self._send(link, join_list([envelope]), 1)
         return size
 

@@ -109,6 +109,7 @@ class Outbox:
         if self._why_closed is not None:
             raise PeerGone(self._why_closed)
         while delay := self._link.peer.limits.delay(self._loop.time(), packets):
+            self.flush()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._link.gone(), delay)
             await self.drain()
