@@ -129,11 +129,9 @@ async def serve(
 
 
 def open_store(settings: Settings, datadir: Datadir, counters: Counters) -> Store | None:
-    """The archive and its writer, if there is one; that of a host in a cluster is of a kind of its
-    own.
-    """
+    """The archive and its writer, if there is one; a host in a cluster has a kind of its own."""
     if settings.cluster:
         from wakumail.ops.cluster.logged_store import LoggedStore  # a host alone needs none
 
-        return assembly.open_store_of(LoggedStore, settings, datadir, counters)
+        return assembly.open_store(settings, datadir, counters, kind=LoggedStore)
     return assembly.open_store(settings, datadir, counters) if settings.mailserver else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
@@ -203,9 +203,6 @@ def first_line(path: Path) -> str:
     return line
 
 
-S = TypeVar("S", bound=Store)
-
-
 def open_store(
     settings: Settings,
     datadir: Datadir,
@@ -213,24 +210,12 @@ def open_store(
     commit_lock: CommitLock | None = None,
     *,
     prunes: bool = True,
+    kind: type[Store] = Store,
 ) -> Store:
     """The archive and its writer; `commit_lock` is for processes that share the archive.
 
     Without `prunes` everything is kept, until `Store.retain` gives other bounds.
     """
-    return open_store_of(Store, settings, datadir, counters, commit_lock, prunes=prunes)
-
-
-def open_store_of(
-    kind: type[S],
-    settings: Settings,
-    datadir: Datadir,
-    counters: Counters,
-    commit_lock: CommitLock | None = None,
-    *,
-    prunes: bool = True,
-) -> S:
-    """The same, as a store of some kind."""
     archive = Archive(datadir.archive)
     store = kind(
         archive,
