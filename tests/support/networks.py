@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import re
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +13,7 @@ from typing import Any
 from tests.support.processes import Server
 from tests.support.puppet import dialed
 from tests.support.rpc_callers import UnixCaller
+from wakumail.base.free_ports import free_ports
 from wakumail.waku.envelope import Envelope, make_envelope
 from wakumail.waku.message import seal
 
@@ -174,12 +173,5 @@ def sealed(payload: str, *, topic: str = TOPIC, age: int = 0) -> Envelope:
 
 
 def free_port() -> int:
-    """A free port outside the range from which the system chooses ports."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as trial:
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+    """A port of 127.0.0.1 that nobody uses now."""
+    return free_ports(1)[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from wakumail.base.free_ports import free_ports
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.packets import SYNC, WAKU, Capability
@@ -36,7 +37,7 @@ class MeteredServer:
     """`wakumail serve` with its step meter."""
 
     def __init__(self, datadir: Path, flags: Sequence[str] = ()) -> None:
-        self._rpc_port, self._metrics_port, self._store_port = (free_port() for _ in range(3))
+        self._rpc_port, self._metrics_port, self._store_port = free_ports(3)
         self.trusted_key = keys.generate(os.urandom)
         """The node key of a peer that the server trusts."""
         self._sync_keys = [keys.generate(os.urandom) for _ in range(SYNC_PEERS)]
@@ -158,10 +159,3 @@ class MeteredServer:
 def nowhere(key: keys.PrivateKey) -> Enode:
     """The enode of a node that cannot be dialed."""
     return Enode(keys.node_id(key.public_key), "127.0.0.1", 1, 1)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

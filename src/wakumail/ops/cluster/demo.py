@@ -20,12 +20,13 @@ from typing import Any
 
 from wakumail.archive.archive import POSITION_SIZE, Archive
 from wakumail.archive.datadir import Datadir
+from wakumail.base.free_ports import free_ports
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import WakumailError
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import MailPeer, connect
-from wakumail.ops.cluster.local_log import LocalLog, LocalServer, free_ports
+from wakumail.ops.cluster.local_log import LocalLog, LocalServer
 from wakumail.ops.cluster.log import Log
 from wakumail.ops.cluster.log_errors import ClusterFailed, LogUnavailable
 from wakumail.ops.cluster.making import make_stream

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from wakumail.base.free_ports import free_ports
 from wakumail.errors import WakumailError
 from wakumail.ops.cluster.server_config import LogServer, configuration
 
@@ -126,18 +127,6 @@ class LocalLog:
         """End all servers."""
         for server in self.servers:
             server.kill()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _program() -> str:
