@@ -19,8 +19,8 @@ from wakumail.ops.cluster.log_facts import (
     MIN_REPLICAS,
     moment,
 )
+from wakumail.ops.cluster.log_status import describe, look
 from wakumail.ops.cluster.making import make_stream
-from wakumail.ops.cluster.overview import describe, look
 from wakumail.ops.cluster.server_config import LogServer, configuration
 from wakumail.ops.config.values import amount, log_name, log_server, path, whole
 

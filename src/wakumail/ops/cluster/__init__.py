@@ -21,7 +21,7 @@ member        joins the log, and watches whether all goes well
 For an operator:
 
 making         makes the stream of a log as it has to be
-overview       the state of a log and of the hosts that follow it
+log_status     the state of a log and of the hosts that follow it
 server_config  the configuration of the servers of a log
 local_log      servers of a log on this machine
 demo           a cluster on this machine, under load, of which processes are killed

@@ -29,8 +29,8 @@ from wakumail.mail.client import MailPeer, connect
 from wakumail.ops.cluster.local_log import LocalLog, LocalServer
 from wakumail.ops.cluster.log import Log
 from wakumail.ops.cluster.log_errors import ClusterFailed, LogUnavailable
+from wakumail.ops.cluster.log_status import look
 from wakumail.ops.cluster.making import make_stream
-from wakumail.ops.cluster.overview import look
 from wakumail.waku.envelope import Envelope, make_envelope
 
 log = logging.getLogger(__name__)
