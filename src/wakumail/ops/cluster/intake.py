@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 FRESH = 60.0
 """Seconds: envelopes of a message up to this age may still be live, and are relayed."""
 
-
 ROOM_INTERVAL = 0.02
 """Seconds between two looks whether a full store has room."""
 

@@ -10,14 +10,15 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from wakumail.ops.cluster.log_errors import LogRefused, LogUnavailable
 from wakumail.ops.cluster.log_facts import Facts, nanoseconds
@@ -158,18 +159,12 @@ class Log:
         """All answers to a request that come in time, at most `count`."""
         answers: list[Msg] = []
         try:
-            inbox = self._client.new_inbox()
-            subscription = await self._client.subscribe(inbox)
-            try:
-                await self._client.publish(subject, data, reply=inbox)
-                async with asyncio.timeout(seconds):
-                    while len(answers) < count:
-                        message = await subscription.next_msg(timeout=None)
-                        if _status(message):  # nobody listens
-                            break
-                        answers.append(message)
-            finally:
-                await subscription.unsubscribe()
+            async with self._asking(subject, data) as inbox, asyncio.timeout(seconds):
+                while len(answers) < count:
+                    message = await inbox.next_msg(timeout=None)
+                    if _status(message):  # nobody listens
+                        break
+                    answers.append(message)
         except TimeoutError:
             pass
         except nats.errors.Error as error:
@@ -198,19 +193,14 @@ class Log:
         ask = json.dumps({"seq": first, "batch": limit, "max_bytes": max_bytes}).encode()
         messages: list[LogMessage] = []
         try:
-            inbox = self._client.new_inbox()
-            subscription = await self._client.subscribe(inbox)
-            try:
-                await self._client.publish(f"$JS.API.DIRECT.GET.{self.name}", ask, reply=inbox)
+            async with self._asking(f"$JS.API.DIRECT.GET.{self.name}", ask) as inbox:
                 while True:
-                    message = await subscription.next_msg(timeout=READ_TIMEOUT)
+                    message = await inbox.next_msg(timeout=READ_TIMEOUT)
                     if (status := _status(message)) in ("204", "404"):
                         return messages
                     if status:
                         raise LogUnavailable(f"a read was answered with {status}")
                     messages.append(self._read(message))
-            finally:
-                await subscription.unsubscribe()
         except (nats.errors.Error, TimeoutError) as error:
             if messages:
                 return messages
@@ -283,6 +273,17 @@ class Log:
         return f"{self.subject.rpartition('.')[0]}.{what}"
 
     # -- inside -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _asking(self, subject: str, data: bytes) -> AsyncIterator[Subscription]:
+        """Ask, and hear all the answers while the context lasts."""
+        reply = self._client.new_inbox()
+        inbox = await self._client.subscribe(reply)
+        try:
+            await self._client.publish(subject, data, reply=reply)
+            yield inbox
+        finally:
+            await inbox.unsubscribe()
 
     async def _request(
         self, subject: str, data: bytes, seconds: float, headers: dict[str, str] | None = None

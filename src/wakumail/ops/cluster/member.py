@@ -15,6 +15,7 @@ from wakumail.ops.cluster.log import Log
 from wakumail.ops.cluster.log_errors import LogRefused, LogUnavailable
 from wakumail.ops.cluster.log_facts import Facts, foreign, refusals
 from wakumail.ops.cluster.log_reader import MAX_HOLES, LogReader
+from wakumail.ops.cluster.log_status import HOSTS_TIMEOUT
 from wakumail.ops.cluster.logged_store import LoggedStore
 from wakumail.ops.cluster.publisher import OwnMessage, Publisher
 
@@ -50,9 +51,6 @@ SYNC_INTERVAL = 20.0
 
 SYNC_REST = 30.0
 """Seconds from when a hole was found to the first: a round leaves out the last seconds."""
-
-HOSTS_TIMEOUT = 1.0
-"""Seconds in which the other hosts tell how far they are."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that the log has for the last messages when the server stops."""
