@@ -38,9 +38,7 @@ class HistoryReader:
     def __init__(self, load: HistoryReaderLoad, enode: Enode) -> None:
         self._load = load
         self._connection = open_connection(enode, WANTS_NOTHING)
-        self._key = symmetric_key(DEFAULT_PASSWORD)
-        self._node_key = keys.generate(os.urandom)
-        self._packets: dict[tuple[RequestSpec, bytes], bytes] = {}
+        self._packets = RequestPackets()
         self._delivery = self._connection.message_id(Code.P2P_MESSAGE)
         self._completion = self._connection.message_id(Code.P2P_REQUEST_COMPLETE)
         self._tally = Tally()
@@ -81,19 +79,13 @@ class HistoryReader:
         cursor = b""
         waited = 0.0
         while True:
-            packet = self._packet(spec, cursor)
+            packet = self._packets.of(spec, cursor)
             began = time.perf_counter()
             self._connection.send(Code.P2P_REQUEST, packet)
             cursor = self._await_completion().cursor
             waited += time.perf_counter() - began
             if not (cursor and spec.follows_cursor):
                 return waited
-
-    def _packet(self, spec: RequestSpec, cursor: bytes) -> bytes:
-        """The packet of a request. It is made once: that takes longer than to answer it."""
-        if (spec, cursor) not in self._packets:
-            self._packets[spec, cursor] = request_packet(spec, cursor, self._key, self._node_key)
-        return self._packets[spec, cursor]
 
     def _await_completion(self) -> Completion:
         """Wait for the completion, and count the envelopes before it."""
@@ -113,21 +105,35 @@ class HistoryReader:
                 self._connection.answer(frame.first)
 
 
-def request_packet(
-    spec: RequestSpec, cursor: bytes, key: bytes, node_key: keys.PrivateKey
-) -> bytes:
-    """A signed request of form R3, the form of status-go's clients."""
-    packet, _ = build_request(
-        Form.R3,
-        lower=spec.lower,
-        upper=spec.upper,
-        topics=spec.topics,
-        bloom=spec.bloom,
-        limit=PAGE_LIMIT,
-        cursor=cursor,
-        key=key,
-        sign_with=node_key,
-        random=os.urandom,
-        now=int(time.time()),
-    )
-    return packet
+class RequestPackets:
+    """Signed requests of form R3, the form of status-go's clients, all from one node.
+
+    Each packet is made once: that takes longer than to answer it.
+    """
+
+    def __init__(self) -> None:
+        self._key = symmetric_key(DEFAULT_PASSWORD)
+        self._node_key = keys.generate(os.urandom)
+        self._packets: dict[tuple[RequestSpec, bytes], bytes] = {}
+
+    def of(self, spec: RequestSpec, cursor: bytes = b"") -> bytes:
+        """The packet of a request, for the page at the cursor."""
+        if (spec, cursor) not in self._packets:
+            self._packets[spec, cursor] = self._make(spec, cursor)
+        return self._packets[spec, cursor]
+
+    def _make(self, spec: RequestSpec, cursor: bytes) -> bytes:
+        packet, _ = build_request(
+            Form.R3,
+            lower=spec.lower,
+            upper=spec.upper,
+            topics=spec.topics,
+            bloom=spec.bloom,
+            limit=PAGE_LIMIT,
+            cursor=cursor,
+            key=self._key,
+            sign_with=self._node_key,
+            random=os.urandom,
+            now=int(time.time()),
+        )
+        return packet

@@ -4,13 +4,11 @@ import os
 import time
 from dataclasses import dataclass
 
-from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
 from wakumail.load.clients.blocking_connection import WANTS_NOTHING, open_connection
-from wakumail.load.clients.history_reader import request_packet
+from wakumail.load.clients.history_reader import RequestPackets
 from wakumail.load.clients.role import KeepGoing, Tally
 from wakumail.load.workload.request_kinds import RequestSpec
-from wakumail.waku.message import DEFAULT_PASSWORD, symmetric_key
 from wakumail.waku.packets import Code
 
 PAUSE = 0.1
@@ -41,8 +39,7 @@ class SlowReader:
 
     def prepare(self) -> None:
         """Send the requests."""
-        key, node_key = symmetric_key(DEFAULT_PASSWORD), keys.generate(os.urandom)
-        packet = request_packet(self._load.spec, b"", key, node_key)
+        packet = RequestPackets().of(self._load.spec)
         for connection in self._connections:
             for _ in range(self._load.requests):
                 connection.send(Code.P2P_REQUEST, packet)

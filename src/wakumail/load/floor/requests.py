@@ -1,14 +1,12 @@
 """The floor of a request: its seal opened, the index asked, the pages gathered and encrypted."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from wakumail.archive.archive import Archive, PageState
 from wakumail.base.snappy import inflate
-from wakumail.devp2p import keys
-from wakumail.load.clients.history_reader import request_packet
+from wakumail.load.clients.history_reader import RequestPackets
 from wakumail.load.floor.wire import Wire, message_id
 from wakumail.load.workload.request_kinds import PAGE_LIMIT, RequestSpec
 from wakumail.waku.completion import ZERO_HASH, Completion, CompletionForm
@@ -48,8 +46,7 @@ class RequestFloor:
         self._wire = wire
         self._archive = archive
         self._key = symmetric_key(DEFAULT_PASSWORD)
-        self._client_key = keys.generate(os.urandom)
-        self._packets: dict[tuple[RequestSpec, bytes], bytes] = {}
+        self._packets = RequestPackets()
         self._prefix_size = len(message_id(Code.P2P_REQUEST))
 
     def answer(self, spec: RequestSpec) -> None:
@@ -59,7 +56,7 @@ class RequestFloor:
             cursor = self._answer_page(spec, cursor)
 
     def _answer_page(self, spec: RequestSpec, cursor: bytes) -> bytes:
-        rest = memoryview(self._wire.frame(Code.P2P_REQUEST, self._packet(spec, cursor)))
+        rest = memoryview(self._wire.frame(Code.P2P_REQUEST, self._packets.of(spec, cursor)))
         while rest:
             rest = self._wire.write(rest)
         self._wire.begin()
@@ -93,8 +90,3 @@ class RequestFloor:
             completion = Completion(request_id, last_hash, position)
             self._wire.add(Code.P2P_REQUEST_COMPLETE, completion.encode(CompletionForm.BYTES))
             return position
-
-    def _packet(self, spec: RequestSpec, cursor: bytes) -> bytes:
-        if (spec, cursor) not in self._packets:
-            self._packets[spec, cursor] = request_packet(spec, cursor, self._key, self._client_key)
-        return self._packets[spec, cursor]

@@ -12,6 +12,7 @@ from wakumail.base.keccak import keccak256
 from wakumail.devp2p import keys
 from wakumail.devp2p.enode import Enode
 from wakumail.load.clients.processes import ClientPool
+from wakumail.load.floor.speeds import best
 from wakumail.load.measured_server import MeasuredServer
 from wakumail.load.measures import Measures
 from wakumail.load.metered_server import MeteredServer
@@ -25,7 +26,6 @@ STEP_LIMIT = 0.050
 CALIBRATION_TIME = 0.003
 """Seconds of `calibrate` on two quiet cores of an AMD EPYC."""
 
-CALIBRATION_RUNS = 5
 CALIBRATION_ROUNDS = 60_000
 CALIBRATION_BYTES = bytes(1 << 20)
 
@@ -41,13 +41,12 @@ START_SETTLE_TIME = 1.0
 
 def calibrate() -> float:
     """Seconds of CPU that a fixed piece of work takes, half of it compiled; the least of some."""
-    taken = []
-    for _ in range(CALIBRATION_RUNS):
-        began = time.thread_time()
+
+    def work() -> None:
         sum(number & 7 for number in range(CALIBRATION_ROUNDS))
         keccak256(CALIBRATION_BYTES)
-        taken.append(time.thread_time() - began)
-    return min(taken)
+
+    return best(work)
 
 
 def step_limit() -> float:
