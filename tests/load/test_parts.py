@@ -94,7 +94,7 @@ def test_a_connection_with_nothing_to_send_sends_nothing() -> None:
         encode_p2p=lambda code: bytes([code]),
     )
     with ours, theirs:
-        queue = SendQueue(cast(BlockingConnection, connection))
+        queue = SendQueue(cast(BlockingConnection, connection), 0)
         assert not list(queue.make(SenderLoad(LiveTraffic(), 0, confirmed=False), 0))
         queue.encrypt()
         assert queue.done

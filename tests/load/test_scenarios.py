@@ -4,17 +4,20 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import run, run_json
 from tests.support.scripted import nobody
+from wakumail.cli.bench import open_log
 from wakumail.cli.command_line import main
 from wakumail.load.case_results import measure_cases
 from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import LoadFailed, Outcome
 from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.cluster_log import no_log
 from wakumail.load.filled_archives import FilledArchives, import_dump
 from wakumail.load.measured_server import ForeignServer, OwnServer
 from wakumail.load.measures import METRICS, Measures
@@ -28,6 +31,7 @@ from wakumail.load.scenarios.cases import (
     RequestCase,
     StartUpCase,
 )
+from wakumail.load.scenarios.cluster import HOSTS, CatchUpCase, ClusterCase
 from wakumail.load.scenarios.cold import ColdCase
 from wakumail.load.scenarios.crowd import CrowdCase
 from wakumail.load.scenarios.discovery import DiscoveryCase
@@ -102,6 +106,22 @@ def test_every_scenario_runs(
     measures = case.measure(own_server, pool)
     assert keys <= set(measures) <= set(METRICS)
     assert all(measures[key] > 0 for key in keys - {"cpu_share", "connection_memory"})
+
+
+def test_a_cluster_is_measured(own_server: OwnServer, tmp_path: Path, pool: ClientPool) -> None:
+    load = SenderLoad(LIVE, 300, batch=10)
+    with open_log(tmp_path) as log:
+        catch_up = CatchUpCase(TRAFFIC, lambda: nullcontext(log)).measure(own_server, pool)
+        assert min(catch_up[key] for key in ("ready", "caught_up", "import_time")) > 0
+        cluster = ClusterCase(load, HOSTS, lambda: nullcontext(log)).measure(own_server, pool)
+    keys = {"ingested", "affordable", "alone_cpu", "envelope_cpu", "log_cpu", "p99", "log_p99"}
+    assert min(cluster[key] for key in keys) > 0
+    assert (catch_up.keys() | cluster.keys()) <= METRICS.keys()
+
+
+def test_a_cluster_needs_a_log(own_server: OwnServer, pool: ClientPool) -> None:
+    with pytest.raises(LoadFailed, match="no log"):
+        CatchUpCase(TRAFFIC, no_log).measure(own_server, pool)
 
 
 def test_one_request_is_measured_however_short_the_time(
@@ -314,7 +334,7 @@ def test_choices_make_a_case_of_each_number() -> None:
 
 
 def test_all_scenarios_are_chosen_but_the_long_ones() -> None:
-    assert set(SCENARIOS) - set(DEFAULT_SCENARIOS) == {"attacks", "steps", "soak"}
+    assert set(SCENARIOS) - set(DEFAULT_SCENARIOS) == {"attacks", "steps", "cluster", "soak"}
     for name in SCENARIOS:
         assert {planned.case.scenario for planned in CaseChoice([name]).planned_cases()} == {name}
 

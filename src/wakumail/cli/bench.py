@@ -1,8 +1,8 @@
 """`wakumail bench`: loads a mailserver and measures it: a new `wakumail serve`, or one that runs.
 
 The server and its clients are processes of their own, on loopback unless --enode names another
-host. Without SCENARIO all scenarios run but `attacks`, `steps` and `soak`, which needs --seconds of
-many minutes.
+host. Without SCENARIO all scenarios run but `attacks`, `steps`, `cluster`, which starts servers of
+NATS, and `soak`, which needs --seconds of many minutes.
 """
 
 import argparse
@@ -11,11 +11,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from wakumail.cli.options import add_json, option, parse_enode, print_json
 from wakumail.load.case_results import measure_cases
 from wakumail.load.clients.processes import ClientPool
+from wakumail.load.clients.role import LoadFailed
+from wakumail.load.cluster_log import ClusterLog
 from wakumail.load.filled_archives import FilledArchives, write_dump
 from wakumail.load.measured_server import ForeignServer, MeasuredServer, OwnServer
 from wakumail.load.report.html import html_report
@@ -301,8 +305,19 @@ def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
         confirmed=arguments.confirm,
         archive=arguments.archive,
         seconds=arguments.seconds,
+        open_log=partial(open_log, arguments.dir),
     )
     return choice.planned_cases()
+
+
+def open_log(directory: Path | None) -> AbstractContextManager[ClusterLog]:
+    """The log of a cluster on this machine. LoadFailed without the client of NATS."""
+    try:
+        from wakumail.ops.cluster.bench_log import open_bench_log  # an extra
+    except ImportError as error:
+        text = f'a cluster needs nats-py: pip install "nats-py>=2.16" ({error})'
+        raise LoadFailed(text) from error
+    return open_bench_log(directory)
 
 
 def print_progress(what: str) -> None:

@@ -8,6 +8,7 @@ process_usage    CPU and memory of a process and its descendants
 server_process   `wakumail serve` in a process of its own
 measured_server  the server under load: our own, or one that runs already
 metered_server   our own server, which measures the steps of its loop
+cluster_log      the log of a cluster, which a command gives
 measures         the names and units of the numbers in a report
 watch            one run of the clients against one server, and its cost
 floor            the CPU that the kernels alone take

@@ -41,7 +41,8 @@ class SenderLoad:
     """Send `count` envelopes in each run, over `connections`, in packets of `batch`.
 
     confirmed: the run ends when all are confirmed; otherwise when the server has read them.
-    warm_up: the number of envelopes that are sent before the first run.
+    warm_up: the number of envelopes that are sent before the first run. window: packets of a
+    connection that may wait for their confirmation, whose times are told then; 0: any number.
     """
 
     live: LiveTraffic
@@ -50,6 +51,7 @@ class SenderLoad:
     batch: int = 100
     confirmed: bool = True
     warm_up: int = 0
+    window: int = 0
 
     def open(self, enode: Enode) -> "Sender":
         """Make the client, and connect it."""
@@ -64,7 +66,8 @@ class Sender:
         self._queues: list[SendQueue] = []
         self._pings = PingSchedule(self.answer_pings)
         for _ in range(load.connections):
-            self._queues.append(SendQueue(open_connection(enode, WANTS_NOTHING)))
+            connection = open_connection(enode, WANTS_NOTHING)
+            self._queues.append(SendQueue(connection, load.window))
             self._pings.check()
         if load.confirmed and not all(
             queue.connection.server_status.confirmations for queue in self._queues
@@ -101,12 +104,13 @@ class Sender:
                     raise LoadFailed(f"not all envelopes were taken within {LOAD_TIMEOUT:g} s")
                 for key, events in selector.select(1.0):
                     queue = key.data
-                    if events & EVENT_WRITE and not queue.push():
-                        selector.modify(key.fileobj, EVENT_READ, queue)
                     if events & EVENT_READ:
                         queue.pull()
+                    wanted = EVENT_READ | EVENT_WRITE if queue.push() else EVENT_READ
                     if queue.done:
                         selector.unregister(key.fileobj)
+                    elif wanted != key.events:
+                        selector.modify(key.fileobj, wanted, queue)
 
     def answer_pings(self) -> None:
         """Answer the pings, unless frames wait that have to be sent before a pong."""
@@ -121,6 +125,7 @@ class Sender:
         return Tally(
             sum(queue.envelopes for queue in self._queues),
             sum(queue.size for queue in self._queues),
+            [taken for queue in self._queues for taken in queue.seconds],
         )
 
     def close(self) -> None:
@@ -130,15 +135,21 @@ class Sender:
 
 
 class SendQueue:
-    """One connection, and the frames that it sends in a run."""
+    """One connection, and the frames that it sends in a run. window: see SenderLoad."""
 
-    def __init__(self, connection: BlockingConnection) -> None:
+    def __init__(self, connection: BlockingConnection, window: int) -> None:
         self.connection = connection
+        self.seconds: list[float] = []
+        """The time that each confirmation took, if there is a window."""
         self.envelopes = 0
         self.size = 0
         """Bytes of all envelopes."""
         self.done = False
         """True when the run is over for this connection."""
+        self._window = window
+        self._begun: deque[float] = deque()
+        """The times at which packets were sent whose confirmation has not come, if there is a
+        window. Confirmations come in the order of packets."""
         self._packets: deque[bytes] = deque()
         self._confirmed = True
         self._unsent: list[memoryview] = []
@@ -155,6 +166,7 @@ class SendQueue:
         self.envelopes, self.size, self.done = count, 0, not count
         self._sent.clear()
         self._answers.clear()
+        self.seconds.clear()
         self._awaited = 0
         self._confirmed = load.confirmed
         for batch in load.live.batches(count, load.batch, self.connection.server_status.pow or 0.0):
@@ -174,7 +186,7 @@ class SendQueue:
         writes = [bytearray()]
         while self._packets:
             writes[-1] += self.connection.encode(Code.MESSAGES, self._packets.popleft())
-            if len(writes[-1]) >= WRITE_SIZE:
+            if self._window or len(writes[-1]) >= WRITE_SIZE:
                 writes.append(bytearray())
         if self._confirmed:
             self._final = self.connection.message_id(Code.BATCH_ACK)
@@ -193,8 +205,8 @@ class SendQueue:
                 self.connection.answer(bytes(frame))
 
     def push(self) -> bool:
-        """Write as much as the system takes. True if frames are left."""
-        while self._unsent:
+        """Write as much as the system and the window take. True if the system takes no more."""
+        while self._unsent and not 0 < self._window <= len(self._begun):
             write = self._unsent.pop()
             try:
                 # `send` of a socket with a timeout would wait, and nobody would read meanwhile.
@@ -204,6 +216,8 @@ class SendQueue:
             if count < len(write):
                 self._unsent.append(write[count:])
                 return True
+            if self._window:
+                self._begun.append(time.monotonic())
         return False
 
     def pull(self) -> None:
@@ -212,6 +226,8 @@ class SendQueue:
             answer = bytes(frame)
             if answer.startswith(self._final):
                 self._awaited -= 1
+                if self._window:
+                    self.seconds.append(time.monotonic() - self._begun.popleft())
             elif answer.startswith(PING) and self._unsent:
                 self._pings += 1
             else:

@@ -5,6 +5,7 @@ mixed        scenarios of small requests beside other clients
 crowd        the scenario with thousands of peers
 sync         the scenario of two archives that reconcile
 transfer     an empty archive that is filled by sync
+cluster      hosts that share a log, and one that catches up with it
 cold         requests of an archive that is not in memory
 discovery    the scenario of a flood of datagrams
 attacks      the scenario of attacks, beside a client that has to be served

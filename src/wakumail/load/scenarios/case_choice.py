@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from wakumail.load.clients.sender import SenderLoad
+from wakumail.load.cluster_log import OpenLog, no_log
 from wakumail.load.scenarios.attacks import attack_cases
 from wakumail.load.scenarios.cases import (
     Case,
@@ -13,6 +14,7 @@ from wakumail.load.scenarios.cases import (
     RelayCase,
     RequestCase,
 )
+from wakumail.load.scenarios.cluster import HOSTS, CatchUpCase, ClusterCase
 from wakumail.load.scenarios.cold import COLD_KINDS, ColdCase
 from wakumail.load.scenarios.crowd import CrowdCase
 from wakumail.load.scenarios.discovery import DiscoveryCase
@@ -55,6 +57,7 @@ class CaseChoice:
     """Envelopes in the archive that is asked."""
     seconds: float = 1.5
     """Length of the requests in one run. Idle connections are watched ten times as long."""
+    open_log: OpenLog = no_log
 
     def planned_cases(self) -> list[PlannedCase]:
         """The cases of each scenario, in the order of `scenarios`."""
@@ -115,11 +118,21 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
     "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
     "attacks": lambda choice: attack_cases(choice.archived, choice.seconds),
     "steps": lambda choice: steps_cases(choice.archived),
+    "cluster": lambda choice: [
+        *(
+            ClusterCase(load, taking, choice.open_log)
+            for load in choice.loads(100_000, 1)
+            for taking in (1, HOSTS)
+        ),
+        CatchUpCase(choice.archived, choice.open_log),
+    ],
     "soak": lambda choice: [
         SoakCase(load, choice.archived, choice.seconds) for load in choice.loads(10_000, 4)
     ],
 }
 """Makes the cases of each scenario: one for each number of envelopes and of connections."""
 
-DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name not in ("attacks", "steps", "soak"))
+LONG_SCENARIOS = ("attacks", "steps", "cluster", "soak")
 """These run only when they are named: they take minutes."""
+
+DEFAULT_SCENARIOS = tuple(name for name in SCENARIOS if name not in LONG_SCENARIOS)

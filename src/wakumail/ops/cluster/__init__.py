@@ -24,5 +24,6 @@ making         makes the stream of a log as it has to be
 log_status     the state of a log and of the hosts that follow it
 server_config  the configuration of the servers of a log
 local_log      servers of a log on this machine
+bench_log      servers of a log for the load bench
 demo           a cluster on this machine, under load, of which processes are killed
 """

@@ -24,6 +24,7 @@ from wakumail.base.free_ports import free_ports
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import WakumailError
+from wakumail.load.parent_death import start
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import MailPeer, connect
 from wakumail.ops.cluster.local_log import LocalLog, LocalServer
@@ -89,7 +90,7 @@ class Host:
     def start(self) -> None:
         """Start, without waiting."""
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process = start(
                 self._command, stdout=subprocess.DEVNULL, stderr=output, stdin=subprocess.DEVNULL
             )
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from wakumail.base.free_ports import free_ports
 from wakumail.errors import WakumailError
+from wakumail.load.parent_death import start
 from wakumail.ops.cluster.server_config import LogServer, configuration
 
 SERVERS = 3
@@ -55,7 +56,7 @@ class LocalServer:
         """Start, and wait until it listens."""
         command = (_program(), "-c", str(self._file))
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+            self.process = start(command, stdout=output, stderr=output)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
