@@ -44,7 +44,7 @@ CHECKS = [
 ]
 INSERTS = [
     # Lines of mdb.c, and the lines to insert after them.
-    (f"static int  mdb_page_get({PAGE});", '#include "checks_in_mdb.h"'),
+    (f"static int  mdb_page_get({PAGE});", '#include "checks_in_mdb.h"\n#include "ahead.h"'),
     (
         "if ((rc = mdb_node_read(&m2, leaf, &data)) != MDB_SUCCESS)\n\t\t\tgoto fail;",
         "if ((rc = checks_free_record(txn, &data)) != MDB_SUCCESS)\ngoto fail;",
@@ -52,6 +52,10 @@ INSERTS = [
     (
         "mdb_midl_xmerge(mop, idl);",
         "if ((rc = checks_free_list(txn, mop, idl)) != MDB_SUCCESS)\ngoto fail;",
+    ),
+    (
+        "if (IS_LEAF(mp)) {\n\t\t\tif (!IS_LEAF2(mp) && !(flags & F_DUPDATA)) {",
+        "ahead_copy(&mc);",
     ),
     ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_psize(m))\nreturn MDB_CORRUPTED;"),
     ("\t\t\t*meta = *m;\n\t}", "if (!checks_is_meta(meta))\nreturn MDB_CORRUPTED;"),

@@ -145,12 +145,16 @@ def test_the_file_stays_within_the_target(tmp_path: Path) -> None:
     assert result.file_bytes < 1.3 * result.bytes
 
 
-def test_following_gives_every_envelope_once_in_the_order_of_commits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_following_gives_every_envelope_once_in_the_order_of_commits(
+    tmp_path: Path, ahead: bool
+) -> None:
     old = make(50, first=100, start=START - 10 * DAY)
     commits = [make(30), make(1, first=30), old, make(3, first=31, size=70_000)]
     seen: list[Envelope] = []
     sequence = 0
     with Archive(tmp_path, sync=False) as archive:
+        archive._read_ahead_always(ahead)
         for commit in commits:
             archive.append([batch_of(commit)])
             while True:

@@ -301,6 +301,7 @@ def test_items_come_in_the_order_of_arrival(tmp_path: Path) -> None:
             archive.append([batch_of(some)])
             arrived += some
         for limit in (1, 7, 300, 5000):
+            archive._read_ahead_always(limit == 300)
             at, got = 0, b""
             while (step := archive.arrived(at, limit=limit))[1] != at:
                 assert 0 < step[1] - at <= limit

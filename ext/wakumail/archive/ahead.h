@@ -15,7 +15,15 @@ The cursor has no place afterwards. `asked` is the number of the page that was a
 not asked for again. Returns 0 or a code of LMDB. */
 int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked);
 
+/* Ask for the leaf pages behind the cursor's that the same branch page names. `asked` is the number
+of the branch page for which that was done last: it is not done again. */
+void ahead_leaves(MDB_cursor *cursor, size_t *asked);
+
 /* Ask for the pages of the value at the cursor's place, if it has pages of its own. */
 void ahead_value(MDB_cursor *cursor, size_t *asked);
+
+/* At a leaf page of a copy: ask for all values that have pages of their own, and at the first leaf of
+a branch page for the other ones. */
+void ahead_copy(MDB_cursor *cursor);
 
 #endif

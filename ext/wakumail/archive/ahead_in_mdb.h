@@ -47,13 +47,46 @@ ahead_leaf(MDB_cursor *mc, MDB_val *key, size_t *asked)
 }
 
 void
-ahead_value(MDB_cursor *mc, size_t *asked)
+ahead_leaves(MDB_cursor *mc, size_t *asked)
 {
-	const MDB_env *env = mc->mc_txn->mt_env;
-	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
+	const MDB_page *mp;
+	size_t leaf = 0;
+	unsigned i;
+	if (!mc->mc_top)
+		return;
+	mp = mc->mc_pg[mc->mc_top - 1];
+	if (*asked == mp->mp_pgno)
+		return;
+	*asked = mp->mp_pgno;
+	for (i = mc->mc_ki[mc->mc_top - 1] + 1; i < NUMKEYS(mp); i++)
+		ahead_pages(mc->mc_txn->mt_env, NODEPGNO(NODEPTR(mp, i)), 1, &leaf);
+}
+
+static void
+ahead_node(const MDB_env *env, MDB_node *leaf, size_t *asked)
+{
 	pgno_t pgno;
 	if (!F_ISSET(leaf->mn_flags, F_BIGDATA))
 		return;
 	memcpy(&pgno, NODEDATA(leaf), sizeof(pgno));
 	ahead_pages(env, pgno, OVPAGES(NODEDSZ(leaf), env->me_psize), asked);
+}
+
+void
+ahead_value(MDB_cursor *mc, size_t *asked)
+{
+	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
+	ahead_node(mc->mc_txn->mt_env, leaf, asked);
+}
+
+void
+ahead_copy(MDB_cursor *mc)
+{
+	MDB_page *mp = mc->mc_pg[mc->mc_top];
+	size_t asked = 0;
+	unsigned i;
+	if (mc->mc_top && !mc->mc_ki[mc->mc_top - 1])
+		ahead_leaves(mc, &asked);
+	for (i = 0; i < NUMKEYS(mp); i++)
+		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), &asked);
 }

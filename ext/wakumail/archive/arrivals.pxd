@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
+from wakumail.archive.lead cimport begin_lead, keep_lead, lead
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.named cimport find_row
 from wakumail.archive.scanner cimport hit, join_hits, reserve_one
@@ -86,9 +87,13 @@ cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
                             MDB_cursor *chunks) noexcept nogil:
     """Take chunks from run.next on, until max_bytes are taken or no more arrived."""
     cdef chunk source
+    cdef lead ahead
     cdef int rc
+    begin_lead(&ahead, run.env.always_ahead)
     while run.size < run.max_bytes or not run.count:
-        rc = next_chunk(arrivals, chunks, run.next, &source)
+        rc = keep_lead(&ahead, arrivals, chunks, run.next)
+        if not rc:
+            rc = next_chunk(arrivals, chunks, run.next, &source)
         if not rc:
             rc = take_arrivals(run, &source)
         if rc:
@@ -183,13 +188,17 @@ cdef inline int run_items(void *context) noexcept nogil:
     """Take the items of the next `limit` sequences that are in chunks."""
     cdef item_run *run = <item_run *> context
     cdef chunk source
+    cdef lead ahead
     cdef int rc = mdb_cursor_open(run.txn, run.env.arrivals, &run.arrivals)
     if not rc:
         rc = mdb_cursor_open(run.txn, run.env.chunks, &run.chunks)
     if not rc:
         rc = mdb_cursor_open(run.txn, run.env.times, &run.times)
+    begin_lead(&ahead, run.env.always_ahead)
     while not rc and run.limit:
-        rc = next_chunk(run.arrivals, run.chunks, run.next, &source)
+        rc = keep_lead(&ahead, run.arrivals, run.chunks, run.next)
+        if not rc:
+            rc = next_chunk(run.arrivals, run.chunks, run.next, &source)
         if not rc:
             rc = take_items(run, &source)
     return 0 if rc == MDB_NOTFOUND else rc

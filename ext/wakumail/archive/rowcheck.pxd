@@ -10,6 +10,7 @@ from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
 from wakumail.archive.environment cimport environment, pin
 from wakumail.base.keccak cimport keccak256, keccak256_many, keccak_message
 from wakumail.archive.layout cimport *
+from wakumail.archive.lead cimport keep_lead, lead
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, name_key, note, problem, problem_list, text
 from wakumail.base.pthread cimport pthread_mutex_t
@@ -57,6 +58,9 @@ cdef struct verifier:
     stair *stairs
     size_t stair_count
     size_t stair_room
+    lead ahead
+    size_t branch               # the page whose leaves were asked of the disk last
+    size_t times_asked          # the leaf of `times` that was
     uint64_t behind             # sequence of the last arrival + 1
     uint8_t topic[TOPIC_KEY]    # of the last posting
     uint64_t topic_rows         # postings with that topic
@@ -130,6 +134,43 @@ cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
     return low == 0 or v.stairs[low - 1].sequence > sequence
 
 
+cdef inline void put_time_key(uint8_t *key, uint32_t created, const uint8_t *digest) noexcept nogil:
+    put32(key, created)
+    memcpy(key + 4, digest, HASH_PREFIX)
+
+
+cdef inline void put_posting_key(uint8_t *key, uint32_t created, const uint8_t *topic,
+                                 const uint8_t *digest) noexcept nogil:
+    put16(key, created // DAY)
+    memcpy(key + DAY_KEY, topic, 4)
+    put24(key + TOPIC_KEY, created % DAY)
+    memcpy(key + TOPIC_KEY + 3, digest, HASH_PREFIX)
+
+
+cdef inline int ask_rows(verifier *v, const envelope_fields *fields, const uint8_t *digests,
+                         size_t count) noexcept nogil:
+    """Ask the disk together for the pages where the rows of these envelopes should be."""
+    cdef uint8_t time_key[TIME_KEY]
+    cdef uint8_t posting_key[POSTING_KEY]
+    cdef MDB_val key
+    cdef uint32_t created
+    cdef size_t asked = 0
+    cdef size_t i
+    cdef int rc = 0
+    for i in range(count):
+        created = <uint32_t> (fields[i].expiry - fields[i].ttl)
+        put_time_key(time_key, created, digests + 32 * i)
+        put_posting_key(posting_key, created, fields[i].topic.data, digests + 32 * i)
+        key = value_of(time_key, TIME_KEY)
+        rc = ahead_leaf(v.times, &key, &v.times_asked)
+        if rc == 0 or rc == MDB_NOTFOUND:
+            key = value_of(posting_key, POSTING_KEY)
+            rc = ahead_leaf(v.postings, &key, &asked)
+        if rc and rc != MDB_NOTFOUND:
+            return rc
+    return 0
+
+
 cdef inline int check_posting(verifier *v, uint32_t created, uint64_t sequence,
                               const uint8_t *topic, const uint8_t *digest) noexcept nogil:
     """Check that an envelope has its posting."""
@@ -137,10 +178,7 @@ cdef inline int check_posting(verifier *v, uint32_t created, uint64_t sequence,
     cdef MDB_val value
     cdef text what = NULL
     cdef int rc
-    put16(key, created // DAY)
-    memcpy(key + DAY_KEY, topic, 4)
-    put24(key + TOPIC_KEY, created % DAY)
-    memcpy(key + TOPIC_KEY + 3, digest, HASH_PREFIX)
+    put_posting_key(key, created, topic, digest)
     rc = find_value(v.postings, key, POSTING_KEY, &value)
     if rc:
         return rc
@@ -165,8 +203,7 @@ cdef inline int check_envelope(verifier *v, uint64_t sequence, const envelope_fi
     cdef uint32_t created = <uint32_t> (fields.expiry - fields.ttl)
     cdef sum256 number
     cdef int rc
-    put32(key, created)
-    memcpy(key + 4, digest, HASH_PREFIX)
+    put_time_key(key, created, digest)
     rc = find_value(v.times, key, TIME_KEY, &value)
     if rc:
         return rc
@@ -223,6 +260,9 @@ cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
             else:
                 count += 1
         keccak256_many(messages, count, digests)
+        rc = ask_rows(v, fields, digests, count) if v.ahead.on else 0
+        if rc:
+            return rc
         for i in range(count):
             rc = check_envelope(v, sequences[i], &fields[i], digests + 32 * i)
             if rc:
@@ -246,7 +286,9 @@ cdef inline int take_arrival(verifier *v, const MDB_val *key,
     last = get48(<const uint8_t *> key.mv_data)
     day = get16(<const uint8_t *> value.mv_data)
     put_chunk_key(chunk_bytes, day, last)
-    rc = find_value(v.chunks, chunk_bytes, CHUNK_KEY, &row)
+    rc = keep_lead(&v.ahead, v.arrivals, v.chunks, last)
+    if not rc:
+        rc = find_value(v.chunks, chunk_bytes, CHUNK_KEY, &row)
     if rc:
         return rc
     if last >= v.next:
@@ -277,7 +319,10 @@ cdef inline int take_chunk(verifier *v, const MDB_val *key, const MDB_val *value
     if rc or row.mv_size == DAY_KEY and memcmp(row.mv_data, at, DAY_KEY) == 0:
         return rc
     note(&v.problems, b"a chunk is missing in `arrivals`", get16(at), get48(at + DAY_KEY))
-    if read_chunk(key, value, &source):
+    rc = find_value(v.chunks, at, CHUNK_KEY, &row)
+    if rc:
+        return rc
+    if read_chunk(key, &row, &source):
         note(&v.problems, b"a chunk's parts do not fit together", get16(at), get48(at + DAY_KEY))
         return 0
     return check_chunk(v, &source)

@@ -14,12 +14,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.environment cimport (
-    CLOSED, enter, environment, leave, pin_read, unpin)
+    CLOSED, bound_resident, enter, environment, leave, pin_read, unpin)
 from wakumail.archive.failure cimport is_damage
 from wakumail.archive.layout cimport *
+from wakumail.archive.lead cimport begin_lead, waits_for_disk
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, note, text
 from wakumail.base.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
+from wakumail.archive.resident cimport MAX_RESIDENT_READING
 from wakumail.archive.rowcheck cimport *
 from wakumail.archive.sumcheck cimport compare_sums
 from wakumail.archive.totals cimport archive_totals, read_totals
@@ -99,26 +101,29 @@ cdef inline bint comes_behind(const MDB_val *key, const uint8_t *bound, size_t s
 
 cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nogil:
     """Check the rows behind the bound; MDB_NOTFOUND at the end of the table."""
-    cdef MDB_val value
+    cdef MDB_val value = value_of(NULL, 0)
+    cdef MDB_val *read = &value if v.phase != CHUNKS_PHASE else NULL    # those were read before
     cdef MDB_val key = value_of(v.bound, v.bound_size)
     cdef int rc
     if v.bound_size:
-        rc = mdb_cursor_get(v.walked, &key, &value, MDB_SET_RANGE)
+        rc = mdb_cursor_get(v.walked, &key, read, MDB_SET_RANGE)
         if not rc and key.mv_size == v.bound_size and not memcmp(key.mv_data, v.bound, key.mv_size):
-            rc = mdb_cursor_get(v.walked, &key, &value, MDB_NEXT)
+            rc = mdb_cursor_get(v.walked, &key, read, MDB_NEXT)
     else:
-        rc = mdb_cursor_get(v.walked, &key, &value, MDB_FIRST)
+        rc = mdb_cursor_get(v.walked, &key, read, MDB_FIRST)
     while not rc:
         if key.mv_size > MAX_KEY or not comes_behind(&key, v.bound, v.bound_size):
             note_row(v, unordered, &key)
             return MDB_NOTFOUND
         memcpy(v.bound, key.mv_data, key.mv_size)
         v.bound_size = key.mv_size
-        v.checked += key.mv_size + (0 if v.phase == CHUNKS_PHASE else value.mv_size)
+        v.checked += key.mv_size + value.mv_size
+        if v.ahead.on:
+            ahead_leaves(v.walked, &v.branch)
         rc = work(v, &key, &value)
         if rc or v.checked >= STEP_BYTES:
             return rc
-        rc = mdb_cursor_get(v.walked, &key, &value, MDB_NEXT)
+        rc = mdb_cursor_get(v.walked, &key, read, MDB_NEXT)
     return rc
 
 
@@ -161,8 +166,11 @@ cdef inline int take_rows(void *context) noexcept nogil:
     cdef text unordered
     cdef taking work = phase_work(v, &table, &unordered)
     cdef int rc = open_step_cursors(v, table)
+    if not v.ahead.on:
+        begin_lead(&v.ahead, v.env.always_ahead)
     if not rc:
         rc = walk_rows(v, work, unordered)
+    waits_for_disk(&v.ahead)
     return next_phase(v) if rc == MDB_NOTFOUND else rc
 
 
@@ -187,6 +195,7 @@ cdef inline int verify_step(verifier *v, bint *finished, uint64_t *checked) noex
         if v.held.txn == NULL:
             rc = CLOSED
         elif v.phase < FINISHED:
+            bound_resident(v.env, MAX_RESIDENT_READING)
             rc = take_step(v)
         leave(v.env)
     finished[0] = v.phase == FINISHED and v.checked == 0

@@ -1,0 +1,85 @@
+"""The lead: chunks in the order of arrival, asked of the disk before their reader comes to them.
+
+It begins once the thread has waited for the disk: an archive that is in memory needs none.
+"""
+
+from libc.stdint cimport UINT64_MAX, uint8_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from wakumail.archive.layout cimport *
+from wakumail.archive.lmdb cimport *
+from wakumail.archive.scanner cimport AHEAD, disk_waits
+
+
+cdef struct lead:
+    bint on
+    long waits              # of the thread for the disk, before there was a lead
+    uint64_t turn           # the sequence at which to ask for more
+    uint64_t asked          # the sequence behind all chunks that were asked for
+    size_t branch           # the page whose leaves of `arrivals` were asked for last
+
+
+cdef inline void begin_lead(lead *l, bint always) noexcept nogil:
+    """Begin to watch if this thread waits; `always`: the lead is on as if it had."""
+    memset(l, 0, sizeof(l[0]))
+    l.on, l.waits = always, disk_waits()
+
+
+cdef inline bint waits_for_disk(lead *l) noexcept nogil:
+    """True if the thread has waited since the lead began."""
+    l.on = l.on or disk_waits() > l.waits
+    return l.on
+
+
+cdef inline int ask_chunks(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks) noexcept nogil:
+    """Ask for the next chunks. Rows that are damaged are left for their reader to meet."""
+    cdef uint8_t[AHEAD][CHUNK_KEY] keys
+    cdef uint8_t[SEQUENCE_SIZE] bound
+    cdef MDB_val key, value
+    cdef size_t count = 0
+    cdef size_t asked = 0
+    cdef size_t i
+    cdef int rc
+    put48(bound, l.asked)
+    key = value_of(bound, SEQUENCE_SIZE)
+    rc = mdb_cursor_get(arrivals, &key, &value, MDB_SET_RANGE)
+    while not rc and count < AHEAD:
+        if key.mv_size == SEQUENCE_SIZE and value.mv_size == DAY_KEY:
+            memcpy(keys[count], value.mv_data, DAY_KEY)
+            memcpy(keys[count] + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
+            l.asked = get48(<const uint8_t *> key.mv_data) + 1
+            count += 1
+        ahead_leaves(arrivals, &l.branch)
+        rc = mdb_cursor_get(arrivals, &key, &value, MDB_NEXT)
+    if rc == MDB_NOTFOUND:
+        l.asked = UINT64_MAX
+    elif rc:
+        return rc
+    for i in range(count):              # the leaves first, for they name the other pages
+        key = value_of(keys[i], CHUNK_KEY)
+        rc = ahead_leaf(chunks, &key, &asked)
+        if rc:
+            return 0 if rc == MDB_NOTFOUND else rc
+    for i in range(count):
+        key = value_of(keys[i], CHUNK_KEY)
+        rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
+        if rc == 0:
+            ahead_value(chunks, &asked)
+        elif rc != MDB_NOTFOUND:
+            return rc
+    return 0
+
+
+cdef inline int keep_lead(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks,
+                          uint64_t sequence) noexcept nogil:
+    """Ask for more if it is time, before the chunk of a sequence is read. Moves the cursors.
+
+    What is asked for is read while the chunks before it are worked on, so more is asked for as soon
+    as the first of it is wanted.
+    """
+    if not waits_for_disk(l) or sequence < l.turn:
+        return 0
+    if l.asked < sequence:
+        l.asked = sequence
+    l.turn = l.asked
+    return ask_chunks(l, arrivals, chunks)

@@ -1,0 +1,61 @@
+"""Reads of a whole archive that is not in memory: they do not wait for the disk page by page."""
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.archive_model import batch_of, make
+from wakumail.archive.archive import Archive
+
+COUNT = 4000
+"""Envelopes of a kilobyte: a chunk holds seven."""
+
+MAX_WAITS = 150
+"""Of some 600 chunks with two pages each, and 150 pages of indexes."""
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stored")
+    envelopes = make(COUNT, size=1000)
+    with Archive(path) as archive:
+        for at in range(0, COUNT, 500):
+            archive.append([batch_of(envelopes[at : at + 500])])
+    return path
+
+
+def follow(archive: Archive) -> None:
+    sequence = 0
+    while sequence < COUNT:
+        sequence = archive.follow(sequence, max_bytes=1 << 20)[1]
+
+
+def arrived(archive: Archive) -> None:
+    assert len(archive.arrived(0, limit=COUNT)[0]) == 36 * COUNT
+
+
+def verify(archive: Archive) -> None:
+    with archive.verify() as verification:
+        assert sum(verification) == verification.total
+        assert verification.problems == 0
+
+
+def copy(archive: Archive) -> None:
+    archive.copy(Path(archive.path) / "copy")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no way to evict a file")
+@pytest.mark.parametrize("read", [follow, arrived, verify, copy])
+def test_few_pages_are_waited_for(stored: Path, read: Callable[[Archive], None]) -> None:
+    with (stored / "data.mdb").open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with Archive(stored, readonly=True) as archive:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        read(archive)
+        waits = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
+    if not waits:
+        pytest.skip("the system keeps the file in memory")
+    assert waits < MAX_WAITS
