@@ -24,8 +24,8 @@ from wakumail.load.workload.archived_traffic import ArchivedTraffic
 HOSTS = 3
 
 IN_FLIGHT = 8
-"""Packets that wait for their confirmation while it is timed, and messages to the log alone. A host
-has as many messages on their way."""
+"""Packets of a host that wait for their confirmation while it is timed; to the log alone as many
+messages for each host. A host has as many messages on their way."""
 
 TURNS = 4
 """Times that confirmations are timed, and the log alone."""
@@ -138,7 +138,7 @@ class ClusterCase:
         outcomes: list[Outcome] = []
         alone: list[float] = []
         for _ in range(TURNS):
-            alone += log.time_alone(size, max(IN_FLIGHT, load.count // load.batch), IN_FLIGHT)
+            alone += log.time_alone(size, load.count // load.batch, IN_FLIGHT * self.taking)
             outcomes += fleet.send(load, self.taking, pool)[0]
         found = latencies(outcomes)
         p99 = percentile(alone, 99) * 1e3
