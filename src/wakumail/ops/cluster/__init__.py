@@ -4,7 +4,7 @@ The envelopes of a host become confirmed once the log and its own archive have t
 all of the log into its archive. Order, form and rules know no network:
 
 log_message   a message of the log: a version and envelopes
-log_order     the order of the log: whose turn it is, and what is missing
+log_order     the messages of the log that we have, and those that are missing
 log_facts     what the log tells of itself, and what has to be true of it
 log_errors    the errors of the log
 

@@ -1,9 +1,10 @@
-"""The intake: messages of the log go into the archive, in their order."""
+"""The intake: messages of the log go into the archive."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from wakumail.archive.results import LogPlace
 from wakumail.counters import Counters
@@ -37,14 +38,14 @@ class Intake:
         counters: Counters,
         on_live: Callable[[Batch], None],
     ) -> None:
-        self.order: LogOrder[OwnMessage] = LogOrder(place.sequence)
+        self.order = LogOrder(place.sequence)
         self._store = store
         self._log_place = place
         self._counters = counters
         self._on_live = on_live
         self._next_own = 1
         self._early: dict[int, OwnMessage] = {}
-        """Messages of our own whose turn came before that of an earlier one, by their number."""
+        """Messages of our own that the log had before an earlier one, by their number."""
 
     @property
     def place(self) -> LogPlace:
@@ -52,33 +53,31 @@ class Intake:
         return self._log_place._replace(sequence=self.order.place)
 
     def acknowledged(self, message: OwnMessage, sequence: int) -> None:
-        """Take a message of our own: the log has it with this sequence."""
-        if not self.order.acknowledge(sequence, message):
-            self._take_own(message)  # it was read, or is the same as one that was sent before
-        self.go_on()
+        """Store a message of our own: the log has it with this sequence.
 
-    def read(self, message: LogMessage) -> None:
-        """Take a message that was read; ValueError if it leaves others out."""
-        if not self.order.read(message.sequence):
-            return
-        self._counters.add("cluster_messages_read")
+        It does not wait for those of others before it, for each message stands for itself. But the
+        place stays before them.
+        """
+        self.order.acknowledge(sequence)
+        self._take_own(message)
+
+    def envelopes(self, message: LogMessage) -> Batch:
+        """The envelopes of a message that was read; none if it is no batch of ours."""
         try:
-            batch = unpack(message.data)
+            return unpack(message.data)
         except NotABatch as error:
             self._counters.add(error.counter)
             log.warning("message %d of the log is left out: %s", message.sequence, error)
-            self.mark()
-        else:
-            is_fresh = time.time() - message.seconds < FRESH
-            self._store.put_here(
-                batch, Placed(self.place, lambda: self._on_live(batch) if is_fresh else None)
-            )
-        self.go_on()
+            return _no_envelopes()
 
-    def go_on(self) -> None:
-        """Take our own messages whose turn it is."""
-        while (message := self.order.next_own()) is not None:
-            self._take_own(message)
+    def read(self, message: LogMessage, batch: Batch) -> None:
+        """Store a message that was read, with its envelopes. ValueError if it leaves others out."""
+        if not self.order.read(message.sequence):
+            return
+        self._counters.add("cluster_messages_read")
+        is_fresh = time.time() - message.seconds < FRESH
+        on_live = partial(self._on_live, batch) if is_fresh else _nothing
+        self._store.put_here(batch, Placed(self.place, on_live))
 
     def leave_out(self, last: int) -> None:
         """Go on behind `last`, though messages up to it are missing: they are a hole from now on.
@@ -87,7 +86,6 @@ class Intake:
         stays before the hole.
         """
         self.order.leave_out(last)
-        self.go_on()
 
     def fill(self, first: int, last: int) -> None:
         """Take note that the archive got these messages of holes in another way."""

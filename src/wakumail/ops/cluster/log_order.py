@@ -1,12 +1,14 @@
-"""The messages of the log in the order of their sequences, wherever they come from.
+"""The messages of the log by their sequences, wherever they come from.
 
 Those of our own come with their acknowledgements, all others are read. Sequences are dense: one
 that is left out is a hole, whatever the log says.
 """
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
-T = TypeVar("T")
+MAX_AHEAD = 100_000
+"""Messages of our own behind what was read that are remembered. The others are read again, and
+stored once all the same."""
 
 
 class Hole(NamedTuple):
@@ -16,17 +18,15 @@ class Hole(NamedTuple):
     last: int
 
 
-class LogOrder(Generic[T]):
-    """The sequences that had their turn, up to `head`, and the holes among them.
-
-    `T` is a message of our own. `place` is the sequence up to which nothing is missing.
-    """
+class LogOrder:
+    """The sequences up to `head`, of which we have all but those in holes, and ours behind it."""
 
     def __init__(self, place: int) -> None:
         self.head = place
         self.holes: list[Hole] = []
         """In ascending order."""
-        self._acknowledged: dict[int, T] = {}
+        self._ahead: set[int] = set()
+        """Sequences of our own messages behind `head`: others before them have not been read."""
 
     @property
     def place(self) -> int:
@@ -38,45 +38,42 @@ class LogOrder(Generic[T]):
         """The number of messages in all holes."""
         return sum(hole.last + 1 - hole.first for hole in self.holes)
 
-    @property
-    def wanted(self) -> tuple[int, int | None]:
-        """The first sequence to be read, and the last before one of our own (None: any)."""
-        return self.head + 1, min(self._acknowledged) - 1 if self._acknowledged else None
+    def has(self, sequence: int) -> bool:
+        """True if we have this message."""
+        if sequence > self.head:
+            return sequence in self._ahead
+        return not any(hole.first <= sequence <= hole.last for hole in self.holes)
 
-    def acknowledge(self, sequence: int, message: T) -> bool:
-        """Keep a message of our own for its turn; False if that is over."""
+    def acknowledge(self, sequence: int) -> None:
+        """Take note of a message of our own."""
         if sequence <= self.head:
-            return False
-        self._acknowledged[sequence] = message
-        return True
-
-    def next_own(self) -> T | None:
-        """The message whose turn is next, if it is our own; its turn is over then."""
-        message = self._acknowledged.pop(self.head + 1, None)
-        if message is not None:
-            self.head += 1
-        return message
+            self.fill(sequence, sequence)
+        elif len(self._ahead) < MAX_AHEAD:
+            self._ahead.add(sequence)
+            self._pass_own()
 
     def read(self, sequence: int) -> bool:
         """Take note of a message that was read; False if it is known already.
 
         ValueError for one that leaves sequences out: see `leave_out`.
         """
-        if sequence > self.head + 1:
-            raise ValueError(f"{sequence} does not follow {self.head}")
         if sequence <= self.head:
             return self.fill(sequence, sequence)
+        if sequence > self.head + 1:
+            raise ValueError(f"{sequence} does not follow {self.head}")
         self.head += 1
+        self._pass_own()
         return True
 
     def leave_out(self, last: int) -> None:
-        """Make a hole of all that is wanted up to `last`."""
-        if last > self.head:
+        """Make holes of all that is wanted up to `last`."""
+        while self.head < last:
             first = self.head + 1
-            if self.holes and self.holes[-1].last == self.head:
+            self.head = min([last, *(own - 1 for own in self._ahead)])
+            if self.holes and self.holes[-1].last == first - 1:
                 first = self.holes.pop().first
-            self.holes.append(Hole(first, last))
-            self.head = last
+            self.holes.append(Hole(first, self.head))
+            self._pass_own()
 
     def fill(self, first: int, last: int) -> bool:
         """Take these sequences out of the holes; False if none was in one."""
@@ -92,3 +89,8 @@ class LogOrder(Generic[T]):
         changed = holes != self.holes
         self.holes = holes
         return changed
+
+    def _pass_own(self) -> None:
+        while self.head + 1 in self._ahead:
+            self.head += 1
+            self._ahead.remove(self.head)

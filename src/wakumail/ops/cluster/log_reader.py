@@ -9,6 +9,7 @@ from wakumail.ops.cluster.intake import Intake
 from wakumail.ops.cluster.log import Log, LogMessage
 from wakumail.ops.cluster.log_errors import LogRefused, LogUnavailable
 from wakumail.ops.cluster.publisher import Publisher
+from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,8 @@ READ_BYTES = 4 << 20
 POLL_INTERVAL = 0.5
 """Seconds to the next read if nobody tells of a message."""
 
-READ_REST = 0.02
-"""Seconds from one read to the next, unless a message of our own waits for its turn. More messages
-then share a read."""
+READ_REST = 0.1
+"""Seconds from one read to the next. More messages then share a read, and a commit."""
 
 LATE = 1.0
 """Seconds after which a message that the log is known to have is asked for at every server."""
@@ -64,7 +64,7 @@ class LogReader:
 
     @property
     def lag(self) -> int:
-        """Messages that the log has and that have not had their turn here."""
+        """Messages that the log has and that have not been read here."""
         return max(0, self.last - self._order.head)
 
     def notice(self, sequence: int) -> None:
@@ -88,9 +88,6 @@ class LogReader:
                 self._counters.add(error.counter)
             except LogRefused as error:
                 self.refusal = str(error)
-            _, before_own = self._order.wanted
-            if before_own is not None and came:
-                continue
             if came or (self.lag and self.is_on):
                 await asyncio.sleep(max(0.0, began + READ_REST - time.monotonic()))
             else:
@@ -105,25 +102,28 @@ class LogReader:
         if len(self._order.holes) >= MAX_HOLES:
             return False
         await self._intake.room()
-        first, last = self._order.wanted
-        limit = READ_MESSAGES if last is None else min(READ_MESSAGES, last + 1 - first)
-        messages = await self._log.read(first, limit=limit, max_bytes=READ_BYTES)
+        messages = await self._log.read(
+            self._order.head + 1, limit=READ_MESSAGES, max_bytes=READ_BYTES
+        )
+        opened: list[tuple[LogMessage, Batch]] = []
         for message in messages:
-            await self._take(message)
-            await asyncio.sleep(0)
+            known = self._publisher.recognise(message.id, message.sequence)
+            if not known and not self._order.has(message.sequence):
+                opened.append((message, self._intake.envelopes(message)))
+                await asyncio.sleep(0)
+        # They are stored in one step of the loop, so that they share a commit.
+        for message, batch in opened:
+            await self._take(message, batch)
         if messages or not self.lag:
             self._came = time.monotonic()
         return bool(messages)
 
-    async def _take(self, message: LogMessage) -> None:
+    async def _take(self, message: LogMessage, batch: Batch) -> None:
         self.last = max(self.last, message.sequence)
         if message.sequence > self._order.head + 1:
             await self._ask_all(message.sequence - 1)
-        # Our own messages may have had their turn meanwhile.
-        if message.sequence > self._order.head + 1:
-            return
-        if not self._publisher.recognise(message.id, message.sequence):
-            self._intake.read(message)
+        if message.sequence <= self._order.head + 1:
+            self._intake.read(message, batch)
 
     async def _mend(self) -> None:
         """Ask all servers for what is late, and now and then for what is in holes."""
@@ -140,7 +140,7 @@ class LogReader:
                     await self._ask(sequence)
 
     async def _ask_all(self, last: int) -> None:
-        """Ask all servers for the messages up to `last`, whose turn it is; leave out the others."""
+        """Ask all servers for the messages up to `last`; leave out those that none has."""
         await self._bounds()
         if self._order.head + 1 < self.first:
             self._intake.leave_out(self.first - 1)
@@ -163,7 +163,7 @@ class LogReader:
             return False
         self._counters.add("cluster_messages_mended")
         if not self._publisher.recognise(found.id, sequence):
-            self._intake.read(found)
+            self._intake.read(found, self._intake.envelopes(found))
         return True
 
     async def _bounds(self) -> None:

@@ -49,7 +49,7 @@ class OwnMessage:
     payload: bytes = b""
     id: str = ""
     reported: bool = False
-    """True once its turn in the log has come, and its batches went to the archive."""
+    """True once the log has it and all of ours before it, and its batches went to the archive."""
 
 
 class Publisher:
