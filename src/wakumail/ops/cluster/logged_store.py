@@ -7,13 +7,13 @@ from wakumail.archive.retention import Retention
 from wakumail.archive.store import MAX_UNCOMMITTED_BYTES, Store
 from wakumail.archive.writer_thread import CommitLock, Durability
 from wakumail.counters import Counters
-from wakumail.ops.cluster.placed import place_of
+from wakumail.ops.cluster.placed import Placed, place_of
 from wakumail.ops.cluster.publisher import Publisher
 from wakumail.waku.envelope import Batch
 
 
 class LoggedStore(Store):
-    """A store that gives to the log what it is given, and stores it when its turn has come there.
+    """A store that gives to the log what it is given, and stores it once the log has it.
 
     `put_here` stores at once, and only here. A member of the cluster sets `publisher` before
     anything is put.
@@ -33,7 +33,7 @@ class LoggedStore(Store):
         self.log_problem = ""
         """The reason for which the log takes nothing now; empty while it does."""
         self.awaited_bytes = 0
-        """Bytes of memory of batches whose turn in the log has not come."""
+        """Bytes of memory of batches that the log does not have yet."""
         super().__init__(
             archive,
             counters,
@@ -80,3 +80,10 @@ class LoggedStore(Store):
         self.publisher.put(batch, done)
         if self.full:
             self._was_full = True
+
+    def put_here(self, batch: Batch, done: Callable[[], None]) -> None:
+        """Queue a batch that needs no log. One that moves the place is committed, if empty too."""
+        if batch.accepted or not isinstance(done, Placed):
+            super().put(batch, done)
+        else:
+            self._queue.put(batch, done)
