@@ -108,9 +108,12 @@ def test_every_scenario_runs(
     assert all(measures[key] > 0 for key in keys - {"cpu_share", "connection_memory"})
 
 
-def test_a_cluster_is_measured(own_server: OwnServer, tmp_path: Path, pool: ClientPool) -> None:
+def test_a_cluster_is_measured(
+    own_server: OwnServer, tmp_path_factory: pytest.TempPathFactory, pool: ClientPool
+) -> None:
     load = SenderLoad(LIVE, 300, batch=10)
-    with open_log(tmp_path) as log:
+    # The path of a Unix socket has 107 bytes at most.
+    with open_log(tmp_path_factory.mktemp("b")) as log:
         catch_up = CatchUpCase(TRAFFIC, lambda: nullcontext(log)).measure(own_server, pool)
         assert min(catch_up[key] for key in ("ready", "caught_up", "import_time")) > 0
         cluster = ClusterCase(load, HOSTS, lambda: nullcontext(log)).measure(own_server, pool)

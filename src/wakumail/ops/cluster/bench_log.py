@@ -86,7 +86,7 @@ async def _publish_all(log: Log, messages: Iterator[bytes], in_flight: int) -> l
 @contextmanager
 def open_bench_log(directory: Path | None) -> Iterator[BenchLog]:
     """A log on this machine, while the context lasts; its files are in a new one below."""
-    with TemporaryDirectory(prefix="wakumail-log-", dir=directory) as name:
+    with TemporaryDirectory(prefix="wakumail-", dir=directory) as name:
         path = Path(name)
         with LocalLog(path / "log", NAME) as servers:
             log = BenchLog(path, servers)
