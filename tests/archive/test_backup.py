@@ -162,6 +162,23 @@ def test_a_later_backup_copies_only_what_arrived(tmp_path: Path) -> None:
     assert (backup.datadir.archive / "data.mdb").stat().st_ino == inode
 
 
+def test_sorting_is_no_news_to_a_backup(tmp_path: Path) -> None:
+    backup = Backup(tmp_path / "backup")
+    first, late = make(60, spread=DAY), make(5, first=60, spread=DAY)
+    looked_at: list[int] = []
+    with Archive(tmp_path / "original", sync=False) as original:
+        original.append([batch_of(first)])
+    assert not take(backup, tmp_path / "original")
+    with Archive(tmp_path / "original", sync=False) as original:
+        original.append([batch_of(late)])
+        while original.sort(START, max_bytes=3000, max_seconds=60).more:
+            pass
+        with backup.updating(NODE):
+            assert backup.update(original, looked_at.append)
+    assert sum(looked_at) == len(late)
+    assert content(backup.datadir.archive) == content(tmp_path / "original")
+
+
 def test_the_place_in_the_log_of_a_cluster_goes_along(tmp_path: Path) -> None:
     original, backup = tmp_path / "original", Backup(tmp_path / "backup")
     for sequence in range(3):

@@ -140,12 +140,12 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
         Archive(tmp_path / "archive")
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 2**32 - 1])
+@pytest.mark.parametrize("version", [0, 1, 2, 4, 2**32 - 1])
 def test_other_formats_are_refused(tmp_path: Path, version: int) -> None:
     Archive(tmp_path).close()
     put_row(tmp_path, "meta", b"format", version.to_bytes(4, "big"))
     with pytest.raises(
-        ArchiveError, match=f"has format {version}, this version reads format 2"
+        ArchiveError, match=f"has format {version}, this version reads format 3"
     ) as refused:
         Archive(tmp_path)
     assert "`wakumail archive export FILE --datadir OLD`" in str(refused.value)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.archive_damage import Edit, break_overflow_page, damages, edit, make_intact
+from tests.support.archive_damage import (
+    Edit,
+    break_overflow_page,
+    damages,
+    edit,
+    make_intact,
+    make_sorted,
+    sorted_damages,
+)
 from tests.support.archive_model import DAY, START, Tables, batch_of, envelope, make
 from tests.support.independent import arrival_hashes, check_sound, problems_of
 from tests.support.processes import Server, run_json
@@ -99,12 +107,16 @@ def test_whatever_was_appended_and_pruned_it_agrees(
 
 
 def test_each_kind_of_damage_is_found(tmp_path: Path) -> None:
-    tables: Tables = make_intact(tmp_path / "intact")
-    check_sound(tmp_path / "intact")
-    cases = list(damages(tables))
+    cases: list[tuple[list[Edit], str]] = []
     edits: list[tuple[Path, Edit]] = []
+    for make_one, damages_of in ((make_intact, damages), (make_sorted, sorted_damages)):
+        tables: Tables = make_one(tmp_path / make_one.__name__)
+        check_sound(tmp_path / make_one.__name__)
+        first = len(cases)
+        cases += damages_of(tables)
+        for case in range(first, len(cases)):
+            shutil.copytree(tmp_path / make_one.__name__, tmp_path / str(case))
     for case, (rows, _) in enumerate(cases):
-        shutil.copytree(tmp_path / "intact", tmp_path / str(case))
         edits += [(tmp_path / str(case), row) for row in rows]
     edit(edits)
     found = problems_of([tmp_path / str(case) for case in range(len(cases))])

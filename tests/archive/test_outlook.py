@@ -36,7 +36,7 @@ PER_BYTE = 1.25
 def made(sizes: list[int], now: int, free: int = 0) -> tuple[Stat, list[Day]]:
     """An archive with these bytes of envelopes on the days until `now`."""
     first = now // DAY - len(sizes) + 1
-    days = [Day((first + n) * DAY, 1, size, 1) for n, size in enumerate(sizes) if size]
+    days = [Day((first + n) * DAY, 1, size, 1, 1) for n, size in enumerate(sizes) if size]
     total = sum(sizes)
     oldest = days[0].start if days else None
     newest = days[-1].start if days else None
@@ -74,7 +74,9 @@ def test_the_time_is_that_of_a_simulation(
     stat = stat._replace(bytes=sum(d.bytes for d in days) or 1)
     stat = stat._replace(file_bytes=int(stat.bytes * PER_BYTE))
     capacity = stat.file_bytes + room
-    told = time_to_fill(stat, days, Retention(kept * DAY, 0), capacity, growth, now)
+    told = time_to_fill(
+        stat, days, Retention(kept * DAY, 0, sort_days=False), capacity, growth, now
+    )
     early, late = (
         simulated(days, kept * DAY, capacity + hours * growth / 24, growth, now)
         for hours in (-1, 1)
@@ -110,7 +112,10 @@ def test_too_little_history_is_told_as_such() -> None:
 def test_a_bound_of_the_size_keeps_the_disk_free() -> None:
     stat, days = made([1000] * 5, TODAY)
     for size, full in ((8000, math.inf), (20_000, (10_000 - stat.file_bytes) / 1250 * DAY)):
-        assert time_to_fill(stat, days, Retention(0, size), 10_000, 1250, TODAY) == full
+        assert (
+            time_to_fill(stat, days, Retention(0, size, sort_days=False), 10_000, 1250, TODAY)
+            == full
+        )
 
 
 def outlook(room: int, full_in: float | None) -> Look:

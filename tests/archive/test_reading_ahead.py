@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.archive_model import batch_of, make
+from tests.support.archive_model import DAY, START, batch_of, make
 from wakumail.archive.archive import Archive
 
 COUNT = 4000
@@ -17,13 +17,17 @@ MAX_WAITS = 150
 """Of some 600 chunks with two pages each, and 150 pages of indexes."""
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["unsorted", "sorted"])
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of three days; with "sorted" the first two are."""
     path = tmp_path_factory.mktemp("stored")
     envelopes = make(COUNT, size=1000)
     with Archive(path) as archive:
         for at in range(0, COUNT, 500):
             archive.append([batch_of(envelopes[at : at + 500])])
+        for day in (START, START + DAY) if request.param == "sorted" else ():
+            while archive.sort(day, max_bytes=1 << 20, max_seconds=60).more:
+                pass
     return path
 
 

@@ -35,7 +35,8 @@ class Host:
 
     def restart(self) -> None:
         self.schedule = RetentionSchedule(
-            Retention(seconds=KEPT * DAY, max_size=0), lambda name, n: self.counts.update({name: n})
+            Retention(seconds=KEPT * DAY, max_size=0, sort_days=False),
+            lambda name, n: self.counts.update({name: n}),
         )
 
     def run(self, seconds: float, *, jump: float = 0.0) -> int:

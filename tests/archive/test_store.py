@@ -164,7 +164,10 @@ async def test_retention_by_age_beside_ingest(
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
     monkeypatch.setattr(retention, "PRUNE_SLICE", 50)
     now = int(time.time())
-    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):
+    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0, sort_days=False)) as (
+        store,
+        counters,
+    ):
         old = make(500, TOPICS, created=now - 11 * DAY, seed=1)
         new = make(300, TOPICS, created=now - 9 * DAY, seed=2)
         await put(store, old + new)
@@ -181,7 +184,10 @@ async def test_a_clock_that_was_never_set(tmp_path: Path, monkeypatch: pytest.Mo
     clock = SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic)
     monkeypatch.setattr(retention, "time", clock)
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.0)
-    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, _):
+    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0, sort_days=False)) as (
+        store,
+        _,
+    ):
         for number in range(3):
             await put(store, make(1, TOPICS, seed=number))
         assert store.archive.stat().envelopes == 3
@@ -191,7 +197,10 @@ async def test_a_clock_that_was_never_set(tmp_path: Path, monkeypatch: pytest.Mo
 async def test_retention_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.01)
     bound = 1 << 20
-    async with store_in(tmp_path, retention=Retention(0, bound)) as (store, counters):
+    async with store_in(tmp_path, retention=Retention(0, bound, sort_days=False)) as (
+        store,
+        counters,
+    ):
         for number in range(30):
             created = int(time.time()) - (30 - number) * 3600
             await put(store, make(300, TOPICS, created=created, seed=number))
@@ -223,7 +232,10 @@ async def test_a_full_disk_is_pruned(
     """Pruning may free the room that a commit needs, also if nothing newer is in the archive."""
     monkeypatch.setattr(retention, "RETENTION_INTERVAL", 0.001)
     monkeypatch.setattr(writer_thread, "COMMIT_RETRY_INTERVAL", 0.001)
-    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0)) as (store, counters):
+    async with store_in(tmp_path, retention=Retention(10 * DAY, max_size=0, sort_days=False)) as (
+        store,
+        counters,
+    ):
         archive = store.archive
         now = int(time.time())
         old = make(100, TOPICS, created=now - 11 * DAY)

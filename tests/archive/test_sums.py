@@ -127,7 +127,7 @@ def test_envelopes_are_taken_and_pruned_whatever_the_sums_say(tmp_path: Path) ->
     damage = [None, b"", bytes(35), bytes(36), b"\xff" * 36, bytes(3) + b"\x01" + bytes(32)]
     edit([(tmp_path, ("sums", key, source.choice(damage))) for key, _ in rows])
     key, value = next(iter(read_tables(tmp_path)["days"].items()))
-    edit([(tmp_path, ("days", key, value[:20] + plus(value[20:])))])
+    edit([(tmp_path, ("days", key, value[:28] + plus(value[28:])))])
     with Archive(tmp_path, sync=False) as archive:
         more = make(400, first=1000, spread=1200)
         assert archive.append([batch_of(more)]).stored == 400

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.archive_damage import Edit, break_overflow_page, damages, edit, make_intact
+from tests.support.archive_damage import (
+    Edit,
+    break_overflow_page,
+    damages,
+    edit,
+    make_intact,
+    make_sorted,
+    sorted_damages,
+)
 from tests.support.archive_model import (
     DAY,
     START,
@@ -199,17 +207,23 @@ def test_it_pins_pages_only_while_it_is_open(tmp_path: Path) -> None:
 # -- damage ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
-    """An archive of three days in several chunks, and its rows."""
-    path = tmp_path_factory.mktemp("intact")
-    return path, make_intact(path)
+Made = tuple[Path, Tables, list[tuple[list[Edit], str]]]
 
 
-def test_each_kind_of_damage_is_named(tmp_path: Path, intact: tuple[Path, Tables]) -> None:
-    path, tables = intact
+@pytest.fixture(scope="module", params=["intact", "sorted"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An archive of three days in several chunks, its rows and their damages."""
+    path: Path = tmp_path_factory.mktemp(request.param)
+    if request.param == "intact":
+        tables = make_intact(path)
+        return path, tables, list(damages(tables))
+    tables = make_sorted(path)
+    return path, tables, list(sorted_damages(tables))
+
+
+def test_each_kind_of_damage_is_named(tmp_path: Path, made: Made) -> None:
+    path, _, cases = made
     assert verify(path) == []
-    cases = list(damages(tables))
     edits: list[tuple[Path, Edit]] = []
     for case, (rows, _) in enumerate(cases):
         shutil.copytree(path, tmp_path / str(case))
@@ -237,8 +251,8 @@ def mutations(tables: Tables, count: int) -> list[Edit]:
     return mutated
 
 
-def test_a_changed_byte_is_found_or_harmless(tmp_path: Path, intact: tuple[Path, Tables]) -> None:
-    path, tables = intact
+def test_a_changed_byte_is_found_or_harmless(tmp_path: Path, made: Made) -> None:
+    path, tables, _ = made
     next_sequence = tables["meta"][b"next"]
     rows = [each for each in mutations(tables, 30) if each[1] != b"format"]
     for case in range(len(rows)):
@@ -246,7 +260,7 @@ def test_a_changed_byte_is_found_or_harmless(tmp_path: Path, intact: tuple[Path,
     edit([(tmp_path / str(case), row) for case, row in enumerate(rows)])
     for case, (table, key, value) in enumerate(rows):
         problems = verify(tmp_path / str(case))
-        harmless = key == b"pruned" or (
+        harmless = key in (b"pruned", b"sorting") or (
             key == b"next" and value is not None and value > next_sequence
         )
         assert bool(problems) != harmless, (table, key, value)

@@ -162,7 +162,7 @@ async def cluster_types(path: Path, server: Server) -> dict[str, str]:
         Archive(path),
         server.counters,
         durability=Durability.COMMIT,
-        retention=Retention(seconds=0, max_size=0),
+        retention=Retention(seconds=0, max_size=0, sort_days=False),
     )
     member = Member(("nats://127.0.0.1:1",), "fleet", server, store)
     types = {metric.name: metric.type for metric in cluster(member)}
@@ -418,7 +418,7 @@ async def test_the_outlook_of_the_disk(tmp_path: Path) -> None:
         server.store.put(batch_of(make(3000, TOPICS, created=now - 9, spread=3 * DAY)), put.set)
         await put.wait()
         grown = await scrape(http)
-        server.store.retain(Retention(DAY, 0))
+        server.store.retain(Retention(DAY, 0, sort_days=False))
         kept = await scrape(http)
         file = Path(server.store.archive.path) / "data.mdb"
         assert grown.value("wakumail_archive_size_bytes") == file.stat().st_size

@@ -118,7 +118,7 @@ def test_what_others_have_chosen_is_escaped() -> None:
 
 
 def test_the_days_are_the_latest_and_have_no_hole() -> None:
-    days = [Day((n + n % 2) * DAY, n, n, 1) for n in range(0, 200, 4)]
+    days = [Day((n + n % 2) * DAY, n, n, 1, n) for n in range(0, 200, 4)]
     stat = Stat(1, 1, 1, 0, 0, days[-1].start, 0, 0, 0)
     look = Look(stat, days, Outlook(1, 1, None, None))
 
@@ -133,7 +133,7 @@ def test_the_days_are_the_latest_and_have_no_hole() -> None:
     silent = shown(days[-1].start + 2.5 * DAY)
     assert silent[-3:] == [("1970-07-16", "196"), ("1970-07-17", "0"), ("1970-07-18", "0")]
     assert {count for _, count in shown(NOW)} == {"0"}
-    look = look._replace(days=[Day(NOW, 7, 7, 1)])
+    look = look._replace(days=[Day(NOW, 7, 7, 1, 7)])
     assert len(shown(NOW)) == MIN_DAYS_SHOWN
 
 

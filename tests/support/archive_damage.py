@@ -3,9 +3,22 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support.archive_model import DAY, Tables, batch_of, make, number, python, read_tables
+from tests.support.archive_model import (
+    DAY,
+    MOVED,
+    SORTED,
+    START,
+    Tables,
+    batch_of,
+    make,
+    number,
+    python,
+    read_tables,
+)
 from wakumail.archive.archive import Archive
 from wakumail.waku.envelope import Envelope
+
+NO_SLOT = b"\xff" * 4
 
 Edit = tuple[str, bytes, bytes | None]
 EDIT = """
@@ -43,6 +56,69 @@ def make_intact(path: Path) -> Tables:
     return read_tables(path)
 
 
+def make_sorted(path: Path) -> Tables:
+    """Make such an archive of which one day is sorted, and the next one half. Returns its rows."""
+    make_intact(path)
+    with Archive(path, sync=False) as archive:
+        while archive.sort(START, max_bytes=5000, max_seconds=60).more:
+            pass
+        while archive.days()[1].unsorted > 50:
+            archive.sort(START + DAY, max_bytes=5000, max_seconds=60)
+        assert archive.sorting() == START + DAY
+    return read_tables(path)
+
+
+def is_sorted(place: bytes) -> bool:
+    return number(place) >= SORTED
+
+
+def sorted_damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
+    """As `damages`, of an archive with sorted days."""
+    chunks = list(tables["chunks"].items())
+    key, value = next(row for row in chunks if number(row[1][:4]) & MOVED)
+    place = f"(day {number(key[:2])}, sequence {number(key[2:])})"
+    first = number(key[2:]) + 1 - (number(value[:4]) & ~MOVED)
+    at = f"(day {number(key[:2])}, sequence {first})"
+    yield [("chunks", key, value[:4] + value[8:12] + value[8:])], "a slot arrived twice"
+    yield [("chunks", key, value[:4] + bytes([255, 255, 255, 0]) + value[8:])], f"no chunk {at}"
+    yield (
+        [("chunks", key, value[:4] + NO_SLOT + value[8:])],
+        f"an envelope is missing in the order of arrival (day {number(key[:2])}, slot ",
+    )
+    yield [("chunks", key, value[:-1])], f"a chunk's parts do not fit together {place}"
+
+    key, value = next(row for row in chunks if is_sorted(row[0][2:]))
+    place = f"(day {number(key[:2])}, slot {number(key[2:]) - SORTED})"
+    yield [("chunks", key, None)], "leads to no envelope, or another one (day "
+    yield [("chunks", key, value[:-1])], f"a chunk's parts do not fit together {place}"
+    yield (
+        [("chunks", plus(key), value)],
+        f"a chunk has slots that another one has, too (day {number(key[:2])}, slot ",
+    )
+
+    copies = {
+        each: place
+        for each, place in tables["postings"].items()
+        if is_sorted(place)
+        and not is_sorted(
+            tables["times"][
+                (number(each[:2]) * DAY + number(each[6:9])).to_bytes(4, "big") + each[9:]
+            ][4:]
+        )
+    }
+    key, value = next(iter(copies.items()))
+    yield [("postings", key, plus(value, 10**6))], "and copies differ in number"
+    key, value = next(row for row in tables["times"].items() if is_sorted(row[1][4:]))
+    day = f"(day {number(key[:4]) // DAY}, slot {number(value[4:]) - SORTED}, hash "
+    yield [("times", key, value[:4] + plus(value[4:]))], f"has another place for an envelope {day}"
+    key, value = next(iter(tables["days"].items()))
+    yield (
+        [("days", key, value[:20] + plus(value[20:28]) + value[28:])],
+        "`days` miscounts the unsorted envelopes: 1 stored, 0 found",
+    )
+    yield [("meta", b"sorting", bytes(11))], "`meta` does not say where the sorting goes on"
+
+
 def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
     """Each edit, with the problems that have to be reported."""
     row = {name: next(iter(rows.items())) for name, rows in tables.items()}
@@ -52,7 +128,7 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
     place = f"sequence {number(value[4:])}, hash {key[4:].hex()}"
     yield [("times", key, None)], f"missing in `times` (day {number(key[:4]) // DAY}, {place}"
     yield [("times", *row["times"][:1], None)], "a row of `postings` has none in `times`"
-    yield [("times", key, value[:4] + plus(value[4:]))], "`times` has another sequence for"
+    yield [("times", key, value[:4] + plus(value[4:]))], "`times` has another place for"
     yield [("times", key, b"none" + value[4:])], "`times` has another topic for an envelope"
     yield [("times", key, value + b"!")], "a row of `times` has the wrong size"
     yield [("times", key[:-1], value)], f"wrong size (key {key[:-1].hex()})"
@@ -61,7 +137,7 @@ def damages(tables: Tables) -> Iterator[tuple[list[Edit], str]]:
 
     key, value = middle["postings"]
     yield [("postings", key, None)], f"missing in `postings` (day {number(key[:2])}, sequence "
-    yield [("postings", key, plus(value))], "`postings` has another sequence for an envelope"
+    yield [("postings", key, plus(value))], "`postings` has another place for an envelope"
     yield [("postings", key, value[1:])], "a row of `postings` has the wrong size"
     yield [("postings", key + b"!", value)], f"`postings` has the wrong size (key {key.hex()}21)"
     yield [("postings", plus(key), value)], "a row of `postings` has none in `times` (day "

@@ -17,6 +17,8 @@ from wakumail.waku.envelope import Batch, Envelope, make_envelope, parse
 
 DAY = 86400
 START = 19_000 * DAY
+SORTED, MOVED = 1 << 47, 1 << 31
+"""As in layout.pxd."""
 
 Tables = dict[str, dict[bytes, bytes]]
 
@@ -246,7 +248,8 @@ def check_tables(tables: Tables, stored: Sequence[Envelope]) -> None:
         day: total[0].to_bytes(8, "big")
         + total[1].to_bytes(8, "big")
         + total[2].to_bytes(4, "big")
-        + tables["days"][day][20:]
+        + total[0].to_bytes(8, "big")
+        + tables["days"][day][28:]
         for day, total in days.items()
     }
     check_sums(tables, stored)
@@ -272,5 +275,5 @@ def check_sums(tables: Tables, stored: Iterable[Envelope]) -> None:
     }
     for key, value in tables["days"].items():  # also days whose envelopes are all pruned
         fold = fold_of(days.pop(number(key), []))
-        assert (number(value[:8]), value[20:]) == fold
+        assert (number(value[:8]), value[28:]) == fold
     assert not days

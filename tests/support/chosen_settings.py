@@ -43,6 +43,7 @@ CHOSEN: Mapping[str, str] = {
     "durability": "interval",
     "retention": "0.5",
     "max_size": "1000000",
+    "sort_days": "false",
     "sync_peers": str(ENODE),
     "sync_interval": "60",
     "sync_window": "7.5",

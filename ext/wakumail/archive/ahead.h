@@ -19,8 +19,9 @@ int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked);
 of the branch page for which that was done last: it is not done again. */
 void ahead_leaves(MDB_cursor *cursor, size_t *asked);
 
-/* Ask for the pages of the value at the cursor's place, if it has pages of its own. */
-void ahead_value(MDB_cursor *cursor, size_t *asked);
+/* Ask for the pages of the value at the cursor's place, if it has pages of its own. Returns 0 if it
+has none: then it lies on the leaf page. */
+int ahead_value(MDB_cursor *cursor, size_t *asked);
 
 /* At a leaf page of a copy: ask for all values that have pages of their own, and at the first leaf of
 a branch page for the other ones. */

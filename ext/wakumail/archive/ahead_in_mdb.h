@@ -72,11 +72,12 @@ ahead_node(const MDB_env *env, MDB_node *leaf, size_t *asked)
 	ahead_pages(env, pgno, OVPAGES(NODEDSZ(leaf), env->me_psize), asked);
 }
 
-void
+int
 ahead_value(MDB_cursor *mc, size_t *asked)
 {
 	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
 	ahead_node(mc->mc_txn->mt_env, leaf, asked);
+	return F_ISSET(leaf->mn_flags, F_BIGDATA);
 }
 
 void

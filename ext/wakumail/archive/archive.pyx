@@ -4,9 +4,10 @@
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
 environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd, pruner.pxd,
 planner.pxd, merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd, arrivals.pxd,
-lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd, pruned_minute.pxd, whole_hashes.pxd,
-range_walk.pxd and ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd,
-rowcheck.pxd, sumcheck.pxd and problem.pxd, and failure.pxd.
+lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd, sorter.pxd and bookmark.pxd (a slice of the
+sorting of a day), pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and ranges.pxd (sums, and
+questions about them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd, slotcheck.pxd and
+problem.pxd, and failure.pxd.
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
 .pxd into each module that cimports it, so all parts become one C file and one extension, and the C
@@ -28,13 +29,14 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from wakumail.archive.results import (
-    Appended, Bound, Day, Fetched, Fold, LogPlace, Page, PageState, Pruned, Stat)
+    Appended, Bound, Day, Fetched, Fold, LogPlace, Page, PageState, Pruned, Sorted, Stat)
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM
 from wakumail.errors import ArchiveDamaged, ArchiveError, ArchiveFull
 
 from wakumail.archive.datafile cimport (
     cannot_grow, check_length, copy_file, is_full, sync_names)
 from wakumail.waku.envelope cimport Batch
+from wakumail.archive.bookmark cimport bookmark_reading, look_up_bookmark
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain, is_damage
 from wakumail.archive.arrivals cimport (
@@ -55,6 +57,7 @@ from wakumail.archive.ranges cimport (
     ending, find_ending, fold_range, folding, list_range, listing, part, split_range, splitting)
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING as max_resident_writing
 from wakumail.archive.rowcheck cimport verifier
+from wakumail.archive.sorter cimport sort_slice, sorting
 from wakumail.archive.sums cimport fold
 from wakumail.base.sum256 cimport sum256_write
 from wakumail.archive.scanner cimport TOPIC_BLOOM, TOPIC_SET, query_terms, scan
@@ -82,7 +85,7 @@ POSITION_SIZE = ITEM_SIZE
 MAX_FINDING_ROWS = max_finding_rows
 MAX_PARTS = 1 << 16
 
-MAX_SEQUENCE = 2**48
+MAX_SEQUENCE = 2**47
 """All sequences are below it."""
 
 MAX_RESIDENT_WRITING = max_resident_writing
@@ -272,6 +275,39 @@ cdef class Archive:
             raise self._failure(rc)
         return Pruned(p.envelopes, p.bytes, p.more)
 
+    def sort(self, start, *, max_bytes, max_seconds):
+        """Sort a slice of the day that begins at `start` (Unix seconds): see sorter.pxd.
+
+        If another day was begun, the slice is one of that: a day is sorted to its end. Call it until
+        there are no `more`, once nothing of the day is expected to arrive. The slice has about
+        max_bytes of envelopes or, if that is less, what about max_seconds suffice for. It is one
+        commit, synced on return. ArchiveFull and ArchiveError as with append.
+        """
+        cdef sorting s
+        cdef int rc
+        if not 0 <= start <= _MAX_UINT32 or max_bytes < 1 or max_seconds < 0:
+            raise ValueError("a time has 32 bits, max_bytes and max_seconds are positive")
+        memset(&s, 0, sizeof(s))
+        s.env, s.day = &self.env, start // DAY
+        s.max_bytes, s.max_ns = max_bytes, <int64_t> (max_seconds * 1e9)
+        with nogil:
+            rc = sort_slice(&s)
+        if rc:
+            raise self._failure(rc)
+        return Sorted(s.mark.day * DAY, s.moved, s.more)
+
+    def sorting(self):
+        """The start (Unix seconds) of the day that is being sorted; None if no day is."""
+        cdef bookmark_reading reading
+        cdef int rc
+        reading.env, reading.txn = &self.env, self._begin_read()
+        with nogil:
+            rc = checks_guard(self.env.env, &look_up_bookmark, &reading)
+            end_read(&self.env, reading.txn)
+        if rc and rc != MDB_NOTFOUND:
+            raise self._failure(rc)
+        return None if rc else reading.mark.day * DAY
+
     def page_job(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
                  int64_t budget=BUDGET):
         """The job that reads the next page of an answer, strictly behind `position`.
@@ -300,7 +336,7 @@ cdef class Archive:
         cdef arrivals_run run
         cdef int rc
         if not (0 <= sequence < MAX_SEQUENCE and 0 <= until <= MAX_SEQUENCE):
-            raise ValueError("a sequence has 48 bits")
+            raise ValueError("a sequence has 47 bits")
         memset(&run, 0, sizeof(run))
         run.next, run.until, run.max_bytes = sequence, until, max_bytes
         run.env, run.txn = &self.env, self._begin_read()
@@ -331,7 +367,7 @@ cdef class Archive:
         cdef int rc
         cdef bytes items
         if not 0 <= sequence < MAX_SEQUENCE or limit < 1:
-            raise ValueError("a sequence has 48 bits, a limit is positive")
+            raise ValueError("a sequence has 47 bits, a limit is positive")
         memset(&run, 0, sizeof(run))
         run.next, run.limit = sequence, min(limit, _MAX_UINT32)
         items = PyBytes_FromStringAndSize(NULL, run.limit * ITEM_SIZE)
@@ -443,7 +479,7 @@ cdef class Archive:
         cdef size_t i
         cdef int rc
         memset(&reading, 0, sizeof(reading))
-        reading.table, reading.txn = self.env.days, self._begin_read()
+        reading.env, reading.txn = &self.env, self._begin_read()
         try:
             with nogil:
                 rc = checks_guard(self.env.env, &read_days, &reading)
@@ -453,7 +489,7 @@ cdef class Archive:
             for i in range(reading.count):
                 totals = &reading.days[i].totals
                 days.append(Day(reading.days[i].day * DAY, totals.envelopes, totals.bytes,
-                                totals.topics))
+                                totals.topics, totals.unsorted))
             return days
         finally:
             free(reading.days)

@@ -1,8 +1,12 @@
-"""Reads in the order of arrival: envelopes, in whole chunks or parts of them, or their items."""
+"""Reads in the order of arrival: envelopes, in whole chunks or parts of them, or their items.
+
+Those of a sorted day are found by their slots, one by one.
+"""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from wakumail.archive.chunks cimport find_envelope, forget_chunk
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lead cimport begin_lead, keep_lead, lead
@@ -12,6 +16,12 @@ from wakumail.archive.scanner cimport hit, join_hits, reserve_one
 from wakumail.base.keccak cimport keccak256_many, keccak_message
 from wakumail.base.rlp cimport RLP_OK
 from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
+
+
+cdef struct arrival:            # envelopes that arrived one after another
+    bint is_moved
+    chunk source                # if they lie there
+    moved_chunk moved           # if they were moved
 
 
 cdef struct arrivals_run:
@@ -25,6 +35,19 @@ cdef struct arrivals_run:
     size_t count
     size_t room
     size_t size
+    chunk recent                # of the sorted ones
+
+
+cdef inline int add_piece(arrivals_run *run, const hit *piece, uint64_t last) noexcept nogil:
+    """Add the envelopes up to the sequence `last`."""
+    cdef int rc = reserve_one(<void **> &run.pieces, &run.room, run.count, sizeof(hit))
+    if rc:
+        return rc
+    run.pieces[run.count] = piece[0]
+    run.count += 1
+    run.size += piece.size
+    run.next = last + 1
+    return 0
 
 
 cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
@@ -51,18 +74,37 @@ cdef inline int take_arrivals(arrivals_run *run, chunk *source) noexcept nogil:
             break
         last += 1
         piece = longer
-    rc = reserve_one(<void **> &run.pieces, &run.room, run.count, sizeof(hit))
-    if rc:
-        return rc
-    run.pieces[run.count] = piece
-    run.count += 1
-    run.size += piece.size
-    run.next = last + 1
-    return 0
+    return add_piece(run, &piece, last)
 
 
-cdef inline int next_chunk(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t sequence,
-                           chunk *source) noexcept nogil:
+cdef inline int take_moved(arrivals_run *run, MDB_cursor *chunks,
+                           const moved_chunk *moved) noexcept nogil:
+    """Take moved envelopes as take_arrivals does."""
+    cdef uint64_t first = run.next if run.next > moved.first else moved.first
+    cdef uint64_t sequence
+    cdef uint32_t slot
+    cdef hit piece
+    cdef int rc = 0
+    for sequence in range(first, moved.last + 1):
+        if rc:
+            return rc
+        slot = slot_of(moved, sequence)
+        if run.count and (sequence != run.next or slot == NO_SLOT) or sequence >= run.until:
+            return MDB_NOTFOUND
+        if slot == NO_SLOT:
+            run.next = sequence + 1
+            continue
+        rc = find_envelope(chunks, &run.recent, moved.day, sorted_place(slot), &piece.data,
+                           &piece.size)
+        if not rc and run.count and run.size + piece.size > run.max_bytes:
+            return MDB_NOTFOUND
+        if not rc:
+            rc = add_piece(run, &piece, sequence)
+    return rc
+
+
+cdef inline int next_arrival(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t sequence,
+                             arrival *next) noexcept nogil:
     """Read the chunk of a sequence or, if that is gone, the next one; MDB_NOTFOUND: no more came."""
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_val key, value
@@ -79,23 +121,31 @@ cdef inline int next_chunk(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t se
     key = value_of(key_bytes, CHUNK_KEY)
     rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_KEY)
     if rc == 0:
-        rc = read_chunk(&key, &value, source)
+        next.is_moved = is_moved(&value)
+        if next.is_moved:
+            rc = read_moved(&key, &value, &next.moved)
+        else:
+            rc = read_chunk(&key, &value, &next.source)
     return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
 
 
 cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
                             MDB_cursor *chunks) noexcept nogil:
     """Take chunks from run.next on, until max_bytes are taken or no more arrived."""
-    cdef chunk source
+    cdef arrival next
     cdef lead ahead
     cdef int rc
+    forget_chunk(&run.recent)
     begin_lead(&ahead, run.env.always_ahead)
     while run.size < run.max_bytes or not run.count:
         rc = keep_lead(&ahead, arrivals, chunks, run.next)
         if not rc:
-            rc = next_chunk(arrivals, chunks, run.next, &source)
+            rc = next_arrival(arrivals, chunks, run.next, &next)
         if not rc:
-            rc = take_arrivals(run, &source)
+            if next.is_moved:
+                rc = take_moved(run, chunks, &next.moved)
+            else:
+                rc = take_arrivals(run, &next.source)
         if rc:
             return 0 if rc == MDB_NOTFOUND else rc
     return 0
@@ -136,33 +186,57 @@ cdef struct item_run:
     MDB_cursor *arrivals        # the caller closes them
     MDB_cursor *chunks
     MDB_cursor *times
+    chunk recent                # of the sorted ones
 
 
-cdef inline int find_own_row(MDB_cursor *times, const uint8_t *item, uint64_t sequence) noexcept nogil:
-    """MDB_NOTFOUND if the envelope of a sequence is pruned: its chunk may outlive it."""
+cdef inline int find_own_row(MDB_cursor *times, const uint8_t *item, uint64_t place) noexcept nogil:
+    """MDB_NOTFOUND if the envelope of a place is pruned: its chunk may outlive it."""
     cdef MDB_val value
     cdef int rc = find_row(times, item, &value)
-    if not rc and get48(<const uint8_t *> value.mv_data + 4) != sequence:
+    if not rc and get48(<const uint8_t *> value.mv_data + 4) != place:
         return MDB_NOTFOUND         # it came again
     return rc
 
 
-cdef inline int take_items(item_run *run, const chunk *source) noexcept nogil:
+cdef inline int find_arrival(item_run *run, const arrival *next, uint64_t sequence,
+                             const uint8_t **data, size_t *size, uint64_t *place) noexcept nogil:
+    """Find an envelope of a chunk, and its place; `size` is 0 for one that was pruned."""
+    cdef uint32_t slot
+    place[0] = sequence
+    if not next.is_moved:
+        return chunk_envelopes(&next.source, sequence, sequence, data, size)
+    slot = slot_of(&next.moved, sequence)
+    size[0] = 0
+    if slot == NO_SLOT:
+        return 0
+    place[0] = sorted_place(slot)
+    return find_envelope(run.chunks, &run.recent, next.moved.day, place[0], data, size)
+
+
+cdef inline int take_items(item_run *run, const arrival *next) noexcept nogil:
     """Take the items of a chunk from run.next on, as many as are hashed together."""
     cdef keccak_message[HASH_BLOCK] messages
     cdef uint8_t[HASH_BLOCK * 32] digests
     cdef uint32_t[HASH_BLOCK] created
+    cdef uint64_t[HASH_BLOCK] places
     cdef envelope_fields fields
     cdef const uint8_t *at
     cdef uint8_t *item
     cdef size_t size, i
     cdef size_t count = 0
-    cdef uint64_t first = run.next if run.next > source.first else source.first
+    cdef uint64_t last = next.moved.last if next.is_moved else next.source.last
+    cdef uint64_t first = next.moved.first if next.is_moved else next.source.first
     cdef int rc
-    while count < HASH_BLOCK and count < run.limit and first + count <= source.last:
-        rc = chunk_envelopes(source, first + count, first + count, &at, &size)
+    if run.next < first:
+        run.next = first
+    while count < HASH_BLOCK and run.limit and run.next <= last:
+        rc = find_arrival(run, next, run.next, &at, &size, &places[count])
         if rc:
             return rc
+        run.next += 1
+        run.limit -= 1
+        if size == 0:
+            continue
         memset(&messages[count], 0, sizeof(messages[count]))
         messages[count].part[0], messages[count].size[0] = at, size
         if read_envelope(&at, at + size, &fields) != RLP_OK:
@@ -174,33 +248,32 @@ cdef inline int take_items(item_run *run, const chunk *source) noexcept nogil:
         item = run.items + run.count * ITEM_SIZE
         put32(item, created[i])
         memcpy(item + 4, digests + 32 * i, 32)
-        rc = find_own_row(run.times, item, first + i)
+        rc = find_own_row(run.times, item, places[i])
         if rc == 0:
             run.count += 1
         elif rc != MDB_NOTFOUND:
             return rc
-    run.next = first + count
-    run.limit -= count
     return 0
 
 
 cdef inline int run_items(void *context) noexcept nogil:
     """Take the items of the next `limit` sequences that are in chunks."""
     cdef item_run *run = <item_run *> context
-    cdef chunk source
+    cdef arrival next
     cdef lead ahead
     cdef int rc = mdb_cursor_open(run.txn, run.env.arrivals, &run.arrivals)
     if not rc:
         rc = mdb_cursor_open(run.txn, run.env.chunks, &run.chunks)
     if not rc:
         rc = mdb_cursor_open(run.txn, run.env.times, &run.times)
+    forget_chunk(&run.recent)
     begin_lead(&ahead, run.env.always_ahead)
     while not rc and run.limit:
         rc = keep_lead(&ahead, run.arrivals, run.chunks, run.next)
         if not rc:
-            rc = next_chunk(run.arrivals, run.chunks, run.next, &source)
+            rc = next_arrival(run.arrivals, run.chunks, run.next, &next)
         if not rc:
-            rc = take_items(run, &source)
+            rc = take_items(run, &next)
     return 0 if rc == MDB_NOTFOUND else rc
 
 

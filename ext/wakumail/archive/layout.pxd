@@ -9,13 +9,16 @@ bytes is the order of the numbers.
               "pruned"                                       created u32: the horizon
               "log"                                          sequence u64 | made u64 | name: the place
                                                              in the log of a cluster; absent without
+              "sorting"                                      copied u64 | bound: see sorter.pxd; absent
+                                                             unless a day is being sorted
     days      day u16                                        envelopes u64 | bytes u64 | topics u32
-                                                             | sum 32
+                                                             | unsorted u64 | sum 32
     sums      minute u32                                     envelopes u32 | sum 32
     topics    day u16 | topic 4                              envelopes u32
-    times     created u32 | hash 16                          topic 4 | sequence u48
-    postings  day u16 | topic 4 | second u24 | hash 16       sequence u48
-    chunks    day u16 | sequence u48 of the last envelope    count u32 | end u32 * count | envelopes
+    times     created u32 | hash 16                          topic 4 | place u48
+    postings  day u16 | topic 4 | second u24 | hash 16       place u48
+    chunks    day u16 | place u48 of the last envelope       count u32 | end u32 * count | envelopes
+              day u16 | sequence u48 of the last envelope    MOVED + count u32 | slot u32 * count
     arrivals  sequence u48 of the last envelope              day u16
 
     created   Unix seconds at which the envelope was made: expiry - ttl, modulo 2^32
@@ -24,7 +27,12 @@ bytes is the order of the numbers.
     hash      the first 16 bytes of the Keccak-256 of the envelope's RLP. Two envelopes of a second
               do not agree in 128 bits by accident. An attacker who makes two that do only has one
               of their own envelopes taken for the other.
-    sequence  the place of an envelope in the order of commits; dense, never used twice
+    sequence  the number of an envelope in the order of commits; dense, never used twice
+    place     where an envelope lies in its day: its sequence or, in a sorted day, SORTED + slot
+    slot      the number of an envelope among the sorted ones of its day, from 0; NO_SLOT for one
+              that was pruned
+    unsorted  the number of envelopes whose place is their sequence
+    copied    bytes of the envelopes that lie in two chunks at the moment
     end       bytes from the first envelope of the chunk to the end of this one
     sum       of the whole hashes, 32 bytes each, as little-endian numbers modulo 2^256
     made      Unix nanoseconds at which the log was made; its name is UTF-8
@@ -34,7 +42,8 @@ bytes is the order of the numbers.
 `times` has the order of the archive (created, hash) and finds duplicates. `postings` has the same
 order within each topic of a day. A bloom is tested against `topics`. A chunk is a run of envelopes
 (as RLP) of one day that came one after another, so that few overflow pages are half empty and a day
-is deleted in few steps. Keys begin with a time, so that one commit touches neighbouring pages; with
+is deleted in few steps. A day that is over is sorted: its envelopes are moved to chunks with one
+topic after another, and of the chunks in the order of commits remain their slots. Keys begin with a time, so that one commit touches neighbouring pages; with
 a hash or a topic in front it would touch pages everywhere. Two archives compare their envelopes by
 the sums. Those of minutes and days cover any range with few rows; the envelopes of the minutes at
 its ends are hashed again. A minute without envelopes has no row.
@@ -46,7 +55,7 @@ from wakumail.archive.lmdb cimport MDB_CORRUPTED, MDB_val
 from wakumail.base.sum256 cimport sum256, sum256_read, sum256_write
 
 cdef enum:
-    FORMAT = 2              # the version of these rows
+    FORMAT = 3              # the version of these rows
     DAY = 86400             # seconds
     MINUTE = 60
     DAY_MINUTES = 1440
@@ -59,28 +68,40 @@ cdef enum:
     POSTING_KEY = 25
     TOPIC_KEY = 6
     DAY_KEY = 2
-    DAY_VALUE = 52
+    DAY_VALUE = 60
     CHUNK_KEY = 8
     SUM_KEY = 4
     SUM_VALUE = 36
     HORIZON_SIZE = 4
     LOG_PLACE_SIZE = 16     # bytes before the name
 
+    SORTED_BIT = 47         # of a place
+    NO_SLOT = 0xffffffff
+    MOVED = 0x80000000      # of the count of a chunk
+
 
 cdef struct day_totals:     # a value of `days`
     uint64_t envelopes
     uint64_t bytes
     uint32_t topics         # distinct ones
+    uint64_t unsorted       # envelopes whose place is their sequence
     sum256 sum              # of the hashes
 
 
-cdef struct chunk:          # a row of `chunks`, checked
+cdef struct chunk:          # a row of `chunks` with envelopes, checked
     uint32_t day
-    uint64_t first          # sequences
+    uint64_t first          # places
     uint64_t last
     const uint8_t *ends
     const uint8_t *envelopes
     size_t size             # bytes of envelopes
+
+
+cdef struct moved_chunk:    # a row of `chunks` whose envelopes were moved, checked
+    uint32_t day
+    uint64_t first          # sequences
+    uint64_t last
+    const uint8_t *slots
 
 
 cdef inline uint32_t get16(const uint8_t *at) noexcept nogil:
@@ -135,9 +156,9 @@ cdef inline MDB_val value_of(const void *data, size_t size) noexcept nogil:
     return value
 
 
-cdef inline void put_chunk_key(uint8_t *key, uint32_t day, uint64_t sequence) noexcept nogil:
+cdef inline void put_chunk_key(uint8_t *key, uint32_t day, uint64_t place) noexcept nogil:
     put16(key, day)
-    put48(key + 2, sequence)
+    put48(key + 2, place)
 
 
 cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogil:
@@ -148,7 +169,8 @@ cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogi
     totals.envelopes = get64(at)
     totals.bytes = get64(at + 8)
     totals.topics = get32(at + 16)
-    sum256_read(&totals.sum, at + 20)
+    totals.unsorted = get64(at + 20)
+    sum256_read(&totals.sum, at + 28)
     return 0
 
 
@@ -156,7 +178,42 @@ cdef inline void put_day(uint8_t *value, const day_totals *totals) noexcept nogi
     put64(value, totals.envelopes)
     put64(value + 8, totals.bytes)
     put32(value + 16, totals.topics)
-    sum256_write(&totals.sum, value + 20)
+    put64(value + 20, totals.unsorted)
+    sum256_write(&totals.sum, value + 28)
+
+
+cdef inline bint is_sorted(uint64_t place) noexcept nogil:
+    return place >> SORTED_BIT != 0
+
+
+cdef inline uint64_t sorted_place(uint32_t slot) noexcept nogil:
+    return <uint64_t> 1 << SORTED_BIT | slot
+
+
+cdef inline bint is_moved(const MDB_val *value) noexcept nogil:
+    """True for a row of `chunks` whose envelopes were moved."""
+    return value.mv_size >= 4 and get32(<const uint8_t *> value.mv_data) & MOVED != 0
+
+
+cdef inline int read_moved(const MDB_val *key, const MDB_val *value,
+                           moved_chunk *out) noexcept nogil:
+    """Read a row of `chunks` whose envelopes were moved; MDB_CORRUPTED if its parts do not fit."""
+    cdef const uint8_t *at = <const uint8_t *> value.mv_data
+    cdef uint64_t count
+    if key.mv_size != CHUNK_KEY or not is_moved(value):
+        return MDB_CORRUPTED
+    count = get32(at) & 0x7fffffff
+    out.day = get16(<const uint8_t *> key.mv_data)
+    out.last = get48(<const uint8_t *> key.mv_data + 2)
+    if count == 0 or count > out.last + 1 or 4 + 4 * count != value.mv_size or is_sorted(out.last):
+        return MDB_CORRUPTED
+    out.first = out.last + 1 - count
+    out.slots = at + 4
+    return 0
+
+
+cdef inline uint32_t slot_of(const moved_chunk *source, uint64_t sequence) noexcept nogil:
+    return get32(source.slots + 4 * (sequence - source.first))
 
 
 cdef inline int read_chunk(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:

@@ -8,7 +8,8 @@ from libc.string cimport memcpy, memset
 
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.scanner cimport AHEAD, disk_waits
+from wakumail.archive.chunks cimport AHEAD, read_ahead, wanted_row
+from wakumail.archive.scanner cimport disk_waits
 
 
 cdef struct lead:
@@ -31,11 +32,28 @@ cdef inline bint waits_for_disk(lead *l) noexcept nogil:
     return l.on
 
 
+cdef inline int ask_moved(MDB_cursor *chunks, const moved_chunk *moved) noexcept nogil:
+    """Ask for the chunks to which envelopes were moved, up to AHEAD."""
+    cdef wanted_row[AHEAD] wanted
+    cdef uint64_t sequence
+    cdef uint32_t slot
+    cdef size_t count = 0
+    cdef int rc
+    for sequence in range(moved.first, moved.last + 1):
+        slot = slot_of(moved, sequence)
+        if slot != NO_SLOT and count < AHEAD:
+            wanted[count].created, wanted[count].place = moved.day * DAY, sorted_place(slot)
+            count += 1
+    rc = read_ahead(chunks, wanted, count)
+    return 0 if rc == MDB_CORRUPTED else rc     # their reader meets it
+
+
 cdef inline int ask_chunks(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks) noexcept nogil:
     """Ask for the next chunks. Rows that are damaged are left for their reader to meet."""
     cdef uint8_t[AHEAD][CHUNK_KEY] keys
     cdef uint8_t[SEQUENCE_SIZE] bound
     cdef MDB_val key, value
+    cdef moved_chunk moved
     cdef size_t count = 0
     cdef size_t asked = 0
     cdef size_t i
@@ -63,9 +81,11 @@ cdef inline int ask_chunks(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks) no
     for i in range(count):
         key = value_of(keys[i], CHUNK_KEY)
         rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
-        if rc == 0:
-            ahead_value(chunks, &asked)
-        elif rc != MDB_NOTFOUND:
+        if rc == 0 and not ahead_value(chunks, &asked):
+            rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_RANGE)
+            if rc == 0 and not read_moved(&key, &value, &moved):
+                rc = ask_moved(chunks, &moved)
+        if rc and rc != MDB_NOTFOUND:
             return rc
     return 0
 

@@ -100,7 +100,7 @@ cdef extern from "ahead.h" nogil:
     # Documented there.
     int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked)
     void ahead_leaves(MDB_cursor *cursor, size_t *asked)
-    void ahead_value(MDB_cursor *cursor, size_t *asked)
+    bint ahead_value(MDB_cursor *cursor, size_t *asked)
 
 
 cdef extern from "leaf.h" nogil:

@@ -1,12 +1,14 @@
 """Problems of an archive and their places. All are counted, and the first of them kept."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+
+from wakumail.archive.layout cimport is_sorted
 
 cdef enum:
     MAX_KEPT = 100
     KEY_SHOWN = 32          # bytes
-    NOWHERE = -1            # an unknown day or sequence
+    NOWHERE = -1            # an unknown day or place
 
 
 ctypedef const char *text    # a literal
@@ -15,7 +17,7 @@ ctypedef const char *text    # a literal
 cdef struct problem:
     text what
     int64_t day
-    int64_t sequence
+    int64_t place
     text label              # the kind of the key; NULL without a key
     uint8_t[KEY_SHOWN] key
     size_t key_size
@@ -30,12 +32,12 @@ cdef struct problem_list:
 
 
 cdef inline problem *note(problem_list *problems, text what, int64_t day,
-                          int64_t sequence) noexcept nogil:
+                          int64_t place) noexcept nogil:
     """Count a problem. The caller may add to the result what it knows of it."""
-    cdef uint64_t place = problems.count if problems.count < MAX_KEPT else MAX_KEPT
-    cdef problem *p = &problems.kept[place]
+    cdef uint64_t index = problems.count if problems.count < MAX_KEPT else MAX_KEPT
+    cdef problem *p = &problems.kept[index]
     problems.count += 1
-    p.what, p.day, p.sequence = what, day, sequence
+    p.what, p.day, p.place = what, day, place
     p.label, p.key_size, p.counted = NULL, 0, False
     return p
 
@@ -64,8 +66,8 @@ cdef inline str describe(const problem *p):
         words = f"{words}: {p.stored} stored, {p.found} found"
     if p.day != NOWHERE:
         places.append(f"day {p.day}")
-    if p.sequence != NOWHERE:
-        places.append(f"sequence {p.sequence}")
+    if p.place != NOWHERE:
+        places.append(f"slot {<uint32_t> p.place}" if is_sorted(p.place) else f"sequence {p.place}")
     if p.label != NULL:
         places.append(f"{p.label.decode()} {p.key[:p.key_size].hex()}")
     return f"{words} ({', '.join(places)})" if places else words

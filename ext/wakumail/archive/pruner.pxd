@@ -2,13 +2,15 @@
 
 An envelope is gone when its rows in the indexes are deleted. Its bytes lie in a chunk with other
 envelopes of its day that arrived with it. The chunk is deleted when its newest envelope is older
-than all that remain, at the latest with its day. Until then `days` counts its bytes.
+than all that remain, at the latest with its day. Until then `days` counts its bytes. In a sorted day
+every topic's chunks reach over the whole day: they go with it.
 """
 
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
+from wakumail.archive.bookmark cimport bookmark, read_bookmark, remove_bookmark
 from wakumail.archive.change cimport write
 from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport raise_horizon
@@ -93,11 +95,12 @@ cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) 
     if rc:
         return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
     if (left.envelopes < less.envelopes or left.bytes < less.bytes
-            or left.topics < less.topics):
+            or left.topics < less.topics or left.unsorted < less.unsorted):
         return MDB_CORRUPTED
     left.envelopes -= less.envelopes
     left.bytes -= less.bytes
     left.topics -= less.topics
+    left.unsorted -= less.unsorted
     sum256_subtract(&left.sum, &less.sum)
     if left.envelopes == 0 and left.bytes == 0:
         return mdb_del(p.txn, p.env.days, &key, NULL)
@@ -153,6 +156,7 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
             return rc
         less.envelopes += 1
         less.topics += was_last
+        less.unsorted += not is_sorted(get48(row + 4))
         p.envelopes += 1
         p.newest = created
         rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
@@ -191,12 +195,41 @@ cdef inline int drop_range(pruning *p, MDB_dbi table, const uint8_t *from_key,
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef inline int read_bytes(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:
+    """Read a row of `chunks`; one whose envelopes were moved has no bytes."""
+    cdef moved_chunk moved
+    cdef int rc
+    if not is_moved(value):
+        return read_chunk(key, value, out)
+    rc = read_moved(key, value, &moved)
+    out.day, out.first, out.last, out.size = moved.day, moved.first, moved.last, 0
+    return rc
+
+
+cdef inline int drop_arrival(pruning *p, uint64_t last) noexcept nogil:
+    """Delete the arrival of a chunk."""
+    cdef uint8_t arrival[SEQUENCE_SIZE]
+    cdef MDB_val key = value_of(arrival, SEQUENCE_SIZE)
+    cdef int rc
+    put48(arrival, last)
+    rc = mdb_del(p.txn, p.env.arrivals, &key, NULL)
+    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int drop_bookmark(pruning *p, uint32_t day) noexcept nogil:
+    """End the sorting of a day that is deleted."""
+    cdef bookmark mark
+    cdef int rc = read_bookmark(p.txn, p.env.meta, &mark)
+    if rc:
+        return 0 if rc == MDB_NOTFOUND else rc
+    return remove_bookmark(p.txn, p.env.meta) if mark.day == day else 0
+
+
 cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
     """Delete the arrivals of all chunks of a day, and count the bytes of the chunks."""
     cdef uint8_t key_bytes[CHUNK_KEY]
-    cdef uint8_t arrival[SEQUENCE_SIZE]
     cdef MDB_cursor *chunks
-    cdef MDB_val value, arrival_key
+    cdef MDB_val value
     cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)
     cdef chunk source
     cdef int rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
@@ -204,18 +237,16 @@ cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
     if not rc:
         rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_RANGE)
     while not rc:
-        rc = read_chunk(&key, &value, &source)
+        rc = read_bytes(&key, &value, &source)
         if rc:
             return rc
         if source.day != day:
             return 0
         p.bytes += source.size
-        put48(arrival, source.last)
-        arrival_key = value_of(arrival, SEQUENCE_SIZE)
-        rc = mdb_del(p.txn, p.env.arrivals, &arrival_key, NULL)
-        if rc:
-            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_NEXT)
+        if not is_sorted(source.last):
+            rc = drop_arrival(p, source.last)
+        if not rc:
+            rc = mdb_cursor_get(chunks, &key, &value, MDB_NEXT)
     return 0 if rc == MDB_NOTFOUND else rc
 
 
@@ -243,6 +274,8 @@ cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
     cdef uint8_t behind[4]
     cdef MDB_val key
     cdef int rc = drop_arrivals(p, day)
+    if not rc:
+        rc = drop_bookmark(p, day)
     put32(first, day * DAY)
     put32(behind, (day + 1) * DAY)
     if not rc:
@@ -323,9 +356,12 @@ cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil
 
 
 cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noexcept nogil:
-    """Delete the first chunks as long as all their envelopes are older than `oldest`."""
-    cdef uint8_t arrival[SEQUENCE_SIZE]
-    cdef MDB_val key, value, arrival_key
+    """Delete the first chunks as long as all their envelopes are older than `oldest`.
+
+    Of those whose envelopes were moved that is certain only once their day is over. They come first
+    in their day, so none remains that leads to a chunk that is gone.
+    """
+    cdef MDB_val key, value
     cdef chunk source
     cdef day_totals less
     cdef uint32_t newest
@@ -333,8 +369,10 @@ cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noe
     cdef int rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
     memset(&less, 0, sizeof(less))
     while not rc:
-        rc = read_chunk(&key, &value, &source)
+        rc = read_bytes(&key, &value, &source)
         if not rc and source.day >= oldest // DAY:
+            if is_moved(&value):
+                return 0
             rc = newest_in(&source, &newest)
             if not rc and (source.day > oldest // DAY or newest >= oldest):
                 return 0
@@ -343,12 +381,11 @@ cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noe
         if dropped == CHUNKS_PER_SLICE:
             p.more = True
             return 0
-        put48(arrival, source.last)
-        arrival_key = value_of(arrival, SEQUENCE_SIZE)
-        rc = mdb_del(p.txn, p.env.arrivals, &arrival_key, NULL)
+        if not is_sorted(source.last):
+            rc = drop_arrival(p, source.last)
         if not rc:
             rc = mdb_cursor_del(chunks, 0)
-        if not rc:
+        if not rc and source.size:
             less.bytes = source.size
             rc = take_from_day(p, source.day, &less)
         if rc:

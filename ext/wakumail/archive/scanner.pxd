@@ -11,7 +11,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.bloom cimport bloom_covers
-from wakumail.archive.chunks cimport find_envelope
+from wakumail.archive.chunks cimport AHEAD, find_envelope, read_ahead, wanted_row
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
@@ -27,8 +27,6 @@ cdef enum:
     EVERY_TOPIC = 0         # kinds of queries
     TOPIC_SET = 1
     TOPIC_BLOOM = 2
-
-    AHEAD = 128             # envelopes whose pages are asked of the disk together
 
 
 cdef extern from "sys/resource.h" nogil:
@@ -52,11 +50,6 @@ cdef struct query_terms:
 cdef struct hit:            # an envelope in the map
     const uint8_t *data
     size_t size
-
-
-cdef struct wanted_row:     # an envelope that waits to be added
-    uint32_t created
-    uint64_t sequence
 
 
 cdef struct source:         # the postings of one topic and day, at the next one
@@ -170,12 +163,11 @@ cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
     return has_topic(terms.topics, terms.topic_count, topic)
 
 
-cdef inline int collect(scan *s, uint32_t created, uint64_t sequence) noexcept nogil:
+cdef inline int collect(scan *s, uint32_t created, uint64_t place) noexcept nogil:
     """Add an envelope to the page; STOP if it has no room."""
     cdef hit found
     cdef size_t payload
-    cdef int rc = find_envelope(s.chunks, &s.recent, created // DAY, sequence,
-                                &found.data, &found.size)
+    cdef int rc = find_envelope(s.chunks, &s.recent, created // DAY, place, &found.data, &found.size)
     if rc:
         return rc
     payload = s.payload + found.size
@@ -201,44 +193,21 @@ cdef inline long disk_waits() noexcept nogil:
     return 0 if getrusage(RUSAGE_THREAD, &usage) else usage.ru_majflt
 
 
-cdef inline int read_ahead(scan *s) noexcept nogil:
-    """Ask for the pages of all envelopes that wait: the leaves first, for they name the others."""
-    cdef uint8_t key_bytes[CHUNK_KEY]
-    cdef MDB_val key
-    cdef size_t asked = 0
-    cdef size_t i
-    cdef int rc
-    for i in range(s.waiting_count):
-        put_chunk_key(key_bytes, s.waiting[i].created // DAY, s.waiting[i].sequence)
-        key = value_of(key_bytes, CHUNK_KEY)
-        rc = ahead_leaf(s.chunks, &key, &asked)
-        if rc:
-            return rc
-    for i in range(s.waiting_count):
-        put_chunk_key(key_bytes, s.waiting[i].created // DAY, s.waiting[i].sequence)
-        key = value_of(key_bytes, CHUNK_KEY)
-        rc = mdb_cursor_get(s.chunks, &key, NULL, MDB_SET_RANGE)
-        if rc:
-            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-        ahead_value(s.chunks, &asked)
-    return 0
-
-
 cdef inline int collect_waiting(scan *s) noexcept nogil:
     """Add the envelopes that wait, in their order; STOP if the page has no room for one."""
     cdef size_t i
     cdef int rc = 0
     if s.waiting_count:
-        rc = read_ahead(s)
+        rc = read_ahead(s.chunks, s.waiting, s.waiting_count)
     for i in range(s.waiting_count):
         if rc:
             break
-        rc = collect(s, s.waiting[i].created, s.waiting[i].sequence)
+        rc = collect(s, s.waiting[i].created, s.waiting[i].place)
     s.waiting_count = 0
     return rc
 
 
-cdef inline int want(scan *s, uint32_t created, uint64_t sequence) noexcept nogil:
+cdef inline int want(scan *s, uint32_t created, uint64_t place) noexcept nogil:
     """Add an envelope to the page, now or with those behind it; STOP if it has no room."""
     cdef int rc
     if s.count + s.waiting_count == s.limit:
@@ -249,9 +218,9 @@ cdef inline int want(scan *s, uint32_t created, uint64_t sequence) noexcept nogi
     if rc:
         return rc
     if not s.ahead:
-        return collect(s, created, sequence)
+        return collect(s, created, place)
     s.waiting[s.waiting_count].created = created
-    s.waiting[s.waiting_count].sequence = sequence
+    s.waiting[s.waiting_count].place = place
     s.waiting_count += 1
     return collect_waiting(s) if s.waiting_count == AHEAD else 0
 
@@ -265,12 +234,12 @@ cdef inline int spend_entries(scan *s, int64_t entries) noexcept nogil:
     return STOP
 
 
-cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t sequence,
+cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t place,
                       bint wanted) noexcept nogil:
     """Add an entry to the page if it is wanted, and step over it."""
     cdef int rc
     if wanted:
-        rc = want(s, created, sequence)
+        rc = want(s, created, place)
         if rc:
             return rc
     put32(s.bound, created)

@@ -1,8 +1,10 @@
 """The totals of the archive: of its days and their topics, and its oldest and newest envelope."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport qsort
+from libc.stdlib cimport free, qsort
+from libc.string cimport memset
 
+from wakumail.archive.bookmark cimport bookmark, read_bookmark
 from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport read_horizon
 from wakumail.archive.layout cimport *
@@ -15,6 +17,7 @@ cdef struct archive_totals:
     MDB_txn *txn
     uint64_t envelopes
     uint64_t bytes
+    uint64_t copied         # those that were left out of `bytes`, for they lie there twice
     uint64_t file_bytes     # of the pages in use
     uint64_t free_bytes     # of the others
     uint32_t oldest         # created; undefined without envelopes
@@ -33,28 +36,15 @@ cdef inline int add_pages(MDB_txn *txn, MDB_dbi table, archive_totals *totals) n
     return rc
 
 
-cdef inline int add_days(MDB_cursor *days, archive_totals *totals) noexcept nogil:
-    cdef MDB_val key, value
-    cdef day_totals day
-    cdef int rc = mdb_cursor_get(days, &key, &value, MDB_FIRST)
-    while not rc:
-        rc = read_day(&value, &day)
-        if rc:
-            return rc
-        totals.envelopes += day.envelopes
-        totals.bytes += day.bytes
-        rc = mdb_cursor_get(days, &key, &value, MDB_NEXT)
-    return 0 if rc == MDB_NOTFOUND else rc
-
-
 cdef struct dated_totals:       # a row of `days`
     uint32_t day
     day_totals totals
 
 
 cdef struct days_reading:
+    environment *env
     MDB_txn *txn
-    MDB_dbi table
+    uint64_t copied             # bytes that were left out of the days
     dated_totals *days          # the caller's to free
     size_t count
     size_t room
@@ -77,16 +67,32 @@ cdef inline int take_days(days_reading *r, MDB_cursor *cursor) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
+cdef inline int leave_out_copies(days_reading *r) noexcept nogil:
+    """Count the bytes of envelopes that lie in two chunks once."""
+    cdef bookmark mark
+    cdef day_totals *totals
+    cdef size_t i
+    cdef int rc = read_bookmark(r.txn, r.env.meta, &mark)
+    if rc:
+        return 0 if rc == MDB_NOTFOUND else rc
+    for i in range(r.count):
+        totals = &r.days[i].totals
+        if r.days[i].day == mark.day:
+            r.copied = mark.copied if mark.copied < totals.bytes else totals.bytes
+            totals.bytes -= r.copied
+    return 0
+
+
 cdef inline int read_days(void *context) noexcept nogil:
     """Read all rows of `days`, oldest first."""
     cdef days_reading *r = <days_reading *> context
     cdef MDB_cursor *cursor
-    cdef int rc = mdb_cursor_open(r.txn, r.table, &cursor)
+    cdef int rc = mdb_cursor_open(r.txn, r.env.days, &cursor)
     if rc:
         return rc
     rc = take_days(r, cursor)
     mdb_cursor_close(cursor)
-    return rc
+    return rc if rc else leave_out_copies(r)
 
 
 cdef struct counted_topic:      # a row of `topics`
@@ -173,6 +179,21 @@ cdef inline int read_next(MDB_txn *txn, MDB_dbi meta, uint64_t *sequence) noexce
     return 0
 
 
+cdef inline int add_days(archive_totals *totals) noexcept nogil:
+    cdef days_reading reading
+    cdef size_t i
+    cdef int rc
+    memset(&reading, 0, sizeof(reading))
+    reading.env, reading.txn = totals.env, totals.txn
+    rc = read_days(&reading)
+    for i in range(reading.count):
+        totals.envelopes += reading.days[i].totals.envelopes
+        totals.bytes += reading.days[i].totals.bytes
+    totals.copied = reading.copied
+    free(reading.days)
+    return rc
+
+
 cdef inline int read_totals(void *context) noexcept nogil:
     """Read all totals. The cost grows with the number of days."""
     cdef archive_totals *totals = <archive_totals *> context
@@ -202,10 +223,7 @@ cdef inline int read_totals(void *context) noexcept nogil:
     if not rc:
         size = <uint64_t> stat.ms_psize * (info.me_last_pgno + 1)
         totals.free_bytes = size - totals.file_bytes if size > totals.file_bytes else 0
-        rc = mdb_cursor_open(txn, e.days, &cursor)
-    if not rc:
-        rc = add_days(cursor, totals)
-        mdb_cursor_close(cursor)
+        rc = add_days(totals)
     if not rc:
         rc = mdb_cursor_open(txn, e.times, &cursor)
     if not rc:

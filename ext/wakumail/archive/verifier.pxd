@@ -3,7 +3,8 @@
 Each table is walked once in the order of its keys. The rows of `sums` are kept, and compared with the
 envelopes of their minutes when all envelopes have been seen. With `arrivals`, each chunk is read and each of
 its envelopes looked up in `times` and `postings`. If these have more rows than envelopes, they are
-walked again, and each row is traced back to its envelope. Problems are noted and the walk goes on.
+walked again, and each row is traced back to its envelope. The chunks of sorted days are read with
+`chunks`. Problems are noted and the walk goes on.
 But LMDB ends a transaction that meets a damaged page, and that ends the walk.
 Functions that return int return 0 or a code as in environment.pxd.
 """
@@ -13,6 +14,7 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from wakumail.archive.bookmark cimport bookmark, read_bookmark
 from wakumail.archive.environment cimport (
     CLOSED, bound_resident, enter, environment, leave, pin_read, unpin)
 from wakumail.archive.failure cimport is_damage
@@ -23,6 +25,7 @@ from wakumail.archive.problem cimport NOWHERE, compare, note, text
 from wakumail.base.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from wakumail.archive.resident cimport MAX_RESIDENT_READING
 from wakumail.archive.rowcheck cimport *
+from wakumail.archive.slotcheck cimport day_slots, free_slots
 from wakumail.archive.sumcheck cimport compare_sums
 from wakumail.archive.totals cimport archive_totals, read_totals
 
@@ -83,6 +86,8 @@ cdef inline int next_phase(verifier *v) noexcept nogil:
                 v.time_rows, v.envelopes)
         compare(&v.problems, b"rows of `postings` and envelopes differ in number", NOWHERE,
                 v.posting_rows, v.posted)
+        compare(&v.problems, b"rows of `postings` and copies differ in number", NOWHERE,
+                v.copied_postings, v.copies)
     v.bound_size = 0
     v.phase += 1
     if v.phase == STRAY_TIMES_PHASE and v.time_rows == v.envelopes:
@@ -225,6 +230,8 @@ cdef inline int read_pruned(verifier *v) noexcept nogil:
     if rc == MDB_NOTFOUND or rc == 0 and value.mv_size != HORIZON_SIZE:
         note(&v.problems, b"`meta` does not say what was pruned", NOWHERE, NOWHERE)
         return 0
+    if rc == 0:
+        v.pruned = get32(<const uint8_t *> value.mv_data)
     return rc
 
 
@@ -241,7 +248,7 @@ cdef inline int foresee(verifier *v) noexcept nogil:
     memset(&totals, 0, sizeof(totals))
     totals.env, totals.txn = e, v.held.txn
     read_totals(&totals)                    # the walk meets its errors too
-    v.total = totals.bytes
+    v.total = totals.bytes + totals.copied
     for i in range(7):
         if not rc:
             rc = mdb_stat(v.held.txn, tables[i], &stat)
@@ -252,9 +259,12 @@ cdef inline int foresee(verifier *v) noexcept nogil:
 cdef inline int look_ahead(void *context) noexcept nogil:
     """Read the next sequence and the estimate, before the first step."""
     cdef verifier *v = <verifier *> context
+    cdef bookmark mark
     cdef int rc = read_next(v)
     if not rc:
         rc = read_pruned(v)
+    if not rc and read_bookmark(v.held.txn, v.env.meta, &mark) == MDB_CORRUPTED:
+        note(&v.problems, b"`meta` does not say where the sorting goes on", NOWHERE, NOWHERE)
     return rc if rc else foresee(v)
 
 
@@ -262,7 +272,8 @@ cdef inline int begin_verifying(verifier *v) noexcept nogil:
     """Begin to hold the current state. Call end_verifying in the end, also after an error."""
     cdef int rc
     v.days = <day_totals *> calloc(DAY_COUNT, sizeof(day_totals))
-    if v.days == NULL:
+    v.slots = <day_slots *> calloc(DAY_COUNT, sizeof(day_slots))
+    if v.days == NULL or v.slots == NULL:
         return ENOMEM
     rc = pin_read(v.env, &v.held)
     if not rc:
@@ -282,7 +293,8 @@ cdef inline void end_verifying(verifier *v) noexcept nogil:
     pthread_mutex_lock(&v.lock)
     unpin(v.env, &v.held)
     free(v.days)
+    free_slots(v.slots, DAY_COUNT)
     free(v.stairs)
     free(v.sums.minutes)
-    v.days, v.stairs, v.sums.minutes = NULL, NULL, NULL
+    v.days, v.slots, v.stairs, v.sums.minutes = NULL, NULL, NULL, NULL
     pthread_mutex_unlock(&v.lock)

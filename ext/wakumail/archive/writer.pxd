@@ -203,7 +203,7 @@ cdef inline int take_unfinished(commit *c, MDB_cursor *chunks, MDB_cursor *arriv
         rc = mdb_stat(c.txn, c.env.chunks, &stat)
     if rc:
         return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-    if (not has_room(value.mv_size, stat.ms_psize)
+    if (is_moved(&value) or not has_room(value.mv_size, stat.ms_psize)
             or value.mv_size + 4 + c.rows[0].size > CHUNK_SIZE):
         return 0
     copy = malloc(value.mv_size)
@@ -334,6 +334,7 @@ cdef inline int add_day(commit *c, uint32_t day, day_totals *added) noexcept nog
         added.envelopes += old.envelopes
         added.bytes += old.bytes
         added.topics += old.topics
+        added.unsorted += old.unsorted
         sum256_add(&added.sum, &old.sum)
     elif rc != MDB_NOTFOUND:
         return rc
@@ -399,6 +400,7 @@ cdef inline int write_postings(commit *c) noexcept nogil:
                 return rc
             added.topics += is_new
             added.envelopes += end - start
+            added.unsorted += end - start
             count_rows(c.env, end - start)
             start = end
         rc = add_day(c, day, &added)

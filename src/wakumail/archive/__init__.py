@@ -8,6 +8,7 @@ page_reader         the pages of answers, read beside the loop
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them
+day_sorting         when days that are over are sorted by topic
 outlook             the room that the file has, and when that is used up
 gaps                ranges of time of which envelopes are missing, kept in a file
 datadir             the files of a data directory, and its locks

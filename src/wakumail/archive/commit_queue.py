@@ -50,6 +50,11 @@ class CommitQueue:
     # -- for the writer thread ----------------------------------------------------------------
 
     @property
+    def empty(self) -> bool:
+        """True if no batch waits to be taken."""
+        return not self._batches
+
+    @property
     def finished(self) -> bool:
         """True if the queue is closed and everything was taken."""
         return self._closing and not self._batches

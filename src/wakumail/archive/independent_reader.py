@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from typing import Any
 
 DAY = 86400
+SORTED, MOVED, NO_SLOT = 1 << 47, 1 << 31, (1 << 32) - 1
+"""As in layout.pxd."""
 REPORT_BYTES = 1 << 20
 """Bytes of envelopes between two lines that tell of progress."""
 
@@ -94,7 +96,7 @@ class EnvelopeFields:
 
 
 def split_chunk(key: bytes, value: bytes) -> Iterator[tuple[int, bytes]]:
-    """The envelopes of a chunk with their sequences. ValueError when its parts do not fit."""
+    """The envelopes of a chunk with their places. ValueError when its parts do not fit."""
     count, last = number(value[:4]), number(key[2:])
     if not 0 < count <= last + 1 or len(value) < 4 + 4 * count:
         raise ValueError("a chunk's parts do not fit together")
@@ -103,11 +105,30 @@ def split_chunk(key: bytes, value: bytes) -> Iterator[tuple[int, bytes]]:
     if ends[-1] != len(data):
         raise ValueError("a chunk's parts do not fit together")
     start = 0
-    for sequence, end in enumerate(ends, last + 1 - count):
+    for place, end in enumerate(ends, last + 1 - count):
         if not start < end <= len(data):
             raise ValueError("a chunk does not say where an envelope ends")
-        yield sequence, data[start:end]
+        yield place, data[start:end]
         start = end
+
+
+def is_moved(value: bytes) -> bool:
+    """True for a chunk whose envelopes were moved."""
+    return len(value) >= 4 and bool(number(value[:4]) & MOVED)
+
+
+def places_of(key: bytes, value: bytes) -> Iterator[int]:
+    """The places of the envelopes that were moved from a chunk. ValueError as with split_chunk."""
+    count, last = number(value[:4]) - MOVED, number(key[2:])
+    if not 0 < count <= last + 1 or len(value) != 4 + 4 * count or last >= SORTED:
+        raise ValueError("a chunk's parts do not fit together")
+    slots = [number(value[at : at + 4]) for at in range(4, 4 + 4 * count, 4)]
+    return (SORTED + slot for slot in slots if slot != NO_SLOT)
+
+
+def at(day: int, place: int) -> dict[str, Any]:
+    """A place, for the text of a problem."""
+    return {"day": day, **({"slot": place - SORTED} if place >= SORTED else {"sequence": place})}
 
 
 class Rows:
@@ -125,7 +146,7 @@ class Rows:
                 self._tables[name] = env.open_db(name.encode(), self._txn, create=False)
             except lmdb.Error:
                 sys.exit(f"it is not an archive of wakumail: it has no table `{name}`")
-        if self.get("meta", b"format") != (2).to_bytes(4, "big"):
+        if self.get("meta", b"format") != (3).to_bytes(4, "big"):
             sys.exit("it has a format that this version does not know")
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -163,23 +184,27 @@ def begin(env: Any) -> Any:
 class PossiblyPruned:
     """Knows which envelopes may lie in a chunk without rows: pruning deletes the oldest first.
 
-    So of the envelopes with rows, those that are older than one that was pruned came later.
+    So of the envelopes with rows, those that are older than one that was pruned came later. Of a
+    sorted one it is not known when it came. But none is pruned that is younger than the horizon.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, horizon: int) -> None:
+        self._horizon = horizon
         self._keys: list[bytes] = []
         self._sequences: list[int] = []
 
-    def add(self, key: bytes, sequence: int) -> None:
+    def add(self, key: bytes, place: int) -> None:
         """Remember a row of `times`; they come in the order of their keys."""
-        if not self._sequences or sequence < self._sequences[-1]:
+        if place < SORTED and (not self._sequences or place < self._sequences[-1]):
             self._keys.append(key)
-            self._sequences.append(sequence)
+            self._sequences.append(place)
 
-    def may_be(self, key: bytes, sequence: int) -> bool:
+    def may_be(self, key: bytes, place: int) -> bool:
         """True if the envelope may have been pruned."""
+        if place >= SORTED:
+            return number(key[:4]) <= self._horizon
         before = bisect_right(self._keys, key)
-        return not before or self._sequences[before - 1] > sequence
+        return not before or self._sequences[before - 1] > place
 
 
 class Verifier:
@@ -188,13 +213,18 @@ class Verifier:
     def __init__(self, rows: Rows, problems: Problems) -> None:
         self._rows = rows
         self._problems = problems
-        self._pruned = PossiblyPruned()
+        self._pruned = PossiblyPruned(number(rows.get("meta", b"pruned") or b""))
         self._undone = 0
         self._posted = 0
+        self._copied_postings = 0
+        self._copies = 0
+        self._slots: set[tuple[int, int]] = set()
+        """Those in the order of arrival: days and places."""
         self.envelopes = 0
         self._day_envelopes: Counter[int] = Counter()
         self._day_bytes: Counter[int] = Counter()
         self._day_topics: Counter[int] = Counter()
+        self._day_unsorted: Counter[int] = Counter()
         self._day_sums: Counter[int] = Counter()
         self._minute_envelopes: Counter[int] = Counter()
         self._minute_sums: Counter[int] = Counter()
@@ -215,6 +245,8 @@ class Verifier:
         self._compare("rows of `times` and envelopes differ in number", time_rows, self.envelopes)
         text = "rows of `postings` and envelopes differ in number"
         self._compare(text, posting_rows, self._posted)
+        text = "rows of `postings` and copies differ in number"
+        self._compare(text, self._copied_postings, self._copies)
         tell(done=self._undone)
 
     def _compare(self, text: str, stored: int, found: int, **place: object) -> None:
@@ -234,6 +266,7 @@ class Verifier:
             count += 1
             if self._has_sizes("times", key, value, (20, 10)):
                 self._day_envelopes[number(key[:4]) // DAY] += 1
+                self._day_unsorted[number(key[:4]) // DAY] += number(value[4:]) < SORTED
                 self._pruned.add(key, number(value[4:]))
         return count
 
@@ -244,6 +277,8 @@ class Verifier:
             self._problems.note("`meta` does not say the next sequence")
         if len(self._rows.get("meta", b"pruned") or b"") != 4:
             self._problems.note("`meta` does not say what was pruned")
+        if len(self._rows.get("meta", b"sorting") or bytes(10)) not in (10, 16, 33):
+            self._problems.note("`meta` does not say where the sorting goes on")
         behind = 0
         for last, day in self._rows.walk("arrivals", self._problems):
             if not self._has_sizes("arrivals", last, day, (6, 2)):
@@ -255,64 +290,97 @@ class Verifier:
             if value is None:
                 self._problems.note("`arrivals` names a chunk that is missing", **place)
                 continue
-            if number(last) + 1 - number(value[:4]) < behind:
+            if number(last) + 1 - number(value[:4]) % MOVED < behind:
                 self._problems.note("a chunk has sequences that another one has, too", **place)
             behind = number(last) + 1
-            self._check_chunk(day + last, value)
+            if is_moved(value):
+                self._check_moved(day + last, value)
+            else:
+                self._check_chunk(day + last, value)
+
+    def _check_moved(self, key: bytes, value: bytes) -> None:
+        """Remember the slots of a chunk whose envelopes were moved; each is there once."""
+        day, last = number(key[:2]), number(key[2:])
+        try:
+            for place in places_of(key, value):
+                if (day, place) in self._slots:
+                    self._problems.note("a slot arrived twice", day=day, sequence=last)
+                self._slots.add((day, place))
+        except ValueError as error:
+            self._problems.note(str(error), day=day, sequence=last)
 
     def _read_chunks(self) -> None:
-        """Find chunks that no arrival led to."""
+        """Check the chunks of sorted days, and find others that no arrival led to."""
+        day, behind = -1, 0
+        found: set[tuple[int, int]] = set()
         for key, value in self._rows.walk("chunks", self._problems):
             if len(key) != 8:
                 self._problems.note("a row of `chunks` has the wrong size", key=key.hex())
+            elif number(key[2:]) >= SORTED:
+                first = number(key[2:]) + 1 - number(value[:4])
+                if first < (behind if number(key[:2]) == day else SORTED):
+                    text = "a chunk has slots that another one has, too"
+                    self._problems.note(text, **at(number(key[:2]), first))
+                day, behind = number(key[:2]), number(key[2:]) + 1
+                found.update((day, each) for each in range(max(first, SORTED), behind))
+                self._check_chunk(key, value)
             elif self._rows.get("arrivals", key[2:]) != key[:2]:
                 place = {"day": number(key[:2]), "sequence": number(key[2:])}
                 self._problems.note("a chunk is missing in `arrivals`", **place)
                 self._check_chunk(key, value)
+        for slot in sorted(self._slots - found):
+            self._problems.note("a slot in the order of arrival is in no chunk", **at(*slot))
 
     def _check_chunk(self, key: bytes, value: bytes) -> None:
         """Check all envelopes of a chunk, and that each has its rows."""
-        day, sequence = number(key[:2]), number(key[2:]) + 1 - number(value[:4])
+        day, place = number(key[:2]), number(key[2:]) + 1 - number(value[:4])
         try:
-            for sequence, raw in split_chunk(key, value):
-                self._check_envelope(day, sequence, raw)
+            for place, raw in split_chunk(key, value):
+                self._check_envelope(day, place, raw)
                 self._day_bytes[day] += len(raw)
                 self._undone += len(raw)
         except ValueError as error:
-            self._problems.note(str(error), day=day, sequence=sequence)
+            self._problems.note(str(error), **at(day, place))
         if self._undone >= REPORT_BYTES:
             tell(done=self._undone)
             self._undone = 0
 
-    def _check_envelope(self, day: int, sequence: int, raw: bytes) -> None:
+    def _check_envelope(self, day: int, place: int, raw: bytes) -> None:
         try:
             envelope = EnvelopeFields(raw)
         except ValueError:
-            self._problems.note("an envelope is not canonical RLP", day=day, sequence=sequence)
+            self._problems.note("an envelope is not canonical RLP", **at(day, place))
             return
-        place = {"day": day, "sequence": sequence, "hash": envelope.hash.hex()}
+        where = {**at(day, place), "hash": envelope.hash.hex()}
         if envelope.created // DAY != day:
-            self._problems.note("an envelope lies in the chunk of another day", **place)
+            self._problems.note("an envelope lies in the chunk of another day", **where)
             return
         row = self._rows.get("times", envelope.time_key)
-        if row is None or len(row) != 10 or number(row[4:]) != sequence:
-            if not self._pruned.may_be(envelope.time_key, sequence):
-                other = "has another sequence for" if row else "does not have"
-                self._problems.note(f"`times` {other} an envelope", **place)
+        posting = self._rows.get("postings", envelope.posting_key)
+        posted_at = None if posting is None or len(posting) != 6 else number(posting)
+        if row is None or len(row) != 10 or number(row[4:]) != place:
+            if place >= SORTED and posted_at == place and row and number(row[4:]) < SORTED:
+                self._copies += 1
+            elif not self._pruned.may_be(envelope.time_key, place):
+                other = "has another place for" if row else "does not have"
+                self._problems.note(f"`times` {other} an envelope", **where)
             return
+        if place >= SORTED and (day, place) not in self._slots:
+            self._problems.note("the order of arrival does not have an envelope", **where)
         self.envelopes += 1
         minute = envelope.created // 60
         self._minute_envelopes[minute] += 1
         for sums, each in ((self._minute_sums, minute), (self._day_sums, day)):
             sums[each] = (sums[each] + int.from_bytes(envelope.hash, "little")) % 2**256
         if row[:4] != envelope.topic:
-            self._problems.note("`times` has another topic for an envelope", **place)
-        posting = self._rows.get("postings", envelope.posting_key)
+            self._problems.note("`times` has another topic for an envelope", **where)
         self._posted += posting is not None
         if posting is None:
-            self._problems.note("`postings` does not have an envelope", **place)
-        elif len(posting) != 6 or number(posting) != sequence:
-            self._problems.note("`postings` has another sequence for an envelope", **place)
+            self._problems.note("`postings` does not have an envelope", **where)
+        elif posted_at is not None and posted_at >= SORTED > place:
+            self._copied_postings += 1
+        elif posted_at != place:
+            self._problems.note("`postings` has another place for an envelope", **where)
 
     def _read_sums(self) -> None:
         """Compare the sum of each minute with its envelopes."""
@@ -341,7 +409,7 @@ class Verifier:
                     found = b""
             if found[:16] != key[4:]:
                 text = "a row of `times` leads to no envelope, or another one"
-                self._problems.note(text, day=day, sequence=number(value[4:]), hash=key[4:].hex())
+                self._problems.note(text, **at(day, number(value[4:])), hash=key[4:].hex())
 
     def _read_postings(self) -> int:
         """Count the rows of each topic and day; returns the number of all."""
@@ -377,9 +445,11 @@ class Verifier:
                 continue
             created = number(key[:2]) * DAY + number(key[6:9])
             time_key = (created % 2**32).to_bytes(4, "big") + key[9:]
-            if self._rows.get("times", time_key) != key[2:6] + value:
-                place = {"day": number(key[:2]), "sequence": number(value), "hash": key[9:].hex()}
-                self._problems.note("a row of `postings` has none in `times`", **place)
+            row = self._rows.get("times", time_key) or b""
+            copied = number(value) >= SORTED and number(row[4:]) < SORTED
+            if row[:4] != key[2:6] or (row[4:] != value and not copied):
+                where = {**at(number(key[:2]), number(value)), "hash": key[9:].hex()}
+                self._problems.note("a row of `postings` has none in `times`", **where)
 
     def _read_topics(self) -> None:
         """Find topics without envelopes."""
@@ -397,17 +467,18 @@ class Verifier:
             "envelopes": self._day_envelopes,
             "bytes": self._day_bytes,
             "topics": self._day_topics,
+            "unsorted envelopes": self._day_unsorted,
         }
         stored: dict[int, list[int]] = {}
         sums: Counter[int] = Counter()
         for key, value in self._rows.walk("days", self._problems):
-            if self._has_sizes("days", key, value, (2, 52)):
-                parts = (value[:8], value[8:16], value[16:20])
+            if self._has_sizes("days", key, value, (2, 60)):
+                parts = (value[:8], value[8:16], value[16:20], value[20:28])
                 stored[number(key)] = [number(part) for part in parts]
-                sums[number(key)] = int.from_bytes(value[20:], "little")
+                sums[number(key)] = int.from_bytes(value[28:], "little")
         for day in sorted(stored.keys() | set().union(*found.values())):
             for (name, counts), total in zip(
-                found.items(), stored.get(day, [0, 0, 0]), strict=True
+                found.items(), stored.get(day, [0, 0, 0, 0]), strict=True
             ):
                 self._compare(f"`days` miscounts the {name}", total, counts[day], day=day)
             if sums[day] != self._day_sums[day]:
@@ -416,12 +487,23 @@ class Verifier:
 
 def hashes(rows: Rows) -> Iterator[str]:
     """The hashes of all envelopes that have rows, in the order of arrival."""
+    for place, raw in arrived(rows):
+        envelope = EnvelopeFields(raw)
+        row = rows.get("times", envelope.time_key)
+        if row is not None and number(row[4:]) == place:
+            yield envelope.hash.hex()
+
+
+def arrived(rows: Rows) -> Iterator[tuple[int, bytes]]:
+    """The envelopes with their places, in the order of arrival."""
     for last, day in rows.walk("arrivals"):
-        for sequence, raw in split_chunk(day + last, rows.get("chunks", day + last) or b""):
-            envelope = EnvelopeFields(raw)
-            row = rows.get("times", envelope.time_key)
-            if row is not None and number(row[4:]) == sequence:
-                yield envelope.hash.hex()
+        value = rows.get("chunks", day + last) or b""
+        if not is_moved(value):
+            yield from split_chunk(day + last, value)
+            continue
+        for place in places_of(day + last, value):
+            row = rows.first_from("chunks", day + place.to_bytes(6, "big"))
+            yield place, dict(split_chunk(*row))[place] if row else b""
 
 
 def main(directory: str, mode: str) -> None:

@@ -43,6 +43,18 @@ class Pruned(NamedTuple):
     more: bool
 
 
+class Sorted(NamedTuple):
+    """The result of one slice of sorting.
+
+    day: its start in Unix seconds; envelopes: those that have found their last place; more: True if
+    the day needs a further slice.
+    """
+
+    day: int
+    envelopes: int
+    more: bool
+
+
 class PageState(IntEnum):
     """The end of a page: nothing remains, there is at least one more hit, or the budget ran out."""
 
@@ -90,13 +102,15 @@ class Stat(NamedTuple):
 class Day(NamedTuple):
     """A day (UTC) of creation times that has envelopes.
 
-    start: Unix seconds; bytes: of the envelopes' RLP; topics: number of distinct ones.
+    start: Unix seconds; bytes: of the envelopes' RLP; topics: number of distinct ones; unsorted:
+    number of envelopes that lie where they arrived, and not beside those of their topic.
     """
 
     start: int
     envelopes: int
     bytes: int
     topics: int
+    unsorted: int
 
 
 class Bound(NamedTuple):

@@ -43,9 +43,11 @@ class Retention:
     """Age by creation time. Whole days (UTC) are pruned, so some envelopes stay a day longer."""
     max_size: int
     """Size of the archive's pages in use. The file itself is up to a tenth larger."""
+    sort_days: bool
+    """True to sort days that are over by topic (see day_sorting.py)."""
 
 
-KEEP_EVERYTHING = Retention(seconds=0, max_size=0)
+KEEP_EVERYTHING = Retention(seconds=0, max_size=0, sort_days=False)
 
 
 class TrustedClock:

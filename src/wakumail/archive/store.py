@@ -13,6 +13,7 @@ from contextlib import nullcontext
 
 from wakumail.archive.archive import Appended, Archive, Stat
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
+from wakumail.archive.day_sorting import DaySorting
 from wakumail.archive.page_reader import PageReader
 from wakumail.archive.retention import Retention, RetentionSchedule
 from wakumail.archive.writer_thread import CommitLock, Durability, PlaceOf, WriterThread
@@ -66,10 +67,13 @@ class Store:
         self._reported = asyncio.Event()
         self._reported.set()
         self._queue = CommitQueue()
+        sorting = DaySorting(self._count_soon)
+        sorting.enabled = retention.sort_days
         self.writer = WriterThread(
             archive,
             self._queue,
             RetentionSchedule(retention, self._count_soon),
+            sorting,
             durability,
             commit_lock or nullcontext(),
             place_of,
@@ -134,6 +138,7 @@ class Store:
     def retain(self, retention: Retention) -> None:
         """Prune to these bounds from now on. Of the processes of an archive only one has bounds."""
         self.writer.retention.retention = retention
+        self.writer.sorting.enabled = retention.sort_days
 
     async def close(self) -> None:
         """Commit what is queued, end the threads and close the archive."""

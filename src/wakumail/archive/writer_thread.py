@@ -1,4 +1,4 @@
-"""The writer thread: commits what the queue holds, and prunes between two commits.
+"""The writer thread: commits what the queue holds, and prunes and sorts between two commits.
 
 To sync less often, commits are made less often and never left unsynced: if the commits of an LMDB
 file are not synced in their order, a power cut may lose the whole file, with what was confirmed.
@@ -15,6 +15,7 @@ from itertools import chain
 
 from wakumail.archive.archive import Appended, Archive, LogPlace
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
+from wakumail.archive.day_sorting import DaySorting
 from wakumail.archive.retention import RetentionSchedule
 from wakumail.errors import ArchiveError
 
@@ -66,6 +67,7 @@ class WriterThread:
         archive: Archive,
         queue: CommitQueue,
         retention: RetentionSchedule,
+        sorting: DaySorting,
         durability: Durability,
         commit_lock: CommitLock,
         place_of: PlaceOf | None,
@@ -81,6 +83,7 @@ class WriterThread:
         """
         self.archive = archive
         self.retention = retention
+        self.sorting = sorting
         self._queue = queue
         self._interval = COMMIT_INTERVAL if durability is Durability.INTERVAL else 0.0
         self._commit_lock = commit_lock
@@ -110,7 +113,9 @@ class WriterThread:
             while not self._queue.finished:
                 self._beat = time.monotonic()
                 self.retention.prune_if_due(self.archive)
-                self._queue.wait(self.retention.next_look, self._next_commit)
+                self.sorting.sort_if_due(self.archive, busy=not self._queue.empty)
+                next_look = min(self.retention.next_look, self.sorting.next_look)
+                self._queue.wait(next_look, self._next_commit)
                 with self._commit_lock:
                     entries = self._queue.take()
                     done = not entries or self._commit(entries)

@@ -96,6 +96,7 @@ def stat(arguments: argparse.Namespace) -> int:
     for name, created in (("oldest", result.oldest), ("newest", result.newest)):
         print(f"{name:<12}{'-' if created is None else utc(created)}")
     print(f"pruned      {f'before {utc(result.pruned)}' if result.pruned else '-'}")
+    print(f"sorted      {sum(day.envelopes - day.unsorted for day in days):,} by topic")
     print(f"sums        {result.sums:,} minutes")
     print(f"topics      {max((day.topics for day in days), default=0):,} on the day with the most")
     for line in plot(days):

@@ -11,7 +11,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
         "peers": "maxpeers max_handshakes static_nodes trusted_nodes mindial bootnodes nodiscover "
         "discovery",
         "envelopes": "min_pow max_envelope max_packet topics interest light relay_memory shh",
-        "archive": "mailserver confirmations durability retention max_size",
+        "archive": "mailserver confirmations durability retention max_size sort_days",
         "sync with other mailservers": "sync_peers sync_interval sync_window",
         "a cluster": "cluster cluster_name",
         "requests for history": "password password_file asymkey_file max_waiting max_limit "

@@ -1,9 +1,12 @@
-"""Archives that the bench fills with traffic. Each is made once."""
+"""Archives that the bench fills with traffic. Each is made once, and sorted as a server's is."""
 
 import shlex
 import subprocess
 from pathlib import Path
 
+from wakumail.archive.archive import Archive
+from wakumail.archive.datadir import Datadir
+from wakumail.archive.day_sorting import SORT_SLICE
 from wakumail.load.clients.role import LoadFailed
 from wakumail.load.parent_death import kill, start
 from wakumail.load.server_process import WAKUMAIL_COMMAND
@@ -25,6 +28,7 @@ class FilledArchives:
             write_dump(traffic, dump)
             import_dump(path, dump)
             dump.unlink()
+            sort_days(path)
             self._filled[traffic] = path
         return self._filled[traffic]
 
@@ -46,3 +50,11 @@ def import_dump(datadir: Path, dump: Path) -> None:
         raise
     if code:
         raise LoadFailed(f"the archive could not be filled: {shlex.join(command)}")
+
+
+def sort_days(datadir: Path) -> None:
+    """Sort all days but the last, which is not over."""
+    with Archive(Datadir(datadir).archive, sync=False) as archive:
+        for day in archive.days()[:-1]:
+            while archive.sort(day.start, max_bytes=SORT_SLICE, max_seconds=1.0).more:
+                pass

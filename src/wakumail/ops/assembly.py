@@ -252,7 +252,9 @@ async def join_cluster(
 def retention(settings: Settings) -> Retention:
     """The bounds of the archive."""
     age = timedelta(days=settings.retention)
-    return Retention(seconds=int(age.total_seconds()), max_size=settings.max_size)
+    return Retention(
+        seconds=int(age.total_seconds()), max_size=settings.max_size, sort_days=settings.sort_days
+    )
 
 
 async def watch_archive(

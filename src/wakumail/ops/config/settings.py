@@ -200,6 +200,12 @@ class Settings:
         SIZE,
         reload=Reload.YES,
     )
+    sort_days: bool = setting(
+        True,
+        "sort days that are over by topic: answers by topics read less of the disk",
+        FLAG,
+        reload=Reload.YES,
+    )
     sync_peers: tuple[Enode, ...] = setting(
         (),
         "nodes whose archive and ours are made equal; each has to name the other",

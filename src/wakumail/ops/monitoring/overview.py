@@ -282,7 +282,7 @@ def whole_range(days: Sequence[Day], now: float) -> list[Day]:
     last = max(days[-1].start, int(now) // DAY * DAY)
     first = min(days[0].start, last - (MIN_DAYS_SHOWN - 1) * DAY)
     first = max(first, last - (MAX_DAYS_SHOWN - 1) * DAY)
-    empty = (Day(start, 0, 0, 0) for start in range(first, last + 1, DAY))
+    empty = (Day(start, 0, 0, 0, 0) for start in range(first, last + 1, DAY))
     return [known.get(day.start, day) for day in empty]
 
 

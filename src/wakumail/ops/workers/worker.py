@@ -190,7 +190,7 @@ class Worker:
             archive,
             Counters(),
             durability=Durability.COMMIT,
-            retention=Retention(seconds=0, max_size=MAX_JOURNAL),
+            retention=Retention(seconds=0, max_size=MAX_JOURNAL, sort_days=False),
             commit_lock=commit_lock,
         )
         running.push_async_callback(journal.close)
