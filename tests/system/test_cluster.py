@@ -14,7 +14,7 @@ from tests.support.patience import until
 from tests.support.processes import WAKUMAIL, Server, run, run_json
 from wakumail.mail.client import connect
 from wakumail.ops.cluster.demo import PACKET, TOPIC, Deed, Demo, new_envelope
-from wakumail.ops.cluster.local_log import LocalLog
+from wakumail.ops.cluster.local_log import LocalLog, LocalServer
 from wakumail.ops.cluster.log import Log
 from wakumail.ops.cluster.log_message import VERSION, pack
 
@@ -112,11 +112,17 @@ def post(server: Server) -> set[bytes]:
     return asyncio.run(work())
 
 
+def blocks(server: LocalServer) -> list[Path]:
+    """The files in which a server of the log has its messages, in their order."""
+    found = server.store.glob("**/streams/fleet/msgs/*.blk")
+    return sorted(found, key=lambda path: int(path.stem))
+
+
 def cut_a_file(cluster: Cluster, place: int) -> None:
-    """Cut the file of the messages of one server of the log in half, while it does not run."""
+    """Cut the file of the last messages of a server of the log in half, while it does not run."""
     server = cluster.log.servers[place]
     server.stop()
-    (block,) = server.store.glob("**/streams/fleet/msgs/*.blk")
+    block = blocks(server)[-1]
     os.truncate(block, block.stat().st_size // 2)
     server.start()
 
@@ -130,36 +136,37 @@ def lose_the_store(cluster: Cluster, place: int) -> None:
 
 
 def flip_a_bit(cluster: Cluster, place: int, data: bytes) -> None:
-    """Flip a bit of a message in the file of one server of the log, while it does not run."""
+    """Flip a bit of the last message with this data at one server, while it does not run."""
     server = cluster.log.servers[place]
     server.stop()
-    (block,) = (
-        path
-        for path in server.store.glob("**/streams/fleet/msgs/*.blk")
-        if data in path.read_bytes()
-    )
+    block = [path for path in blocks(server) if data in path.read_bytes()][-1]
     content = bytearray(block.read_bytes())
-    content[content.index(data)] ^= 1
+    content[content.rindex(data)] ^= 1
     block.write_bytes(content)
     server.start()
 
 
 def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
+    for server in cluster.log.servers:
+        server.configure(lambda text: f"{text}max_payload: 16MB\n")
     with cluster.log:
         assert "make it with `wakumail cluster init`" in until(lambda: cluster.refusal("early"))
         for text in (b"made the stream fleet", b"is there"):
             assert text in run("cluster", "init", *cluster.at)
 
         strange = new_envelope()
+        filler = new_envelope().rlp
+        large = pack([filler * (9_000_000 // len(filler))])
         cluster.publish(
-            bytes([VERSION + 1]) + strange.rlp, pack([b"no RLP"]), b"", pack([strange.rlp])
+            *(bytes([VERSION + 1]) + strange.rlp, pack([b"no RLP"]), b"", large),
+            pack([strange.rlp]),
         )
         with cluster.host("one") as one:
             held = post(one) | {strange.hash}
             until(cluster.has_read_all)
             assert one.stop() == 0
-        for number in (1, 2, 3):
+        for number in (1, 2, 3, 4):
             assert f"message {number} of the log is left out" in one.log.read_text()
 
         # One server of three skips a message without a word: the reader asks the others.
