@@ -1,6 +1,7 @@
 """Real processes over real sockets: a request gets the envelopes that a post has sent."""
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.patience import until
-from tests.support.processes import Server, run, run_json
+from tests.support.processes import Server, failing, run, run_json
+from wakumail.base.free_ports import free_ports
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect
 from wakumail.mail.request import Form
@@ -195,6 +197,28 @@ def test_two_servers_do_not_share_a_datadir(server: Server) -> None:
 )
 def test_a_start_that_fails_ends(tmp_path: Path, flags: list[str]) -> None:
     assert run("serve", "--datadir", tmp_path / "data", "--port", 0, *flags, check=1) == b""
+
+
+def without(directory: Path, *modules: str) -> dict[str, str]:
+    """The environment of a Python that has none of these modules."""
+    directory.mkdir()
+    lines = ["import sys", *(f"sys.modules[{name!r}] = None" for name in modules)]
+    (directory / "sitecustomize.py").write_text("\n".join(lines))
+    return os.environ | {"PYTHONPATH": str(directory)}
+
+
+def test_a_host_alone_imports_nothing_of_a_cluster(tmp_path: Path) -> None:
+    alone = without(tmp_path / "alone", "nats", "wakumail.ops.cluster")
+    (port,) = free_ports(1)
+    flags = ("--min-pow", 0, "--metrics", "--metrics.port", port)
+    with Server(tmp_path / "data", *flags, environment=alone) as server:
+        assert call_json("canary", server.enode)["ok"] is True
+        assert failing(port) == []
+        assert server.stop() == 0
+    at = ("--cluster", "nats://127.0.0.1:1", "--cluster-name", "fleet")
+    member = Server(tmp_path / "data", *at, environment=without(tmp_path / "bare", "nats"))
+    with pytest.raises(AssertionError, match="a cluster needs nats-py"):
+        member.start()
 
 
 def test_a_port_in_use_and_one_that_is_none(server: Server, tmp_path: Path) -> None:
