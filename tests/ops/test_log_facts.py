@@ -91,6 +91,16 @@ def test_an_archive_goes_on_with_its_own_log_alone(place: LogPlace | None, text:
     assert text in told
 
 
+def test_servers_that_lag_are_told() -> None:
+    told = facts()
+    replicas = told.stream["cluster"]["replicas"]
+    replicas[0] |= {"current": True, "offline": True}
+    replicas[1] |= {"current": True}
+    assert told.lagging == ["b"]
+    replicas[1]["current"] = False
+    assert told.lagging == ["b", "c"]
+
+
 def test_times_are_read_to_the_nanosecond() -> None:
     assert nanoseconds(CREATED) == MADE
     assert nanoseconds("1970-01-01T00:00:01Z") == 10**9

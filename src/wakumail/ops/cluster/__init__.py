@@ -16,6 +16,7 @@ publisher     sends our batches until the log has them
 logged_store  the store that gives to the log what it is given
 intake        puts messages into the archive, in the order of the log
 log_reader    reads what is not our own, and asks every server for what one has left out
+unread        tells for how long messages of the log wait to be read
 member        joins the log, and watches whether all goes well
 
 For an operator:

@@ -80,6 +80,14 @@ class Facts:
         return [name for name in (self.leader, *(str(each["name"]) for each in replicas)) if name]
 
     @property
+    def lagging(self) -> list[str]:
+        """The servers that are down, or behind the leader."""
+        replicas = (self.stream.get("cluster") or {}).get("replicas") or []
+        return [
+            str(each["name"]) for each in replicas if each.get("offline") or not each.get("current")
+        ]
+
+    @property
     def untold(self) -> list[str]:
         """The servers that do not tell whether they sync before they acknowledge."""
         return [name for name in self.servers if name not in self.syncs_always]

@@ -18,6 +18,7 @@ from wakumail.ops.cluster.log_reader import MAX_HOLES, LogReader
 from wakumail.ops.cluster.log_status import HOSTS_TIMEOUT
 from wakumail.ops.cluster.logged_store import LoggedStore
 from wakumail.ops.cluster.publisher import OwnMessage, Publisher
+from wakumail.ops.cluster.unread import Unread
 
 if TYPE_CHECKING:
     from wakumail.mail.sync.partners import Partners
@@ -78,7 +79,7 @@ class Member:
         self._short_looks = 0
         """Looks in a row that found less in the log than in the archive."""
         self._unreachable = "it has not been reached yet"
-        self._behind_since: float | None = None
+        self._unread = Unread()
         self._holes_since = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._joined = asyncio.Event()
@@ -131,8 +132,7 @@ class Member:
                 f"{order.missing} messages of the log are missing, from number {hole.first} on: "
                 "they come from another host that is named in --sync-peers"
             )
-        since = self._behind_since
-        if since is not None and time.monotonic() - since > BEHIND:
+        if self._unread.seconds > BEHIND:
             return f"{self.reader.lag} messages of the log are not read yet"
         return ""
 
@@ -176,6 +176,10 @@ class Member:
                 order.missing if order is not None else 0,
             ),
             "awaited_bytes": ("Bytes of memory that wait for the log", self._store.awaited_bytes),
+            "lagging_servers": (
+                "Servers of the log that are down or behind their leader",
+                len(self.facts.lagging) if self.facts else 0,
+            ),
             "untold_servers": (
                 "Servers of the log that do not tell whether they sync",
                 len(self.facts.untold) if self.facts else 0,
@@ -280,10 +284,7 @@ class Member:
             if self.intake is None or self.reader is None:
                 continue
             now = time.monotonic()
-            if not self.reader.lag:
-                self._behind_since = None
-            elif self._behind_since is None:
-                self._behind_since = now
+            self._unread.look(self.intake.order.head, self.reader.last, now)
             if self.intake.order.missing > missing:
                 self._holes_since = now
             missing = self.intake.order.missing

@@ -174,6 +174,21 @@ CARDS = (
             (("got", "wakumail_sync_stored_total"), ("sent", "wakumail_sync_sent_total")),
         ),
     ),
+    Card(
+        "Cluster",
+        "messages of the log that are not read yet",
+        (
+            Row("Log is reached", "wakumail_cluster_log_connected", yes_or_no),
+            Row("Last message of the log", "wakumail_cluster_log_last", number),
+            Row("All archived up to", "wakumail_cluster_place", number),
+            Row("Not read yet", "wakumail_cluster_lag_messages", number),
+            Row("Missing", "wakumail_cluster_missing_messages", number),
+            Row("Waiting for the log", "wakumail_cluster_awaited_bytes", in_bytes),
+            Row("Servers that are down or lag", "wakumail_cluster_lagging_servers", number),
+            Row("Servers that may not sync", "wakumail_cluster_untold_servers", number),
+        ),
+        Plot("level", "", (("not read yet", "wakumail_cluster_lag_messages"),)),
+    ),
 )
 
 ARCHIVE_ROWS = (
