@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.archive_damage import break_envelope, flip_data
 from tests.support.archive_model import (
     DAY,
     START,
@@ -320,6 +321,70 @@ def test_empty_days_cost_nothing(tmp_path: Path) -> None:
 def test_queries_that_match_nothing(small: tuple[Archive, list[Envelope]], terms: Terms) -> None:
     page = small[0].page_job(terms.compile(), limit=9, max_bytes=1 << 20).do()
     assert (page.packet, page.count, page.state) == (b"\xc0", 0, PageState.EXHAUSTED)
+
+
+@given(
+    flipped=st.sets(st.integers(0, 59)),
+    broken=st.sets(st.integers(0, 59), max_size=8),
+    limit=st.integers(1, 70),
+    max_bytes=st.integers(200, 9000),
+    ahead=st.booleans(),
+    newest_first=st.booleans(),
+)
+def test_a_lenient_page_leaves_out_what_is_damaged(
+    flipped: set[int],
+    broken: set[int],
+    limit: int,
+    max_bytes: int,
+    ahead: bool,
+    newest_first: bool,
+) -> None:
+    stored = sorted(make(60, spread=20), key=order, reverse=newest_first)
+    with TemporaryDirectory() as directory:
+        with Archive(directory, sync=False) as archive:
+            archive.append([batch_of(stored)])
+        for place in flipped:
+            flip_data(Path(directory), stored[place])
+        for place in broken - flipped:
+            break_envelope(Path(directory), stored[place])
+        found: list[Envelope] = []
+        damaged, position = 0, b""
+        with Archive(directory, readonly=True) as archive:
+            archive._read_ahead_always(ahead)
+            state = PageState.MORE
+            while state is not PageState.EXHAUSTED:
+                job = archive.page_job(
+                    Query(0, LAST, newest_first=newest_first),
+                    position,
+                    limit=limit,
+                    max_bytes=max_bytes,
+                    budget=50,
+                    lenient=True,
+                )
+                page = job.do()
+                found += read_packet(page.packet)
+                assert page.position != position or page.state is PageState.EXHAUSTED
+                damaged, position, state = damaged + job.damaged, page.position, page.state
+        lost = flipped | broken
+        assert found == [each for place, each in enumerate(stored) if place not in lost]
+        assert damaged == len(lost)
+
+
+def test_pages_go_on_behind_an_envelope_of_another_hash(tmp_path: Path) -> None:
+    stored = sorted(make(9, spread=1), key=order)
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(stored)])
+    for each in stored:
+        flip_data(tmp_path, each)
+    position = b""
+    with Archive(tmp_path, readonly=True) as archive:
+        for each in stored:
+            page = archive.page_job(
+                Query(0, LAST, newest_first=False), position, limit=1, max_bytes=1000
+            ).do()
+            assert read_packet(page.packet)[0].data[:-1] == each.data[:-1]
+            position = page.position
+    assert page.state is PageState.EXHAUSTED
 
 
 def test_topics_win_over_the_bloom(small: tuple[Archive, list[Envelope]]) -> None:

@@ -248,7 +248,7 @@ def test_an_export_that_fills_the_disk_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The place that it prints is behind the envelopes in the file, and no others."""
-    monkeypatch.setattr("wakumail.cli.transfer.EXPORT_BYTES", 50_000)
+    monkeypatch.setattr("wakumail.archive.arrivals.RUN_BYTES", 50_000)
     with Archive(filled / "archive", readonly=True) as archive:
         first, sequence = archive.follow(0, max_bytes=50_000)
         second, _ = archive.follow(sequence, max_bytes=50_000)

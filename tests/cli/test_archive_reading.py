@@ -17,7 +17,7 @@ from tests.support.commands import call, call_json
 from tests.support.envelopes import TTL, dump, make, newest_first
 from tests.support.patience import PATIENCE
 from wakumail.devp2p.keys import PrivateKey, generate, node_id
-from wakumail.waku.envelope import Envelope, make_envelope
+from wakumail.waku.envelope import Envelope, make_envelope, parse_stream
 from wakumail.waku.message import seal, symmetric_key
 from wakumail.waku.topics import public_chat_topic
 
@@ -139,11 +139,26 @@ def test_damage_is_told_with_its_archive(
     envelopes = make(5, TOPICS)
     call("archive", "import", "--datadir", tmp_path / "a", stdin=dump(envelopes))
     break_envelope(tmp_path / "a", envelopes[2])
-    told = "the archive has what is no envelope"
-    call("archive", "export", "--datadir", tmp_path / "a", "--json", check=1)
-    assert f"wakumail archive: {told}" in capsys.readouterr().err
-    call("archive", "merge", tmp_path / "a", "--datadir", tmp_path / "b", check=1)
+    told = "1 damaged envelope left out; wakumail archive verify tells more"
+    merging = ("archive", "merge", tmp_path / "a", "--datadir", tmp_path / "b", "--json")
+    [source] = json.loads(call(*merging, check=1))["sources"]
+    assert source == {"from": str(tmp_path / "a"), "stored": 4, "duplicates": 0, "damaged": 1}
     assert f"wakumail archive: {tmp_path / 'a'}: {told}" in capsys.readouterr().err
+    sound = call("archive", "export", "--datadir", tmp_path / "b", "--from", "0")
+    for chosen in (
+        [],
+        ["--from", "0"],
+        [each for topic in TOPICS for each in ("--topic", topic.hex())],
+    ):
+        command = ["archive", "export", "--datadir", tmp_path / "a", *chosen]
+        exported = call(*command, check=1)
+        assert f"4 envelopes exported\nwakumail archive: {told}" in capsys.readouterr().err
+        assert sorted(split_stream(exported)) == sorted(split_stream(sound))
+        assert len(lines(call(*command, "--json", check=1))) == 4
+
+
+def split_stream(stream: bytes) -> list[bytes]:
+    return [each.rlp for each in parse_stream(stream, final=True)[0]]
 
 
 def test_keys_are_for_lines_of_json(filled: Path) -> None:
@@ -234,8 +249,8 @@ def test_archives_are_merged(tmp_path: Path) -> None:
     told = call_json("archive", "merge", *sources, "--datadir", tmp_path / "into")
     assert told == {
         "sources": [
-            {"from": str(tmp_path / "a"), "stored": 50, "duplicates": 10},
-            {"from": str(tmp_path / "b"), "stored": 30, "duplicates": 30},
+            {"from": str(tmp_path / "a"), "stored": 50, "duplicates": 10, "damaged": 0},
+            {"from": str(tmp_path / "b"), "stored": 30, "duplicates": 30, "damaged": 0},
         ]
     }
     merged = call("archive", "export", "--datadir", tmp_path / "into", "--from", "0")

@@ -251,6 +251,14 @@ def break_envelope(path: Path, envelope: Envelope) -> None:
     file.write_bytes(data)
 
 
+def flip_data(path: Path, envelope: Envelope) -> None:
+    """Change the last byte of the data of a stored envelope, in the archive below `path`."""
+    (file,) = path.rglob("data.mdb")
+    data = bytearray(file.read_bytes())
+    data[data.index(envelope.data) + len(envelope.data) - 1] ^= 0x80
+    file.write_bytes(data)
+
+
 def break_overflow_page(path: Path) -> None:
     """Let a row of `chunks` point to a page beyond the end of the file."""
     key, _ = max(read_tables(path)["chunks"].items(), key=lambda row: len(row[1]))

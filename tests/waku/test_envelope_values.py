@@ -106,6 +106,12 @@ def test_topics_are_added_up_whatever_the_verdicts() -> None:
     assert parse(b"\xc0").topic_sizes() == {}
 
 
+def test_items_are_the_creation_times_and_hashes() -> None:
+    batch = mixed_batch()
+    assert batch.items == b"".join(made.created.to_bytes(4, "big") + made.hash for made in batch)
+    assert parse(b"\xc0").items == b""
+
+
 def test_the_memory_of_a_batch_is_of_bytes_packets_and_envelopes() -> None:
     none, count = parse(b"\xc0").memory, 1000
     assert 500 < none < 2000

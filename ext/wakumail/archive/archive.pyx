@@ -309,14 +309,15 @@ cdef class Archive:
         return None if rc else reading.mark.day * DAY
 
     def page_job(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
-                 int64_t budget=BUDGET):
+                 int64_t budget=BUDGET, bint lenient=False):
         """The job that reads the next page of an answer, strictly behind `position`.
 
         Its result is a Page. JobThreads do it in another thread; `do` does it here. position: 36
         bytes, or empty for the beginning. It is a place in the order, valid even if its envelope is
         gone, and clamped to the times of the query. limit: envelopes; with 0 the page only tells
         whether there is one. max_bytes: of the packet; a larger envelope comes alone. budget: index
-        entries to look at; a page always looks at one or more. ValueError for a position of another
+        entries to look at; a page always looks at one or more. lenient: damaged envelopes are left out
+        (see PageJob.damaged), and each is hashed to find them. ValueError for a position of another
         size and for numbers out of range.
         """
         if limit < 0 or max_bytes < 1 or budget < 1:
@@ -324,7 +325,7 @@ cdef class Archive:
         if position and len(position) != POSITION_SIZE:
             raise ValueError(f"a position has {POSITION_SIZE} bytes")
         return PageJob(self, query, position, min(limit, _MAX_UINT32),
-                       min(max_bytes, _MAX_UINT32), budget)
+                       min(max_bytes, _MAX_UINT32), budget, lenient)
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).
@@ -660,12 +661,13 @@ cdef class PageJob(Job):
     cdef bytes room         # for the packet; no one else has it yet, so it may be shrunk
 
     def __cinit__(self, Archive archive not None, Query query not None,
-                  bytes position not None, size_t limit, size_t max_bytes, int64_t budget):
+                  bytes position not None, size_t limit, size_t max_bytes, int64_t budget,
+                  bint lenient):
         cdef scan *s = &self.reading.scan
         self.archive, self.query, self.position = archive, query, position
         self.room = PyBytes_FromStringAndSize(NULL, min(max_bytes, MAX_ROOM))
         s.env, s.terms = &archive.env, &query.terms
-        s.limit, s.max_bytes, s.budget = limit, max_bytes, budget
+        s.limit, s.max_bytes, s.budget, s.lenient = limit, max_bytes, budget, lenient
         if position:
             self.reading.position = <const uint8_t *> PyBytes_AS_STRING(position)
         self.reading.room = <uint8_t *> PyBytes_AS_STRING(self.room)
@@ -675,6 +677,11 @@ cdef class PageJob(Job):
     def __dealloc__(self):
         free(self.reading.scan.hits)
         free(self.reading.large)
+
+    @property
+    def damaged(self):
+        """The number of envelopes that the page leaves out, once it is read."""
+        return self.reading.scan.damaged
 
     cdef object finish(self):
         cdef const scan *s = &self.reading.scan

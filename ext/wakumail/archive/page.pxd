@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 
 from wakumail.archive.environment cimport begin, end_read
 from wakumail.base.keccak cimport keccak256
-from wakumail.archive.layout cimport TIME_KEY, put32
+from wakumail.archive.layout cimport HASH_PREFIX, TIME_KEY
 from wakumail.archive.lmdb cimport MDB_CORRUPTED, checks_guard
 from wakumail.archive.planner cimport run_scan
 from wakumail.base.rlp cimport RLP_OK, rlp_header_size, rlp_write_header
@@ -75,9 +75,9 @@ cdef inline bytes position_behind(const reading *r, bytes position):
     """The position of the next page, after one that began at `position`."""
     cdef const scan *s = &r.scan
     cdef uint8_t place[36]
-    if s.count and (s.at_hit or s.state != PAUSED):
-        put32(place, s.last_created)
-        memcpy(place + 4, s.last_hash, 32)
+    if (s.count or s.damaged) and (s.at_hit or s.state != PAUSED):
+        memcpy(place, s.last_row, TIME_KEY)
+        memcpy(place + TIME_KEY, s.last_hash + HASH_PREFIX, HASH_PREFIX)
     elif s.moved:
         memcpy(place, s.bound, TIME_KEY)
         memset(place + TIME_KEY, 0, sizeof(place) - TIME_KEY)

@@ -15,7 +15,9 @@ from wakumail.archive.chunks cimport AHEAD, find_envelope, read_ahead, wanted_ro
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.base.rlp cimport rlp_header_size
+from wakumail.base.keccak cimport keccak256
+from wakumail.base.rlp cimport RLP_OK, rlp_header_size
+from wakumail.waku.envelope cimport envelope_fields, read_envelope
 
 cdef enum:
     STOP = -100             # the slice has ended; `state` says why
@@ -65,6 +67,7 @@ cdef struct scan:
     size_t limit            # envelopes
     size_t max_bytes        # of the packet, its list header included
     int64_t budget          # index entries that may still be looked at
+    bint lenient            # what is damaged is left out; otherwise it is an error, where it is seen
     int64_t overdraft       # entries by which this day may exceed it: see charge_plan
     uint8_t bound[TIME_KEY] # the next entry is the first one at this key, or `behind` it
     bint behind
@@ -96,14 +99,16 @@ cdef struct scan:
     size_t count
     size_t hit_room
     size_t payload          # bytes of all hits
+    size_t damaged          # envelopes that were left out
     bint ahead              # True if envelopes wait until their pages are asked for together
     size_t waiting_count    # of those in `waiting`
     size_t next_look        # the number of hits at which to look if the thread waits for the disk
     long waits              # those that it had before
-    uint32_t last_created   # of the last hit
-    uint8_t last_hash[32]   # of it
+    uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of what was left out after it
+    uint8_t last_hash[32]   # of the last hit
     bint at_hit             # the bound is the last hit
     wanted_row waiting[AHEAD]
+    uint8_t waiting_hashes[AHEAD][HASH_PREFIX]
 
 
 cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
@@ -163,11 +168,33 @@ cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
     return has_topic(terms.topics, terms.topic_count, topic)
 
 
-cdef inline int collect(scan *s, uint32_t created, uint64_t place) noexcept nogil:
+cdef inline void note_row(scan *s, uint32_t created, const uint8_t *hash) noexcept nogil:
+    put32(s.last_row, created)
+    memcpy(s.last_row + 4, hash, HASH_PREFIX)
+
+
+cdef inline bint is_sound(const hit *found, const uint8_t *hash) noexcept nogil:
+    """True for an envelope whose hash begins as that of its row."""
+    cdef envelope_fields fields
+    cdef uint8_t digest[32]
+    cdef const uint8_t *at = found.data
+    if read_envelope(&at, at + found.size, &fields) != RLP_OK or fields.size != found.size:
+        return False
+    keccak256(found.data, found.size, digest)
+    return memcmp(digest, hash, HASH_PREFIX) == 0
+
+
+cdef inline int collect(scan *s, uint32_t created, uint64_t place,
+                        const uint8_t *hash) noexcept nogil:
     """Add an envelope to the page; STOP if it has no room."""
     cdef hit found
     cdef size_t payload
-    cdef int rc = find_envelope(s.chunks, &s.recent, created // DAY, place, &found.data, &found.size)
+    cdef int rc = find_envelope(s.chunks, &s.recent, created // DAY, place,
+                                &found.data, &found.size)
+    if s.lenient and (rc == MDB_CORRUPTED or rc == 0 and not is_sound(&found, hash)):
+        s.damaged += 1
+        note_row(s, created, hash)
+        return 0
     if rc:
         return rc
     payload = s.payload + found.size
@@ -180,7 +207,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t place) noexcept nogi
     s.hits[s.count] = found
     s.count += 1
     s.payload = payload
-    s.last_created = created
+    note_row(s, created, hash)
     if s.count == s.next_look:
         s.next_look *= 8
         s.ahead = s.ahead or disk_waits() > s.waits
@@ -202,12 +229,13 @@ cdef inline int collect_waiting(scan *s) noexcept nogil:
     for i in range(s.waiting_count):
         if rc:
             break
-        rc = collect(s, s.waiting[i].created, s.waiting[i].place)
+        rc = collect(s, s.waiting[i].created, s.waiting[i].place, s.waiting_hashes[i])
     s.waiting_count = 0
     return rc
 
 
-cdef inline int want(scan *s, uint32_t created, uint64_t place) noexcept nogil:
+cdef inline int want(scan *s, uint32_t created, const uint8_t *hash,
+                     uint64_t place) noexcept nogil:
     """Add an envelope to the page, now or with those behind it; STOP if it has no room."""
     cdef int rc
     if s.count + s.waiting_count == s.limit:
@@ -218,7 +246,8 @@ cdef inline int want(scan *s, uint32_t created, uint64_t place) noexcept nogil:
     if rc:
         return rc
     if not s.ahead:
-        return collect(s, created, place)
+        return collect(s, created, place, hash)
+    memcpy(s.waiting_hashes[s.waiting_count], hash, HASH_PREFIX)
     s.waiting[s.waiting_count].created = created
     s.waiting[s.waiting_count].place = place
     s.waiting_count += 1
@@ -239,7 +268,7 @@ cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t p
     """Add an entry to the page if it is wanted, and step over it."""
     cdef int rc
     if wanted:
-        rc = want(s, created, place)
+        rc = want(s, created, hash, place)
         if rc:
             return rc
     put32(s.bound, created)

@@ -45,6 +45,7 @@ cdef enum:
     MAX_BOUNDS = 64             # of Batch.sizes
     BATCH_MEMORY = 1024         # bytes: the batch object, and the objects that refer to it
     MAX_ERROR = 96              # bytes of the RLP of one envelope error
+    ITEM_SIZE = 36              # bytes of creation time u32 | hash 32
 
 
 class Verdict(IntEnum):
@@ -259,6 +260,21 @@ cdef class Batch:
                 found.append((digest_bytes(packet.hash), errors_of(self, first, packet.count)))
                 first += packet.count
         return found
+
+    @property
+    def items(self):
+        """(creation time u32 big-endian, hash) of each envelope, 36 bytes each, joined."""
+        cdef bytes joined = PyBytes_FromStringAndSize(NULL, self.count * ITEM_SIZE)
+        cdef uint8_t *at = <uint8_t *> PyBytes_AS_STRING(joined)
+        cdef uint32_t created
+        cdef Py_ssize_t index
+        for index in range(self.count):
+            created = self.records[index].created
+            at[0], at[1] = <uint8_t> (created >> 24), <uint8_t> (created >> 16)
+            at[2], at[3] = <uint8_t> (created >> 8), <uint8_t> created
+            memcpy(at + 4, self.records[index].hash, 32)
+            at += ITEM_SIZE
+        return joined
 
     def select(self, Interest interest not None):
         """The indices of the accepted envelopes whose topic is wanted, ascending."""

@@ -67,6 +67,7 @@ class Archive:
         limit: int,
         max_bytes: int,
         budget: int = ...,
+        lenient: bool = False,
     ) -> PageJob: ...
     def follow(self, sequence: int, *, max_bytes: int, until: int = ...) -> tuple[bytes, int]: ...
     def arrived(self, sequence: int, *, limit: int) -> tuple[bytes, int]: ...
@@ -100,7 +101,10 @@ class PageJob(Job[Page]):
         limit: int,
         max_bytes: int,
         budget: int,
+        lenient: bool,
     ) -> Self: ...
+    @property
+    def damaged(self) -> int: ...
 
 @disjoint_base
 class Items:

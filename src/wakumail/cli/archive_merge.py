@@ -1,16 +1,16 @@
 """`wakumail archive merge`: the envelopes of several archives in one."""
 
 import argparse
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from wakumail.archive.archive import Archive
+from wakumail.archive.arrivals import Damage, arrivals
 from wakumail.archive.datadir import Datadir
 from wakumail.archive.stored_envelopes import parse_stored
 from wakumail.base.text import counted
 from wakumail.cli.options import Subparsers, add_datadir, add_json, print_json, progress
-from wakumail.cli.transfer import arrivals
-from wakumail.errors import ArchiveDamaged
 
 
 def add_merge(actions: Subparsers) -> None:
@@ -30,8 +30,9 @@ def add_merge(actions: Subparsers) -> None:
 
 
 def merge(arguments: argparse.Namespace) -> int:
-    """Append the envelopes of each source, in the order in which they came there."""
+    """Append the envelopes of each source, in the order of arrival; 1 if any is damaged."""
     told = []
+    damaged = False
     with ExitStack() as opened:
         sources = [
             (source, opened.enter_context(Archive(source.archive, readonly=True)))
@@ -43,19 +44,26 @@ def merge(arguments: argparse.Namespace) -> int:
         bar = opened.enter_context(progress("B", sum(each.stat().bytes for _, each in sources)))
         for source, archive in sources:
             stored = duplicates = 0
-            for envelopes, _ in arrivals(archive, b""):
-                try:
-                    parsed = parse_stored(envelopes)
-                except ArchiveDamaged as error:
-                    raise ArchiveDamaged(f"{source.path}: {error}") from None
-                appended = target.append([parsed])
+            damage = Damage()
+            for run in arrivals(archive, 0, damage):
+                appended = target.append([parse_stored(run.envelopes)])
                 stored += appended.stored
                 duplicates += appended.duplicates
-                bar.update(len(envelopes))
-            told.append({"from": str(source.path), "stored": stored, "duplicates": duplicates})
+                bar.update(len(run.envelopes))
+            told.append(
+                {
+                    "from": str(source.path),
+                    "stored": stored,
+                    "duplicates": duplicates,
+                    "damaged": damage.left_out,
+                }
+            )
+            if damage:
+                damaged = True
+                print(f"wakumail archive: {source.path}: {damage}", file=sys.stderr)
             if not arguments.json:
                 count = counted(stored, "envelope")
                 print(f"{source.path}: {count} stored, {duplicates:,} already there", flush=True)
     if arguments.json:
         print_json({"sources": told})
-    return 0
+    return 1 if damaged else 0

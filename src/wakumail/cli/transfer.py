@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.archive.arrivals import RUN_BYTES, Damage, arrivals
 from wakumail.archive.dump import Source, read_dump
 from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
-from wakumail.base.rlp import join_list, split_list
+from wakumail.base.rlp import split_list
 from wakumail.base.text import counted
 from wakumail.cli.json_lines import json_lines
 from wakumail.cli.message_keys import add_message_keys, load_message_keys
@@ -27,9 +28,6 @@ from wakumail.cli.options import (
 )
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.topics import public_chat_topic
-
-EXPORT_BYTES = 4 << 20
-"""Bytes of envelopes that one read transaction of an export copies."""
 
 EXPORT_ENVELOPES = 50_000
 """Most envelopes that one read transaction of an export copies."""
@@ -165,7 +163,7 @@ def telling_where(position: Callable[[], bytes]) -> Iterator[None]:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write all envelopes, or a choice of them, as a dump or as lines of JSON."""
+    """Write all envelopes or a choice, as a dump or as lines of JSON; 1 if any is damaged."""
     arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
     keys = load_message_keys(arguments)
     if keys and not arguments.json:
@@ -173,6 +171,7 @@ def export(arguments: argparse.Namespace) -> int:
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
     count = 0
+    damage = Damage()
     with (
         Archive(arguments.datadir.archive, readonly=True) as archive,
         open_new(arguments.file, force=arguments.force) as file,
@@ -180,34 +179,40 @@ def export(arguments: argparse.Namespace) -> int:
         telling_where(lambda: position),
     ):
         start_over(arguments.file, file)
-        pieces = select(archive, arguments) if chosen else arrivals(archive, position)
-        for envelopes, place in pieces:
+        if chosen:
+            pieces = select(archive, arguments, damage)
+        else:
+            pieces = everything(archive, position, damage)
+        for envelopes, number, place in pieces:
             file.write(json_lines(envelopes, keys) if arguments.json else envelopes)
             file.flush()  # the rest of a write that was cut short waits in the buffer
             bar.update(len(envelopes))
-            count += len(split_list(join_list([envelopes]), max_items=1 + len(envelopes)))
+            count += number
             position = place
     print(f"{counted(count, 'envelope')} exported", file=sys.stderr)
-    return 0
+    if damage:
+        print(f"wakumail archive: {damage}", file=sys.stderr)
+    return 1 if damage else 0
 
 
-def arrivals(archive: Archive, after: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Runs of envelopes in the order of arrival, each with the place behind it.
+def everything(
+    archive: Archive, after: bytes, damage: Damage
+) -> Iterator[tuple[bytes, int, bytes]]:
+    """All envelopes in the order of arrival, in pieces: envelopes, their number, the place behind.
 
     ValueError for a place that is none yet.
     """
     sequence = int.from_bytes(after, "big")
     if sequence > (end := archive.stat().next_sequence):
         raise ValueError(f"--after {after.hex()} is past the end: the last place is {end:016x}")
-    while True:
-        envelopes, sequence = archive.follow(sequence, max_bytes=EXPORT_BYTES)
-        if not envelopes:
-            return
-        yield envelopes, sequence.to_bytes(ARRIVAL_PLACE_SIZE, "big")
+    for run in arrivals(archive, sequence, damage):
+        yield run.envelopes, run.number, run.following.to_bytes(ARRIVAL_PLACE_SIZE, "big")
 
 
-def select(archive: Archive, arguments: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:
-    """Runs of the chosen envelopes, oldest first, each with the place behind it."""
+def select(
+    archive: Archive, arguments: argparse.Namespace, damage: Damage
+) -> Iterator[tuple[bytes, int, bytes]]:
+    """The chosen envelopes, oldest first, in pieces as of `everything`."""
     query = Query(
         arguments.lower or 0,
         MAX_TIME if arguments.upper is None else arguments.upper,
@@ -217,8 +222,10 @@ def select(archive: Archive, arguments: argparse.Namespace) -> Iterator[tuple[by
     position = arguments.after
     page: Page | None = None
     while page is None or page.state is not PageState.EXHAUSTED:
-        page = archive.page_job(
-            query, position, limit=EXPORT_ENVELOPES, max_bytes=EXPORT_BYTES
-        ).do()
+        job = archive.page_job(
+            query, position, limit=EXPORT_ENVELOPES, max_bytes=RUN_BYTES, lenient=True
+        )
+        page = job.do()
+        damage.left_out += job.damaged
         position = page.position
-        yield b"".join(split_list(page.packet)), position
+        yield b"".join(split_list(page.packet)), page.count, position

@@ -1,0 +1,104 @@
+"""The envelopes of an archive in the order of arrival, without those that are damaged or pruned."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wakumail.archive.archive import POSITION_SIZE, Archive
+from wakumail.archive.stored_envelopes import parse_stored
+from wakumail.base.text import counted
+from wakumail.errors import ArchiveDamaged
+from wakumail.waku.envelope import Batch
+
+RUN_BYTES = 4 << 20
+"""Bytes of envelopes that one read transaction copies."""
+
+STEPS = 1000
+"""Envelopes that are read one by one where a run is damaged."""
+
+
+@dataclass
+class Damage:
+    """The numbers of envelopes that were met damaged while a whole archive was read."""
+
+    left_out: int = 0
+    """No envelope lies there, or one of another hash than was stored."""
+    unchecked: int = 0
+    """It is not left out, though the index that has its hash cannot be read."""
+
+    def __bool__(self) -> bool:
+        return self.left_out > 0 or self.unchecked > 0
+
+    def __str__(self) -> str:
+        parts = []
+        if self.left_out:
+            parts.append(f"{counted(self.left_out, 'damaged envelope')} left out")
+        if self.unchecked:
+            parts.append(f"{counted(self.unchecked, 'envelope')} not checked: an index is damaged")
+        return f"{', '.join(parts)}; wakumail archive verify tells more"
+
+
+class Run(NamedTuple):
+    """Envelopes that arrived one after another; there may be none."""
+
+    envelopes: bytes
+    """Their RLPs, joined."""
+    number: int
+    """The number of them."""
+    following: int
+    """The sequence behind them."""
+
+
+def arrivals(archive: Archive, sequence: int, damage: Damage) -> Iterator[Run]:
+    """All that have arrived until now, from a sequence on. `damage` counts what is damaged."""
+    end = archive.stat().next_sequence
+    while True:
+        try:
+            envelopes, following = archive.follow(sequence, max_bytes=RUN_BYTES, until=end)
+            if not envelopes:
+                return
+            yield _sound(archive, parse_stored(envelopes), following, damage)
+            sequence = following
+        except ArchiveDamaged:
+            for run in _one_by_one(archive, sequence, min(sequence + STEPS, end), damage):
+                yield run
+                sequence = run.following
+            if sequence >= end:
+                return
+
+
+def _one_by_one(archive: Archive, sequence: int, end: int, damage: Damage) -> Iterator[Run]:
+    """The envelopes up to `end`, each as a run."""
+    while sequence < end:
+        following = sequence + 1
+        try:
+            envelopes, following = archive.follow(sequence, max_bytes=1)
+            batch = parse_stored(envelopes)
+        except ArchiveDamaged:
+            damage.left_out += 1
+            yield Run(b"", 0, following)
+        else:
+            if not envelopes:
+                return
+            try:
+                run = _sound(archive, batch, following, damage)
+            except ArchiveDamaged:
+                damage.unchecked += 1
+                run = Run(envelopes, 1, following)
+            yield run
+        sequence = following
+
+
+def _sound(archive: Archive, batch: Batch, following: int, damage: Damage) -> Run:
+    """The envelopes of a batch that are stored under their hashes.
+
+    Those of the others that are older than the horizon are pruned, but not yet deleted.
+    """
+    items = archive.missing(batch.items)
+    if not items:
+        return Run(batch.raw, len(batch), following)
+    missing = {items[at : at + POSITION_SIZE] for at in range(0, len(items), POSITION_SIZE)}
+    horizon = archive.stat().pruned
+    damage.left_out += sum(int.from_bytes(item[:4], "big") >= horizon for item in missing)
+    kept = [each for each in batch if each.created.to_bytes(4, "big") + each.hash not in missing]
+    return Run(b"".join(each.rlp for each in kept), len(kept), following)
