@@ -15,7 +15,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import wakumail.cli.archive  # noqa: F401 - or each child would import it
+# Or each child would import them.
+import tqdm  # noqa: F401
+
+import wakumail.archive.independent
+import wakumail.cli.archive
+import wakumail.ops.assembly  # noqa: F401
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
 from tests.support.full_tmpfs import fill, free
 from tests.support.patience import PATIENCE
