@@ -18,9 +18,13 @@ from wakumail.load.metered_server import MeteredServer
 from wakumail.load.workload.packet_inputs import (
     MAX_PACKET,
     PACKET_INPUTS,
+    Make,
     PacketInput,
+    empty_lists,
+    noise,
     share_of,
     smallest,
+    zeros,
 )
 from wakumail.load.workload.rpc_inputs import KEY, KEY_ID, PAIR_ID, RPC_INPUTS, rpc_messages
 from wakumail.load.workload.store_inputs import STORE_INPUTS, store_paths
@@ -47,10 +51,10 @@ FILTER_TOPIC = b"kept"
 FILTER_BYTES = 9 << 20
 """Bytes of messages for one filter: more than it keeps."""
 
-SYNC_PAYLOADS = {
-    "zeros": bytes(MAX_PACKET),
-    "noise": os.urandom(MAX_PACKET),
-    "empty lists": b"\xc0" * (MAX_PACKET - 8),
+SYNC_PAYLOADS: dict[str, Make] = {
+    "zeros": zeros(MAX_PACKET),
+    "noise": noise(MAX_PACKET),
+    "empty lists": empty_lists(MAX_PACKET - 8),
 }
 """Payloads at the bound of a packet's size."""
 
@@ -81,8 +85,8 @@ def step_inputs() -> Iterator[StepInput]:
                 send = partial(send_packets, code, capability, each)
                 yield StepInput(name, (capability, code), send)
     for sync_code in SyncCode:
-        for what, payload in SYNC_PAYLOADS.items():
-            send = partial(send_to_sync, sync_code, payload)
+        for what, make in SYNC_PAYLOADS.items():
+            send = partial(send_to_sync, sync_code, make)
             yield StepInput(f"wakusync {sync_code.name}: {what}", sync_code, send)
     for message_id, title, send_p2p in P2P_INPUTS:
         yield StepInput(f"p2p: {title}", message_id, send_p2p)
@@ -120,14 +124,12 @@ def send_packets(
         await_reading(peer, len(made) if code == Code.P2P_REQUEST else 0)
 
 
-def send_to_sync(code: SyncCode, payload: bytes, server: MeteredServer, share: float) -> None:
+def send_to_sync(code: SyncCode, make: Make, server: MeteredServer, share: float) -> None:
     """Send a packet of wakusync, as the peer that the server syncs with."""
     peer = server.connect_to_sync()
     with contextlib.closing(peer), contextlib.suppress(OSError):
-        some = payload[: share_of(len(payload), share)]
-        if payload[:1] == b"\xc0":
-            some = rlp.join_list([some])
-        peer.socket.sendall(peer.encode_any(peer.offsets[SYNC] + code, some))
+        (payload,) = make(SYNC, share)
+        peer.socket.sendall(peer.encode_any(peer.offsets[SYNC] + code, payload))
         await_reading(peer)
 
 
@@ -165,13 +167,18 @@ def flood_and_leave(server: MeteredServer, share: float) -> None:
         peer.close()
 
 
-def p2p(message_id: int, payload: bytes, number: int) -> Send:
+def empty_list(_capability: Capability, _share: float) -> list[bytes]:
+    """The smallest payload."""
+    return [b"\xc0"]
+
+
+def p2p(message_id: int, make: Make, number: int) -> Send:
     """Packets of one message id, which are the same."""
 
     def send(server: MeteredServer, share: float) -> None:
         with contextlib.closing(server.connect()) as peer, contextlib.suppress(OSError):
-            some = payload[: share_of(len(payload), share)]
-            frames = (peer.encode_any(message_id, some) for _ in range(share_of(number, share)))
+            (payload,) = make(WAKU[-1], share)
+            frames = (peer.encode_any(message_id, payload) for _ in range(share_of(number, share)))
             peer.socket.sendall(b"".join(frames))
             await_reading(peer)
 
@@ -227,16 +234,16 @@ def no_frames(server: MeteredServer, share: float) -> None:
 
 P2P_INPUTS: tuple[tuple[MessageId | None, str, Send], ...] = (
     (MessageId.HELLO, "a hello of most capabilities", hello),
-    (MessageId.HELLO, "a second hello", p2p(MessageId.HELLO, bytes(MAX_PACKET), 1)),
+    (MessageId.HELLO, "a second hello", p2p(MessageId.HELLO, zeros(MAX_PACKET), 1)),
     (MessageId.HELLO, "many handshakes at once", handshakes),
-    (MessageId.DISCONNECT, "a large disconnect", p2p(MessageId.DISCONNECT, bytes(MAX_PACKET), 1)),
-    (MessageId.PING, "pings", p2p(MessageId.PING, b"\xc0", 30_000)),
-    (MessageId.PING, "a large ping", p2p(MessageId.PING, os.urandom(MAX_PACKET), 1)),
-    (MessageId.PONG, "pongs", p2p(MessageId.PONG, b"\xc0", 30_000)),
-    (None, "unused message ids", p2p(FIRST_UNUSED_ID, b"\xc0", 30_000)),
-    (None, "unknown codes", p2p(FIRST_WAKU_ID + UNKNOWN_CODE, b"\xc0", 30_000)),
-    (None, "a large unknown code", p2p(FIRST_WAKU_ID + UNKNOWN_CODE, os.urandom(MAX_PACKET), 3)),
-    (None, "a message id of nobody", p2p(1 << 31, bytes(MAX_PACKET), 1)),
+    (MessageId.DISCONNECT, "a large disconnect", p2p(MessageId.DISCONNECT, zeros(MAX_PACKET), 1)),
+    (MessageId.PING, "pings", p2p(MessageId.PING, empty_list, 30_000)),
+    (MessageId.PING, "a large ping", p2p(MessageId.PING, noise(MAX_PACKET), 1)),
+    (MessageId.PONG, "pongs", p2p(MessageId.PONG, empty_list, 30_000)),
+    (None, "unused message ids", p2p(FIRST_UNUSED_ID, empty_list, 30_000)),
+    (None, "unknown codes", p2p(FIRST_WAKU_ID + UNKNOWN_CODE, empty_list, 30_000)),
+    (None, "a large unknown code", p2p(FIRST_WAKU_ID + UNKNOWN_CODE, noise(MAX_PACKET), 3)),
+    (None, "a message id of nobody", p2p(1 << 31, zeros(MAX_PACKET), 1)),
     (None, "no handshake", no_handshakes),
     (None, "no frame", no_frames),
 )
