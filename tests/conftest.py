@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: none fails because a machine is slow."""
 
+import gc
 import time
 
 import pytest
@@ -9,6 +10,18 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for, and not among the millions of objects of the tests.
+
+    While tests are collected it is a third of the work, and finds nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
