@@ -10,6 +10,8 @@ DATADIR ?= data
 FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
 ATTACK_SECONDS ?= 18
+# A third of the time of a test is waiting: for disks, timers and other processes.
+TEST_PROCESSES ?= $(shell expr $$(nproc) + 2)
 
 # Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,7 +42,7 @@ serve: build ## run a mailserver on the archive in $(DATADIR), by default ./data
 	$(BIN)/wakumail serve --datadir $(DATADIR)
 
 test: $(VENV)/tested ## run the tests on all processors (pytest alone runs one test after another)
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -p no:benchmark
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -p no:benchmark
 
 lint: $(VENV)/tested ## check style, format and spelling
 	$(BIN)/ruff check .
