@@ -11,8 +11,8 @@ import pytest
 from wakumail.cli.command_line import main
 
 
-def call(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
-    """Run one command to its end; returns its stdout. Both streams are files."""
+def attempt(*arguments: object, stdin: bytes = b"") -> tuple[int, bytes]:
+    """Run one command to its end; returns its exit code and stdout. Both streams are files."""
     with (
         TemporaryFile() as given,
         TemporaryFile() as taken,
@@ -30,9 +30,15 @@ def call(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
         finally:
             reader.detach()
             writer.detach()  # this writes what is left
-        assert code == check
         taken.seek(0)
-        return taken.read()
+        return code, taken.read()
+
+
+def call(*arguments: object, stdin: bytes = b"", check: int = 0) -> bytes:
+    """Run one command to its end; returns its stdout."""
+    code, stdout = attempt(*arguments, stdin=stdin)
+    assert code == check
+    return stdout
 
 
 def call_json(*arguments: object, stdin: bytes = b"", check: int = 0) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support.commands import attempt, call, call_json
 from tests.support.independent import arrival_hashes, check_sound
 from tests.support.patience import until
-from tests.support.processes import WAKUMAIL, Server, run, run_json
+from tests.support.processes import WAKUMAIL, Server
 from wakumail.mail.client import connect
 from wakumail.ops.cluster.demo import PACKET, TOPIC, Deed, Demo, new_envelope
 from wakumail.ops.cluster.local_log import LocalLog, LocalServer
@@ -86,9 +87,8 @@ class Cluster:
 
     def status(self) -> dict[str, Any]:
         """The state of log and hosts; not ok and without hosts while the log does not answer."""
-        command = [*WAKUMAIL, "cluster", "status", *self.at, "--json"]
-        done = subprocess.run(command, capture_output=True, check=False)
-        status: dict[str, Any] = json.loads(done.stdout or b'{"ok": false, "hosts": []}')
+        _, stdout = attempt("cluster", "status", *self.at, "--json")
+        status: dict[str, Any] = json.loads(stdout or b'{"ok": false, "hosts": []}')
         return status
 
     def has_read_all(self) -> bool:
@@ -153,7 +153,7 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
     with cluster.log:
         assert "make it with `wakumail cluster init`" in until(lambda: cluster.refusal("early"))
         for text in (b"made the stream fleet", b"is there"):
-            assert text in run("cluster", "init", *cluster.at)
+            assert text in call("cluster", "init", *cluster.at)
 
         strange = new_envelope()
         filler = new_envelope().rlp
@@ -195,9 +195,9 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
 
         # A stream of the same name is another one, and begins at 1 again.
         cluster.with_log(lambda log: log.ask("STREAM.DELETE.fleet"))
-        assert b"made the stream fleet" in run("cluster", "init", *cluster.at)
+        assert b"made the stream fleet" in call("cluster", "init", *cluster.at)
         assert "is another one: it was made" in until(lambda: cluster.refusal("one"))
-        run("cluster", "adopt", *cluster.at, "--datadir", tmp_path / "one")
+        call("cluster", "adopt", *cluster.at, "--datadir", tmp_path / "one")
         with cluster.host("one") as one:
             held |= post(one)
             assert one.stop() == 0
@@ -221,10 +221,10 @@ def test_a_host_without_a_log_answers_requests(tmp_path: Path) -> None:
     """It joins when the log is there."""
     cluster = Cluster(tmp_path)
     with cluster.host("alone") as host:
-        result = run_json("request", host.enode, "--from", "1h", "--topic", TOPIC.hex())
+        result = call_json("request", host.enode, "--from", "1h", "--topic", TOPIC.hex())
         assert result["envelopes"] == 0
         with cluster.log:
-            run("cluster", "init", *cluster.at)
+            call("cluster", "init", *cluster.at)
             until(cluster.has_read_all)
             post(host)
         assert host.stop() == 0
