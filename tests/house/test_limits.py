@@ -55,7 +55,7 @@ from wakumail.node import (
 )
 from wakumail.ops import log_writer
 from wakumail.ops.browse import archive_pages, archive_reading
-from wakumail.ops.cluster import log_message, log_reader, publisher
+from wakumail.ops.cluster import log_message, log_order, log_reader, publisher
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.monitoring import overview, pages
 from wakumail.ops.workers import worker_slot
@@ -108,6 +108,9 @@ LIMITS: dict[str, list[str]] = {
         f"{log_reader.READ_MESSAGES} messages, {size(log_reader.READ_BYTES)} or one message"
     ],
     "envelopes that wait for the log": [size(store.MAX_UNCOMMITTED_BYTES)],
+    "messages of our own behind one that is not read yet": [
+        f"{log_order.MAX_AHEAD:,} are remembered"
+    ],
     "holes": [f"{log_reader.MAX_HOLES:,}"],
     "messages of one reconciliation": [f"{initiator.MAX_TRIPS:,} each way"],
     "wants of one side that are unanswered": [
