@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,7 @@ from wakumail.ops.cluster.intake import Intake
 from wakumail.ops.cluster.log import Acknowledged, Log, LogMessage
 from wakumail.ops.cluster.log_errors import LogUnavailable
 from wakumail.ops.cluster.log_message import message_id, pack
+from wakumail.ops.cluster.log_reader import LogReader
 from wakumail.ops.cluster.logged_store import LoggedStore
 from wakumail.ops.cluster.publisher import Publisher
 from wakumail.waku.envelope import Batch, Verdict, parse
@@ -33,6 +34,9 @@ class PlayedLog:
     def __init__(self) -> None:
         self.waiting: dict[str, tuple[bytes, asyncio.Future[Acknowledged]]] = {}
         self.tries = 0
+        self.name = PLACE.name
+        self.read_by_all: list[LogMessage] = []
+        self.left_out: list[LogMessage] = []
 
     async def publish(self, message: bytes, message_id: str) -> Acknowledged:
         self.tries += 1
@@ -44,6 +48,19 @@ class PlayedLog:
         _, answer = self.waiting.pop(message_id(pack([batch.stream()])))
         answer.set_result(Acknowledged(sequence, duplicate))
 
+    async def read(self, first: int, *, limit: int, max_bytes: int) -> list[LogMessage]:
+        """One server: it leaves out all but `read_by_all`."""
+        return [message for message in self.read_by_all if message.sequence >= first]
+
+    async def read_from_leader(self, sequence: int) -> LogMessage | None:
+        """The leader: it has `left_out` too."""
+        found = (*self.read_by_all, *self.left_out)
+        return next((message for message in found if message.sequence == sequence), None)
+
+    async def ask(self, action: str) -> dict[str, Any]:
+        sequences = [message.sequence for message in (*self.read_by_all, *self.left_out)]
+        return {"state": {"first_seq": min(sequences), "last_seq": max(sequences)}}
+
     def refuse(self, batch: Batch) -> None:
         _, answer = self.waiting.pop(message_id(pack([batch.stream()])))
         answer.set_exception(LogUnavailable("no majority"))
@@ -53,7 +70,7 @@ class Rig:
     """A host between a played log and its archive."""
 
     def __init__(self, path: Path) -> None:
-        counters = Counters()
+        self.counters = counters = Counters()
         self.log = PlayedLog()
         self.archive = Archive(path)
         self.store = LoggedStore(
@@ -78,8 +95,7 @@ class Rig:
         await eventually(lambda: self.log.waiting.keys() >= ids)
 
     def read(self, sequence: int, batch: Batch, age: float = 0.0) -> None:
-        data = pack([batch.stream()])
-        message = LogMessage(sequence, message_id(data), time.time() - age, data)
+        message = log_message(sequence, batch, age)
         self.intake.read(message, self.intake.envelopes(message))
 
     @property
@@ -87,6 +103,12 @@ class Rig:
         """Envelopes of the archive, and its place."""
         place = self.archive.log_place()
         return self.archive.stat().envelopes, 0 if place is None else place.sequence
+
+
+def log_message(sequence: int, batch: Batch, age: float = 0.0) -> LogMessage:
+    """A message of the log, as it is read."""
+    data = pack([batch.stream()])
+    return LogMessage(sequence, message_id(data), time.time() - age, data)
 
 
 @asynccontextmanager
@@ -184,6 +206,21 @@ async def test_a_message_that_is_read_is_acknowledged(tmp_path: Path) -> None:
         here.log.acknowledge(one, 1, duplicate=True)
         await eventually(lambda: not here.log.waiting)
         assert here.reported == ["a"]
+
+
+@asynchronous
+async def test_what_a_server_leaves_out_before_our_own_message_is_asked_for(tmp_path: Path) -> None:
+    async with rig(tmp_path) as here:
+        own, other = some(0), some(10)
+        await begin(here, own)
+        here.log.acknowledge(own, 2)
+        await eventually(lambda: here.reported)
+        here.log.read_by_all = [log_message(2, own)]
+        here.log.left_out = [log_message(1, other)]
+        reader = LogReader(cast(Log, here.log), here.intake, here.publisher, here.counters)
+        reading = asyncio.create_task(reader.run())
+        await eventually(lambda: here.stored == (6, 2))
+        reading.cancel()
 
 
 @asynchronous

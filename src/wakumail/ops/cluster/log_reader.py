@@ -105,24 +105,27 @@ class LogReader:
         messages = await self._log.read(
             self._order.head + 1, limit=READ_MESSAGES, max_bytes=READ_BYTES
         )
-        opened: list[tuple[LogMessage, Batch]] = []
+        batches: list[Batch | None] = []
         for message in messages:
             known = self._publisher.recognise(message.id, message.sequence)
-            if not known and not self._order.has(message.sequence):
-                opened.append((message, self._intake.envelopes(message)))
+            if known or self._order.has(message.sequence):
+                batches.append(None)
+            else:
+                batches.append(self._intake.envelopes(message))
                 await asyncio.sleep(0)
         # They are stored in one step of the loop, so that they share a commit.
-        for message, batch in opened:
+        for message, batch in zip(messages, batches, strict=True):
             await self._take(message, batch)
         if messages or not self.lag:
             self._came = time.monotonic()
         return bool(messages)
 
-    async def _take(self, message: LogMessage, batch: Batch) -> None:
+    async def _take(self, message: LogMessage, batch: Batch | None) -> None:
+        """Store a message with its envelopes (None: we have it), and ask for those left out."""
         self.last = max(self.last, message.sequence)
         if message.sequence > self._order.head + 1:
             await self._ask_all(message.sequence - 1)
-        if message.sequence <= self._order.head + 1:
+        if batch is not None and message.sequence <= self._order.head + 1:
             self._intake.read(message, batch)
 
     async def _mend(self) -> None:
