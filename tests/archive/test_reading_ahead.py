@@ -1,4 +1,4 @@
-"""Reads of a whole archive that is not in memory: they do not wait for the disk page by page."""
+"""Reads of an archive that is not in memory: they do not wait for the disk page by page."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_model import DAY, START, batch_of, make
-from wakumail.archive.archive import Archive
+from wakumail.archive.archive import Archive, Query
 
 COUNT = 4000
 """Envelopes of a kilobyte: a chunk holds seven."""
@@ -63,3 +63,24 @@ def test_few_pages_are_waited_for(stored: Path, read: Callable[[Archive], None])
     if not waits:
         pytest.skip("the system keeps the file in memory")
     assert waits < MAX_WAITS
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no way to evict a file")
+def test_a_topic_of_many_days_is_not_waited_for_day_by_day(tmp_path: Path) -> None:
+    days = 60
+    with Archive(tmp_path) as archive:
+        archive.append([batch_of(make(20_000, spread=days * DAY, size=100))])
+        for day in archive.days():
+            while archive.sort(day.start, max_bytes=1 << 20, max_seconds=60).more:
+                pass
+    with (tmp_path / "data.mdb").open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with Archive(tmp_path, readonly=True) as archive:
+        query = Query(0, 2**32 - 1, topics=[bytes([0, 0, 0, 7])])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        page = archive.page_job(query, limit=2000, max_bytes=1 << 30).do()
+        waits = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
+    assert page.count > 10 * days
+    if not waits:
+        pytest.skip("the system keeps the file in memory")
+    assert waits < days

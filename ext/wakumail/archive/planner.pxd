@@ -28,6 +28,9 @@ cdef enum:
     MANY_TOPICS = 65536     # a day with more is walked: to test them takes 1 ms for each slice
     MAX_MERGED = 4096       # topics merged at once, each with a cursor of 400 bytes
 
+    FIRST_DAYS_AHEAD = 4    # whose pages are asked of the disk together, then twice as many
+    MAX_DAYS_AHEAD = 32
+
 
 cdef inline int add_match(scan *s, uint32_t topic) noexcept nogil:
     cdef int rc = reserve_one(<void **> &s.matched, &s.matched_room, s.matched_count, 4)
@@ -259,6 +262,55 @@ cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
     return read_day(&value, totals)
 
 
+cdef inline int ask_day(scan *s, uint32_t day) noexcept nogil:
+    """Ask the disk for the index pages of a day in which this day's matches would lie there."""
+    cdef uint8_t bound[TOPIC_KEY + 3]
+    cdef MDB_val key
+    cdef uint32_t first = next_match(s, 0)
+    cdef size_t asked = 0
+    cdef size_t i
+    cdef int rc = 0
+    while s.terms.kind == TOPIC_BLOOM and first < 256 and not rc:
+        put48(bound, (<uint64_t> day << 32) + (<uint64_t> first << 24))
+        key = value_of(bound, TOPIC_KEY)
+        rc = ahead_leaf(s.topics, &key, &asked)
+        first = next_match(s, first + 1)
+    for i in range(s.matched_count):
+        put48(bound, <uint64_t> day << 32 | s.matched[i])
+        put24(bound + TOPIC_KEY, 0)
+        key = value_of(bound, TOPIC_KEY + 3)
+        if not rc:
+            rc = ahead_leaf(s.asking, &key, &asked)
+        put24(bound + TOPIC_KEY, DAY)
+        if not rc:
+            rc = ahead_leaf(s.asking, &key, &asked)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int ask_days(scan *s) noexcept nogil:
+    """Ask for the index pages of the next days together, if the thread has waited for the disk."""
+    cdef uint32_t way = -1 if s.terms.newest_first else 1
+    cdef uint32_t last = (s.terms.lower if s.terms.newest_first else s.terms.upper) // DAY
+    cdef uint32_t day = s.day
+    cdef int rc
+    if not s.ahead or s.matched_count > FEW_TOPICS:
+        return 0
+    if s.days_asked:
+        s.days_asked -= 1
+        return 0
+    rc = open_once(s, s.env.postings, &s.asking)
+    if not rc:
+        rc = open_once(s, s.env.topics, &s.topics)
+    s.days_ahead = 2 * s.days_ahead if s.days_ahead else FIRST_DAYS_AHEAD
+    if s.days_ahead > MAX_DAYS_AHEAD:
+        s.days_ahead = MAX_DAYS_AHEAD
+    while not rc and day != last and s.days_asked < s.days_ahead:
+        day += way
+        rc = ask_day(s, day)
+        s.days_asked += 1
+    return rc
+
+
 cdef inline int scan_days(scan *s) noexcept nogil:
     """Visit the hits of one existing day after another."""
     cdef day_totals totals
@@ -273,6 +325,8 @@ cdef inline int scan_days(scan *s) noexcept nogil:
             s.at_hit = False
             s.overdraft = 0
             rc = spend_entries(s, 1)
+        if rc == 0:
+            rc = ask_days(s)
     return 0 if rc == MDB_NOTFOUND else rc
 
 

@@ -102,6 +102,9 @@ cdef struct scan:
     size_t damaged          # envelopes that were left out
     bint ahead              # True if envelopes wait until their pages are asked for together
     size_t waiting_count    # of those in `waiting`
+    MDB_cursor *asking      # of `postings`, for days that were not reached yet
+    uint32_t days_ahead     # the number of days that were asked for together
+    uint32_t days_asked     # of them, those that were not reached yet
     size_t next_look        # the number of hits at which to look if the thread waits for the disk
     long waits              # those that it had before
     uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of what was left out after it
@@ -317,6 +320,8 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
         mdb_cursor_close(s.times)
     if s.chunks != NULL:
         mdb_cursor_close(s.chunks)
+    if s.asking != NULL:
+        mdb_cursor_close(s.asking)
     free(s.cursors)
     free(s.sources)
     free(s.matched)
