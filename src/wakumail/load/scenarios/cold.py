@@ -13,13 +13,16 @@ from wakumail.load.measures import Measures, percentile, ratio
 from wakumail.load.watch import Watch
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.request_kinds import (
+    ALL_DAY,
     ONE_TOPIC,
+    OVER_WEEK,
+    TOPIC_DAY,
     TOPIC_MONTH,
     TOPICS_WEEK,
     RequestKind,
 )
 
-COLD_KINDS = (ONE_TOPIC, TOPIC_MONTH, TOPICS_WEEK)
+COLD_KINDS = (ONE_TOPIC, TOPIC_DAY, TOPIC_MONTH, TOPICS_WEEK, OVER_WEEK, ALL_DAY)
 
 COLD_REQUESTS = 8
 """Requests that are measured: each for other topics, so that none finds what another has read."""

@@ -48,6 +48,8 @@ class RequestKind:
     days: int = 1
     envelopes: int = 0
     """The number of envelopes over which to follow the cursor; 0: one page only."""
+    over: bool = False
+    """True for days that are over when the traffic ends: a server has sorted those."""
 
     def specs(self, traffic: ArchivedTraffic) -> Sequence[RequestSpec]:
         """The requests of this kind, each with other topics. The clients repeat them."""
@@ -55,16 +57,15 @@ class RequestKind:
         span = self.days * DAY
         if self.envelopes:
             span = min(DAY, self.envelopes * traffic.span // traffic.envelopes)
-        lower = TRAFFIC_END - span + 1
+        upper = TRAFFIC_END // DAY * DAY - 1 if self.over else TRAFFIC_END
+        lower = upper - span + 1
         if not self.topics:
-            return [
-                RequestSpec(lower, TRAFFIC_END, bloom=FULL_BLOOM, follows_cursor=self.envelopes > 0)
-            ]
+            return [RequestSpec(lower, upper, bloom=FULL_BLOOM, follows_cursor=self.envelopes > 0)]
         size = min(self.topics, traffic.topic_count)
         chosen = [tuple(source.sample(traffic.topics, size)) for _ in range(TOPIC_CHOICES)]
         if self.by_bloom:
-            return [RequestSpec(lower, TRAFFIC_END, bloom=bloom_of(topics)) for topics in chosen]
-        return [RequestSpec(lower, TRAFFIC_END, topics=topics) for topics in chosen]
+            return [RequestSpec(lower, upper, bloom=bloom_of(topics)) for topics in chosen]
+        return [RequestSpec(lower, upper, topics=topics) for topics in chosen]
 
 
 ONE_TOPIC = RequestKind("one-topic", "1 topic, 24 h", topics=1)
@@ -73,9 +74,12 @@ TEN_TOPICS = RequestKind("ten-topics", "bloom of 10 topics, 24 h", topics=10, by
 LONG_ABSENCE = RequestKind(
     "long-absence", "bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30
 )
+TOPIC_DAY = RequestKind("topic-day", "1 topic, a day that is over", topics=1, over=True)
 TOPIC_MONTH = RequestKind("topic-month", "1 topic, 30 days", topics=1, days=30)
 TOPICS_WEEK = RequestKind("topics-week", "10 topics, 7 days", topics=10, days=7)
+OVER_WEEK = RequestKind("over-week", "10 topics, 7 days over", topics=10, days=7, over=True)
 ALL_TOPICS = RequestKind("all-topics", "everything, 24 h")
+ALL_DAY = RequestKind("all-day", "everything, a day that is over", over=True)
 ALL_TOPICS_BY_8 = RequestKind("all-topics-by-8", "everything, 24 h", clients=8)
 ALL_PAGES = RequestKind("all-pages", "following 33,334 envelopes", envelopes=33_334)
 
