@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import websockets
 
+from tests.support.commands import call
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.networks import (
     ANY_POW,
@@ -25,7 +26,7 @@ from tests.support.networks import (
     texts,
 )
 from tests.support.patience import asynchronous
-from tests.support.processes import WAKUMAIL, run, run_json
+from tests.support.processes import WAKUMAIL, run_json
 from tests.support.puppet import Puppet
 from tests.support.rpc_callers import WebSocketCaller
 from wakumail.base.rlp import join_list
@@ -152,7 +153,7 @@ async def test_a_websocket_sees_what_is_live_and_what_was(tmp_path: Path) -> Non
     """A node without an archive hands out the history of a mailserver that it trusts."""
     async with network(tmp_path) as net:
         old = [sealed(f"old {n}", age=3600 + n) for n in range(3)]
-        run("archive", "import", "--datadir", tmp_path / "mailserver", stdin=dump(old))
+        call("archive", "import", "--datadir", tmp_path / "mailserver", stdin=dump(old))
         (mailserver,) = await net.start(mailserver=ANY_POW)
         port = free_port()
         trusting = "--trusted-nodes", mailserver.enode, "--ws", "--ws.port", port
@@ -286,7 +287,7 @@ def test_a_mailserver_that_dies_while_it_is_asked(tmp_path: Path) -> None:
     """The next one is asked, and nothing comes twice."""
     envelopes = make(2000, [bytes.fromhex(TOPIC[2:])])
     for name in ("first", "second"):
-        run("archive", "import", "--datadir", tmp_path / name, stdin=dump(envelopes))
+        call("archive", "import", "--datadir", tmp_path / name, stdin=dump(envelopes))
     first, second = Node(tmp_path / "first"), Node(tmp_path / "second")
     with first, second:
         wanted = ("--topic", TOPIC[2:], "--from", "1h", "--all", "--limit", "100", "--out", "-")

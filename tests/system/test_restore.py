@@ -84,11 +84,11 @@ def test_a_lost_host_is_restored_elsewhere_as_the_same_node(tmp_path: Path) -> N
         (host / "static-nodes.json").write_text("[]")
         with load(server.enode) as running:
             more_than(running, 0)
-            run(*back_up)
+            call(*back_up)
             before = list(running.confirmed)
             more_than(running, len(before) + BATCH)
             # While the first node runs, there is no second one.
-            run("archive", "restore", to, "--datadir", tmp_path / "twin")
+            call("archive", "restore", to, "--datadir", tmp_path / "twin")
             port = Enode.parse(server.enode).port
             for workers in (1, 2):
                 settings = ("--config", tmp_path / "twin" / "settings.toml", "--workers", workers)
@@ -101,11 +101,11 @@ def test_a_lost_host_is_restored_elsewhere_as_the_same_node(tmp_path: Path) -> N
             for age in ("36h", "12h"):
                 call("archive", "prune", "--datadir", host, "--before", age)
                 before = list(running.confirmed)
-                assert b"copied; the archive has" in run(*back_up)
+                assert b"copied; the archive has" in call(*back_up)
             server.kill()
         shutil.rmtree(host)
     kept = hashes(to)
-    run("archive", "restore", to, "--datadir", elsewhere)
+    call("archive", "restore", to, "--datadir", elsewhere)
     for name in ("nodekey", "enr", "static-nodes.json", "settings.toml", "gaps.json"):
         assert stat.S_IMODE((elsewhere / name).stat().st_mode) == 0o600
     assert hashes(elsewhere) == kept
@@ -114,11 +114,11 @@ def test_a_lost_host_is_restored_elsewhere_as_the_same_node(tmp_path: Path) -> N
     flags = ("--config", elsewhere / "settings.toml", "--min-pow", "0", "--port", port)
     with Server(elsewhere, *flags) as restored:
         assert restored.enode == server.enode
-        answer = run("request", restored.enode, "--topic", TOPICS[0].hex(), "--all", "--json")
+        answer = call("request", restored.enode, "--topic", TOPICS[0].hex(), "--all", "--json")
         assert answer.count(b'"hash"') == len(kept)
-        run("post", restored.enode, "--dump", "-", stdin=dump(make(1, TOPICS, seed=10**6)))
+        call("post", restored.enode, "--dump", "-", stdin=dump(make(1, TOPICS, seed=10**6)))
         # The restored host goes on with the same backup.
-        run("archive", "backup", "--datadir", elsewhere, "--identity", to)
+        call("archive", "backup", "--datadir", elsewhere, "--identity", to)
     assert not (elsewhere / "restored.json").exists()
     assert hashes(to) == hashes(elsewhere)
 

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count as count_from
 from pathlib import Path
 
+from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make
 from tests.support.networks import free_port
 from tests.support.patience import asynchronous, until
@@ -101,17 +102,17 @@ def test_the_command(tmp_path: Path) -> None:
     imported(b, common + only_b)
     own = ("--datadir", a.datadir, "--nodekeyhex", "01" * 32, "--min-pow", 0)
     with b:
-        result = run_json("sync", b.enode, *own, "--dry-run")
+        result = call_json("sync", b.enode, *own, "--dry-run")
         assert (result["had"], result["needed"], result["equal"]) == (30, 20, False)
         assert result["hours"] == [
             {"hour": hour - 3600, "had": 30, "needed": 0},
             {"hour": hour, "had": 0, "needed": 20},
         ]
         assert lacking(a) > DAY - 3600
-        result = run_json("sync", b.enode, *own, "--from", hour)
+        result = call_json("sync", b.enode, *own, "--from", hour)
         assert (result["stored"], result["given"], result["equal"]) == (20, 0, True)
         assert lacking(a) < 7200
-        table = run("sync", b.enode, *own, "--dry-run").decode().splitlines()
+        table = call("sync", b.enode, *own, "--dry-run").decode().splitlines()
         assert [line.split()[-2:] for line in table[1:]] == [["30", "0"], ["30", "0"]]
         with a:
             text = run("sync", b.enode, "--datadir", a.datadir).decode()
@@ -220,9 +221,9 @@ def count(server: SyncServer) -> int:
 
 
 def imported(server: SyncServer, envelopes: Sequence[Envelope]) -> None:
-    run("archive", "import", "--datadir", server.datadir, "-", stdin=dump(envelopes))
+    call("archive", "import", "--datadir", server.datadir, "-", stdin=dump(envelopes))
 
 
 def post(server: SyncServer, envelopes: Sequence[Envelope]) -> None:
-    result = run_json("post", server.enode, "--dump", "-", stdin=dump(envelopes))
+    result = call_json("post", server.enode, "--dump", "-", stdin=dump(envelopes))
     assert result["confirmed"] == len(envelopes)
