@@ -22,7 +22,7 @@ from wakumail.errors import ArchiveError
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
     program = [sys.executable, "-m", "tests.support.damaged_files"]
-    arguments = [str(tmp_path), kind, "0", "5"]
+    arguments = [str(tmp_path), kind, "0", "3"]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
 
@@ -30,7 +30,7 @@ def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
 def test_pages_that_cannot_be_read_crash_nothing(tmp_path: Path) -> None:
     with small_tmpfs(tmp_path) as disk:
         program = [sys.executable, "-m", "tests.support.damaged_files"]
-        arguments = [str(tmp_path), "blanks", "0", "5", str(disk)]
+        arguments = [str(tmp_path), "blanks", "0", "3", str(disk)]
         done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
 
