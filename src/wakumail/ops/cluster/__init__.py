@@ -14,7 +14,7 @@ log           the connection to the log
 placed        batches that move the archive's place in the log
 publisher     sends our batches until the log has them
 logged_store  the store that gives to the log what it is given
-intake        puts messages into the archive, in the order of the log
+intake        puts messages of the log into the archive
 log_reader    reads what is not our own, and asks every server for what one has left out
 unread        tells for how long messages of the log wait to be read
 member        joins the log, and watches whether all goes well

@@ -90,16 +90,12 @@ class Intake:
     def fill(self, first: int, last: int) -> None:
         """Take note that the archive got these messages of holes in another way."""
         if self.order.fill(first, last):
-            self.mark()
+            self._store.put_here(_no_envelopes(), Placed(self.place, _nothing))
 
     async def room(self) -> None:
         """Wait until the store has room."""
         while self._store.full_here:  # noqa: ASYNC110 - its `on_room` is the server's
             await asyncio.sleep(ROOM_INTERVAL)
-
-    def mark(self) -> None:
-        """Store the place, though there is no envelope."""
-        self._store.put_here(_no_envelopes(), Placed(self.place, _nothing))
 
     def _take_own(self, message: OwnMessage) -> None:
         """Store our message. Its batches are reported after those of all our earlier messages.

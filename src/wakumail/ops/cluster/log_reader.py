@@ -21,7 +21,8 @@ POLL_INTERVAL = 0.5
 """Seconds to the next read if nobody tells of a message."""
 
 READ_REST = 0.1
-"""Seconds from one read to the next. More messages then share a read, and a commit."""
+"""Seconds from one read to the next, unless it was full. More messages then share a read, and a
+commit."""
 
 LATE = 1.0
 """Seconds after which a message that the log is known to have is asked for at every server."""
@@ -79,16 +80,18 @@ class LogReader:
         while not self.refusal:
             began = time.monotonic()
             self._woken.clear()
-            came = False
+            messages: list[LogMessage] = []
             try:
                 if self.is_on:
-                    came = await self._read()
+                    messages = await self._read()
                     await self._mend()
             except LogUnavailable as error:
                 self._counters.add(error.counter)
             except LogRefused as error:
                 self.refusal = str(error)
-            if came or (self.lag and self.is_on):
+            if is_full(messages):
+                continue
+            if messages or (self.lag and self.is_on):
                 await asyncio.sleep(max(0.0, began + READ_REST - time.monotonic()))
             else:
                 try:
@@ -97,10 +100,10 @@ class LogReader:
                 except TimeoutError:
                     pass
 
-    async def _read(self) -> bool:
-        """Read once; True if messages came."""
+    async def _read(self) -> list[LogMessage]:
+        """Read once, and store what came."""
         if len(self._order.holes) >= MAX_HOLES:
-            return False
+            return []
         await self._intake.room()
         messages = await self._log.read(
             self._order.head + 1, limit=READ_MESSAGES, max_bytes=READ_BYTES
@@ -118,7 +121,7 @@ class LogReader:
             await self._take(message, batch)
         if messages or not self.lag:
             self._came = time.monotonic()
-        return bool(messages)
+        return messages
 
     async def _take(self, message: LogMessage, batch: Batch | None) -> None:
         """Store a message with its envelopes (None: we have it), and ask for those left out."""
@@ -175,3 +178,9 @@ class LogReader:
         if state is None:
             raise LogUnavailable("the stream is not there")
         self.first, self.last = int(state["first_seq"]), int(state["last_seq"])
+
+
+def is_full(messages: list[LogMessage]) -> bool:
+    """True if a read ended at its bounds, so that there is probably more."""
+    size = sum(len(message.data) for message in messages)
+    return len(messages) == READ_MESSAGES or size > READ_BYTES // 2
