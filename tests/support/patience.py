@@ -36,11 +36,14 @@ async def eventually(condition: Callable[[], T]) -> T:
 def until(condition: Callable[[], T]) -> T:
     """Wait until `condition` holds; returns what it returned."""
     deadline = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        if time.monotonic() > deadline:
+    while True:
+        asked = time.monotonic()
+        if value := condition():
+            return value
+        answered = time.monotonic()
+        if answered > deadline:
             raise TimeoutError
-        time.sleep(0.005)
-    return value
+        time.sleep(max(0.005, answered - asked))  # half of the time is for those it waits for
 
 
 async def turns(count: int = 10) -> None:
