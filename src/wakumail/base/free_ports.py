@@ -7,15 +7,12 @@ CHOICE = range(20_000, 30_000)
 """Outside the range from which the system gives ports to those who ask for any (ip(7),
 ip_local_port_range): so no connection takes one before its server does."""
 
-_held: list[socket.socket] = []
-"""Sockets that are bound to all ports that were given and do not listen."""
-
 
 def free_ports(count: int) -> list[int]:
     """Different TCP ports of 127.0.0.1 that nobody uses now.
 
     While this process runs no other one gets them here, though a server may start, end and start
-    again on each.
+    again on each: a socket stays bound to each port, and does not listen.
     """
     ports: list[int] = []
     while len(ports) < count:
@@ -27,6 +24,6 @@ def free_ports(count: int) -> list[int]:
             continue
         # Set when it is bound: servers, which set it too, pass, and a trial does not (socket(7)).
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _held.append(trial)
         ports.append(trial.getsockname()[1])
+        trial.detach()  # it stays open
     return ports
