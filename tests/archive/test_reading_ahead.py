@@ -1,7 +1,8 @@
-"""Reads of an archive that is not in memory: they do not wait for the disk page by page."""
+"""Work on an archive that is not in memory: it does not wait for the disk page by page."""
 
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,14 +52,23 @@ def copy(archive: Archive) -> None:
     archive.copy(Path(archive.path) / "copy")
 
 
+def prune(archive: Archive) -> None:
+    days = archive.days()
+    assert archive.prune(days[-1].start, limit=COUNT).envelopes == COUNT - days[-1].envelopes
+
+
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no way to evict a file")
-@pytest.mark.parametrize("read", [follow, arrived, verify, copy])
-def test_few_pages_are_waited_for(stored: Path, read: Callable[[Archive], None]) -> None:
-    with (stored / "data.mdb").open("rb") as file:
+@pytest.mark.parametrize("work", [follow, arrived, verify, copy, prune])
+def test_few_pages_are_waited_for(
+    stored: Path, tmp_path: Path, work: Callable[[Archive], None]
+) -> None:
+    shutil.copy(stored / "data.mdb", tmp_path)
+    with (tmp_path / "data.mdb").open("rb") as file:
+        os.fdatasync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    with Archive(stored, readonly=True) as archive:
+    with Archive(tmp_path, readonly=work is not prune) as archive:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
-        read(archive)
+        work(archive)
         waits = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
     if not waits:
         pytest.skip("the system keeps the file in memory")

@@ -11,7 +11,15 @@ import pytest
 from tests.support.archive_model import DAY, START, batch_of, envelope
 from wakumail.archive import retention
 from wakumail.archive.archive import Archive
-from wakumail.archive.retention import KEEP_EVERYTHING, SHOWING, Retention, RetentionSchedule
+from wakumail.archive.results import Day
+from wakumail.archive.retention import (
+    KEEP_EVERYTHING,
+    PRUNE_DAY,
+    SHOWING,
+    Retention,
+    RetentionSchedule,
+    slice_limit,
+)
 from wakumail.waku.envelope import Batch
 
 KEPT = 30
@@ -168,3 +176,16 @@ def test_a_quiet_network_is_no_reason_to_doubt(host: Host) -> None:
     for day in range(1, KEPT):
         assert host.run(DAY) == ALL - day * SHOWING
     assert host.counts["clock_doubted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "envelopes", "limit"),
+    [(DAY, 3000, 3000), (DAY, 7, 500), (DAY - 1, 3000, 500), (DAY, PRUNE_DAY + 1, 500)],
+    ids=["a day", "a small day", "a part of a day", "a very large day"],
+)
+def test_a_slice_is_a_whole_day_where_that_is_cheap(
+    before: int, envelopes: int, limit: int
+) -> None:
+    first = Day(START // DAY * DAY, envelopes, 1, 1, 0)
+    assert slice_limit([first], first.start + before, 500) == limit
+    assert slice_limit([], 0, 500) == 500

@@ -23,6 +23,10 @@ void ahead_leaves(MDB_cursor *cursor, size_t *asked);
 has none: then it lies on the leaf page. */
 int ahead_value(MDB_cursor *cursor, size_t *asked);
 
+/* Ask for the first page of each value that has pages of its own, of the cursor's row and those behind
+it on its leaf page. `asked` is the number of that leaf page: it is not done again. */
+void ahead_heads(MDB_cursor *cursor, size_t *asked);
+
 /* At a leaf page of a copy: ask for all values that have pages of their own, and at the first leaf of
 a branch page for the other ones. */
 void ahead_copy(MDB_cursor *cursor);

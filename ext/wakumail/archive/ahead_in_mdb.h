@@ -62,22 +62,38 @@ ahead_leaves(MDB_cursor *mc, size_t *asked)
 		ahead_pages(mc->mc_txn->mt_env, NODEPGNO(NODEPTR(mp, i)), 1, &leaf);
 }
 
+/* `most`: pages of a value that are asked for. */
 static void
-ahead_node(const MDB_env *env, MDB_node *leaf, size_t *asked)
+ahead_node(const MDB_env *env, MDB_node *leaf, size_t most, size_t *asked)
 {
 	pgno_t pgno;
+	size_t count;
 	if (!F_ISSET(leaf->mn_flags, F_BIGDATA))
 		return;
 	memcpy(&pgno, NODEDATA(leaf), sizeof(pgno));
-	ahead_pages(env, pgno, OVPAGES(NODEDSZ(leaf), env->me_psize), asked);
+	count = OVPAGES(NODEDSZ(leaf), env->me_psize);
+	ahead_pages(env, pgno, count < most ? count : most, asked);
 }
 
 int
 ahead_value(MDB_cursor *mc, size_t *asked)
 {
 	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
-	ahead_node(mc->mc_txn->mt_env, leaf, asked);
+	ahead_node(mc->mc_txn->mt_env, leaf, SIZE_MAX, asked);
 	return F_ISSET(leaf->mn_flags, F_BIGDATA);
+}
+
+void
+ahead_heads(MDB_cursor *mc, size_t *asked)
+{
+	MDB_page *mp = mc->mc_pg[mc->mc_top];
+	size_t head = 0;
+	unsigned i;
+	if (*asked == mp->mp_pgno)
+		return;
+	*asked = mp->mp_pgno;
+	for (i = mc->mc_ki[mc->mc_top]; i < NUMKEYS(mp); i++)
+		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), 1, &head);
 }
 
 void
@@ -89,5 +105,5 @@ ahead_copy(MDB_cursor *mc)
 	if (mc->mc_top && !mc->mc_ki[mc->mc_top - 1])
 		ahead_leaves(mc, &asked);
 	for (i = 0; i < NUMKEYS(mp); i++)
-		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), &asked);
+		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), SIZE_MAX, &asked);
 }

@@ -30,6 +30,7 @@ cdef extern from "lmdb.h" nogil:
 
     ctypedef enum MDB_cursor_op:
         MDB_FIRST
+        MDB_GET_CURRENT
         MDB_LAST
         MDB_NEXT
         MDB_PREV
@@ -99,6 +100,7 @@ cdef extern from "lmdb.h" nogil:
 cdef extern from "ahead.h" nogil:
     # Documented there.
     int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked)
+    void ahead_heads(MDB_cursor *cursor, size_t *asked)
     void ahead_leaves(MDB_cursor *cursor, size_t *asked)
     bint ahead_value(MDB_cursor *cursor, size_t *asked)
 

@@ -176,13 +176,22 @@ cdef inline int drop_range(pruning *p, MDB_dbi table, const uint8_t *from_key,
     """Delete the rows whose keys begin with `from_key` up to, but without, `to_key`.
 
     Both have `prefix` bytes, keys have `size`. Rows are deleted one by one, which is cheap: the
-    next row is on the page where the cursor is.
+    next row is on the page where the cursor is. Before that all pages are read, for then they can be
+    asked of the disk together; deletion moves their rows.
     """
     cdef MDB_cursor *cursor
     cdef MDB_val value
+    cdef size_t asked = 0
     cdef MDB_val key = value_of(from_key, prefix)
     cdef int rc = mdb_cursor_open(p.txn, table, &cursor)
     if not rc:
+        rc = mdb_cursor_get(cursor, &key, NULL, MDB_SET_RANGE)
+    while not rc and key.mv_size == size and memcmp(key.mv_data, to_key, prefix) < 0:
+        ahead_leaves(cursor, &asked)
+        leaf_end(cursor)
+        rc = mdb_cursor_get(cursor, &key, NULL, MDB_NEXT)
+    key = value_of(from_key, prefix)
+    if not rc or rc == MDB_NOTFOUND:
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
     while not rc:
         if key.mv_size != size:
@@ -232,11 +241,18 @@ cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
     cdef MDB_val value
     cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)
     cdef chunk source
+    cdef size_t branch = 0
+    cdef size_t leaf = 0
     cdef int rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
     put_chunk_key(key_bytes, day, 0)
     if not rc:
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_RANGE)
+        rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
     while not rc:
+        ahead_leaves(chunks, &branch)
+        ahead_heads(chunks, &leaf)
+        rc = mdb_cursor_get(chunks, &key, &value, MDB_GET_CURRENT)
+        if rc:
+            return rc
         rc = read_bytes(&key, &value, &source)
         if rc:
             return rc
@@ -246,7 +262,7 @@ cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
         if not is_sorted(source.last):
             rc = drop_arrival(p, source.last)
         if not rc:
-            rc = mdb_cursor_get(chunks, &key, &value, MDB_NEXT)
+            rc = mdb_cursor_get(chunks, &key, NULL, MDB_NEXT)
     return 0 if rc == MDB_NOTFOUND else rc
 
 

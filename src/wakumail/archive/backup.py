@@ -15,7 +15,7 @@ from typing import NamedTuple
 from wakumail.archive.archive import POSITION_SIZE, Archive
 from wakumail.archive.datadir import Datadir, sync_names
 from wakumail.archive.results import Bound
-from wakumail.archive.retention import AFTER_ALL, PRUNE_DAY
+from wakumail.archive.retention import AFTER_ALL, slice_limit
 from wakumail.base.edited_file import read_edited
 from wakumail.base.json_text import parse_json
 from wakumail.base.whole_file import replace_file
@@ -132,9 +132,9 @@ class Backup:
         with copy.items() as items:
             surplus = items.fold(FIRST, behind).count
         while surplus > 0:
-            first_day = copy.days()[0].envelopes
-            limit = first_day if PRUNE_STEP < first_day <= PRUNE_DAY else PRUNE_STEP
-            pruned = copy.prune(behind.time + 1, limit=min(limit, surplus))
+            before = behind.time + 1
+            limit = slice_limit(copy.days(), before, PRUNE_STEP)
+            pruned = copy.prune(before, limit=min(limit, surplus))
             surplus -= pruned.envelopes or surplus
 
     def _take_arrived(

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from wakumail.archive.archive import Archive
@@ -48,6 +48,16 @@ class Retention:
 
 
 KEEP_EVERYTHING = Retention(seconds=0, max_size=0, sort_days=False)
+
+
+def slice_limit(days: Sequence[Day], before: int, least: int) -> int:
+    """Envelopes for one slice of pruning to `before`: those of the first day, or `least`.
+
+    days: of the archive. A day is deleted whole if all of it is older, and it is not too large.
+    """
+    if days and days[0].start + DAY <= before and days[0].envelopes <= PRUNE_DAY:
+        return max(least, days[0].envelopes)
+    return least
 
 
 class TrustedClock:
@@ -124,8 +134,7 @@ class RetentionSchedule:
                 if not is_right:
                     self._count("clock_doubted", 1)
                 before = max(0, int(now) - retention.seconds) // DAY * DAY
-            if days and days[0].start < before and days[0].envelopes <= PRUNE_DAY:
-                limit = max(limit, days[0].envelopes)
+            limit = slice_limit(days, before, limit)
             if retention.max_size and archive.stat().file_bytes > retention.max_size:
                 before = AFTER_ALL
             if not days or not before:

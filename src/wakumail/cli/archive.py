@@ -9,7 +9,7 @@ from wakumail.archive.datadir import Datadir
 from wakumail.archive.independent import Opinion
 from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
-from wakumail.archive.retention import AFTER_ALL
+from wakumail.archive.retention import AFTER_ALL, slice_limit
 from wakumail.base.text import counted, in_bytes, utc
 from wakumail.cli import archive_backup, archive_merge, transfer
 from wakumail.cli.config import add_flags, load_settings
@@ -29,7 +29,7 @@ from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.values import whole
 
 PRUNE_STEP = 2000
-"""Envelopes that a prune deletes in one commit."""
+"""Envelopes that a prune deletes in one commit, where it is not a whole day."""
 
 BOUNDS = ("retention", "max_size")
 """The settings that tell what will be deleted."""
@@ -149,7 +149,10 @@ def prune(arguments: argparse.Namespace) -> int:
         while more and (
             arguments.max_size is None or archive.stat().file_bytes > arguments.max_size
         ):
-            pruned = archive.prune(before, limit=PRUNE_STEP)
+            limit = PRUNE_STEP
+            if arguments.max_size is None:
+                limit = slice_limit(archive.days(), before, limit)
+            pruned = archive.prune(before, limit=limit)
             envelopes, more = envelopes + pruned.envelopes, pruned.more
             bar.update(pruned.envelopes)
         free = archive.stat().free_bytes
