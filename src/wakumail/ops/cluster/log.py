@@ -49,6 +49,10 @@ VARZ_TIMEOUT = 1.0
 STREAM_NOT_FOUND = 10059
 """The code of JetStream's error."""
 
+FAILURES = (nats.errors.Error, OSError, RuntimeError)
+"""Errors of the client that mean that the servers are out of reach. RuntimeError is what the event
+loop raises for a write to a connection that has just ended."""
+
 
 class LogMessage(NamedTuple):
     """A message of the log."""
@@ -113,7 +117,7 @@ class Log:
 
     async def close(self) -> None:
         """End the connection."""
-        with suppress(nats.errors.Error, TimeoutError, OSError):
+        with suppress(*FAILURES):
             await self._client.close()
 
     # -- what the log is ----------------------------------------------------------------------
@@ -167,7 +171,7 @@ class Log:
                     answers.append(message)
         except TimeoutError:
             pass
-        except nats.errors.Error as error:
+        except FAILURES as error:
             raise LogUnavailable(_text(error)) from error
         return answers
 
@@ -201,7 +205,7 @@ class Log:
                     if status:
                         raise LogUnavailable(f"a read was answered with {status}")
                     messages.append(self._read(message))
-        except (nats.errors.Error, TimeoutError) as error:
+        except FAILURES as error:
             if messages:
                 return messages
             raise LogUnavailable(_text(error)) from error
@@ -239,7 +243,7 @@ class Log:
 
     async def tell(self, sequence: int) -> None:
         """Tell the other hosts that the log has this message; it may not reach them."""
-        with suppress(nats.errors.Error):
+        with suppress(*FAILURES):
             await self._client.publish(self._beside("notices"), str(sequence).encode())
 
     async def listen(self, on_notice: Callable[[int], None], answer: Answer) -> None:
@@ -250,13 +254,13 @@ class Log:
                 on_notice(int(message.data))
 
         async def asked(message: Msg) -> None:
-            with suppress(nats.errors.Error):
+            with suppress(*FAILURES):
                 await message.respond(json.dumps(await answer()).encode())
 
         try:
             await self._client.subscribe(self._beside("notices"), cb=notice)
             await self._client.subscribe(self._beside("hosts"), cb=asked)
-        except nats.errors.Error as error:
+        except FAILURES as error:
             raise LogUnavailable(_text(error)) from error
 
     async def hosts(self, seconds: float) -> list[dict[str, Any]]:
@@ -290,7 +294,7 @@ class Log:
     ) -> Msg:
         try:
             return await self._client.request(subject, data, timeout=seconds, headers=headers)
-        except (nats.errors.Error, TimeoutError) as error:
+        except FAILURES as error:
             raise LogUnavailable(_text(error)) from error
 
     async def _note_error(self, error: Exception) -> None:
