@@ -117,7 +117,7 @@ def test_a_cluster_is_measured(
         catch_up = CatchUpCase(TRAFFIC, lambda: nullcontext(log)).measure(own_server, pool)
         assert min(catch_up[key] for key in ("ready", "caught_up", "import_time")) > 0
         cluster = ClusterCase(load, HOSTS, lambda: nullcontext(log)).measure(own_server, pool)
-    keys = {"ingested", "affordable", "alone_cpu", "envelope_cpu", "log_cpu", "p99", "log_p99"}
+    keys = {"ingested", "affordable", "alone_cpu", "envelope_cpu", "log_cpu", "p99", "log_rate"}
     assert min(cluster[key] for key in keys) > 0
     assert (catch_up.keys() | cluster.keys()) <= METRICS.keys()
 

@@ -34,6 +34,7 @@ METRICS = {
     for metric in (
         Metric("ingested", "ingested", "envelopes/s", higher_is_better=True),
         Metric("affordable", "CPU allows", "envelopes/s", higher_is_better=True),
+        Metric("log_rate", "the log alone", "envelopes/s", higher_is_better=True, charted=False),
         Metric("delivered", "delivered", "envelopes/s", higher_is_better=True),
         Metric("throughput", "throughput", "MB/s", higher_is_better=True),
         Metric("handshakes", "connected", "handshakes/s", higher_is_better=True),

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 from wakumail.archive.archive import Archive
 from wakumail.base.text import counted
@@ -36,6 +37,9 @@ alone as many messages as there are packets."""
 
 AWAY_SHARE = 0.2
 """The share of the envelopes that comes while a host is away."""
+
+AWAY_DAYS = 1 / 24
+"""Days for which it is away: the envelopes of an hour."""
 
 MESSAGE_ENVELOPES = 100
 """Envelopes of a message that a host catches up with."""
@@ -142,7 +146,13 @@ class ClusterCase:
             outcomes += fleet.send(load, self.taking, pool)[0]
         found = latencies(outcomes)
         p99 = percentile(alone, 99) * 1e3
-        return {**found, "log_p99": p99, "log_distance": ratio(found["p99"], p99)}
+        return {
+            **found,
+            "log_p99": p99,
+            "log_distance": ratio(found["p99"], p99),
+            # As many are always in flight, so this is their number divided by the time of each.
+            "log_rate": load.batch * IN_FLIGHT * self.taking / fmean(alone),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,7 @@ class CatchUpCase:
             imported = time.perf_counter() - began
             log.fill(messages(traffic))
             new, cpu, _ = self._follow(log, traffic.envelopes)
-            log.fill(messages(replace(traffic, envelopes=away, seed=traffic.seed + 1)))
+            log.fill(messages(replace(traffic, envelopes=away, days=AWAY_DAYS)))
             _, _, behind = self._follow(log, traffic.envelopes + away)
             return {
                 "ready": new,
