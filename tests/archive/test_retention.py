@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.archive_model import DAY, START, batch_of, envelope
+from tests.support.archive_model import DAY, START, batch_of, envelope, make
 from wakumail.archive import retention
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import Day
@@ -189,3 +189,20 @@ def test_a_slice_is_a_whole_day_where_that_is_cheap(
     first = Day(START // DAY * DAY, envelopes, 1, 1, 0)
     assert slice_limit([first], first.start + before, 500) == limit
     assert slice_limit([], 0, 500) == 500
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_a_bound_of_the_size_deletes_a_sorted_day_whole(tmp_path: Path, is_sorted: bool) -> None:
+    bounds = Retention(seconds=0, max_size=1, sort_days=False)
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(make(2100))])
+        first, *others = archive.days()
+        assert first.envelopes > retention.PRUNE_SLICE
+        while is_sorted and archive.sort(first.start, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+        RetentionSchedule(bounds, lambda _name, _count: None).prune_if_due(archive)
+        left = archive.days()
+    assert sum(day.envelopes for day in left) == 2100 - (
+        first.envelopes if is_sorted else retention.PRUNE_SLICE
+    )
+    assert left[-2:] == others

@@ -60,6 +60,14 @@ def slice_limit(days: Sequence[Day], before: int, least: int) -> int:
     return least
 
 
+def frees_at_end(days: Sequence[Day]) -> bool:
+    """True if the first day is sorted: its pages become free when the last of it is deleted.
+
+    So a bound of the size can as well have all of it deleted at once.
+    """
+    return bool(days) and days[0].unsorted * 8 < days[0].envelopes
+
+
 class TrustedClock:
     """The time that envelopes are deleted by.
 
@@ -137,6 +145,8 @@ class RetentionSchedule:
             limit = slice_limit(days, before, limit)
             if retention.max_size and archive.stat().file_bytes > retention.max_size:
                 before = AFTER_ALL
+                if frees_at_end(days):
+                    limit = slice_limit(days, before, limit)
             if not days or not before:
                 return False
             pruned = archive.prune(before, limit=limit)

@@ -9,7 +9,7 @@ from wakumail.archive.datadir import Datadir
 from wakumail.archive.independent import Opinion
 from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
-from wakumail.archive.retention import AFTER_ALL, slice_limit
+from wakumail.archive.retention import AFTER_ALL, frees_at_end, slice_limit
 from wakumail.base.text import counted, in_bytes, utc
 from wakumail.cli import archive_backup, archive_merge, transfer
 from wakumail.cli.config import add_flags, load_settings
@@ -149,9 +149,9 @@ def prune(arguments: argparse.Namespace) -> int:
         while more and (
             arguments.max_size is None or archive.stat().file_bytes > arguments.max_size
         ):
-            limit = PRUNE_STEP
-            if arguments.max_size is None:
-                limit = slice_limit(archive.days(), before, limit)
+            limit, days = PRUNE_STEP, archive.days()
+            if arguments.max_size is None or frees_at_end(days):
+                limit = slice_limit(days, before, limit)
             pruned = archive.prune(before, limit=limit)
             envelopes, more = envelopes + pruned.envelopes, pruned.more
             bar.update(pruned.envelopes)
