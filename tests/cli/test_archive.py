@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archive_damage import break_envelope, flip_data
 from tests.support.archive_model import put_row
 from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make, newest_first
@@ -366,6 +367,20 @@ def test_a_damaged_backup_is_not_restored(
     call("archive", "restore", tmp_path / "copy", "--datadir", restored, check=1)
     assert f"{tmp_path / 'copy'} is damaged: " in capfd.readouterr().err
     assert [file.name for file in restored.iterdir()] == ["writers"]
+
+
+def test_a_damaged_archive_does_not_replace_a_sound_backup(
+    own: Path, envelopes: list[Envelope], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call("archive", "backup", "--datadir", own, tmp_path / "copy")
+    late = make(1, [b"late"])
+    call("archive", "import", "--datadir", own, stdin=dump(late))
+    flip_data(own, envelopes[0])
+    break_envelope(own, late[0])
+    call("archive", "backup", "--datadir", own, tmp_path / "copy", check=1)
+    assert "the former backup is left as it is" in capfd.readouterr().err
+    verified = call_json("archive", "verify", "--datadir", tmp_path / "copy")
+    assert (verified["envelopes"], verified["count"]) == (len(envelopes), 0)
 
 
 def test_verify_finds_damage(own: Path, envelopes: list[Envelope]) -> None:

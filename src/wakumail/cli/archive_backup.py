@@ -55,6 +55,8 @@ def backup(arguments: argparse.Namespace) -> int:
         if not (to.datadir.holds_archive and update(to, original)):
             with to.datadir.scratch() as scratch:
                 copy(original.archive, scratch)
+                if to.datadir.holds_archive:
+                    require_sound(original, scratch)
                 to.replace(scratch)
         if gaps is not None:  # as they were before: what came later is no gap
             replace_file(to.datadir.gaps, gaps)
@@ -85,6 +87,16 @@ def update(to: Backup, original: Datadir) -> bool:
     else:
         print("wakumail archive: the backup is made anew", file=sys.stderr)
     return equal
+
+
+def require_sound(original: Datadir, made: Path) -> None:
+    """ArchiveDamaged for a copy with damage: the former backup may have what it lacks."""
+    opinion = walk_rows(made)
+    for problem in opinion.problems:
+        print(problem)
+    if opinion.count:
+        text = f"{original.path} is damaged: {counted(opinion.count, 'problem')}"
+        raise ArchiveDamaged(f"{text}; the former backup is left as it is")
 
 
 def existing_key(settings: Settings, datadir: Datadir) -> PrivateKey | None:
