@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_damage import break_envelope, edit, flip_data
-from tests.support.archive_model import DAY, START, batch_of, make, order, read_tables
+from tests.support.archive_model import DAY, SORTED, START, batch_of, make, order, read_tables
 from wakumail.archive import arrivals as arrivals_module
 from wakumail.archive.archive import Archive
 from wakumail.archive.arrivals import Damage, arrivals
@@ -87,3 +87,17 @@ def test_what_is_pruned_and_not_yet_deleted_is_left_out(tmp_path: Path) -> None:
     found, damage = read(tmp_path)
     assert not damage
     assert set(found) == set(sorted(old + new, key=order)[10:])
+
+
+def test_a_damaged_chunk_of_a_sorted_day_is_left_out(tmp_path: Path) -> None:
+    stored = store(tmp_path, make(300, spread=DAY))
+    with Archive(tmp_path, sync=False) as archive:
+        while archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+    assert read(tmp_path) == (stored, Damage())
+    chunks = read_tables(tmp_path)["chunks"].items()
+    key, value = next(row for row in chunks if int.from_bytes(row[0][2:], "big") >= SORTED)
+    count = int.from_bytes(value[:4], "big")
+    lost = set(parse_stream(value[4 + 4 * count :], final=True)[0])
+    edit([(tmp_path, ("chunks", key, value[:-1]))])
+    assert read(tmp_path) == ([each for each in stored if each not in lost], Damage(len(lost)))

@@ -89,7 +89,9 @@ cdef inline int take_moved(arrivals_run *run, MDB_cursor *chunks,
         if rc:
             return rc
         slot = slot_of(moved, sequence)
-        if run.count and (sequence != run.next or slot == NO_SLOT) or sequence >= run.until:
+        if run.count and (sequence != run.next or slot == NO_SLOT or run.size >= run.max_bytes):
+            return MDB_NOTFOUND     # before the next one is read: it may be damaged
+        if sequence >= run.until:
             return MDB_NOTFOUND
         if slot == NO_SLOT:
             run.next = sequence + 1
