@@ -128,7 +128,7 @@ COUNTERS: Mapping[str, str] = {
     "confirmations_unsent": "confirmations that waited too long for the rate limits of a peer",
     "prunes_failed": "steps of the retention that failed and are tried again",
     "envelopes_sorted": "envelopes of days that are over, moved beside those of their topic",
-    "sorts_failed": "steps of that which failed and are tried again",
+    "sorts_failed": "steps of that which failed and are tried again; the log says why",
     "reloads_failed": "SIGHUPs that changed nothing: the settings could not be taken",
     "clock_doubted": "looks of the retention at a clock that ran ahead of the archive",
     "commits": "appends committed and synced",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.archive.test_verify import verify_sound
+from tests.support.archive_damage import flip_data
 from tests.support.archive_model import (
     DAY,
     SORTED,
@@ -24,8 +25,9 @@ from tests.support.archive_model import (
     order,
     read_tables,
 )
-from wakumail.archive.archive import Archive
+from wakumail.archive.archive import Archive, Query
 from wakumail.archive.independent import verify_independently
+from wakumail.errors import ArchiveDamaged
 from wakumail.waku.envelope import Envelope, parse_stream
 
 TOPICS = [b"one.", b"two.", b"tri."]
@@ -146,6 +148,21 @@ def test_an_envelope_that_is_pruned_while_its_day_is_sorted(tmp_path: Path) -> N
         verify_sound(archive)
     rows = read_tables(tmp_path)
     assert not any(rows[name] for name in rows if name != "meta")
+
+
+def test_a_day_with_a_damaged_envelope_stays_as_it_is(tmp_path: Path) -> None:
+    every = make(200, spread=DAY, size=200)
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(every)])
+    flip_data(tmp_path, every[7])
+    with Archive(tmp_path, sync=False) as archive:
+        with pytest.raises(ArchiveDamaged):
+            sort_day(archive)
+        assert archive.days()[0].envelopes == 200
+        sound = [each for each in every if each != every[7]]
+        assert set(sound) < set(followed(archive))
+        page = archive.page_job(Query(0, 2**32 - 1), limit=1000, max_bytes=1 << 20).do()
+        assert page.count == 200
 
 
 def test_a_day_that_is_deleted_while_it_is_sorted(tmp_path: Path) -> None:

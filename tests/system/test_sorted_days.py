@@ -13,7 +13,8 @@ from wakumail.archive.archive import Archive
 AT_ONCE = """
 import sys
 from wakumail.archive import day_sorting
-day_sorting.REST, day_sorting.LOOK_INTERVAL, day_sorting.SORT_SLICE = 0.0, 0.01, 20_000
+day_sorting.REST, day_sorting.LOOK_INTERVAL, day_sorting.PAUSE = 0.0, 0.01, 1.0
+day_sorting.SORT_SLICE = 20_000
 from wakumail.cli.command_line import main
 sys.exit(main(sys.argv[sys.argv.index("serve"):]))
 """

@@ -43,10 +43,12 @@ bytes is the order of the numbers.
 order within each topic of a day. A bloom is tested against `topics`. A chunk is a run of envelopes
 (as RLP) of one day that came one after another, so that few overflow pages are half empty and a day
 is deleted in few steps. A day that is over is sorted: its envelopes are moved to chunks with one
-topic after another, and of the chunks in the order of commits remain their slots. Keys begin with a time, so that one commit touches neighbouring pages; with
-a hash or a topic in front it would touch pages everywhere. Two archives compare their envelopes by
-the sums. Those of minutes and days cover any range with few rows; the envelopes of the minutes at
-its ends are hashed again. A minute without envelopes has no row.
+topic after another. Of the chunks in which they arrived, rows with their slots remain.
+
+Keys begin with a time, so that one commit touches neighbouring pages; with a hash or a topic in
+front it would touch pages everywhere. Two archives compare their envelopes by the sums. Those of
+minutes and days cover any range with few rows; the envelopes of the minutes at its ends are hashed
+again. A minute without envelopes has no row.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

@@ -10,6 +10,8 @@ their keys, so a page of an index is written about once.
 The bound of the bookmark says where the next slice begins: in the first pass behind a posting (or at
 the day alone), in the second one at the key of a chunk.
 
+A day with a damaged envelope is not sorted any further: moved, it would damage more.
+
 What arrives in a day while it is sorted, or later, stays where it arrived. When the day is sorted
 again, only such envelopes are moved: behind those that were. So an envelope is moved once.
 Functions that return int return 0 or a code as in environment.pxd.
@@ -24,6 +26,7 @@ from wakumail.archive.bookmark cimport *
 from wakumail.archive.change cimport write
 from wakumail.archive.chunks cimport AHEAD, find_envelope, forget_chunk, read_ahead, wanted_row
 from wakumail.archive.environment cimport environment
+from wakumail.archive.horizon cimport read_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.scanner cimport reserve_one
@@ -59,6 +62,7 @@ cdef struct sorting:
     bint more                   # True if the day needs a further slice
 
     bookmark mark
+    uint32_t pruned             # the horizon
     int64_t end                 # nanoseconds of the monotonic clock at which the slice ends
     size_t visits
     uint64_t added              # bytes of the copies
@@ -249,9 +253,9 @@ cdef inline int copy_envelopes(sorting *s) noexcept nogil:
 
 cdef inline int find_move(sorting *s, const chunk *source, uint64_t sequence,
                           moved_row *row) noexcept nogil:
-    """Find the slot of an original, whose key of `times` is in `row`.
+    """Find the slot of an original, whose key of `times` is in `row`; NO_SLOT if it was pruned.
 
-    MDB_NOTFOUND if it has no copy.
+    MDB_NOTFOUND if it has no copy. MDB_CORRUPTED if it has no row, and is too young to be pruned.
     """
     cdef uint8_t posting[POSTING_KEY]
     cdef MDB_val value
@@ -259,13 +263,13 @@ cdef inline int find_move(sorting *s, const chunk *source, uint64_t sequence,
     cdef uint64_t place
     cdef int rc = mdb_cursor_get(s.times, &key, &value, MDB_SET_KEY)
     row.slot = NO_SLOT
-    if rc:
-        return 0 if rc == MDB_NOTFOUND else rc      # it was pruned
-    if value.mv_size != TIME_VALUE:
+    if rc == 0 and value.mv_size != TIME_VALUE:
         return MDB_CORRUPTED
+    if rc == MDB_NOTFOUND or rc == 0 and get48(<const uint8_t *> value.mv_data + 4) != sequence:
+        return 0 if get32(row.key) <= s.pruned else MDB_CORRUPTED
+    if rc:
+        return rc
     memcpy(row.value, value.mv_data, TIME_VALUE)
-    if get48(row.value + 4) != sequence:
-        return 0                                    # it was pruned, and came again
     put16(posting, source.day)
     memcpy(posting + DAY_KEY, row.value, 4)
     put24(posting + TOPIC_KEY, get32(row.key) % DAY)
@@ -454,6 +458,8 @@ cdef inline int begin_slice(sorting *s, MDB_txn *txn) noexcept nogil:
     s.moved = s.done = s.added = s.removed = s.visits = s.row_count = 0
     s.more = True
     s.end = monotonic_ns() + s.max_ns
+    if not rc:
+        rc = read_horizon(txn, e.meta, &s.pruned)
     if not rc:
         rc = mdb_cursor_open(txn, e.times, &s.times)
     if not rc:

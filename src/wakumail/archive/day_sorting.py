@@ -23,7 +23,7 @@ SORT_SECONDS = 0.02
 """Seconds after which a slice ends with what it has. If nothing is in memory it takes as long as
 the disk needs for the 128 envelopes that it asks for together."""
 
-PAUSE = 3.0
+PAUSE = 9.0
 """Times as long as a slice took, the thread leaves the disk to others after it."""
 
 MAX_DELAY = 1.0
