@@ -5,6 +5,7 @@ keccak        Keccak-256, one message or several at once (compiled)
 snappy        Snappy blocks (compiled)
 jobs          threads for compiled work, which never take the GIL (compiled)
 threads       threads that work for one event loop
+tasks         tasks that have to end
 histograms    durations and sizes, counted in buckets
 token_bucket  rate limits, for one thing or for each of many
 edited_file   files that a person edits: settings, lists, secrets

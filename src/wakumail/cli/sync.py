@@ -17,6 +17,7 @@ from typing import Any
 import uvloop
 
 from wakumail.archive.datadir import Datadir, DatadirInUse
+from wakumail.base.tasks import end_tasks
 from wakumail.base.text import utc
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
@@ -112,8 +113,7 @@ async def sync(settings: Settings, enode: Enode, choice: dict[str, Any]) -> dict
         try:
             outcome: dict[str, Any] = await call_server("admin_sync", str(enode), choice)
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await end_tasks([watching])
         return outcome
 
 

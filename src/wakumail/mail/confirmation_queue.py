@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.errors import PeerGone
 from wakumail.node.link import Link
@@ -41,9 +42,7 @@ class ConfirmationQueue:
 
     async def close(self) -> None:
         """Send no more of what waits."""
-        for task in tuple(self._sending):
-            task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await end_tasks(self._sending)
 
     def _wait(self, link: Link, confirmations: Sequence[tuple[bytes, bytes]]) -> None:
         unsent = self._unsent.get(link)

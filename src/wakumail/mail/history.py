@@ -10,6 +10,7 @@ from wakumail.archive.archive import PageState, Query
 from wakumail.archive.store import Store
 from wakumail.base.histograms import ANSWER_BYTES, SECONDS, Histogram
 from wakumail.base.rlp import join_list, split_list
+from wakumail.base.tasks import end_tasks
 from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, DisconnectReason, PeerGone, ProtocolError
@@ -115,9 +116,7 @@ class History:
 
     async def close(self) -> None:
         """Stop answering, in the middle of answers too."""
-        for task in tuple(self._answering):
-            task.cancel()
-        await asyncio.gather(*self._answering, return_exceptions=True)
+        await end_tasks(self._answering)
 
     def request(self, link: Link, packet: bytes) -> None:
         """Queue a request behind those of the same peer; one task at a time answers a peer."""

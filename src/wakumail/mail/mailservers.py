@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+from wakumail.base.tasks import end_tasks
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
@@ -235,9 +236,7 @@ class Mailservers:
                     break
             return winner
         finally:
-            for task in dials:
-                task.cancel()
-            ends = await asyncio.gather(*dials, return_exceptions=True)
+            ends = await end_tasks(dials)
             await _close(p for p in ends if isinstance(p, MailPeer) and p is not winner)
 
     async def _dial(self, enode: Enode, failures: Failures) -> MailPeer | None:

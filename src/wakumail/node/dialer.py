@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Collection
 
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import DisconnectReason, PeerGone, reason
@@ -66,9 +67,8 @@ class Dialer:
     async def close(self) -> None:
         """Dial no more. Connections stay."""
         keepers = tuple(self._keepers.values())
-        for node_id in tuple(self._keepers):
-            self._cancel(node_id)
-        await asyncio.gather(*keepers, return_exceptions=True)
+        self._keepers.clear()
+        await end_tasks(keepers)
 
     def _cancel(self, node_id: bytes) -> None:
         if (keeper := self._keepers.pop(node_id, None)) is not None:

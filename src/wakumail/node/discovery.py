@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wakumail.base.tasks import end_tasks
 from wakumail.base.token_bucket import TokenBucket
 from wakumail.counters import Counters
 from wakumail.devp2p.discovery.discv4 import Discv4, Discv4Config
@@ -136,9 +137,7 @@ class Discovery:
         for handle in (self._timer, self._resumption):
             if handle is not None:
                 handle.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._socket.close()
         await self._write_contacts()
 

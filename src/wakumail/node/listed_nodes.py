@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
+from wakumail.base.tasks import end_tasks
 from wakumail.devp2p.dns_tree import ListUrl
 from wakumail.devp2p.enode import enode_of
 from wakumail.devp2p.enr import Enr
@@ -40,8 +41,7 @@ class ListedNodes:
     async def close(self) -> None:
         """Read no more."""
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await end_tasks([self._looking])
         await self._records.aclose()
 
     async def _read(self) -> None:

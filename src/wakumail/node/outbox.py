@@ -111,7 +111,8 @@ class Outbox:
         while delay := self._link.peer.limits.delay(self._loop.time(), packets):
             self.flush()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._link.gone(), delay)
+                async with asyncio.timeout(delay):
+                    await self._link.gone()
             await self.drain()
 
     @property

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import PeerGone, reason
@@ -75,9 +76,7 @@ class PeerFinder:
     async def close(self) -> None:
         """Dial no more. Connections stay."""
         tasks = [*self._dials.values(), *([] if self._search is None else [self._search])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
     @property
     def called(self) -> int:

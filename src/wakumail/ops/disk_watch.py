@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from wakumail.archive.outlook import look_at
 from wakumail.archive.store import Store
+from wakumail.base.tasks import end_tasks
 from wakumail.errors import ArchiveError
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,7 @@ class DiskWatch:
 
     async def close(self) -> None:
         """Stop."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks([self._task])
 
     async def look(self) -> None:
         """Look once. A disk that cannot be asked says nothing of its room."""

@@ -6,6 +6,7 @@ import logging
 import socket
 from contextlib import suppress
 
+from wakumail.base.tasks import end_tasks
 from wakumail.devp2p.discovery.table import Contact
 from wakumail.devp2p.discovery.told_address import ToldAddress
 from wakumail.devp2p.enr import INTERNET, reach
@@ -54,8 +55,7 @@ class ExternalAddress:
     async def close(self) -> None:
         """Give the ports back."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         if self._gateway is not None:
             try:
                 async with asyncio.timeout(2.0):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from wakumail.archive.store import Store
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import ArchiveError, DisconnectReason, PeerGone, ProtocolError
@@ -118,12 +119,11 @@ class Partners:
 
     async def close(self) -> None:
         """End all sessions. Connections stay."""
-        self._watching.cancel()
         for timer in self._rests:
             timer.cancel()
         for partner in self.partners.values():
             self._part(partner)
-        await asyncio.gather(self._watching, return_exceptions=True)
+        await end_tasks([self._watching])
         self._side.desk.close()
 
     def add(self, enode: Enode) -> Partner:

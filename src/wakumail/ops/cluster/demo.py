@@ -21,6 +21,7 @@ from typing import Any
 from wakumail.archive.archive import POSITION_SIZE, Archive
 from wakumail.archive.datadir import Datadir
 from wakumail.base.free_ports import free_ports
+from wakumail.base.tasks import end_tasks
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import WakumailError
@@ -204,9 +205,7 @@ class Demo:
                 await self._recovered(client, at_rest=False)
                 await asyncio.sleep(LOAD_SECONDS)
         finally:
-            for task in load:
-                task.cancel()
-            await asyncio.gather(*load, return_exceptions=True)
+            await end_tasks(load)
         began = time.monotonic()
         await self._recovered(client, at_rest=True)
         seconds = time.monotonic() - began

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from wakumail.base.tasks import end_tasks
 from wakumail.ops.cluster.log_errors import LogRefused, LogUnavailable
 from wakumail.ops.cluster.log_facts import Facts, nanoseconds
 
@@ -33,6 +34,9 @@ ACK_TIMEOUT = 5.0
 
 READ_TIMEOUT = 1.0
 """Seconds that the log has for the next message of a read."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that the servers have to take what is not sent yet when the connection ends."""
 
 PING_INTERVAL = 2
 """Seconds between two pings; a server that leaves two unanswered is given up for another."""
@@ -116,9 +120,10 @@ class Log:
         )
 
     async def close(self) -> None:
-        """End the connection."""
-        with suppress(*FAILURES):
-            await self._client.close()
+        """End the connection; servers that take nothing more have CLOSE_TIMEOUT for the rest."""
+        closing = asyncio.get_running_loop().create_task(self._client.close())
+        await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
+        await end_tasks([closing])
 
     # -- what the log is ----------------------------------------------------------------------
 

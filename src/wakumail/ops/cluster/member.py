@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.results import LogPlace
+from wakumail.base.tasks import end_tasks
 from wakumail.base.text import counted
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, PeerGone
@@ -110,9 +111,7 @@ class Member:
             last.reported or self._store.log_problem or time.monotonic() > deadline
         ):
             await asyncio.sleep(TICK / 10)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         await self._publisher.close()
         if not last.reported:
             log.error("closing: the log did not take the last envelopes, none was confirmed")

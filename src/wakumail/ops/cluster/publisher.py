@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wakumail.archive.commit_queue import QueuedBatch
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.ops.cluster import log_message
 from wakumail.ops.cluster.log_errors import LogUnavailable
@@ -123,9 +124,7 @@ class Publisher:
     async def close(self) -> None:
         """Send no more."""
         self._open.clear()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         if self._timer is not None:
             self._timer.cancel()
 

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wakumail.base.histograms import SECONDS, Histogram
+from wakumail.base.tasks import end_tasks
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.mail.answer import Wanted
@@ -118,9 +119,7 @@ class Health:
 
     async def close(self) -> None:
         """Stop the canary and the watch."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._server.node.admission.distrust(self.canary.node_id)
 
     def problems(self) -> list[Problem]:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from wakumail.base.tasks import end_tasks
 from wakumail.errors import WakumailError
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,7 @@ class WorkerChannel:
     async def close(self) -> None:
         """Close the channel."""
         self._end()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     def _send(self, message: list[Any]) -> None:
         if not self.closed.is_set():

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.ops.monitoring.report import Problem, Report, counted, together
 from wakumail.ops.reload import whenever
@@ -343,6 +344,4 @@ async def _first_of(*waiting: Coroutine[Any, Any, Any]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
