@@ -111,8 +111,7 @@ class Outbox:
         while delay := self._link.peer.limits.delay(self._loop.time(), packets):
             self.flush()
             with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._link.gone()
+                await asyncio.wait_for(self._link.gone(), delay)
             await self.drain()
 
     @property
