@@ -19,8 +19,8 @@ def read(path: Path) -> tuple[list[Envelope], Damage]:
     found: list[Envelope] = []
     with Archive(path, readonly=True) as archive:
         for run in arrivals(archive, 0, damage):
-            envelopes = list(parse_stream(run.envelopes, final=True)[0])
-            assert len(envelopes) == run.number
+            envelopes = list(parse_stream(run.batch.raw, final=True)[0])
+            assert len(envelopes) == len(run.batch)
             found += envelopes
         assert run.following == archive.stat().next_sequence
     return found, damage

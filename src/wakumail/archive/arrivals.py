@@ -41,10 +41,7 @@ class Damage:
 class Run(NamedTuple):
     """Envelopes that arrived one after another; there may be none."""
 
-    envelopes: bytes
-    """Their RLPs, joined."""
-    number: int
-    """The number of them."""
+    batch: Batch
     following: int
     """The sequence behind them."""
 
@@ -76,7 +73,7 @@ def _one_by_one(archive: Archive, sequence: int, end: int, damage: Damage) -> It
             batch = parse_stored(envelopes)
         except ArchiveDamaged:
             damage.left_out += 1
-            yield Run(b"", 0, following)
+            yield Run(parse_stored(b""), following)
         else:
             if not envelopes:
                 return
@@ -84,7 +81,7 @@ def _one_by_one(archive: Archive, sequence: int, end: int, damage: Damage) -> It
                 run = _sound(archive, batch, following, damage)
             except ArchiveDamaged:
                 damage.unchecked += 1
-                run = Run(envelopes, 1, following)
+                run = Run(batch, following)
             yield run
         sequence = following
 
@@ -96,9 +93,9 @@ def _sound(archive: Archive, batch: Batch, following: int, damage: Damage) -> Ru
     """
     items = archive.missing(batch.items)
     if not items:
-        return Run(batch.raw, len(batch), following)
+        return Run(batch, following)
     missing = {items[at : at + POSITION_SIZE] for at in range(0, len(items), POSITION_SIZE)}
     horizon = archive.stat().pruned
     damage.left_out += sum(int.from_bytes(item[:4], "big") >= horizon for item in missing)
     kept = [each for each in batch if each.created.to_bytes(4, "big") + each.hash not in missing]
-    return Run(b"".join(each.rlp for each in kept), len(kept), following)
+    return Run(parse_stored(b"".join(each.rlp for each in kept)), following)

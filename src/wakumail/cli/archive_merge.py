@@ -8,7 +8,6 @@ from pathlib import Path
 from wakumail.archive.archive import Archive
 from wakumail.archive.arrivals import Damage, arrivals
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.stored_envelopes import parse_stored
 from wakumail.base.text import counted
 from wakumail.cli.options import Subparsers, add_datadir, add_json, print_json, progress
 
@@ -46,10 +45,10 @@ def merge(arguments: argparse.Namespace) -> int:
             stored = duplicates = 0
             damage = Damage()
             for run in arrivals(archive, 0, damage):
-                appended = target.append([parse_stored(run.envelopes)])
+                appended = target.append([run.batch])
                 stored += appended.stored
                 duplicates += appended.duplicates
-                bar.update(len(run.envelopes))
+                bar.update(len(run.batch.raw))
             told.append(
                 {
                     "from": str(source.path),

@@ -206,7 +206,7 @@ def everything(
     if sequence > (end := archive.stat().next_sequence):
         raise ValueError(f"--after {after.hex()} is past the end: the last place is {end:016x}")
     for run in arrivals(archive, sequence, damage):
-        yield run.envelopes, run.number, run.following.to_bytes(ARRIVAL_PLACE_SIZE, "big")
+        yield run.batch.raw, len(run.batch), run.following.to_bytes(ARRIVAL_PLACE_SIZE, "big")
 
 
 def select(
