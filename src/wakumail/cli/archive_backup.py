@@ -8,6 +8,7 @@ from pathlib import Path
 from wakumail.archive.archive import Archive
 from wakumail.archive.backup import Backup
 from wakumail.archive.datadir import Datadir
+from wakumail.archive.independent import Opinion
 from wakumail.base.text import counted, utc
 from wakumail.base.whole_file import replace_file
 from wakumail.cli.config import add_flags, load_settings
@@ -56,7 +57,8 @@ def backup(arguments: argparse.Namespace) -> int:
             with to.datadir.scratch() as scratch:
                 copy(original.archive, scratch)
                 if to.datadir.holds_archive:
-                    require_sound(original, scratch)
+                    # The former backup may have what a damaged original lacks.
+                    require_sound(str(original.path), scratch, "the former backup is left as it is")
                 to.replace(scratch)
         if gaps is not None:  # as they were before: what came later is no gap
             replace_file(to.datadir.gaps, gaps)
@@ -89,14 +91,15 @@ def update(to: Backup, original: Datadir) -> bool:
     return equal
 
 
-def require_sound(original: Datadir, made: Path) -> None:
-    """ArchiveDamaged for a copy with damage: the former backup may have what it lacks."""
+def require_sound(source: str, made: Path, outcome: str) -> Opinion:
+    """Verify what was made of `source`; ArchiveDamaged, which tells the outcome, for damage."""
     opinion = walk_rows(made)
     for problem in opinion.problems:
         print(problem)
     if opinion.count:
-        text = f"{original.path} is damaged: {counted(opinion.count, 'problem')}"
-        raise ArchiveDamaged(f"{text}; the former backup is left as it is")
+        text = f"{source} is damaged: {counted(opinion.count, 'problem')}"
+        raise ArchiveDamaged(f"{text}; {outcome}")
+    return opinion
 
 
 def existing_key(settings: Settings, datadir: Datadir) -> PrivateKey | None:
@@ -134,12 +137,7 @@ def restore(arguments: argparse.Namespace) -> int:
         if datadir.holds_archive:
             raise FileExistsError(f"{datadir.path} has an archive already: name a new directory")
         copy(source.datadir.archive, scratch)
-        opinion = walk_rows(scratch)
-        for problem in opinion.problems:
-            print(problem)
-        if opinion.count:
-            text = f"{arguments.backup} is damaged: {counted(opinion.count, 'problem')}"
-            raise ArchiveError(f"{text}; nothing is restored")
+        opinion = require_sound(arguments.backup, scratch, "nothing is restored")
         start = f"--datadir {datadir.path}"
         if identity.saved and not arguments.new_identity:
             start = f"--config {identity.restore(datadir)}"
