@@ -11,10 +11,13 @@ from tests.support.archive_model import DAY, START, batch_of, make
 from wakumail.archive import day_sorting
 from wakumail.archive.archive import Archive
 from wakumail.archive.day_sorting import FAILED_INTERVAL, MAX_DELAY, REST, DaySorting
+from wakumail.archive.retention import KEEP_EVERYTHING, Retention, RetentionSchedule
 from wakumail.errors import ArchiveFull
 
 FEW = 20
 """Envelopes that are worth it here."""
+
+BOUNDLESS = Retention(seconds=0, max_size=0, sort_days=True)
 
 
 class Host:
@@ -30,8 +33,7 @@ class Host:
         monkeypatch.setattr(day_sorting, "time", clock)
         monkeypatch.setattr(day_sorting, "MIN_UNSORTED", FEW)
         monkeypatch.setattr(day_sorting, "room_beside", lambda path, size: self.room)
-        self.sorting = DaySorting(lambda name, n: self.counts.update({name: n}))
-        self.sorting.enabled = True
+        self.sorting = DaySorting(BOUNDLESS, lambda name, n: self.counts.update({name: n}))
 
     def run(self, seconds: float) -> list[int]:
         """Let time pass, with a look each minute; return the unsorted envelopes of the days."""
@@ -63,9 +65,9 @@ def test_a_day_is_sorted_once_it_is_over_and_has_rested(host: Host) -> None:
 
 def test_nothing_is_sorted_while_it_is_off(host: Host) -> None:
     host.arrive(100)
-    host.sorting.enabled = False
+    host.sorting.retention = KEEP_EVERYTHING
     assert host.run(2 * DAY) == [100]
-    host.sorting.enabled = True
+    host.sorting.retention = BOUNDLESS
     assert host.run(2 * REST) == [0]
 
 
@@ -113,6 +115,29 @@ def test_without_room_for_the_copies_no_day_is_begun(host: Host) -> None:
     assert host.run(2 * REST) == [2000]
     host.room = 1 << 30
     assert host.run(120) == [0]
+
+
+@pytest.mark.parametrize(("days", "is_sorted"), [(1, False), (3, True)])
+def test_a_bound_of_the_size_takes_room_for_the_copies_of_older_days_alone(
+    host: Host, days: int, is_sorted: bool
+) -> None:
+    for day in range(days):
+        host.arrive(1000, first=1000 * day, start=START + day * DAY)
+    host.wall += days * DAY
+    stat = host.archive.stat()
+    bounds = Retention(seconds=0, max_size=stat.file_bytes * 101 // 100, sort_days=True)
+    host.sorting.retention = bounds
+    pruning = RetentionSchedule(bounds, lambda name, n: host.counts.update({name: n}))
+    for _ in range(60):
+        host.run(0)
+        pruning.next_look = 0.0
+        pruning.prune_if_due(host.archive)
+        host.monotonic += REST
+    newest = host.archive.days()[-1]
+    assert newest.envelopes == 1000, "the day itself is whole"
+    assert newest.unsorted == (0 if is_sorted else 1000)
+    if not is_sorted:
+        assert host.archive.stat() == stat, "so nothing is deleted for what is not begun"
 
 
 def test_it_gives_way_to_commits_for_a_while(host: Host) -> None:

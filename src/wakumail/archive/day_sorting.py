@@ -10,8 +10,8 @@ from pathlib import Path
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.outlook import room_beside
-from wakumail.archive.results import Day
-from wakumail.archive.retention import DAY
+from wakumail.archive.results import Day, Stat
+from wakumail.archive.retention import DAY, Retention
 from wakumail.errors import ArchiveError
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ MIN_SHARE = 1 / 8
 
 ROOM = 2
 """Times the bytes of a day have to be free, in the file and beside it, before it is begun. It needs
-them once, until it is sorted."""
+them once, until it is sorted. Of a bound of the size, older days may give way for them."""
 
 LOOK_INTERVAL = 60.0
 """Seconds from a look that found no day to the next look."""
@@ -58,9 +58,9 @@ class DaySorting:
     that thread.
     """
 
-    def __init__(self, count: Callable[[str, int], None]) -> None:
-        self.enabled = False
-        """May be changed at any time, by any thread. A day that is begun stays as it is."""
+    def __init__(self, retention: Retention, count: Callable[[str, int], None]) -> None:
+        self.retention = retention
+        """May be replaced at any time, by any thread. A day that is begun stays as it is."""
         self.next_look = 0.0
         """The time of the next slice, or look for a day (time.monotonic)."""
         self._count = count
@@ -73,7 +73,7 @@ class DaySorting:
         if begun < self.next_look + (MAX_DELAY if busy else 0.0):
             return
         try:
-            goes_on = self.enabled and self._sort(archive)
+            goes_on = self.retention.sort_days and self._sort(archive)
         except (ArchiveError, OSError) as error:
             log.error("a day could not be sorted: %s", error)
             self._count("sorts_failed", 1)
@@ -102,7 +102,12 @@ class DaySorting:
             return None
         stat, path = archive.stat(), Path(archive.path)
         room = stat.free_bytes + room_beside(path, (path / "data.mdb").stat().st_size)
-        return next((day.start for day in reversed(due) if ROOM * day.bytes <= room), None)
+        max_size = self.retention.max_size
+        for day in reversed(due):
+            within = room_within(max_size, stat, days, day) if max_size else room
+            if ROOM * day.bytes <= min(room, within):
+                return day.start
+        return None
 
     def _due(self, days: Sequence[Day], now: float, monotonic: float) -> list[Day]:
         """The days that are over, have rested, and are worth it."""
@@ -121,3 +126,9 @@ class DaySorting:
             ):
                 due.append(day)
         return due
+
+
+def room_within(max_size: int, stat: Stat, days: Sequence[Day], day: Day) -> int:
+    """Bytes that the copies of a day may take before the bound of the size deletes from the day."""
+    older = sum(each.bytes for each in days if each.start < day.start)
+    return max_size - stat.file_bytes + older * stat.file_bytes // stat.bytes

@@ -67,13 +67,11 @@ class Store:
         self._reported = asyncio.Event()
         self._reported.set()
         self._queue = CommitQueue()
-        sorting = DaySorting(self._count_soon)
-        sorting.enabled = retention.sort_days
         self.writer = WriterThread(
             archive,
             self._queue,
             RetentionSchedule(retention, self._count_soon),
-            sorting,
+            DaySorting(retention, self._count_soon),
             durability,
             commit_lock or nullcontext(),
             place_of,
@@ -138,7 +136,7 @@ class Store:
     def retain(self, retention: Retention) -> None:
         """Prune to these bounds from now on. Of the processes of an archive only one has bounds."""
         self.writer.retention.retention = retention
-        self.writer.sorting.enabled = retention.sort_days
+        self.writer.sorting.retention = retention
 
     async def close(self) -> None:
         """Commit what is queued, end the threads and close the archive."""
