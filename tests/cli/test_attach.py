@@ -207,6 +207,24 @@ def test_a_token_that_is_wrong(
             assert "401" in capsys.readouterr().err
 
 
+def test_without_options_the_node_of_the_settings_is_called(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `archive` and `browse` take its data directory."""
+    monkeypatch.setenv("WAKUMAIL_DATADIR", str(node.datadir))
+    assert main(["attach", "test_echo", "1"]) == 0
+    monkeypatch.setenv("WAKUMAIL_DATADIR", str(tmp_path / "other"))
+    settings = tmp_path / "wakumail.toml"
+    settings.write_text(f'ipcpath = "{node.datadir}/wakumail.ipc"\n')
+    monkeypatch.setenv("WAKUMAIL_CONFIG", str(settings))
+    assert main(["attach", "test_echo", "2"]) == 0
+    assert capsys.readouterr().out == "1\n2\n"
+    settings.write_text("ipcpath = 1\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(["attach", "test_echo", "3"])
+    assert "ipcpath: a string is expected" in capsys.readouterr().err
+
+
 def test_nobody_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["attach", "--datadir", str(tmp_path), "test_echo", "1"]) == 1
     assert capsys.readouterr().err == (

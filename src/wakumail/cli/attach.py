@@ -20,8 +20,7 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir
 from wakumail.base.json_text import DECODER, parse_json
-from wakumail.cli.options import add_json, option, parse_timeout
-from wakumail.ops.config.settings import Settings
+from wakumail.cli.options import add_json, option, parse_timeout, served_settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, ask, connect_ipc, describe_error, receive
 from wakumail.rpc.stream import Wire
@@ -42,9 +41,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--datadir",
         type=Path,
-        default=Settings().datadir,
         metavar="DIR",
-        help="the node's data directory, which holds the socket (default: %(default)s)",
+        help="the data directory that holds the socket (default: that of `wakumail serve`)",
     )
     where.add_argument(
         "--url",
@@ -72,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     """0 if every call returned a result."""
     if arguments.token_file is not None and arguments.url is None:
         arguments.usage_error("--token-file needs --url")
+    if not (arguments.url or arguments.ipcpath):
+        arguments.ipcpath = socket_in(arguments)
     if arguments.method is not None:
         return call(arguments, arguments.method, [read_param(text) for text in arguments.params])
     failures = 0
@@ -143,7 +143,7 @@ async def exchange(
             while subscribing and not failed:
                 print_notification(await receive(wire), arguments.json)
     except TimeoutError:
-        where = arguments.url or socket_of(arguments)
+        where = arguments.url or arguments.ipcpath
         raise CallFailed(f"{where}: no answer in {arguments.timeout:g} s") from None
     return failed
 
@@ -156,9 +156,15 @@ def parse_url(text: str) -> str:
     return text
 
 
-def socket_of(arguments: argparse.Namespace) -> Path:
-    """The Unix socket of the chosen node."""
-    return arguments.ipcpath or Datadir(arguments.datadir).ipc
+def socket_in(arguments: argparse.Namespace) -> Path:
+    """The Unix socket in the chosen data directory, or where `wakumail serve` would make it."""
+    if arguments.datadir:
+        return Datadir(arguments.datadir).ipc
+    try:
+        settings = served_settings()
+    except ValueError as error:
+        arguments.usage_error(str(error))
+    return settings.ipcpath or Datadir(settings.datadir).ipc
 
 
 def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
@@ -168,7 +174,7 @@ def connect(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Wire]:
         from wakumail.rpc.url_client import connect_url  # takes a tenth of a second
 
         return connect_url(arguments.url, token)
-    return connect_ipc(socket_of(arguments))
+    return connect_ipc(arguments.ipcpath)
 
 
 def print_answer(answer: dict[str, Any], as_json: bool) -> int:

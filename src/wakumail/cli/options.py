@@ -22,6 +22,8 @@ from wakumail.ops.config import values
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from wakumail.ops.config.settings import Settings
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Subparsers = object
@@ -132,11 +134,14 @@ def add_datadir(parser: argparse.ArgumentParser) -> None:
 
 def open_datadir(text: str) -> Datadir:
     """The data directory of this name; for "" the one that `wakumail serve` would have."""
-    if text:
-        return Datadir(Path(text))
+    return Datadir(Path(text) if text else served_settings().datadir)
+
+
+def served_settings() -> "Settings":
+    """Those that `wakumail serve` would have here without a flag; ConfigError."""
     from wakumail.ops.config.layers import load  # takes long to import
 
-    return Datadir(load({}, os.environ).settings.datadir)
+    return load({}, os.environ).settings
 
 
 def add_topics(parser: argparse._ActionsContainer) -> None:
