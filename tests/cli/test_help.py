@@ -51,6 +51,27 @@ def test_the_examples_can_be_typed_in(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_tells_the_purpose(name: str) -> None:
+    assert COMMANDS[name].description
+
+
+def test_every_data_directory_is_that_of_the_server_unless_it_is_named() -> None:
+    """`dns sign` alone works without any."""
+    texts = {
+        name: action.help
+        for name, command in COMMANDS.items()
+        for action in command._actions
+        if "--datadir" in action.option_strings and name != "dns sign"
+    }
+    of_settings = COMMANDS["serve"]._option_string_actions["--datadir"].help
+    others = {name: text for name, text in texts.items() if text != of_settings}
+    assert others
+    assert {text and text.partition(" (")[2] for text in others.values()} == {
+        "default: that of `wakumail serve`)"
+    }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_is_no_wall(name: str) -> None:
     """The usage is short, and so is each group of options."""
     assert len(COMMANDS[name].format_usage().splitlines()) <= 10

@@ -1,4 +1,4 @@
-"""`wakumail bench`: loads a mailserver and measures it: a new `wakumail serve`, or one that runs.
+"""`wakumail bench`: load a mailserver and measure it: a new `wakumail serve`, or one that runs.
 
 The server and its clients are processes of their own, on loopback unless --enode names another
 host. Without SCENARIO all scenarios run but `attacks`, `steps`, `cluster`, which starts servers of

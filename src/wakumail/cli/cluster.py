@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from wakumail.archive.archive import Archive
-from wakumail.archive.datadir import Datadir
 from wakumail.archive.results import LogPlace
 from wakumail.base.text import counted
-from wakumail.cli.options import add_json, print_json
+from wakumail.cli.options import add_datadir, add_json, print_json
 from wakumail.ops.cluster.log_errors import ClusterFailed
 from wakumail.ops.cluster.log_facts import (
     KEEP_DAYS,
@@ -32,9 +31,8 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    init = actions.add_parser(
-        "init", help="print the configuration of the servers of the log, and make its stream"
-    )
+    explanation = "print the configuration of the servers of the log, and make its stream"
+    init = actions.add_parser("init", help=explanation, description=explanation)
     _add_log(init)
     init.add_argument(
         "--keep-days",
@@ -44,21 +42,19 @@ def set_up(parser: argparse.ArgumentParser) -> None:
         help=f"days that the log keeps its messages (default: {KEEP_DAYS})",
     )
     init.set_defaults(run=run_init)
-    status = actions.add_parser("status", help="tell how the log and the hosts are")
+    explanation = "tell how the log and the hosts are"
+    ending = "The exit code is 0 if all is well."
+    status = actions.add_parser("status", help=explanation, description=f"{explanation}. {ending}")
     _add_log(status)
     add_json(status)
     status.set_defaults(run=run_status)
-    adopt = actions.add_parser(
-        "adopt", help="let the archive of a stopped server follow another log, from its beginning"
-    )
+    explanation = "let the archive of a stopped server follow another log, from its beginning"
+    adopt = actions.add_parser("adopt", help=explanation, description=explanation)
     _add_log(adopt)
-    adopt.add_argument(
-        "--datadir", type=path, default=Path("data"), metavar="DIR", help="its data directory"
-    )
+    add_datadir(adopt)
     adopt.set_defaults(run=run_adopt)
-    demo = actions.add_parser(
-        "demo", help="run three servers of the log and three hosts here, and kill some of them"
-    )
+    explanation = "run three servers of the log and three hosts here, and kill some of them"
+    demo = actions.add_parser("demo", help=explanation, description=f"{explanation}. {ending}")
     demo.add_argument(
         "--rounds", type=whole(1, 1000), default=3, metavar="N", help="rounds of kills (default: 3)"
     )
@@ -142,10 +138,10 @@ def run_adopt(arguments: argparse.Namespace) -> int:
     facts = asyncio.run(_with_log(arguments, lambda log: log.facts()))
     if facts is None:
         raise ClusterFailed(f"there is no stream {arguments.cluster_name}")
-    datadir = Datadir(arguments.datadir)
+    datadir = arguments.datadir
     with datadir.serving(), Archive(datadir.archive) as archive:
         archive.append([], LogPlace(facts.name, facts.made, 0))
-    print(f"{arguments.datadir} follows the stream {facts.name}, made {moment(facts.made)}")
+    print(f"{datadir.path} follows the stream {facts.name}, made {moment(facts.made)}")
     return 0
 
 

@@ -80,7 +80,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ),
     "cluster init": (("make the log, on three servers", f"cluster init {LOG}"),),
     "cluster status": (("the log, and how far each server is", f"cluster status {LOG}"),),
-    "cluster adopt": (("put an archive into the log", f"cluster adopt {LOG} --datadir data"),),
+    "cluster adopt": (("after the loss of the former log", f"cluster adopt {LOG} --datadir data"),),
     "cluster demo": (("a cluster on this machine, and kills", "cluster demo --rounds 5"),),
     "key new": (("a new node key", "key new data/nodekey"),),
     "key show": (("its node id", "key show data/nodekey"),),
