@@ -61,9 +61,9 @@ class PlayedLog:
         sequences = [message.sequence for message in (*self.read_by_all, *self.left_out)]
         return {"state": {"first_seq": min(sequences), "last_seq": max(sequences)}}
 
-    def refuse(self, batch: Batch) -> None:
+    def refuse(self, batch: Batch, reason: str = "no majority") -> None:
         _, answer = self.waiting.pop(message_id(pack([batch.stream()])))
-        answer.set_exception(LogUnavailable("no majority"))
+        answer.set_exception(LogUnavailable(reason))
 
 
 class Rig:
@@ -191,6 +191,22 @@ async def test_batches_are_reported_in_their_order(tmp_path: Path) -> None:
         assert here.reported == ["a", "b", "c"]
         assert here.stored == (6, 2)
         assert here.store.awaited_bytes == 0
+
+
+@asynchronous
+async def test_the_first_reason_of_a_log_that_takes_nothing_is_kept(tmp_path: Path) -> None:
+    """Servers whose disk is full say so once. Later there is no leader, and nobody answers."""
+    batch = some(0)
+    async with rig(tmp_path) as here:
+        await begin(here, batch)
+        here.log.refuse(batch, "insufficient resources")
+        await eventually(lambda: here.log.tries == 2)
+        here.log.refuse(batch, "nobody answers")
+        await eventually(lambda: here.log.tries == 3)
+        assert here.publisher.failure == "insufficient resources"
+        here.log.acknowledge(batch, 1)
+        await eventually(lambda: not here.publisher.waits)
+        assert here.publisher.failure == ""
 
 
 @asynchronous

@@ -189,7 +189,7 @@ class Log:
         try:
             found = json.loads(answer.data)
             if "error" in found:
-                raise LogUnavailable(f"not taken: {found['error'].get('description')}")
+                raise LogUnavailable(f"{found['error'].get('description')}")
             return Acknowledged(int(found["seq"]), bool(found.get("duplicate")))
         except (ValueError, KeyError, TypeError) as error:
             raise LogUnavailable("an acknowledgement that cannot be read") from error

@@ -318,7 +318,8 @@ class Member:
             return f"the log of the cluster is not there: {self._unreachable or 'no connection'}"
         waited = time.monotonic() - self._publisher.waits_since
         if self._publisher.waits and waited > STALLED:
-            return "the log takes no messages: it has no majority, or is too slow"
+            failure = self._publisher.failure or "it has not answered yet"
+            return f"the log takes no messages: {failure}"
         return ""
 
     async def _fill_by_sync(self, intake: Intake, partners: "Partners") -> None:

@@ -71,6 +71,8 @@ class Publisher:
         self.waits_since = 0.0
         """The time at which the log last took something, or something began to wait for it
         (time.monotonic)."""
+        self.failure = ""
+        """The first reason for which the log has not taken a message since it last took one."""
         self._log = log
         self._counters = counters
         self._on_acknowledged = on_acknowledged
@@ -173,7 +175,8 @@ class Publisher:
             await self._open.wait()
             try:
                 taken = await self._log.publish(message.payload, message.id)
-            except LogUnavailable:
+            except LogUnavailable as error:
+                self.failure = self.failure or str(error)
                 self._counters.add("cluster_publishes_failed")
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
@@ -186,7 +189,7 @@ class Publisher:
 
     def _acknowledge(self, message: OwnMessage, sequence: int) -> None:
         del self._flight[message.id]
-        self.waits_since = time.monotonic()
+        self.waits_since, self.failure = time.monotonic(), ""
         self._counters.add("cluster_messages_published")
         self._on_acknowledged(message, sequence)
         self._send_soon(0.0)
