@@ -291,6 +291,28 @@ def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "archive prune --before 1d",
+        "archive verify --pages",
+        "archive compact",
+        "cluster adopt --cluster nats://127.0.0.1:1",
+    ],
+)
+def test_a_directory_without_an_archive_stays_as_it_is(
+    tmp_path: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is another one than was meant, so nothing in it was pruned or checked."""
+    monkeypatch.setenv("WAKUMAIL_DATADIR", str(tmp_path))
+    call(*command.split(), check=1)
+    assert f"{tmp_path}/archive/data.mdb: No such file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_prune_by_age(own: Path) -> None:
     pruned = call_json("archive", "prune", "--datadir", own, "--before", NOW - DAY - 3600)
     assert pruned == {"pruned": 400}

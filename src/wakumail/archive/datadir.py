@@ -67,6 +67,13 @@ class Datadir:
         """True if there is the file of an archive."""
         return (self.archive / "data.mdb").exists()
 
+    def require_archive(self) -> None:
+        """OSError, which names the file, if there is no archive: writers would make one.
+
+        So a mistyped name does not pass for an empty archive.
+        """
+        (self.archive / "data.mdb").stat()
+
     def make(self) -> None:
         """Create the directory unless it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -139,6 +139,7 @@ def add_prune(actions: Subparsers) -> None:
 def prune(arguments: argparse.Namespace) -> int:
     """Prune a slice at a time; a server may run."""
     envelopes = 0
+    arguments.datadir.require_archive()
     with (
         arguments.datadir.writing(),
         Archive(arguments.datadir.archive) as archive,
@@ -195,6 +196,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """Check everything; 1 if anything is wrong."""
     count = 0
     problems: list[str] = []
+    arguments.datadir.require_archive()
     if arguments.pages:
         with arguments.datadir.alone():
             count, problems = check_pages(arguments.datadir.archive)
@@ -230,6 +232,7 @@ def add_compact(actions: Subparsers) -> None:
 
 def compact(arguments: argparse.Namespace) -> int:
     """Copy the archive, and put the copy in its place once it is on disk."""
+    arguments.datadir.require_archive()
     with arguments.datadir.alone(), arguments.datadir.scratch() as scratch:
         copy(arguments.datadir.archive, scratch)
         arguments.datadir.replace_archive(scratch)

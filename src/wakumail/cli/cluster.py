@@ -135,10 +135,11 @@ def run_status(arguments: argparse.Namespace) -> int:
 
 def run_adopt(arguments: argparse.Namespace) -> int:
     """Let an archive follow another log from its beginning."""
+    datadir = arguments.datadir
+    datadir.require_archive()
     facts = asyncio.run(_with_log(arguments, lambda log: log.facts()))
     if facts is None:
         raise ClusterFailed(f"there is no stream {arguments.cluster_name}")
-    datadir = arguments.datadir
     with datadir.serving(), Archive(datadir.archive) as archive:
         archive.append([], LogPlace(facts.name, facts.made, 0))
     print(f"{datadir.path} follows the stream {facts.name}, made {moment(facts.made)}")
