@@ -16,8 +16,6 @@ cdef enum:
     LITERAL = 0             # kinds of elements: the low two bits of a tag
     NEAR = 1
     FAR = 2
-    LONGEST_INLINE = 60     # bytes of a literal whose length fits into its tag
-    MAX_PREFIX = 10         # bytes: a length of 5, a tag, a length of 4
     SHORT_BLOCK = 2048      # bytes inflated with the GIL: to release it may cost more time
 
 
@@ -176,28 +174,7 @@ def inflate_start(object data, uint64_t limit):
 
 def store_prefix(uint64_t size):
     """The bytes that make a block of the `size` bytes (fewer than 2^32) after them."""
-    cdef uint8_t[MAX_PREFIX] prefix
-    cdef uint64_t rest = size
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t tag
+    cdef uint8_t[MAX_STORE_PREFIX] prefix
     if size > UINT32_MAX:
         raise ValueError("a block holds fewer than 2^32 bytes")
-    while rest >= 0x80:
-        prefix[at] = <uint8_t> (rest | 0x80)
-        rest >>= 7
-        at += 1
-    prefix[at] = <uint8_t> rest
-    at += 1
-    if size > LONGEST_INLINE:
-        tag = at
-        rest = size - 1
-        while rest:
-            at += 1
-            prefix[at] = <uint8_t> rest
-            rest >>= 8
-        prefix[tag] = <uint8_t> ((LONGEST_INLINE - 1 + at - tag) << 2)
-        at += 1
-    elif size:
-        prefix[at] = <uint8_t> ((size - 1) << 2)
-        at += 1
-    return PyBytes_FromStringAndSize(<const char *> prefix, at)
+    return PyBytes_FromStringAndSize(<const char *> prefix, write_store_prefix(prefix, size))
