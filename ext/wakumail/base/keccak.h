@@ -265,4 +265,29 @@ static void keccak_digest(const keccak_sponge *sponge, uint8_t *digest)
     keccak_finish(keccak_best_absorber(), state, &reader, digest);
 }
 
+/* As keccak_digest, then keccak_update with `size` bytes, which at most fill the open block. If they
+   do, both permutations are made side by side where that is faster. */
+static void keccak_digest_and_update(enum keccak_way way, keccak_sponge *sponge,
+                                     const uint8_t *data, size_t size, uint8_t *digest)
+{
+    if (sponge->fill + size < KECCAK_RATE || keccak_worthwhile(way) > 2) {
+        keccak_digest(sponge, digest);
+        keccak_update(sponge, data, size);
+        return;
+    }
+    uint8_t room[KECCAK_RATE];
+    uint64_t ended[25], nobody[25] = {0};
+    keccak_message rest = {.part = {sponge->block}, .size = {sponge->fill}};
+    keccak_reader reader = {.message = &rest};
+    const uint8_t *last = keccak_read(&reader, room);
+    memcpy(ended, sponge->state, sizeof ended);
+    memcpy(sponge->block + sponge->fill, data, size);
+    uint64_t *states[KECCAK_LANES] = {sponge->state, ended, nobody, nobody};
+    const uint8_t *blocks[KECCAK_LANES] = {sponge->block, last, last, last};
+    keccak_absorb_beside(way, states, blocks, 1);
+    for (int i = 0; i < KECCAK_DIGEST / 8; i++)
+        keccak_put_word(digest + 8 * i, ended[i]);
+    sponge->fill = 0;
+}
+
 #endif

@@ -81,19 +81,24 @@ static void frame_absorb(frame_job *job, size_t end)
     }
 }
 
-/* Begin the frame of the next packet: its header. */
-static void frame_begin(frame_job *job)
+/* Begin the frame of the next packet: its header, and the data that fills the open Keccak block. The
+   MAC of the header does not depend on those data, so both permutations are made side by side. */
+static void frame_begin(enum keccak_way way, frame_job *job)
 {
     stream *egress = job->egress;
     size_t size = job->packets->size[0] + job->packets->size[1];
     uint8_t header[STREAM_BLOCK] = {(uint8_t) (size >> 16), (uint8_t) (size >> 8), (uint8_t) size,
                                     0xc2, 0x80, 0x80};
     aes_ctr(&egress->cipher, &egress->counter, header, 1);
-    stream_stir(egress, header);
+    stream_absorb_seed(egress, header);
     memcpy(job->frame, header, STREAM_BLOCK);
-    memcpy(job->frame + STREAM_BLOCK, egress->digest, STREAM_BLOCK);
     job->padded = frame_pad(size);
     job->encrypted = job->absorbed = 0;
+    size_t filling = frame_least(KECCAK_RATE - egress->mac.fill, job->padded);
+    frame_encrypt(job, filling);
+    keccak_digest_and_update(way, &egress->mac, job->frame + STREAM_HEADER, filling, egress->digest);
+    memcpy(job->frame + STREAM_BLOCK, egress->digest, STREAM_BLOCK);
+    job->absorbed = filling;
 }
 
 /* End the frame that is open: the rest of its data, and its MAC. */
@@ -114,14 +119,11 @@ static inline size_t frame_blocks(const frame_job *job)
     return (job->padded - job->absorbed) / KECCAK_RATE;
 }
 
-/* Go on to the next frame with work for a lane, and to the start of a Keccak block in it; false
-   when all is encrypted. */
-static bool frame_next(frame_job *job)
+/* Go on to the next frame with work for a lane; false when all is encrypted. */
+static bool frame_next(enum keccak_way way, frame_job *job)
 {
     for (; job->count; frame_end(job)) {
-        frame_begin(job);
-        size_t filled = job->egress->mac.fill;
-        frame_absorb(job, frame_least(filled ? KECCAK_RATE - filled : 0, job->padded));
+        frame_begin(way, job);
         if (frame_blocks(job))
             return true;
     }
@@ -153,7 +155,7 @@ static void frames_encrypt(enum keccak_way way, frame_job *jobs, size_t count)
     size_t open = 0;
     for (;;) {
         for (; open < KECCAK_LANES && count; jobs++, count--)
-            if (frame_next(jobs))
+            if (frame_next(way, jobs))
                 lanes[open++] = jobs;
         if (!open)
             return;
@@ -161,7 +163,7 @@ static void frames_encrypt(enum keccak_way way, frame_job *jobs, size_t count)
             frame_job *job = lanes[--open];
             do
                 frame_end(job);
-            while (frame_next(job));
+            while (frame_next(way, job));
             continue;
         }
         size_t blocks = FRAME_CHUNK;
@@ -172,7 +174,7 @@ static void frames_encrypt(enum keccak_way way, frame_job *jobs, size_t count)
             if (frame_blocks(lanes[lane]))
                 continue;
             frame_end(lanes[lane]);
-            if (!frame_next(lanes[lane]))
+            if (!frame_next(way, lanes[lane]))
                 lanes[lane] = lanes[--open];
         }
     }

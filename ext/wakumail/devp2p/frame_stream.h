@@ -31,14 +31,19 @@ static void stream_init(stream *self, const uint8_t *aes, const uint8_t *mac,
     keccak_digest(&self->mac, self->digest);
 }
 
-/* Absorb aes(mac-secret, digest) ^ block; the MAC is then the first half of the digest. */
-static void stream_stir(stream *self, const uint8_t *block)
+/* Absorb aes(mac-secret, digest) ^ block; the MAC is then the first half of the digest to come. */
+static void stream_absorb_seed(stream *self, const uint8_t *block)
 {
     uint8_t seed[STREAM_BLOCK];
     aes_encrypt(&self->mac_cipher, self->digest, seed);
     for (int i = 0; i < STREAM_BLOCK; i++)
         seed[i] ^= block[i];
     keccak_update(&self->mac, seed, STREAM_BLOCK);
+}
+
+static void stream_stir(stream *self, const uint8_t *block)
+{
+    stream_absorb_seed(self, block);
     keccak_digest(&self->mac, self->digest);
 }
 
