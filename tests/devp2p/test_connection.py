@@ -47,7 +47,13 @@ from wakumail.devp2p.packets import (
     Hello,
     Shared,
 )
-from wakumail.errors import DisconnectReason, HandshakeTimeout, PingTimeout, UselessPeer
+from wakumail.errors import (
+    DisconnectReason,
+    HandshakeTimeout,
+    PingTimeout,
+    RlpError,
+    UselessPeer,
+)
 
 GO = VECTORS["rlpx"]
 
@@ -77,6 +83,24 @@ def test_packets_both_ways(a: int, b: int) -> None:
     assert bob.packets == list(enumerate(payloads))
     assert alice.packets == [(127 - code, payload) for code, payload in enumerate(payloads)]
     assert all(type(payload) is bytes for _, payload in bob.packets)
+
+
+@pytest.mark.parametrize(("a", "b"), [(5, 5), (5, 4), (4, 4)])
+def test_each_item_of_a_list_in_a_packet_of_its_own(a: int, b: int) -> None:
+    alice, bob = pair(replace(ALICE_CONFIG, p2p_version=a), replace(BOB_CONFIG, p2p_version=b))
+    items = [rlp.encode(os.urandom(size)) for size in (0, 1, 54, 55, 500, 3000)]
+    parts = [rlp.join_list([item]) for item in items]
+    sent = alice.connection.send_each(SHARED, 127, rlp.join_list(items))
+    assert sent == sum(map(len, parts))
+    assert alice.connection.send_each(SHARED, 127, rlp.join_list([])) == 0
+    transfer(alice, bob)
+    assert bob.packets == [(127, part) for part in parts]
+    with pytest.raises(RlpError):
+        alice.connection.send_each(SHARED, 127, b"none")
+    alice.connection.disconnect(DisconnectReason.REQUESTED)
+    alice.take()
+    assert alice.connection.send_each(SHARED, 127, rlp.join_list(items)) == 0
+    assert alice.pending == 0
 
 
 def test_packets_of_several_mib() -> None:
@@ -476,8 +500,12 @@ def test_send_refuses() -> None:
     for code in (-1, 128):
         with pytest.raises(ValueError, match=f"no code {code}"):
             alice.connection.send(SHARED, code, b"")
+        with pytest.raises(ValueError, match=f"no code {code}"):
+            alice.connection.send_each(SHARED, code, b"\xc0")
     with pytest.raises(RuntimeError, match="Established"):
         Side(BOB_CONFIG).connection.send(SHARED, 0, b"")
+    with pytest.raises(RuntimeError, match="Established"):
+        Side(BOB_CONFIG).connection.send_each(SHARED, 0, b"\xc0")
     with pytest.raises(ValueError, match="frame"):
         alice.connection.send(SHARED, 0, os.urandom(1 << 24))
     assert alice.pending == 0

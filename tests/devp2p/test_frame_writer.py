@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.codec import OracleSender
+from wakumail.base.rlp import encode, join_list
+from wakumail.base.snappy import inflate, store_prefix
+from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import Encryption, FrameWriter, _encrypt_with
+from wakumail.errors import RlpError
 
 AES_KEY = bytes(range(32))
 RATE = 136  # bytes per permutation of Keccak
@@ -85,6 +89,66 @@ def test_one_long_among_short(way: Way, place: int) -> None:
     jobs = [[(b"\x11", pattern(40 * number + 1))] * 3 for number in range(6)]
     jobs[place] = [(b"\x12", pattern(60_000)), (b"\x13", b"behind it")]
     assert encrypt(way, jobs) == oracle(jobs)
+
+
+@in_every_way
+def test_every_size_up_to_two_blocks(way: Way) -> None:
+    """The MAC goes on from frame to frame, so the data begin at every place in a block."""
+    jobs = [[(b"", pattern(size)) for size in range(1, 2 * RATE + 2)]]
+    assert encrypt(way, jobs) == oracle(jobs)
+
+
+lists = st.lists(st.one_of(st.binary(max_size=40), near_edges).map(encode), max_size=9).map(
+    lambda items: (join_list(items), [join_list([item]) for item in items])
+)
+
+
+@in_every_way
+@given(pages=st.lists(lists, max_size=4), stored=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_each_item_of_a_list_as_if_it_was_added_alone(
+    way: Way, pages: list[tuple[bytes, list[bytes]]], *, stored: bool
+) -> None:
+    writer, sender = FrameWriter(*secrets(1)), OracleSender(*secrets(1))
+    reader = FrameReader(*secrets(1))
+    expected: list[bytes] = []
+    for page, parts in pages:
+        assert writer.add_each(page, b"\x81\x8f", stored=stored) == sum(map(len, parts))
+        writer.add(b"between", b"\x11")
+        blocks = [store_prefix(len(part)) + part if stored else part for part in parts]
+        expected += [*(b"\x81\x8f" + block for block in blocks), b"\x11between"]
+    frames = b"".join(map(sender.encode, expected))
+    assert writer.waiting == len(frames)
+    assert _encrypt_with(way, [writer]) == [frames]
+    assert writer.waiting == 0
+    reader.feed(frames)
+    read = [bytes(frame) for frame in iter(reader.next_frame, None)]
+    assert read == expected
+    if stored:
+        inflated = [inflate(each[2:], len(each)) for each in read if each[0] == 0x81]
+        assert inflated == [part for _, parts in pages for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [
+        (b"", RlpError),
+        (b"\x83abc", RlpError),
+        (b"\xc3\x01\x02", RlpError),
+        (b"\xc2\x01\x02\x03", RlpError),
+        (b"\xc3\x01\x82a", RlpError),
+        (b"\xc3\x01\x81\x05", RlpError),
+        (join_list([b"\x01", encode(bytes((1 << 24) - 1))]), ValueError),
+    ],
+)
+def test_a_list_that_cannot_be_added_adds_nothing(items: bytes, error: type[Exception]) -> None:
+    writer, sender = FrameWriter(*secrets(1)), OracleSender(*secrets(1))
+    writer.add(b"before")
+    waiting = writer.waiting
+    with pytest.raises(error):
+        writer.add_each(items, b"\x11", stored=True)
+    assert writer.waiting == waiting
+    assert writer.encrypt() == sender.encode(b"before")
 
 
 @in_every_way

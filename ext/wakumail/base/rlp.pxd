@@ -8,6 +8,9 @@ length form. Everything else is refused, as status-go's decoder refuses it.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+cdef enum:
+    MAX_HEADER = 5          # bytes of the header of an item
+
 
 cdef enum rlp_status:
     RLP_OK = 0

@@ -337,13 +337,21 @@ class Connection:
         ValueError for a code that the capability does not have, or a payload that fits in no
         frame; RuntimeError before Established.
         """
-        if self._state is not State.ESTABLISHED:
-            if self._state is State.CLOSED:
-                return
-            raise RuntimeError("no packet may be sent before Established")
-        if not 0 <= code < capability.length:
-            raise ValueError(f"{capability.name} has no code {code}")
-        self._write(capability.offset + code, payload)
+        message_id = capability.message_id(code)
+        if self._may_send():
+            self._write(message_id, payload)
+
+    def send_each(self, capability: Shared, code: int, items: bytes) -> int:
+        """Send each item of an RLP list in a packet of its own: a list of this item alone.
+
+        Returns the bytes of their payloads; 0 when the connection is closed already. RlpError if
+        `items` is not exactly one list; other errors as in `send`. No packet is sent then.
+        """
+        message_id = rlp.encode(capability.message_id(code))
+        if not self._may_send():
+            return 0
+        assert self.writer is not None
+        return self.writer.add_each(items, message_id, stored=self._snappy)
 
     def disconnect(self, reason: DisconnectReason) -> None:
         """End the connection; the peer is told the reason if there are keys to encrypt it."""
@@ -476,6 +484,11 @@ class Connection:
         return bytes(data)
 
     # -- the end of it ----------------------------------------------------------------------------
+
+    def _may_send(self) -> bool:
+        if self._state not in (State.ESTABLISHED, State.CLOSED):
+            raise RuntimeError("no packet may be sent before Established")
+        return self._state is State.ESTABLISHED
 
     def _write(self, message_id: int, data: bytes) -> None:
         assert self.writer is not None

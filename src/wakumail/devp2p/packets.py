@@ -88,6 +88,12 @@ class Shared:
     offset: int
     length: int
 
+    def message_id(self, code: int) -> int:
+        """The message id of a code; ValueError if the capability does not have it."""
+        if not 0 <= code < self.length:
+            raise ValueError(f"{self.name} has no code {code}")
+        return self.offset + code
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
