@@ -85,6 +85,7 @@ LIMITS: dict[str, list[str]] = {
     "envelopes in a Messages packet": [f"{envelope.MAX_ENVELOPES:,}"],
     "envelope": [f"{size(DEFAULTS['--max-envelope'])} (`--max-envelope`)"],
     "packet of history sent": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
+    "history in packets of one envelope each": [f"{size(history.MAX_EACH)} together"],
     "packet of relayed envelopes sent": [size(relay.MAX_RELAY_PACKET)],
     "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
     "expired": [f"{envelope.EXPIRY_GRACE} s ago"],

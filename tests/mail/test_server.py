@@ -198,8 +198,17 @@ async def test_one_packet_per_envelope_without_batch(tmp_path: Path) -> None:
         assert counts == [1] * 100
         assert completion.cursor
         assert server.counters["envelopes_delivered"] == 100
+        size = sum(len(messages([each])) for each in answered)
+        assert server.counters["bytes_delivered"] == size
         assert server.history is not None
+        assert server.history.answer_bytes.sum == size
         assert sum(server.history.read_seconds.counts) == 1
+        packet, _ = build(bloom=b"\xff" * 64, batch=False, limit=100, cursor=completion.cursor)
+        puppet.send(Code.P2P_REQUEST, packet)
+        answered, counts, completion, _ = await answer(puppet)
+        assert answered == newest_first(envelopes)[100:]
+        assert counts == [1] * 20
+        assert not completion.cursor
 
 
 @asynchronous

@@ -244,6 +244,15 @@ class Peer:
         """Send a P2P Messages packet: an RLP list of envelopes."""
         self._send(Code.P2P_MESSAGE, packet)
 
+    def deliver_each(self, packet: bytes) -> int:
+        """Send each envelope of this packet in one of its own; returns the bytes of all of them.
+
+        Only for a peer without rate limits: others are to be paced, packet for packet.
+        """
+        assert self._shared is not None
+        assert not self.limits.is_limited
+        return self.connection.send_each(self._shared, Code.P2P_MESSAGE, packet)
+
     def complete_history(self, payload: bytes) -> None:
         """Send a Request Complete packet: the bytes of Completion.encode."""
         self._send(Code.P2P_REQUEST_COMPLETE, payload)
