@@ -5,6 +5,7 @@ frame_encryption.h shows how a frame looks, and how those of several connections
 side.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport uint8_t
@@ -42,6 +43,7 @@ cdef enum:
     MAX_WITH_GIL = 2048     # bytes: encrypted in less time than giving the GIL away may cost
 
 
+@cython.internal
 cdef class PacketTable:
     """Packets that wait to be encrypted: where their bytes lie, and what keeps those alive."""
 
