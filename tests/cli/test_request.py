@@ -16,7 +16,7 @@ from tests.support.envelopes import dump, make
 from tests.support.processes import Server
 from tests.support.scripted import nobody, silent
 from wakumail.base.text import MAX_TEXT, utc
-from wakumail.cli.command_line import parser
+from wakumail.cli.command_line import main, parser
 from wakumail.cli.printing import entry, line, message_entry
 from wakumail.devp2p.dns_tree import DnsTree
 from wakumail.devp2p.enode import Enode
@@ -359,7 +359,13 @@ def test_entries() -> None:
     assert (text["signer"], text["text"]) == (None, "two\nlines")
 
 
-def test_merge(tmp_path: Path, server: Server, wakumail: Wakumail, chat: str) -> None:
+def test_merge(
+    tmp_path: Path,
+    server: Server,
+    wakumail: Wakumail,
+    chat: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Each of two mailservers has what the other lacks; a third is not there."""
     texts = ["one", "two", "three"]
     absent = nobody()
@@ -370,7 +376,12 @@ def test_merge(tmp_path: Path, server: Server, wakumail: Wakumail, chat: str) ->
         enodes = (server.enode, other.enode, absent)
         flags = ("--chat", chat, "--merge")
         result = json.loads(wakumail("request", *enodes, *flags, "--json"))
-        shown = wakumail("request", *enodes, *flags)
+        assert main(["request", *map(str, enodes), *flags]) == 0
+    shown, told = capsys.readouterr()
+    addresses = [Enode.parse(str(enode)).address for enode in enodes]
+    outcomes = ["lacks 2", "lacks 1", "failed: Connection refused"]
+    for address, outcome in zip(addresses, outcomes, strict=True):
+        assert f"\n{address} {outcome}\n" in told
     assert sorted(message["text"] for message in result["messages"]) == sorted(texts)
     assert sorted(text.split()[-1] for text in shown.splitlines()) == sorted(texts)
     assert result["envelopes"] == 3

@@ -7,8 +7,7 @@ from typing import Any
 from wakumail.base.text import counted, utc
 from wakumail.cli.history_listing import HistoryListing
 from wakumail.devp2p.enode import Enode
-from wakumail.errors import reason
-from wakumail.mail.mailservers import Failures
+from wakumail.mail.mailservers import Failures, failure
 from wakumail.mail.merged_history import MergedPage
 
 HOUR = 3600
@@ -37,7 +36,7 @@ class MergeReport:
                     "mailserver": str(enode),
                     "lacking": hours.total(),
                     "lacking_by_hour": {str(hour): hours[hour] for hour in sorted(hours)},
-                    "error": reason(self.failures[enode]) if enode in self.failures else None,
+                    "error": failure(self.failures[enode]) if enode in self.failures else None,
                 }
                 for enode, hours in self._lacking.items()
             ]
@@ -48,10 +47,11 @@ class MergeReport:
         mailservers = counted(len(self._lacking), "mailserver")
         lines = [self._listing.summary(f" from {mailservers}")]
         for enode, hours in self._lacking.items():
-            failed = (
-                f"; it failed: {reason(self.failures[enode])}" if enode in self.failures else ""
-            )
-            lacking = f"lacks {hours.total()}" if hours else "lacks none"
-            lines.append(f"{enode.address} {lacking}{failed}")
+            facts = []
+            if hours or enode not in self.failures:
+                facts.append(f"lacks {hours.total() or 'none'}")
+            if enode in self.failures:
+                facts.append(f"failed: {failure(self.failures[enode])}")
+            lines.append(f"{enode.address} {', '.join(facts)}")
             lines += [f"  {hours[hour]} from {utc(hour)} on" for hour in sorted(hours)]
         return "\n".join(lines)

@@ -256,7 +256,7 @@ class Mailservers:
     def _note(self, enode: Enode, error: Exception, failures: Failures) -> None:
         failures[enode] = self.failures[enode] = error
         if len(self._enodes) > 1:
-            log.warning("mailserver %s", _reason(enode, error))
+            log.warning("mailserver %s: %s", enode.address, failure(error))
 
 
 def check_window(window: int) -> None:
@@ -276,16 +276,17 @@ def windows(lower: int, upper: int, window: int = WINDOW) -> Iterator[tuple[int,
     yield lower, upper
 
 
-def _reason(enode: Enode, error: Exception) -> str:
-    """The address of a mailserver and why it failed, for a person."""
-    why = error.strerror if isinstance(error, OSError) and error.filename else reason(error)
-    return f"{enode.address}: {why}"
+def failure(error: Exception) -> str:
+    """The reason why a mailserver failed, for a person, without the address of it."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return error.strerror
+    return reason(error)
 
 
 def _verdict(failures: Failures) -> Exception:
     if len(failures) == 1:
         return next(iter(failures.values()))
-    reasons = "; ".join(_reason(enode, error) for enode, error in failures.items())
+    reasons = "; ".join(f"{enode.address}: {failure(error)}" for enode, error in failures.items())
     return NoMailserver(f"no mailserver answered: {reasons}")
 
 
