@@ -213,6 +213,24 @@ def test_every_error_a_peer_can_cause_has_a_counter_of_its_own(error: type[Wakum
     assert not {e for e in sharing if not issubclass(e, error) and not issubclass(error, e)}
 
 
+def test_the_format_of_the_archive_is_the_one_of_the_code() -> None:
+    layout = (ROOT / "ext/wakumail/archive/layout.pxd").read_text()
+    (number,) = re.findall(r"\bFORMAT = (\d+)", layout)
+    told = [
+        each
+        for page in (DOCS / "archive.md", DOCS / "upgrading.md", ROOT / "CHANGELOG.md")
+        for each in re.findall(r"has format (\d+)|\| the archive \| (\d+) \|", page.read_text())
+    ]
+    assert ["".join(each) for each in told] == [number] * 3
+
+
+def test_every_switch_with_a_table_is_named() -> None:
+    """`--http` is `enabled` in `[http]`."""
+    switches = {setting.flag for setting in SETTINGS if setting.key.endswith(".enabled")}
+    (sentence,) = re.findall(r"The switches ([^.]+) are `enabled` in their tables", SETTINGS_PAGE)
+    assert set(re.findall(r"`(--[\w.]+)`", sentence)) == switches
+
+
 @pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: str(value).split("/")[-1])
 def test_links_lead_somewhere(page: Path, link: str) -> None:
     """A file of the repository, and a heading in it if the link names one."""
