@@ -205,6 +205,24 @@ def test_every_counter_has_a_line_and_is_counted() -> None:
         assert f"| `{name}` |" in COUNTERS_PAGE, f"{name} is not in docs/counters.md"
 
 
+def test_every_counter_of_an_error_has_the_text_of_its_docstring() -> None:
+    """That is what /metrics tells of it."""
+    for source in SOURCES:
+        for each in ast.walk(ast.parse(source.read_text())):
+            if isinstance(each, ast.ClassDef) and (name := counter_of(each)) not in COUNTERS:
+                text = (ast.get_docstring(each) or "").partition("\n")[0].removesuffix(".")
+                assert name is None or f"| `{name}` | {text} |\n" in COUNTERS_PAGE, text
+
+
+def counter_of(error: ast.ClassDef) -> str | None:
+    """The name of the counter that a class of errors sets, if it is one."""
+    for each in error.body:
+        match each:
+            case ast.Assign([ast.Name("counter")], ast.Constant(str(name))):
+                return name
+    return None
+
+
 @pytest.mark.parametrize("error", sorted(errors(), key=str))
 def test_every_error_a_peer_can_cause_has_a_counter_of_its_own(error: type[WakumailError]) -> None:
     assert f"| `{error.counter}` |" in COUNTERS_PAGE

@@ -46,7 +46,7 @@ class TooManyRequests(RequestError):
 
 
 class RequestTooLarge(ProtocolError):
-    """A request of more than MAX_REFUSED_REQUEST bytes that does not name its id at its start."""
+    """A request of more than 128 KiB that does not name its id at its start."""
 
     counter = "request_too_large"
     reason = DisconnectReason.SUBPROTOCOL_ERROR

@@ -178,13 +178,13 @@ class RequestFilterError(RequestError):
 
 
 class RequestTopicsError(RequestError):
-    """A request has more than MAX_REQUEST_TOPICS topics."""
+    """A request has more than 1,000 topics."""
 
     counter = "request_topics_too_many"
 
 
 class RequestCursorError(RequestError):
-    """The cursor of a request is none of ours."""
+    """The cursor of a request has neither 0 nor 36 bytes."""
 
     counter = "request_cursor_invalid"
 

@@ -31,7 +31,7 @@ class Untrusted(WakumailError):
 
 
 class TooManyOpen(WakumailError):
-    """MAX_OPEN requests to one mailserver have no answer yet."""
+    """100 requests to one mailserver have no answer yet."""
 
     counter = "mailserver_busy"
 

@@ -66,7 +66,7 @@ class FilterUnknown(WakumailError):
 
 
 class FiltersFull(WakumailError):
-    """There are MAX_FILTERS filters, or MAX_FILTER_TOPICS topics of filters."""
+    """There are 1,000 filters, or 10,000 topics of filters."""
 
     counter = "filters_full"
 

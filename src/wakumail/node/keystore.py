@@ -18,7 +18,7 @@ class KeyUnknown(WakumailError):
 
 
 class KeysFull(WakumailError):
-    """MAX_KEYS keys are held. Delete one first."""
+    """10,000 keys are held. Delete one first."""
 
     counter = "keys_full"
 

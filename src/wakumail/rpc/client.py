@@ -18,7 +18,7 @@ MAX_ANSWER = 64 << 20
 
 
 class CallFailed(WakumailError):
-    """A call failed, here or at the server; the text says why."""
+    """A call with `wakumail attach` failed; the text says why."""
 
     counter = "rpc_call_failed"
 

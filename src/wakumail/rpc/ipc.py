@@ -31,7 +31,7 @@ IPC_CLOSE_TIMEOUT = 2.0
 
 
 class IpcError(WakumailError):
-    """No socket can be made at the path; the text says why."""
+    """The RPC socket cannot be made; the text says why."""
 
     counter = "rpc_ipc_failed"
 

@@ -88,7 +88,7 @@ class StatusBloomError(StatusError):
 
 
 class StatusTopicsError(StatusError):
-    """A topic interest of more than MAX_TOPIC_INTEREST topics."""
+    """A topic interest of more than 10,000 topics."""
 
     counter = "status_topics_too_many"
 

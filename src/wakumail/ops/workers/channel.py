@@ -31,13 +31,13 @@ Handle = Callable[[str, list[Any]], Awaitable[Any]]
 
 
 class ChannelClosed(WakumailError):
-    """The other side is gone."""
+    """The supervisor or a worker is gone."""
 
     counter = "channel_closed"
 
 
 class CallRefused(WakumailError):
-    """The other side answered with an error."""
+    """The supervisor or a worker answered a call with an error."""
 
     counter = "channel_call_refused"
 

@@ -40,7 +40,7 @@ MAX_RECORDS = 1 << 20
 
 
 class RegistryUnknown(WakumailError):
-    """The table has another layout: the supervisor is of another version."""
+    """The table of peers that workers share is of another version of wakumail."""
 
     counter = "registry_unknown"
 

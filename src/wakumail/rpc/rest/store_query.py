@@ -37,7 +37,7 @@ WORDS |= {"false": False, "no": False, "n": False, "off": False, "0": False}
 
 
 class ParameterError(WakumailError):
-    """A request of the store has a wrong parameter: it is answered with 400 and the reason."""
+    """A request for history over HTTP has a wrong parameter."""
 
     counter = "rest_parameters_wrong"
 
