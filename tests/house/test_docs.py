@@ -206,7 +206,7 @@ def test_every_counter_has_a_line_and_is_counted() -> None:
 
 
 def test_every_counter_of_an_error_has_the_text_of_its_docstring() -> None:
-    """That is what /metrics tells of it."""
+    """As /metrics tells it."""
     for source in SOURCES:
         for each in ast.walk(ast.parse(source.read_text())):
             if isinstance(each, ast.ClassDef) and (name := counter_of(each)) not in COUNTERS:

@@ -20,7 +20,7 @@ STANDING = (
     (r"enrtree://KEY@\S+", str(url("nodes.example.org"))),
     (r"\$L\b", "nats://192.0.2.1:4222"),
 )
-"""What stands for something in the documentation, and a value for it."""
+"""Words of the documentation that stand for something, each with a value."""
 
 
 def blocks(page: str) -> Iterator[str]:
