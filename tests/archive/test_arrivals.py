@@ -89,6 +89,32 @@ def test_what_is_pruned_and_not_yet_deleted_is_left_out(tmp_path: Path) -> None:
     assert set(found) == set(sorted(old + new, key=order)[10:])
 
 
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_pruning_that_ends_within_a_second_is_no_damage(tmp_path: Path, is_sorted: bool) -> None:
+    stored = store(tmp_path, make(30, spread=1))
+    with Archive(tmp_path, sync=False) as archive:
+        while is_sorted and archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+        archive.prune(START + DAY, limit=10)
+    assert read(tmp_path) == (stored[10:], Damage())
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_what_was_pruned_and_came_again_is_read_once(tmp_path: Path, is_sorted: bool) -> None:
+    stored = store(tmp_path, make(30))
+    with Archive(tmp_path, sync=False) as archive:
+        while is_sorted and archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+        archive.prune(START + 3 * DAY, limit=5)
+    again = store(tmp_path, stored[2:5])
+    assert read(tmp_path) == (stored[5:] + again, Damage())
+    copy = tmp_path / "copy"  # it has nothing stale
+    with Archive(tmp_path, readonly=True) as archive:
+        archive.copy(copy)
+    flip_data(copy, stored[20])
+    assert read(copy) == (stored[5:20] + stored[21:] + again, Damage(1))
+
+
 def test_a_damaged_chunk_of_a_sorted_day_is_left_out(tmp_path: Path) -> None:
     stored = store(tmp_path, make(300, spread=DAY))
     with Archive(tmp_path, sync=False) as archive:

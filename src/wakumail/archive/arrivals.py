@@ -87,15 +87,23 @@ def _one_by_one(archive: Archive, sequence: int, end: int, damage: Damage) -> It
 
 
 def _sound(archive: Archive, batch: Batch, following: int, damage: Damage) -> Run:
-    """The envelopes of a batch that are stored under their hashes.
+    """The envelopes of a batch that are stored under their hashes, at their places.
 
-    Those of the others that are older than the horizon are pruned, but not yet deleted.
+    The others are damaged or, unless they are younger than the horizon, pruned and not yet deleted.
+    One that was pruned may have come again, and is found there.
     """
-    items = archive.missing(batch.items)
-    if not items:
+    absent = _split(archive.missing(batch.items))
+    totals = archive.stat()
+    horizon = totals.pruned.to_bytes(4, "big")
+    damage.left_out += sum(item[:4] > horizon for item in absent)
+    items = _split(batch.items) if absent or (totals.oldest or 0) <= totals.pruned else []
+    if not absent and not any(item[:4] <= horizon for item in items):
         return Run(batch, following)
-    missing = {items[at : at + POSITION_SIZE] for at in range(0, len(items), POSITION_SIZE)}
-    horizon = archive.stat().pruned
-    damage.left_out += sum(int.from_bytes(item[:4], "big") >= horizon for item in missing)
-    kept = [each for each in batch if each.created.to_bytes(4, "big") + each.hash not in missing]
-    return Run(parse_stored(b"".join(each.rlp for each in kept)), following)
+    envelopes = {item: each.rlp for item, each in zip(items, batch, strict=True)}
+    own, _ = archive.arrived(following - len(batch), limit=len(batch))
+    kept = (envelopes[item] for item in _split(own) if item in envelopes)
+    return Run(parse_stored(b"".join(kept)), following)
+
+
+def _split(items: bytes) -> list[bytes]:
+    return [items[at : at + POSITION_SIZE] for at in range(0, len(items), POSITION_SIZE)]
