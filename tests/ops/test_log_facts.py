@@ -8,6 +8,7 @@ import pytest
 from wakumail.archive.results import LogPlace
 from wakumail.ops.cluster.log_facts import Facts, foreign, moment, nanoseconds, refusals
 from wakumail.ops.cluster.log_facts import stream_config as made
+from wakumail.ops.cluster.log_status import describe
 
 CREATED = "2026-11-29T21:36:24.498683188Z"
 MADE = 1_795_988_184_498_683_188
@@ -81,7 +82,7 @@ def test_a_setting_that_makes_confirmations_untrue_is_refused(
         (LogPlace("fleet", MADE, 9), ""),
         (LogPlace("fleet", MADE, 0), ""),
         (LogPlace("other", MADE, 1), "follows the log other"),
-        (LogPlace("fleet", MADE + 1, 1), "another one: it was made 2026-11-29 21:36:24.498683188"),
+        (LogPlace("fleet", MADE + 1, 1), "another one: it was made 2026-11-29T21:36:24.498683188Z"),
         (LogPlace("fleet", MADE, 10), "has lost messages: it ends with number 9"),
     ],
 )
@@ -105,6 +106,16 @@ def test_times_are_read_to_the_nanosecond() -> None:
     assert nanoseconds(CREATED) == MADE
     assert nanoseconds("1970-01-01T00:00:01Z") == 10**9
     assert nanoseconds("1970-01-01T00:00:00.5Z") == 5 * 10**8
-    assert moment(MADE) == "2026-11-29 21:36:24.498683188"
+    assert moment(MADE) == "2026-11-29T21:36:24.498683188Z"
     with pytest.raises(ValueError, match="not a time"):
         nanoseconds("2026-11-29T21:36:24+01:00")
+
+
+def test_the_status_of_a_young_log_in_lines() -> None:
+    """A number stands behind its name, so that one envelope is not `1 envelopes`."""
+    host = {"host": "1b84c556", "place": 1, "lag": 0, "missing": 0, "envelopes": 1}
+    status = {"name": "fleet", "made": moment(MADE), "first": 1, "last": 1, "leader": "a"}
+    assert describe(status | {"hosts": [host], "problems": [], "untold": []}) == [
+        "log fleet, made 2026-11-29T21:36:24.498683188Z: messages 1 to 1, leader a",
+        "host 1b84c556: up to message 1, lag 0, missing 0, envelopes 1",
+    ]

@@ -183,9 +183,10 @@ def run_demo(arguments: argparse.Namespace) -> int:
         print_json(result)
     else:
         for host in result["hosts"]:
-            print(f"host {host['host']}: {host['envelopes']} envelopes")
+            print(f"host {host['host']}: {counted(host['envelopes'], 'envelope')}")
         print(
-            f"{result['confirmed']} confirmed in {result['rounds']} rounds: "
+            f"{counted(result['confirmed'], 'envelope')} confirmed in "
+            f"{counted(result['rounds'], 'round')}: "
             f"{result['lost']} lost, {result['twice']} twice"
         )
         for problem in result["problems"]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wakumail.archive.results import LogPlace
+from wakumail.base.text import utc
 
 MIN_REPLICAS = 3
 """With fewer a majority is all of them, or one."""
@@ -193,5 +194,5 @@ def nanoseconds(text: str) -> int:
 
 
 def moment(made: int) -> str:
-    """Unix nanoseconds for a person."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(made // 10**9)) + f".{made % 10**9:09d}"
+    """Unix nanoseconds in the form of ISO 8601."""
+    return f"{utc(made // 10**9).removesuffix('Z')}.{made % 10**9:09d}Z"

@@ -51,7 +51,7 @@ def describe(status: dict[str, Any]) -> list[str]:
         f"messages {status['first']} to {status['last']}, leader {status['leader'] or 'none'}",
         *(
             f"host {host.get('host')}: up to message {host.get('place')}, lag {host.get('lag')}, "
-            f"missing {host.get('missing')}, {host.get('envelopes')} envelopes"
+            f"missing {host.get('missing')}, envelopes {host.get('envelopes')}"
             for host in status["hosts"]
         ),
         *(f"problem: {problem}" for problem in status["problems"]),

@@ -128,11 +128,11 @@ class Member:
         if order.missing:
             hole = order.holes[0]
             return (
-                f"{order.missing} messages of the log are missing, from number {hole.first} on: "
-                "they come from another host that is named in --sync-peers"
+                f"{counted(order.missing, 'message')} of the log missing, from number "
+                f"{hole.first} on: they come from another host that is named in --sync-peers"
             )
         if self._unread.seconds > BEHIND:
-            return f"{self.reader.lag} messages of the log are not read yet"
+            return f"{counted(self.reader.lag, 'message')} of the log not read yet"
         return ""
 
     async def answer(self) -> dict[str, Any]:

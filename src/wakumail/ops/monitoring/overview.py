@@ -16,7 +16,7 @@ from wakumail.archive.gaps import Gap
 from wakumail.archive.outlook import Look
 from wakumail.archive.results import Day
 from wakumail.archive.retention import DAY
-from wakumail.base.text import in_bytes, in_time, utc
+from wakumail.base.text import counted, in_bytes, in_time, utc
 from wakumail.ops.markup import Content, Markup, element, join
 from wakumail.ops.monitoring.cards import (
     ARCHIVE_ROWS,
@@ -253,7 +253,7 @@ def days(overview: Overview) -> Markup:
         bars.append(
             element(
                 "rect",
-                element("title", f"{name}: {day.envelopes:,} envelopes"),
+                element("title", f"{name}: {counted(day.envelopes, 'envelope')}"),
                 x=f"{index * step:.2f}%",
                 y=f"{100 - height:.2f}%",
                 width=f"{step * 0.8:.2f}%",
