@@ -8,6 +8,7 @@ from errno import ENOENT, ENOSPC
 
 import pytest
 
+from tests.support.commands import attempt
 from tests.support.parsers import parsers
 from tests.support.patience import PATIENCE
 from wakumail.base.text import in_bytes, in_time, utc
@@ -104,11 +105,38 @@ def test_sizes_and_durations_have_a_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "-1", "4294967296", "1969-12-31", "2107-01-01", "24hours", "²", "1e9"]
+    "text",
+    [
+        *("", "x", "-1", "4294967296", "1969-12-31", "2107-01-01", "24hours", "²", "1e9"),
+        *("²h", "99999d", f"{'9' * 5000}d"),
+    ],
 )
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"no Unix seconds|1970"):
         parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("cluster status --cluster nats://a:secret@b:99999", "it is not nats://HOST:PORT"),
+        ("cluster status --cluster nats://a --cluster-name a/b", "'a/b' is not 1 to 64 letters"),
+        ("cluster init --cluster nats://a --keep-days 1e9", "1e9 is not from 0 to 10000"),
+        ("cluster demo --rounds 0", "0 is not from 1 to 1000"),
+        ("cluster demo --directory EMPTY", "it is empty"),
+        ("archive backup EMPTY", "it is empty"),
+        ("archive restore EMPTY", "it is empty"),
+        ("archive merge EMPTY", "it is empty"),
+    ],
+)
+def test_the_reason_why_a_value_is_wrong_is_told(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty name of a directory is no name of the working directory."""
+    assert attempt(*(word.replace("EMPTY", "") for word in words.split()))[0] == 2
+    stderr = capsys.readouterr().err
+    assert told in stderr
+    assert "secret" not in stderr
 
 
 def test_a_mistake_is_one_line_that_says_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:

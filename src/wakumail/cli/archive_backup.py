@@ -12,7 +12,7 @@ from wakumail.archive.independent import Opinion
 from wakumail.base.text import counted, utc
 from wakumail.base.whole_file import replace_file
 from wakumail.cli.config import add_flags, load_settings
-from wakumail.cli.options import Subparsers, add_datadir, progress
+from wakumail.cli.options import Subparsers, add_datadir, parse_path, progress
 from wakumail.cli.passes import copy, walk_rows
 from wakumail.devp2p.keys import PrivateKey, node_id, parse_node_key
 from wakumail.errors import ArchiveDamaged, ArchiveError
@@ -37,7 +37,12 @@ def add_backup(actions: Subparsers) -> None:
         action="store_true",
         help="take along what others know the node by: key, record, lists of nodes, settings",
     )
-    parser.add_argument("to", metavar="TO", help="directory of the backup, a new or a former one")
+    parser.add_argument(
+        "to",
+        type=parse_path,
+        metavar="TO",
+        help="directory of the backup, a new or a former one",
+    )
     parser.set_defaults(run=backup)
 
 
@@ -48,7 +53,7 @@ def backup(arguments: argparse.Namespace) -> int:
     key = existing_key(loaded.settings, original)
     if arguments.identity and key is None:
         raise ValueError(f"{original.path} has no node key yet: there is no identity to take along")
-    to = Backup(Path(arguments.to))
+    to = Backup(arguments.to)
     with Archive(original.archive, readonly=True):
         pass  # before TO is made
     gaps = original.gaps.read_bytes() if original.gaps.exists() else None
@@ -114,7 +119,7 @@ def add_restore(actions: Subparsers) -> None:
     """Add `archive restore`."""
     explanation = "make a data directory of a backup, and check it"
     parser = actions.add_parser("restore", help=explanation, description=explanation)
-    parser.add_argument("backup", metavar="FROM", help="directory of the backup")
+    parser.add_argument("backup", type=parse_path, metavar="FROM", help="directory of the backup")
     add_datadir(parser)
     parser.add_argument(
         "--new-identity",
@@ -127,7 +132,7 @@ def add_restore(actions: Subparsers) -> None:
 def restore(arguments: argparse.Namespace) -> int:
     """Copy the archive, verify the copy, and put it in place with the identity."""
     datadir: Datadir = arguments.datadir
-    source = Backup(Path(arguments.backup))
+    source = Backup(arguments.backup)
     source.read_note()
     identity = Identity(source.identity)
     if not source.taken or not source.datadir.holds_archive:

@@ -3,13 +3,20 @@
 import argparse
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.arrivals import Damage, arrivals
 from wakumail.archive.datadir import Datadir
 from wakumail.base.text import counted
-from wakumail.cli.options import Subparsers, add_datadir, add_json, print_json, progress
+from wakumail.cli.options import (
+    Subparsers,
+    add_datadir,
+    add_json,
+    option,
+    print_json,
+    progress,
+)
+from wakumail.ops.config.values import path
 
 
 def add_merge(actions: Subparsers) -> None:
@@ -18,7 +25,7 @@ def add_merge(actions: Subparsers) -> None:
     parser = actions.add_parser("merge", help=explanation, description=explanation)
     parser.add_argument(
         "sources",
-        type=lambda text: Datadir(Path(text)),
+        type=option(lambda text: Datadir(path(text))),
         nargs="+",
         metavar="FROM",
         help="a data directory; it is only read, and its server may run",

@@ -11,7 +11,7 @@ from typing import Any
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import LogPlace
 from wakumail.base.text import counted
-from wakumail.cli.options import add_datadir, add_json, print_json
+from wakumail.cli.options import add_datadir, add_json, option, parse_path, print_json
 from wakumail.ops.cluster.log_errors import ClusterFailed
 from wakumail.ops.cluster.log_facts import (
     KEEP_DAYS,
@@ -21,7 +21,7 @@ from wakumail.ops.cluster.log_facts import (
 from wakumail.ops.cluster.log_status import describe, look
 from wakumail.ops.cluster.making import make_stream
 from wakumail.ops.cluster.server_config import LogServer, configuration
-from wakumail.ops.config.values import amount, log_name, log_server, path, whole
+from wakumail.ops.config.values import amount, log_name, log_server, whole
 
 CONNECT_TIMEOUT = 15.0
 """Seconds in which a server of the log has to be reached."""
@@ -36,7 +36,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     _add_log(init)
     init.add_argument(
         "--keep-days",
-        type=amount(10_000),
+        type=option(amount(10_000)),
         default=KEEP_DAYS,
         metavar="DAYS",
         help=f"days that the log keeps its messages (default: {KEEP_DAYS})",
@@ -56,21 +56,29 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     explanation = "run three servers of the log and three hosts here, and kill some of them"
     demo = actions.add_parser("demo", help=explanation, description=f"{explanation}. {ending}")
     demo.add_argument(
-        "--rounds", type=whole(1, 1000), default=3, metavar="N", help="rounds of kills (default: 3)"
+        "--rounds",
+        type=option(whole(1, 1000)),
+        default=3,
+        metavar="N",
+        help="rounds of kills (default: 3)",
     )
     demo.add_argument(
-        "--seed", type=whole(0), default=None, metavar="N", help="makes the same choices again"
+        "--seed",
+        type=option(whole(0)),
+        default=None,
+        metavar="N",
+        help="makes the same choices again",
     )
     demo.add_argument(
         "--directory",
-        type=path,
+        type=parse_path,
         default=None,
         metavar="DIR",
         help="keep all files here (default: a temporary one)",
     )
     demo.add_argument(
         "--freeze",
-        type=amount(3600),
+        type=option(amount(3600)),
         default=10.0,
         metavar="SECONDS",
         help="time for which a leader is stopped or two servers are dead (default: 10)",
@@ -83,13 +91,13 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster",
         required=True,
-        type=_servers,
+        type=option(_servers),
         metavar="URL,...",
         help="the servers of the log, nats://HOST:PORT each",
     )
     parser.add_argument(
         "--cluster-name",
-        type=log_name,
+        type=option(log_name),
         default="wakumail",
         metavar="NAME",
         help="name of the log (default: wakumail)",

@@ -54,6 +54,7 @@ parse_hex = option(values.hexadecimal)
 parse_topic = option(values.topic)
 parse_bloom = option(values.bloom)
 parse_amount = option(values.amount(values.LARGEST))
+parse_path = option(values.path)
 parse_enode = option(Enode.parse)
 parse_name_server = option(NameServer.parse)
 
@@ -63,9 +64,9 @@ def parse_time(text: str) -> int:
 
     A time without a zone is UTC, a day alone begins at midnight.
     """
-    if match := re.fullmatch(r"(\d+)([smhd])", text):
-        return int(time.time()) - int(match[1]) * UNITS[match[2]]
-    if text.isascii() and text.isdigit() and len(text) <= 10:  # 20261129 is no day here
+    if match := re.fullmatch(r"([0-9]{1,10})([smhd])", text):
+        seconds = int(time.time()) - int(match[1]) * UNITS[match[2]]
+    elif text.isascii() and text.isdigit() and len(text) <= 10:  # 20261129 is no day here
         seconds = int(text)
     else:
         try:
