@@ -16,7 +16,7 @@ from tests.support.processes import WAKUMAIL, Server
 from wakumail.mail.client import connect
 from wakumail.ops.cluster.demo import PACKET, TOPIC, Deed, Demo, new_envelope
 from wakumail.ops.cluster.local_log import LocalLog, LocalServer
-from wakumail.ops.cluster.log import Log
+from wakumail.ops.cluster.log import Log, LogMessage
 from wakumail.ops.cluster.log_message import VERSION, pack
 
 T = TypeVar("T")
@@ -112,6 +112,11 @@ def post(server: Server) -> set[bytes]:
     return asyncio.run(work())
 
 
+async def read_both_ways(log: Log) -> tuple[LogMessage | None, LogMessage | None]:
+    """Message 5, as any server has it and as the leader has it."""
+    return await log.read_one(5), await log.read_from_leader(5)
+
+
 def blocks(server: LocalServer) -> list[Path]:
     """The files in which a server of the log has its messages, in their order."""
     found = server.store.glob("**/streams/fleet/msgs/*.blk")
@@ -162,6 +167,10 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
             *(bytes([VERSION + 1]) + strange.rlp, pack([b"no RLP"]), b"", large),
             pack([strange.rlp]),
         )
+        of_any, of_leader = cluster.with_log(read_both_ways)
+        assert of_any == of_leader
+        assert of_any is not None
+        assert of_any.id == "foreign-4"
         with cluster.host("one") as one:
             held = post(one) | {strange.hash}
             until(cluster.has_read_all)

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
@@ -240,7 +241,10 @@ class Log:
             if found["subject"] != self.subject or found["seq"] != sequence:
                 return None
             data = base64.b64decode(found.get("data", ""), validate=True)
-            return LogMessage(sequence, "", nanoseconds(found["time"]) / 10**9, data)
+            headers = base64.b64decode(found.get("hdrs", ""), validate=True)
+            given = re.search(rb"\r\nNats-Msg-Id: *([!-~]+)\r\n", headers)
+            message_id = given[1].decode() if given else ""
+            return LogMessage(sequence, message_id, nanoseconds(found["time"]) / 10**9, data)
         except (KeyError, ValueError, binascii.Error):
             return None
 
