@@ -95,7 +95,7 @@ COUNTERS: Mapping[str, str] = {
     "discovery_unsent": "datagrams of discovery that the system did not take",
     "dials_of_candidates": "calls to nodes that discovery or a list has found",
     "dials_of_candidates_failed": "of those: failed",
-    "dials_of_candidates_useless": "of those: left alone for a day, for they speak no protocol of ours",
+    "dials_of_candidates_useless": "of those: speak no protocol of ours; left alone for a day",
     "discovery_lookups": "lookups begun: searches for the nodes closest to an id",
     "discovery_restricted": "datagrams dropped: the address is in no network that may connect",
     "discovery_over_address_budget": "datagrams dropped: too many came from the address unasked",
