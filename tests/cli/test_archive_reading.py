@@ -88,6 +88,12 @@ def test_a_choice_is_told_oldest_first(filled: Path, envelopes: list[Envelope]) 
     assert [each["hash"] for each in told] == [each.hash.hex() for each in wanted]
 
 
+def test_a_chat_chooses_its_topic_for_a_dump_too(filled: Path, envelopes: list[Envelope]) -> None:
+    dump = call("archive", "export", "--datadir", filled, "--chat", CHAT)
+    topic = public_chat_topic(CHAT)
+    assert dump == b"".join(e.rlp for e in newest_first(envelopes)[::-1] if e.topic == topic)
+
+
 def test_a_chat_is_opened(filled: Path) -> None:
     told = lines(call("archive", "export", "--datadir", filled, "--json", "--chat", CHAT))
     assert {each["topic"] for each in told} == {public_chat_topic(CHAT).hex()}
@@ -162,7 +168,7 @@ def split_stream(stream: bytes) -> list[bytes]:
 
 
 def test_keys_are_for_lines_of_json(filled: Path) -> None:
-    call("archive", "export", "--datadir", filled, "--chat", CHAT, check=2)
+    call("archive", "export", "--datadir", filled, "--message-password", CHAT, check=2)
 
 
 # -- the examples of the page -------------------------------------------------------------------

@@ -166,7 +166,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Write all envelopes or a choice, as a dump or as lines of JSON; 1 if any is damaged."""
     arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
     keys = load_message_keys(arguments)
-    if keys and not arguments.json:
+    if len(keys) > len(arguments.chats) and not arguments.json:
         arguments.usage_error("keys of messages are for --json; a dump holds sealed envelopes")
     chosen = arguments.topics or arguments.lower is not None or arguments.upper is not None
     position = arguments.after
