@@ -10,6 +10,29 @@ envelopes would wait for one after the other; asked for together they come toget
 
 #include "lmdb.h"
 
+#define AHEAD_RUNS	256
+
+/* Pages to ask for together: each of them once, and those that lie together in one call. Asking costs
+the thread some microseconds a call, and the disk more. It begins as all zeros. */
+typedef struct ahead_list {
+	size_t count;
+	struct {
+		size_t first, behind;	/* numbers of pages */
+	} runs[AHEAD_RUNS];
+	MDB_val next;			/* the key that ends the page noted last; none if its data is NULL */
+} ahead_list;
+
+/* Note the page on the way to `key` that lies `level` pages below the root. The pages above it are
+read. Call it with ascending keys. Returns 0 if the tree has no such level. A damaged page is not
+noted: its reader meets it. The cursor has no place afterwards. */
+int ahead_page(MDB_cursor *cursor, MDB_val *key, unsigned level, ahead_list *list);
+
+/* Note the pages of the value at the cursor's place, if it has pages of its own. */
+void ahead_pages_of_value(MDB_cursor *cursor, ahead_list *list);
+
+/* Ask for the pages of a list, which is empty afterwards. */
+void ahead_ask(MDB_cursor *cursor, ahead_list *list);
+
 /* Ask for the leaf page where the first row at or behind `key` lies. The pages above it are read.
 The cursor has no place afterwards. `asked` is the number of the page that was asked for last: it is
 not asked for again. Returns 0 or a code of LMDB. */

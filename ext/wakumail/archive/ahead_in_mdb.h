@@ -2,15 +2,101 @@
 
 #include "ahead.h"
 
+#define AHEAD_GAP	1	/* pages between two runs that are cheaper to read than to leave out */
+
+static void
+ahead_run(const MDB_env *env, pgno_t pgno, size_t count)
+{
+	size_t psize = env->me_psize;
+	if (pgno + count > env->me_mapsize / psize)
+		return;
+	/* An error takes nothing away: the pages are then read when they are touched. */
+	madvise(env->me_map + pgno * psize, count * psize, MADV_WILLNEED);
+}
+
 static void
 ahead_pages(const MDB_env *env, pgno_t pgno, size_t count, size_t *asked)
 {
-	size_t psize = env->me_psize;
-	if (*asked == pgno || pgno + count > env->me_mapsize / psize)
+	if (*asked == pgno)
 		return;
 	*asked = pgno;
-	/* An error takes nothing away: the pages are then read when they are touched. */
-	madvise(env->me_map + pgno * psize, count * psize, MADV_WILLNEED);
+	ahead_run(env, pgno, count);
+}
+
+static int
+ahead_order(const void *one, const void *other)
+{
+	size_t a = *(const size_t *) one, b = *(const size_t *) other;
+	return (a > b) - (a < b);
+}
+
+void
+ahead_ask(MDB_cursor *mc, ahead_list *list)
+{
+	const MDB_env *env = mc->mc_txn->mt_env;
+	size_t first, behind, i = 0;
+	qsort(list->runs, list->count, sizeof(list->runs[0]), ahead_order);
+	while (i < list->count) {
+		first = list->runs[i].first;
+		behind = list->runs[i].behind;
+		while (++i < list->count && list->runs[i].first <= behind + AHEAD_GAP)
+			if (list->runs[i].behind > behind)
+				behind = list->runs[i].behind;
+		ahead_run(env, first, behind - first);
+	}
+	list->count = 0;
+	list->next.mv_data = NULL;
+}
+
+static void
+ahead_note(MDB_cursor *mc, pgno_t pgno, size_t count, ahead_list *list)
+{
+	if (list->count == AHEAD_RUNS)
+		ahead_ask(mc, list);
+	list->runs[list->count].first = pgno;
+	list->runs[list->count].behind = pgno + count;
+	list->count++;
+}
+
+int
+ahead_page(MDB_cursor *mc, MDB_val *key, unsigned level, ahead_list *list)
+{
+	MDB_page *mp;
+	MDB_node *node;
+	unsigned at, failed = mc->mc_txn->mt_flags & MDB_TXN_ERROR;
+	int exact;
+	if (list->next.mv_data != NULL && mc->mc_dbx->md_cmp(key, &list->next) < 0)
+		return 1;
+	list->next.mv_data = NULL;
+	mc->mc_flags &= ~C_INITIALIZED;
+	if (mdb_page_search(mc, NULL, MDB_PS_ROOTONLY))
+		goto unread;
+	if (level >= mc->mc_db->md_depth)
+		return 0;
+	for (;;) {
+		mp = mc->mc_pg[mc->mc_top];
+		if (!IS_BRANCH(mp))
+			goto unread;
+		node = mdb_node_search(mc, key, &exact);
+		at = node == NULL ? NUMKEYS(mp) - 1 : mc->mc_ki[mc->mc_top] - !exact;
+		node = NODEPTR(mp, at);
+		if (mc->mc_snum == level)
+			break;
+		mc->mc_ki[mc->mc_top] = at;
+		if (checks_tree_page(mc, NODEPGNO(node), &mp, NULL, NULL) || mdb_cursor_push(mc, mp))
+			goto unread;
+	}
+	ahead_note(mc, NODEPGNO(node), 1, list);
+	if (at + 1 < NUMKEYS(mp)) {
+		node = NODEPTR(mp, at + 1);
+		list->next.mv_size = NODEKSZ(node);
+		list->next.mv_data = NODEKEY(node);
+	}
+	return 1;
+
+unread:
+	mc->mc_txn->mt_flags = (mc->mc_txn->mt_flags & ~MDB_TXN_ERROR) | failed;
+	return level < mc->mc_db->md_depth;
 }
 
 int
@@ -73,6 +159,17 @@ ahead_node(const MDB_env *env, MDB_node *leaf, size_t most, size_t *asked)
 	memcpy(&pgno, NODEDATA(leaf), sizeof(pgno));
 	count = OVPAGES(NODEDSZ(leaf), env->me_psize);
 	ahead_pages(env, pgno, count < most ? count : most, asked);
+}
+
+void
+ahead_pages_of_value(MDB_cursor *mc, ahead_list *list)
+{
+	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
+	pgno_t pgno;
+	if (!F_ISSET(leaf->mn_flags, F_BIGDATA))
+		return;
+	memcpy(&pgno, NODEDATA(leaf), sizeof(pgno));
+	ahead_note(mc, pgno, OVPAGES(NODEDSZ(leaf), mc->mc_txn->mt_env->me_psize), list);
 }
 
 int

@@ -4,40 +4,66 @@ Functions that return int return 0 or a code as in environment.pxd.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport qsort
+from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 
 cdef enum:
     AHEAD = 128             # envelopes whose pages are asked of the disk together
+    MOST_AHEAD = 1024       # for a query that knows how many envelopes it wants
 
 
 cdef struct wanted_row:     # an envelope that is about to be read
     uint32_t created
     uint64_t place
+    uint8_t hash[HASH_PREFIX]   # only of a hit of a query
+
+
+cdef inline int place_order(const void *one, const void *other) noexcept nogil:
+    return memcmp(one, other, CHUNK_KEY)
 
 
 cdef inline int read_ahead(MDB_cursor *chunks, const wanted_row *rows,
                            size_t count) noexcept nogil:
-    """Ask for the pages of all these envelopes: the leaves first, for they name the others."""
-    cdef uint8_t key_bytes[CHUNK_KEY]
+    """Ask for the pages of all these envelopes, at most MOST_AHEAD.
+
+    One level of the index after the other is asked for, for each names the pages of the next.
+    """
+    cdef uint8_t[MOST_AHEAD][CHUNK_KEY] keys
+    cdef uint8_t[CHUNK_KEY] last
+    cdef ahead_list pages
     cdef MDB_val key
-    cdef size_t asked = 0
+    cdef unsigned int level = 0
+    cdef bint more = count > 0
     cdef size_t i
     cdef int rc
+    memset(&pages, 0, sizeof(pages))
     for i in range(count):
-        put_chunk_key(key_bytes, rows[i].created // DAY, rows[i].place)
-        key = value_of(key_bytes, CHUNK_KEY)
-        rc = ahead_leaf(chunks, &key, &asked)
+        put_chunk_key(keys[i], rows[i].created // DAY, rows[i].place)
+    qsort(keys, count, CHUNK_KEY, &place_order)
+    while more:
+        level += 1
+        for i in range(count):
+            key = value_of(keys[i], CHUNK_KEY)
+            more = ahead_page(chunks, &key, level, &pages)
+            if not more:
+                break
+        ahead_ask(chunks, &pages)
+    memset(last, 0, CHUNK_KEY)
+    for i in range(count):
+        if i and memcmp(keys[i], last, CHUNK_KEY) <= 0:
+            continue                    # in the chunk that was asked for last
+        key = value_of(keys[i], CHUNK_KEY)
+        rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
+        if rc == 0 and key.mv_size != CHUNK_KEY or rc == MDB_NOTFOUND:
+            return MDB_CORRUPTED
         if rc:
             return rc
-    for i in range(count):
-        put_chunk_key(key_bytes, rows[i].created // DAY, rows[i].place)
-        key = value_of(key_bytes, CHUNK_KEY)
-        rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
-        if rc:
-            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-        ahead_value(chunks, &asked)
+        memcpy(last, key.mv_data, CHUNK_KEY)
+        ahead_pages_of_value(chunks, &pages)
+    ahead_ask(chunks, &pages)
     return 0
 
 

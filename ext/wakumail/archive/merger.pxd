@@ -5,7 +5,60 @@ from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.scanner cimport reserve_one, scan, seek, source, visit
+from wakumail.archive.scanner cimport (
+    open_once, reads_ahead, reserve_one, scan, seek, source, visit)
+
+cdef enum:
+    FEW_TOPICS = 16         # at most this many are merged without reading the topics of the day
+
+
+cdef inline void put_edges(const scan *s, uint32_t day, size_t topic, bint both, uint8_t *first,
+                           uint8_t *last) noexcept nogil:
+    """Write where the postings of a topic begin and end in the part of a day that the query wants.
+
+    Without `both`, both are where the query begins to read.
+    """
+    cdef bint descending = s.terms.newest_first
+    cdef uint32_t bound = get32(s.bound)
+    cdef uint32_t lower = s.terms.lower if descending else bound
+    cdef uint32_t upper = bound if descending else s.terms.upper
+    cdef uint32_t begin = lower % DAY if lower // DAY == day else 0
+    cdef uint32_t end = upper % DAY + 1 if upper // DAY == day else DAY
+    if not both:
+        begin, end = (end, end) if descending else (begin, begin)
+    put48(first, <uint64_t> day << 32 | s.matched[topic])
+    memcpy(last, first, TOPIC_KEY)
+    put24(first + TOPIC_KEY, begin)
+    put24(last + TOPIC_KEY, end)
+
+
+cdef inline int ask_postings(scan *s, uint32_t first_day, uint32_t last_day,
+                             bint both) noexcept nogil:
+    """Ask for the pages where the postings of the matched topics begin, and end if `both`.
+
+    One level of the index after the other is asked for, for all topics of all these days.
+    """
+    cdef uint8_t[2][TOPIC_KEY + 3] edges
+    cdef ahead_list pages
+    cdef MDB_val key
+    cdef unsigned int level = 0
+    cdef bint more = True
+    cdef uint32_t day
+    cdef size_t i
+    cdef int rc = open_once(s, s.env.postings, &s.asking)
+    memset(&pages, 0, sizeof(pages))
+    while more and not rc:
+        level += 1
+        more = False
+        for day in range(first_day, last_day + 1):
+            for i in range(s.matched_count):
+                put_edges(s, day, i, both, edges[0], edges[1])
+                key = value_of(edges[0], TOPIC_KEY + 3)
+                more = ahead_page(s.asking, &key, level, &pages)
+                key = value_of(edges[1], TOPIC_KEY + 3)
+                more = more and ahead_page(s.asking, &key, level, &pages)
+        ahead_ask(s.asking, &pages)
+    return rc
 
 
 cdef inline int advance(scan *s, source *from_, bint first) noexcept nogil:
@@ -73,7 +126,7 @@ cdef inline int open_sources(scan *s) noexcept nogil:
     cdef MDB_cursor *cursor
     cdef source *next_
     cdef size_t i
-    cdef int rc
+    cdef int rc, asked
     s.source_count = 0
     for i in range(s.matched_count):
         rc = reserve_one(<void **> &s.sources, &s.source_room, s.source_count, sizeof(source))
@@ -90,6 +143,10 @@ cdef inline int open_sources(scan *s) noexcept nogil:
         next_.cursor = s.cursors[s.source_count]
         next_.prefix = <uint64_t> s.day << 32 | s.matched[i]
         rc = advance(s, next_, True)
+        if i == 0 and s.matched_count > 1 and reads_ahead(s):
+            asked = ask_postings(s, s.day, s.day, s.matched_count <= FEW_TOPICS)
+            if asked:
+                return asked
         if rc == 0:
             s.source_count += 1
         elif rc != MDB_NOTFOUND:

@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy, memset
 from wakumail.archive.chunks cimport forget_chunk
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.merger cimport merge
+from wakumail.archive.merger cimport FEW_TOPICS, ask_postings, merge
 from wakumail.archive.scanner cimport (
     EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits, open_once,
     reserve_one, scan, seek, spend_entries, walk, wants)
@@ -24,11 +24,10 @@ cdef enum:
     SEEK_COST = 120         # the first posting of a topic, or its row in `topics`
     TEST_COST = 15          # a row of `topics`, read and tested
 
-    FEW_TOPICS = 16         # at most this many are merged without reading the topics of the day
     MANY_TOPICS = 65536     # a day with more is walked: to test them takes 1 ms for each slice
     MAX_MERGED = 4096       # topics merged at once, each with a cursor of 400 bytes
 
-    FIRST_DAYS_AHEAD = 4    # whose pages are asked of the disk together, then twice as many
+    FIRST_DAYS_AHEAD = 4    # whose pages are asked of the disk together as long as nothing was found
     MAX_DAYS_AHEAD = 32
 
 
@@ -259,56 +258,73 @@ cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
     s.day = day
     s.first = lower if lower > day * DAY else day * DAY
     s.last = upper if upper < end else <uint32_t> end
-    return read_day(&value, totals)
+    rc = read_day(&value, totals)
+    if not rc and totals.envelopes:
+        s.typical = totals.bytes // totals.envelopes
+    return rc
 
 
-cdef inline int ask_day(scan *s, uint32_t day) noexcept nogil:
-    """Ask the disk for the index pages of a day in which this day's matches would lie there."""
-    cdef uint8_t bound[TOPIC_KEY + 3]
+cdef inline int ask_topics(scan *s, uint32_t first_day, uint32_t last_day) noexcept nogil:
+    """Ask for the pages with the topics of these days that the query's bloom may cover."""
+    cdef uint8_t[TOPIC_KEY] bound
+    cdef ahead_list pages
     cdef MDB_val key
-    cdef uint32_t first = next_match(s, 0)
-    cdef size_t asked = 0
-    cdef size_t i
-    cdef int rc = 0
-    while s.terms.kind == TOPIC_BLOOM and first < 256 and not rc:
-        put48(bound, (<uint64_t> day << 32) + (<uint64_t> first << 24))
-        key = value_of(bound, TOPIC_KEY)
-        rc = ahead_leaf(s.topics, &key, &asked)
-        first = next_match(s, first + 1)
-    for i in range(s.matched_count):
-        put48(bound, <uint64_t> day << 32 | s.matched[i])
-        put24(bound + TOPIC_KEY, 0)
-        key = value_of(bound, TOPIC_KEY + 3)
-        if not rc:
-            rc = ahead_leaf(s.asking, &key, &asked)
-        put24(bound + TOPIC_KEY, DAY)
-        if not rc:
-            rc = ahead_leaf(s.asking, &key, &asked)
-    return 0 if rc == MDB_NOTFOUND else rc
+    cdef unsigned int level = 0
+    cdef bint more = True
+    cdef uint32_t day, first
+    cdef int rc = open_once(s, s.env.topics, &s.topics)
+    memset(&pages, 0, sizeof(pages))
+    while more and not rc:
+        level += 1
+        more = False
+        for day in range(first_day, last_day + 1):
+            first = next_match(s, 0)
+            while first < 256:
+                put48(bound, (<uint64_t> day << 32) + (<uint64_t> first << 24))
+                key = value_of(bound, TOPIC_KEY)
+                more = ahead_page(s.topics, &key, level, &pages)
+                first = next_match(s, first + 1)
+        ahead_ask(s.topics, &pages)
+    return rc
+
+
+cdef inline uint64_t days_wanted(scan *s) noexcept nogil:
+    """The number of the next days that fill the page, if they have as much as those visited."""
+    cdef size_t found = s.count + s.waiting_count
+    cdef size_t room = s.limit - found
+    if not found:
+        return 2 * s.days_ahead if s.days_ahead else FIRST_DAYS_AHEAD
+    if s.typical and s.max_bytes // s.typical < s.limit:
+        room = s.max_bytes // s.typical - found if s.max_bytes // s.typical > found else 0
+    return room * s.seconds // found // DAY + 1
 
 
 cdef inline int ask_days(scan *s) noexcept nogil:
     """Ask for the index pages of the next days together, if the thread has waited for the disk."""
-    cdef uint32_t way = -1 if s.terms.newest_first else 1
-    cdef uint32_t last = (s.terms.lower if s.terms.newest_first else s.terms.upper) // DAY
-    cdef uint32_t day = s.day
-    cdef int rc
-    if not s.ahead or s.matched_count > FEW_TOPICS:
+    cdef bint descending = s.terms.newest_first
+    cdef uint32_t last = (s.terms.lower if descending else s.terms.upper) // DAY
+    cdef uint64_t most = MAX_DAYS_AHEAD
+    cdef uint32_t remain, first
+    cdef int rc = 0
+    s.days_seen += 1
+    s.seconds += s.last - s.first + 1
+    if not s.ahead and s.days_seen >= s.next_day_look:
+        s.next_day_look = 8 * s.days_seen
+        s.ahead = disk_waits() > s.waits
+    if not s.ahead or s.matched_count > FEW_TOPICS or s.day == last:
         return 0
-    if s.days_asked:
-        s.days_asked -= 1
+    if s.days_ahead and (s.day > s.asked_day if descending else s.day < s.asked_day):
         return 0
-    rc = open_once(s, s.env.postings, &s.asking)
-    if not rc:
-        rc = open_once(s, s.env.topics, &s.topics)
-    s.days_ahead = 2 * s.days_ahead if s.days_ahead else FIRST_DAYS_AHEAD
-    if s.days_ahead > MAX_DAYS_AHEAD:
-        s.days_ahead = MAX_DAYS_AHEAD
-    while not rc and day != last and s.days_asked < s.days_ahead:
-        day += way
-        rc = ask_day(s, day)
-        s.days_asked += 1
-    return rc
+    remain = s.day - last if descending else last - s.day
+    s.days_ahead = <uint32_t> min(min(days_wanted(s), most), remain)
+    s.asked_day = s.day - s.days_ahead if descending else s.day + s.days_ahead
+    if descending:
+        first, last = s.asked_day, s.day - 1
+    else:
+        first, last = s.day + 1, s.asked_day
+    if s.terms.kind == TOPIC_BLOOM:
+        rc = ask_topics(s, first, last)
+    return rc if rc else ask_postings(s, first, last, True)
 
 
 cdef inline int scan_days(scan *s) noexcept nogil:
@@ -351,7 +367,7 @@ cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
     cdef int rc = 0
     s.state = EXHAUSTED
     forget_chunk(&s.recent)
-    s.ahead, s.next_look, s.waits = s.env.always_ahead, 2, disk_waits()
+    s.ahead, s.waits = s.env.always_ahead, disk_waits()
     start_at(s, position)
     if s.terms.lower <= s.terms.upper:
         if s.terms.kind == EVERY_TOPIC:

@@ -11,7 +11,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.bloom cimport bloom_covers
-from wakumail.archive.chunks cimport AHEAD, find_envelope, read_ahead, wanted_row
+from wakumail.archive.chunks cimport AHEAD, MOST_AHEAD, find_envelope, read_ahead, wanted_row
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
@@ -101,17 +101,21 @@ cdef struct scan:
     size_t payload          # bytes of all hits
     size_t damaged          # envelopes that were left out
     bint ahead              # True if envelopes wait until their pages are asked for together
-    size_t waiting_count    # of those in `waiting`
+    wanted_row *waiting     # those that wait, with the hash of each in its row
+    size_t waiting_count
+    size_t waiting_room
+    size_t typical          # bytes of an envelope of the day, about; 0 if that is not known
     MDB_cursor *asking      # of `postings`, for days that were not reached yet
     uint32_t days_ahead     # the number of days that were asked for together
-    uint32_t days_asked     # of them, those that were not reached yet
-    size_t next_look        # the number of hits at which to look if the thread waits for the disk
+    uint32_t asked_day      # the last one of them; not before the current day in the query's order
+    uint64_t seconds        # of the days that were visited, those that the query wants
+    uint32_t days_seen      # the number of days that were visited
+    uint32_t next_day_look  # the number of them after which to look if the thread waits for the disk
+    size_t next_look        # the number of hits before which to look if the thread waits for the disk
     long waits              # those that it had before
     uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of what was left out after it
     uint8_t last_hash[32]   # of the last hit
     bint at_hit             # the bound is the last hit
-    wanted_row waiting[AHEAD]
-    uint8_t waiting_hashes[AHEAD][HASH_PREFIX]
 
 
 cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
@@ -211,9 +215,6 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t place,
     s.count += 1
     s.payload = payload
     note_row(s, created, hash)
-    if s.count == s.next_look:
-        s.next_look *= 8
-        s.ahead = s.ahead or disk_waits() > s.waits
     return 0
 
 
@@ -221,6 +222,14 @@ cdef inline long disk_waits() noexcept nogil:
     """The number of times that this thread has waited for a page from a disk."""
     cdef rusage usage
     return 0 if getrusage(RUSAGE_THREAD, &usage) else usage.ru_majflt
+
+
+cdef inline bint reads_ahead(scan *s) noexcept nogil:
+    """True once the thread has waited in this slice. It looks before the hits 0, 1, 8, 64, ..."""
+    if not s.ahead and s.count >= s.next_look:
+        s.next_look = 8 * s.count if s.count else 1
+        s.ahead = disk_waits() > s.waits
+    return s.ahead
 
 
 cdef inline int collect_waiting(scan *s) noexcept nogil:
@@ -232,14 +241,23 @@ cdef inline int collect_waiting(scan *s) noexcept nogil:
     for i in range(s.waiting_count):
         if rc:
             break
-        rc = collect(s, s.waiting[i].created, s.waiting[i].place, s.waiting_hashes[i])
+        rc = collect(s, s.waiting[i].created, s.waiting[i].place, s.waiting[i].hash)
     s.waiting_count = 0
     return rc
+
+
+cdef inline size_t most_waiting(const scan *s) noexcept nogil:
+    """The number of envelopes that may wait: no more than the page may have room for."""
+    cdef size_t room = s.max_bytes - s.payload if s.payload < s.max_bytes else 0
+    if not s.typical:
+        return AHEAD
+    return room // s.typical + 1 if room // s.typical < MOST_AHEAD else MOST_AHEAD
 
 
 cdef inline int want(scan *s, uint32_t created, const uint8_t *hash,
                      uint64_t place) noexcept nogil:
     """Add an envelope to the page, now or with those behind it; STOP if it has no room."""
+    cdef wanted_row *row
     cdef int rc
     if s.count + s.waiting_count == s.limit:
         rc = collect_waiting(s)
@@ -248,13 +266,16 @@ cdef inline int want(scan *s, uint32_t created, const uint8_t *hash,
     rc = open_once(s, s.env.chunks, &s.chunks)
     if rc:
         return rc
-    if not s.ahead:
+    if not reads_ahead(s):
         return collect(s, created, place, hash)
-    memcpy(s.waiting_hashes[s.waiting_count], hash, HASH_PREFIX)
-    s.waiting[s.waiting_count].created = created
-    s.waiting[s.waiting_count].place = place
+    rc = reserve_one(<void **> &s.waiting, &s.waiting_room, s.waiting_count, sizeof(wanted_row))
+    if rc:
+        return rc
+    row = &s.waiting[s.waiting_count]
+    row.created, row.place = created, place
+    memcpy(row.hash, hash, HASH_PREFIX)
     s.waiting_count += 1
-    return collect_waiting(s) if s.waiting_count == AHEAD else 0
+    return collect_waiting(s) if s.waiting_count >= most_waiting(s) else 0
 
 
 cdef inline int spend_entries(scan *s, int64_t entries) noexcept nogil:
@@ -325,6 +346,7 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
     free(s.cursors)
     free(s.sources)
     free(s.matched)
+    free(s.waiting)
 
 
 cdef inline void join_hits(uint8_t *out, const hit *hits, size_t count) noexcept nogil:
