@@ -115,6 +115,32 @@ def test_what_was_pruned_and_came_again_is_read_once(tmp_path: Path, is_sorted: 
     assert read(copy) == (stored[5:20] + stored[21:] + again, Damage(1))
 
 
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_what_was_pruned_before_a_damaged_chunk_is_no_damage(
+    tmp_path: Path, is_sorted: bool
+) -> None:
+    """There are no chunks, or only slots that say so."""
+    stored = store(tmp_path, sorted(make(600, spread=DAY, size=200), key=order))
+    with Archive(tmp_path, sync=False) as archive:
+        archive.prune(stored[300].created, limit=300)
+        while is_sorted and archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+    assert read(tmp_path) == (stored[300:], Damage())
+    chunks = read_tables(tmp_path)["chunks"]
+    rows = {int.from_bytes(key[2:], "big"): key for key in chunks}
+    wanted = sorted(last for last in rows if last < SORTED)
+    if is_sorted:
+        edit([(tmp_path, ("chunks", rows[last], b"")) for last in rows if last >= SORTED])
+        assert read(tmp_path) == ([], Damage(300))
+    else:
+        key = rows[wanted[0]]
+        edit([(tmp_path, ("chunks", key, chunks[key][:-1]))])
+        left = int.from_bytes(chunks[key][:4], "big")
+        assert read(tmp_path) == (stored[wanted[0] + 1 :], Damage(left))
+        edit([(tmp_path, ("chunks", key, b""))])
+        assert read(tmp_path) == (stored[wanted[0] + 1 :], Damage(1))
+
+
 def test_a_damaged_chunk_of_a_sorted_day_is_left_out(tmp_path: Path) -> None:
     stored = store(tmp_path, make(300, spread=DAY))
     with Archive(tmp_path, sync=False) as archive:

@@ -40,7 +40,8 @@ from wakumail.archive.bookmark cimport bookmark_reading, look_up_bookmark
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain, is_damage
 from wakumail.archive.arrivals cimport (
-    arrivals_run, close_items, copy_arrivals, item_run, run_arrivals, run_items)
+    arrival_start, arrivals_run, close_items, copy_arrivals, find_arrival_start,
+    item_run, run_arrivals, run_items)
 from wakumail.base.jobs cimport Job
 from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
@@ -356,6 +357,25 @@ cdef class Archive:
         finally:
             free(run.pieces)
             end_read(&self.env, run.txn)
+
+    def first_arrival(self, sequence):
+        """The first sequence from this one on that was not pruned; its envelope may be damaged.
+
+        A chunk that does not say how many it has is taken to have one. ArchiveDamaged if no chunk
+        is found.
+        """
+        cdef arrival_start start
+        cdef int rc
+        if not 0 <= sequence < MAX_SEQUENCE:
+            raise ValueError("a sequence has 47 bits")
+        start.sequence = sequence
+        start.env, start.txn = &self.env, self._begin_read()
+        with nogil:
+            rc = checks_guard(self.env.env, &find_arrival_start, &start)
+            end_read(&self.env, start.txn)
+        if rc:
+            raise self._failure(rc)
+        return start.sequence
 
     def arrived(self, sequence, *, limit):
         """The envelopes committed since, in the order of arrival: (items, the sequence that follows).

@@ -131,6 +131,60 @@ cdef inline int next_arrival(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t 
     return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
 
 
+cdef struct arrival_start:
+    environment *env
+    MDB_txn *txn
+    uint64_t sequence           # moved to the first one from it on that is in a chunk
+
+
+cdef inline uint64_t told_count(const MDB_val *chunk_value, uint64_t last) noexcept nogil:
+    """The envelopes that a row of `chunks` says it has, or one if it cannot have as many."""
+    cdef uint64_t count = 0
+    if chunk_value.mv_size >= 4:
+        count = get32(<const uint8_t *> chunk_value.mv_data) & 0x7fffffff
+    if count == 0 or count > last + 1 or 4 + 4 * count > chunk_value.mv_size:
+        return 1
+    return count
+
+
+cdef inline void pass_pruned(arrival_start *start, const MDB_val *key,
+                             const MDB_val *value) noexcept nogil:
+    """Pass the sequences before a row of `chunks`, and those of it that were pruned."""
+    cdef moved_chunk moved
+    cdef uint64_t last = get48(<const uint8_t *> key.mv_data + DAY_KEY)
+    cdef uint64_t first = last + 1 - told_count(value, last)
+    if first > start.sequence:
+        start.sequence = first
+    if read_moved(key, value, &moved) == 0:
+        while start.sequence <= last and slot_of(&moved, start.sequence) == NO_SLOT:
+            start.sequence += 1
+
+
+cdef inline int find_arrival_start(void *context) noexcept nogil:
+    """Pass the sequences of which no chunk is left; the chunk behind them may be damaged."""
+    cdef arrival_start *start = <arrival_start *> context
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef MDB_cursor *arrivals
+    cdef MDB_val key, value
+    cdef int rc = mdb_cursor_open(start.txn, start.env.arrivals, &arrivals)
+    if rc:
+        return rc
+    put48(key_bytes + DAY_KEY, start.sequence)
+    key = value_of(key_bytes + DAY_KEY, SEQUENCE_SIZE)
+    rc = mdb_cursor_get(arrivals, &key, &value, MDB_SET_RANGE)
+    if rc == 0 and (key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY):
+        rc = MDB_CORRUPTED
+    if rc == 0:
+        memcpy(key_bytes, value.mv_data, DAY_KEY)
+        memcpy(key_bytes + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
+        key = value_of(key_bytes, CHUNK_KEY)
+        rc = mdb_get(start.txn, start.env.chunks, &key, &value)
+    if rc == 0:
+        pass_pruned(start, &key, &value)
+    mdb_cursor_close(arrivals)
+    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+
+
 cdef inline int take_chunks(arrivals_run *run, MDB_cursor *arrivals,
                             MDB_cursor *chunks) noexcept nogil:
     """Take chunks from run.next on, until max_bytes are taken or no more arrived."""

@@ -1,6 +1,7 @@
 """The envelopes of an archive in the order of arrival, without those that are damaged or pruned."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,23 +68,40 @@ def arrivals(archive: Archive, sequence: int, damage: Damage) -> Iterator[Run]:
 def _one_by_one(archive: Archive, sequence: int, end: int, damage: Damage) -> Iterator[Run]:
     """The envelopes up to `end`, each as a run."""
     while sequence < end:
-        following = sequence + 1
         try:
             envelopes, following = archive.follow(sequence, max_bytes=1)
-            batch = parse_stored(envelopes)
         except ArchiveDamaged:
-            damage.left_out += 1
+            following = _behind_damage(archive, sequence, damage)
             yield Run(parse_stored(b""), following)
         else:
             if not envelopes:
                 return
-            try:
-                run = _sound(archive, batch, following, damage)
-            except ArchiveDamaged:
-                damage.unchecked += 1
-                run = Run(batch, following)
-            yield run
+            yield _checked(archive, envelopes, following, damage)
         sequence = following
+
+
+def _behind_damage(archive: Archive, sequence: int, damage: Damage) -> int:
+    """The sequence behind a damaged one. Before that, those that were pruned are passed."""
+    with suppress(ArchiveDamaged):
+        first = archive.first_arrival(sequence)
+        if first > sequence:
+            return first
+    damage.left_out += 1
+    return sequence + 1
+
+
+def _checked(archive: Archive, envelopes: bytes, following: int, damage: Damage) -> Run:
+    """A single envelope that was read, as a run."""
+    try:
+        batch = parse_stored(envelopes)
+    except ArchiveDamaged:
+        damage.left_out += 1
+        return Run(parse_stored(b""), following)
+    try:
+        return _sound(archive, batch, following, damage)
+    except ArchiveDamaged:
+        damage.unchecked += 1
+        return Run(batch, following)
 
 
 def _sound(archive: Archive, batch: Batch, following: int, damage: Damage) -> Run:
