@@ -89,7 +89,9 @@ def parse_timeout(text: str) -> float:
 
 def add_enode(parser: argparse.ArgumentParser) -> None:
     """Add ENODE, the mailserver that a client command talks to."""
-    parser.add_argument("enode", type=parse_enode, metavar="ENODE", help="enode:// URL")
+    parser.add_argument(
+        "enode", type=parse_enode, metavar="ENODE", help="enode:// URL or enr: record"
+    )
 
 
 def add_name_server(parser: argparse._ActionsContainer) -> None:

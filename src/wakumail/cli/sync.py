@@ -51,8 +51,20 @@ def set_up(parser: argparse.ArgumentParser) -> None:
     """Tell the parser of this command what it takes."""
     parser.description = __doc__
     add_enode(parser)
-    parser.add_argument("--from", dest="lower", type=parse_time, metavar="TIME", help=TIME_FORMS)
-    parser.add_argument("--to", dest="upper", type=parse_time, metavar="TIME", help=TIME_FORMS)
+    parser.add_argument(
+        "--from",
+        dest="lower",
+        type=parse_time,
+        metavar="TIME",
+        help=f"{TIME_FORMS} (default: that of --sync-window)",
+    )
+    parser.add_argument(
+        "--to",
+        dest="upper",
+        type=parse_time,
+        metavar="TIME",
+        help=f"{TIME_FORMS} (default: 10 s ago)",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="move nothing; tell what differs, by the hour"
     )

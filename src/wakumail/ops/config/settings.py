@@ -356,7 +356,7 @@ class Settings:
     store_rate: float = setting(
         0.0, "requests to --store per second from one address; 0 = no limit", AMOUNT
     )
-    metrics: bool = setting(False, "serve /metrics, /health, /ready and /live", FLAG)
+    metrics: bool = setting(False, "serve a page, /metrics, /health, /ready and /live", FLAG)
     metrics_addr: str = setting("127.0.0.1", "address that metrics listen on", TEXT, "ADDRESS")
     metrics_port: int = setting(9305, "TCP port of metrics", PORT)
     log_json: bool = setting(False, "log one JSON object per line", FLAG, reload=Reload.YES)
