@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.outlook import room_beside
-from wakumail.archive.results import Day, Stat
+from wakumail.archive.results import Day
 from wakumail.archive.retention import DAY, Retention
 from wakumail.errors import ArchiveError
 
@@ -104,7 +104,7 @@ class DaySorting:
         room = stat.free_bytes + room_beside(path, (path / "data.mdb").stat().st_size)
         max_size = self.retention.max_size
         for day in reversed(due):
-            within = room_within(max_size, stat, days, day) if max_size else room
+            within = room_within(max_size, stat.file_bytes, days, day) if max_size else room
             if ROOM * day.bytes <= min(room, within):
                 return day.start
         return None
@@ -128,7 +128,11 @@ class DaySorting:
         return due
 
 
-def room_within(max_size: int, stat: Stat, days: Sequence[Day], day: Day) -> int:
-    """Bytes that the copies of a day may take before the bound of the size deletes from the day."""
+def room_within(max_size: int, file_bytes: int, days: Sequence[Day], day: Day) -> int:
+    """Bytes that the copies of a day may take before the bound of the size deletes from the day.
+
+    file_bytes: of the pages in use, which are those of all `days`.
+    """
     older = sum(each.bytes for each in days if each.start < day.start)
-    return max_size - stat.file_bytes + older * stat.file_bytes // stat.bytes
+    every = sum(each.bytes for each in days) or 1
+    return max_size - file_bytes + older * file_bytes // every
