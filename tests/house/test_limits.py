@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from wakumail.archive import archive, commit_queue, page_reader, store, writer_thread
+from wakumail.archive import (
+    archive,
+    commit_queue,
+    day_sorting,
+    gaps,
+    outlook,
+    page_reader,
+    retention,
+    store,
+    writer_thread,
+)
 from wakumail.base import json_text
 from wakumail.devp2p import dns_list, dns_tree, enr
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
@@ -57,7 +67,7 @@ from wakumail.ops import log_writer
 from wakumail.ops.browse import archive_pages, archive_reading
 from wakumail.ops.cluster import log_message, log_order, log_reader, publisher
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
-from wakumail.ops.monitoring import overview, pages
+from wakumail.ops.monitoring import health, overview, pages
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, params, stream
 from wakumail.rpc.rest import rest_endpoint, store_query, store_reader
@@ -348,3 +358,32 @@ def test_the_two_walks_and_the_threads() -> None:
     assert [number for number in numbers if number not in text] == []
     assert encryption_thread.MAX_WRITERS == 4
     assert turns.TURN_TIME == 0.001  # "their millisecond"
+
+
+def test_the_sorting_of_days() -> None:
+    text = " ".join((DOCS / "archive.md").read_text().split())
+    numbers = [
+        f"slices of {size(day_sorting.SORT_SLICE)}",
+        f"Fewer than {day_sorting.MIN_UNSORTED:,} envelopes",
+        f"needs {retention.SHOWING} envelopes to count",
+    ]
+    assert [number for number in numbers if number not in text] == []
+    assert day_sorting.PAUSE == 9  # "a tenth of the time at most"
+    assert day_sorting.REST == 3600  # "an hour after"
+    assert day_sorting.MIN_SHARE == 1 / 8  # "an eighth of the day"
+    assert day_sorting.ROOM == 2  # "room for two"
+    assert retention.MAX_AHEAD == 3600  # "an hour to spare"
+
+
+def test_the_times_of_the_health_checks() -> None:
+    text = " ".join((DOCS / "metrics.md").read_text().split())
+    numbers = [
+        f"Every {health.CANARY_INTERVAL:g} s the server",
+        f"gives up after {health.CANARY_TIMEOUT:g} s",
+        f"answered in the last {health.CANARY_MEMORY:g} s",
+        f"absence of up to {gaps.MIN_ABSENCE} s",
+        f"less than {size(outlook.LOW_ROOM)} with no end",
+    ]
+    assert [number for number in numbers if number not in text] == []
+    assert outlook.SOON == 3 * retention.DAY  # "less than three days left"
+    assert (health.MAX_LAG, health.LAG_MEMORY) == (1, 60)  # "more than a second in the last minute"
