@@ -313,6 +313,7 @@ ELSEWHERE = {
     "requests over HTTP per second",
     "changes of a peer's interest",
     "mapped pages of the archive while reading",
+    "sieves of days, which tell most topics that a day does not have",
 }
 """Rows without a number that Python code has."""
 

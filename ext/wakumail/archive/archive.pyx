@@ -3,8 +3,8 @@
 
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
 environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd, pruner.pxd,
-planner.pxd, merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd, arrivals.pxd,
-lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd, sorter.pxd and bookmark.pxd (a slice of the
+planner.pxd, sieves.pxd, merger.pxd, scanner.pxd and page.pxd (a slice of a query), chunks.pxd,
+arrivals.pxd, lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd, sorter.pxd and bookmark.pxd (a slice of the
 sorting of a day), pruned_minute.pxd, whole_hashes.pxd, range_walk.pxd and ranges.pxd (sums, and
 questions about them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd, slotcheck.pxd and
 problem.pxd, and failure.pxd.
@@ -175,7 +175,8 @@ cdef class Archive:
 
     def __cinit__(self, *args, **kwargs):
         if (gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL)
-                or pthread_mutex_init(&self.env.resident_lock, NULL)):
+                or pthread_mutex_init(&self.env.resident_lock, NULL)
+                or pthread_mutex_init(&self.env.sieves.lock, NULL)):
             raise MemoryError
 
     def __init__(self, path, *, bint readonly=False, bint sync=True, size_t map_size=MAP_SIZE):
@@ -201,6 +202,7 @@ cdef class Archive:
         pthread_rwlock_destroy(&self.env.gate)
         pthread_mutex_destroy(&self.env.idle_lock)
         pthread_mutex_destroy(&self.env.resident_lock)
+        pthread_mutex_destroy(&self.env.sieves.lock)
 
     def __enter__(self):
         return self

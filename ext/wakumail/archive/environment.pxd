@@ -17,6 +17,7 @@ from wakumail.archive.lmdb cimport *
 from wakumail.base.pthread cimport *
 from wakumail.archive.resident cimport (
     MAX_RESIDENT_READING, close_residence, give_back, open_residence, residence)
+from wakumail.archive.sieves cimport drop_sieves, sieves
 
 cdef extern from *:
     """
@@ -88,6 +89,7 @@ cdef struct environment:
     pin *pins
     pthread_mutex_t resident_lock
     residence resident
+    sieves sieves
     bint always_ahead       # for tests: read ahead as if no page were in memory
     size_t written          # index rows since a commit last checked what is resident
 
@@ -269,6 +271,7 @@ cdef inline void close_environment(environment *e) noexcept nogil:
         return
     pthread_rwlock_wrlock(&e.gate)
     close_files(e)
+    drop_sieves(&e.sieves)
     free(e.path)
     e.path = NULL
     e.lost = False

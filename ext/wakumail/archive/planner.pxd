@@ -5,7 +5,9 @@ it either merges the postings of its topics, or walks the times of the day and t
 walk_is_cheaper estimates which costs less. A bloom stands for the topics of the day that it covers.
 """
 
+from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.chunks cimport forget_chunk
@@ -15,6 +17,8 @@ from wakumail.archive.merger cimport FEW_TOPICS, ask_postings, merge
 from wakumail.archive.scanner cimport (
     EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits, open_once,
     reserve_one, scan, seek, spend_entries, walk, wants)
+from wakumail.archive.sieves cimport (
+    begin_sieve, keep_sieve, let_through, pass_topics, wants_sieve)
 
 cdef enum:
     # The estimates of walk_is_cheaper: nanoseconds, measured with all pages in memory.
@@ -24,6 +28,7 @@ cdef enum:
     SEEK_COST = 120         # the first posting of a topic, or its row in `topics`
     TEST_COST = 15          # a row of `topics`, read and tested
 
+    PASSED_AT_ONCE = 8      # topics that pass a sieve, or are put into it, in the time of an entry
     MANY_TOPICS = 65536     # a day with more is walked: to test them takes 1 ms for each slice
     MAX_MERGED = 4096       # topics merged at once, each with a cursor of 400 bytes
 
@@ -139,10 +144,10 @@ cdef inline int find_topics(scan *s, uint64_t *envelopes) noexcept nogil:
     cdef size_t i
     cdef int rc = open_once(s, s.env.topics, &s.topics)
     rows.count = row = 0
-    for i in range(s.terms.topic_count):
+    for i in range(s.possible_count):
         if rc:
             return rc
-        put48(bound, (<uint64_t> s.day << 32) + s.terms.topics[i])
+        put48(bound, (<uint64_t> s.day << 32) + s.possible[i])
         if row < rows.count:
             row = find_row(&rows, row, bound)
         if row == rows.count:
@@ -155,7 +160,63 @@ cdef inline int find_topics(scan *s, uint64_t *envelopes) noexcept nogil:
             return MDB_CORRUPTED
         if memcmp(leaf_key(&rows, row), bound, TOPIC_KEY) == 0:
             envelopes[0] += get32(leaf_value(&rows, row, TOPIC_KEY))
-            rc = add_match(s, s.terms.topics[i])
+            rc = add_match(s, s.possible[i])
+    return rc
+
+
+cdef inline int make_sieve(scan *s, const day_totals *totals) noexcept nogil:
+    """Make the sieve of the day from the rows of all its topics."""
+    cdef uint8_t bound[TOPIC_KEY]
+    cdef MDB_val key, value
+    cdef leaf rows
+    cdef unsigned int i
+    cdef int rc = open_once(s, s.env.topics, &s.topics)
+    if rc:
+        return rc
+    if not begin_sieve(&s.sieve, s.day, totals):
+        return ENOMEM
+    put48(bound, <uint64_t> s.day << 32)
+    rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+    while rc == 0:
+        leaf_of(s.topics, &rows)
+        for i in range(rows.at, rows.count):
+            if not leaf_has(&rows, i, TOPIC_KEY, 4):
+                return MDB_CORRUPTED
+            if get16(leaf_key(&rows, i)) != s.day:
+                rc = MDB_NOTFOUND
+                break
+            let_through(&s.sieve, get32(leaf_key(&rows, i) + DAY_KEY))
+        if rc == 0:
+            leaf_end(s.topics)
+            rc = mdb_cursor_get(s.topics, &key, &value, MDB_NEXT)
+    if rc != MDB_NOTFOUND:
+        return rc
+    keep_sieve(&s.env.sieves, &s.sieve)
+    return 0
+
+
+cdef inline int choose_possible(scan *s, const day_totals *totals, int64_t *tested) noexcept nogil:
+    """Choose the topics of the query that the day may have.
+
+    Of few topics all are chosen: those of one day are asked of the disk for the next days too.
+    """
+    cdef int rc = 0
+    if s.possible == NULL:
+        s.possible = <uint32_t *> malloc((s.terms.topic_count + 1) * sizeof(uint32_t))
+        if s.possible == NULL:
+            return ENOMEM
+    if s.terms.topic_count <= FEW_TOPICS:
+        memcpy(s.possible, s.terms.topics, s.terms.topic_count * sizeof(uint32_t))
+        s.possible_count = s.terms.topic_count
+        return 0
+    s.possible_count = pass_topics(&s.env.sieves, s.day, totals, s.terms.topics,
+                                   s.terms.topic_count, s.possible)
+    if s.possible_count > FEW_TOPICS and wants_sieve(&s.env.sieves, s.day, totals):
+        tested[0] += totals.topics // PASSED_AT_ONCE
+        rc = make_sieve(s, totals)
+        s.possible_count = pass_topics(&s.env.sieves, s.day, totals, s.terms.topics,
+                                       s.terms.topic_count, s.possible)
+    tested[0] += s.terms.topic_count // PASSED_AT_ONCE
     return rc
 
 
@@ -198,16 +259,20 @@ cdef inline int scan_day(scan *s, const day_totals *totals) noexcept nogil:
     cdef size_t i
     cdef int rc
     s.matched_count = 0
-    if s.terms.kind == TOPIC_SET and s.terms.topic_count <= FEW_TOPICS:
-        for i in range(s.terms.topic_count):
-            rc = add_match(s, s.terms.topics[i])
+    if s.terms.kind == TOPIC_SET:
+        rc = choose_possible(s, totals, &tested)
+        if rc:
+            return rc
+    if s.terms.kind == TOPIC_SET and s.possible_count <= FEW_TOPICS:
+        for i in range(s.possible_count):
+            rc = add_match(s, s.possible[i])
             if rc:
                 return rc
-        charge_plan(s, s.matched_count)
+        charge_plan(s, tested + s.matched_count)
         return merge(s)
     if (s.terms.kind == TOPIC_SET
-            and s.terms.topic_count * SEEK_COST < <size_t> totals.topics * TEST_COST):
-        tested = s.terms.topic_count
+            and s.possible_count * SEEK_COST < <size_t> totals.topics * TEST_COST):
+        tested += s.possible_count
         rc = find_topics(s, &matching)
     elif totals.topics > MANY_TOPICS:
         return walk(s)

@@ -15,6 +15,7 @@ from wakumail.archive.chunks cimport AHEAD, MOST_AHEAD, find_envelope, read_ahea
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.sieves cimport sieve
 from wakumail.base.keccak cimport keccak256
 from wakumail.base.rlp cimport RLP_OK, rlp_header_size
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
@@ -84,6 +85,9 @@ cdef struct scan:
     uint32_t day            # the current day, and the seconds of it that the query wants
     uint32_t first
     uint32_t last
+    uint32_t *possible      # wanted topics that the day may have; room for all of the query's
+    size_t possible_count
+    sieve sieve             # of the day, while it is made
     uint32_t *matched       # topics of the day that the query wants
     size_t matched_count
     size_t matched_room
@@ -343,6 +347,8 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
         mdb_cursor_close(s.chunks)
     if s.asking != NULL:
         mdb_cursor_close(s.asking)
+    free(s.possible)
+    free(s.sieve.words)
     free(s.cursors)
     free(s.sources)
     free(s.matched)
