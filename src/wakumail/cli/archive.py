@@ -97,7 +97,7 @@ def stat(arguments: argparse.Namespace) -> int:
         print(f"{name:<12}{'-' if created is None else utc(created)}")
     print(f"pruned      {f'before {utc(result.pruned)}' if result.pruned else '-'}")
     print(f"sorted      {sum(day.envelopes - day.unsorted for day in days):,} by topic")
-    print(f"sums        {result.sums:,} minutes")
+    print(f"sums        {counted(result.sums, 'minute')}")
     print(f"topics      {max((day.topics for day in days), default=0):,} on the day with the most")
     for line in plot(days):
         print(line)

@@ -18,7 +18,7 @@ import uvloop
 
 from wakumail.archive.datadir import Datadir, DatadirInUse
 from wakumail.base.tasks import end_tasks
-from wakumail.base.text import utc
+from wakumail.base.text import counted, utc
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
     TIME_FORMS,
@@ -190,7 +190,8 @@ async def show_progress(call_server: Call, peer: str) -> None:
 def print_outcome(outcome: dict[str, Any]) -> None:
     """Print what was moved."""
     refused = sum(outcome["refused"].values())
-    print(f"{outcome['stored']} envelopes taken, {outcome['given']} given, {refused} refused here")
+    taken = counted(outcome["stored"], "envelope")
+    print(f"{taken} taken, {outcome['given']:,} given, {refused:,} refused here")
     if outcome["equal"]:
         print(f"both archives have the same {span(outcome)}")
     else:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from wakumail.base.text import counted
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import DisconnectReason, ProtocolError, WakumailError
 from wakumail.mail.request import MAX_LIMIT, UPPER_MARGIN, check_fields
@@ -160,7 +161,7 @@ class Answer:
         self.count += len(batch)
         self.room -= len(batch.raw)
         if self.count > self._wanted.limit:
-            raise Overdelivery(f"more than the {self._wanted.limit} envelopes asked for")
+            raise Overdelivery(f"more than the {counted(self._wanted.limit, 'envelope')} asked for")
         if self.room < 0:
             raise Overdelivery("too many bytes in answer to one request; try a lower limit")
         if not len(batch):

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
+from wakumail.base.text import counted
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import ConnectionConfig
 from wakumail.devp2p.enode import Enode
@@ -248,7 +249,7 @@ class MailPeer:
             if not answer.count:
                 text = f"it does not answer requests ({allowed}); does it keep an archive?"
             else:
-                text = f"the answer stalled after {answer.count} envelopes ({allowed})"
+                text = f"the answer stalled after {counted(answer.count, 'envelope')} ({allowed})"
             raise self._given_up(text) from None
 
     async def _let_abandoned_answer_end(self) -> None:

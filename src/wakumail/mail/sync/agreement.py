@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from wakumail.base.text import counted
 from wakumail.mail.sync.items import Run, Window
 from wakumail.mail.sync.packed import in_window
 from wakumail.mail.sync.packets import Status
@@ -82,8 +83,8 @@ class Agreement:
     def moved(self, taken: int, given: int, refused: int) -> None:
         """A round has moved these numbers of envelopes."""
         if taken or given or refused:
-            text = "sync with %s: %d envelopes taken, %d given, %d refused here"
-            log.info(text, self._name, taken, given, refused)
+            text = "sync with %s: %s taken, %d given, %d refused here"
+            log.info(text, self._name, counted(taken, "envelope"), given, refused)
 
     def equal(self, window: Window, left: int = 0) -> None:
         """Both have the same in this window, but for `left` envelopes that one of them refuses."""

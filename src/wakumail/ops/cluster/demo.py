@@ -22,6 +22,7 @@ from wakumail.archive.archive import POSITION_SIZE, Archive
 from wakumail.archive.datadir import Datadir
 from wakumail.base.free_ports import free_ports
 from wakumail.base.tasks import end_tasks
+from wakumail.base.text import counted
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import WakumailError
@@ -310,7 +311,7 @@ class Demo:
             try:
                 status = await look(client, 0.3)
                 hosts = status["hosts"]
-                problem = "; ".join(status["problems"]) or f"{len(hosts)} hosts answer"
+                problem = "; ".join(status["problems"]) or f"{counted(len(hosts), 'host')} answered"
                 ends = {host["place"] for host in hosts} == {status["last"]}
                 if status["ok"] and len(hosts) == HOSTS and (ends or not at_rest):
                     return

@@ -262,7 +262,7 @@ def days(overview: Overview) -> Markup:
         )
         lines.append(line(name, [f"{day.envelopes:,}", in_bytes(day.bytes), f"{day.topics:,}"]))
     ends = (element("span", utc(day.start)[:10]) for day in (latest[0], latest[-1]))
-    note = f"of creation (UTC), up to {most:,} envelopes a day"
+    note = f"of creation (UTC), up to {counted(most, 'envelope')} a day"
     head = line("Day", ["Envelopes", "Bytes", "Topics"])
     return join(
         element("h2", "Days ", element("small", note)),
