@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.archive_damage import break_envelope, flip_data
+from tests.support.archive_damage import Edit, break_envelope, edit, flip_data
 from tests.support.archive_model import (
     DAY,
+    SORTED,
     START,
     Model,
     Terms,
@@ -24,11 +25,12 @@ from tests.support.archive_model import (
     order,
     position_of,
     read_packet,
+    read_tables,
 )
 from wakumail.archive.archive import Archive, PageState, Query
 from wakumail.base import rlp
 from wakumail.waku.bloom import FULL_BLOOM, bloom_of, topic_bloom
-from wakumail.waku.envelope import Envelope
+from wakumail.waku.envelope import Envelope, parse_stream
 
 LAST = 2**32 - 1
 
@@ -368,6 +370,49 @@ def test_a_lenient_page_leaves_out_what_is_damaged(
         lost = flipped | broken
         assert found == [each for place, each in enumerate(stored) if place not in lost]
         assert damaged == len(lost)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("is_sorted", [False, True])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda value: bytes(len(value)),
+        lambda value: value[:-1],
+        lambda value: b"\xff" * len(value),
+        lambda value: b"",
+        lambda value: None,
+    ],
+    ids=["zeros", "cut", "ones", "empty", "gone"],
+)
+def test_a_lenient_page_leaves_out_the_envelopes_of_damaged_chunks(
+    tmp_path: Path, damage: Callable[[bytes], bytes | None], is_sorted: bool, ahead: bool
+) -> None:
+    stored = sorted(make(400, spread=DAY), key=order)
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(stored)])
+        while is_sorted and archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+    chunks = read_tables(tmp_path)["chunks"].items()
+    lying = [row for row in chunks if (int.from_bytes(row[0][2:], "big") >= SORTED) is is_sorted]
+    lost: set[Envelope] = set()
+    edits: list[tuple[Path, Edit]] = []
+    for key, value in lying[::-2]:
+        content = value[4 + 4 * int.from_bytes(value[:4], "big") :]
+        lost |= set(parse_stream(content, final=True)[0])
+        edits.append((tmp_path, ("chunks", key, damage(value))))
+    edit(edits)
+    with Archive(tmp_path, readonly=True) as archive:
+        archive._read_ahead_always(ahead)
+        for wanted in (None, sorted({each.topic for each in stored})):
+            job = archive.page_job(
+                Query(0, LAST, topics=wanted, newest_first=False),
+                limit=1000,
+                max_bytes=1 << 20,
+                lenient=True,
+            )
+            assert read_packet(job.do().packet) == [each for each in stored if each not in lost]
+            assert job.damaged == len(lost) > 100
 
 
 def test_pages_go_on_behind_an_envelope_of_another_hash(tmp_path: Path) -> None:

@@ -83,6 +83,11 @@ cdef inline int find_chunk(MDB_cursor *chunks, uint32_t day, uint64_t place,
     return 0 if out.day == day else MDB_CORRUPTED
 
 
+cdef inline void forget_chunk(chunk *recent) noexcept nogil:
+    """Let `recent` hold no place."""
+    recent.first, recent.last = 1, 0
+
+
 cdef inline int find_envelope(MDB_cursor *chunks, chunk *recent, uint32_t day, uint64_t place,
                               const uint8_t **data, size_t *size) noexcept nogil:
     """Find the bytes of an envelope in the map. `recent` is the chunk of the last one."""
@@ -90,6 +95,7 @@ cdef inline int find_envelope(MDB_cursor *chunks, chunk *recent, uint32_t day, u
     if recent.day != day or not recent.first <= place <= recent.last:
         rc = find_chunk(chunks, day, place, recent)
         if rc:
+            forget_chunk(recent)    # of a damaged one some members are set
             return rc
     return chunk_envelopes(recent, place, place, data, size)
 
@@ -106,8 +112,3 @@ cdef inline int find_place(MDB_cursor *chunks, uint32_t day, uint64_t place) noe
     if key.mv_size != CHUNK_KEY or get16(<const uint8_t *> key.mv_data) != day:
         return MDB_NOTFOUND
     return 0
-
-
-cdef inline void forget_chunk(chunk *recent) noexcept nogil:
-    """Let `recent` hold no place."""
-    recent.first, recent.last = 1, 0

@@ -242,6 +242,8 @@ cdef inline int collect_waiting(scan *s) noexcept nogil:
     cdef int rc = 0
     if s.waiting_count:
         rc = read_ahead(s.chunks, s.waiting, s.waiting_count)
+        if s.lenient and rc == MDB_CORRUPTED:
+            rc = 0                  # `collect` meets it
     for i in range(s.waiting_count):
         if rc:
             break
