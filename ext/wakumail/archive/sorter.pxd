@@ -20,11 +20,11 @@ Functions that return int return 0 or a code as in environment.pxd.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from wakumail.archive.bookmark cimport *
 from wakumail.archive.change cimport write
 from wakumail.archive.chunks cimport AHEAD, find_envelope, forget_chunk, read_ahead, wanted_row
+from wakumail.archive.clock cimport monotonic_ns
 from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport read_horizon
 from wakumail.archive.layout cimport *
@@ -80,12 +80,6 @@ cdef struct sorting:
     size_t bytes_room
     moved_row *moves
     size_t move_room
-
-
-cdef inline int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef inline bint slice_is_full(const sorting *s) noexcept nogil:
