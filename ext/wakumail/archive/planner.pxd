@@ -11,12 +11,13 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.chunks cimport forget_chunk
+from wakumail.archive.clock cimport monotonic_ns
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport FEW_TOPICS, ask_postings, merge
 from wakumail.archive.scanner cimport (
-    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits, open_once,
-    reserve_one, scan, seek, spend_entries, walk, wants)
+    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits,
+    look_for_waits, open_once, reserve_one, scan, seek, spend_entries, walk, wants)
 from wakumail.archive.sieves cimport (
     begin_sieve, keep_sieve, let_through, pass_topics, wants_sieve)
 
@@ -373,9 +374,9 @@ cdef inline int ask_days(scan *s) noexcept nogil:
     cdef int rc = 0
     s.days_seen += 1
     s.seconds += s.last - s.first + 1
-    if not s.ahead and s.days_seen >= s.next_day_look:
-        s.next_day_look = 8 * s.days_seen
-        s.ahead = disk_waits() > s.waits
+    if s.days_seen >= s.next_day_look:
+        s.next_day_look = 2 * s.days_seen
+        look_for_waits(s)
     if not s.ahead or s.matched_count > FEW_TOPICS or s.day == last:
         return 0
     if s.days_ahead and (s.day > s.asked_day if descending else s.day < s.asked_day):
@@ -432,7 +433,7 @@ cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
     cdef int rc = 0
     s.state = EXHAUSTED
     forget_chunk(&s.recent)
-    s.ahead, s.waits = s.env.always_ahead, disk_waits()
+    s.ahead, s.waits, s.looked = s.env.always_ahead, disk_waits(), monotonic_ns()
     start_at(s, position)
     if s.terms.lower <= s.terms.upper:
         if s.terms.kind == EVERY_TOPIC:

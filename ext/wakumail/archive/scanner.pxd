@@ -12,6 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.waku.bloom cimport bloom_covers
 from wakumail.archive.chunks cimport AHEAD, MOST_AHEAD, find_envelope, read_ahead, wanted_row
+from wakumail.archive.clock cimport monotonic_ns
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
@@ -30,6 +31,8 @@ cdef enum:
     EVERY_TOPIC = 0         # kinds of queries
     TOPIC_SET = 1
     TOPIC_BLOOM = 2
+
+    SHORTEST_WAIT = 10000   # nanoseconds that a page from a disk takes at least
 
 
 cdef extern from "sys/resource.h" nogil:
@@ -115,7 +118,8 @@ cdef struct scan:
     uint64_t seconds        # of the days that were visited, those that the query wants
     uint32_t days_seen      # the number of days that were visited
     uint32_t next_day_look  # the number of them after which to look if the thread waits for the disk
-    size_t next_look        # the number of hits before which to look if the thread waits for the disk
+    size_t next_look        # the number of hits before which it does
+    int64_t looked          # when that was done last, in nanoseconds of the monotonic clock
     long waits              # those that it had before
     uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of what was left out after it
     uint8_t last_hash[32]   # of the last hit
@@ -228,11 +232,18 @@ cdef inline long disk_waits() noexcept nogil:
     return 0 if getrusage(RUSAGE_THREAD, &usage) else usage.ru_majflt
 
 
+cdef inline void look_for_waits(scan *s) noexcept nogil:
+    """Note if the thread has waited in this slice, unless no wait fits between this look and the last."""
+    cdef int64_t now = 0 if s.ahead else monotonic_ns()
+    if now - s.looked > SHORTEST_WAIT:
+        s.looked, s.ahead = now, disk_waits() > s.waits
+
+
 cdef inline bint reads_ahead(scan *s) noexcept nogil:
-    """True once the thread has waited in this slice. It looks before the hits 0, 1, 8, 64, ..."""
-    if not s.ahead and s.count >= s.next_look:
-        s.next_look = 8 * s.count if s.count else 1
-        s.ahead = disk_waits() > s.waits
+    """True once the thread was seen to wait. It looks before the hits 0, 1, 2, 4, 8, ..."""
+    if s.count >= s.next_look:
+        s.next_look = 2 * s.count if s.count else 1
+        look_for_waits(s)
     return s.ahead
 
 
