@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support.archive_model import put_row
 from tests.support.commands import attempt, call, call_json
 from tests.support.independent import arrival_hashes, check_sound
 from tests.support.patience import until
 from tests.support.processes import WAKUMAIL, Server
+from wakumail.archive.archive import Archive
 from wakumail.mail.client import connect
 from wakumail.ops.cluster.demo import PACKET, TOPIC, Deed, Demo, new_envelope
 from wakumail.ops.cluster.local_log import LocalLog, LocalServer
@@ -224,6 +226,15 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
         )
         assert error.returncode == 1
         assert b"does not sync what it acknowledges" in error.stderr
+
+
+def test_an_archive_that_does_not_tell_its_place(tmp_path: Path) -> None:
+    """Behind a wrong place messages would be missing, or all of them read again."""
+    Archive(tmp_path / "one" / "archive").close()
+    put_row(tmp_path / "one" / "archive", "meta", b"log", b"cut")
+    said = Cluster(tmp_path).refusal("one")
+    assert "does not tell its place in the log" in said
+    assert "Traceback" not in said
 
 
 def test_a_host_without_a_log_answers_requests(tmp_path: Path) -> None:

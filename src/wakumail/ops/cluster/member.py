@@ -90,8 +90,14 @@ class Member:
     async def start(self) -> None:
         """Join the log. LogRefused if it is not one on which a confirmation would be true.
 
-        If it is not reached in time, it is joined later.
+        The same if the archive does not tell its place. If the log is not reached in time, it is
+        joined later.
         """
+        try:
+            self._store.archive.log_place()
+        except ArchiveError as error:
+            text = f"the archive does not tell its place in the log: {error}"
+            raise LogRefused(text) from error
         self._store.log_problem = self._problem()
         self._begin(self._watch())
         self._begin(self._look_after())
@@ -216,7 +222,8 @@ class Member:
             except LogUnavailable as error:
                 self._unreachable = str(error)
             except Exception as error:
-                log.exception("the log cannot be looked at")
+                if self._unreachable != repr(error):
+                    log.exception("the log cannot be looked at")
                 self._unreachable = repr(error)
             is_unsure = self.intake is None or self._short_looks
             await asyncio.sleep(JOIN_INTERVAL if is_unsure else LOOK_INTERVAL)
