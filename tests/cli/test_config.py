@@ -338,7 +338,7 @@ def test_what_single_keys_mean(document: dict[str, Any], settings: dict[str, Any
          " 1000 bytes have no room for a packet of 1048576"),
         ({"HTTPEnabled": True, "HTTPHost": "0.0.0.0"},
          "`wakumail serve` does not start like this: the API would listen on 0.0.0.0, open to"
-         " all who can reach it: give rpc.token_file, or listen on 127.0.0.1"),
+         " all who can reach it: give --rpc.token-file, or listen on 127.0.0.1"),
     ],
 )  # fmt: skip
 def test_what_is_left_out_is_said(document: dict[str, Any], remark: str | None) -> None:

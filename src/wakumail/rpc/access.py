@@ -131,7 +131,7 @@ def exposure(host: str, *, has_token: bool) -> str:
         return ""
     return (
         f"the API would listen on {host or 'every address'}, open to all who can reach it:"
-        " give rpc.token_file, or listen on 127.0.0.1"
+        " give --rpc.token-file, or listen on 127.0.0.1"
     )
 
 
