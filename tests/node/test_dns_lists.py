@@ -68,6 +68,25 @@ def kinds(faults: Faults) -> list[type[WakumailError]]:
     return [type(error) for _, error in faults]
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_a_question_that_is_given_up_leaves_no_socket(server: TxtServer, turns: int) -> None:
+    """Wherever it is then; its socket is made within the first turns of the event loop."""
+    server.silent.add(DOMAIN)
+
+    async def main() -> None:
+        open_before = os.listdir("/proc/self/fd")
+        asking = asyncio.ensure_future(DnsResolver(server.at).ask(DOMAIN))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.sleep(0)
+        assert os.listdir("/proc/self/fd") == open_before
+
+    uvloop.run(main())
+
+
 @pytest.mark.parametrize("at_once", [1, 16])
 def test_a_tree_of_ours_is_read_back(server: TxtServer, at_once: int) -> None:
     found, faults = read(server, at_once=at_once)
