@@ -148,7 +148,7 @@ def fetch_liblmdb() -> None:
 def check_liblmdb() -> None:
     """Write checked_mdb.c: mdb.c with our checks, locks and ways to read.
 
-    checks.h, locks.h, ahead.h and leaf.h in ext/wakumail/archive describe them.
+    checks.h, presence.h, locks.h, ahead.h and leaf.h in ext/wakumail/archive describe them.
     """
     source = (LIBLMDB / "mdb.c").read_text()
     edits = [(count, f"mdb_page_{old}", f"checks_{new}") for count, old, new in CHECKS]

@@ -20,6 +20,7 @@ from tests.support.archive_model import (
     batch_of,
     check_answer,
     check_page,
+    check_page_at_once,
     envelope,
     make,
     order,
@@ -151,6 +152,7 @@ def test_crowded_days(crowd: tuple[Archive, Model], data: st.DataObject) -> None
     for _ in range(8):
         page = archive.page_job(query, position, limit=limit, max_bytes=20_000, budget=budget).do()
         check_page(model, terms, position, page, limit, 20_000)
+        check_page_at_once(archive, query, position, page, limit, 20_000)
         if page.state is PageState.EXHAUSTED:
             break
         assert page.position != position

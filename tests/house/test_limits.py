@@ -351,6 +351,8 @@ def test_the_two_walks_and_the_threads() -> None:
         f"at most {size(commit_queue.MAX_COMMIT_BYTES)},",
         f"reports {store.REPORT_PACKETS} packets",
         f"{archive.BUDGET:,} index entries",
+        f"A page of up to {archive.AT_ONCE_HITS} envelopes",
+        f"up to {page_reader.AT_ONCE_IN_A_TURN} of them in one turn",
         f"| {page_reader.READER_THREADS} readers, compiled |",
         f"while {handshake_thread.MAX_STEPS_WAITING} wait",
         f"more than {size(outbox.MAX_ENCRYPTED_ON_LOOP)}, those of up to four links",

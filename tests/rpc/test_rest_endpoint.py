@@ -264,6 +264,9 @@ async def test_a_slice_that_finds_nothing_is_not_the_end(
         class Impatient:
             """The archive, with slices of one index entry."""
 
+            def page_at_once(self, *_: object, **bounds: int) -> None:
+                """No page is small."""
+
             def page_job(self, query: object, position: bytes, **bounds: int) -> object:
                 return read(query, position, budget=1, **bounds)  # type: ignore[arg-type]
 
@@ -285,6 +288,9 @@ async def test_a_search_that_finds_nothing_is_bounded(
 
         class Impatient:
             """The archive, with slices of one index entry, which are counted."""
+
+            def page_at_once(self, *_: object, **bounds: int) -> None:
+                """No page is small."""
 
             def page_job(self, query: object, position: bytes, **bounds: int) -> object:
                 nonlocal slices

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
-from wakumail.archive.archive import Archive, Page, PageState, Query
+from wakumail.archive.archive import AT_ONCE_HITS, Archive, Page, PageState, Query
 from wakumail.archive.results import Fold
 from wakumail.base import rlp
 from wakumail.waku.bloom import FULL_BLOOM, covers
@@ -160,6 +160,18 @@ def check_page(
         assert page.position == position_of(got[-1])
 
 
+def check_page_at_once(
+    archive: Archive, query: Query, position: bytes, page: Page, limit: int, max_bytes: int
+) -> None:
+    """Read a page at once too: it is that of a job with as many entries to look at, or none."""
+    at_once = archive.page_at_once(query, position, limit=limit, max_bytes=max_bytes)
+    if at_once is not None:
+        assert at_once.count <= AT_ONCE_HITS
+        if page.state is PageState.PAUSED:
+            page = archive.page_job(query, position, limit=limit, max_bytes=max_bytes).do()
+        assert at_once == page
+
+
 def check_answer(
     archive: Archive,
     model: Model,
@@ -178,6 +190,7 @@ def check_answer(
             query, position, limit=limit, max_bytes=max_bytes, budget=budget
         ).do()
         check_page(model, terms, position, page, limit, max_bytes)
+        check_page_at_once(archive, query, position, page, limit, max_bytes)
         pages.append(page)
         if page.state is PageState.EXHAUSTED:
             return pages

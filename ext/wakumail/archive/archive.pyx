@@ -49,7 +49,8 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.named cimport (
     MAX_FINDING_ROWS as max_finding_rows, close_naming, copy_found, find_absent, find_envelopes,
     find_hashes, finding, naming)
-from wakumail.archive.page cimport position_behind, read_page, reading
+from wakumail.archive.page cimport (
+    AT_ONCE_BYTES as at_once_bytes, AT_ONCE_ENTRIES, position_behind, read_page, read_page_at_once, reading)
 from wakumail.archive.problem cimport MAX_KEPT, describe
 from wakumail.archive.pruner cimport prune_slice, pruning
 from wakumail.base.pthread cimport *
@@ -61,7 +62,8 @@ from wakumail.archive.rowcheck cimport verifier
 from wakumail.archive.sorter cimport sort_slice, sorting
 from wakumail.archive.sums cimport fold
 from wakumail.base.sum256 cimport sum256_write
-from wakumail.archive.scanner cimport TOPIC_BLOOM, TOPIC_SET, query_terms, scan
+from wakumail.archive.scanner cimport (
+    AT_ONCE_HITS as at_once_hits, MORE, PAUSED, TOPIC_BLOOM, TOPIC_SET, query_terms, scan)
 from wakumail.archive.totals cimport (
     archive_totals, days_reading, look_up_time, read_days, read_topics, read_totals, time_lookup,
     topics_reading)
@@ -83,6 +85,8 @@ BUDGET = 50_000
 POSITION_SIZE = ITEM_SIZE
 """Bytes of a position or an item: creation time u32 big-endian, then the hash."""
 
+AT_ONCE_HITS = at_once_hits
+AT_ONCE_BYTES = at_once_bytes
 MAX_FINDING_ROWS = max_finding_rows
 MAX_PARTS = 1 << 16
 
@@ -329,6 +333,24 @@ cdef class Archive:
             raise ValueError(f"a position has {POSITION_SIZE} bytes")
         return PageJob(self, query, position, min(limit, _MAX_UINT32),
                        min(max_bytes, _MAX_UINT32), budget, lenient)
+
+    def page_at_once(self, Query query not None, bytes position not None=b"", *, limit, max_bytes):
+        """The page that page_job would read, if it is small and all of it is in memory; else None.
+
+        It does not wait for a disk, and takes less than a millisecond. It keeps the GIL. Small: up to
+        AT_ONCE_HITS envelopes and AT_ONCE_BYTES.
+        """
+        cdef PageJob job = self.page_job(query, position, limit=limit, budget=AT_ONCE_ENTRIES,
+                                         max_bytes=min(max_bytes, at_once_bytes))
+        cdef const scan *s = &job.reading.scan
+        job.reading.scan.at_once = True
+        read_page_at_once(&job.reading)
+        if job.reading.rc == PRESENCE_ABSENT:
+            return None
+        if not job.reading.rc and s.count < limit and (
+                s.state == PAUSED or s.state == MORE and max_bytes > at_once_bytes):
+            return None
+        return job.finish()
 
     def follow(self, sequence, *, size_t max_bytes, until=MAX_SEQUENCE):
         """Envelopes in the order of arrival: (their RLPs joined, the sequence that follows).

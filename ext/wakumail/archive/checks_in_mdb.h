@@ -7,12 +7,14 @@ mdb_page_get, the only function with which LMDB gets a page. */
 #include <string.h>
 
 #include "checks.h"
+#include "presence_in_mdb.h"
 
 typedef struct checks {
 	size_t pages;			/* in the map */
 	size_t words;			/* of `sound` */
 	uint64_t *sound;		/* a bit for each page of nodes: it was checked since the file was opened */
 	uint64_t damaged;
+	presence presence;
 } checks;
 
 #define CHECKS(env)	((checks *) (env)->me_userctx)
@@ -157,6 +159,11 @@ checks_tree_page(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, const MD
 		return mdb_page_get(mc, pgno, ret, lvl);
 	if (pgno < NUM_METAS || pgno >= c->pages)
 		goto damaged;
+	rc = presence_check(txn->mt_env, &c->presence, pgno);
+	if (rc) {
+		*ret = NULL;
+		return rc;
+	}
 	rc = mdb_page_get(mc, pgno, ret, &level);
 	if (lvl)
 		*lvl = level;
@@ -194,6 +201,9 @@ checks_value_pages(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, size_t
 		return mdb_page_get(mc, pgno, ret, lvl);
 	if (pgno < NUM_METAS || pgno >= c->pages)
 		return checks_failed(txn);
+	rc = presence_check(txn->mt_env, &c->presence, pgno);
+	if (rc)
+		return rc;
 	rc = mdb_page_get(mc, pgno, ret, lvl);
 	if (rc)
 		return rc == MDB_PAGE_NOTFOUND ? checks_failed(txn) : rc;
@@ -395,14 +405,46 @@ checks_attach(MDB_env *env)
 		mdb_env_set_assert(env, checks_on_assertion);
 	}
 	free(c->sound);
+	free(c->presence.seen);
 	c->pages = env->me_maxpg;
-	c->words = c->pages / 64 + 1;
+	c->words = c->presence.words = c->pages / 64 + 1;
 	c->sound = calloc(c->words, sizeof(uint64_t));
-	if (c->sound == NULL) {
-		c->pages = c->words = 0;
+	c->presence.seen = calloc(c->words, sizeof(uint64_t));
+	if (c->sound == NULL || c->presence.seen == NULL) {
+		c->pages = c->words = c->presence.words = 0;
 		return ENOMEM;
 	}
 	return 0;
+}
+
+void
+presence_begin(MDB_env *env, size_t uses)
+{
+	presence *p = &CHECKS(env)->presence;
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (now.tv_sec - p->since >= PRESENCE_SECONDS) {
+		memset(p->seen, 0, p->words * sizeof(uint64_t));
+		p->since = now.tv_sec;
+	}
+	presence_uses = uses + 1;
+}
+
+int
+presence_of(MDB_env *env, const void *at, size_t size)
+{
+	size_t psize = env->me_psize, first = (const char *) at - env->me_map;
+	pgno_t pgno = first / psize, last = (first + size - 1) / psize;
+	int rc = MDB_SUCCESS;
+	for (; pgno <= last && !rc; pgno++)
+		rc = presence_check(env, &CHECKS(env)->presence, pgno);
+	return rc;
+}
+
+void
+presence_end(void)
+{
+	presence_uses = 0;
 }
 
 void
@@ -412,6 +454,7 @@ checks_detach(MDB_env *env)
 	if (c != NULL) {
 		env->me_userctx = NULL;
 		free(c->sound);
+		free(c->presence.seen);
 		free(c);
 	}
 }

@@ -16,7 +16,7 @@ from wakumail.archive.layout cimport FORMAT, HORIZON_SIZE, get32, put32, put48, 
 from wakumail.archive.lmdb cimport *
 from wakumail.base.pthread cimport *
 from wakumail.archive.resident cimport (
-    MAX_RESIDENT_READING, close_residence, give_back, open_residence, residence)
+    MAX_RESIDENT_READING, close_residence, give_back, is_due, open_residence, residence)
 from wakumail.archive.sieves cimport drop_sieves, sieves
 
 cdef extern from *:
@@ -355,16 +355,22 @@ cdef inline void bound_resident(environment *e, size_t bound) noexcept nogil:
         pthread_mutex_unlock(&e.resident_lock)
 
 
-cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
-    """Get a read transaction: an idle one, or a new one."""
-    cdef int dead, rc
-    txn[0] = NULL
-    bound_resident(e, MAX_RESIDENT_READING)
+cdef inline MDB_txn *take_idle(environment *e) noexcept nogil:
+    """An ended read transaction, or NULL if there is none."""
+    cdef MDB_txn *txn = NULL
     pthread_mutex_lock(&e.idle_lock)
     if e.idle_count:
         e.idle_count -= 1
-        txn[0] = e.idle[e.idle_count]
+        txn = e.idle[e.idle_count]
     pthread_mutex_unlock(&e.idle_lock)
+    return txn
+
+
+cdef inline int take_reader(environment *e, MDB_txn **txn) noexcept nogil:
+    """Get a read transaction: an idle one, or a new one."""
+    cdef int dead, rc
+    bound_resident(e, MAX_RESIDENT_READING)
+    txn[0] = take_idle(e)
     if txn[0] != NULL:
         rc = mdb_txn_renew(txn[0])
         if rc:
@@ -400,6 +406,26 @@ cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
             rc = reopen(e, openings)
         if rc:
             return rc
+
+
+cdef inline int begin_at_once(environment *e, MDB_txn **txn) noexcept nogil:
+    """As begin, to read, for a thread that may not wait: PRESENCE_ABSENT where it would have to.
+
+    That is where the map is changed, or is due to be given back, and where no ended transaction is
+    left to begin again.
+    """
+    cdef int rc = PRESENCE_ABSENT
+    if (e.pid and getpid() != e.pid) or pthread_rwlock_tryrdlock(&e.gate):
+        return rc
+    if e.env != NULL and not e.broken and not is_due(&e.resident, MAX_RESIDENT_READING):
+        txn[0] = take_idle(e)
+        if txn[0] != NULL:
+            rc = mdb_txn_renew(txn[0])
+            if rc == 0:
+                return 0
+            mdb_txn_abort(txn[0])
+    pthread_rwlock_unlock(&e.gate)
+    return PRESENCE_ABSENT
 
 
 cdef inline void end_read(environment *e, MDB_txn *txn) noexcept nogil:

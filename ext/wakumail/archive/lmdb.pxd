@@ -111,6 +111,16 @@ cdef extern from "ahead.h" nogil:
     bint ahead_value(MDB_cursor *cursor, size_t *asked)
 
 
+cdef extern from "presence.h" nogil:
+    # Documented there.
+    enum:
+        PRESENCE_ABSENT
+
+    void presence_begin(MDB_env *env, size_t uses)
+    int presence_of(MDB_env *env, const void *at, size_t size)
+    void presence_end()
+
+
 cdef extern from "leaf.h" nogil:
     # Documented there.
     ctypedef struct leaf:

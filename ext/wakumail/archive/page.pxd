@@ -5,14 +5,20 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
-from wakumail.archive.environment cimport begin, end_read
+from wakumail.archive.environment cimport begin, begin_at_once, end_read
 from wakumail.base.keccak cimport keccak256
 from wakumail.archive.layout cimport HASH_PREFIX, TIME_KEY
-from wakumail.archive.lmdb cimport MDB_CORRUPTED, checks_guard
+from wakumail.archive.lmdb cimport MDB_CORRUPTED, checks_guard, presence_begin, presence_end
 from wakumail.archive.planner cimport run_scan
 from wakumail.base.rlp cimport RLP_OK, rlp_header_size, rlp_write_header
 from wakumail.archive.scanner cimport PAUSED, close_cursors, join_hits, scan
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
+
+cdef enum:
+    # The bounds of a page that is read at once, besides AT_ONCE_HITS: some tenths of a millisecond.
+    AT_ONCE_BYTES = 64 << 10
+    AT_ONCE_ENTRIES = 1000  # of the index
+    AT_ONCE_USES = 500      # of pages of the file
 
 
 cdef struct reading:
@@ -59,16 +65,29 @@ cdef inline int fill_page(void *context) noexcept nogil:
     return rc if rc else copy_packet(r)
 
 
-cdef inline void read_page(void *context) noexcept nogil:
-    """Read a page in a transaction of its own: all work that may wait, without the GIL."""
-    cdef reading *r = <reading *> context
+cdef inline void fill_and_end(reading *r) noexcept nogil:
+    """Fill the page, whose transaction has begun, and end that."""
     cdef scan *s = &r.scan
-    r.rc = begin(s.env, False, &s.txn)
-    if r.rc:
-        return
     r.rc = checks_guard(s.env.env, &fill_page, r)
     close_cursors(s)
     end_read(s.env, s.txn)
+
+
+cdef inline void read_page(void *context) noexcept nogil:
+    """Read a page in a transaction of its own: all work that may wait, without the GIL."""
+    cdef reading *r = <reading *> context
+    r.rc = begin(r.scan.env, False, &r.scan.txn)
+    if not r.rc:
+        fill_and_end(r)
+
+
+cdef inline void read_page_at_once(reading *r) noexcept nogil:
+    """As read_page, but PRESENCE_ABSENT if it would have to wait, or touch many pages."""
+    r.rc = begin_at_once(r.scan.env, &r.scan.txn)
+    if not r.rc:
+        presence_begin(r.scan.env.env, AT_ONCE_USES)
+        fill_and_end(r)
+        presence_end()
 
 
 cdef inline bytes position_behind(const reading *r, bytes position):

@@ -85,11 +85,16 @@ cdef inline bint find_map(residence *r, MDB_env *env) noexcept nogil:
     return r.map != NULL
 
 
+cdef inline bint is_due(const residence *r, size_t bound) noexcept nogil:
+    """True if more than `bound` bytes were mapped since pages were last given back."""
+    return resident_bytes(r) > r.remained + bound
+
+
 cdef inline void give_back(residence *r, MDB_env *env, size_t bound) noexcept nogil:
     """Unmap all pages of the archive if more than `bound` bytes were mapped since the last time.
 
     Call it within the gate, so that the map cannot change, and from one thread at a time.
     """
-    if resident_bytes(r) > r.remained + bound and (r.map != NULL or find_map(r, env)):
+    if is_due(r, bound) and (r.map != NULL or find_map(r, env)):
         madvise(r.map, r.size, MADV_DONTNEED)
         r.remained = resident_bytes(r)

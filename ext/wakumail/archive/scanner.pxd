@@ -28,6 +28,8 @@ cdef enum:
     MORE = 1                # at least one more envelope remains
     PAUSED = 2              # the budget ran out
 
+    AT_ONCE_HITS = 64       # of a page that is read at once
+
     EVERY_TOPIC = 0         # kinds of queries
     TOPIC_SET = 1
     TOPIC_BLOOM = 2
@@ -107,6 +109,7 @@ cdef struct scan:
     size_t hit_room
     size_t payload          # bytes of all hits
     size_t damaged          # envelopes that were left out
+    bint at_once            # True if only a small page is wanted: no envelope is read of a larger one
     bint ahead              # True if envelopes wait until their pages are asked for together
     wanted_row *waiting     # those that wait, with the hash of each in its row
     size_t waiting_count
@@ -206,6 +209,8 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t place,
     cdef size_t payload
     cdef int rc = find_envelope(s.chunks, &s.recent, created // DAY, place,
                                 &found.data, &found.size)
+    if s.at_once and not rc:
+        rc = presence_of(s.env.env, found.data, found.size)
     if s.lenient and (rc == MDB_CORRUPTED or rc == 0 and not is_sound(&found, hash)):
         s.damaged += 1
         note_row(s, created, hash)
@@ -251,7 +256,7 @@ cdef inline int collect_waiting(scan *s) noexcept nogil:
     """Add the envelopes that wait, in their order; STOP if the page has no room for one."""
     cdef size_t i
     cdef int rc = 0
-    if s.waiting_count:
+    if s.waiting_count and s.ahead:
         rc = read_ahead(s.chunks, s.waiting, s.waiting_count)
         if s.lenient and rc == MDB_CORRUPTED:
             rc = 0                  # `collect` meets it
@@ -283,8 +288,10 @@ cdef inline int want(scan *s, uint32_t created, const uint8_t *hash,
     rc = open_once(s, s.env.chunks, &s.chunks)
     if rc:
         return rc
-    if not reads_ahead(s):
+    if not s.at_once and not reads_ahead(s):
         return collect(s, created, place, hash)
+    if s.at_once and s.waiting_count == AT_ONCE_HITS:
+        return PRESENCE_ABSENT
     rc = reserve_one(<void **> &s.waiting, &s.waiting_room, s.waiting_count, sizeof(wanted_row))
     if rc:
         return rc

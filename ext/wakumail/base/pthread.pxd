@@ -23,6 +23,7 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_broadcast(pthread_cond_t *due)
     int pthread_cond_destroy(pthread_cond_t *due)
     int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
+    int pthread_rwlock_tryrdlock(pthread_rwlock_t *lock)
     int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
     int pthread_rwlock_unlock(pthread_rwlock_t *lock)
     int pthread_rwlock_destroy(pthread_rwlock_t *lock)

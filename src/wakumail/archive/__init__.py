@@ -5,7 +5,7 @@ results             the types of its results
 store               an archive behind one event loop: envelopes put, and reported once on disk
 stored_envelopes    envelopes as they lie in it, parsed
 arrivals            those of a whole archive in the order of arrival, sound ones alone
-page_reader         the pages of answers, read beside the loop
+page_reader         the pages of answers, read beside the loop, or on it if they are small
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them

@@ -22,6 +22,8 @@ from wakumail.waku.judgements import Judgements
 
 MAP_SIZE: int
 BUDGET: int
+AT_ONCE_HITS: int
+AT_ONCE_BYTES: int
 POSITION_SIZE: int
 MAX_SEQUENCE: int
 MAX_FINDING_ROWS: int
@@ -69,6 +71,9 @@ class Archive:
         budget: int = ...,
         lenient: bool = False,
     ) -> PageJob: ...
+    def page_at_once(
+        self, query: Query, position: bytes = b"", *, limit: int, max_bytes: int
+    ) -> Page | None: ...
     def follow(self, sequence: int, *, max_bytes: int, until: int = ...) -> tuple[bytes, int]: ...
     def first_arrival(self, sequence: int) -> int: ...
     def arrived(self, sequence: int, *, limit: int) -> tuple[bytes, int]: ...
