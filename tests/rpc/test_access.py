@@ -149,7 +149,7 @@ def test_loopback_needs_no_token(host: str) -> None:
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.1.1", "node.example", "fe80::1"])
 def test_elsewhere_a_token_is_needed(host: str) -> None:
     assert not is_loopback(host)
-    with pytest.raises(AccessError, match=r"open to all.*rpc\.token_file"):
+    with pytest.raises(AccessError, match=r"open to all.*--rpc\.token-file"):
         access_with().check_exposure(host)
     access_with(token=TOKEN).check_exposure(host)
 
