@@ -102,7 +102,7 @@ def test_totals(tmp_path: Path) -> None:
         archive.append([batch_of(stored[:3])])
         archive.append([batch_of(stored[2:])])
         used, free = archive.stat()[2:4]
-        assert archive.stat() == Stat(4, 4 * size, used, free, START, START + DAY, 4, 2, 0)
+        assert archive.stat() == Stat(4, 4 * size, used, free, START, START + DAY, 4, 2, 0, 0)
         assert archive.days() == [
             Day(START, 2, 2 * size, 2, 2),
             Day(START + DAY, 2, 2 * size, 2, 2),

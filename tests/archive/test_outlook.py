@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.archive_model import START, batch_of, envelope
+from tests.support.archive_model import START, batch_of, envelope, make
 from wakumail.archive.archive import Archive
 from wakumail.archive.outlook import (
     FAR,
@@ -40,7 +40,7 @@ def made(sizes: list[int], now: int, free: int = 0) -> tuple[Stat, list[Day]]:
     total = sum(sizes)
     oldest = days[0].start if days else None
     newest = days[-1].start if days else None
-    return Stat(len(days), total, int(total * PER_BYTE), free, oldest, newest, 0, 0, 0), days
+    return Stat(len(days), total, int(total * PER_BYTE), free, oldest, newest, 0, 0, 0, 0), days
 
 
 def simulated(days: list[Day], kept: int, capacity: float, growth: float, now: int) -> float:
@@ -168,3 +168,15 @@ def test_a_limit_of_the_process_counts_as_a_disk(tmp_path: Path) -> None:
     assert done.stdout.split() == [str((1 << 20) - 1000), "0"]
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
         assert room_beside(tmp_path, 0) > 1 << 20
+
+
+def test_the_copies_of_a_day_that_is_sorted_are_no_growth(tmp_path: Path) -> None:
+    now = START + 2 * DAY
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(make(4000, spread=2 * DAY, size=500))])
+        growths = [look_at(archive, KEEP_EVERYTHING, now).outlook.daily_growth]
+        while archive.sort(START + DAY, max_bytes=100_000, max_seconds=60).more:
+            growths.append(look_at(archive, KEEP_EVERYTHING, now).outlook.daily_growth)
+    assert len(growths) > 10
+    known = [growth for growth in growths if growth is not None]
+    assert max(known) < 1.1 * min(known)

@@ -390,7 +390,7 @@ async def test_an_archive_that_hangs_costs_its_gauges_alone(
     def hang(archive: Archive, *_: object) -> Look:
         calls.append(1)
         released.wait(PATIENCE)
-        return Look(Stat(7, 7, 7, 7, None, None, 7, 0, 0), [], Outlook(14, 0, None, None))
+        return Look(Stat(7, 7, 7, 7, None, None, 7, 0, 0, 0), [], Outlook(14, 0, None, None))
 
     monkeypatch.setattr(reporter_module, "look_at", hang)
     async with scraped(tmp_path) as (_, _, http):

@@ -119,7 +119,7 @@ def test_what_others_have_chosen_is_escaped() -> None:
 
 def test_the_days_are_the_latest_and_have_no_hole() -> None:
     days = [Day((n + n % 2) * DAY, n, n, 1, n) for n in range(0, 200, 4)]
-    stat = Stat(1, 1, 1, 0, 0, days[-1].start, 0, 0, 0)
+    stat = Stat(1, 1, 1, 0, 0, days[-1].start, 0, 0, 0, 0)
     look = Look(stat, days, Outlook(1, 1, None, None))
 
     def shown(now: float) -> list[tuple[str, str]]:

@@ -576,7 +576,7 @@ cdef class Archive:
             raise self._failure(rc)
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
         return Stat(t.envelopes, t.bytes, t.file_bytes, t.free_bytes, *ends, t.next, t.sums,
-                    t.pruned)
+                    t.pruned, t.copied)
 
     def log_place(self):
         """The LogPlace up to which all messages of a cluster's log are stored; None without one."""

@@ -122,7 +122,12 @@ def daily_growth(stat: Stat, days: Sequence[Day], now: float) -> float | None:
         start = today - span * DAY
         arrived = sum(day.bytes for day in days if day.start >= start)
         rates.append(arrived / (now - max(start, stat.oldest)))
-    return max(rates) * DAY * stat.file_bytes / stat.bytes
+    return max(rates) * DAY * pages_per_byte(stat)
+
+
+def pages_per_byte(stat: Stat) -> float:
+    """Bytes of pages that a byte of an envelope takes. The copies of a sorted day go again."""
+    return max(0, stat.file_bytes - stat.copied) / stat.bytes
 
 
 def time_to_fill(
@@ -138,7 +143,7 @@ def time_to_fill(
     if not growth or (retention.max_size and retention.max_size * SLACK <= capacity):
         return math.inf
     used = float(stat.file_bytes)
-    per_byte = stat.file_bytes / stat.bytes
+    per_byte = pages_per_byte(stat)
     kept = retention.seconds
     for day in days if kept else ():
         due = max(0.0, day.start + DAY + kept - now)

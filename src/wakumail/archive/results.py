@@ -84,7 +84,8 @@ class Stat(NamedTuple):
     bytes: of the envelopes' RLP; file_bytes: of the pages in use; free_bytes: of the other pages of
     the file, with those that a commit takes meanwhile; oldest and newest: creation times in Unix
     seconds, None if there are no envelopes; next_sequence: as in Appended; sums: minutes that have
-    envelopes; pruned: the horizon in Unix seconds, 0 if nothing was pruned.
+    envelopes; pruned: the horizon in Unix seconds, 0 if nothing was pruned; copied: bytes of the
+    envelopes that lie there twice while a day is sorted, which `bytes` counts once.
     Pruning has deleted what was created before the horizon; what arrived later may be older.
     """
 
@@ -97,6 +98,7 @@ class Stat(NamedTuple):
     next_sequence: int
     sums: int
     pruned: int
+    copied: int
 
 
 class Day(NamedTuple):
