@@ -36,7 +36,7 @@ def test_an_empty_archive(tmp_path: Path) -> None:
     with Archive(tmp_path / "deep" / "down") as archive:
         assert archive.path == str(tmp_path / "deep" / "down")
         envelopes, size, file_bytes, *rest = archive.stat()
-        assert (envelopes, size, rest) == (0, 0, [0, None, None, 0, 0, 0])
+        assert (envelopes, size, rest) == (0, 0, [0, None, None, 0, 0, 0, 0])
         assert 0 < file_bytes < 40_000
         assert archive.days() == []
         assert archive.append([]) == Appended(0, 0, 0, 0)
