@@ -1,17 +1,31 @@
 """Pruning against the model: the envelopes that go and stay, and the space that is reused."""
 
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.archive_model import DAY, START, batch_of, envelope, order, read_tables
+from tests.archive.test_verify import verify_sound
+from tests.support.archive_model import DAY, START, batch_of, envelope, make, order, read_tables
 from wakumail.archive.archive import Archive, PageState, Query
+from wakumail.archive.independent import verify_independently
+from wakumail.archive.page_check import check_pages
+from wakumail.archive.results import Pruned
 from wakumail.waku.envelope import Envelope, parse
 
 EVERYTHING = Query(0, 2**32 - 1)
 TOPICS = [b"one.", b"two.", b"tri."]
+
+DAY_COUNT = 15_000
+"""Envelopes of a day that goes in several slices."""
+
+SLICE_BYTES = 512 * 8192
+"""Bytes of envelopes that a slice deletes at most: CHUNKS_PER_SLICE of pruner.pxd, of two pages."""
 
 
 def envelopes_of(archive: Archive) -> list[Envelope]:
@@ -130,12 +144,120 @@ def test_under_steady_ingest_the_file_stops_growing(tmp_path: Path) -> None:
             fresh = [envelope(now + 9 * n, TOPICS[n % 3], n, size=512) for n in range(400)]
             for start in range(0, len(fresh), 50):
                 archive.append([batch_of(fresh[start : start + 50])])
-            archive.prune(now - hours * 3600, limit=1000)
+            while archive.prune(now - hours * 3600, limit=1000).more:
+                pass
             sizes.append((tmp_path / "archive" / "data.mdb").stat().st_size)
         stat = archive.stat()
     assert sizes[-1] <= 1.1 * sizes[hours]
     assert sizes[-1] <= 1.05 * sizes[4 * hours]
     assert sizes[-1] <= 1.4 * stat.bytes
+
+
+def make_day(path: Path, *, is_sorted: bool) -> None:
+    """An archive with a day of DAY_COUNT envelopes, in some 1,400 chunks, and a small one."""
+    every = make(DAY_COUNT, spread=DAY, size=600)
+    with Archive(path, sync=False) as archive:
+        for at in range(0, DAY_COUNT, 2000):
+            archive.append([batch_of(every[at : at + 2000])])
+        archive.append([batch_of(make(100, first=DAY_COUNT, start=START + DAY, spread=DAY))])
+        while is_sorted and archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+
+
+@pytest.mark.parametrize("is_sorted", [False, True], ids=["unsorted", "sorted"])
+def test_a_whole_day_goes_in_slices_of_bounded_work(tmp_path: Path, is_sorted: bool) -> None:
+    """Its rows go at once, its bytes after that, and the archive is sound between all slices."""
+    make_day(tmp_path, is_sorted=is_sorted)
+    with Archive(tmp_path, sync=False) as archive:
+        first, second = archive.days()
+        slices: list[Pruned] = []
+        while not slices or slices[-1].more:
+            slices.append(archive.prune(START + DAY, limit=DAY_COUNT))
+            verify_sound(archive)
+            assert [day.envelopes for day in archive.days() if day.envelopes] == (
+                [100] if any(pruned.envelopes for pruned in slices) else [DAY_COUNT, 100]
+            )
+            if len(slices) == 4:
+                assert verify_independently(tmp_path).problems == []
+        assert archive.days() == [second]
+    assert [pruned.envelopes for pruned in slices if pruned.envelopes] == [DAY_COUNT]
+    assert sum(pruned.bytes for pruned in slices) == first.bytes
+    assert max(pruned.bytes for pruned in slices) <= SLICE_BYTES < first.bytes / 2
+    assert not any(pruned.bytes for pruned in slices if pruned.envelopes)
+    assert check_pages(tmp_path) == (0, [])
+    assert verify_independently(tmp_path).problems == []
+
+
+PRUNE_DAY = """
+import sys
+from wakumail.archive.archive import Archive
+with Archive(sys.argv[1]) as archive:
+    archive._read_ahead_always(True)
+    print("go", flush=True)
+    while archive.prune(int(sys.argv[2]), limit=10**6).more:
+        pass
+    print("end", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("is_sorted", [False, True], ids=["unsorted", "sorted"])
+def test_a_pruning_that_was_killed_leaves_a_sound_archive_and_goes_on(
+    tmp_path: Path, is_sorted: bool
+) -> None:
+    make_day(tmp_path, is_sorted=is_sorted)
+    command = [sys.executable, "-c", PRUNE_DAY, str(tmp_path), str(START + DAY)]
+    for kill in range(3):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pruning:
+            assert pruning.stdout is not None
+            assert pruning.stdout.readline() == b"go\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                pruning.wait(random.random() * 0.05 * (kill + 1))
+            pruning.kill()
+            assert pruning.wait() == -signal.SIGKILL
+        with Archive(tmp_path, readonly=True) as archive:
+            verify_sound(archive)
+            assert archive.stat().envelopes in (100, DAY_COUNT + 100)
+    with Archive(tmp_path, sync=False) as archive:
+        while archive.prune(START + DAY, limit=10**6).more:
+            pass
+        assert [day.envelopes for day in archive.days()] == [100]
+    assert verify_independently(tmp_path).problems == []
+
+
+def test_what_comes_to_a_day_that_is_half_deleted_stays(tmp_path: Path) -> None:
+    """The day's rows are gone, its bytes are not. New envelopes and old ones may come to it."""
+    every = make(200, spread=DAY, size=600)
+    again = make(40, first=1000, spread=DAY) + every[:40]
+    with Archive(tmp_path, sync=False) as archive:
+        archive._read_ahead_always(True)
+        archive.append([batch_of(every)])
+        while not archive.prune(START + DAY, limit=1000).envelopes:
+            pass
+        archive.prune(START + DAY, limit=1000)
+        archive.append([batch_of(again)])
+        verify_sound(archive)
+        assert sorted(envelopes_of(archive), key=order) == sorted(again, key=order)
+        while archive.sort(START, max_bytes=3000, max_seconds=60).more:
+            pass
+        verify_sound(archive)
+        while archive.prune(START + DAY, limit=1000).more:
+            verify_sound(archive)
+        assert archive.stat().bytes == 0
+    assert not any(rows for name, rows in read_tables(tmp_path).items() if name != "meta")
+
+
+def test_a_day_is_deleted_beside_the_days_around_it(tmp_path: Path) -> None:
+    """Tables of three levels: leaf pages go as a whole, those with rows of two days row by row."""
+    with Archive(tmp_path, sync=False) as archive:
+        every = make(45_000, spread=3 * DAY, size=1)
+        archive.append([batch_of(every)])
+        left = sorted((each for each in every if each.created >= START + 2 * DAY), key=order)
+        while archive.prune(START + 2 * DAY, limit=20_000).more:
+            pass
+        verify_sound(archive)
+        assert archive.stat().envelopes == len(left)
+    assert check_pages(tmp_path) == (0, [])
 
 
 def test_bad_arguments(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The retention acts on no time that the archive and the monotonic clock speak against."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
 from wakumail.archive import retention
 from wakumail.archive.archive import Archive
-from wakumail.archive.results import Day
+from wakumail.archive.results import Day, Pruned
 from wakumail.archive.retention import (
     KEEP_EVERYTHING,
     PRUNE_DAY,
     SHOWING,
     Retention,
     RetentionSchedule,
+    pause_after,
     slice_limit,
 )
 from wakumail.waku.envelope import Batch
@@ -188,6 +190,8 @@ def test_a_slice_is_a_whole_day_where_that_is_cheap(
 ) -> None:
     first = Day(START // DAY * DAY, envelopes, 1, 1, 0)
     assert slice_limit([first], first.start + before, 500) == limit
+    deleted = Day(first.start - DAY, 0, 1, 0, 0)
+    assert slice_limit([deleted, first], first.start + before, 500) == limit
     assert slice_limit([], 0, 500) == 500
 
 
@@ -206,3 +210,34 @@ def test_a_bound_of_the_size_deletes_a_sorted_day_whole(tmp_path: Path, is_sorte
         first.envelopes if is_sorted else retention.PRUNE_SLICE
     )
     assert left[-2:] == others
+
+
+@pytest.mark.parametrize(
+    ("pruned", "pause"),
+    [(Pruned(0, 9, more=True), 6.0), (Pruned(5, 9, more=True), 0.0), (Pruned(0, 9, more=False), 0)],
+    ids=["pages were read or bytes deleted", "envelopes were deleted", "the end"],
+)
+def test_the_pause_between_two_slices(pruned: Pruned, pause: float) -> None:
+    assert pause_after(pruned, 2.0) == pause
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["others write", "the disk is full"])
+def test_the_slices_of_a_day_leave_time_to_others(tmp_path: Path, is_full: bool) -> None:
+    """On a full disk none can use it, and all wait for the end of the day."""
+    bounds = Retention(seconds=0, max_size=1, sort_days=False)
+    refused = [batch_of(make(1))] if is_full else []
+    with Archive(tmp_path, sync=False) as archive:
+        archive._read_ahead_always(True)
+        archive.append([batch_of(make(400, spread=DAY))])
+        while archive.sort(START, max_bytes=1 << 20, max_seconds=60).more:
+            pass
+        schedule = RetentionSchedule(bounds, lambda _name, _count: None)
+        before = time.monotonic()
+        assert schedule.prune_if_due(archive, refused)
+        assert archive.stat().envelopes == 400
+        assert (schedule.next_look > before) is not is_full
+        slices = 1
+        while schedule.next_look < time.monotonic() + retention.RETENTION_INTERVAL / 2:
+            slices += schedule.prune_if_due(archive, refused)
+        assert archive.stat().envelopes == 0
+        assert slices > 5

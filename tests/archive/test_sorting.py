@@ -280,12 +280,16 @@ def test_whatever_comes_goes_and_is_sorted_it_equals_the_model(
         elif action == "prune":
             before = START + source.randrange(2 * DAY)
             limit = source.choice([5, 50, 500])
-            oldest = sorted(model.envelopes)[:limit]
-            gone = archive.prune(before, limit=limit)
-            for key in oldest[: gone.envelopes]:
-                each = model.envelopes.pop(key)
-                assert each.created < before
-                del came[item(each)]
+            for _ in range(source.randrange(1, 9)):
+                oldest = sorted(model.envelopes)[:limit]
+                gone = archive.prune(before, limit=limit)
+                verify_sound(archive)
+                for key in oldest[: gone.envelopes]:
+                    each = model.envelopes.pop(key)
+                    assert each.created < before
+                    del came[item(each)]
+                if not gone.more:
+                    break
         else:
             archive.close()
             archive = Archive(path, sync=False)

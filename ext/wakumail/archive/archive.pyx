@@ -52,7 +52,8 @@ from wakumail.archive.named cimport (
 from wakumail.archive.page cimport (
     AT_ONCE_BYTES as at_once_bytes, AT_ONCE_ENTRIES, position_behind, read_page, read_page_at_once, reading)
 from wakumail.archive.problem cimport MAX_KEPT, describe
-from wakumail.archive.pruner cimport prune_slice, pruning
+from wakumail.archive.pruned_day cimport day_reading, pruning
+from wakumail.archive.pruner cimport prune_slice
 from wakumail.base.pthread cimport *
 from wakumail.archive.range_walk cimport bound, close_walk, range_walk
 from wakumail.archive.ranges cimport (
@@ -172,6 +173,8 @@ cdef class Archive:
     """
 
     cdef environment env
+    cdef pthread_mutex_t prune_lock     # one slice at a time
+    cdef day_reading reading            # of the slices of pruning
     cdef readonly str path
     cdef public Judgements judgements
     cdef bint unsynced
@@ -180,7 +183,8 @@ cdef class Archive:
     def __cinit__(self, *args, **kwargs):
         if (gate_init(&self.env.gate) or pthread_mutex_init(&self.env.idle_lock, NULL)
                 or pthread_mutex_init(&self.env.resident_lock, NULL)
-                or pthread_mutex_init(&self.env.sieves.lock, NULL)):
+                or pthread_mutex_init(&self.env.sieves.lock, NULL)
+                or pthread_mutex_init(&self.prune_lock, NULL)):
             raise MemoryError
 
     def __init__(self, path, *, bint readonly=False, bint sync=True, size_t map_size=MAP_SIZE):
@@ -207,6 +211,7 @@ cdef class Archive:
         pthread_mutex_destroy(&self.env.idle_lock)
         pthread_mutex_destroy(&self.env.resident_lock)
         pthread_mutex_destroy(&self.env.sieves.lock)
+        pthread_mutex_destroy(&self.prune_lock)
 
     def __enter__(self):
         return self
@@ -215,7 +220,7 @@ cdef class Archive:
         self.close()
 
     def _read_ahead_always(self, bint always):
-        """Read ahead as if no page were in memory: for tests."""
+        """Read ahead as if no page were in memory, and prune in the smallest slices: for tests."""
         self.env.always_ahead = always
 
     def append(self, batches, log=None):
@@ -265,19 +270,24 @@ cdef class Archive:
     def prune(self, before, *, limit):
         """Delete envelopes created before `before` (Unix seconds), the oldest first.
 
-        This is one slice of at most `limit` envelopes, in one commit that is synced on return.
-        Their pages are free for later commits. ArchiveFull and ArchiveError as with append.
+        This is one slice: at most `limit` envelopes in one commit, which is synced on return. A day
+        that is within the limit goes whole, at a fraction of the cost of each envelope. If it is a
+        large one, slices before read the pages that this needs, and delete nothing; slices after it
+        delete the bytes of its envelopes. Call it until there are no `more`. Freed pages are for
+        later commits. ArchiveFull and ArchiveError as with append.
         """
         cdef pruning p
         cdef int rc
         if before < 0 or limit < 1:
             raise ValueError("before and limit are positive")
         memset(&p, 0, sizeof(p))
-        p.env = &self.env
+        p.env, p.reading = &self.env, &self.reading
         p.before = min(before, _MAX_UINT32 + 1)
         p.limit = limit
         with nogil:
+            pthread_mutex_lock(&self.prune_lock)
             rc = prune_slice(&p)
+            pthread_mutex_unlock(&self.prune_lock)
         if rc:
             raise self._failure(rc)
         return Pruned(p.envelopes, p.bytes, p.more)

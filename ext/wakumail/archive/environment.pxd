@@ -90,7 +90,7 @@ cdef struct environment:
     pthread_mutex_t resident_lock
     residence resident
     sieves sieves
-    bint always_ahead       # for tests: read ahead as if no page were in memory
+    bint always_ahead       # for tests: see Archive._read_ahead_always
     size_t written          # index rows since a commit last checked what is resident
 
 

@@ -1,6 +1,6 @@
-/* The rows of a leaf page, read without a call of LMDB for each. Small rows only: a value that has
-pages of its own is not reached this way. Pages are checked before (checks.h), so every row lies
-within its page; its sizes are for the caller to check. */
+/* The rows of a leaf page, read or deleted without a call of LMDB for each. Small rows only: a
+value that has pages of its own is not reached this way. Pages are checked before (checks.h), so every row
+lies within its page; its sizes are for the caller to check. */
 
 #ifndef WAKUMAIL_LEAF_H
 #define WAKUMAIL_LEAF_H
@@ -22,6 +22,12 @@ void leaf_of(MDB_cursor *cursor, leaf *out);
 
 /* Set the cursor's place to the last row of its leaf: MDB_NEXT goes to the next leaf. */
 void leaf_end(MDB_cursor *cursor);
+
+/* Delete all rows of the cursor's leaf, of which none has a value with pages of its own. LMDB's own
+deletion moves the rows that are left, each time. Returns 0 or a code of LMDB; LEAF_IS_ROOT, and
+nothing is done, if the table has no other page. After 0 no cursor of the table has a place. */
+#define LEAF_IS_ROOT	(-10)
+int leaf_drop(MDB_cursor *cursor);
 
 #define LEAF_KEY_AT	8
 

@@ -1,15 +1,44 @@
 """A day that is deleted whole, table by table: far cheaper than finding the rows of each envelope.
 
+Its rows go in one commit, so it is there or not. That commit should not wait for the disk, so
+slices before it read the pages of the rows, some in each. Its chunks, which are most of its pages,
+follow in later slices, as any chunks without rows do (see pruner.pxd). Until then its row in `days`
+counts their bytes.
 Functions that return int return 0 or a code as in environment.pxd.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.bookmark cimport bookmark, read_bookmark, remove_bookmark
-from wakumail.archive.environment cimport environment
+from wakumail.archive.clock cimport monotonic_ns
+from wakumail.archive.environment cimport begin, end_read, environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+
+cdef enum:
+    SMALL_DAY = 1000        # envelopes of a day that goes in one slice: its rows have few pages
+    READ_PAGES = 64         # that a slice reads; it ends when it has asked for those that follow
+    ROW_TABLES = 4          # with rows of a day's envelopes
+    NO_DAY = 1 << 16        # behind all days
+    LAST_DAY = 49710        # its end exceeds 32 bits of seconds: it is deleted row by row
+
+
+cdef struct day_rows:       # the rows of a day in a table
+    MDB_dbi table
+    size_t key_size
+    uint16_t value_size
+    size_t prefix           # bytes of `first` and `behind`, with which keys begin
+    uint8_t first[4]
+    uint8_t behind[4]
+
+
+cdef struct day_reading:    # the pages of a day with its rows, as far as they were read
+    uint32_t day
+    int table               # of the rows that follow; ROW_TABLES if all were read
+    size_t bound_size       # 0: from the first row of the table on
+    uint8_t bound[POSTING_KEY]
+    size_t branch           # the page whose leaves were asked for last
 
 
 cdef struct pruning:
@@ -17,64 +46,167 @@ cdef struct pruning:
     MDB_txn *txn
     uint64_t before             # Unix seconds: envelopes created earlier are deleted
     uint64_t limit              # envelopes of this slice
+    day_reading *reading        # the caller keeps it from slice to slice
+    int64_t end                 # nanoseconds of the monotonic clock at which the slice ends
     uint32_t newest             # when the last of the deleted envelopes was created
     uint64_t envelopes          # deleted
     uint64_t bytes              # of the deleted chunks
+    size_t chunks               # deleted
+    bint ended                  # it deletes nothing more, for a large day was met
+    uint32_t unread             # that day, if its pages have to be read first, or NO_DAY
     bint more                   # True if a further slice would delete something
 
 
-cdef inline int drop_range(pruning *p, MDB_dbi table, const uint8_t *from_key,
-                           const uint8_t *to_key, size_t size, size_t prefix) noexcept nogil:
-    """Delete the rows whose keys begin with `from_key` up to, but without, `to_key`.
+cdef inline void rows_of(const environment *e, uint32_t day, int number,
+                         day_rows *rows) noexcept nogil:
+    """Get the rows of a day in one of the tables, from 0 to ROW_TABLES."""
+    if number == 0:
+        rows.table, rows.key_size, rows.value_size = e.times, TIME_KEY, TIME_VALUE
+        put32(rows.first, day * DAY)
+        put32(rows.behind, (day + 1) * DAY)
+    elif number == 1:
+        rows.table, rows.key_size, rows.value_size = e.sums, SUM_KEY, SUM_VALUE
+        put32(rows.first, day * DAY_MINUTES)
+        put32(rows.behind, (day + 1) * DAY_MINUTES)
+    else:
+        if number == 2:
+            rows.table, rows.key_size, rows.value_size = e.postings, POSTING_KEY, SEQUENCE_SIZE
+        else:
+            rows.table, rows.key_size, rows.value_size = e.topics, TOPIC_KEY, 4
+        put16(rows.first, day)
+        put16(rows.behind, day + 1)
+    rows.prefix = 4 if number < 2 else DAY_KEY
 
-    Both have `prefix` bytes, keys have `size`. Rows are deleted one by one, which is cheap: the
-    next row is on the page where the cursor is. Before that all pages are read, for then they can be
-    asked of the disk together; deletion moves their rows.
+
+cdef inline bint is_before(const day_rows *rows, const uint8_t *key) noexcept nogil:
+    """True if a key lies before the end of the day."""
+    return memcmp(key, rows.behind, rows.prefix) < 0
+
+
+cdef inline bint is_due(const pruning *p, uint32_t day, const day_totals *totals) noexcept nogil:
+    """True if all envelopes of a day are due, and the limit of the slice allows them."""
+    return (day != LAST_DAY and <uint64_t> (day + 1) * DAY <= p.before
+            and p.envelopes + totals.envelopes <= p.limit)
+
+
+cdef inline bint is_large(const pruning *p, const day_totals *totals) noexcept nogil:
+    """True if a day goes in several slices."""
+    return totals.envelopes > SMALL_DAY or p.env.always_ahead
+
+
+cdef inline bint was_read(const pruning *p, uint32_t day) noexcept nogil:
+    """True if all pages with rows of a day were read."""
+    return p.reading.day == day and p.reading.table == ROW_TABLES
+
+
+cdef inline int read_rows(pruning *p, const day_rows *rows, MDB_cursor *cursor, size_t *pages,
+                          bint *paused) noexcept nogil:
+    """Read the leaf pages from the bound on; `paused` at the end of the slice.
+
+    At rows that are damaged, or out of order, it ends: their deletion meets them.
     """
-    cdef MDB_cursor *cursor
-    cdef MDB_val value
-    cdef size_t asked = 0
-    cdef MDB_val key = value_of(from_key, prefix)
-    cdef int rc = mdb_cursor_open(p.txn, table, &cursor)
-    if not rc:
-        rc = mdb_cursor_get(cursor, &key, NULL, MDB_SET_RANGE)
-    while not rc and key.mv_size == size and memcmp(key.mv_data, to_key, prefix) < 0:
-        ahead_leaves(cursor, &asked)
+    cdef day_reading *r = p.reading
+    cdef MDB_val key = value_of(r.bound, r.bound_size)
+    cdef bint resumed = r.bound_size != 0
+    cdef size_t branch
+    cdef int order
+    cdef int rc
+    if not resumed:
+        key = value_of(rows.first, rows.prefix)
+    rc = mdb_cursor_get(cursor, &key, NULL, MDB_SET_RANGE)
+    while (not rc and key.mv_size == rows.key_size
+            and is_before(rows, <const uint8_t *> key.mv_data)):
+        if r.bound_size:
+            order = memcmp(key.mv_data, r.bound, rows.key_size)
+            if order < 0 or order == 0 and not resumed:
+                return 0
+        memcpy(r.bound, key.mv_data, rows.key_size)
+        r.bound_size = rows.key_size
+        branch = r.branch
+        ahead_leaves(cursor, &r.branch)
+        paused[0] = pages[0] and (pages[0] >= READ_PAGES and r.branch != branch
+                                  or monotonic_ns() >= p.end or p.env.always_ahead)
+        if paused[0]:
+            return 0
+        pages[0] += 1
+        resumed = False
         leaf_end(cursor)
         rc = mdb_cursor_get(cursor, &key, NULL, MDB_NEXT)
-    key = value_of(from_key, prefix)
-    if not rc or rc == MDB_NOTFOUND:
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
-    while not rc:
-        if key.mv_size != size:
-            return MDB_CORRUPTED
-        if memcmp(key.mv_data, to_key, prefix) >= 0:
-            return 0
-        rc = mdb_cursor_del(cursor, 0)
-        if not rc:
-            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
     return 0 if rc == MDB_NOTFOUND else rc
 
 
-cdef inline int read_bytes(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:
-    """Read a row of `chunks`; one whose envelopes were moved has no bytes."""
-    cdef moved_chunk moved
+cdef inline int read_some(void *work) noexcept nogil:
+    """Read some of the pages with rows of the day that waits for it, one table after the other."""
+    cdef pruning *p = <pruning *> work
+    cdef day_reading *r = p.reading
+    cdef day_rows rows
+    cdef MDB_cursor *cursor
+    cdef bint paused = False
+    cdef size_t pages = 0
     cdef int rc
-    if not is_moved(value):
-        return read_chunk(key, value, out)
-    rc = read_moved(key, value, &moved)
-    out.day, out.first, out.last, out.size = moved.day, moved.first, moved.last, 0
+    if r.day != p.unread:
+        memset(r, 0, sizeof(r[0]))
+        r.day = p.unread
+    while r.table < ROW_TABLES:
+        rows_of(p.env, r.day, r.table, &rows)
+        rc = mdb_cursor_open(p.txn, rows.table, &cursor)
+        if rc:
+            return rc
+        rc = read_rows(p, &rows, cursor, &pages, &paused)
+        mdb_cursor_close(cursor)
+        if rc or paused:
+            return rc
+        r.table += 1
+        r.bound_size = r.branch = 0
+    return 0
+
+
+cdef inline int read_day_ahead(pruning *p) noexcept nogil:
+    """Do the reading of a slice, in a read transaction."""
+    cdef int rc = begin(p.env, False, &p.txn)
+    if rc:
+        return rc
+    rc = checks_guard(p.env.env, &read_some, p)
+    end_read(p.env, p.txn)
     return rc
 
 
-cdef inline int drop_arrival(pruning *p, uint64_t last) noexcept nogil:
-    """Delete the arrival of a chunk."""
-    cdef uint8_t arrival[SEQUENCE_SIZE]
-    cdef MDB_val key = value_of(arrival, SEQUENCE_SIZE)
+cdef inline bint is_whole_leaf(const leaf *l, const day_rows *rows) noexcept nogil:
+    """True if a leaf page has rows of the day alone, as they should be."""
+    cdef const uint8_t *key
+    cdef unsigned int i
+    for i in range(l.count):
+        if not leaf_has(l, i, <uint16_t> rows.key_size, rows.value_size):
+            return False
+        key = leaf_key(l, i)
+        if memcmp(key, rows.first, rows.prefix) < 0 or not is_before(rows, key):
+            return False
+    return True
+
+
+cdef inline int drop_range(pruning *p, uint32_t day, int number) noexcept nogil:
+    """Delete the rows of a day in one of the tables: whole leaf pages, and rows beside them."""
+    cdef day_rows rows
+    cdef MDB_cursor *cursor
+    cdef MDB_val key
+    cdef leaf l
     cdef int rc
-    put48(arrival, last)
-    rc = mdb_del(p.txn, p.env.arrivals, &key, NULL)
-    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+    rows_of(p.env, day, number, &rows)
+    rc = mdb_cursor_open(p.txn, rows.table, &cursor)
+    while not rc:
+        key = value_of(rows.first, rows.prefix)
+        rc = mdb_cursor_get(cursor, &key, NULL, MDB_SET_RANGE)
+        if rc:
+            break
+        if key.mv_size != rows.key_size:
+            return MDB_CORRUPTED
+        if not is_before(&rows, <const uint8_t *> key.mv_data):
+            return 0
+        leaf_of(cursor, &l)
+        rc = leaf_drop(cursor) if is_whole_leaf(&l, &rows) else LEAF_IS_ROOT
+        if rc == LEAF_IS_ROOT:
+            rc = mdb_cursor_del(cursor, 0)
+    return 0 if rc == MDB_NOTFOUND else rc
 
 
 cdef inline int drop_bookmark(pruning *p, uint32_t day) noexcept nogil:
@@ -84,38 +216,6 @@ cdef inline int drop_bookmark(pruning *p, uint32_t day) noexcept nogil:
     if rc:
         return 0 if rc == MDB_NOTFOUND else rc
     return remove_bookmark(p.txn, p.env.meta) if mark.day == day else 0
-
-
-cdef inline int drop_arrivals(pruning *p, uint32_t day) noexcept nogil:
-    """Delete the arrivals of all chunks of a day, and count the bytes of the chunks."""
-    cdef uint8_t key_bytes[CHUNK_KEY]
-    cdef MDB_cursor *chunks
-    cdef MDB_val value
-    cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)
-    cdef chunk source
-    cdef size_t branch = 0
-    cdef size_t leaf = 0
-    cdef int rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
-    put_chunk_key(key_bytes, day, 0)
-    if not rc:
-        rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
-    while not rc:
-        ahead_leaves(chunks, &branch)
-        ahead_heads(chunks, &leaf)
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_GET_CURRENT)
-        if rc:
-            return rc
-        rc = read_bytes(&key, &value, &source)
-        if rc:
-            return rc
-        if source.day != day:
-            return 0
-        p.bytes += source.size
-        if not is_sorted(source.last):
-            rc = drop_arrival(p, source.last)
-        if not rc:
-            rc = mdb_cursor_get(chunks, &key, NULL, MDB_NEXT)
-    return 0 if rc == MDB_NOTFOUND else rc
 
 
 cdef inline int note_newest(pruning *p, const uint8_t *behind) noexcept nogil:
@@ -136,33 +236,33 @@ cdef inline int note_newest(pruning *p, const uint8_t *behind) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
-cdef inline int drop_day(pruning *p, uint32_t day) noexcept nogil:
-    """Delete a whole day, table by table: far cheaper than finding the rows of each envelope."""
-    cdef uint8_t first[4]
+cdef inline int leave_chunks(pruning *p, uint32_t day, const day_totals *before) noexcept nogil:
+    """Change the totals of a day to those of chunks alone; delete a day without."""
+    cdef uint8_t key_bytes[DAY_KEY]
+    cdef uint8_t value_bytes[DAY_VALUE]
+    cdef day_totals left
+    cdef MDB_val key = value_of(key_bytes, DAY_KEY)
+    cdef MDB_val value = value_of(value_bytes, DAY_VALUE)
+    put16(key_bytes, day)
+    if not before.bytes:
+        return mdb_del(p.txn, p.env.days, &key, NULL)
+    memset(&left, 0, sizeof(left))
+    left.bytes = before.bytes
+    put_day(value_bytes, &left)
+    return mdb_put(p.txn, p.env.days, &key, &value, 0)
+
+
+cdef inline int drop_day(pruning *p, uint32_t day, const day_totals *totals) noexcept nogil:
+    """Delete all rows of a day."""
     cdef uint8_t behind[4]
-    cdef MDB_val key
-    cdef int rc = drop_arrivals(p, day)
-    if not rc:
-        rc = drop_bookmark(p, day)
-    put32(first, day * DAY)
+    cdef int number
+    cdef int rc = drop_bookmark(p, day)
     put32(behind, (day + 1) * DAY)
     if not rc:
         rc = note_newest(p, behind)
+    for number in range(ROW_TABLES):
+        if not rc:
+            rc = drop_range(p, day, number)
     if not rc:
-        rc = drop_range(p, p.env.times, first, behind, TIME_KEY, 4)
-    put32(first, day * DAY_MINUTES)
-    put32(behind, (day + 1) * DAY_MINUTES)
-    if not rc:
-        rc = drop_range(p, p.env.sums, first, behind, SUM_KEY, SUM_KEY)
-    put16(first, day)
-    put16(behind, day + 1)
-    if not rc:
-        rc = drop_range(p, p.env.postings, first, behind, POSTING_KEY, DAY_KEY)
-    if not rc:
-        rc = drop_range(p, p.env.topics, first, behind, TOPIC_KEY, DAY_KEY)
-    if not rc:
-        rc = drop_range(p, p.env.chunks, first, behind, CHUNK_KEY, DAY_KEY)
-    if not rc:
-        key = value_of(first, DAY_KEY)
-        rc = mdb_del(p.txn, p.env.days, &key, NULL)
-    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+        rc = leave_chunks(p, day, totals)
+    return rc

@@ -2,8 +2,11 @@
 
 An envelope is gone when its rows in the indexes are deleted. Its bytes lie in a chunk with other
 envelopes of its day that arrived with it. The chunk is deleted when its newest envelope is older
-than all that remain, at the latest with its day. Until then `days` counts its bytes. In a sorted day
-every topic's chunks reach over the whole day: they go with it.
+than all that remain, at the latest after its day. Until then `days` counts its bytes. In a sorted
+day every topic's chunks reach over the whole day: they go after it.
+
+A slice is bounded, so that commits of others need not wait long. What it leaves goes first in the
+next one.
 """
 
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
@@ -11,6 +14,7 @@ from libc.string cimport memcpy, memset
 
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
 from wakumail.archive.change cimport write
+from wakumail.archive.clock cimport monotonic_ns
 from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport raise_horizon
 from wakumail.archive.layout cimport *
@@ -21,9 +25,8 @@ from wakumail.base.rlp cimport RLP_OK
 from wakumail.base.sum256 cimport sum256_subtract
 
 cdef enum:
-    CHUNKS_PER_SLICE = 64       # some 500 KiB
-    NO_DAY = 1 << 16            # behind all days
-    LAST_DAY = 49710            # its end exceeds 32 bits of seconds: it is deleted row by row
+    CHUNKS_PER_SLICE = 512      # 4 MiB: some milliseconds
+    SLICE_NS = 20000000         # after which a slice ends, if it waits for the disk
 
 
 cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
@@ -160,31 +163,61 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
     return rc
 
 
+cdef inline int read_bytes(const MDB_val *key, const MDB_val *value, chunk *out) noexcept nogil:
+    """Read a row of `chunks`; one whose envelopes were moved has no bytes."""
+    cdef moved_chunk moved
+    cdef int rc
+    if not is_moved(value):
+        return read_chunk(key, value, out)
+    rc = read_moved(key, value, &moved)
+    out.day, out.first, out.last, out.size = moved.day, moved.first, moved.last, 0
+    return rc
+
+
+cdef inline int drop_arrival(pruning *p, uint64_t last) noexcept nogil:
+    """Delete the arrival of a chunk."""
+    cdef uint8_t arrival[SEQUENCE_SIZE]
+    cdef MDB_val key = value_of(arrival, SEQUENCE_SIZE)
+    cdef int rc
+    put48(arrival, last)
+    rc = mdb_del(p.txn, p.env.arrivals, &key, NULL)
+    return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
+
+
 cdef inline int drop_days(pruning *p) noexcept nogil:
-    """Delete the oldest whole days that are due, as long as the limit of the slice allows."""
-    cdef MDB_cursor *days
+    """Delete the oldest whole days that are due, as long as the limit of the slice allows.
+
+    With a large day, deleted now or not read yet, the slice has `ended`.
+    """
+    cdef uint8_t key_bytes[DAY_KEY]
     cdef MDB_val key, value
     cdef day_totals totals
+    cdef MDB_cursor *days
     cdef uint32_t day
-    cdef int rc
-    while True:
-        rc = mdb_cursor_open(p.txn, p.env.days, &days)
-        if not rc:
-            rc = mdb_cursor_get(days, &key, &value, MDB_FIRST)
-        if not rc:
-            rc = read_day(&value, &totals)
-        if rc:
-            return 0 if rc == MDB_NOTFOUND else rc
-        if key.mv_size != DAY_KEY:
+    cdef int rc = mdb_cursor_open(p.txn, p.env.days, &days)
+    if rc:
+        return rc
+    rc = mdb_cursor_get(days, &key, &value, MDB_FIRST)
+    while not rc and not p.ended:
+        rc = read_day(&value, &totals)
+        if rc or key.mv_size != DAY_KEY:
             return MDB_CORRUPTED
         day = get16(<const uint8_t *> key.mv_data)
-        if (day == LAST_DAY or <uint64_t> (day + 1) * DAY > p.before
-                or p.envelopes + totals.envelopes > p.limit):
-            return 0
-        rc = drop_day(p, day)
-        if rc:
-            return rc
-        p.envelopes += totals.envelopes
+        if totals.envelopes:
+            if not is_due(p, day, &totals):
+                return 0
+            p.ended = is_large(p, &totals)
+            if p.ended and not was_read(p, day):
+                p.unread = day
+                return 0
+            rc = drop_day(p, day, &totals)
+            if rc:
+                return rc
+            p.envelopes += totals.envelopes
+        put16(key_bytes, day + 1)
+        key = value_of(key_bytes, DAY_KEY)
+        rc = mdb_cursor_get(days, &key, &value, MDB_SET_RANGE)
+    return 0 if rc == MDB_NOTFOUND else rc
 
 
 cdef inline int oldest_left(MDB_cursor *times, uint64_t *created) noexcept nogil:
@@ -215,82 +248,141 @@ cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil
     return 0
 
 
-cdef inline int drop_chunks(pruning *p, MDB_cursor *chunks, uint64_t oldest) noexcept nogil:
+cdef inline bint is_full(const pruning *p) noexcept nogil:
+    """True if a slice deletes no more chunks."""
+    return (p.ended or p.chunks >= CHUNKS_PER_SLICE
+            or p.chunks and (monotonic_ns() >= p.end or p.env.always_ahead))
+
+
+cdef inline int ask_ahead(MDB_cursor *chunks) noexcept nogil:
+    """Ask the disk for what the next slice reads of the chunks from the cursor's place on."""
+    cdef leaf l
+    cdef size_t count = 0
+    cdef size_t branch = 0
+    cdef size_t asked = 0
+    cdef int rc = 0
+    while not rc and count < CHUNKS_PER_SLICE:
+        ahead_leaves(chunks, &branch)
+        ahead_heads(chunks, &asked)
+        leaf_of(chunks, &l)
+        count += l.count - l.at
+        leaf_end(chunks)
+        rc = mdb_cursor_get(chunks, NULL, NULL, MDB_NEXT)
+    return 0 if rc == MDB_NOTFOUND else rc
+
+
+cdef inline int take_bytes(pruning *p, uint32_t day, uint64_t size) noexcept nogil:
+    """Subtract the bytes of deleted chunks from the totals of their day."""
+    cdef day_totals less
+    if not size:
+        return 0
+    memset(&less, 0, sizeof(less))
+    less.bytes = size
+    p.bytes += size
+    return take_from_day(p, day, &less)
+
+
+cdef inline int drop_chunks(pruning *p, uint64_t oldest) noexcept nogil:
     """Delete the first chunks as long as all their envelopes are older than `oldest`.
 
     Of those whose envelopes were moved that is certain only once their day is over. They come first
-    in their day, so none remains that leads to a chunk that is gone.
+    in their day, so none remains that leads to a chunk that is gone. `more` if some are left to the
+    next slice.
     """
+    cdef MDB_cursor *chunks
     cdef MDB_val key, value
     cdef chunk source
-    cdef day_totals less
     cdef uint32_t newest
-    cdef size_t dropped = 0
-    cdef int rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
-    memset(&less, 0, sizeof(less))
+    cdef uint32_t day = NO_DAY
+    cdef uint64_t size = 0          # of that day's
+    cdef int rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
+    if not rc:
+        rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
     while not rc:
         rc = read_bytes(&key, &value, &source)
-        if not rc and source.day >= oldest // DAY:
-            if is_moved(&value):
-                return 0
-            rc = newest_in(&source, &newest)
-            if not rc and (source.day > oldest // DAY or newest >= oldest):
-                return 0
         if rc:
             return rc
-        if dropped == CHUNKS_PER_SLICE:
+        if source.day >= oldest // DAY:
+            if is_moved(&value):
+                break
+            rc = newest_in(&source, &newest)
+            if rc:
+                return rc
+            if source.day > oldest // DAY or newest >= oldest:
+                break
+        if is_full(p):
             p.more = True
-            return 0
-        if not is_sorted(source.last):
+            rc = ask_ahead(chunks)
+            break
+        if source.day != day:
+            rc = take_bytes(p, day, size)
+            day, size = source.day, 0
+        if not rc and not is_sorted(source.last):
             rc = drop_arrival(p, source.last)
         if not rc:
             rc = mdb_cursor_del(chunks, 0)
-        if not rc and source.size:
-            less.bytes = source.size
-            rc = take_from_day(p, source.day, &less)
         if rc:
-            return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-        p.bytes += source.size
-        dropped += 1
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
-    return 0 if rc == MDB_NOTFOUND else rc
+            return rc
+        size += source.size
+        p.chunks += 1
+        rc = mdb_cursor_get(chunks, &key, &value, MDB_NEXT)
+    if rc and rc != MDB_NOTFOUND:
+        return rc
+    return take_bytes(p, day, size)
+
+
+cdef inline int drop_envelopes(pruning *p, MDB_cursor *times, uint64_t *oldest) noexcept nogil:
+    """Delete whole days and rows, and then the chunks that hold nothing else."""
+    cdef MDB_cursor *postings
+    cdef MDB_cursor *topics
+    cdef MDB_cursor *chunks
+    cdef int rc = drop_days(p)
+    if not rc:
+        rc = mdb_cursor_open(p.txn, p.env.postings, &postings)
+    if not rc:
+        rc = mdb_cursor_open(p.txn, p.env.topics, &topics)
+    if not rc:
+        rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
+    if not rc and not p.ended:
+        rc = drop_rows(p, times, postings, topics, chunks)
+    if not rc:
+        rc = oldest_left(times, oldest)
+    if not rc and p.envelopes:      # those of the newest one's second may not all be gone
+        rc = raise_horizon(p.txn, p.env.meta, p.newest + (p.newest < oldest[0]
+                                                          and p.newest < UINT32_MAX))
+    return rc if rc else drop_chunks(p, oldest[0])
 
 
 cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
     """Do all deletions of a slice."""
     cdef pruning *p = <pruning *> work
     cdef MDB_cursor *times
-    cdef MDB_cursor *postings
-    cdef MDB_cursor *topics
-    cdef MDB_cursor *chunks
     cdef uint64_t oldest
-    cdef int rc
+    cdef int rc = mdb_cursor_open(txn, p.env.times, &times)
     p.txn = txn
-    p.envelopes = p.bytes = 0
-    rc = drop_days(p)
-    if not rc:
-        rc = mdb_cursor_open(txn, p.env.times, &times)
-    if not rc:
-        rc = mdb_cursor_open(txn, p.env.postings, &postings)
-    if not rc:
-        rc = mdb_cursor_open(txn, p.env.topics, &topics)
-    if not rc:
-        rc = mdb_cursor_open(txn, p.env.chunks, &chunks)
-    if not rc:
-        rc = drop_rows(p, times, postings, topics, chunks)
+    p.envelopes = p.bytes = p.chunks = 0
+    p.ended = p.more = False
+    p.unread = NO_DAY
     if not rc:
         rc = oldest_left(times, &oldest)
     if not rc:
-        p.more = oldest < p.before and oldest < UINT64_MAX
-        if p.envelopes:     # those of the newest one's second may not all be gone
-            rc = raise_horizon(txn, p.env.meta, p.newest + (p.newest < oldest
-                                                            and p.newest < UINT32_MAX))
-    if not rc:
-        rc = drop_chunks(p, chunks, oldest)
-    changed[0] = p.envelopes or p.bytes
+        rc = drop_chunks(p, oldest)
+    if not rc and not p.more:
+        rc = drop_envelopes(p, times, &oldest)
+    p.more = p.more or oldest < p.before and oldest < UINT64_MAX
+    changed[0] = p.envelopes or p.chunks
     return rc
 
 
 cdef inline int prune_slice(pruning *p) noexcept nogil:
-    """Prune one slice in one transaction. The caller sets env, before and limit."""
-    return write(p.env, &prune, p)
+    """Prune one slice, in one transaction. The caller sets env, before, limit and reading."""
+    cdef int rc
+    p.end = monotonic_ns() + SLICE_NS
+    rc = write(p.env, &prune, p)
+    if not rc and p.unread != NO_DAY:
+        rc = read_day_ahead(p)
+        if not rc and not p.chunks and not p.envelopes and was_read(p, p.unread):
+            rc = write(p.env, &prune, p)
+    if not rc and p.ended and p.envelopes:
+        memset(p.reading, 0, sizeof(p.reading[0]))      # what comes to that day is read anew
+    return rc

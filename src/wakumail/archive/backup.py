@@ -131,11 +131,14 @@ class Backup:
         behind = Bound(int.from_bytes(oldest[:4], "big"), oldest[4:]) if oldest else BEHIND_ALL
         with copy.items() as items:
             surplus = items.fold(FIRST, behind).count
-        while surplus > 0:
+        more = True
+        while surplus > 0 and more:
             before = behind.time + 1
             limit = slice_limit(copy.days(), before, PRUNE_STEP)
             pruned = copy.prune(before, limit=min(limit, surplus))
-            surplus -= pruned.envelopes or surplus
+            surplus, more = surplus - pruned.envelopes, pruned.more
+        while copy.prune(behind.time, limit=PRUNE_STEP).more:  # bytes of what is deleted
+            pass
 
     def _take_arrived(
         self, original: Archive, end: int, copy: Archive, advance: Callable[[int], object]

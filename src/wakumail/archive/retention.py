@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from wakumail.archive.archive import Archive
-from wakumail.archive.results import Day
+from wakumail.archive.results import Day, Pruned
 from wakumail.errors import ArchiveError
 from wakumail.waku.envelope import MAX_TIME, Batch, Verdict
 
@@ -17,7 +17,11 @@ PRUNE_SLICE = 500
 between two commits, or a quarter of a second if none of the pages is in memory."""
 
 PRUNE_DAY = 2_000_000
-"""Envelopes of the largest day that one slice deletes whole, at a fraction of the cost of each."""
+"""Envelopes of the largest day that is deleted whole, at a fraction of the cost of each. The rows
+of 1,000,000 take a tenth of a second of one commit; the rest goes in short slices."""
+
+PAUSE = 3.0
+"""Times as long as a slice took without deleting an envelope, others have the archive after it."""
 
 DAY = 86400
 
@@ -47,7 +51,17 @@ class Retention:
     """True to sort days that are over by topic (see day_sorting.py)."""
 
 
+NOTHING = Pruned(envelopes=0, bytes=0, more=False)
+
 KEEP_EVERYTHING = Retention(seconds=0, max_size=0, sort_days=False)
+
+
+def pause_after(pruned: Pruned, seconds: float) -> float:
+    """Seconds from a slice, which took `seconds`, to the next one.
+
+    None while single envelopes are deleted: that has to keep up with those that arrive.
+    """
+    return 0.0 if pruned.envelopes or not pruned.more else PAUSE * seconds
 
 
 def slice_limit(days: Sequence[Day], before: int, least: int) -> int:
@@ -55,8 +69,9 @@ def slice_limit(days: Sequence[Day], before: int, least: int) -> int:
 
     days: of the archive. A day is deleted whole if all of it is older, and it is not too large.
     """
-    if days and days[0].start + DAY <= before and days[0].envelopes <= PRUNE_DAY:
-        return max(least, days[0].envelopes)
+    day = first_with_envelopes(days)
+    if day is not None and day.start + DAY <= before and day.envelopes <= PRUNE_DAY:
+        return max(least, day.envelopes)
     return least
 
 
@@ -65,7 +80,13 @@ def frees_at_end(days: Sequence[Day]) -> bool:
 
     So a bound of the size can as well have all of it deleted at once.
     """
-    return bool(days) and days[0].unsorted * 8 < days[0].envelopes
+    day = first_with_envelopes(days)
+    return day is not None and day.unsorted * 8 < day.envelopes
+
+
+def first_with_envelopes(days: Sequence[Day]) -> Day | None:
+    """The first day that is not deleted yet: of those before it, at most bytes are left."""
+    return next((day for day in days if day.envelopes), None)
 
 
 class TrustedClock:
@@ -121,23 +142,33 @@ class RetentionSchedule:
         self._count = count
         self._clock = TrustedClock()
 
-    def prune_if_due(self, archive: Archive, waiting: Iterable[Batch] = ()) -> None:
+    def prune_if_due(self, archive: Archive, refused: Sequence[Batch] = ()) -> bool:
         """Prune one slice, however busy the queue is: otherwise a full archive would only grow.
 
-        `waiting` are batches that the disk has refused. On a full disk they alone can show that the
-        clock is right, for the archive gets no newer envelope until something old is deleted.
+        `refused` are batches that the disk has refused. On a full disk they alone can show that the
+        clock is right, for the archive gets no newer envelope until something old is deleted. And
+        nothing else can be written then, so there are no pauses. True if a slice was pruned and
+        another one is due.
         """
-        if time.monotonic() >= self.next_look and not self._prune(archive, waiting):
-            self.next_look = time.monotonic() + RETENTION_INTERVAL
+        begun = time.monotonic()
+        if begun < self.next_look:
+            return False
+        pruned = self._prune(archive, refused)
+        ended = time.monotonic()
+        if not pruned.more:
+            self.next_look = ended + RETENTION_INTERVAL
+        elif not refused:
+            self.next_look = ended + pause_after(pruned, ended - begun)
+        return pruned.more
 
-    def _prune(self, archive: Archive, waiting: Iterable[Batch]) -> bool:
-        """Delete a slice of the envelopes that exceed a bound; True if there may be more."""
+    def _prune(self, archive: Archive, refused: Sequence[Batch]) -> Pruned:
+        """Delete a slice of the envelopes that exceed a bound."""
         retention = self.retention  # once: with the half of two bounds all but today would go
         before, limit = 0, PRUNE_SLICE
         try:
             days = archive.days()
             if retention.seconds and days:
-                shown = max(newest_shown(archive, days), waiting_shown(waiting))
+                shown = max(newest_shown(archive, days), refused_shown(refused))
                 now, is_right = self._clock.now(shown)
                 if not is_right:
                     self._count("clock_doubted", 1)
@@ -148,15 +179,15 @@ class RetentionSchedule:
                 if frees_at_end(days):
                     limit = slice_limit(days, before, limit)
             if not days or not before:
-                return False
+                return NOTHING
             pruned = archive.prune(before, limit=limit)
         except ArchiveError as error:
             log.error("pruning failed: %s", error)
             self._count("prunes_failed", 1)
-            return False
+            return NOTHING
         if pruned.envelopes:
             self._count("envelopes_pruned", pruned.envelopes)
-        return pruned.more
+        return pruned
 
 
 def newest_shown(archive: Archive, days: list[Day]) -> float:
@@ -166,7 +197,7 @@ def newest_shown(archive: Archive, days: list[Day]) -> float:
     return min(newest, full[-1] + DAY - 1) if full else newest
 
 
-def waiting_shown(batches: Iterable[Batch]) -> float:
+def refused_shown(batches: Iterable[Batch]) -> float:
     """The creation time (Unix seconds) that the first envelopes to be archived show; 0 if too few.
 
     They were judged like those in the archive, and as many are needed.

@@ -18,6 +18,7 @@ from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.day_sorting import DaySorting
 from wakumail.archive.retention import RetentionSchedule
 from wakumail.errors import ArchiveError
+from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +153,14 @@ class WriterThread:
                 log.error("closing: the disk refused the last envelopes, none was confirmed")
                 return False
             self._beat = time.monotonic()
-            # It may make the room that is missing.
-            waiting = chain(entries, self._queue.waiting())
-            self.retention.prune_if_due(self.archive, (batch for batch, _ in waiting))
+            self._make_room([batch for batch, _ in chain(entries, self._queue.waiting())])
             with self._commit_lock:
                 if self._commit(entries):
                     return True
+
+    def _make_room(self, refused: list[Batch]) -> None:
+        """Prune what is due, for the room that these batches may miss."""
+        until = time.monotonic() + COMMIT_RETRY_INTERVAL
+        while self.retention.prune_if_due(self.archive, refused):
+            if time.monotonic() >= until:
+                return

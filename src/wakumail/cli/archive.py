@@ -9,7 +9,7 @@ from wakumail.archive.datadir import Datadir
 from wakumail.archive.independent import Opinion
 from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
-from wakumail.archive.retention import AFTER_ALL, frees_at_end, slice_limit
+from wakumail.archive.retention import AFTER_ALL, frees_at_end, pause_after, slice_limit
 from wakumail.base.text import counted, in_bytes, utc
 from wakumail.cli import archive_backup, archive_merge, transfer
 from wakumail.cli.config import add_flags, load_settings
@@ -153,7 +153,9 @@ def prune(arguments: argparse.Namespace) -> int:
             limit, days = PRUNE_STEP, archive.days()
             if arguments.max_size is None or frees_at_end(days):
                 limit = slice_limit(days, before, limit)
+            begun = time.monotonic()
             pruned = archive.prune(before, limit=limit)
+            time.sleep(pause_after(pruned, time.monotonic() - begun))
             envelopes, more = envelopes + pruned.envelopes, pruned.more
             bar.update(pruned.envelopes)
         free = archive.stat().free_bytes
