@@ -17,7 +17,7 @@ from wakumail.archive.page_reader import AT_ONCE_IN_A_TURN, PageReader
 from wakumail.counters import Counters
 
 LAST = 2**32 - 1
-RARE, LARGE, MANY, FULL = b"rare", b"larg", b"many", b"full"
+RARE, LARGE, MANY, FULL = b"rare", b"huge", b"many", b"full"
 
 
 @pytest.fixture(scope="module")
