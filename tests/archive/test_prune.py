@@ -1,9 +1,6 @@
 """Pruning against the model: the envelopes that go and stay, and the space that is reused."""
 
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.archive.test_verify import verify_sound
-from tests.support.archive_model import DAY, START, batch_of, envelope, make, order, read_tables
+from tests.support.archive_model import (
+    DAY,
+    START,
+    batch_of,
+    envelope,
+    kill_python,
+    make,
+    order,
+    read_tables,
+)
 from wakumail.archive.archive import Archive, PageState, Query
 from wakumail.archive.independent import verify_independently
 from wakumail.archive.page_check import check_pages
@@ -206,15 +212,9 @@ def test_a_pruning_that_was_killed_leaves_a_sound_archive_and_goes_on(
     tmp_path: Path, is_sorted: bool
 ) -> None:
     make_day(tmp_path, is_sorted=is_sorted)
-    command = [sys.executable, "-c", PRUNE_DAY, str(tmp_path), str(START + DAY)]
     for kill in range(3):
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pruning:
-            assert pruning.stdout is not None
-            assert pruning.stdout.readline() == b"go\n"
-            with pytest.raises(subprocess.TimeoutExpired):
-                pruning.wait(random.random() * 0.05 * (kill + 1))
-            pruning.kill()
-            assert pruning.wait() == -signal.SIGKILL
+        after = random.random() * 0.05 * (kill + 1)
+        kill_python(PRUNE_DAY, tmp_path, START + DAY, after=after)
         with Archive(tmp_path, readonly=True) as archive:
             verify_sound(archive)
             assert archive.stat().envelopes in (100, DAY_COUNT + 100)

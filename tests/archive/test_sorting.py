@@ -1,9 +1,6 @@
 """Sorting the days of an archive: equal to the model, whole at each slice, arrivals in order."""
 
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from tests.support.archive_model import (
     batch_of,
     check_answer,
     envelope,
+    kill_python,
     make,
     order,
     read_tables,
@@ -228,14 +226,7 @@ def test_a_sorting_that_was_killed_leaves_a_sound_archive_and_goes_on(tmp_path: 
     with Archive(tmp_path, sync=False) as archive:
         archive.append([batch_of(every)])
     for kill in range(6):
-        command = [sys.executable, "-c", SORT_FOREVER, str(tmp_path)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sorting:
-            assert sorting.stdout is not None
-            assert sorting.stdout.readline() == b"go\n"
-            with pytest.raises(subprocess.TimeoutExpired):
-                sorting.wait(random.random() * 0.03 * (kill + 1))
-            sorting.kill()
-            assert sorting.wait() == -signal.SIGKILL
+        kill_python(SORT_FOREVER, tmp_path, after=random.random() * 0.03 * (kill + 1))
         with Archive(tmp_path, readonly=True) as archive:
             verify_sound(archive)
             assert archive.days()[0].envelopes >= len(every)

@@ -2,11 +2,14 @@
 
 import pickle
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import AT_ONCE_HITS, Archive, Page, PageState, Query
@@ -205,6 +208,18 @@ def python(code: str, *arguments: object, check: int = 0) -> bytes:
     )
     assert done.returncode == check, done.stderr.decode()
     return done.stdout
+
+
+def kill_python(code: str, *arguments: object, after: float) -> None:
+    """Run Python code that prints "go", and kill it seconds after that; it may not end before."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"go\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(after)
+        running.kill()
+        assert running.wait() == -signal.SIGKILL
 
 
 def read_tables(path: Path) -> Tables:
