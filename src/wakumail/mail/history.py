@@ -243,22 +243,22 @@ class History:
     def _send(self, link: Link, packet: bytes, envelopes: int) -> int:
         """Send a P2P Messages packet; return its bytes."""
         link.peer.deliver_history(packet)
-        self._counters.add("envelopes_delivered", envelopes)
-        self._counters.add("bytes_delivered", len(packet))
-        return len(packet)
+        return self._count_delivered(envelopes, len(packet))
 
     async def _send_each(self, link: Link, page: Page) -> int:
         """Send each envelope of a page in a packet of its own; return the bytes of all packets."""
         if not link.peer.limits.is_limited:
-            size = link.peer.deliver_each(page.packet)
-            self._counters.add("envelopes_delivered", page.count)
-            self._counters.add("bytes_delivered", size)
-            return size
+            return self._count_delivered(page.count, link.peer.deliver_each(page.packet))
         size = 0
         for envelope in split_list(page.packet):
             if size:
                 await link.outbox.pace()
             size += self._send(link, join_list([envelope]), 1)
+        return size
+
+    def _count_delivered(self, envelopes: int, size: int) -> int:
+        self._counters.add("envelopes_delivered", envelopes)
+        self._counters.add("bytes_delivered", size)
         return size
 
     def _count_query(self, request: Request) -> None:
