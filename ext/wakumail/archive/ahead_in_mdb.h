@@ -148,17 +148,24 @@ ahead_leaves(MDB_cursor *mc, size_t *asked)
 		ahead_pages(mc->mc_txn->mt_env, NODEPGNO(NODEPTR(mp, i)), 1, &leaf);
 }
 
+/* The number of pages that a value has of its own, and the first of them. */
+static size_t
+ahead_value_pages(const MDB_env *env, MDB_node *leaf, pgno_t *first)
+{
+	if (!F_ISSET(leaf->mn_flags, F_BIGDATA))
+		return 0;
+	memcpy(first, NODEDATA(leaf), sizeof(*first));
+	return OVPAGES(NODEDSZ(leaf), env->me_psize);
+}
+
 /* `most`: pages of a value that are asked for. */
 static void
 ahead_node(const MDB_env *env, MDB_node *leaf, size_t most, size_t *asked)
 {
 	pgno_t pgno;
-	size_t count;
-	if (!F_ISSET(leaf->mn_flags, F_BIGDATA))
-		return;
-	memcpy(&pgno, NODEDATA(leaf), sizeof(pgno));
-	count = OVPAGES(NODEDSZ(leaf), env->me_psize);
-	ahead_pages(env, pgno, count < most ? count : most, asked);
+	size_t count = ahead_value_pages(env, leaf, &pgno);
+	if (count)
+		ahead_pages(env, pgno, count < most ? count : most, asked);
 }
 
 void
@@ -166,10 +173,9 @@ ahead_pages_of_value(MDB_cursor *mc, ahead_list *list)
 {
 	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
 	pgno_t pgno;
-	if (!F_ISSET(leaf->mn_flags, F_BIGDATA))
-		return;
-	memcpy(&pgno, NODEDATA(leaf), sizeof(pgno));
-	ahead_note(mc, pgno, OVPAGES(NODEDSZ(leaf), mc->mc_txn->mt_env->me_psize), list);
+	size_t count = ahead_value_pages(mc->mc_txn->mt_env, leaf, &pgno);
+	if (count)
+		ahead_note(mc, pgno, count, list);
 }
 
 int
