@@ -50,7 +50,8 @@ from wakumail.archive.named cimport (
     MAX_FINDING_ROWS as max_finding_rows, close_naming, copy_found, find_absent, find_envelopes,
     find_hashes, finding, naming)
 from wakumail.archive.page cimport (
-    AT_ONCE_BYTES as at_once_bytes, AT_ONCE_ENTRIES, position_behind, read_page, read_page_at_once, reading)
+    AT_ONCE_BYTES as at_once_bytes, AT_ONCE_ENTRIES, position_behind, read_page, read_page_at_once,
+    reading)
 from wakumail.archive.problem cimport MAX_KEPT, describe
 from wakumail.archive.pruned_day cimport day_reading, pruning
 from wakumail.archive.pruner cimport prune_slice

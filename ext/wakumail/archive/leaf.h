@@ -26,7 +26,7 @@ void leaf_end(MDB_cursor *cursor);
 /* Delete all rows of the cursor's leaf, of which none has a value with pages of its own. LMDB's own
 deletion moves the rows that are left, each time. Returns 0 or a code of LMDB; LEAF_IS_ROOT, and
 nothing is done, if the table has no other page. After 0 no cursor of the table has a place. */
-#define LEAF_IS_ROOT	(-10)
+#define LEAF_IS_ROOT	(-11)
 int leaf_drop(MDB_cursor *cursor);
 
 #define LEAF_KEY_AT	8
