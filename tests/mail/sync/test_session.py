@@ -407,6 +407,28 @@ async def test_what_arrives_late_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         assert 1100 <= told <= 1200
 
 
+@asynchronous
+async def test_no_round_comes_before_the_follower_knows_its_first_envelope(tmp_path: Path) -> None:
+    async with two_ends(tmp_path) as (alice, bob):
+        desk, may_go, asked = bob.side.desk, asyncio.Event(), asyncio.Event()
+        next_sequence = desk.next_sequence
+
+        async def late() -> int:
+            asked.set()
+            await may_go.wait()
+            return await next_sequence()
+
+        desk.next_sequence = late  # type: ignore[assignment,method-assign]
+        open_both(alice, bob)
+        await asked.wait()
+        await eventually(lambda: alice.sent)
+        await turns()
+        assert not bob.sent
+        assert not alice.tally.rounds
+        may_go.set()
+        await made_equal(alice, bob)
+
+
 def sorted_ids(envelopes: Iterable[Envelope]) -> list[bytes]:
     return [each.hash for each in sorted(envelopes, key=lambda each: (each.created, each.hash))]
 

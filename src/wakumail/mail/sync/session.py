@@ -118,8 +118,7 @@ class Session:
         follower.on_behind = self._driver.due.set
 
     def open(self) -> None:
-        """Send our status, and begin."""
-        self._wire.send(self._side.status())
+        """Begin; the first packet that we send is our status."""
         self._start(self._giver.run())
         self._start(self._watch())
         self._start(self._begin())
@@ -212,11 +211,13 @@ class Session:
             self._wire.fail(error)
 
     async def _begin(self) -> None:
+        # Before our status, for which the peer's first round waits: no envelope falls between the two.
+        sequence = await self._side.desk.next_sequence()
+        self._wire.send(self._side.status())
         await self._agreement.reached.wait()
         if not self._side.sync_interval:
             return
-        # Before the first round, so that no envelope falls between the two.
-        self._start(self._follower.run(await self._side.desk.next_sequence()))
+        self._start(self._follower.run(sequence))
         if self._drives:
             self._start(self._driver.run())
 
