@@ -12,7 +12,7 @@ from wakumail.errors import ArchiveDamaged
 READER_THREADS = 4
 """Threads for reading; LMDB readers do not block each other or the writer."""
 
-AT_ONCE_IN_A_TURN = 4
+AT_ONCE_IN_A_TURN = 8
 """Small pages that the event loop reads by itself in one turn, where they are in memory: a
 millisecond. The way to a thread and back costs more than such a page."""
 
