@@ -211,7 +211,7 @@ class Session:
             self._wire.fail(error)
 
     async def _begin(self) -> None:
-        # Before our status, for which the peer's first round waits: no envelope falls between the two.
+        # Before our status, for which the peer's first round waits: nothing falls between the two.
         sequence = await self._side.desk.next_sequence()
         self._wire.send(self._side.status())
         await self._agreement.reached.wait()
