@@ -178,7 +178,7 @@ SPEEDS = Speeds(500.0, 1200.0, 9000.0, 40.0, 1.5)
 MACHINE = Machine(
     "2026-01-01 00:00 UTC", "a <chip>", 2, 0.5, "system", SPEEDS, "versions", "wakumail bench"
 )
-INGEST, INGEST_BY_4, *_, GROWTH = goal_cases()
+INGEST, INGEST_BY_4, *_, RATIO = goal_cases()
 
 
 def result(planned: PlannedCase, *runs: Measures, server: str = "wakumail") -> CaseResult:
@@ -275,7 +275,7 @@ class Checker(HTMLParser):
 
 def test_page_is_whole_and_loads_nothing() -> None:
     run: Measures = {"ingested": 1e5, "envelope_cpu": 9.0, "peak": 1.0, "disk": 650.0}
-    results = [result(INGEST, run), result(INGEST_BY_4, run), result(GROWTH, {"growth": 0.0})]
+    results = [result(INGEST, run), result(INGEST_BY_4, run), result(RATIO, {"ratio": 0.0})]
     html = html_report(MACHINE, results, 1)
     checker = Checker()
     checker.feed(html)

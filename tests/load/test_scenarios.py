@@ -24,7 +24,6 @@ from wakumail.load.measures import METRICS, Measures
 from wakumail.load.scenarios.case_choice import DEFAULT_SCENARIOS, SCENARIOS, CaseChoice
 from wakumail.load.scenarios.cases import (
     Case,
-    GrowthCase,
     IdleCase,
     IngestCase,
     RelayCase,
@@ -37,6 +36,7 @@ from wakumail.load.scenarios.crowd import CrowdCase
 from wakumail.load.scenarios.discovery import DiscoveryCase
 from wakumail.load.scenarios.goals import PlannedCase, goal_cases
 from wakumail.load.scenarios.mixed import MixedCase, bulk_reader, senders, slow_readers, storm
+from wakumail.load.scenarios.ratios import ratio_cases
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
 from wakumail.load.scenarios.transfer import TransferCase
@@ -63,7 +63,7 @@ CASES: list[tuple[Case, set[str]]] = [
         {"p50", "p99", "request_cpu", "request_floor", "distance", "throughput"},
     ),
     (RequestCase(ALL_PAGES, TRAFFIC, SECONDS), {"p50", "envelopes", "envelope_cpu"}),
-    (GrowthCase(TRAFFIC, SECONDS), {"growth"}),
+    *((case, {"ratio"}) for case in [*ratio_cases(TRAFFIC, SECONDS)][2:4]),
     (StartUpCase(TRAFFIC), {"start", "disk"}),
     *(
         (
@@ -254,7 +254,7 @@ def test_servers_that_run_already_are_compared(own_server: OwnServer, pool: Clie
         known, unknown = measure_cases(
             [PlannedCase(IngestCase(SenderLoad(LIVE, 100)))], servers, 1, pool, print
         )
-        assert GrowthCase(TRAFFIC, SECONDS).measure(servers[0], pool) == {}
+        assert next(iter(ratio_cases(TRAFFIC, SECONDS))).measure(servers[0], pool) == {}
         assert StartUpCase(TRAFFIC).measure(servers[0], pool) == {}
     assert {"ingested", "envelope_cpu", "peak"} <= set(known.keys)
     assert set(unknown.keys) == {"ingested", "client"}

@@ -77,6 +77,7 @@ METRICS = {
         Metric("memory_drift", "memory, last third", "x the first", 2),
         Metric("disk", "on disk", "B/envelope"),
         Metric("start", "start-up", "s", 2),
+        Metric("ratio", "server CPU", "x the other's", 2),
         Metric("growth", "CPU on 10 x the archive", "x", 2),
         Metric("attempts", "attempts", "", charted=False),
         Metric("served", "of them served", "", higher_is_better=True, charted=False),

@@ -131,6 +131,7 @@ class RequestPackets:
             bloom=spec.bloom,
             limit=PAGE_LIMIT,
             cursor=cursor,
+            batch=spec.batch,
             key=self._key,
             sign_with=self._node_key,
             random=os.urandom,

@@ -82,7 +82,8 @@ class RequestFloor:
             position, remaining = page.position, remaining - page.count
             if page.count:
                 last_hash = page.last_hash
-                self._wire.add(Code.P2P_MESSAGE, page.packet)
+                add = self._wire.add if spec.batch else self._wire.add_each
+                add(Code.P2P_MESSAGE, page.packet)
             if page.state is PageState.EXHAUSTED:
                 position = b""
             elif page.state is PageState.PAUSED or remaining:

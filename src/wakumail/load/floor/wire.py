@@ -103,6 +103,10 @@ class Wire:
         """Add a packet to those that `send` encrypts."""
         self._writer.add(payload, message_id(code) + store_prefix(len(payload)))
 
+    def add_each(self, code: int, envelopes: bytes) -> None:
+        """The same with a packet for each envelope of a page."""
+        self._writer.add_each(envelopes, message_id(code), stored=True)
+
     def send(self) -> None:
         """Encrypt what was added and send it. What the far end reads meanwhile does not count."""
         frames = memoryview(self._writer.encrypt())

@@ -1,6 +1,7 @@
 """The cases that are measured.
 
 cases        scenarios with one kind of client
+ratios       the CPU of one request against that of another
 mixed        scenarios of small requests beside other clients
 crowd        the scenario with thousands of peers
 sync         the scenario of two archives that reconcile

@@ -27,6 +27,7 @@ from wakumail.load.scenarios.mixed import (
     slow_readers,
     storm,
 )
+from wakumail.load.scenarios.ratios import ratio_cases
 from wakumail.load.scenarios.soak import SoakCase
 from wakumail.load.scenarios.steps import steps_cases
 from wakumail.load.scenarios.sync import LOSSES, ReconcileCase, ReconcileGrowthCase
@@ -114,6 +115,7 @@ SCENARIOS: dict[str, Callable[[CaseChoice], Iterable[Case]]] = {
         ReconcileGrowthCase(choice.archived),
         TransferCase(choice.archived),
     ],
+    "ratio": lambda choice: ratio_cases(choice.archived, choice.seconds),
     "cold": lambda choice: [ColdCase(kind, choice.archived) for kind in COLD_KINDS],
     "discovery": lambda choice: [DiscoveryCase(FLOOD, choice.archived, choice.seconds)],
     "attacks": lambda choice: attack_cases(choice.archived, choice.seconds),

@@ -23,7 +23,7 @@ from wakumail.load.server_process import RunningServer
 from wakumail.load.watch import Watch, latencies, throughput
 from wakumail.load.workload.archived_traffic import DATA_SIZE, ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
-from wakumail.load.workload.request_kinds import ONE_TOPIC, RequestKind, RequestSpec
+from wakumail.load.workload.request_kinds import RequestKind, RequestSpec
 
 CLIENT_PROCESSES = 2
 """The number of client processes that share the connections of one load."""
@@ -183,33 +183,6 @@ class RequestCase:
             return {}
         floor = request_floor(self.kind.specs(self.traffic), datadir.archive, self.seconds)
         return {"request_floor": floor * 1e3, **watch.distance(len(watch.seconds), floor)}
-
-
-@dataclass(frozen=True, slots=True)
-class GrowthCase:
-    """The same request of an archive and of one with a tenth of the envelopes."""
-
-    traffic: ArchivedTraffic
-    seconds: float
-    kind: RequestKind = ONE_TOPIC
-    scenario: str = "growth"
-
-    @property
-    def title(self) -> str:
-        """The request, and the sizes of both archives."""
-        return f"{self.kind.title}: {self.traffic.envelopes // 10:,} to {self.traffic.envelopes:,}"
-
-    def measure(self, server: MeasuredServer, pool: ClientPool) -> Measures:
-        """Measure the small archive, then the large one; nothing if the server has its own."""
-        if not server.takes_any_archive:
-            return {}
-        small = ArchivedTraffic.of(self.traffic.envelopes // 10)
-        costs = [
-            RequestCase(self.kind, traffic, self.seconds).measure(server, pool)
-            for traffic in (small, self.traffic)
-        ]
-        before, after = (cost.get("request_cpu", cost["p50"]) for cost in costs)
-        return {"growth": ratio(after, before)}
 
 
 @dataclass(frozen=True, slots=True)

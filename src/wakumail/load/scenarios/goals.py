@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from wakumail.load.clients.sender import SenderLoad
 from wakumail.load.scenarios.cases import (
     Case,
-    GrowthCase,
     IdleCase,
     IngestCase,
     RequestCase,
     StartUpCase,
 )
+from wakumail.load.scenarios.ratios import ratio_cases
 from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.live_traffic import LiveTraffic
 from wakumail.load.workload.request_kinds import (
@@ -96,7 +96,10 @@ def goal_cases(archive: int = DEFAULT_ARCHIVE, seconds: float = 1.5) -> list[Pla
         ),
         asked(ALL_PAGES, p50=(330, 80)),
         with_goals(StartUpCase(traffic), {"start": (0.6, 0.3), "disk": (591, 700)}),
-        with_goals(GrowthCase(traffic, seconds), {"growth": (10, 1.3)}),
+        *(
+            with_goals(case, {"ratio": (None, goal)})
+            for case, goal in ratio_cases(traffic, seconds).items()
+        ),
     ]
 
 

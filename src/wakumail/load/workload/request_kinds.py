@@ -1,7 +1,7 @@
 """The requests that are measured, of an archive with ArchivedTraffic."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from wakumail.archive.archive import Query
@@ -25,6 +25,8 @@ class RequestSpec:
     bloom: bytes = b""
     follows_cursor: bool = False
     """True to ask for page after page until nothing remains."""
+    batch: bool = True
+    """False to ask for each envelope in a packet of its own."""
 
     @property
     def query(self) -> Query:
@@ -44,12 +46,16 @@ class RequestKind:
     clients: int = 1
     topics: int = 0
     """The number of topics in each request; 0: all envelopes."""
+    absent: bool = False
+    """True for topics of which the archive has no envelope."""
     by_bloom: bool = False
     days: int = 1
     envelopes: int = 0
     """The number of envelopes over which to follow the cursor; 0: one page only."""
     over: bool = False
     """True for days that are over when the traffic ends: a server has sorted those."""
+    batch: bool = True
+    """False to ask for each envelope in a packet of its own."""
 
     def specs(self, traffic: ArchivedTraffic) -> Sequence[RequestSpec]:
         """The requests of this kind, each with other topics. The clients repeat them."""
@@ -59,13 +65,19 @@ class RequestKind:
             span = min(DAY, self.envelopes * traffic.span // traffic.envelopes)
         upper = TRAFFIC_END // DAY * DAY - 1 if self.over else TRAFFIC_END
         lower = upper - span + 1
+        spec = RequestSpec(lower, upper, batch=self.batch)
         if not self.topics:
-            return [RequestSpec(lower, upper, bloom=FULL_BLOOM, follows_cursor=self.envelopes > 0)]
-        size = min(self.topics, traffic.topic_count)
-        chosen = [tuple(source.sample(traffic.topics, size)) for _ in range(TOPIC_CHOICES)]
+            return [replace(spec, bloom=FULL_BLOOM, follows_cursor=self.envelopes > 0)]
+        chosen = [self._choose(traffic, source) for _ in range(TOPIC_CHOICES)]
         if self.by_bloom:
-            return [RequestSpec(lower, upper, bloom=bloom_of(topics)) for topics in chosen]
-        return [RequestSpec(lower, upper, topics=topics) for topics in chosen]
+            return [replace(spec, bloom=bloom_of(topics)) for topics in chosen]
+        return [replace(spec, topics=topics) for topics in chosen]
+
+    def _choose(self, traffic: ArchivedTraffic, source: Random) -> tuple[bytes, ...]:
+        """The topics of one request."""
+        if self.absent:
+            return tuple(source.randbytes(4) for _ in range(self.topics))
+        return tuple(source.sample(traffic.topics, min(self.topics, traffic.topic_count)))
 
 
 ONE_TOPIC = RequestKind("one-topic", "1 topic, 24 h", topics=1)
@@ -74,11 +86,20 @@ TEN_TOPICS = RequestKind("ten-topics", "bloom of 10 topics, 24 h", topics=10, by
 LONG_ABSENCE = RequestKind(
     "long-absence", "bloom of 1 topic, 30 days", topics=1, by_bloom=True, days=30
 )
+LONG_ABSENCE_APART = replace(
+    LONG_ABSENCE, name="long-absence-apart", title=f"{LONG_ABSENCE.title}, batch = 0", batch=False
+)
+ABSENT_TOPICS = RequestKind(
+    "absent-topics", "1000 topics that do not exist, 30 days", topics=1000, absent=True, days=30
+)
 TOPIC_DAY = RequestKind("topic-day", "1 topic, a day that is over", topics=1, over=True)
 TOPIC_MONTH = RequestKind("topic-month", "1 topic, 30 days", topics=1, days=30)
 TOPICS_WEEK = RequestKind("topics-week", "10 topics, 7 days", topics=10, days=7)
 OVER_WEEK = RequestKind("over-week", "10 topics, 7 days over", topics=10, days=7, over=True)
 ALL_TOPICS = RequestKind("all-topics", "everything, 24 h")
+ALL_APART = replace(
+    ALL_TOPICS, name="all-apart", title=f"{ALL_TOPICS.title}, batch = 0", batch=False
+)
 ALL_DAY = RequestKind("all-day", "everything, a day that is over", over=True)
 ALL_TOPICS_BY_8 = RequestKind("all-topics-by-8", "everything, 24 h", clients=8)
 ALL_PAGES = RequestKind("all-pages", "following 33,334 envelopes", envelopes=33_334)
