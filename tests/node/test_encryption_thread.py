@@ -18,6 +18,7 @@ from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.node.encryption_thread import MAX_WRITERS, EncryptionThread
 from wakumail.node.link import Link
 from wakumail.node.outbox import MAX_ENCRYPTED_ON_LOOP, MAX_UNREAD, WRITE_HIGH_WATER, StalledPeer
+from wakumail.ops.config.settings import HIGHEST_MAX_REPLY
 from wakumail.waku.packets import Code
 
 LONG = rlp.join_list([rlp.encode(bytes(MAX_ENCRYPTED_ON_LOOP))])
@@ -40,13 +41,22 @@ class HeldThread:
         pass
 
 
+class LateThread(HeldThread):
+    """One that does not even begin before."""
+
+    def encrypt(self, writer: FrameWriter, done: Callable[[bytes], None]) -> None:
+        self.jobs.append(lambda: done(writer.encrypt()))
+
+
 @asynccontextmanager
-async def holding(datadir: Path) -> AsyncIterator[tuple[HeldThread, Link, Puppet]]:
+async def holding(
+    datadir: Path, held: HeldThread | None = None
+) -> AsyncIterator[tuple[HeldThread, Link, Puppet]]:
     """The held thread of a mailserver, its link to a puppet, and the puppet."""
     async with mailserver(datadir) as (server, enode):
         puppet = await Puppet.ready(enode)
         server.node.encryption_thread.close()
-        held = HeldThread()
+        held = held or HeldThread()
         server.node.encryption_thread = held  # type: ignore[assignment]
         yield held, link_of(server, puppet), puppet
 
@@ -203,6 +213,18 @@ async def test_what_waits_meanwhile_has_a_bound(tmp_path: Path) -> None:
         await link.gone()
         assert isinstance(link.closed and link.closed.error, StalledPeer)
         held.go_on()
+
+
+@asynchronous
+async def test_the_largest_packet_alone_is_not_too_much(tmp_path: Path) -> None:
+    async with holding(tmp_path, LateThread()) as (held, link, puppet):
+        payload = rlp.join_list([rlp.encode(bytes(HIGHEST_MAX_REPLY - 16))])
+        send(link, payload)
+        send(link, SHORT)
+        assert link.closed is None
+        held.go_on()
+        assert await puppet.packet(Code.P2P_MESSAGE) == payload
+        assert await puppet.packet(Code.P2P_MESSAGE) == SHORT
 
 
 @asynchronous

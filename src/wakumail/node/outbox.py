@@ -19,9 +19,10 @@ MIN_PROGRESS = 64 << 10
 WRITE_HIGH_WATER = 256 << 10
 """Bytes unread by a peer above which `drain` waits."""
 
-MAX_UNREAD = 8 << 20
-"""Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound.
-The unread bytes of all peers have a bound of their own (see memory.py)."""
+MAX_UNREAD = 24 << 20
+"""Bytes unread by a peer above which it is dropped: confirmations cannot pile up without bound. The
+largest packet of all, 16 MiB, leaves room for 8 MiB of them. The unread bytes of all peers have a
+bound of their own (see memory.py)."""
 
 MAX_ENCRYPTED_ON_LOOP = 64 << 10
 """Bytes of frames that the loop encrypts itself, in some 0.15 ms. The way through a thread costs a
