@@ -9,8 +9,6 @@ assertion of LMDB. checks_guard turns all of these into errors. */
 #ifndef WAKUMAIL_CHECKS_H
 #define WAKUMAIL_CHECKS_H
 
-#include <stdint.h>
-
 #include "lmdb.h"
 
 /* Call after mdb_env_open, and after each mdb_env_set_mapsize while no transaction is open. */
@@ -18,9 +16,6 @@ int checks_attach(MDB_env *env);
 
 /* Call before mdb_env_close. A second call does nothing. */
 void checks_detach(MDB_env *env);
-
-/* The number of times that any thread met damage. */
-uint64_t checks_damaged(MDB_env *env);
 
 /* Do work that touches the map. Returns its result, or CHECKS_LEAPT if damage ended it: then its
 stack frames are gone, so it must not hold a lock, and its transaction can only be ended. */

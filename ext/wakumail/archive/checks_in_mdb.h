@@ -3,6 +3,7 @@ mdb_page_get, the only function with which LMDB gets a page. */
 
 #include <setjmp.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,6 @@ typedef struct checks {
 	size_t pages;			/* in the map */
 	size_t words;			/* of `sound` */
 	uint64_t *sound;		/* a bit for each page of nodes: it was checked since the file was opened */
-	uint64_t damaged;
 	presence presence;
 } checks;
 
@@ -138,10 +138,7 @@ checks_are_nodes(const MDB_txn *txn, const MDB_page *mp, int is_free)
 static int
 checks_failed(MDB_txn *txn)
 {
-	checks *c = CHECKS(txn->mt_env);
 	txn->mt_flags |= MDB_TXN_ERROR;
-	if (c != NULL)
-		__atomic_fetch_add(&c->damaged, 1, __ATOMIC_RELAXED);
 	return MDB_CORRUPTED;
 }
 
@@ -259,14 +256,6 @@ checks_is_meta(const MDB_meta *m)
 static struct sigaction checks_before[2];	/* SIGBUS, SIGSEGV */
 
 static void
-checks_leap(guard *g)
-{
-	if (CHECKS(g->env) != NULL)
-		__atomic_fetch_add(&CHECKS(g->env)->damaged, 1, __ATOMIC_RELAXED);
-	siglongjmp(g->begin, 1);
-}
-
-static void
 checks_on_fault(int number, siginfo_t *info, void *context)
 {
 	guard *g = checks_current;
@@ -274,7 +263,7 @@ checks_on_fault(int number, siginfo_t *info, void *context)
 	struct sigaction *before = &checks_before[number == SIGSEGV];
 	if (g != NULL && info->si_code > 0 && g->env->me_map != NULL
 		&& at >= g->env->me_map && at < g->env->me_map + g->env->me_mapsize)
-		checks_leap(g);
+		siglongjmp(g->begin, 1);
 	if (before->sa_flags & SA_SIGINFO)
 		before->sa_sigaction(number, info, context);
 	else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
@@ -289,7 +278,7 @@ checks_on_assertion(MDB_env *env, const char *text)
 	(void) env;
 	(void) text;
 	if (checks_current != NULL)
-		checks_leap(checks_current);
+		siglongjmp(checks_current->begin, 1);
 }
 
 static void
@@ -457,11 +446,4 @@ checks_detach(MDB_env *env)
 		free(c->presence.seen);
 		free(c);
 	}
-}
-
-uint64_t
-checks_damaged(MDB_env *env)
-{
-	checks *c = CHECKS(env);
-	return c == NULL ? 0 : __atomic_load_n(&c->damaged, __ATOMIC_RELAXED);
 }

@@ -1,6 +1,6 @@
 """Declares the parts of LMDB that the archive uses (lmdb.h documents each call)."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t
 
 cdef enum:
     FREE_DBI = 0            # the handle of LMDB's list of free pages
@@ -30,7 +30,6 @@ cdef extern from "lmdb.h" nogil:
 
     ctypedef enum MDB_cursor_op:
         MDB_FIRST
-        MDB_GET_CURRENT
         MDB_LAST
         MDB_NEXT
         MDB_PREV
@@ -142,6 +141,5 @@ cdef extern from "checks.h" nogil:
 
     int checks_attach(MDB_env *env)
     void checks_detach(MDB_env *env)
-    uint64_t checks_damaged(MDB_env *env)
     int checks_guard(MDB_env *env, checks_work work, void *context)
     void checks_abandon(MDB_txn *txn)

@@ -15,7 +15,6 @@ from libc.string cimport memcpy, memset
 from wakumail.waku.envelope cimport envelope_fields, read_envelope
 from wakumail.archive.change cimport write
 from wakumail.archive.clock cimport monotonic_ns
-from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport raise_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *

@@ -8,7 +8,7 @@ as in environment.pxd, or STOP.
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from wakumail.waku.bloom cimport bloom_covers
 from wakumail.archive.chunks cimport AHEAD, MOST_AHEAD, find_envelope, read_ahead, wanted_row

@@ -3,7 +3,7 @@
 Functions that return int return 0 or a code as in environment.pxd.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.chunks cimport find_envelope
