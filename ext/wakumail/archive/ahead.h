@@ -13,38 +13,29 @@ envelopes would wait for one after the other; asked for together they come toget
 #define AHEAD_RUNS	256
 
 /* Pages to ask for together: each of them once, and those that lie together in one call. Asking costs
-the thread some microseconds a call, and the disk more. It begins as all zeros. */
+the thread some microseconds a call, and the disk more. It begins with a count of 0. */
 typedef struct ahead_list {
 	size_t count;
 	struct {
 		size_t first, behind;	/* numbers of pages */
 	} runs[AHEAD_RUNS];
-	MDB_val next;			/* the key that ends the page noted last; none if its data is NULL */
 } ahead_list;
 
-/* Note the page on the way to `key` that lies `level` pages below the root. The pages above it are
-read. Call it with ascending keys. Returns 0 if the tree has no such level. A damaged page is not
-noted: its reader meets it. The cursor has no place afterwards. */
-int ahead_page(MDB_cursor *cursor, MDB_val *key, unsigned level, ahead_list *list);
+/* Ask for the pages on the way to `count` keys of `size` bytes, which lie one after another. One
+level of the tree after the other is asked for, for each names the pages of the next. Ascending keys
+cost least. A damaged page is left out: its reader meets it. The cursor has no place afterwards. */
+void ahead_keys(MDB_cursor *cursor, const void *keys, size_t count, size_t size);
 
-/* Note the pages of the value at the cursor's place, if it has pages of its own. */
-void ahead_pages_of_value(MDB_cursor *cursor, ahead_list *list);
+/* Note the pages of the value at the cursor's place. Returns 0 if it has no pages of its own: then it
+lies on the leaf page. */
+int ahead_value(MDB_cursor *cursor, ahead_list *list);
 
 /* Ask for the pages of a list, which is empty afterwards. */
 void ahead_ask(MDB_cursor *cursor, ahead_list *list);
 
-/* Ask for the leaf page where the first row at or behind `key` lies. The pages above it are read.
-The cursor has no place afterwards. `asked` is the number of the page that was asked for last: it is
-not asked for again. Returns 0 or a code of LMDB. */
-int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked);
-
 /* Ask for the leaf pages behind the cursor's that the same branch page names. `asked` is the number
 of the branch page for which that was done last: it is not done again. */
 void ahead_leaves(MDB_cursor *cursor, size_t *asked);
-
-/* Ask for the pages of the value at the cursor's place, if it has pages of its own. Returns 0 if it
-has none: then it lies on the leaf page. */
-int ahead_value(MDB_cursor *cursor, size_t *asked);
 
 /* Ask for the first page of each value that has pages of its own, of the cursor's row and those behind
 it on its leaf page. `asked` is the number of that leaf page: it is not done again. */

@@ -14,15 +14,6 @@ ahead_run(const MDB_env *env, pgno_t pgno, size_t count)
 	madvise(env->me_map + pgno * psize, count * psize, MADV_WILLNEED);
 }
 
-static void
-ahead_pages(const MDB_env *env, pgno_t pgno, size_t count, size_t *asked)
-{
-	if (*asked == pgno)
-		return;
-	*asked = pgno;
-	ahead_run(env, pgno, count);
-}
-
 static int
 ahead_order(const void *one, const void *other)
 {
@@ -45,7 +36,6 @@ ahead_ask(MDB_cursor *mc, ahead_list *list)
 		ahead_run(env, first, behind - first);
 	}
 	list->count = 0;
-	list->next.mv_data = NULL;
 }
 
 static void
@@ -58,21 +48,19 @@ ahead_note(MDB_cursor *mc, pgno_t pgno, size_t count, ahead_list *list)
 	list->count++;
 }
 
-int
-ahead_page(MDB_cursor *mc, MDB_val *key, unsigned level, ahead_list *list)
+/* Note the page on the way to `key` that lies `level` pages below the root. `next` becomes the key that
+ends it; its data is NULL if that is not known. */
+static void
+ahead_note_page(MDB_cursor *mc, MDB_val *key, unsigned level, MDB_val *next, ahead_list *list)
 {
 	MDB_page *mp;
 	MDB_node *node;
 	unsigned at, failed = mc->mc_txn->mt_flags & MDB_TXN_ERROR;
 	int exact;
-	if (list->next.mv_data != NULL && mc->mc_dbx->md_cmp(key, &list->next) < 0)
-		return 1;
-	list->next.mv_data = NULL;
+	next->mv_data = NULL;
 	mc->mc_flags &= ~C_INITIALIZED;
 	if (mdb_page_search(mc, NULL, MDB_PS_ROOTONLY))
 		goto unread;
-	if (level >= mc->mc_db->md_depth)
-		return 0;
 	for (;;) {
 		mp = mc->mc_pg[mc->mc_top];
 		if (!IS_BRANCH(mp))
@@ -89,54 +77,41 @@ ahead_page(MDB_cursor *mc, MDB_val *key, unsigned level, ahead_list *list)
 	ahead_note(mc, NODEPGNO(node), 1, list);
 	if (at + 1 < NUMKEYS(mp)) {
 		node = NODEPTR(mp, at + 1);
-		list->next.mv_size = NODEKSZ(node);
-		list->next.mv_data = NODEKEY(node);
+		next->mv_size = NODEKSZ(node);
+		next->mv_data = NODEKEY(node);
 	}
-	return 1;
+	return;
 
 unread:
 	mc->mc_txn->mt_flags = (mc->mc_txn->mt_flags & ~MDB_TXN_ERROR) | failed;
-	return level < mc->mc_db->md_depth;
 }
 
-int
-ahead_leaf(MDB_cursor *mc, MDB_val *key, size_t *asked)
+void
+ahead_keys(MDB_cursor *mc, const void *keys, size_t count, size_t size)
 {
-	MDB_page *mp;
-	MDB_node *node;
-	unsigned level, at;
-	int exact, rc;
-	mc->mc_flags &= ~C_INITIALIZED;
-	rc = mdb_page_search(mc, NULL, MDB_PS_ROOTONLY);
-	if (rc)
-		return rc;
+	ahead_list list;
+	MDB_val key, before = { 0, NULL }, next;
+	unsigned level;
+	size_t i;
+	list.count = 0;
 	for (level = 1; level < mc->mc_db->md_depth; level++) {
-		mp = mc->mc_pg[mc->mc_top];
-		if (!IS_BRANCH(mp))
-			return checks_failed(mc->mc_txn);
-		node = mdb_node_search(mc, key, &exact);
-		at = node == NULL ? NUMKEYS(mp) - 1 : mc->mc_ki[mc->mc_top] - !exact;
-		node = NODEPTR(mp, at);
-		if (level + 1 == mc->mc_db->md_depth) {
-			ahead_pages(mc->mc_txn->mt_env, NODEPGNO(node), 1, asked);
-			return MDB_SUCCESS;
+		next.mv_data = NULL;
+		for (i = 0; i < count; i++, before = key) {
+			key.mv_size = size;
+			key.mv_data = (char *) keys + i * size;
+			/* A key between the one before and the end of its page is on the same page. */
+			if (next.mv_data == NULL || mc->mc_dbx->md_cmp(&key, &before) < 0
+				|| mc->mc_dbx->md_cmp(&key, &next) >= 0)
+				ahead_note_page(mc, &key, level, &next, &list);
 		}
-		rc = checks_tree_page(mc, NODEPGNO(node), &mp, NULL, NULL);
-		if (rc)
-			return rc;
-		mc->mc_ki[mc->mc_top] = at;
-		rc = mdb_cursor_push(mc, mp);
-		if (rc)
-			return rc;
+		ahead_ask(mc, &list);
 	}
-	return MDB_SUCCESS;
 }
 
 void
 ahead_leaves(MDB_cursor *mc, size_t *asked)
 {
 	const MDB_page *mp;
-	size_t leaf = 0;
 	unsigned i;
 	if (!mc->mc_top)
 		return;
@@ -145,7 +120,7 @@ ahead_leaves(MDB_cursor *mc, size_t *asked)
 		return;
 	*asked = mp->mp_pgno;
 	for (i = mc->mc_ki[mc->mc_top - 1] + 1; i < NUMKEYS(mp); i++)
-		ahead_pages(mc->mc_txn->mt_env, NODEPGNO(NODEPTR(mp, i)), 1, &leaf);
+		ahead_run(mc->mc_txn->mt_env, NODEPGNO(NODEPTR(mp, i)), 1);
 }
 
 /* The number of pages that a value has of its own, and the first of them. */
@@ -158,45 +133,37 @@ ahead_value_pages(const MDB_env *env, MDB_node *leaf, pgno_t *first)
 	return OVPAGES(NODEDSZ(leaf), env->me_psize);
 }
 
-/* `most`: pages of a value that are asked for. */
-static void
-ahead_node(const MDB_env *env, MDB_node *leaf, size_t most, size_t *asked)
-{
-	pgno_t pgno;
-	size_t count = ahead_value_pages(env, leaf, &pgno);
-	if (count)
-		ahead_pages(env, pgno, count < most ? count : most, asked);
-}
-
-void
-ahead_pages_of_value(MDB_cursor *mc, ahead_list *list)
+int
+ahead_value(MDB_cursor *mc, ahead_list *list)
 {
 	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
 	pgno_t pgno;
 	size_t count = ahead_value_pages(mc->mc_txn->mt_env, leaf, &pgno);
 	if (count)
 		ahead_note(mc, pgno, count, list);
+	return count != 0;
 }
 
-int
-ahead_value(MDB_cursor *mc, size_t *asked)
+/* Ask for the pages of a value at once, at most the first `most` of them. */
+static void
+ahead_node(const MDB_env *env, MDB_node *leaf, size_t most)
 {
-	MDB_node *leaf = NODEPTR(mc->mc_pg[mc->mc_top], mc->mc_ki[mc->mc_top]);
-	ahead_node(mc->mc_txn->mt_env, leaf, SIZE_MAX, asked);
-	return F_ISSET(leaf->mn_flags, F_BIGDATA);
+	pgno_t pgno;
+	size_t count = ahead_value_pages(env, leaf, &pgno);
+	if (count)
+		ahead_run(env, pgno, count < most ? count : most);
 }
 
 void
 ahead_heads(MDB_cursor *mc, size_t *asked)
 {
 	MDB_page *mp = mc->mc_pg[mc->mc_top];
-	size_t head = 0;
 	unsigned i;
 	if (*asked == mp->mp_pgno)
 		return;
 	*asked = mp->mp_pgno;
 	for (i = mc->mc_ki[mc->mc_top]; i < NUMKEYS(mp); i++)
-		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), 1, &head);
+		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), 1);
 }
 
 void
@@ -208,5 +175,5 @@ ahead_copy(MDB_cursor *mc)
 	if (mc->mc_top && !mc->mc_ki[mc->mc_top - 1])
 		ahead_leaves(mc, &asked);
 	for (i = 0; i < NUMKEYS(mp); i++)
-		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), SIZE_MAX, &asked);
+		ahead_node(mc->mc_txn->mt_env, NODEPTR(mp, i), SIZE_MAX);
 }

@@ -27,30 +27,18 @@ cdef inline int place_order(const void *one, const void *other) noexcept nogil:
 
 cdef inline int read_ahead(MDB_cursor *chunks, const wanted_row *rows,
                            size_t count) noexcept nogil:
-    """Ask for the pages of all these envelopes, at most MOST_AHEAD.
-
-    One level of the index after the other is asked for, for each names the pages of the next.
-    """
+    """Ask for the pages of all these envelopes, at most MOST_AHEAD."""
     cdef uint8_t[MOST_AHEAD][CHUNK_KEY] keys
     cdef uint8_t[CHUNK_KEY] last
     cdef ahead_list pages
     cdef MDB_val key
-    cdef unsigned int level = 0
-    cdef bint more = count > 0
     cdef size_t i
     cdef int rc
-    memset(&pages, 0, sizeof(pages))
     for i in range(count):
         put_chunk_key(keys[i], rows[i].created // DAY, rows[i].place)
     qsort(keys, count, CHUNK_KEY, &place_order)
-    while more:
-        level += 1
-        for i in range(count):
-            key = value_of(keys[i], CHUNK_KEY)
-            more = ahead_page(chunks, &key, level, &pages)
-            if not more:
-                break
-        ahead_ask(chunks, &pages)
+    ahead_keys(chunks, keys, count, CHUNK_KEY)
+    pages.count = 0
     memset(last, 0, CHUNK_KEY)
     for i in range(count):
         if i and memcmp(keys[i], last, CHUNK_KEY) <= 0:
@@ -62,7 +50,7 @@ cdef inline int read_ahead(MDB_cursor *chunks, const wanted_row *rows,
         if rc:
             return rc
         memcpy(last, key.mv_data, CHUNK_KEY)
-        ahead_pages_of_value(chunks, &pages)
+        ahead_value(chunks, &pages)
     ahead_ask(chunks, &pages)
     return 0
 

@@ -54,8 +54,8 @@ cdef inline int ask_chunks(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks) no
     cdef uint8_t[SEQUENCE_SIZE] bound
     cdef MDB_val key, value
     cdef moved_chunk moved
+    cdef ahead_list pages
     cdef size_t count = 0
-    cdef size_t asked = 0
     cdef size_t i
     cdef int rc
     put48(bound, l.asked)
@@ -73,20 +73,18 @@ cdef inline int ask_chunks(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks) no
         l.asked = UINT64_MAX
     elif rc:
         return rc
-    for i in range(count):              # the leaves first, for they name the other pages
-        key = value_of(keys[i], CHUNK_KEY)
-        rc = ahead_leaf(chunks, &key, &asked)
-        if rc:
-            return 0 if rc == MDB_NOTFOUND else rc
+    ahead_keys(chunks, keys, count, CHUNK_KEY)
+    pages.count = 0
     for i in range(count):
         key = value_of(keys[i], CHUNK_KEY)
         rc = mdb_cursor_get(chunks, &key, NULL, MDB_SET_RANGE)
-        if rc == 0 and not ahead_value(chunks, &asked):
+        if rc == 0 and not ahead_value(chunks, &pages):
             rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_RANGE)
             if rc == 0 and not read_moved(&key, &value, &moved):
                 rc = ask_moved(chunks, &moved)
         if rc and rc != MDB_NOTFOUND:
             return rc
+    ahead_ask(chunks, &pages)
     return 0
 
 

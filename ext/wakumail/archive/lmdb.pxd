@@ -99,15 +99,13 @@ cdef extern from "lmdb.h" nogil:
 cdef extern from "ahead.h" nogil:
     # Documented there.
     ctypedef struct ahead_list:
-        pass
+        size_t count
 
-    bint ahead_page(MDB_cursor *cursor, MDB_val *key, unsigned int level, ahead_list *list_)
-    void ahead_pages_of_value(MDB_cursor *cursor, ahead_list *list_)
+    void ahead_keys(MDB_cursor *cursor, const void *keys, size_t count, size_t size)
+    bint ahead_value(MDB_cursor *cursor, ahead_list *list_)
     void ahead_ask(MDB_cursor *cursor, ahead_list *list_)
-    int ahead_leaf(MDB_cursor *cursor, MDB_val *key, size_t *asked)
     void ahead_heads(MDB_cursor *cursor, size_t *asked)
     void ahead_leaves(MDB_cursor *cursor, size_t *asked)
-    bint ahead_value(MDB_cursor *cursor, size_t *asked)
 
 
 cdef extern from "presence.h" nogil:

@@ -6,17 +6,26 @@ from libc.string cimport memcmp, memcpy, memset
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.scanner cimport (
-    open_once, reads_ahead, reserve_one, scan, seek, source, visit)
+    open_once, reads_ahead, reserve_keys, reserve_one, scan, seek, source, visit)
 
 cdef enum:
     FEW_TOPICS = 16         # at most this many are merged without reading the topics of the day
+    EDGE_KEY = TOPIC_KEY + 3    # bytes of the key of a posting, up to its second
 
 
-cdef inline void put_edges(const scan *s, uint32_t day, size_t topic, bint both, uint8_t *first,
-                           uint8_t *last) noexcept nogil:
-    """Write where the postings of a topic begin and end in the part of a day that the query wants.
+cdef inline uint8_t *put_topic_edge(uint8_t *key, uint32_t day, uint32_t topic,
+                                    uint32_t second) noexcept nogil:
+    """Write the beginning of the key of a posting; returns the place behind it."""
+    put48(key, <uint64_t> day << 32 | topic)
+    put24(key + TOPIC_KEY, second)
+    return key + EDGE_KEY
 
-    Without `both`, both are where the query begins to read.
+
+cdef inline uint8_t *put_topic_edges(uint8_t *keys, const scan *s, uint32_t day,
+                                     bint both) noexcept nogil:
+    """Write where the postings of the matched topics lie in the part of a day that the query wants.
+
+    That is where they begin in its order and, if `both`, where they end. Returns the place behind.
     """
     cdef bint descending = s.terms.newest_first
     cdef uint32_t bound = get32(s.bound)
@@ -24,41 +33,30 @@ cdef inline void put_edges(const scan *s, uint32_t day, size_t topic, bint both,
     cdef uint32_t upper = bound if descending else s.terms.upper
     cdef uint32_t begin = lower % DAY if lower // DAY == day else 0
     cdef uint32_t end = upper % DAY + 1 if upper // DAY == day else DAY
-    if not both:
-        begin, end = (end, end) if descending else (begin, begin)
-    put48(first, <uint64_t> day << 32 | s.matched[topic])
-    memcpy(last, first, TOPIC_KEY)
-    put24(first + TOPIC_KEY, begin)
-    put24(last + TOPIC_KEY, end)
+    cdef size_t i
+    for i in range(s.matched_count):
+        if both or not descending:
+            keys = put_topic_edge(keys, day, s.matched[i], begin)
+        if both or descending:
+            keys = put_topic_edge(keys, day, s.matched[i], end)
+    return keys
 
 
 cdef inline int ask_postings(scan *s, uint32_t first_day, uint32_t last_day,
                              bint both) noexcept nogil:
-    """Ask for the pages where the postings of the matched topics begin, and end if `both`.
-
-    One level of the index after the other is asked for, for all topics of all these days.
-    """
-    cdef uint8_t[2][TOPIC_KEY + 3] edges
-    cdef ahead_list pages
-    cdef MDB_val key
-    cdef unsigned int level = 0
-    cdef bint more = True
+    """Ask for the pages where the postings of the matched topics begin, and end if `both`."""
+    cdef uint8_t *end
     cdef uint32_t day
-    cdef size_t i
     cdef int rc = open_once(s, s.env.postings, &s.asking)
-    memset(&pages, 0, sizeof(pages))
-    while more and not rc:
-        level += 1
-        more = False
-        for day in range(first_day, last_day + 1):
-            for i in range(s.matched_count):
-                put_edges(s, day, i, both, edges[0], edges[1])
-                key = value_of(edges[0], TOPIC_KEY + 3)
-                more = ahead_page(s.asking, &key, level, &pages)
-                key = value_of(edges[1], TOPIC_KEY + 3)
-                more = more and ahead_page(s.asking, &key, level, &pages)
-        ahead_ask(s.asking, &pages)
-    return rc
+    if not rc:
+        rc = reserve_keys(s, 2 * s.matched_count * (last_day + 1 - first_day), EDGE_KEY)
+    if rc:
+        return rc
+    end = s.asked_keys
+    for day in range(first_day, last_day + 1):
+        end = put_topic_edges(end, s, day, both)
+    ahead_keys(s.asking, s.asked_keys, (end - s.asked_keys) // EDGE_KEY, EDGE_KEY)
+    return 0
 
 
 cdef inline int advance(scan *s, source *from_, bint first) noexcept nogil:

@@ -17,7 +17,7 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport FEW_TOPICS, ask_postings, merge
 from wakumail.archive.scanner cimport (
     EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits,
-    look_for_waits, open_once, reserve_one, scan, seek, spend_entries, walk, wants)
+    look_for_waits, open_once, reserve_keys, reserve_one, scan, seek, spend_entries, walk, wants)
 from wakumail.archive.sieves cimport (
     begin_sieve, keep_sieve, let_through, pass_topics, wants_sieve)
 
@@ -332,26 +332,22 @@ cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
 
 cdef inline int ask_topics(scan *s, uint32_t first_day, uint32_t last_day) noexcept nogil:
     """Ask for the pages with the topics of these days that the query's bloom may cover."""
-    cdef uint8_t[TOPIC_KEY] bound
-    cdef ahead_list pages
-    cdef MDB_val key
-    cdef unsigned int level = 0
-    cdef bint more = True
+    cdef uint8_t *end
     cdef uint32_t day, first
     cdef int rc = open_once(s, s.env.topics, &s.topics)
-    memset(&pages, 0, sizeof(pages))
-    while more and not rc:
-        level += 1
-        more = False
-        for day in range(first_day, last_day + 1):
-            first = next_match(s, 0)
-            while first < 256:
-                put48(bound, (<uint64_t> day << 32) + (<uint64_t> first << 24))
-                key = value_of(bound, TOPIC_KEY)
-                more = ahead_page(s.topics, &key, level, &pages)
-                first = next_match(s, first + 1)
-        ahead_ask(s.topics, &pages)
-    return rc
+    if not rc:
+        rc = reserve_keys(s, 256 * (last_day + 1 - first_day), TOPIC_KEY)
+    if rc:
+        return rc
+    end = s.asked_keys
+    for day in range(first_day, last_day + 1):
+        first = next_match(s, 0)
+        while first < 256:
+            put48(end, (<uint64_t> day << 32) + (<uint64_t> first << 24))
+            end += TOPIC_KEY
+            first = next_match(s, first + 1)
+    ahead_keys(s.topics, s.asked_keys, (end - s.asked_keys) // TOPIC_KEY, TOPIC_KEY)
+    return 0
 
 
 cdef inline uint64_t days_wanted(scan *s) noexcept nogil:

@@ -63,7 +63,6 @@ cdef struct verifier:
     size_t stair_room
     lead ahead
     size_t branch               # the page whose leaves were asked of the disk last
-    size_t times_asked          # the leaf of `times` that was
     uint64_t behind             # sequence of the last arrival + 1
     uint64_t copied_postings    # those that lead to a copy, of envelopes that `times` finds elsewhere
     uint64_t copies             # found in the chunks
@@ -162,28 +161,19 @@ cdef inline void put_posting_key(uint8_t *key, uint32_t created, const uint8_t *
     memcpy(key + TOPIC_KEY + 3, digest, HASH_PREFIX)
 
 
-cdef inline int ask_rows(verifier *v, const envelope_fields *fields, const uint8_t *digests,
-                         size_t count) noexcept nogil:
+cdef inline void ask_rows(verifier *v, const envelope_fields *fields, const uint8_t *digests,
+                          size_t count) noexcept nogil:
     """Ask the disk together for the pages where the rows of these envelopes should be."""
-    cdef uint8_t time_key[TIME_KEY]
-    cdef uint8_t posting_key[POSTING_KEY]
-    cdef MDB_val key
+    cdef uint8_t[HASH_BLOCK][TIME_KEY] time_keys
+    cdef uint8_t[HASH_BLOCK][POSTING_KEY] posting_keys
     cdef uint32_t created
-    cdef size_t asked = 0
     cdef size_t i
-    cdef int rc = 0
     for i in range(count):
         created = <uint32_t> (fields[i].expiry - fields[i].ttl)
-        put_time_key(time_key, created, digests + 32 * i)
-        put_posting_key(posting_key, created, fields[i].topic.data, digests + 32 * i)
-        key = value_of(time_key, TIME_KEY)
-        rc = ahead_leaf(v.times, &key, &v.times_asked)
-        if rc == 0 or rc == MDB_NOTFOUND:
-            key = value_of(posting_key, POSTING_KEY)
-            rc = ahead_leaf(v.postings, &key, &asked)
-        if rc and rc != MDB_NOTFOUND:
-            return rc
-    return 0
+        put_time_key(time_keys[i], created, digests + 32 * i)
+        put_posting_key(posting_keys[i], created, fields[i].topic.data, digests + 32 * i)
+    ahead_keys(v.times, time_keys, count, TIME_KEY)
+    ahead_keys(v.postings, posting_keys, count, POSTING_KEY)
 
 
 cdef inline int find_posting(verifier *v, uint32_t created, const uint8_t *topic,
@@ -304,9 +294,8 @@ cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
             else:
                 count += 1
         keccak256_many(messages, count, digests)
-        rc = ask_rows(v, fields, digests, count) if v.ahead.on else 0
-        if rc:
-            return rc
+        if v.ahead.on:
+            ask_rows(v, fields, digests, count)
         for i in range(count):
             rc = check_envelope(v, places[i], &fields[i], digests + 32 * i)
             if rc:
@@ -383,16 +372,18 @@ cdef inline int take_arrival(verifier *v, const MDB_val *key,
 cdef inline int ask_sorted(verifier *v, const MDB_val *first) noexcept nogil:
     """Ask the disk for the next chunks together, once for each AHEAD of them."""
     cdef MDB_val key = first[0]
-    cdef size_t asked = 0
+    cdef ahead_list pages
     cdef int rc
     if not v.ahead.on or v.sorted_asked:
         v.sorted_asked -= v.sorted_asked != 0
         return 0
+    pages.count = 0
     rc = mdb_cursor_get(v.chunks, &key, NULL, MDB_SET_RANGE)
     while not rc and v.sorted_asked < AHEAD:
-        ahead_value(v.chunks, &asked)
+        ahead_value(v.chunks, &pages)
         v.sorted_asked += 1
         rc = mdb_cursor_get(v.chunks, &key, NULL, MDB_NEXT)
+    ahead_ask(v.chunks, &pages)
     return 0 if rc == MDB_NOTFOUND else rc
 
 

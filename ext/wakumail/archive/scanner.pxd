@@ -7,7 +7,7 @@ as in environment.pxd, or STOP.
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from wakumail.waku.bloom cimport bloom_covers
@@ -116,6 +116,7 @@ cdef struct scan:
     size_t waiting_room
     size_t typical          # bytes of an envelope of the day, about; 0 if that is not known
     MDB_cursor *asking      # of `postings`, for days that were not reached yet
+    uint8_t *asked_keys     # those whose pages are asked for together
     uint32_t days_ahead     # the number of days that were asked for together
     uint32_t asked_day      # the last one of them; not before the current day in the query's order
     uint64_t seconds        # of the days that were visited, those that the query wants
@@ -140,6 +141,13 @@ cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t siz
     items[0] = grown
     room[0] = 2 * count + 64
     return 0
+
+
+cdef inline int reserve_keys(scan *s, size_t count, size_t size) noexcept nogil:
+    """Let `asked_keys` have room for `count` keys of `size` bytes; 0 or ENOMEM."""
+    free(s.asked_keys)
+    s.asked_keys = <uint8_t *> malloc((count + 1) * size)
+    return 0 if s.asked_keys != NULL else ENOMEM
 
 
 cdef inline int open_once(scan *s, MDB_dbi table, MDB_cursor **cursor) noexcept nogil:
@@ -369,6 +377,7 @@ cdef inline void close_cursors(scan *s) noexcept nogil:
         mdb_cursor_close(s.asking)
     free(s.possible)
     free(s.sieve.words)
+    free(s.asked_keys)
     free(s.cursors)
     free(s.sources)
     free(s.matched)

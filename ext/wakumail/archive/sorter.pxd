@@ -369,14 +369,16 @@ cdef inline int move_chunk(sorting *s, const chunk *source) noexcept nogil:
 cdef inline int ask_ahead(sorting *s) noexcept nogil:
     """Ask for the pages of the next chunks with originals."""
     cdef MDB_val key = value_of(s.mark.bound, CHUNK_KEY)
-    cdef size_t asked = 0
+    cdef ahead_list pages
     cdef int i
     cdef int rc = mdb_cursor_get(s.originals, &key, NULL, MDB_SET_RANGE)
+    pages.count = 0
     for i in range(CHUNKS_AHEAD):
         if rc:
             break
-        ahead_value(s.originals, &asked)
+        ahead_value(s.originals, &pages)
         rc = mdb_cursor_get(s.originals, &key, NULL, MDB_NEXT)
+    ahead_ask(s.originals, &pages)
     return 0 if rc == MDB_NOTFOUND else rc
 
 
