@@ -36,7 +36,7 @@ from wakumail.errors import ArchiveDamaged, ArchiveError, ArchiveFull
 from wakumail.archive.datafile cimport (
     cannot_grow, check_length, copy_file, is_full, sync_names)
 from wakumail.waku.envelope cimport Batch
-from wakumail.archive.bookmark cimport bookmark_reading, look_up_bookmark
+from wakumail.archive.bookmark cimport bookmark_lookup, look_up_bookmark
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain, is_damage
 from wakumail.archive.arrivals cimport (
@@ -47,8 +47,8 @@ from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.named cimport (
-    MAX_FINDING_ROWS as max_finding_rows, close_naming, copy_found, find_absent, find_envelopes,
-    find_hashes, finding, naming)
+    MAX_FINDING_ROWS as max_finding_rows, close_finding, close_naming, copy_found, find_absent,
+    find_envelopes, find_hashes, finding, naming)
 from wakumail.archive.page cimport (
     AT_ONCE_BYTES as at_once_bytes, AT_ONCE_ENTRIES, position_behind, read_page, read_page_at_once,
     reading)
@@ -77,6 +77,8 @@ from wakumail.archive.writer cimport (
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **string, Py_ssize_t size) except -1
+
+ctypedef void (*closing)(void *question) noexcept nogil
 
 MAP_SIZE = 256 << 20
 """Bytes of address space for a new archive. They are doubled whenever the archive outgrows them."""
@@ -316,15 +318,10 @@ cdef class Archive:
 
     def sorting(self):
         """The start (Unix seconds) of the day that is being sorted; None if no day is."""
-        cdef bookmark_reading reading
-        cdef int rc
-        reading.env, reading.txn = &self.env, self._begin_read()
-        with nogil:
-            rc = checks_guard(self.env.env, &look_up_bookmark, &reading)
-            end_read(&self.env, reading.txn)
-        if rc and rc != MDB_NOTFOUND:
-            raise self._failure(rc)
-        return None if rc else reading.mark.day * DAY
+        cdef bookmark_lookup lookup
+        lookup.env = &self.env
+        self._read(&look_up_bookmark, &lookup, &lookup.txn)
+        return lookup.mark.day * DAY if lookup.found else None
 
     def page_job(self, Query query not None, bytes position not None=b"", *, limit, max_bytes,
                  int64_t budget=BUDGET, bint lenient=False):
@@ -400,16 +397,10 @@ cdef class Archive:
         is found.
         """
         cdef arrival_start start
-        cdef int rc
         if not 0 <= sequence < MAX_SEQUENCE:
             raise ValueError("a sequence has 47 bits")
-        start.sequence = sequence
-        start.env, start.txn = &self.env, self._begin_read()
-        with nogil:
-            rc = checks_guard(self.env.env, &find_arrival_start, &start)
-            end_read(&self.env, start.txn)
-        if rc:
-            raise self._failure(rc)
+        start.env, start.sequence = &self.env, sequence
+        self._read(&find_arrival_start, &start, &start.txn)
         return start.sequence
 
     def arrived(self, sequence, *, limit):
@@ -420,35 +411,21 @@ cdef class Archive:
         sequence stays the same. Items are joined, 36 bytes each (POSITION_SIZE).
         """
         cdef item_run run
-        cdef int rc
         cdef bytes items
         if not 0 <= sequence < MAX_SEQUENCE or limit < 1:
             raise ValueError("a sequence has 47 bits, a limit is positive")
         memset(&run, 0, sizeof(run))
-        run.next, run.limit = sequence, min(limit, _MAX_UINT32)
+        run.env, run.next, run.limit = &self.env, sequence, min(limit, _MAX_UINT32)
         items = PyBytes_FromStringAndSize(NULL, run.limit * ITEM_SIZE)
         run.items = <uint8_t *> PyBytes_AS_STRING(items)
-        run.env, run.txn = &self.env, self._begin_read()
-        with nogil:
-            rc = checks_guard(self.env.env, &run_items, &run)
-            close_items(&run)
-            end_read(&self.env, run.txn)
-        if rc:
-            raise self._failure(rc)
+        self._read(&run_items, &run, &run.txn, &close_items)
         return items[:run.count * ITEM_SIZE], run.next
 
     def missing(self, bytes items not None):
         """Those of the items (joined, 36 bytes each) that are not stored, in their order."""
         cdef naming n
-        cdef bytes absent
-        cdef int rc
-        absent = self._begin_naming(&n, items)
-        with nogil:
-            rc = checks_guard(self.env.env, &find_absent, &n)
-            close_naming(&n)
-            end_read(&self.env, n.txn)
-        if rc:
-            raise self._failure(rc)
+        cdef bytes absent = self._name(&n, items)
+        self._read(&find_absent, &n, &n.txn, &close_naming)
         return absent[:n.absent_count * ITEM_SIZE]
 
     def find(self, first, last, bytes hashes not None):
@@ -460,24 +437,16 @@ cdef class Archive:
         cdef finding f
         cdef bytes items
         cdef bytearray sorted_hashes = bytearray(hashes)
-        cdef int rc
         if not (0 <= first <= _MAX_UINT32 and 0 <= last <= _MAX_UINT32):
             raise ValueError("a creation time has 32 bits")
         if len(hashes) % 32:
             raise ValueError("a hash has 32 bytes")
         memset(&f, 0, sizeof(f))
-        f.first, f.last, f.count = first, last, len(hashes) // 32
+        f.env, f.first, f.last, f.count = &self.env, first, last, len(hashes) // 32
         f.hashes = <uint8_t *> PyByteArray_AS_STRING(sorted_hashes)
         items = PyBytes_FromStringAndSize(NULL, f.count * ITEM_SIZE)
         f.items = <uint8_t *> PyBytes_AS_STRING(items)
-        f.env, f.txn = &self.env, self._begin_read()
-        with nogil:
-            rc = checks_guard(self.env.env, &find_hashes, &f)
-            if f.times != NULL:
-                mdb_cursor_close(f.times)
-            end_read(&self.env, f.txn)
-        if rc:
-            raise self._failure(rc)
+        self._read(&find_hashes, &f, &f.txn, &close_finding)
         return items[:f.found * ITEM_SIZE]
 
     def envelopes(self, bytes items not None, *, size_t max_bytes):
@@ -486,10 +455,9 @@ cdef class Archive:
         They end before they exceed max_bytes, but an envelope that is larger comes alone.
         """
         cdef naming n
-        cdef bytes absent
+        cdef bytes absent = self._name(&n, items)
         cdef int rc
-        absent = self._begin_naming(&n, items)
-        n.max_bytes = max_bytes
+        n.txn, n.max_bytes = self._begin_read(), max_bytes
         try:
             with nogil:
                 rc = checks_guard(self.env.env, &find_envelopes, &n)
@@ -514,18 +482,13 @@ cdef class Archive:
     def contains(self, created, bytes hash not None):
         """True if the envelope of this creation time (Unix seconds) and 32-byte hash is stored."""
         cdef time_lookup lookup
-        cdef int rc
         if not 0 <= created <= _MAX_UINT32 or len(hash) != 32:
             raise ValueError("a creation time has 32 bits, a hash 32 bytes")
         put32(lookup.key, created)
         memcpy(lookup.key + 4, PyBytes_AS_STRING(hash), HASH_PREFIX)
-        lookup.times, lookup.txn = self.env.times, self._begin_read()
-        with nogil:
-            rc = checks_guard(self.env.env, &look_up_time, &lookup)
-            end_read(&self.env, lookup.txn)
-        if rc and rc != MDB_NOTFOUND:
-            raise self._failure(rc)
-        return rc == 0
+        lookup.env = &self.env
+        self._read(&look_up_time, &lookup, &lookup.txn)
+        return lookup.found
 
     def days(self):
         """The totals of each day that has envelopes, oldest first."""
@@ -533,15 +496,10 @@ cdef class Archive:
         cdef day_totals *totals
         cdef list days = []
         cdef size_t i
-        cdef int rc
         memset(&reading, 0, sizeof(reading))
-        reading.env, reading.txn = &self.env, self._begin_read()
+        reading.env = &self.env
         try:
-            with nogil:
-                rc = checks_guard(self.env.env, &read_days, &reading)
-                end_read(&self.env, reading.txn)
-            if rc:
-                raise self._failure(rc)
+            self._read(&read_days, &reading, &reading.txn)
             for i in range(reading.count):
                 totals = &reading.days[i].totals
                 days.append(Day(reading.days[i].day * DAY, totals.envelopes, totals.bytes,
@@ -557,18 +515,12 @@ cdef class Archive:
         """
         cdef topics_reading reading
         cdef size_t i
-        cdef int rc
-        memset(&reading, 0, sizeof(reading))
         if not 0 <= start <= _MAX_UINT32:
             raise ValueError("a creation time has 32 bits")
-        reading.day = start // DAY
-        reading.table, reading.txn = self.env.topics, self._begin_read()
+        memset(&reading, 0, sizeof(reading))
+        reading.env, reading.day = &self.env, start // DAY
         try:
-            with nogil:
-                rc = checks_guard(self.env.env, &read_topics, &reading)
-                end_read(&self.env, reading.txn)
-            if rc:
-                raise self._failure(rc)
+            self._read(&read_topics, &reading, &reading.txn)
             return [(reading.topics[i].topic.to_bytes(4, "big"), reading.topics[i].envelopes)
                     for i in range(min(limit, reading.count))]
         finally:
@@ -577,14 +529,9 @@ cdef class Archive:
     def stat(self):
         """The totals of the archive. The cost grows with the number of its days."""
         cdef archive_totals t
-        cdef int rc
         memset(&t, 0, sizeof(t))
-        t.env, t.txn = &self.env, self._begin_read()
-        with nogil:
-            rc = checks_guard(self.env.env, &read_totals, &t)
-            end_read(&self.env, t.txn)
-        if rc:
-            raise self._failure(rc)
+        t.env = &self.env
+        self._read(&read_totals, &t, &t.txn)
         ends = (t.oldest, t.newest) if t.envelopes else (None, None)
         return Stat(t.envelopes, t.bytes, t.file_bytes, t.free_bytes, *ends, t.next, t.sums,
                     t.pruned, t.copied)
@@ -592,23 +539,16 @@ cdef class Archive:
     def log_place(self):
         """The LogPlace up to which all messages of a cluster's log are stored; None without one."""
         cdef place_reading reading
-        cdef int rc
         memset(&reading, 0, sizeof(reading))
-        reading.env, reading.txn = &self.env, self._begin_read()
+        reading.env = &self.env
         try:
-            with nogil:
-                rc = checks_guard(self.env.env, &read_place, &reading)
-            if rc:
-                raise self._failure(rc)
-            if reading.place.mv_size == 0:
+            self._read(&read_place, &reading, &reading.txn)
+            if reading.place == NULL:
                 return None
-            name = PyBytes_FromStringAndSize(
-                <const char *> reading.place.mv_data + LOG_PLACE_SIZE,
-                reading.place.mv_size - LOG_PLACE_SIZE).decode()
-            return LogPlace(name, get64(<const uint8_t *> reading.place.mv_data + 8),
-                            get64(<const uint8_t *> reading.place.mv_data))
+            name = reading.place[LOG_PLACE_SIZE:reading.size].decode()
+            return LogPlace(name, get64(reading.place + 8), get64(reading.place))
         finally:
-            end_read(&self.env, reading.txn)
+            free(reading.place)
 
     def verify(self):
         """Begin to check everything that is committed now: see Verification."""
@@ -668,18 +608,35 @@ cdef class Archive:
             raise self._failure(rc)
         return 0
 
-    cdef bytes _begin_naming(self, naming *n, bytes items):
-        """Begin to read the envelopes of items; returns the room for those that are absent."""
+    cdef bytes _name(self, naming *n, bytes items):
+        """Ask for the envelopes of items; returns the room for those that are absent."""
         cdef bytes absent
         if len(items) % ITEM_SIZE:
             raise ValueError(f"an item has {ITEM_SIZE} bytes")
         memset(n, 0, sizeof(n[0]))
-        n.items = <const uint8_t *> PyBytes_AS_STRING(items)
+        n.env, n.items = &self.env, <const uint8_t *> PyBytes_AS_STRING(items)
         n.count = len(items) // ITEM_SIZE
         absent = PyBytes_FromStringAndSize(NULL, len(items))
         n.absent = <uint8_t *> PyBytes_AS_STRING(absent)
-        n.env, n.txn = &self.env, self._begin_read()
         return absent
+
+    cdef int _read(self, checks_work work, void *question, MDB_txn **txn,
+                   closing close=NULL) except -1:
+        """Answer a question in a read transaction of its own, then `close` its cursors.
+
+        `txn` is the member of the question that holds the transaction meanwhile.
+        """
+        cdef int rc
+        with nogil:
+            rc = begin(&self.env, False, txn)
+            if not rc:
+                rc = checks_guard(self.env.env, work, question)
+                if close != NULL:
+                    close(question)
+                end_read(&self.env, txn[0])
+        if rc:
+            raise self._failure(rc)
+        return 0
 
     cdef MDB_txn *_begin_read(self) except NULL:
         cdef MDB_txn *txn

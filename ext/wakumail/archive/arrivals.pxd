@@ -239,7 +239,7 @@ cdef struct item_run:
     size_t limit                # sequences to look at
     uint8_t *items              # room for `limit`
     size_t count
-    MDB_cursor *arrivals        # the caller closes them
+    MDB_cursor *arrivals        # for close_items
     MDB_cursor *chunks
     MDB_cursor *times
     chunk recent                # of the sorted ones
@@ -333,8 +333,9 @@ cdef inline int run_items(void *context) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
-cdef inline void close_items(item_run *run) noexcept nogil:
+cdef inline void close_items(void *question) noexcept nogil:
     """Close the cursors, before the transaction ends."""
+    cdef item_run *run = <item_run *> question
     if run.arrivals != NULL:
         mdb_cursor_close(run.arrivals)
     if run.chunks != NULL:

@@ -54,13 +54,16 @@ cdef inline int remove_bookmark(MDB_txn *txn, MDB_dbi meta) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
-cdef struct bookmark_reading:
+cdef struct bookmark_lookup:
     environment *env
     MDB_txn *txn
+    bint found              # False if no day is being sorted
     bookmark mark
 
 
 cdef inline int look_up_bookmark(void *context) noexcept nogil:
-    """Read the bookmark, as read_bookmark."""
-    cdef bookmark_reading *r = <bookmark_reading *> context
-    return read_bookmark(r.txn, r.env.meta, &r.mark)
+    """Read the bookmark, if there is one."""
+    cdef bookmark_lookup *lookup = <bookmark_lookup *> context
+    cdef int rc = read_bookmark(lookup.txn, lookup.env.meta, &lookup.mark)
+    lookup.found = rc == 0
+    return 0 if rc == MDB_NOTFOUND else rc

@@ -35,7 +35,7 @@ cdef struct naming:
     size_t size                 # bytes of them
     uint8_t *out                # for copy_found: room for `size` bytes
 
-    MDB_cursor *times           # the caller closes them
+    MDB_cursor *times           # for close_naming
     MDB_cursor *chunks
     chunk recent
 
@@ -137,6 +137,16 @@ cdef inline int copy_found(void *context) noexcept nogil:
     return 0
 
 
+cdef inline void close_naming(void *question) noexcept nogil:
+    """Close the cursors, before the transaction ends."""
+    cdef naming *n = <naming *> question
+    if n.times != NULL:
+        mdb_cursor_close(n.times)
+    if n.chunks != NULL:
+        mdb_cursor_close(n.chunks)
+    n.times = n.chunks = NULL
+
+
 cdef struct finding:            # envelopes asked for by their hashes and a range of times
     environment *env
     MDB_txn *txn
@@ -148,7 +158,7 @@ cdef struct finding:            # envelopes asked for by their hashes and a rang
     bint is_sorted
     uint8_t *items              # room for `count`
     size_t found
-    MDB_cursor *times           # the caller closes it
+    MDB_cursor *times           # for close_finding
 
 
 cdef inline int hash_order(const void *one, const void *other) noexcept nogil:
@@ -197,10 +207,9 @@ cdef inline int find_hashes(void *context) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
-cdef inline void close_naming(naming *n) noexcept nogil:
-    """Close the cursors, before the transaction ends."""
-    if n.times != NULL:
-        mdb_cursor_close(n.times)
-    if n.chunks != NULL:
-        mdb_cursor_close(n.chunks)
-    n.times = n.chunks = NULL
+cdef inline void close_finding(void *question) noexcept nogil:
+    """Close the cursor, before the transaction ends."""
+    cdef finding *f = <finding *> question
+    if f.times != NULL:
+        mdb_cursor_close(f.times)
+    f.times = NULL

@@ -101,8 +101,8 @@ cdef struct counted_topic:      # a row of `topics`
 
 
 cdef struct topics_reading:
+    environment *env
     MDB_txn *txn
-    MDB_dbi table
     uint32_t day
     counted_topic *topics       # the caller's to free
     size_t count
@@ -144,7 +144,7 @@ cdef inline int read_topics(void *context) noexcept nogil:
     """Read the rows of `topics` of a day, those with the most envelopes first."""
     cdef topics_reading *r = <topics_reading *> context
     cdef MDB_cursor *cursor
-    cdef int rc = mdb_cursor_open(r.txn, r.table, &cursor)
+    cdef int rc = mdb_cursor_open(r.txn, r.env.topics, &cursor)
     if rc:
         return rc
     rc = take_topics(r, cursor)
@@ -235,14 +235,17 @@ cdef inline int read_totals(void *context) noexcept nogil:
 
 
 cdef struct time_lookup:
+    environment *env
     MDB_txn *txn
-    MDB_dbi times
     uint8_t key[TIME_KEY]
+    bint found
 
 
 cdef inline int look_up_time(void *context) noexcept nogil:
-    """0 if there is a row of `times` with the key, MDB_NOTFOUND if not."""
+    """Look if there is a row of `times` with the key."""
     cdef time_lookup *lookup = <time_lookup *> context
     cdef MDB_val value
     cdef MDB_val key = value_of(lookup.key, TIME_KEY)
-    return mdb_get(lookup.txn, lookup.times, &key, &value)
+    cdef int rc = mdb_get(lookup.txn, lookup.env.times, &key, &value)
+    lookup.found = rc == 0
+    return 0 if rc == MDB_NOTFOUND else rc
