@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.archive_model import DAY, START, batch_of, make
+from tests.support.archive_model import DAY, START, batch_of, make, python
 from tests.support.damaged_files import DAMAGES, make_archive
 from tests.support.full_tmpfs import small_tmpfs
 from wakumail.archive.archive import Archive, Query
-from wakumail.errors import ArchiveError
+from wakumail.errors import ArchiveDamaged, ArchiveError
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -114,3 +115,27 @@ def test_pages_that_are_damaged_while_they_are_used_are_an_error(tmp_path: Path)
             file.write(content)
         for attempt in attempts(archive):
             attempt()
+
+
+CLEAR = """
+import lmdb, sys
+with lmdb.open(sys.argv[1], max_dbs=16) as env, env.begin(write=True) as txn:
+    table = env.open_db(sys.argv[2].encode(), txn)
+    for key in [key for key, _ in txn.cursor(table) if key != b"format"]:
+        txn.delete(key, db=table)
+"""
+
+TABLES = ["meta", "days", "sums", "topics", "times", "postings", "chunks", "arrivals"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_that_are_missing_are_damage(tmp_path: Path, table: str) -> None:
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(make(300, spread=2 * DAY))])
+    python(CLEAR, tmp_path, table)
+    with Archive(tmp_path, sync=False) as archive:
+        sort = partial(archive.sort, START // DAY * DAY, max_bytes=1 << 20, max_seconds=1.0)
+        prune_all = partial(archive.prune, 2**32, limit=10_000)
+        for attempt in [*attempts(archive), sort, prune_all]:
+            with suppress(ArchiveDamaged):
+                attempt()

@@ -10,9 +10,10 @@ from wakumail.archive.lmdb cimport *
 
 
 cdef inline bint is_damage(int rc) noexcept nogil:
-    """True for a code that says that the file is damaged."""
-    return (rc == DAMAGED or rc == SUMS_DIFFER or rc == MDB_CORRUPTED or rc == MDB_PAGE_NOTFOUND
-            or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
+    """True for a code that says that the file is damaged. MDB_NOTFOUND: a row lacks that must be."""
+    return (rc == DAMAGED or rc == SUMS_DIFFER or rc == MDB_CORRUPTED or rc == MDB_NOTFOUND
+            or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL
+            or rc == MDB_BAD_VALSIZE)
 
 
 cdef inline str explain(int rc, str path, uint32_t format):
