@@ -26,6 +26,7 @@ from wakumail.mail.sync.packets import (
     Reconcile,
     Refusal,
     Seek,
+    Status,
     Stored,
     Want,
 )
@@ -407,25 +408,31 @@ async def test_what_arrives_late_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         assert 1100 <= told <= 1200
 
 
+@pytest.mark.parametrize("of", ["alice", "bob"])
 @asynchronous
-async def test_no_round_comes_before_the_follower_knows_its_first_envelope(tmp_path: Path) -> None:
+async def test_no_round_comes_before_both_followers_know_where_they_begin(
+    tmp_path: Path, of: str
+) -> None:
     async with two_ends(tmp_path) as (alice, bob):
-        desk, may_go, asked = bob.side.desk, asyncio.Event(), asyncio.Event()
+        late, early = (alice, bob) if of == "alice" else (bob, alice)
+        desk, may_go, asked = late.side.desk, asyncio.Event(), asyncio.Event()
         next_sequence = desk.next_sequence
 
-        async def late() -> int:
+        async def wait() -> int:
             asked.set()
             await may_go.wait()
             return await next_sequence()
 
-        desk.next_sequence = late  # type: ignore[assignment,method-assign]
+        desk.next_sequence = wait  # type: ignore[assignment,method-assign]
         open_both(alice, bob)
+        making = asyncio.create_task(alice.session.make_round())
         await asked.wait()
-        await eventually(lambda: alice.sent)
+        await eventually(lambda: early.sent)
         await turns()
-        assert not bob.sent
-        assert not alice.tally.rounds
+        assert not late.sent
+        assert [type(packet) for packet in early.sent] == [Status]
         may_go.set()
+        await making
         await made_equal(alice, bob)
 
 

@@ -26,7 +26,7 @@ class Agreement:
         self.peer: Status | None = None
         """The last status of the peer."""
         self.greeted = asyncio.Event()
-        """Set once the peer has sent a status."""
+        """Set once both sides have sent a status."""
         self.reached = asyncio.Event()
         """Set while both archive the same topics."""
         self.differed = False
@@ -34,15 +34,23 @@ class Agreement:
         self._name = name
         self._side = side
         self._tally = tally
+        self._told = False
         self._ahead = 0
         """Seconds that the clock of the peer is ahead of ours."""
+
+    def tell(self) -> None:
+        """Our status is on its way to the peer."""
+        self._told = True
+        if self.peer is not None:
+            self.greeted.set()
 
     def greet(self, status: Status) -> None:
         """Take a status of the peer."""
         own = self._side.status()
         first, self.peer = self.peer is None, status
         self._ahead = status.now - own.now
-        self.greeted.set()
+        if self._told:
+            self.greeted.set()
         if status.topics != own.topics:
             self.reached.clear()
             if self._tally.problem != TOPICS_DIFFER:

@@ -214,6 +214,7 @@ class Session:
         # Before our status, for which the peer's first round waits: nothing falls between the two.
         sequence = await self._side.desk.next_sequence()
         self._wire.send(self._side.status())
+        self._agreement.tell()
         await self._agreement.reached.wait()
         if not self._side.sync_interval:
             return
