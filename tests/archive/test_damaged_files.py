@@ -136,6 +136,7 @@ def test_rows_that_are_missing_are_damage(tmp_path: Path, table: str) -> None:
     with Archive(tmp_path, sync=False) as archive:
         sort = partial(archive.sort, START // DAY * DAY, max_bytes=1 << 20, max_seconds=1.0)
         prune_all = partial(archive.prune, 2**32, limit=10_000)
-        for attempt in [*attempts(archive), sort, prune_all]:
+        tries: list[Callable[[], object]] = [*attempts(archive), sort, prune_all]
+        for attempt in tries:
             with suppress(ArchiveDamaged):
                 attempt()
