@@ -1,16 +1,32 @@
 """Work on an archive that is not in memory: it does not wait for the disk page by page."""
 
+import ctypes
+import mmap
 import os
 import resource
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from tests.support.archive_model import DAY, START, batch_of, make
+from tests.support.patience import asynchronous, eventually, until
+from wakumail.archive import branch_pages
 from wakumail.archive.archive import Archive, Query
+from wakumail.archive.branch_pages import BranchPages
+from wakumail.archive.results import Day
+from wakumail.archive.retention import KEEP_EVERYTHING
+from wakumail.archive.store import Store
+from wakumail.archive.writer_thread import Durability
+from wakumail.counters import Counters
 from wakumail.waku.bloom import bloom_of
+
+PAGE = 4096
+FLAGS_AT, P_BRANCH, P_LEAF = 10, 1, 2
+"""The place of the flags in a page of LMDB, and two of them."""
 
 COUNT = 4000
 """Envelopes of a kilobyte: a chunk holds seven."""
@@ -70,9 +86,7 @@ def test_few_pages_are_waited_for(
     stored: Path, tmp_path: Path, work: Callable[[Archive], None]
 ) -> None:
     shutil.copy(stored / "data.mdb", tmp_path)
-    with (tmp_path / "data.mdb").open("rb") as file:
-        os.fdatasync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    evict(tmp_path / "data.mdb")
     with Archive(tmp_path, readonly=work is not prune) as archive:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
         work(archive)
@@ -80,6 +94,28 @@ def test_few_pages_are_waited_for(
     if not waits:
         pytest.skip("the system keeps the file in memory")
     assert waits < MAX_WAITS
+
+
+def evict(file: Path) -> None:
+    """Have the system forget what it has of a file in memory."""
+    with file.open("rb") as opened:
+        os.fdatasync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def pages_in_memory(file: Path) -> list[int]:
+    """The flags of the pages of a file that the system has in memory."""
+    size = file.stat().st_size
+    found = (ctypes.c_ubyte * (size // PAGE))()
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), size) as mapped:
+        mapped.madvise(mmap.MADV_RANDOM)  # else a look at a page reads those around it
+        start = ctypes.c_char.from_buffer(mapped)
+        address = ctypes.c_void_p(ctypes.addressof(start))
+        failed = ctypes.CDLL(None).mincore(address, ctypes.c_size_t(size), found)
+        del start
+        assert not failed
+        numbers = [number for number, is_there in enumerate(found) if is_there & 1]
+        return [mapped[PAGE * number + FLAGS_AT] for number in numbers]
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +145,7 @@ def test_an_answer_is_not_waited_for_day_by_day(
         0, upper, topics=None if bloom else topics, bloom=bloom, newest_first=newest_first
     )
     shutil.copy(many_days / "data.mdb", tmp_path)
-    with (tmp_path / "data.mdb").open("rb") as file:
-        os.fdatasync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    evict(tmp_path / "data.mdb")
     with Archive(tmp_path, readonly=True) as archive:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
         page = archive.page_job(query, limit=2000, max_bytes=1 << 30).do()
@@ -120,3 +154,100 @@ def test_an_answer_is_not_waited_for_day_by_day(
     if not waits:
         pytest.skip("the system keeps the file in memory")
     assert waits < MAX_ANSWER_WAITS
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no way to evict a file")
+def test_branch_pages_of_a_day_are_read_and_nothing_else(tmp_path: Path) -> None:
+    """The system may forget any page at any time, so what it has is only the most that was read."""
+    with Archive(tmp_path, sync=False) as archive:
+        archive.append([batch_of(make(20_000, spread=DAY, size=10))])
+    evict(tmp_path / "data.mdb")
+    if pages_in_memory(tmp_path / "data.mdb"):
+        pytest.skip("the system keeps the file in memory")
+    with Archive(tmp_path, readonly=True) as archive:
+        opened = pages_in_memory(tmp_path / "data.mdb")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+        branches = archive.read_branches(START) // PAGE
+        read = (resource.getrusage(resource.RUSAGE_SELF).ru_inblock - before) * 512 // PAGE
+        in_memory = pages_in_memory(tmp_path / "data.mdb")
+        assert archive.read_branches(START - DAY) < branches * PAGE
+    assert read >= branches - opened.count(P_BRANCH) >= 3
+    roots = 4
+    assert len(in_memory) <= len(opened) + branches + roots
+    assert in_memory.count(P_LEAF) <= opened.count(P_LEAF) + 2  # two of the roots
+
+
+class ReadBranches(Archive):
+    """An archive that notes the days whose branch pages are read: their first seconds."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, sync=False)
+        self.starts: list[int] = []
+
+    def read_branches(self, start: int) -> int:
+        self.starts.append(start)
+        return super().read_branches(start)
+
+
+@pytest.mark.parametrize(("bound", "days"), [(1, 1), (branch_pages.MAX_BRANCH_BYTES, 60)])
+def test_branch_pages_of_the_newest_days_are_read_up_to_a_bound(
+    many_days: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int, days: int
+) -> None:
+    monkeypatch.setattr(branch_pages, "MAX_BRANCH_BYTES", bound)
+    shutil.copy(many_days / "data.mdb", tmp_path)
+    with ReadBranches(tmp_path) as archive:
+        every = [day.start for day in archive.days()]
+        reading = BranchPages(archive)
+        reading.wait()
+        reading.close()
+    assert archive.starts == every[: -days - 1 : -1]
+
+
+@asynchronous
+async def test_a_store_reads_branch_pages_when_it_starts(many_days: Path, tmp_path: Path) -> None:
+    shutil.copy(many_days / "data.mdb", tmp_path)
+    archive = ReadBranches(tmp_path)
+    store = Store(archive, Counters(), durability=Durability.COMMIT, retention=KEEP_EVERYTHING)
+    await eventually(lambda: len(archive.starts) == 60)
+    await store.close()
+    assert "branch-pages" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_branch_pages_of_a_damaged_archive_are_left_to_requests(tmp_path: Path) -> None:
+    with ReadBranches(tmp_path) as archive:
+        archive.append([batch_of(make(2000, size=10))])
+        os.truncate(tmp_path / "data.mdb", 3 * PAGE)
+        reading = BranchPages(archive)
+        reading.wait()
+        reading.close()
+
+
+def test_no_branch_pages_are_read_of_an_archive_that_closes(tmp_path: Path) -> None:
+    class Closes(ReadBranches):
+        def read_branches(self, start: int) -> int:
+            self.close()
+            return super().read_branches(start)
+
+    with Closes(tmp_path) as archive:
+        archive.append([batch_of(make(2000, spread=3 * DAY, size=10))])
+        reading = BranchPages(archive)
+        reading.wait()
+        reading.close()
+    assert len(archive.starts) == 1
+
+
+def test_the_reading_of_branch_pages_ends_however_many_days_are_left(tmp_path: Path) -> None:
+    class Endless(list[Day]):
+        def __reversed__(self) -> Iterator[Day]:
+            return repeat(self[0])
+
+    class HasEndlessDays(ReadBranches):
+        def days(self) -> list[Day]:
+            return Endless([Day(START // DAY * DAY, 1, 1, 1, 0)])
+
+    with HasEndlessDays(tmp_path) as archive:
+        reading = BranchPages(archive)
+        until(lambda: archive.starts)
+        closing = threading.Thread(target=reading.close, daemon=True)
+        closing.start()
+        until(lambda: not closing.is_alive())

@@ -7,6 +7,7 @@ import pytest
 
 from wakumail.archive import (
     archive,
+    branch_pages,
     commit_queue,
     day_sorting,
     gaps,
@@ -249,6 +250,7 @@ LIMITS: dict[str, list[str]] = {
     "live envelopes for the relay, with the list of peers that have them": [
         f"{size(DEFAULTS['--relay-memory'])} (`--relay-memory`)"
     ],
+    "branch pages of the indexes that are read at a start": [size(branch_pages.MAX_BRANCH_BYTES)],
     "mapped pages of the archive while writing": [size(archive.MAX_RESIDENT_WRITING)],
     "lines of the log that wait to be written": [
         size(log_writer.MAX_UNWRITTEN),

@@ -167,6 +167,7 @@ def ask_once(archive: Archive, source: random.Random, number: int) -> None:
         archive.contains(START + source.randrange(DAY), source.randbytes(32))
         for day in archive.days()[:3]:
             archive.topics(day.start, 1000)
+            archive.read_branches(day.start)
         archive.stat()
     elif kind == 6:
         archive.append([batch_of(make(20, first=10_000 + 20 * number, spread=4 * DAY))])

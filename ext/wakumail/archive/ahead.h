@@ -33,6 +33,10 @@ int ahead_value(MDB_cursor *cursor, ahead_list *list);
 /* Ask for the pages of a list, which is empty afterwards. */
 void ahead_ask(MDB_cursor *cursor, ahead_list *list);
 
+/* Read the branch pages that lead to the rows with keys from `from` to before `to`, those of a page
+together. Returns their number, without the root. The cursor has no place afterwards. */
+size_t ahead_branches(MDB_cursor *cursor, MDB_val *from, MDB_val *to);
+
 /* Ask for the leaf pages behind the cursor's that the same branch page names. `asked` is the number
 of the branch page for which that was done last: it is not done again. */
 void ahead_leaves(MDB_cursor *cursor, size_t *asked);

@@ -108,6 +108,61 @@ ahead_keys(MDB_cursor *mc, const void *keys, size_t count, size_t size)
 	}
 }
 
+/* True if child `i` of a branch page may have keys between the two. */
+static int
+ahead_leads_between(MDB_cursor *mc, MDB_page *mp, unsigned i, MDB_val *from, MDB_val *to)
+{
+	MDB_val key;
+	MDB_node *node = NODEPTR(mp, i);
+	key.mv_size = NODEKSZ(node);
+	key.mv_data = NODEKEY(node);
+	if (i && mc->mc_dbx->md_cmp(&key, to) >= 0)
+		return 0;
+	if (i + 1 == NUMKEYS(mp))
+		return 1;
+	node = NODEPTR(mp, i + 1);
+	key.mv_size = NODEKSZ(node);
+	key.mv_data = NODEKEY(node);
+	return mc->mc_dbx->md_cmp(&key, from) > 0;
+}
+
+/* Read the `levels` of branch pages below this one. The table has no more of them than its record
+says: where damage leads in circles, that ends it. */
+static void
+ahead_branches_below(MDB_cursor *mc, MDB_page *mp, unsigned levels, MDB_val *from, MDB_val *to,
+	size_t *pages)
+{
+	ahead_list list;
+	MDB_page *child;
+	unsigned i;
+	if (!levels || !IS_BRANCH(mp))
+		return;
+	list.count = 0;
+	for (i = 0; i < NUMKEYS(mp); i++)
+		if (ahead_leads_between(mc, mp, i, from, to))
+			ahead_note(mc, NODEPGNO(NODEPTR(mp, i)), 1, &list);
+	ahead_ask(mc, &list);
+	for (i = 0; i < NUMKEYS(mp) && *pages < mc->mc_db->md_branch_pages; i++) {
+		if (!ahead_leads_between(mc, mp, i, from, to)
+				|| checks_tree_page(mc, NODEPGNO(NODEPTR(mp, i)), &child, NULL, NULL))
+			continue;
+		++*pages;
+		ahead_branches_below(mc, child, levels - 1, from, to, pages);
+	}
+}
+
+size_t
+ahead_branches(MDB_cursor *mc, MDB_val *from, MDB_val *to)
+{
+	unsigned failed = mc->mc_txn->mt_flags & MDB_TXN_ERROR;
+	size_t pages = 0;
+	mc->mc_flags &= ~C_INITIALIZED;
+	if (!mdb_page_search(mc, NULL, MDB_PS_ROOTONLY) && mc->mc_db->md_depth > 2)
+		ahead_branches_below(mc, mc->mc_pg[0], mc->mc_db->md_depth - 2, from, to, &pages);
+	mc->mc_txn->mt_flags = (mc->mc_txn->mt_flags & ~MDB_TXN_ERROR) | failed;
+	return pages;
+}
+
 void
 ahead_leaves(MDB_cursor *mc, size_t *asked)
 {

@@ -7,7 +7,7 @@ pruned_day.pxd, pruned_minute.pxd, planner.pxd, sieves.pxd, merger.pxd, scanner.
 slice of a query), chunks.pxd, arrivals.pxd, lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd,
 sorter.pxd and bookmark.pxd (a slice of the sorting of a day), whole_hashes.pxd, range_walk.pxd and
 ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd,
-slotcheck.pxd and problem.pxd, clock.pxd and failure.pxd.
+slotcheck.pxd and problem.pxd, branches.pxd, clock.pxd and failure.pxd.
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
 .pxd into each module that cimports it, so all parts become one C file and one extension, and the C
@@ -37,6 +37,7 @@ from wakumail.archive.datafile cimport (
     cannot_grow, check_length, copy_file, is_full, sync_names)
 from wakumail.waku.envelope cimport Batch
 from wakumail.archive.bookmark cimport bookmark_lookup, look_up_bookmark
+from wakumail.archive.branches cimport branches, close_branches, read_branches
 from wakumail.archive.environment cimport *
 from wakumail.archive.failure cimport explain, is_damage
 from wakumail.archive.arrivals cimport (
@@ -507,6 +508,20 @@ cdef class Archive:
             return days
         finally:
             free(reading.days)
+
+    def read_branches(self, start):
+        """Read the branch pages of the indexes of the day that begins at `start`, Unix seconds.
+
+        Requests find them in memory then. The number of their bytes. A damaged page is left to who
+        needs it.
+        """
+        cdef branches b
+        if not 0 <= start <= _MAX_UINT32:
+            raise ValueError("a time has 32 bits")
+        memset(&b, 0, sizeof(b))
+        b.env, b.day = &self.env, start // DAY
+        self._read(&read_branches, &b, &b.txn, &close_branches)
+        return b.bytes
 
     def topics(self, start, size_t limit):
         """The topics of the day that begins at `start`, Unix seconds: [(topic, envelopes)].

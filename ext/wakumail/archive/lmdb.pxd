@@ -104,6 +104,7 @@ cdef extern from "ahead.h" nogil:
     void ahead_keys(MDB_cursor *cursor, const void *keys, size_t count, size_t size)
     bint ahead_value(MDB_cursor *cursor, ahead_list *list_)
     void ahead_ask(MDB_cursor *cursor, ahead_list *list_)
+    size_t ahead_branches(MDB_cursor *cursor, MDB_val *from_, MDB_val *to)
     void ahead_heads(MDB_cursor *cursor, size_t *asked)
     void ahead_leaves(MDB_cursor *cursor, size_t *asked)
 

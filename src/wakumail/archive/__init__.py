@@ -6,6 +6,7 @@ store               an archive behind one event loop: envelopes put, and reporte
 stored_envelopes    envelopes as they lie in it, parsed
 arrivals            those of a whole archive in the order of arrival, sound ones alone
 page_reader         the pages of answers, read beside the loop, or on it if they are small
+branch_pages        the branch pages of the indexes, read when a store starts
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
 retention           the bounds of an archive, and when it is pruned to keep them

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from wakumail.archive.archive import Appended, Archive, Stat
+from wakumail.archive.branch_pages import BranchPages
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.day_sorting import DaySorting
 from wakumail.archive.page_reader import PageReader
@@ -80,6 +81,8 @@ class Store:
             on_death=self._broke,
         )
 
+        self._branches = BranchPages(archive)
+
     def stat(self) -> Stat | None:
         """The totals of the archive; None if it is damaged where they stand.
 
@@ -144,6 +147,7 @@ class Store:
         await self._loop.run_in_executor(None, self.writer.join)
         await self._reported.wait()
         self.pages.close()
+        await self._loop.run_in_executor(None, self._branches.close)
         self.archive.close()
 
     def _count_soon(self, counter: str, number: int) -> None:
