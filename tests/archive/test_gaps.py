@@ -38,7 +38,9 @@ def test_an_absence(tmp_path: Path) -> None:
 
 def test_a_restart_is_none(tmp_path: Path) -> None:
     gaps_at(tmp_path)
-    assert gaps_at(tmp_path, NOW + MIN_ABSENCE).known == ()
+    again = gaps_at(tmp_path, NOW + MIN_ABSENCE)
+    assert again.known == ()
+    assert again.since == NOW
 
 
 def test_the_newest_envelope_is_the_last_sign_of_life_without_a_file(tmp_path: Path) -> None:
@@ -53,9 +55,11 @@ def test_a_clock_that_was_ahead(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{}", "[]", '{"alive": "x", "gaps": []}', '{"alive": -1, "gaps": []}',
-     '{"alive": 5, "gaps": [[1, 2]]}', '{"alive": 5, "gaps": [[1, 4294967296, "x"]]}',
-     '{"alive": 5, "gaps": 7}', "\x00" * 100],
+    ["", "{}", "[]", '{"since": 1, "alive": "x", "gaps": []}',
+     '{"since": 1, "alive": -1, "gaps": []}', '{"since": 1, "alive": 5, "gaps": [[1, 2]]}',
+     '{"since": "x", "alive": 5, "gaps": []}',
+     '{"since": 1, "alive": 5, "gaps": [[1, 4294967296, "x"]]}',
+     '{"since": 1, "alive": 5, "gaps": 7}', "\x00" * 100],
 )  # fmt: skip
 def test_a_damaged_file_is_said_and_left_out(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
@@ -63,7 +67,8 @@ def test_a_damaged_file_is_said_and_left_out(
     (tmp_path / "gaps.json").write_text(content)
     assert gaps_at(tmp_path).known == ()
     assert "gaps.json is left out" in caplog.text
-    assert json.loads((tmp_path / "gaps.json").read_text()) == {"alive": NOW, "gaps": []}
+    saved = json.loads((tmp_path / "gaps.json").read_text())
+    assert saved == {"since": NOW, "alive": NOW, "gaps": []}
 
 
 def test_a_file_that_cannot_be_written_tells_too_much(tmp_path: Path) -> None:

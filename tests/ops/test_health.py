@@ -305,7 +305,8 @@ async def test_gaps_are_told_and_are_no_failure(tmp_path: Path) -> None:
         server = probed.server
         assert server.store is not None
         path = tmp_path / "gaps.json"
-        path.write_text(json.dumps({"alive": int(time.time()) - 3600, "gaps": []}))
+        alive = int(time.time()) - 3600
+        path.write_text(json.dumps({"since": alive, "alive": alive, "gaps": []}))
         watch = GapWatch(server, server.store, path)
         await watch.start()
         gaps = server.gaps

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from wakumail.ops.cluster.demo import PACKET, TOPIC, Deed, Demo, new_envelope
 from wakumail.ops.cluster.local_log import LocalLog, LocalServer
 from wakumail.ops.cluster.log import Log, LogMessage
 from wakumail.ops.cluster.log_message import VERSION, pack
+from wakumail.waku.envelope import MAX_TIME
 
 T = TypeVar("T")
 
@@ -134,6 +136,13 @@ def cut_a_file(cluster: Cluster, place: int) -> None:
     server.start()
 
 
+def note_gaps(datadir: Path, since: int, *gaps: tuple[int, int, str]) -> None:
+    """Note the gaps of a host that took envelopes since then, and does so until now."""
+    datadir.mkdir(exist_ok=True)
+    content = {"since": since, "alive": MAX_TIME, "gaps": gaps}
+    (datadir / "gaps.json").write_text(json.dumps(content))
+
+
 def lose_the_store(cluster: Cluster, place: int) -> None:
     """Delete everything that one server of the log has."""
     server = cluster.log.servers[place]
@@ -182,10 +191,15 @@ def test_a_log_that_is_damaged_foreign_or_another_one(tmp_path: Path) -> None:
 
         # One server of three skips a message without a word: the reader asks the others.
         flip_a_bit(cluster, 1, strange.data)
+        since = int(time.time()) - 100_000
+        early, late = (since - 200, since - 100), (since + 100, since + 200)
+        note_gaps(tmp_path / "new", since)
+        note_gaps(tmp_path / "one", since, (*early, "nobody ran"), (*late, "new ran"))
         with cluster.host("new") as new, cluster.host("one") as one:
             until(cluster.has_read_all)
             held |= post(new)
             until(cluster.has_read_all)
+            until(lambda: [[*early]] in [host["lacking"] for host in cluster.status()["hosts"]])
             assert (new.stop(), one.stop()) == (0, 0)
         # A file is cut in half; then a server loses its whole store.
         cut_a_file(cluster, 0)

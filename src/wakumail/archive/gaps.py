@@ -43,6 +43,8 @@ class Gaps:
     def __init__(self, path: Path, *, newest: int | None, now: int) -> None:
         """`newest`: when the newest envelope was created; it is the last sign of life of an archive
         without a file. Without both the archive is new and has no gap."""
+        self.since = now
+        """Unix seconds from which on all gaps are known: the first start."""
         self._path = path
         self._gaps: list[Gap] = []
         alive = self._read()
@@ -82,7 +84,7 @@ class Gaps:
 
     def stamp(self, now: int) -> None:
         """Note that the server runs at `now` (Unix seconds), and save all; from any thread."""
-        content = json.dumps({"alive": now, "gaps": self._gaps})
+        content = json.dumps({"since": self.since, "alive": now, "gaps": self._gaps})
         # A full disk takes no file. The old one then tells of an absence that is too long.
         with contextlib.suppress(OSError):
             replace_file(self._path, content.encode())
@@ -91,8 +93,9 @@ class Gaps:
         """Read the file; returns when the server was last seen to run."""
         try:
             found = parse_json(read_edited(self._path))
-            self._gaps = _joined([_gap(*gap) for gap in found["gaps"]])
-            return _seconds(found["alive"])
+            since, alive = _seconds(found["since"]), _seconds(found["alive"])
+            self._gaps, self.since = _joined([_gap(*gap) for gap in found["gaps"]]), since
+            return alive
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:

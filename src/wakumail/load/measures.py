@@ -76,6 +76,7 @@ METRICS = {
         Metric("resident", "without mapped files", "MiB", charted=False),
         Metric("memory_drift", "memory, last third", "x the first", 2),
         Metric("disk", "on disk", "B/envelope"),
+        Metric("disk_free", "free of that", "B/envelope", charted=False),
         Metric("start", "start-up", "s", 2),
         Metric("ratio", "server CPU", "x the other's", 2),
         Metric("growth", "CPU on 10 x the archive", "x", 2),

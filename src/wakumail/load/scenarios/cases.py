@@ -130,14 +130,20 @@ class IngestCase:
 
 
 def disk(running: RunningServer) -> dict[str, float]:
-    """Bytes on disk for each envelope in the archive; nothing if its directory is not known."""
+    """Bytes on disk for each envelope in the archive; nothing if its directory is not known.
+
+    Those of free pages among them, which later commits fill.
+    """
     if running.datadir is None:
         return {}
     path = running.datadir.archive
     with Archive(path, readonly=True) as archive:
-        envelopes = archive.stat().envelopes
+        stat = archive.stat()
     size = sum(file.stat().st_blocks * STAT_BLOCK for file in path.iterdir())
-    return {"disk": ratio(size, envelopes)}
+    return {
+        "disk": ratio(size, stat.envelopes),
+        "disk_free": ratio(stat.free_bytes, stat.envelopes),
+    }
 
 
 @dataclass(frozen=True, slots=True)

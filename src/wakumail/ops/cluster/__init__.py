@@ -17,6 +17,7 @@ logged_store  the store that gives to the log what it is given
 intake        puts messages of the log into the archive
 log_reader    reads what is not our own, and asks every server for what one has left out
 unread        tells for how long messages of the log wait to be read
+filled_gaps   the gaps of the archive that the log has filled
 member        joins the log, and watches whether all goes well
 
 For an operator:

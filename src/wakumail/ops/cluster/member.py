@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.results import LogPlace
@@ -11,6 +12,7 @@ from wakumail.base.text import counted
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveError, PeerGone
 from wakumail.mail.server import Server
+from wakumail.ops.cluster.filled_gaps import fill_gaps, told_gaps
 from wakumail.ops.cluster.intake import Intake
 from wakumail.ops.cluster.log import Log
 from wakumail.ops.cluster.log_errors import LogRefused, LogUnavailable
@@ -53,6 +55,9 @@ SYNC_INTERVAL = 20.0
 
 SYNC_REST = 30.0
 """Seconds from when a hole was found to the first: a round leaves out the last seconds."""
+
+GAPS_INTERVAL = 10.0
+"""Seconds between two looks at whether the log has filled gaps of the archive."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that the log has for the last messages when the server stops."""
@@ -101,6 +106,7 @@ class Member:
         self._store.log_problem = self._problem()
         self._begin(self._watch())
         self._begin(self._look_after())
+        self._begin(self._watch_gaps())
         try:
             async with asyncio.timeout(JOIN_TIMEOUT):
                 await self._joined.wait()
@@ -159,6 +165,7 @@ class Member:
             "envelopes": envelopes,
             "confirmed": self._counters["messages_confirmed"],
             "problem": self._store.degraded or self.behind,
+            **told_gaps(self._server.gaps),
         }
 
     def gauges(self) -> dict[str, tuple[str, float]]:
@@ -303,6 +310,21 @@ class Member:
             ):
                 await self._fill_by_sync(self.intake, partners)
                 synced = time.monotonic()
+
+    async def _watch_gaps(self) -> None:
+        """Fill the gaps of the archive with what other hosts have put into the log."""
+        while True:
+            gaps, intake = self._server.gaps, self.intake
+            if gaps is None or not gaps.known or intake is None or self.behind:
+                await asyncio.sleep(JOIN_INTERVAL)
+                continue
+            lacked = gaps.seconds
+            with suppress(LogUnavailable):
+                hosts = await self._log.hosts(HOSTS_TIMEOUT)
+                fill_gaps(gaps, hosts, intake.order.place, int(time.time()))
+            if filled := lacked - gaps.seconds:
+                log.warning("%d s of history that the archive lacked are in the log", filled)
+            await asyncio.sleep(GAPS_INTERVAL)
 
     def _tell(self) -> None:
         """Set the problem of the store, and log it when it comes and goes."""
