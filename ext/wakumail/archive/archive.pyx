@@ -6,8 +6,8 @@ environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd
 pruned_day.pxd, pruned_minute.pxd, planner.pxd, sieves.pxd, merger.pxd, scanner.pxd and page.pxd (a
 slice of a query), chunks.pxd, arrivals.pxd, lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd,
 sorter.pxd and bookmark.pxd (a slice of the sorting of a day), whole_hashes.pxd, range_walk.pxd and
-ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, sumcheck.pxd,
-slotcheck.pxd and problem.pxd, branches.pxd, clock.pxd and failure.pxd.
+ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, chunkcheck.pxd,
+sumcheck.pxd, slotcheck.pxd and problem.pxd, branches.pxd, clock.pxd and failure.pxd.
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
 .pxd into each module that cimports it, so all parts become one C file and one extension, and the C

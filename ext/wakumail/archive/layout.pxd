@@ -52,6 +52,7 @@ again. A minute without envelopes has no row.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from wakumail.archive.lmdb cimport MDB_CORRUPTED, MDB_val
 from wakumail.base.sum256 cimport sum256, sum256_read, sum256_write
@@ -161,6 +162,19 @@ cdef inline MDB_val value_of(const void *data, size_t size) noexcept nogil:
 cdef inline void put_chunk_key(uint8_t *key, uint32_t day, uint64_t place) noexcept nogil:
     put16(key, day)
     put48(key + 2, place)
+
+
+cdef inline void put_time_key(uint8_t *key, uint32_t created, const uint8_t *digest) noexcept nogil:
+    put32(key, created)
+    memcpy(key + 4, digest, HASH_PREFIX)
+
+
+cdef inline void put_posting_key(uint8_t *key, uint32_t created, const uint8_t *topic,
+                                 const uint8_t *digest) noexcept nogil:
+    put16(key, created // DAY)
+    memcpy(key + DAY_KEY, topic, 4)
+    put24(key + TOPIC_KEY, created % DAY)
+    memcpy(key + TOPIC_KEY + 3, digest, HASH_PREFIX)
 
 
 cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogil:

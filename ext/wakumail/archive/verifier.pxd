@@ -15,6 +15,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.bookmark cimport bookmark, read_bookmark
+from wakumail.archive.chunkcheck cimport take_arrival, take_chunk
 from wakumail.archive.environment cimport (
     CLOSED, bound_resident, enter, environment, leave, pin_read, unpin)
 from wakumail.archive.failure cimport is_damage
