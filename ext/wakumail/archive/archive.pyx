@@ -4,7 +4,7 @@
 The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
 environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd, pruner.pxd,
 pruned_day.pxd, pruned_minute.pxd, planner.pxd, sieves.pxd, merger.pxd, scanner.pxd and page.pxd (a
-slice of a query), chunks.pxd, arrivals.pxd, lead.pxd, totals.pxd, sums.pxd, horizon.pxd, logged.pxd,
+slice of a query), chunks.pxd, arrivals.pxd, lead.pxd, totals.pxd, sums.pxd, horizon.pxd, log_place.pxd,
 sorter.pxd and bookmark.pxd (a slice of the sorting of a day), whole_hashes.pxd, range_walk.pxd and
 ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, chunkcheck.pxd,
 sumcheck.pxd, slotcheck.pxd and problem.pxd, branches.pxd, clock.pxd and failure.pxd.
@@ -70,7 +70,7 @@ from wakumail.archive.scanner cimport (
 from wakumail.archive.totals cimport (
     archive_totals, days_reading, look_up_time, read_days, read_topics, read_totals, time_lookup,
     topics_reading)
-from wakumail.archive.logged cimport place_reading, read_place
+from wakumail.archive.log_place cimport place_reading, read_place
 from wakumail.archive.verifier cimport begin_verifying, end_verifying, verify_step
 from wakumail.archive.writer cimport (
     RESIDENT_CHECK_ROWS as resident_check_rows, batch_part, commit, entry, gather, note_judgements,
