@@ -485,8 +485,7 @@ cdef class Archive:
         cdef time_lookup lookup
         if not 0 <= created <= _MAX_UINT32 or len(hash) != 32:
             raise ValueError("a creation time has 32 bits, a hash 32 bytes")
-        put32(lookup.key, created)
-        memcpy(lookup.key + 4, PyBytes_AS_STRING(hash), HASH_PREFIX)
+        put_time_key(lookup.key, created, <const uint8_t *> PyBytes_AS_STRING(hash))
         lookup.env = &self.env
         self._read(&look_up_time, &lookup, &lookup.txn)
         return lookup.found

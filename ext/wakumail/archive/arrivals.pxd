@@ -15,7 +15,7 @@ from wakumail.archive.named cimport find_row
 from wakumail.archive.scanner cimport hit, join_hits, reserve_one
 from wakumail.base.keccak cimport keccak256_many, keccak_message
 from wakumail.base.rlp cimport RLP_OK
-from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
+from wakumail.waku.envelope cimport HASH_BLOCK, created_of, envelope_fields, read_envelope
 
 
 cdef struct arrival:            # envelopes that arrived one after another
@@ -297,7 +297,7 @@ cdef inline int take_items(item_run *run, const arrival *next) noexcept nogil:
         messages[count].part[0], messages[count].size[0] = at, size
         if read_envelope(&at, at + size, &fields) != RLP_OK:
             return MDB_CORRUPTED
-        created[count] = <uint32_t> (fields.expiry - fields.ttl)
+        created[count] = created_of(&fields)
         count += 1
     keccak256_many(messages, count, digests)
     for i in range(count):

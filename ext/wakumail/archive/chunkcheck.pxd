@@ -6,7 +6,7 @@ Problems are noted. Functions that return int return 0 or a code as in environme
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
+from wakumail.waku.envelope cimport HASH_BLOCK, created_of, envelope_fields, read_envelope
 from wakumail.archive.chunks cimport AHEAD, find_place
 from wakumail.base.keccak cimport keccak256_many, keccak_message
 from wakumail.archive.layout cimport *
@@ -28,7 +28,7 @@ cdef inline void ask_rows(verifier *v, const envelope_fields *fields, const uint
     cdef uint32_t created
     cdef size_t i
     for i in range(count):
-        created = <uint32_t> (fields[i].expiry - fields[i].ttl)
+        created = created_of(&fields[i])
         put_time_key(time_keys[i], created, digests + 32 * i)
         put_posting_key(posting_keys[i], created, fields[i].topic.data, digests + 32 * i)
     ahead_keys(v.times, time_keys, count, TIME_KEY)
@@ -81,7 +81,7 @@ cdef inline int check_envelope(verifier *v, uint64_t place, const envelope_field
     cdef MDB_val value
     cdef const uint8_t *row
     cdef text what = NULL
-    cdef uint32_t created = <uint32_t> (fields.expiry - fields.ttl)
+    cdef uint32_t created = created_of(fields)
     cdef sum256 number
     cdef bint is_copy = False
     cdef int rc
@@ -142,7 +142,7 @@ cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
             end = at + size
             if read_envelope(&at, end, &fields[count]) != RLP_OK or at != end:
                 note(&v.problems, b"an envelope is not canonical RLP", source.day, place - 1)
-            elif <uint32_t> (fields[count].expiry - fields[count].ttl) // DAY != source.day:
+            elif created_of(&fields[count]) // DAY != source.day:
                 note(&v.problems, b"an envelope lies in the chunk of another day", source.day,
                      place - 1)
             else:

@@ -164,17 +164,17 @@ cdef inline void put_chunk_key(uint8_t *key, uint32_t day, uint64_t place) noexc
     put48(key + 2, place)
 
 
-cdef inline void put_time_key(uint8_t *key, uint32_t created, const uint8_t *digest) noexcept nogil:
+cdef inline void put_time_key(uint8_t *key, uint32_t created, const uint8_t *hash) noexcept nogil:
     put32(key, created)
-    memcpy(key + 4, digest, HASH_PREFIX)
+    memcpy(key + 4, hash, HASH_PREFIX)
 
 
 cdef inline void put_posting_key(uint8_t *key, uint32_t created, const uint8_t *topic,
-                                 const uint8_t *digest) noexcept nogil:
+                                 const uint8_t *hash) noexcept nogil:
     put16(key, created // DAY)
     memcpy(key + DAY_KEY, topic, 4)
     put24(key + TOPIC_KEY, created % DAY)
-    memcpy(key + TOPIC_KEY + 3, digest, HASH_PREFIX)
+    memcpy(key + TOPIC_KEY + 3, hash, HASH_PREFIX)
 
 
 cdef inline int read_day(const MDB_val *value, day_totals *totals) noexcept nogil:

@@ -12,7 +12,7 @@ next one.
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from wakumail.waku.envelope cimport envelope_fields, read_envelope
+from wakumail.waku.envelope cimport created_of, envelope_fields, read_envelope
 from wakumail.archive.change cimport write
 from wakumail.archive.clock cimport monotonic_ns
 from wakumail.archive.horizon cimport raise_horizon
@@ -34,12 +34,8 @@ cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
     cdef uint8_t key_bytes[POSTING_KEY]
     cdef MDB_val key = value_of(key_bytes, POSTING_KEY)
     cdef MDB_val value
-    cdef uint32_t created = get32(time_key)
     cdef int rc
-    put16(key_bytes, created // DAY)
-    memcpy(key_bytes + DAY_KEY, topic, 4)
-    put24(key_bytes + TOPIC_KEY, created % DAY)
-    memcpy(key_bytes + TOPIC_KEY + 3, time_key + 4, HASH_PREFIX)
+    put_posting_key(key_bytes, get32(time_key), topic, time_key + 4)
     rc = mdb_cursor_get(postings, &key, &value, MDB_SET)
     if not rc:
         rc = mdb_cursor_del(postings, 0)
@@ -241,7 +237,7 @@ cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil
     while at < end:
         if read_envelope(&at, end, &fields) != RLP_OK:
             return MDB_CORRUPTED
-        one = <uint32_t> (fields.expiry - fields.ttl)
+        one = created_of(&fields)
         if one > created[0]:
             created[0] = one
     return 0

@@ -227,8 +227,7 @@ cdef inline int trace_posting(verifier *v, const MDB_val *key,
     cdef int rc
     if key.mv_size != POSTING_KEY or value.mv_size != SEQUENCE_SIZE:
         return 0                        # noted before
-    put32(time_key, get16(at) * DAY + get24(at + TOPIC_KEY))
-    memcpy(time_key + 4, at + TOPIC_KEY + 3, HASH_PREFIX)
+    put_time_key(time_key, get16(at) * DAY + get24(at + TOPIC_KEY), at + TOPIC_KEY + 3)
     rc = find_value(v.times, time_key, TIME_KEY, &row)
     if rc:
         return rc

@@ -194,11 +194,6 @@ cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
     return has_topic(terms.topics, terms.topic_count, topic)
 
 
-cdef inline void note_row(scan *s, uint32_t created, const uint8_t *hash) noexcept nogil:
-    put32(s.last_row, created)
-    memcpy(s.last_row + 4, hash, HASH_PREFIX)
-
-
 cdef inline bint is_sound(const hit *found, const uint8_t *hash) noexcept nogil:
     """True for an envelope whose hash begins as that of its row."""
     cdef envelope_fields fields
@@ -221,7 +216,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t place,
         rc = presence_of(s.env.env, found.data, found.size)
     if s.lenient and (rc == MDB_CORRUPTED or rc == 0 and not is_sound(&found, hash)):
         s.damaged += 1
-        note_row(s, created, hash)
+        put_time_key(s.last_row, created, hash)
         return 0
     if rc:
         return rc
@@ -235,7 +230,7 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t place,
     s.hits[s.count] = found
     s.count += 1
     s.payload = payload
-    note_row(s, created, hash)
+    put_time_key(s.last_row, created, hash)
     return 0
 
 
@@ -327,8 +322,7 @@ cdef inline int visit(scan *s, uint32_t created, const uint8_t *hash, uint64_t p
         rc = want(s, created, hash, place)
         if rc:
             return rc
-    put32(s.bound, created)
-    memcpy(s.bound + 4, hash, HASH_PREFIX)
+    put_time_key(s.bound, created, hash)
     s.behind = s.moved = True
     s.at_hit = wanted
     return spend_entries(s, 1)

@@ -33,7 +33,7 @@ from wakumail.archive.scanner cimport reserve_one
 from wakumail.archive.writer cimport CHUNK_SIZE, count_rows
 from wakumail.base.keccak cimport keccak256_many, keccak_message
 from wakumail.base.rlp cimport RLP_OK
-from wakumail.waku.envelope cimport HASH_BLOCK, envelope_fields, read_envelope
+from wakumail.waku.envelope cimport HASH_BLOCK, created_of, envelope_fields, read_envelope
 
 cdef enum:
     MAX_VISITS = 4096           # postings, or chunks, that a slice looks at
@@ -245,8 +245,7 @@ cdef inline int copy_envelopes(sorting *s) noexcept nogil:
     return rc
 
 
-cdef inline int find_move(sorting *s, const chunk *source, uint64_t sequence,
-                          moved_row *row) noexcept nogil:
+cdef inline int find_move(sorting *s, uint64_t sequence, moved_row *row) noexcept nogil:
     """Find the slot of an original, whose key of `times` is in `row`; NO_SLOT if it was pruned.
 
     MDB_NOTFOUND if it has no copy. MDB_CORRUPTED if it has no row, and is too young to be pruned.
@@ -264,10 +263,7 @@ cdef inline int find_move(sorting *s, const chunk *source, uint64_t sequence,
     if rc:
         return rc
     memcpy(row.value, value.mv_data, TIME_VALUE)
-    put16(posting, source.day)
-    memcpy(posting + DAY_KEY, row.value, 4)
-    put24(posting + TOPIC_KEY, get32(row.key) % DAY)
-    memcpy(posting + TOPIC_KEY + 3, row.key + 4, HASH_PREFIX)
+    put_posting_key(posting, get32(row.key), row.value, row.key + 4)
     key = value_of(posting, POSTING_KEY)
     rc = mdb_cursor_get(s.postings, &key, &value, MDB_SET_KEY)
     if rc or value.mv_size != SEQUENCE_SIZE:
@@ -298,11 +294,11 @@ cdef inline int find_some(sorting *s, const chunk *source, uint64_t first, size_
         messages[i].part[0], messages[i].size[0] = at, size
         if read_envelope(&at, at + size, &fields) != RLP_OK:
             return MDB_CORRUPTED
-        put32(rows[i].key, <uint32_t> (fields.expiry - fields.ttl))
+        put32(rows[i].key, created_of(&fields))
     keccak256_many(messages, count, digests)
     for i in range(count):
         memcpy(rows[i].key + 4, digests + 32 * i, HASH_PREFIX)
-        rc = find_move(s, source, first + i, &rows[i])
+        rc = find_move(s, first + i, &rows[i])
         if rc:
             return rc
         if rows[i].slot != NO_SLOT:

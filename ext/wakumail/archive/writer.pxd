@@ -134,8 +134,7 @@ cdef inline int write_times(commit *c) noexcept nogil:
     for i in range(c.count):
         e = &c.entries[i]
         count_rows(c.env, 1)
-        put32(key_bytes, e.created)
-        memcpy(key_bytes + 4, e.hash, HASH_PREFIX)
+        put_time_key(key_bytes, e.created, e.hash)
         put32(value_bytes, e.topic)
         put48(value_bytes + 4, c.next)
         key, value = value_of(key_bytes, TIME_KEY), value_of(value_bytes, TIME_VALUE)

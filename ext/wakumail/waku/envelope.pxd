@@ -21,7 +21,7 @@ cdef struct envelope_record:
     uint32_t size           # bytes of that RLP
     uint32_t expiry         # Unix seconds
     uint32_t ttl            # seconds
-    uint32_t created        # expiry - ttl, modulo 2^32
+    uint32_t created        # see created_of
     uint32_t topic          # big-endian value of its four bytes
     uint32_t verdict        # ACCEPTED, or the reason of the drop
     double pow              # as judged; set only if ACCEPTED, LOW_POW or DUPLICATE
@@ -119,6 +119,11 @@ cdef inline rlp_status read_envelope(const uint8_t **cursor, const uint8_t *end,
     if status == RLP_OK and (at != stop or fields.topic.size != 4):
         status = RLP_WRONG_SIZE
     return status
+
+
+cdef inline uint32_t created_of(const envelope_fields *fields) noexcept nogil:
+    """The creation time of an envelope in Unix seconds: expiry - ttl, modulo 2^32."""
+    return <uint32_t> (fields.expiry - fields.ttl)
 
 
 cdef struct pending_hash:

@@ -4,8 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport realloc
 from libc.string cimport memset
 
-from wakumail.waku.envelope cimport (Batch, envelope_fields, envelope_record, packet_record,
-                                     read_envelope)
+from wakumail.waku.envelope cimport (Batch, created_of, envelope_fields, envelope_record,
+                                     packet_record, read_envelope)
 from wakumail.waku.bloom cimport topic_value
 from wakumail.base.rlp cimport (RLP_OK, RLP_TOO_LARGE, RLP_WRONG_SIZE, RLP_WRONG_TYPE, rlp_item,
                                 rlp_next, rlp_status)
@@ -41,7 +41,7 @@ cdef inline int append(Batch batch, const envelope_fields *fields) except -1 nog
     record.size = <uint32_t> fields.size
     record.expiry = <uint32_t> fields.expiry
     record.ttl = <uint32_t> fields.ttl
-    record.created = record.expiry - record.ttl
+    record.created = created_of(fields)
     record.topic = topic_value(fields.topic.data)
     batch.count += 1
     return 0
