@@ -105,22 +105,36 @@ cdef inline int take_moved(arrivals_run *run, MDB_cursor *chunks,
     return rc
 
 
-cdef inline int next_arrival(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t sequence,
-                             arrival *next) noexcept nogil:
-    """Read the chunk of a sequence or, if that is gone, the next one; MDB_NOTFOUND: no more came."""
-    cdef uint8_t key_bytes[CHUNK_KEY]
+cdef inline int find_chunk_key(MDB_cursor *arrivals, uint64_t sequence,
+                               uint8_t *chunk_key) noexcept nogil:
+    """Find the key of the chunk of a sequence or, if that is gone, of the next one.
+
+    MDB_NOTFOUND if no more came.
+    """
+    cdef uint8_t bound[SEQUENCE_SIZE]
     cdef MDB_val key, value
     cdef int rc
-    put48(key_bytes + DAY_KEY, sequence)
-    key = value_of(key_bytes + DAY_KEY, SEQUENCE_SIZE)
+    put48(bound, sequence)
+    key = value_of(bound, SEQUENCE_SIZE)
     rc = mdb_cursor_get(arrivals, &key, &value, MDB_SET_RANGE)
     if rc:
         return rc
     if key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY:
         return MDB_CORRUPTED
-    memcpy(key_bytes, value.mv_data, DAY_KEY)
-    memcpy(key_bytes + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
-    key = value_of(key_bytes, CHUNK_KEY)
+    memcpy(chunk_key, value.mv_data, DAY_KEY)
+    memcpy(chunk_key + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
+    return 0
+
+
+cdef inline int next_arrival(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t sequence,
+                             arrival *next) noexcept nogil:
+    """Read the chunk of a sequence or, if that is gone, the next one; MDB_NOTFOUND: no more came."""
+    cdef uint8_t key_bytes[CHUNK_KEY]
+    cdef MDB_val value
+    cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)
+    cdef int rc = find_chunk_key(arrivals, sequence, key_bytes)
+    if rc:
+        return rc
     rc = mdb_cursor_get(chunks, &key, &value, MDB_SET_KEY)
     if rc == 0:
         next.is_moved = is_moved(&value)
@@ -141,7 +155,7 @@ cdef inline uint64_t told_count(const MDB_val *chunk_value, uint64_t last) noexc
     """The envelopes that a row of `chunks` says it has, or one if it cannot have as many."""
     cdef uint64_t count = 0
     if chunk_value.mv_size >= 4:
-        count = get32(<const uint8_t *> chunk_value.mv_data) & 0x7fffffff
+        count = get32(<const uint8_t *> chunk_value.mv_data) & ~<uint32_t> MOVED
     if count == 0 or count > last + 1 or 4 + 4 * count > chunk_value.mv_size:
         return 1
     return count
@@ -165,19 +179,13 @@ cdef inline int find_arrival_start(void *context) noexcept nogil:
     cdef arrival_start *start = <arrival_start *> context
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_cursor *arrivals
-    cdef MDB_val key, value
+    cdef MDB_val value
+    cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)
     cdef int rc = mdb_cursor_open(start.txn, start.env.arrivals, &arrivals)
     if rc:
         return rc
-    put48(key_bytes + DAY_KEY, start.sequence)
-    key = value_of(key_bytes + DAY_KEY, SEQUENCE_SIZE)
-    rc = mdb_cursor_get(arrivals, &key, &value, MDB_SET_RANGE)
-    if rc == 0 and (key.mv_size != SEQUENCE_SIZE or value.mv_size != DAY_KEY):
-        rc = MDB_CORRUPTED
+    rc = find_chunk_key(arrivals, start.sequence, key_bytes)
     if rc == 0:
-        memcpy(key_bytes, value.mv_data, DAY_KEY)
-        memcpy(key_bytes + DAY_KEY, key.mv_data, SEQUENCE_SIZE)
-        key = value_of(key_bytes, CHUNK_KEY)
         rc = mdb_get(start.txn, start.env.chunks, &key, &value)
     if rc == 0:
         pass_pruned(start, &key, &value)

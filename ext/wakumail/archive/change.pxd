@@ -3,11 +3,8 @@
 Functions return 0 or a code as in environment.pxd.
 """
 
-from libc.stdint cimport uint8_t
-
 from wakumail.archive.environment cimport (
-    DAMAGED, begin, environment, leave, read_info, resize_map)
-from wakumail.archive.layout cimport FORMAT, put32, value_of
+    DAMAGED, begin, environment, leave, read_info, resize_map, write_format)
 from wakumail.archive.lmdb cimport *
 
 ctypedef int (*writing)(void *work, MDB_txn *txn, bint *changed) noexcept nogil
@@ -23,13 +20,8 @@ cdef struct change_call:        # the call of a `writing`
 
 cdef inline int settle(environment *e, MDB_txn *txn, bint *changed) noexcept nogil:
     """Let a transaction that has changed nothing write its meta page nevertheless: see reopen."""
-    cdef MDB_val value
-    cdef MDB_val key = value_of(b"format", 6)
-    cdef uint8_t number[4]
-    put32(number, FORMAT)
-    value = value_of(number, 4)
     changed[0] = True
-    return mdb_put(txn, e.meta, &key, &value, 0)
+    return write_format(e, txn)
 
 
 cdef inline int make_change(void *context) noexcept nogil:

@@ -12,8 +12,10 @@ from libc.stdlib cimport free
 from libc.string cimport strdup
 from posix.unistd cimport getpid
 
-from wakumail.archive.layout cimport FORMAT, HORIZON_SIZE, get32, put32, put48, value_of
+from wakumail.archive.horizon cimport write_horizon
+from wakumail.archive.layout cimport FORMAT, get32, put32, value_of
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.next_sequence cimport write_next_sequence
 from wakumail.base.pthread cimport *
 from wakumail.archive.resident cimport (
     MAX_RESIDENT_READING, close_residence, give_back, is_due, open_residence, residence)
@@ -39,23 +41,25 @@ cdef extern from *:
     int gate_init(pthread_rwlock_t *gate) nogil
 
 cdef enum:
-    CLOSED = -1             # codes of our own; LMDB's lie below -30000
+    CLOSED = -1             # codes of our own, as in our headers; LMDB's lie below -30000
     FORKED = -2
     FOREIGN = -3
     UNKNOWN_FORMAT = -4
     TORN = -5
-    DAMAGED = -6            # checks.h: damage ended the work in its middle
     SUMS_DIFFER = -9        # a sum does not fit the rows that it is of
 
     MAX_READERS = 512       # transactions of all processes at once
     MAX_IDLE = 32           # ended read transactions kept for the next readers
     MODE = 0o600            # of data.mdb and lock.mdb
 
+cdef extern from "checks.h":
+    enum:
+        DAMAGED "CHECKS_LEAPT"  # damage ended the work in its middle
+
 cdef extern from "locks.h":
     enum:
         LOCKS_NO_MEMORY     # codes too, documented there
         LOCKS_APART
-
 
 
 cdef struct pin:            # a read transaction that outlives the call that began it
@@ -154,24 +158,21 @@ cdef inline int read_info(environment *e, MDB_envinfo *info) noexcept nogil:
     return rc
 
 
-cdef inline int create_tables(environment *e, MDB_txn *txn) noexcept nogil:
-    cdef uint8_t number[6]
-    cdef MDB_val key, value
-    cdef int rc = mdb_dbi_open(txn, b"meta", MDB_CREATE, &e.meta)
-    if rc:
-        return rc
+cdef inline int write_format(environment *e, MDB_txn *txn) noexcept nogil:
+    cdef uint8_t number[4]
+    cdef MDB_val key = value_of(b"format", 6)
+    cdef MDB_val value = value_of(number, 4)
     put32(number, FORMAT)
-    key, value = value_of(b"format", 6), value_of(number, 4)
-    rc = mdb_put(txn, e.meta, &key, &value, 0)
-    if rc:
-        return rc
-    put48(number, 0)
-    key, value = value_of(b"next", 4), value_of(number, 6)
-    rc = mdb_put(txn, e.meta, &key, &value, 0)
-    if rc:
-        return rc
-    key, value = value_of(b"pruned", 6), value_of(number, HORIZON_SIZE)
     return mdb_put(txn, e.meta, &key, &value, 0)
+
+
+cdef inline int create_tables(environment *e, MDB_txn *txn) noexcept nogil:
+    cdef int rc = mdb_dbi_open(txn, b"meta", MDB_CREATE, &e.meta)
+    if not rc:
+        rc = write_format(e, txn)
+    if not rc:
+        rc = write_next_sequence(txn, e.meta, 0)
+    return rc if rc else write_horizon(txn, e.meta, 0)
 
 
 cdef inline int check_format(environment *e, MDB_txn *txn) noexcept nogil:

@@ -22,14 +22,16 @@ cdef inline int read_horizon(MDB_txn *txn, MDB_dbi meta, uint32_t *created) noex
     return 0
 
 
-cdef inline int raise_horizon(MDB_txn *txn, MDB_dbi meta, uint32_t created) noexcept nogil:
-    """Store a horizon if it is later than the one that is stored."""
+cdef inline int write_horizon(MDB_txn *txn, MDB_dbi meta, uint32_t created) noexcept nogil:
     cdef uint8_t number[HORIZON_SIZE]
     cdef MDB_val key = value_of(b"pruned", 6)
     cdef MDB_val value = value_of(number, HORIZON_SIZE)
-    cdef uint32_t stored
-    cdef int rc = read_horizon(txn, meta, &stored)
-    if rc or created <= stored:
-        return rc
     put32(number, created)
     return mdb_put(txn, meta, &key, &value, 0)
+
+
+cdef inline int raise_horizon(MDB_txn *txn, MDB_dbi meta, uint32_t created) noexcept nogil:
+    """Write a horizon if it is later than the one that is stored."""
+    cdef uint32_t stored
+    cdef int rc = read_horizon(txn, meta, &stored)
+    return rc if rc or created <= stored else write_horizon(txn, meta, created)

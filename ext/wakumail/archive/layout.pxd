@@ -218,7 +218,7 @@ cdef inline int read_moved(const MDB_val *key, const MDB_val *value,
     cdef uint64_t count
     if key.mv_size != CHUNK_KEY or not is_moved(value):
         return MDB_CORRUPTED
-    count = get32(at) & 0x7fffffff
+    count = get32(at) & ~<uint32_t> MOVED
     out.day = get16(<const uint8_t *> key.mv_data)
     out.last = get48(<const uint8_t *> key.mv_data + 2)
     if count == 0 or count > out.last + 1 or 4 + 4 * count != value.mv_size or is_sorted(out.last):

@@ -125,9 +125,11 @@ cdef extern from "leaf.h" nogil:
         unsigned int at
         unsigned int count
 
+    enum:
+        LEAF_IS_ROOT
+
     void leaf_of(MDB_cursor *cursor, leaf *out)
     void leaf_end(MDB_cursor *cursor)
-    int LEAF_IS_ROOT
     int leaf_drop(MDB_cursor *cursor)
     const uint8_t *leaf_key(const leaf *of_, unsigned int row)
     const uint8_t *leaf_value(const leaf *of_, unsigned int row, uint16_t key_size)

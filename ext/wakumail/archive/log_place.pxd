@@ -36,3 +36,8 @@ cdef inline int read_place(void *context) noexcept nogil:
     memcpy(reading.place, value.mv_data, value.mv_size)
     reading.size = value.mv_size
     return 0
+
+
+cdef inline int write_place(MDB_txn *txn, MDB_dbi meta, MDB_val *place) noexcept nogil:
+    cdef MDB_val key = value_of(b"log", 3)
+    return mdb_put(txn, meta, &key, place, 0)

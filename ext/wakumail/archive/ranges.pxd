@@ -7,10 +7,10 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.layout cimport *
+from wakumail.archive.next_sequence cimport read_next_sequence
 from wakumail.archive.range_walk cimport *
 from wakumail.archive.scanner cimport STOP
 from wakumail.archive.sums cimport fold, fold_add
-from wakumail.archive.totals cimport read_next
 from wakumail.waku.envelope cimport HASH_BLOCK
 
 
@@ -143,4 +143,4 @@ cdef struct ending:             # where the order of arrival ends
 cdef inline int find_ending(void *context) noexcept nogil:
     """Find the sequence of the next envelope; the range does not count."""
     cdef ending *e = <ending *> context
-    return read_next(e.walk.txn, e.walk.env.meta, &e.next)
+    return read_next_sequence(e.walk.txn, e.walk.env.meta, &e.next)

@@ -9,6 +9,7 @@ from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport read_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.next_sequence cimport read_next_sequence
 from wakumail.archive.scanner cimport reserve_one
 
 
@@ -166,19 +167,6 @@ cdef inline int read_created(MDB_cursor *times, MDB_cursor_op end,
     return 0
 
 
-cdef inline int read_next(MDB_txn *txn, MDB_dbi meta, uint64_t *sequence) noexcept nogil:
-    """Read the sequence of the next envelope."""
-    cdef MDB_val value
-    cdef MDB_val key = value_of(b"next", 4)
-    cdef int rc = mdb_get(txn, meta, &key, &value)
-    if rc:
-        return rc
-    if value.mv_size != SEQUENCE_SIZE:
-        return MDB_CORRUPTED
-    sequence[0] = get48(<const uint8_t *> value.mv_data)
-    return 0
-
-
 cdef inline int add_days(archive_totals *totals) noexcept nogil:
     cdef days_reading reading
     cdef size_t i
@@ -206,7 +194,7 @@ cdef inline int read_totals(void *context) noexcept nogil:
     cdef MDB_envinfo info
     cdef uint64_t size
     cdef size_t i
-    cdef int rc = read_next(txn, e.meta, &totals.next)
+    cdef int rc = read_next_sequence(txn, e.meta, &totals.next)
     if not rc:
         rc = read_horizon(txn, e.meta, &totals.pruned)
     if not rc:

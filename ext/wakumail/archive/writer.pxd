@@ -15,6 +15,8 @@ from wakumail.archive.environment cimport bound_resident, environment
 from wakumail.waku.judgements cimport Judgements
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
+from wakumail.archive.log_place cimport write_place
+from wakumail.archive.next_sequence cimport read_next_sequence, write_next_sequence
 from wakumail.archive.resident cimport MAX_RESIDENT_WRITING
 from wakumail.archive.sums cimport add_to_minute, fold, fold_hash
 from wakumail.base.sum256 cimport sum256, sum256_add, sum256_read
@@ -49,7 +51,7 @@ cdef struct commit:
     uint64_t bytes                  # of their envelopes
     uint64_t next                   # sequence behind them
     MDB_txn *txn
-    MDB_val log                     # the value of "log" to write; empty for none
+    MDB_val log                     # the place in a log that it reaches; empty for none
 
 
 cdef struct batch_part:             # the records of one batch
@@ -408,30 +410,18 @@ cdef inline int write_postings(commit *c) noexcept nogil:
     return 0
 
 
-cdef inline int write_log_place(commit *c) noexcept nogil:
-    """Write the place in the log of a cluster, up to which everything is stored with this commit."""
-    cdef MDB_val key = value_of(b"log", 3)
-    return mdb_put(c.txn, c.env.meta, &key, &c.log, 0)
-
-
 cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
     """Make all changes of the transaction; without a new envelope, only that of the log's place."""
-    cdef uint8_t number[SEQUENCE_SIZE]
     cdef commit *c = <commit *> work
-    cdef MDB_val key = value_of(b"next", 4)
-    cdef MDB_val value
-    cdef int rc = mdb_get(txn, c.env.meta, &key, &value)
+    cdef int rc = read_next_sequence(txn, c.env.meta, &c.next)
     if rc:
-        return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
-    if value.mv_size != SEQUENCE_SIZE:
-        return MDB_CORRUPTED
+        return rc
     c.txn = txn
-    c.next = get48(<const uint8_t *> value.mv_data)
     c.stored = c.bytes = 0
     rc = write_times(c)
     if rc == 0 and c.log.mv_size:
         changed[0] = True
-        rc = write_log_place(c)
+        rc = write_place(txn, c.env.meta, &c.log)
     if rc or c.stored == 0:
         return rc
     changed[0] = True
@@ -440,11 +430,7 @@ cdef inline int fill(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
         rc = write_sums(c)
     if not rc:
         rc = write_postings(c)
-    if rc:
-        return rc
-    put48(number, c.next)
-    value = value_of(number, SEQUENCE_SIZE)
-    return mdb_put(txn, c.env.meta, &key, &value, 0)
+    return rc if rc else write_next_sequence(txn, c.env.meta, c.next)
 
 
 cdef inline int write_commit(commit *c) noexcept nogil:
