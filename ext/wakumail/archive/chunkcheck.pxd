@@ -14,8 +14,9 @@ from wakumail.archive.lead cimport keep_lead
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport name_key, note, text
 from wakumail.base.rlp cimport RLP_OK
-from wakumail.archive.rowcheck cimport find_value, leads_to, note_row, verifier, was_pruned
+from wakumail.archive.rowcheck cimport find_value, leads_to, note_row, verifier
 from wakumail.archive.slotcheck cimport has_slot, keep_slot
+from wakumail.archive.stairs cimport arrived_first
 from wakumail.archive.sumcheck cimport take_hash
 from wakumail.base.sum256 cimport sum256, sum256_add, sum256_read
 
@@ -72,6 +73,18 @@ cdef inline int check_copy(verifier *v, uint32_t created, uint64_t place, const 
     is_copy[0] = leads_to(&value, place)
     v.copies += is_copy[0]
     return rc
+
+
+cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
+                            uint64_t place) noexcept nogil:
+    """True if an envelope without rows may be pruned, its chunk not yet (see pruner.pxd).
+
+    If it came again after that, the row is that of its second arrival. A sorted one does not tell when
+    it arrived, but none is pruned that is younger than the horizon.
+    """
+    if is_sorted(place):
+        return get32(time_key) <= v.pruned
+    return arrived_first(&v.stairs, time_key, place)
 
 
 cdef inline int check_envelope(verifier *v, uint64_t place, const envelope_fields *fields,

@@ -13,8 +13,8 @@ from wakumail.archive.lead cimport lead
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, name_key, note, problem, problem_list, text
 from wakumail.base.pthread cimport pthread_mutex_t
-from wakumail.archive.scanner cimport reserve_one
 from wakumail.archive.slotcheck cimport day_slots
+from wakumail.archive.stairs cimport add_stair, stairs
 from wakumail.archive.sumcheck cimport keep_sum, sum_check
 from wakumail.archive.sums cimport fold, read_sum
 from wakumail.base.sum256 cimport sum256_equal
@@ -22,11 +22,6 @@ from wakumail.base.sum256 cimport sum256_equal
 cdef enum:
     MAX_KEY = 511               # bytes of any key (lmdb.h, mdb_env_get_maxkeysize)
     DAY_COUNT = 1 << 16
-
-
-cdef struct stair:              # a row of `times` with a smaller sequence than all before it
-    uint8_t key[TIME_KEY]
-    uint64_t sequence
 
 
 cdef struct verifier:
@@ -55,9 +50,7 @@ cdef struct verifier:
     uint64_t envelopes          # with a row in `times`
     uint64_t posted             # of them with a row in `postings`
     uint64_t posting_rows
-    stair *stairs
-    size_t stair_count
-    size_t stair_room
+    stairs stairs
     lead ahead
     size_t branch               # the page whose leaves were asked of the disk last
     uint64_t behind             # sequence of the last arrival + 1
@@ -93,11 +86,9 @@ cdef inline bint leads_to(const MDB_val *posting, uint64_t place) noexcept nogil
 
 
 cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
-    """Check a row of `times`: count it, and keep it if it is a stair."""
+    """Check a row of `times` and count it."""
     cdef const uint8_t *at = <const uint8_t *> key.mv_data
     cdef uint64_t sequence
-    cdef stair *top
-    cdef int rc
     v.time_rows += 1
     if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
         note_row(v, b"a row of `times` has the wrong size", key)
@@ -107,16 +98,7 @@ cdef inline int take_time(verifier *v, const MDB_val *key, const MDB_val *value)
     if is_sorted(sequence):
         return 0                # its chunk does not say when it arrived
     v.days[get32(at) // DAY].unsorted += 1
-    if v.stair_count and v.stairs[v.stair_count - 1].sequence <= sequence:
-        return 0
-    rc = reserve_one(<void **> &v.stairs, &v.stair_room, v.stair_count, sizeof(stair))
-    if rc:
-        return rc
-    top = &v.stairs[v.stair_count]
-    memcpy(top.key, at, TIME_KEY)
-    top.sequence = sequence
-    v.stair_count += 1
-    return 0
+    return add_stair(&v.stairs, at, sequence)
 
 
 cdef inline int take_sum(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil:
@@ -126,28 +108,6 @@ cdef inline int take_sum(verifier *v, const MDB_val *key, const MDB_val *value) 
         note_row(v, b"a row of `sums` has the wrong size", key)
         return 0
     return keep_sum(&v.sums, get32(<const uint8_t *> key.mv_data), &stored)
-
-
-cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
-                            uint64_t place) noexcept nogil:
-    """True if an envelope without rows may be pruned, its chunk not yet (see pruner.pxd).
-
-    Pruning deletes the oldest first. So if this envelope was pruned, all envelopes with rows that
-    are older arrived later than it, and so did this one if it came again. A sorted one does not tell
-    when it arrived, but none is pruned that is younger than the horizon.
-    """
-    cdef size_t low = 0
-    cdef size_t high = v.stair_count
-    cdef size_t middle
-    if is_sorted(place):
-        return get32(time_key) <= v.pruned
-    while low < high:
-        middle = (low + high) // 2
-        if memcmp(v.stairs[middle].key, time_key, TIME_KEY) <= 0:
-            low = middle + 1
-        else:
-            high = middle
-    return low == 0 or v.stairs[low - 1].sequence > place
 
 
 cdef inline int trace_time(verifier *v, const MDB_val *key,

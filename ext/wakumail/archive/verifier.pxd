@@ -295,7 +295,7 @@ cdef inline void end_verifying(verifier *v) noexcept nogil:
     unpin(v.env, &v.held)
     free(v.days)
     free_slots(v.slots, DAY_COUNT)
-    free(v.stairs)
+    free(v.stairs.steps)
     free(v.sums.minutes)
-    v.days, v.slots, v.stairs, v.sums.minutes = NULL, NULL, NULL, NULL
+    v.days, v.slots, v.stairs.steps, v.sums.minutes = NULL, NULL, NULL, NULL
     pthread_mutex_unlock(&v.lock)
