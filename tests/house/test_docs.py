@@ -192,6 +192,14 @@ def test_every_room_maps_its_files(room: Path) -> None:
     assert len(ast.parse(room.read_text()).body) == 1, "a map imports nothing"
 
 
+def test_the_archive_maps_its_parts() -> None:
+    """Its parts are no modules, so the docstring of archive.pyx is their map."""
+    archive = ROOT / "ext" / "wakumail" / "archive" / "archive.pyx"
+    parts = {path.stem.removesuffix("_in_mdb") for path in archive.parent.glob("*.[ph]*")}
+    told = re.findall(r"^(\w+)  +\S", archive.read_text().split('"""')[1], re.MULTILINE)
+    assert sorted(told) == sorted(parts - {"archive"})
+
+
 def test_every_counter_has_a_line_and_is_counted() -> None:
     named = {error.counter for error in errors()}
     verdicts = {f"envelopes_{verdict.name.lower()}" for verdict in Verdict}

@@ -1,21 +1,66 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The archive: envelopes on disk, in the order (creation time, hash) and in the order of arrival.
 
-The one module that opens LMDB. Its parts are layout.pxd (the rows), environment.pxd (one
-environment for all threads), change.pxd, resident.pxd, datafile.pxd, writer.pxd, pruner.pxd,
-pruned_day.pxd, pruned_minute.pxd, planner.pxd, sieves.pxd, merger.pxd, scanner.pxd and page.pxd (a
-slice of a query), chunks.pxd, arrivals.pxd, lead.pxd, totals.pxd, sums.pxd, horizon.pxd, log_place.pxd,
-sorter.pxd and bookmark.pxd (a slice of the sorting of a day), whole_hashes.pxd, range_walk.pxd and
-ranges.pxd (sums, and questions about them), named.pxd, verifier.pxd, rowcheck.pxd, chunkcheck.pxd,
-sumcheck.pxd, slotcheck.pxd and problem.pxd, branches.pxd, clock.pxd and failure.pxd.
+The one module that opens LMDB. Its parts, in the order of reading:
+
+layout          the rows, byte by byte
+environment     one LMDB environment, which all threads share
+failure         the codes of what can fail, and a text for each
+datafile        the file: its length, room to grow, copies of it
+resident        the mapped pages, given back before they are too many
+clock           the time, for work that is bounded by it
+
+next_sequence   the place in the order of arrival that the next envelope gets
+horizon         the time before which pruning has deleted all
+log_place       the place in the log of a cluster up to which the archive has everything
+bookmark        the day that is being sorted, and where that goes on
+sums            the rows of `sums`
+totals          the totals of days, topics and all
+
+change          a write transaction, committed as a whole or not at all
+writer          a commit: the new ones of a set of envelopes
+pruner          a slice of pruning
+pruned_day      a day that is deleted whole
+pruned_minute   a minute that loses its oldest envelopes, and its sum
+sorter          a slice of the sorting of a day
+
+page            a slice of a query, copied out of the map
+planner         the days of a query, each read in the cheaper of two ways
+sieves          hold back topics that a day does not have
+scanner         the hits of a slice, and the walk over all times
+merger          the postings of several topics, merged
+chunks          envelopes found by their places
+branches        the branch pages of a day's indexes, read before requests need them
+
+arrivals        envelopes in the order of arrival
+lead            asks the disk for their chunks before they are read
+named           envelopes found by their items
+whole_hashes    hashes of which rows hold only the half
+range_walk      a range of envelopes, walked in days, minutes and envelopes
+ranges          its sum, its parts, its items
+
+verifier        checks all rows in steps
+rowcheck        checks those of the indexes
+chunkcheck      checks chunks, and each envelope in them
+stairs          tell what may be pruned
+sumcheck        compares the sums with the envelopes that were found
+slotcheck       the slots that were found
+problem         what is wrong, and where
+
+lmdb            declares LMDB, and what the following add to the copy of it that setup.py makes
+checks          check pages before LMDB uses them, and guard against damage that no check can see
+presence        work that gives up at the first page that is not in memory
+ahead           asks the disk for pages before they are used
+leaf            the rows of a leaf page, read or deleted together
+locks           LMDB's locks in shared memory
 
 The parts are .pxd files with function bodies, not modules of their own. Cython compiles a body in a
 .pxd into each module that cimports it, so all parts become one C file and one extension, and the C
 compiler inlines across them: a scan takes 13 to 25 ns an entry. Between two extensions each call
 would go through a function pointer. A change in a .pxd therefore rebuilds this module.
 
-All methods may be called from several threads at once. None holds the GIL while it waits, reads or
-writes. Only the read transactions of Items and Verification outlive the call that began them.
+All methods may be called from several threads at once. None but page_at_once, which waits for
+nothing, holds the GIL while it works. Only the read transactions of Items and Verification outlive the call that began them.
 """
 
 import os
@@ -231,8 +276,9 @@ cdef class Archive:
         """Store the accepted envelopes of all batches in one commit, which is synced on return.
 
         An envelope that is stored already, or comes twice, counts as a duplicate and changes
-        nothing. log: a LogPlace to store with them, see `log_place`. ArchiveFull if the disk is full, ArchiveError if it fails otherwise: then no
-        envelope of the call is stored, and the archive can be used as before.
+        nothing. log: a LogPlace to store with them, see `log_place`. ArchiveFull if the disk is
+        full, ArchiveError if it fails otherwise: then no envelope of the call is stored, and the
+        archive can be used as before.
         """
         cdef list held = list(batches)      # keeps them alive without the GIL
         cdef bytes place = b"" if log is None else pack_place(log)
