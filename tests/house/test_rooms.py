@@ -74,6 +74,17 @@ def test_imports_go_down(path: Path) -> None:
         assert not {name.split(".")[0] for name in imports(path)} & {*IO.split()}
 
 
+def test_compiled_sources_have_lines_of_100_columns() -> None:
+    """As Python's have: ruff sees only those."""
+    sources = [*KERNELS.rglob("*.p[yx]*"), *KERNELS.rglob("*.h")]
+    assert not [
+        f"{path.name}:{number}"
+        for path in sources
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 100
+    ]
+
+
 def test_only_the_archive_opens_lmdb() -> None:
     opening = [path for path in FILES if "wakumail.archive.lmdb" in imports(path)]
     assert set(map(room_of, opening)) == {"archive"}

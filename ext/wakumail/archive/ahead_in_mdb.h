@@ -48,8 +48,8 @@ ahead_note(MDB_cursor *mc, pgno_t pgno, size_t count, ahead_list *list)
 	list->count++;
 }
 
-/* Note the page on the way to `key` that lies `level` pages below the root. `next` becomes the key that
-ends it; its data is NULL if that is not known. */
+/* Note the page on the way to `key` that lies `level` pages below the root. `next` becomes the key
+that ends it; its data is NULL if that is not known. */
 static void
 ahead_note_page(MDB_cursor *mc, MDB_val *key, unsigned level, MDB_val *next, ahead_list *list)
 {

@@ -60,7 +60,8 @@ compiler inlines across them: a scan takes 13 to 25 ns an entry. Between two ext
 would go through a function pointer. A change in a .pxd therefore rebuilds this module.
 
 All methods may be called from several threads at once. None but page_at_once, which waits for
-nothing, holds the GIL while it works. Only the read transactions of Items and Verification outlive the call that began them.
+nothing, holds the GIL while it works. Only the read transactions of Items and Verification outlive
+the call that began them.
 """
 
 import os
@@ -345,10 +346,10 @@ cdef class Archive:
     def sort(self, start, *, max_bytes, max_seconds):
         """Sort a slice of the day that begins at `start` (Unix seconds): see sorter.pxd.
 
-        If another day was begun, the slice is one of that: a day is sorted to its end. Call it until
-        there are no `more`, once nothing of the day is expected to arrive. The slice has about
-        max_bytes of envelopes or, if that is less, what about max_seconds suffice for. It is one
-        commit, synced on return. ArchiveFull and ArchiveError as with append.
+        If another day was begun, the slice is one of that: a day is sorted to its end. Call it
+        until there are no `more`, once nothing of the day is expected to arrive. The slice has
+        about max_bytes of envelopes or, if that is less, what about max_seconds suffice for. It is
+        one commit, synced on return. ArchiveFull and ArchiveError as with append.
         """
         cdef sorting s
         cdef int rc
@@ -378,9 +379,9 @@ cdef class Archive:
         bytes, or empty for the beginning. It is a place in the order, valid even if its envelope is
         gone, and clamped to the times of the query. limit: envelopes; with 0 the page only tells
         whether there is one. max_bytes: of the packet; a larger envelope comes alone. budget: index
-        entries to look at; a page always looks at one or more. lenient: damaged envelopes are left out
-        (see PageJob.damaged), and each is hashed to find them. ValueError for a position of another
-        size and for numbers out of range.
+        entries to look at; a page always looks at one or more. lenient: damaged envelopes are left
+        out (see PageJob.damaged), and each is hashed to find them. ValueError for a position of
+        another size and for numbers out of range.
         """
         if limit < 0 or max_bytes < 1 or budget < 1:
             raise ValueError("limit, max_bytes and budget are positive")
@@ -392,8 +393,8 @@ cdef class Archive:
     def page_at_once(self, Query query not None, bytes position not None=b"", *, limit, max_bytes):
         """The page that page_job would read, if it is small and all of it is in memory; else None.
 
-        It does not wait for a disk, and takes less than a millisecond. It keeps the GIL. Small: up to
-        AT_ONCE_HITS envelopes and AT_ONCE_BYTES.
+        It does not wait for a disk, and takes less than a millisecond. It keeps the GIL. Small: up
+        to AT_ONCE_HITS envelopes and AT_ONCE_BYTES.
         """
         cdef PageJob job = self.page_job(query, position, limit=limit, budget=AT_ONCE_ENTRIES,
                                          max_bytes=min(max_bytes, at_once_bytes))
@@ -451,7 +452,7 @@ cdef class Archive:
         return start.sequence
 
     def arrived(self, sequence, *, limit):
-        """The envelopes committed since, in the order of arrival: (items, the sequence that follows).
+        """The envelopes committed since, in the order of arrival: (items, the following sequence).
 
         Begins with the envelope of `sequence`. Looks at `limit` envelopes or, at the end, less;
         those that are pruned are left out. So there may be no items and yet more to come, until the
@@ -476,7 +477,7 @@ cdef class Archive:
         return absent[:n.absent_count * ITEM_SIZE]
 
     def find(self, first, last, bytes hashes not None):
-        """The items of hashes (joined, 32 bytes each) created from `first` to `last`, both included.
+        """The items of hashes (joined, 32 bytes each) created from `first` to `last`, inclusive.
 
         Those that are not stored then are left out. They come in the order of the archive. At most
         MAX_FINDING_ROWS envelopes are looked at, the oldest of the range.

@@ -128,7 +128,7 @@ cdef inline int find_chunk_key(MDB_cursor *arrivals, uint64_t sequence,
 
 cdef inline int next_arrival(MDB_cursor *arrivals, MDB_cursor *chunks, uint64_t sequence,
                              arrival *next) noexcept nogil:
-    """Read the chunk of a sequence or, if that is gone, the next one; MDB_NOTFOUND: no more came."""
+    """Read the chunk of a sequence or, if that is gone, the next one; codes as find_chunk_key."""
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_val value
     cdef MDB_val key = value_of(key_bytes, CHUNK_KEY)

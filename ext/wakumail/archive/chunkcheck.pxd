@@ -79,8 +79,8 @@ cdef inline bint was_pruned(const verifier *v, const uint8_t *time_key,
                             uint64_t place) noexcept nogil:
     """True if an envelope without rows may be pruned, its chunk not yet (see pruner.pxd).
 
-    If it came again after that, the row is that of its second arrival. A sorted one does not tell when
-    it arrived, but none is pruned that is younger than the horizon.
+    If it came again after that, the row is that of its second arrival. A sorted one does not tell
+    when it arrived, but none is pruned that is younger than the horizon.
     """
     if is_sorted(place):
         return get32(time_key) <= v.pruned

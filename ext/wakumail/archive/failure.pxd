@@ -10,7 +10,7 @@ from wakumail.archive.lmdb cimport *
 
 
 cdef inline bint is_damage(int rc) noexcept nogil:
-    """True for a code that says that the file is damaged. MDB_NOTFOUND: a row lacks that must be."""
+    """True for a code that says that the file is damaged. MDB_NOTFOUND: a row is missing."""
     return (rc == DAMAGED or rc == SUMS_DIFFER or rc == MDB_CORRUPTED or rc == MDB_NOTFOUND
             or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL
             or rc == MDB_BAD_VALSIZE)

@@ -7,10 +7,11 @@ bytes is the order of the numbers.
     meta      "format"                                       version u32
               "next"                                         sequence u48 of the next envelope
               "pruned"                                       created u32: the horizon
-              "log"                                          sequence u64 | made u64 | name: the place
-                                                             in the log of a cluster; absent without
-              "sorting"                                      copied u64 | bound: see sorter.pxd; absent
-                                                             unless a day is being sorted
+              "log"                                          sequence u64 | made u64 | name: the
+                                                             place in the log of a cluster; absent
+                                                             without
+              "sorting"                                      copied u64 | bound: see sorter.pxd;
+                                                             absent unless a day is being sorted
     days      day u16                                        envelopes u64 | bytes u64 | topics u32
                                                              | unsorted u64 | sum 32
     sums      minute u32                                     envelopes u32 | sum 32

@@ -1,6 +1,6 @@
 /* The rows of a leaf page, read or deleted without a call of LMDB for each. Small rows only: a
-value that has pages of its own is not reached this way. Pages are checked before (checks.h), so every row
-lies within its page; its sizes are for the caller to check. */
+value that has pages of its own is not reached this way. Pages are checked before (checks.h), so
+every row lies within its page; its sizes are for the caller to check. */
 
 #ifndef WAKUMAIL_LEAF_H
 #define WAKUMAIL_LEAF_H

@@ -166,7 +166,7 @@ cdef inline int hash_order(const void *one, const void *other) noexcept nogil:
 
 
 cdef inline const uint8_t *find_hash(finding *f, const uint8_t *hash) noexcept nogil:
-    """Find the first half of a hash among the hashes. Most are asked for in the order of the rows."""
+    """Find a hash by its first half. Most are asked for in the order of the rows."""
     cdef const uint8_t *next = f.hashes + 32 * f.next
     if not f.is_sorted:
         if memcmp(next, hash, HASH_PREFIX) == 0:

@@ -33,7 +33,7 @@ cdef enum:
     MANY_TOPICS = 65536     # a day with more is walked: to test them takes 1 ms for each slice
     MAX_MERGED = 4096       # topics merged at once, each with a cursor of 400 bytes
 
-    FIRST_DAYS_AHEAD = 4    # whose pages are asked of the disk together as long as nothing was found
+    FIRST_DAYS_AHEAD = 4    # whose pages are asked of the disk together until something is found
     MAX_DAYS_AHEAD = 32
 
 
@@ -230,7 +230,7 @@ cdef inline bint walk_is_cheaper(const scan *s, uint64_t matching,
     cdef double part = (s.last - s.first + 1) / <double> DAY
     cdef double found = matching * part
     cdef double walked = totals.envelopes * part
-    cdef double room = s.limit - s.count - s.waiting_count + 1        # more than this are not looked at
+    cdef double room = s.limit - s.count - s.waiting_count + 1    # more are not looked at
     cdef size_t doublings = 0
     if s.matched_count > MAX_MERGED:
         return True

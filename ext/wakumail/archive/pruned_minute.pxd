@@ -57,7 +57,8 @@ cdef inline int hash_gone(pruned_minute *m) noexcept nogil:
     return 0
 
 
-cdef inline int note_gone(pruned_minute *m, const uint8_t *key, const uint8_t *value) noexcept nogil:
+cdef inline int note_gone(pruned_minute *m, const uint8_t *key,
+                          const uint8_t *value) noexcept nogil:
     """Note a row of `times` that is deleted."""
     cdef int rc
     if not m.in_part:

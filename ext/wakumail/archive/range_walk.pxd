@@ -1,9 +1,9 @@
 """A range of envelopes walked in cells: whole days and minutes by their sums, others one by one.
 
 Envelopes have the order (created, hash), with all 32 bytes of the hash. The walk goes into a day or
-a minute only if it has more than `most_of_day` or `most_of_minute` envelopes, or lies in the range in
-part. So nothing is hashed but the envelopes of the minutes at the ends, and of minutes with more.
-Rows out of order are damage: a walk ends, whatever the file has.
+a minute only if it has more than `most_of_day` or `most_of_minute` envelopes, or lies in the range
+in part. So nothing is hashed but the envelopes of the minutes at the ends, and of minutes with
+more. Rows out of order are damage: a walk ends, whatever the file has.
 Functions that return int return 0, STOP, or a code as in environment.pxd.
 """
 

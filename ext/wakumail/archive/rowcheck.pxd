@@ -54,7 +54,7 @@ cdef struct verifier:
     lead ahead
     size_t branch               # the page whose leaves were asked of the disk last
     uint64_t behind             # sequence of the last arrival + 1
-    uint64_t copied_postings    # those that lead to a copy, of envelopes that `times` finds elsewhere
+    uint64_t copied_postings    # that lead to a copy, of envelopes that `times` finds elsewhere
     uint64_t copies             # found in the chunks
     day_slots *slots            # of each day, in the order of arrival
     uint32_t sorted_day         # of the last chunk with sorted envelopes

@@ -73,7 +73,7 @@ cdef struct scan:
     size_t limit            # envelopes
     size_t max_bytes        # of the packet, its list header included
     int64_t budget          # index entries that may still be looked at
-    bint lenient            # what is damaged is left out; otherwise it is an error, where it is seen
+    bint lenient            # what is damaged is left out; otherwise it is an error
     int64_t overdraft       # entries by which this day may exceed it: see charge_plan
     uint8_t bound[TIME_KEY] # the next entry is the first one at this key, or `behind` it
     bint behind
@@ -109,7 +109,7 @@ cdef struct scan:
     size_t hit_room
     size_t payload          # bytes of all hits
     size_t damaged          # envelopes that were left out
-    bint at_once            # True if only a small page is wanted: no envelope is read of a larger one
+    bint at_once            # only a small page is wanted: no envelope is read of a larger one
     bint ahead              # True if envelopes wait until their pages are asked for together
     wanted_row *waiting     # those that wait, with the hash of each in its row
     size_t waiting_count
@@ -121,11 +121,11 @@ cdef struct scan:
     uint32_t asked_day      # the last one of them; not before the current day in the query's order
     uint64_t seconds        # of the days that were visited, those that the query wants
     uint32_t days_seen      # the number of days that were visited
-    uint32_t next_day_look  # the number of them after which to look if the thread waits for the disk
-    size_t next_look        # the number of hits before which it does
+    uint32_t next_day_look  # the number of them after which to look if the thread has waited
+    size_t next_look        # the number of hits before which to look
     int64_t looked          # when that was done last, in nanoseconds of the monotonic clock
     long waits              # those that it had before
-    uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of what was left out after it
+    uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of one left out behind it
     uint8_t last_hash[32]   # of the last hit
     bint at_hit             # the bound is the last hit
 
@@ -241,7 +241,7 @@ cdef inline long disk_waits() noexcept nogil:
 
 
 cdef inline void look_for_waits(scan *s) noexcept nogil:
-    """Note if the thread has waited in this slice, unless no wait fits between this look and the last."""
+    """Note if the thread has waited in this slice. No look where no wait fits in since the last."""
     cdef int64_t now = 0 if s.ahead else monotonic_ns()
     if now - s.looked > SHORTEST_WAIT:
         s.looked, s.ahead = now, disk_waits() > s.waits

@@ -1,9 +1,10 @@
 """Sieves of days: they hold back topics that a day does not have, before those are looked for.
 
-A sieve is a Bloom filter in memory. Of a topic that a day has it lets every query through; of others
-it holds back 94 of 100 or more. It is made from the rows of `topics` when many topics are looked for
-for the second time in a day that has not changed meanwhile: making it costs as much as some hundred
-searches. A day that has changed has another sum of hashes, and its sieve counts no more.
+A sieve is a Bloom filter in memory. Of a topic that a day has it lets every query through; of
+others it holds back 94 of 100 or more. It is made from the rows of `topics` when many topics are
+looked for a second time in a day that has not changed meanwhile: making it costs as much as
+some hundred searches. A day that has changed has another sum of hashes, and its sieve counts no
+more.
 
 Nothing here touches the map, so damage of the file cannot end a function that holds the lock.
 """
@@ -35,14 +36,15 @@ cdef struct sieves:
     sieve of_days[SIEVES]   # by the number of the day, modulo SIEVES
 
 
-cdef inline bint holds_for(const sieve *self, uint32_t day, const day_totals *totals) noexcept nogil:
+cdef inline bint holds_for(const sieve *self, uint32_t day,
+                           const day_totals *totals) noexcept nogil:
     """True if the day has the envelopes that it had when this was noted."""
     return (self.day == day and self.envelopes == totals.envelopes
             and memcmp(&self.sum, &totals.sum, sizeof(sum256)) == 0)
 
 
 cdef inline uint64_t spread(uint32_t topic) noexcept nogil:
-    """Bits that depend on all of a topic: those from 32 on choose a word, the lowest 12 two bits."""
+    """Bits that depend on all of a topic: those from 32 on choose a word, the last 12 two bits."""
     cdef uint64_t product = (topic + <uint64_t> 1) * <uint64_t> 0x9e3779b97f4a7c15
     return product ^ product >> 29
 

@@ -3,12 +3,12 @@
 A day is sorted in slices, each a transaction of its own, in two passes. The first one walks the
 postings of the day. It copies the envelopes to chunks with one topic after another, and points the
 postings there. `times` and the order of arrival still lead to the originals. The second one walks
-the chunks with the originals. It points `times` to the copies, and leaves of each chunk the slots of
-its envelopes: that is how the order of arrival finds them. Each pass writes its rows in the order of
-their keys, so a page of an index is written about once.
+the chunks with the originals. It points `times` to the copies, and leaves of each chunk the slots
+of its envelopes: that is how the order of arrival finds them. Each pass writes its rows in the
+order of their keys, so a page of an index is written about once.
 
-The bound of the bookmark says where the next slice begins: in the first pass behind a posting (or at
-the day alone), in the second one at the key of a chunk.
+The bound of the bookmark says where the next slice begins: in the first pass behind a posting (or
+at the day alone), in the second one at the key of a chunk.
 
 A day with a damaged envelope is not sorted any further: moved, it would damage more.
 

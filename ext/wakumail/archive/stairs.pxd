@@ -1,8 +1,8 @@
 """The stairs: they tell whether an envelope without rows may be pruned, and its chunk not yet.
 
-Pruning deletes the oldest first. So if an envelope was pruned, all older ones that have rows arrived
-later than it. The stairs are the rows of `times` with a smaller sequence than all before them: they
-suffice to find the first to arrive of the envelopes that are older than a given one.
+Pruning deletes the oldest first. So if an envelope was pruned, all older ones that have rows
+arrived later than it. The stairs are the rows of `times` with a smaller sequence than all before
+them: they suffice to find the first to arrive of the envelopes that are older than a given one.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -39,7 +39,8 @@ cdef inline int add_stair(stairs *s, const uint8_t *key, uint64_t sequence) noex
     return 0
 
 
-cdef inline bint arrived_first(const stairs *s, const uint8_t *key, uint64_t sequence) noexcept nogil:
+cdef inline bint arrived_first(const stairs *s, const uint8_t *key,
+                               uint64_t sequence) noexcept nogil:
     """True if all envelopes with rows up to a key of `times` arrived behind this sequence."""
     cdef size_t low = 0
     cdef size_t high = s.count

@@ -1,11 +1,11 @@
 """Checks in steps, in one read transaction, that all rows are sound and agree.
 
-Each table is walked once in the order of its keys. The rows of `sums` are kept, and compared with the
-envelopes of their minutes when all envelopes have been seen. With `arrivals`, each chunk is read and each of
-its envelopes looked up in `times` and `postings`. If these have more rows than envelopes, they are
-walked again, and each row is traced back to its envelope. The chunks of sorted days are read with
-`chunks`. Problems are noted and the walk goes on.
-But LMDB ends a transaction that meets a damaged page, and that ends the walk.
+Each table is walked once in the order of its keys. The rows of `sums` are kept, and compared with
+the envelopes of their minutes when all envelopes have been seen. With `arrivals`, each chunk is
+read and each of its envelopes looked up in `times` and `postings`. If these have more rows than
+envelopes, they are walked again, and each row is traced back to its envelope. The chunks of sorted
+days are read with `chunks`. Problems are noted and the walk goes on. But LMDB ends a transaction
+that meets a damaged page, and that ends the walk.
 Functions that return int return 0 or a code as in environment.pxd.
 """
 

@@ -265,8 +265,8 @@ static void keccak_digest(const keccak_sponge *sponge, uint8_t *digest)
     keccak_finish(keccak_best_absorber(), state, &reader, digest);
 }
 
-/* As keccak_digest, then keccak_update with `size` bytes, which at most fill the open block. If they
-   do, both permutations are made side by side where that is faster. */
+/* As keccak_digest, then keccak_update with `size` bytes, which at most fill the open block. If
+   they do, both permutations are made side by side where that is faster. */
 static void keccak_digest_and_update(enum keccak_way way, keccak_sponge *sponge,
                                      const uint8_t *data, size_t size, uint8_t *digest)
 {

@@ -1,4 +1,4 @@
-"""Snappy blocks for the other kernels: call read_size, then read_elements; or write_store_prefix."""
+"""Snappy blocks for other kernels: call read_size, then read_elements; or write_store_prefix."""
 
 from libc.stdint cimport uint8_t, uint64_t
 

@@ -81,8 +81,9 @@ static void frame_absorb(frame_job *job, size_t end)
     }
 }
 
-/* Begin the frame of the next packet: its header, and the data that fills the open Keccak block. The
-   MAC of the header does not depend on those data, so both permutations are made side by side. */
+/* Begin the frame of the next packet: its header, and the data that fills the open Keccak block.
+   The MAC of the header does not depend on those data, so both permutations are made side by
+   side. */
 static void frame_begin(enum keccak_way way, frame_job *job)
 {
     stream *egress = job->egress;
@@ -96,7 +97,8 @@ static void frame_begin(enum keccak_way way, frame_job *job)
     job->encrypted = job->absorbed = 0;
     size_t filling = frame_least(KECCAK_RATE - egress->mac.fill, job->padded);
     frame_encrypt(job, filling);
-    keccak_digest_and_update(way, &egress->mac, job->frame + STREAM_HEADER, filling, egress->digest);
+    keccak_digest_and_update(way, &egress->mac, job->frame + STREAM_HEADER, filling,
+                             egress->digest);
     memcpy(job->frame + STREAM_BLOCK, egress->digest, STREAM_BLOCK);
     job->absorbed = filling;
 }
