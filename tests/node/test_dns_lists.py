@@ -68,23 +68,47 @@ def kinds(faults: Faults) -> list[type[WakumailError]]:
     return [type(error) for _, error in faults]
 
 
+def open_files() -> list[str]:
+    return os.listdir("/proc/self/fd")
+
+
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("turns", range(8))
-def test_a_question_that_is_given_up_leaves_no_socket(server: TxtServer, turns: int) -> None:
+def test_a_question_that_is_given_up_leaves_no_socket(
+    server: TxtServer, turns: int, times: int
+) -> None:
     """Wherever it is then; its socket is made within the first turns of the event loop."""
     server.silent.add(DOMAIN)
 
     async def main() -> None:
-        open_before = os.listdir("/proc/self/fd")
+        before = open_files()
         asking = asyncio.ensure_future(DnsResolver(server.at).ask(DOMAIN))
         for _ in range(turns):
             await asyncio.sleep(0)
-        asking.cancel()
+        for _ in range(times):
+            asking.cancel()
+            await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await asking
         await asyncio.sleep(0)
-        assert os.listdir("/proc/self/fd") == open_before
+        assert open_files() == before
 
     uvloop.run(main())
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_question_at_the_end_of_the_loop_leaves_no_socket(server: TxtServer, turns: int) -> None:
+    server.silent.add(DOMAIN)
+
+    async def main() -> asyncio.Task[DnsTexts]:
+        asking = asyncio.ensure_future(DnsResolver(server.at).ask(DOMAIN))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return asking
+
+    before = open_files()
+    assert uvloop.run(main()).cancelled()
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("at_once", [1, 16])

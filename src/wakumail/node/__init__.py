@@ -6,6 +6,7 @@ node               listens, dials, and has the parts that its links share
 acceptor           the listening socket
 dialer             connections that are kept
 dns_resolver       TXT records from the DNS
+dns_socket         the sockets with which they are asked for
 dns_lists          node records from lists in the DNS
 listed_nodes       the nodes of those lists, as candidates
 seq_file           the sequence numbers of those lists

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
+from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.devp2p.dns_list import DnsList, OnFault, Question
 from wakumail.devp2p.dns_tree import ListUrl
@@ -74,8 +75,7 @@ class DnsLists:
                     if (record := self._answer(*asking.pop(task), task)) is not None:
                         yield record
         finally:
-            for task in asking:
-                task.cancel()
+            await end_tasks(asking)
 
     def _next(self) -> tuple[DnsList, Question | Enr] | None:
         """The next step of any list."""

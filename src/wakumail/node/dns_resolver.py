@@ -1,15 +1,10 @@
 """TXT records from the DNS, by dnspython, which is imported when the first is asked for."""
 
-import asyncio
 import ipaddress
 import re
-import socket
-from collections.abc import Awaitable, Callable
-from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wakumail.devp2p.enode import MAX_PORT
 from wakumail.errors import WakumailError, reason
@@ -93,24 +88,23 @@ class DnsResolver:
 
     async def ask(self, name: str) -> DnsTexts:
         """The TXT records at a name without a dot at its end; DnsUnanswered."""
-        import dns.asyncbackend
         import dns.asyncresolver
         import dns.exception
         import dns.resolver
+
+        from wakumail.node.dns_socket import asking_backend
 
         try:
             resolver = dns.asyncresolver.Resolver(configure=self._server is None)
             if self._server is not None:
                 resolver.nameservers = [self._server.address]
                 resolver.port = self._server.port
-            backend = copy(dns.asyncbackend.get_backend("asyncio"))  # all users share that one
-            backend.make_socket = partial(_make_whole, backend.make_socket)  # type: ignore[method-assign]
             answer = await resolver.resolve(
                 f"{name}.",
                 "TXT",
                 lifetime=QUESTION_TIMEOUT,
                 search=False,
-                backend=backend,
+                backend=asking_backend(),
             )
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             raise DnsNameMissing("the DNS has no such name") from None
@@ -120,20 +114,3 @@ class DnsResolver:
             raise DnsUnanswered(f"no name server answered: {reason(error)}") from None
         texts = [b"".join(each.strings).decode("ascii", "replace") for each in answer]
         return DnsTexts(texts, float(answer.rrset.ttl if answer.rrset is not None else 0))
-
-
-async def _make_whole(make: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:
-    """Make a socket of dnspython with `make`, or leave none open if the question is given up.
-
-    uvloop loses a datagram socket whose making is cancelled: it stays open until it is collected.
-    """
-    making = asyncio.ensure_future(make(*arguments, **named))
-    if socket.SOCK_STREAM in arguments:
-        return await making
-    try:
-        return await asyncio.shield(making)
-    except asyncio.CancelledError:
-        await asyncio.wait([making])  # a datagram socket waits for no one else
-        if making.exception() is None:
-            await making.result().close()
-        raise
