@@ -31,6 +31,7 @@ scanner         the hits of a slice, and the walk over all times
 merger          the postings of several topics, merged
 chunks          envelopes found by their places
 branches        the branch pages of a day's indexes, read before requests need them
+disk_waits      tells when a thread has waited for the disk, so that it asks for pages ahead
 
 arrivals        envelopes in the order of arrival
 lead            asks the disk for their chunks before they are read

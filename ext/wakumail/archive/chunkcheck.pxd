@@ -161,7 +161,7 @@ cdef inline int check_chunk(verifier *v, const chunk *source) noexcept nogil:
             else:
                 count += 1
         keccak256_many(messages, count, digests)
-        if v.ahead.on:
+        if v.ahead.waits.met:
             ask_rows(v, fields, digests, count)
         for i in range(count):
             rc = check_envelope(v, places[i], &fields[i], digests + 32 * i)
@@ -241,7 +241,7 @@ cdef inline int ask_sorted(verifier *v, const MDB_val *first) noexcept nogil:
     cdef MDB_val key = first[0]
     cdef ahead_list pages
     cdef int rc
-    if not v.ahead.on or v.sorted_asked:
+    if not v.ahead.waits.met or v.sorted_asked:
         v.sorted_asked -= v.sorted_asked != 0
         return 0
     pages.count = 0

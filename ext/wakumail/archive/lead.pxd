@@ -1,7 +1,4 @@
-"""The lead: chunks in the order of arrival, asked of the disk before their reader comes to them.
-
-It begins once the thread has waited for the disk: an archive that is in memory needs none.
-"""
+"""The lead: chunks in the order of arrival, asked of the disk before their reader comes to them."""
 
 from libc.stdint cimport UINT64_MAX, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -9,27 +6,19 @@ from libc.string cimport memcpy, memset
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.chunks cimport AHEAD, read_ahead, wanted_row
-from wakumail.archive.scanner cimport disk_waits
+from wakumail.archive.disk_waits cimport disk_waits, look_for_waits, watch_for_waits
 
 
 cdef struct lead:
-    bint on
-    long waits              # of the thread for the disk, before there was a lead
+    disk_waits waits        # the lead is on once any is met
     uint64_t turn           # the sequence at which to ask for more
     uint64_t asked          # the sequence behind all chunks that were asked for
     size_t branch           # the page whose leaves of `arrivals` were asked for last
 
 
-cdef inline void begin_lead(lead *l, bint always) noexcept nogil:
-    """Begin to watch if this thread waits; `always`: the lead is on as if it had."""
+cdef inline void begin_lead(lead *l, bint on) noexcept nogil:
     memset(l, 0, sizeof(l[0]))
-    l.on, l.waits = always, disk_waits()
-
-
-cdef inline bint waits_for_disk(lead *l) noexcept nogil:
-    """True if the thread has waited since the lead began."""
-    l.on = l.on or disk_waits() > l.waits
-    return l.on
+    watch_for_waits(&l.waits, on)
 
 
 cdef inline int ask_moved(MDB_cursor *chunks, const moved_chunk *moved) noexcept nogil:
@@ -95,7 +84,8 @@ cdef inline int keep_lead(lead *l, MDB_cursor *arrivals, MDB_cursor *chunks,
     What is asked for is read while the chunks before it are worked on, so more is asked for as soon
     as the first of it is wanted.
     """
-    if not waits_for_disk(l) or sequence < l.turn:
+    look_for_waits(&l.waits)
+    if not l.waits.met or sequence < l.turn:
         return 0
     if l.asked < sequence:
         l.asked = sequence

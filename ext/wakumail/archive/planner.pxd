@@ -11,13 +11,13 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.chunks cimport forget_chunk
-from wakumail.archive.clock cimport monotonic_ns
+from wakumail.archive.disk_waits cimport look_for_waits, watch_for_waits
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport FEW_TOPICS, ask_postings, merge
 from wakumail.archive.scanner cimport (
-    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, disk_waits,
-    look_for_waits, open_once, reserve_keys, reserve_one, scan, seek, spend_entries, walk, wants)
+    EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_BLOOM, TOPIC_SET, collect_waiting, open_once, reserve_keys,
+    reserve_one, scan, seek, spend_entries, walk, wants)
 from wakumail.archive.sieves cimport (
     begin_sieve, keep_sieve, let_through, pass_topics, wants_sieve)
 
@@ -372,8 +372,8 @@ cdef inline int ask_days(scan *s) noexcept nogil:
     s.seconds += s.last - s.first + 1
     if s.days_seen >= s.next_day_look:
         s.next_day_look = 2 * s.days_seen
-        look_for_waits(s)
-    if not s.ahead or s.matched_count > FEW_TOPICS or s.day == last:
+        look_for_waits(&s.waits)
+    if not s.waits.met or s.matched_count > FEW_TOPICS or s.day == last:
         return 0
     if s.days_ahead and (s.day > s.asked_day if descending else s.day < s.asked_day):
         return 0
@@ -429,7 +429,7 @@ cdef inline int run_scan(scan *s, const uint8_t *position) noexcept nogil:
     cdef int rc = 0
     s.state = EXHAUSTED
     forget_chunk(&s.recent)
-    s.ahead, s.waits, s.looked = s.env.always_ahead, disk_waits(), monotonic_ns()
+    watch_for_waits(&s.waits, s.env.always_ahead)
     start_at(s, position)
     if s.terms.lower <= s.terms.upper:
         if s.terms.kind == EVERY_TOPIC:

@@ -46,27 +46,30 @@ cdef struct verifier:
     MDB_cursor *arrivals
     MDB_cursor *topics
 
-    uint64_t time_rows
+    lead ahead
+    size_t branch               # the page whose leaves were asked of the disk last
+    size_t sorted_asked         # chunks that were asked of the disk, and have not come yet
+
+    uint64_t time_rows          # counted
     uint64_t envelopes          # with a row in `times`
     uint64_t posted             # of them with a row in `postings`
     uint64_t posting_rows
-    stairs stairs
-    lead ahead
-    size_t branch               # the page whose leaves were asked of the disk last
-    uint64_t behind             # sequence of the last arrival + 1
     uint64_t copied_postings    # that lead to a copy, of envelopes that `times` finds elsewhere
     uint64_t copies             # found in the chunks
+
+    stairs stairs               # kept for the chunks
+    sum_check sums
     day_slots *slots            # of each day, in the order of arrival
+
+    uint64_t behind             # sequence of the last arrival + 1
     uint32_t sorted_day         # of the last chunk with sorted envelopes
     uint64_t sorted_behind      # place of the last one in it + 1
-    size_t sorted_asked         # chunks that were asked of the disk, and have not come yet
     uint8_t topic[TOPIC_KEY]    # of the last posting
     uint64_t topic_rows         # postings with that topic
-    sum_check sums
 
 
 cdef inline int find_value(MDB_cursor *cursor, const void *bytes, size_t size,
-                     MDB_val *value) noexcept nogil:
+                           MDB_val *value) noexcept nogil:
     """Get the value of a key; a missing key has a value of size 0."""
     cdef MDB_val key = value_of(bytes, size)
     cdef int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_KEY)

@@ -12,7 +12,7 @@ from libc.string cimport memcmp, memcpy
 
 from wakumail.waku.bloom cimport bloom_covers
 from wakumail.archive.chunks cimport AHEAD, MOST_AHEAD, find_envelope, read_ahead, wanted_row
-from wakumail.archive.clock cimport monotonic_ns
+from wakumail.archive.disk_waits cimport disk_waits, look_for_waits
 from wakumail.archive.environment cimport environment
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
@@ -33,16 +33,6 @@ cdef enum:
     EVERY_TOPIC = 0         # kinds of queries
     TOPIC_SET = 1
     TOPIC_BLOOM = 2
-
-    SHORTEST_WAIT = 10000   # nanoseconds that a page from a disk takes at least
-
-
-cdef extern from "sys/resource.h" nogil:
-    enum:
-        RUSAGE_THREAD
-    struct rusage:
-        long ru_majflt      # page faults that waited for a disk
-    int getrusage(int who, rusage *usage)
 
 
 cdef struct query_terms:
@@ -110,7 +100,7 @@ cdef struct scan:
     size_t payload          # bytes of all hits
     size_t damaged          # envelopes that were left out
     bint at_once            # only a small page is wanted: no envelope is read of a larger one
-    bint ahead              # True if envelopes wait until their pages are asked for together
+    disk_waits waits        # once any is met, envelopes wait and their pages are asked for together
     wanted_row *waiting     # those that wait, with the hash of each in its row
     size_t waiting_count
     size_t waiting_room
@@ -123,8 +113,6 @@ cdef struct scan:
     uint32_t days_seen      # the number of days that were visited
     uint32_t next_day_look  # the number of them after which to look if the thread has waited
     size_t next_look        # the number of hits before which to look
-    int64_t looked          # when that was done last, in nanoseconds of the monotonic clock
-    long waits              # those that it had before
     uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of one left out behind it
     uint8_t last_hash[32]   # of the last hit
     bint at_hit             # the bound is the last hit
@@ -234,32 +222,19 @@ cdef inline int collect(scan *s, uint32_t created, uint64_t place,
     return 0
 
 
-cdef inline long disk_waits() noexcept nogil:
-    """The number of times that this thread has waited for a page from a disk."""
-    cdef rusage usage
-    return 0 if getrusage(RUSAGE_THREAD, &usage) else usage.ru_majflt
-
-
-cdef inline void look_for_waits(scan *s) noexcept nogil:
-    """Note if the thread has waited in this slice. No look where no wait fits in since the last."""
-    cdef int64_t now = 0 if s.ahead else monotonic_ns()
-    if now - s.looked > SHORTEST_WAIT:
-        s.looked, s.ahead = now, disk_waits() > s.waits
-
-
 cdef inline bint reads_ahead(scan *s) noexcept nogil:
     """True once the thread was seen to wait. It looks before the hits 0, 1, 2, 4, 8, ..."""
     if s.count >= s.next_look:
         s.next_look = 2 * s.count if s.count else 1
-        look_for_waits(s)
-    return s.ahead
+        look_for_waits(&s.waits)
+    return s.waits.met
 
 
 cdef inline int collect_waiting(scan *s) noexcept nogil:
     """Add the envelopes that wait, in their order; STOP if the page has no room for one."""
     cdef size_t i
     cdef int rc = 0
-    if s.waiting_count and s.ahead:
+    if s.waiting_count and s.waits.met:
         rc = read_ahead(s.chunks, s.waiting, s.waiting_count)
         if s.lenient and rc == MDB_CORRUPTED:
             rc = 0                  # `collect` meets it

@@ -16,11 +16,12 @@ from libc.string cimport memcmp, memcpy, memset
 
 from wakumail.archive.bookmark cimport bookmark, read_bookmark
 from wakumail.archive.chunkcheck cimport take_arrival, take_chunk
+from wakumail.archive.disk_waits cimport look_for_waits
 from wakumail.archive.environment cimport (
     CLOSED, bound_resident, enter, environment, leave, pin_read, unpin)
 from wakumail.archive.failure cimport is_damage
 from wakumail.archive.layout cimport *
-from wakumail.archive.lead cimport begin_lead, waits_for_disk
+from wakumail.archive.lead cimport begin_lead
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.problem cimport NOWHERE, compare, note, text
 from wakumail.base.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
@@ -124,7 +125,7 @@ cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nog
         memcpy(v.bound, key.mv_data, key.mv_size)
         v.bound_size = key.mv_size
         v.checked += key.mv_size + value.mv_size
-        if v.ahead.on:
+        if v.ahead.waits.met:
             ahead_leaves(v.walked, &v.branch)
         rc = work(v, &key, &value)
         if rc or v.checked >= STEP_BYTES:
@@ -172,11 +173,11 @@ cdef inline int take_rows(void *context) noexcept nogil:
     cdef text unordered
     cdef taking work = phase_work(v, &table, &unordered)
     cdef int rc = open_step_cursors(v, table)
-    if not v.ahead.on:
+    if not v.ahead.waits.met:
         begin_lead(&v.ahead, v.env.always_ahead)
     if not rc:
         rc = walk_rows(v, work, unordered)
-    waits_for_disk(&v.ahead)
+    look_for_waits(&v.ahead.waits)
     return next_phase(v) if rc == MDB_NOTFOUND else rc
 
 
