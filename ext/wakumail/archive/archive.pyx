@@ -26,6 +26,7 @@ sorter          a slice of the sorting of a day
 
 page            a slice of a query, copied out of the map
 planner         the days of a query, each read in the cheaper of two ways
+days_ahead      the next days of a query, asked of the disk before the scan reaches them
 sieves          hold back topics that a day does not have
 scanner         the hits of a slice, and the walk over all times
 merger          the postings of several topics, merged

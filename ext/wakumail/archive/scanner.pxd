@@ -182,6 +182,23 @@ cdef inline bint wants(const query_terms *terms, uint32_t topic) noexcept nogil:
     return has_topic(terms.topics, terms.topic_count, topic)
 
 
+cdef inline bint may_match(const scan *s, uint8_t first) noexcept nogil:
+    """True if the query may want a topic with this first byte: a bloom needs a bit in its byte.
+
+    This holds too for topics whose first bit the Go form drops: another bit of the same byte is
+    needed then.
+    """
+    return (s.terms.kind != TOPIC_BLOOM or s.terms.bloom[first >> 3] != 0
+            or s.terms.bloom[32 + (first >> 3)] != 0)
+
+
+cdef inline uint32_t next_match(const scan *s, uint32_t first) noexcept nogil:
+    """The least first byte from `first` on that may match; 256 if there is none."""
+    while first < 256 and not may_match(s, <uint8_t> first):
+        first = (first | 7) + 1
+    return first
+
+
 cdef inline bint is_sound(const hit *found, const uint8_t *hash) noexcept nogil:
     """True for an envelope whose hash begins as that of its row."""
     cdef envelope_fields fields
