@@ -58,6 +58,14 @@ cdef struct source:         # the postings of one topic and day, at the next one
     MDB_cursor *cursor
 
 
+cdef struct next_days:      # as days_ahead.pxd asks for them
+    uint32_t asked          # the number of days that were asked for together
+    uint32_t last           # of them; not before the current day in the query's order
+    uint32_t visited        # the number of days that were visited
+    uint64_t seconds        # of these, those that the query wants
+    uint32_t next_look      # the number visited after which to look if the thread has waited
+
+
 cdef struct scan:
     const query_terms *terms
     size_t limit            # envelopes
@@ -100,22 +108,19 @@ cdef struct scan:
     size_t payload          # bytes of all hits
     size_t damaged          # envelopes that were left out
     bint at_once            # only a small page is wanted: no envelope is read of a larger one
-    disk_waits waits        # once any is met, envelopes wait and their pages are asked for together
-    wanted_row *waiting     # those that wait, with the hash of each in its row
-    size_t waiting_count
-    size_t waiting_room
-    size_t typical          # bytes of an envelope of the day, about; 0 if that is not known
-    MDB_cursor *asking      # of `postings`, for days that were not reached yet
-    uint8_t *asked_keys     # those whose pages are asked for together
-    uint32_t days_ahead     # the number of days that were asked for together
-    uint32_t asked_day      # the last one of them; not before the current day in the query's order
-    uint64_t seconds        # of the days that were visited, those that the query wants
-    uint32_t days_seen      # the number of days that were visited
-    uint32_t next_day_look  # the number of them after which to look if the thread has waited
-    size_t next_look        # the number of hits before which to look
     uint8_t last_row[TIME_KEY]  # the key in `times` of the last hit, or of one left out behind it
     uint8_t last_hash[32]   # of the last hit
     bint at_hit             # the bound is the last hit
+
+    disk_waits waits        # once any is met, envelopes wait and their pages are asked for together
+    size_t next_look        # the number of hits before which to look for waits
+    wanted_row *waiting     # the envelopes that wait, with the hash of each in its row
+    size_t waiting_count
+    size_t waiting_room
+    size_t typical          # bytes of an envelope of the day, about; 0 if that is not known
+    next_days next_days
+    MDB_cursor *asking      # of `postings`, for days that were not reached yet
+    uint8_t *asked_keys     # those whose pages are asked for together
 
 
 cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
