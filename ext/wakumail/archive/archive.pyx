@@ -116,8 +116,7 @@ from wakumail.base.sum256 cimport sum256_write
 from wakumail.archive.scanner cimport (
     AT_ONCE_HITS as at_once_hits, MORE, PAUSED, TOPIC_BLOOM, TOPIC_SET, query_terms, scan)
 from wakumail.archive.totals cimport (
-    archive_totals, days_reading, look_up_time, read_days, read_topics, read_totals, time_lookup,
-    topics_reading)
+    archive_totals, days_reading, read_days, read_topics, read_totals, topics_reading)
 from wakumail.archive.log_place cimport place_reading, read_place
 from wakumail.archive.verifier cimport begin_verifying, end_verifying, verify_step
 from wakumail.archive.writer cimport (
@@ -531,13 +530,9 @@ cdef class Archive:
 
     def contains(self, created, bytes hash not None):
         """True if the envelope of this creation time (Unix seconds) and 32-byte hash is stored."""
-        cdef time_lookup lookup
         if not 0 <= created <= _MAX_UINT32 or len(hash) != 32:
             raise ValueError("a creation time has 32 bits, a hash 32 bytes")
-        put_time_key(lookup.key, created, <const uint8_t *> PyBytes_AS_STRING(hash))
-        lookup.env = &self.env
-        self._read(&look_up_time, &lookup, &lookup.txn)
-        return lookup.found
+        return not self.missing(created.to_bytes(4, "big") + hash)
 
     def days(self):
         """The totals of each day that has envelopes, oldest first."""

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memset
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
 from wakumail.archive.scanner cimport (
-    open_once, reads_ahead, reserve_keys, reserve_one, scan, seek, source, visit)
+    open_once, reads_ahead, reserve_keys, reserve_one, scan, seek_in_order, source, visit)
 
 cdef enum:
     FEW_TOPICS = 16         # at most this many are merged without reading the topics of the day
@@ -75,7 +75,7 @@ cdef inline int advance(scan *s, source *from_, bint first) noexcept nogil:
             behind = s.behind
         else:
             memset(bound + TOPIC_KEY, 0xff if descending else 0, POSTING_KEY - TOPIC_KEY)
-        rc = seek(from_.cursor, &key, &value, bound, POSTING_KEY, behind, descending)
+        rc = seek_in_order(from_.cursor, &key, &value, bound, POSTING_KEY, behind, descending)
     else:
         rc = mdb_cursor_get(from_.cursor, &key, &value, MDB_PREV if descending else MDB_NEXT)
     if rc:

@@ -189,7 +189,7 @@ cdef inline int find_hashes(void *context) noexcept nogil:
     memset(bound, 0, TIME_KEY)
     put32(bound, f.first)
     if not rc:
-        rc = seek(f.times, &key, &value, bound, TIME_KEY, False, False)
+        rc = seek(f.times, &key, &value, bound, TIME_KEY)
     for rows in range(MAX_FINDING_ROWS):
         if rc or f.found == f.count:
             break

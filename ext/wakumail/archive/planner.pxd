@@ -18,7 +18,7 @@ from wakumail.archive.lmdb cimport *
 from wakumail.archive.merger cimport FEW_TOPICS, merge
 from wakumail.archive.scanner cimport (
     EVERY_TOPIC, EXHAUSTED, STOP, TOPIC_SET, collect_waiting, next_match, open_once, reserve_one,
-    scan, seek, spend_entries, walk, wants)
+    scan, seek, seek_in_order, spend_entries, walk, wants)
 from wakumail.archive.sieves cimport (
     begin_sieve, keep_sieve, let_through, pass_topics, wants_sieve)
 
@@ -87,7 +87,7 @@ cdef inline int match_topics(scan *s, uint64_t *envelopes, int64_t *tested) noex
     cdef int rc = open_once(s, s.env.topics, &s.topics)
     while rc == 0 and first < 256:
         put48(bound, (<uint64_t> s.day << 32) + (<uint64_t> first << 24))
-        rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+        rc = seek(s.topics, &key, &value, bound, TOPIC_KEY)
         while rc == 0:
             leaf_of(s.topics, &rows)
             rc = match_leaf(s, &rows, envelopes, tested, &first)
@@ -133,7 +133,7 @@ cdef inline int find_topics(scan *s, uint64_t *envelopes) noexcept nogil:
         if row < rows.count:
             row = find_row(&rows, row, bound)
         if row == rows.count:
-            rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+            rc = seek(s.topics, &key, &value, bound, TOPIC_KEY)
             if rc:
                 return 0 if rc == MDB_NOTFOUND else rc
             leaf_of(s.topics, &rows)
@@ -158,7 +158,7 @@ cdef inline int make_sieve(scan *s, const day_totals *totals) noexcept nogil:
     if not begin_sieve(&s.sieve, s.day, totals):
         return ENOMEM
     put48(bound, <uint64_t> s.day << 32)
-    rc = seek(s.topics, &key, &value, bound, TOPIC_KEY, False, False)
+    rc = seek(s.topics, &key, &value, bound, TOPIC_KEY)
     while rc == 0:
         leaf_of(s.topics, &rows)
         for i in range(rows.at, rows.count):
@@ -292,8 +292,8 @@ cdef inline int next_day(scan *s, day_totals *totals) noexcept nogil:
     cdef int rc
     put_edge(edge, day, descending)
     put16(bound, day)
-    rc = seek(s.days, &key, &value, bound, DAY_KEY,
-              s.behind and memcmp(s.bound, edge, TIME_KEY) == 0, descending)
+    rc = seek_in_order(s.days, &key, &value, bound, DAY_KEY,
+                       s.behind and memcmp(s.bound, edge, TIME_KEY) == 0, descending)
     if rc:
         return rc
     if key.mv_size != DAY_KEY:

@@ -96,7 +96,7 @@ cdef inline int walk_items(range_walk *w, const bound *lower, const bound *upper
     if not rc:
         rc = open_cursor(w, w.env.chunks, &w.chunks)
     if not rc:
-        rc = seek(w.times, &key, &value, lower.item, TIME_KEY, False, False)
+        rc = seek(w.times, &key, &value, lower.item, TIME_KEY)
     w.block.count = 0
     while not rc:
         if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:

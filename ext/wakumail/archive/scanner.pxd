@@ -148,17 +148,23 @@ cdef inline int open_once(scan *s, MDB_dbi table, MDB_cursor **cursor) noexcept 
 
 
 cdef inline int seek(MDB_cursor *cursor, MDB_val *key, MDB_val *value, const uint8_t *bound,
-                     size_t size, bint behind, bint descending) noexcept nogil:
-    """Go to the first row at the bound, or `behind` it; MDB_NOTFOUND if there is none."""
+                     size_t size) noexcept nogil:
+    """Go to the first row at the bound or behind it; MDB_NOTFOUND if there is none."""
     cdef int rc
     key[0] = value_of(bound, size)
     rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE)
+    return MDB_CORRUPTED if rc == 0 and key.mv_size != size else rc
+
+
+cdef inline int seek_in_order(MDB_cursor *cursor, MDB_val *key, MDB_val *value,
+                              const uint8_t *bound, size_t size, bint behind,
+                              bint descending) noexcept nogil:
+    """Go to the first row in an order: at the bound or, always if `behind`, after it. As seek."""
+    cdef int rc = seek(cursor, key, value, bound, size)
     if descending and rc == MDB_NOTFOUND:
         return mdb_cursor_get(cursor, key, value, MDB_LAST)
     if rc:
         return rc
-    if key.mv_size != size:
-        return MDB_CORRUPTED
     if memcmp(key.mv_data, bound, size) != 0:
         return mdb_cursor_get(cursor, key, value, MDB_PREV) if descending else 0
     if not behind:
@@ -336,7 +342,7 @@ cdef inline int walk(scan *s) noexcept nogil:
     cdef int rc = open_once(s, s.env.times, &s.times)
     if rc:
         return rc
-    rc = seek(s.times, &key, &value, s.bound, TIME_KEY, s.behind, descending)
+    rc = seek_in_order(s.times, &key, &value, s.bound, TIME_KEY, s.behind, descending)
     while rc == 0:
         if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
             return MDB_CORRUPTED

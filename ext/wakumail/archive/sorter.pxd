@@ -51,6 +51,21 @@ cdef struct moved_row:          # an envelope of the chunk that is being left
     uint32_t slot               # or NO_SLOT
 
 
+cdef struct posting_run:        # postings of the day, those of its sorted envelopes left out
+    uint8_t bound[POSTING_KEY]  # the run lies before it, the next one behind
+    size_t bound_size
+    size_t count
+    uint8_t[AHEAD][POSTING_KEY] keys
+    wanted_row[AHEAD] wanted
+
+
+cdef struct chunk_move:         # a chunk whose envelopes are moved
+    const chunk *source
+    size_t count                # envelopes
+    size_t moved                # of them, those that were not pruned
+    size_t bytes                # of these
+
+
 cdef struct sorting:
     environment *env
     MDB_txn *txn
@@ -180,64 +195,59 @@ cdef inline int copy_envelope(sorting *s, const uint8_t *posting, uint64_t place
     return 0
 
 
-cdef inline int next_postings(sorting *s, uint8_t *bound, size_t *bound_size, wanted_row *wanted,
-                              uint8_t *keys, size_t *count) noexcept nogil:
-    """Take the next postings of envelopes that are not sorted, up to AHEAD.
-
-    They lie behind `bound`, which is moved. MDB_NOTFOUND at the end of the day.
-    """
+cdef inline int next_postings(sorting *s, posting_run *run) noexcept nogil:
+    """Take the next run, of up to AHEAD postings; MDB_NOTFOUND at the end of the day."""
     cdef MDB_val value
-    cdef MDB_val key = value_of(bound, bound_size[0])
+    cdef MDB_val key = value_of(run.bound, run.bound_size)
     cdef const uint8_t *at
     cdef uint64_t place
     cdef int rc = mdb_cursor_get(s.postings, &key, &value, MDB_SET_RANGE)
-    count[0] = 0
-    if rc == 0 and bound_size[0] == POSTING_KEY and memcmp(key.mv_data, bound, POSTING_KEY) == 0:
+    run.count = 0
+    if (rc == 0 and run.bound_size == POSTING_KEY
+            and memcmp(key.mv_data, run.bound, POSTING_KEY) == 0):
         rc = mdb_cursor_get(s.postings, &key, &value, MDB_NEXT)
-    while rc == 0 and count[0] < AHEAD and s.visits < MAX_VISITS:
+    while rc == 0 and run.count < AHEAD and s.visits < MAX_VISITS:
         if key.mv_size != POSTING_KEY or value.mv_size != SEQUENCE_SIZE:
             return MDB_CORRUPTED
         at = <const uint8_t *> key.mv_data
         if get16(at) != s.mark.day:
             return MDB_NOTFOUND
         s.visits += 1
-        memcpy(bound, at, POSTING_KEY)
-        bound_size[0] = POSTING_KEY
+        memcpy(run.bound, at, POSTING_KEY)
+        run.bound_size = POSTING_KEY
         place = get48(<const uint8_t *> value.mv_data)
         if not is_sorted(place):
-            memcpy(keys + count[0] * POSTING_KEY, at, POSTING_KEY)
-            wanted[count[0]].created = s.mark.day * DAY + get24(at + TOPIC_KEY)
-            wanted[count[0]].place = place
-            count[0] += 1
+            memcpy(run.keys[run.count], at, POSTING_KEY)
+            run.wanted[run.count].created = s.mark.day * DAY + get24(at + TOPIC_KEY)
+            run.wanted[run.count].place = place
+            run.count += 1
         rc = mdb_cursor_get(s.postings, &key, &value, MDB_NEXT)
     return rc
 
 
 cdef inline int copy_envelopes(sorting *s) noexcept nogil:
     """A slice of the first pass."""
-    cdef uint8_t bound[POSTING_KEY]
-    cdef uint8_t[AHEAD * POSTING_KEY] keys
-    cdef wanted_row[AHEAD] wanted
-    cdef size_t count, i
-    cdef size_t bound_size = s.mark.bound_size
+    cdef posting_run run
+    cdef size_t i
     cdef bint at_end = False
     cdef int rc = find_next_slot(s)
-    memcpy(bound, s.mark.bound, bound_size)
+    run.bound_size = s.mark.bound_size
+    memcpy(run.bound, s.mark.bound, run.bound_size)
     while not rc and not at_end and not slice_is_full(s):
-        rc = next_postings(s, bound, &bound_size, wanted, keys, &count)
+        rc = next_postings(s, &run)
         at_end = rc == MDB_NOTFOUND
         if rc and not at_end:
             return rc
-        rc = read_ahead(s.originals, wanted, count)
+        rc = read_ahead(s.originals, run.wanted, run.count)
         forget_chunk(&s.recent)
-        for i in range(count):
+        for i in range(run.count):
             if not rc:
-                rc = copy_envelope(s, keys + i * POSTING_KEY, wanted[i].place)
+                rc = copy_envelope(s, run.keys[i], run.wanted[i].place)
     # A chunk that is not full is left to the next slice, if this one has written any.
     if not rc and (at_end or not s.added):
         rc = write_copies(s)
     if not rc and not s.row_count:
-        keep_bound(s, bound, bound_size)
+        keep_bound(s, run.bound, run.bound_size)
     if not rc and at_end:
         put_chunk_key(s.mark.bound, s.mark.day, 0)
         s.mark.bound_size = CHUNK_KEY
@@ -276,18 +286,18 @@ cdef inline int find_move(sorting *s, uint64_t sequence, moved_row *row) noexcep
     return 0
 
 
-cdef inline int find_some(sorting *s, const chunk *source, uint64_t first, size_t count,
-                          size_t *moved, size_t *moved_bytes) noexcept nogil:
-    """Find the slots of the next `count` envelopes of a chunk, at most HASH_BLOCK."""
+cdef inline int find_some(sorting *s, chunk_move *move, size_t done, size_t count) noexcept nogil:
+    """Find the slots of `count` envelopes behind those that are `done`, at most HASH_BLOCK."""
     cdef keccak_message[HASH_BLOCK] messages
     cdef uint8_t[HASH_BLOCK * 32] digests
     cdef envelope_fields fields
-    cdef moved_row *rows = &s.moves[first - source.first]
+    cdef moved_row *rows = &s.moves[done]
+    cdef uint64_t first = move.source.first + done
     cdef const uint8_t *at
     cdef size_t size, i
     cdef int rc
     for i in range(count):
-        rc = chunk_envelopes(source, first + i, first + i, &at, &size)
+        rc = chunk_envelopes(move.source, first + i, first + i, &at, &size)
         if rc:
             return rc
         memset(&messages[i], 0, sizeof(messages[i]))
@@ -302,24 +312,21 @@ cdef inline int find_some(sorting *s, const chunk *source, uint64_t first, size_
         if rc:
             return rc
         if rows[i].slot != NO_SLOT:
-            moved[0] += 1
-            moved_bytes[0] += messages[i].size[0]
+            move.moved += 1
+            move.bytes += messages[i].size[0]
     return 0
 
 
-cdef inline int find_moves(sorting *s, const chunk *source, size_t *moved,
-                           size_t *moved_bytes) noexcept nogil:
+cdef inline int find_moves(sorting *s, chunk_move *move) noexcept nogil:
     """Find the slots of all envelopes of a chunk; MDB_NOTFOUND if one has no copy."""
-    cdef size_t count = source.last + 1 - source.first
     cdef size_t done = 0
     cdef size_t block
     cdef int rc = 0
-    if count > s.move_room:
-        rc = reserve_one(<void **> &s.moves, &s.move_room, count, sizeof(moved_row))
-    moved[0] = moved_bytes[0] = 0
-    while not rc and done < count:
-        block = count - done if count - done < HASH_BLOCK else HASH_BLOCK
-        rc = find_some(s, source, source.first + done, block, moved, moved_bytes)
+    if move.count > s.move_room:
+        rc = reserve_one(<void **> &s.moves, &s.move_room, move.count, sizeof(moved_row))
+    while not rc and done < move.count:
+        block = move.count - done if move.count - done < HASH_BLOCK else HASH_BLOCK
+        rc = find_some(s, move, done, block)
         done += block
     return rc
 
@@ -332,14 +339,14 @@ cdef inline int move_chunk(sorting *s, const chunk *source) noexcept nogil:
     cdef uint8_t key_bytes[CHUNK_KEY]
     cdef MDB_val key, value
     cdef uint8_t *out
-    cdef size_t moved, moved_bytes, i
+    cdef size_t i
     cdef size_t size = source.size
-    cdef size_t count = source.last + 1 - source.first
-    cdef int rc = find_moves(s, source, &moved, &moved_bytes)
+    cdef chunk_move move = chunk_move(source, source.last + 1 - source.first, 0, 0)
+    cdef int rc = find_moves(s, &move)
     put_chunk_key(key_bytes, source.day, source.last)
     if rc:
         return 0 if rc == MDB_NOTFOUND else rc
-    for i in range(count):
+    for i in range(move.count):
         if s.moves[i].slot == NO_SLOT:
             continue
         key = value_of(s.moves[i].key, TIME_KEY)
@@ -347,18 +354,18 @@ cdef inline int move_chunk(sorting *s, const chunk *source) noexcept nogil:
         rc = mdb_cursor_put(s.times, &key, &value, 0)
         if rc:
             return rc
-    key, value = value_of(key_bytes, CHUNK_KEY), value_of(NULL, 4 + 4 * count)
+    key, value = value_of(key_bytes, CHUNK_KEY), value_of(NULL, 4 + 4 * move.count)
     rc = mdb_cursor_put(s.chunks, &key, &value, MDB_RESERVE)
     if rc:
         return rc
     out = <uint8_t *> value.mv_data
-    put32(out, <uint32_t> (count | MOVED))
-    for i in range(count):
+    put32(out, <uint32_t> (move.count | MOVED))
+    for i in range(move.count):
         put32(out + 4 + 4 * i, s.moves[i].slot)
-    count_rows(s.env, count)
-    s.moved += moved
+    count_rows(s.env, move.count)
+    s.moved += move.moved
     s.removed += size
-    s.mark.copied -= moved_bytes if moved_bytes < s.mark.copied else s.mark.copied
+    s.mark.copied -= move.bytes if move.bytes < s.mark.copied else s.mark.copied
     return 0
 
 

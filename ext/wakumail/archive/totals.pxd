@@ -220,20 +220,3 @@ cdef inline int read_totals(void *context) noexcept nogil:
             rc = read_created(cursor, MDB_LAST, &totals.newest)
         mdb_cursor_close(cursor)
     return rc
-
-
-cdef struct time_lookup:
-    environment *env
-    MDB_txn *txn
-    uint8_t key[TIME_KEY]
-    bint found
-
-
-cdef inline int look_up_time(void *context) noexcept nogil:
-    """Look if there is a row of `times` with the key."""
-    cdef time_lookup *lookup = <time_lookup *> context
-    cdef MDB_val value
-    cdef MDB_val key = value_of(lookup.key, TIME_KEY)
-    cdef int rc = mdb_get(lookup.txn, lookup.env.times, &key, &value)
-    lookup.found = rc == 0
-    return 0 if rc == MDB_NOTFOUND else rc
