@@ -51,10 +51,14 @@ cdef struct pruning:
     uint32_t newest             # when the last of the deleted envelopes was created
     uint64_t envelopes          # deleted
     uint64_t bytes              # of the deleted chunks
-    size_t chunks               # deleted
+    size_t deleted_chunks
     bint ended                  # it deletes nothing more, for a large day was met
     uint32_t unread             # that day, if its pages have to be read first, or NO_DAY
     bint more                   # True if a further slice would delete something
+    MDB_cursor *times           # of the transaction that deletes
+    MDB_cursor *postings
+    MDB_cursor *topics
+    MDB_cursor *chunks
 
 
 cdef inline void rows_of(const environment *e, uint32_t day, int number,

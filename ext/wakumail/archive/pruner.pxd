@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 from wakumail.waku.envelope cimport created_of, envelope_fields, read_envelope
 from wakumail.archive.change cimport write
 from wakumail.archive.clock cimport monotonic_ns
+from wakumail.archive.environment cimport environment
 from wakumail.archive.horizon cimport raise_horizon
 from wakumail.archive.layout cimport *
 from wakumail.archive.lmdb cimport *
@@ -28,7 +29,7 @@ cdef enum:
     SLICE_NS = 20000000         # after which a slice ends, if it waits for the disk
 
 
-cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
+cdef inline int drop_posting(pruning *p, const uint8_t *time_key,
                              const uint8_t *topic) noexcept nogil:
     """Delete the posting of a row of `times`."""
     cdef uint8_t key_bytes[POSTING_KEY]
@@ -36,13 +37,13 @@ cdef inline int drop_posting(MDB_cursor *postings, const uint8_t *time_key,
     cdef MDB_val value
     cdef int rc
     put_posting_key(key_bytes, get32(time_key), topic, time_key + 4)
-    rc = mdb_cursor_get(postings, &key, &value, MDB_SET)
+    rc = mdb_cursor_get(p.postings, &key, &value, MDB_SET)
     if not rc:
-        rc = mdb_cursor_del(postings, 0)
+        rc = mdb_cursor_del(p.postings, 0)
     return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
 
 
-cdef inline int drop_from_topic(MDB_cursor *topics, uint32_t day, const uint8_t *topic,
+cdef inline int drop_from_topic(pruning *p, uint32_t day, const uint8_t *topic,
                                 bint *was_last) noexcept nogil:
     """Decrement the envelopes of a topic and day."""
     cdef uint8_t key_bytes[TOPIC_KEY]
@@ -53,7 +54,7 @@ cdef inline int drop_from_topic(MDB_cursor *topics, uint32_t day, const uint8_t 
     cdef int rc
     put16(key_bytes, day)
     memcpy(key_bytes + DAY_KEY, topic, 4)
-    rc = mdb_cursor_get(topics, &key, &value, MDB_SET_KEY)
+    rc = mdb_cursor_get(p.topics, &key, &value, MDB_SET_KEY)
     if rc:
         return MDB_CORRUPTED if rc == MDB_NOTFOUND else rc
     if value.mv_size != 4:
@@ -61,10 +62,10 @@ cdef inline int drop_from_topic(MDB_cursor *topics, uint32_t day, const uint8_t 
     count = get32(<const uint8_t *> value.mv_data)
     was_last[0] = count <= 1
     if was_last[0]:
-        return mdb_cursor_del(topics, 0)
+        return mdb_cursor_del(p.topics, 0)
     put32(number, count - 1)
     value = value_of(number, 4)
-    return mdb_cursor_put(topics, &key, &value, MDB_CURRENT)
+    return mdb_cursor_put(p.topics, &key, &value, MDB_CURRENT)
 
 
 cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) noexcept nogil:
@@ -96,8 +97,7 @@ cdef inline int take_from_day(pruning *p, uint32_t day, const day_totals *less) 
     return mdb_put(p.txn, p.env.days, &key, &value, 0)
 
 
-cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
-                          MDB_cursor *topics, MDB_cursor *chunks) noexcept nogil:
+cdef inline int drop_rows(pruning *p) noexcept nogil:
     """Delete the rows of the oldest envelopes, minute by minute and day by day."""
     cdef MDB_val key, value
     cdef uint8_t row_key[TIME_KEY]      # copies: LMDB's pointers are valid until the next write
@@ -110,9 +110,9 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
     cdef int rc = mdb_cursor_open(p.txn, p.env.sums, &minute.sums)
     if rc:
         return rc
-    minute.minute, minute.chunks = NO_MINUTE, chunks
+    minute.minute, minute.chunks = NO_MINUTE, p.chunks
     memset(&less, 0, sizeof(less))
-    rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
+    rc = mdb_cursor_get(p.times, &key, &value, MDB_FIRST)
     while not rc and p.envelopes < p.limit:
         if key.mv_size != TIME_KEY or value.mv_size != TIME_VALUE:
             return MDB_CORRUPTED
@@ -134,11 +134,11 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
                 return rc
         rc = note_gone(&minute, row_key, row)
         if not rc:
-            rc = mdb_cursor_del(times, 0)
+            rc = mdb_cursor_del(p.times, 0)
         if not rc:
-            rc = drop_posting(postings, row_key, row)
+            rc = drop_posting(p, row_key, row)
         if not rc:
-            rc = drop_from_topic(topics, day, row, &was_last)
+            rc = drop_from_topic(p, day, row, &was_last)
         if rc:
             return rc
         less.envelopes += 1
@@ -146,7 +146,7 @@ cdef inline int drop_rows(pruning *p, MDB_cursor *times, MDB_cursor *postings,
         less.unsorted += not is_sorted(get48(row + 4))
         p.envelopes += 1
         p.newest = created
-        rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
+        rc = mdb_cursor_get(p.times, &key, &value, MDB_FIRST)
     if rc and rc != MDB_NOTFOUND:
         return rc
     if rc == 0 and key.mv_size != TIME_KEY:
@@ -215,10 +215,10 @@ cdef inline int drop_days(pruning *p) noexcept nogil:
     return 0 if rc == MDB_NOTFOUND else rc
 
 
-cdef inline int oldest_left(MDB_cursor *times, uint64_t *created) noexcept nogil:
+cdef inline int oldest_left(pruning *p, uint64_t *created) noexcept nogil:
     """Find when the oldest envelope was created; UINT64_MAX if there is none."""
     cdef MDB_val key, value
-    cdef int rc = mdb_cursor_get(times, &key, &value, MDB_FIRST)
+    cdef int rc = mdb_cursor_get(p.times, &key, &value, MDB_FIRST)
     created[0] = UINT64_MAX
     if rc == 0:
         if key.mv_size != TIME_KEY:
@@ -245,8 +245,8 @@ cdef inline int newest_in(const chunk *source, uint32_t *created) noexcept nogil
 
 cdef inline bint is_full(const pruning *p) noexcept nogil:
     """True if a slice deletes no more chunks."""
-    return (p.ended or p.chunks >= CHUNKS_PER_SLICE
-            or p.chunks and (monotonic_ns() >= p.end or p.env.always_ahead))
+    return (p.ended or p.deleted_chunks >= CHUNKS_PER_SLICE
+            or p.deleted_chunks and (monotonic_ns() >= p.end or p.env.always_ahead))
 
 
 cdef inline int ask_ahead(MDB_cursor *chunks) noexcept nogil:
@@ -284,15 +284,12 @@ cdef inline int drop_chunks(pruning *p, uint64_t oldest) noexcept nogil:
     in their day, so none remains that leads to a chunk that is gone. `more` if some are left to the
     next slice.
     """
-    cdef MDB_cursor *chunks
     cdef MDB_val key, value
     cdef chunk source
     cdef uint32_t newest
     cdef uint32_t day = NO_DAY
     cdef uint64_t size = 0          # of that day's
-    cdef int rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
-    if not rc:
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_FIRST)
+    cdef int rc = mdb_cursor_get(p.chunks, &key, &value, MDB_FIRST)
     while not rc:
         rc = read_bytes(&key, &value, &source)
         if rc:
@@ -307,7 +304,7 @@ cdef inline int drop_chunks(pruning *p, uint64_t oldest) noexcept nogil:
                 break
         if is_full(p):
             p.more = True
-            rc = ask_ahead(chunks)
+            rc = ask_ahead(p.chunks)
             break
         if source.day != day:
             rc = take_bytes(p, day, size)
@@ -315,57 +312,60 @@ cdef inline int drop_chunks(pruning *p, uint64_t oldest) noexcept nogil:
         if not rc and not is_sorted(source.last):
             rc = drop_arrival(p, source.last)
         if not rc:
-            rc = mdb_cursor_del(chunks, 0)
+            rc = mdb_cursor_del(p.chunks, 0)
         if rc:
             return rc
         size += source.size
-        p.chunks += 1
-        rc = mdb_cursor_get(chunks, &key, &value, MDB_NEXT)
+        p.deleted_chunks += 1
+        rc = mdb_cursor_get(p.chunks, &key, &value, MDB_NEXT)
     if rc and rc != MDB_NOTFOUND:
         return rc
     return take_bytes(p, day, size)
 
 
-cdef inline int drop_envelopes(pruning *p, MDB_cursor *times, uint64_t *oldest) noexcept nogil:
+cdef inline int drop_envelopes(pruning *p, uint64_t *oldest) noexcept nogil:
     """Delete whole days and rows, and then the chunks that hold nothing else."""
-    cdef MDB_cursor *postings
-    cdef MDB_cursor *topics
-    cdef MDB_cursor *chunks
     cdef int rc = drop_days(p)
-    if not rc:
-        rc = mdb_cursor_open(p.txn, p.env.postings, &postings)
-    if not rc:
-        rc = mdb_cursor_open(p.txn, p.env.topics, &topics)
-    if not rc:
-        rc = mdb_cursor_open(p.txn, p.env.chunks, &chunks)
     if not rc and not p.ended:
-        rc = drop_rows(p, times, postings, topics, chunks)
+        rc = drop_rows(p)
     if not rc:
-        rc = oldest_left(times, oldest)
+        rc = oldest_left(p, oldest)
     if not rc and p.envelopes:      # those of the newest one's second may not all be gone
         rc = raise_horizon(p.txn, p.env.meta, p.newest + (p.newest < oldest[0]
                                                           and p.newest < UINT32_MAX))
     return rc if rc else drop_chunks(p, oldest[0])
 
 
-cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
-    """Do all deletions of a slice."""
-    cdef pruning *p = <pruning *> work
-    cdef MDB_cursor *times
-    cdef uint64_t oldest
-    cdef int rc = mdb_cursor_open(txn, p.env.times, &times)
+cdef inline int begin_deleting(pruning *p, MDB_txn *txn) noexcept nogil:
+    """Forget a try before this one, and open the cursors."""
+    cdef environment *e = p.env
+    cdef int rc = mdb_cursor_open(txn, e.times, &p.times)
     p.txn = txn
-    p.envelopes = p.bytes = p.chunks = 0
+    p.envelopes = p.bytes = p.deleted_chunks = 0
     p.ended = p.more = False
     p.unread = NO_DAY
     if not rc:
-        rc = oldest_left(times, &oldest)
+        rc = mdb_cursor_open(txn, e.postings, &p.postings)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.topics, &p.topics)
+    if not rc:
+        rc = mdb_cursor_open(txn, e.chunks, &p.chunks)
+    return rc
+
+
+cdef inline int prune(void *work, MDB_txn *txn, bint *changed) noexcept nogil:
+    """Do all deletions of a slice."""
+    cdef pruning *p = <pruning *> work
+    cdef uint64_t oldest
+    cdef int rc = begin_deleting(p, txn)
+    if not rc:
+        rc = oldest_left(p, &oldest)
     if not rc:
         rc = drop_chunks(p, oldest)
     if not rc and not p.more:
-        rc = drop_envelopes(p, times, &oldest)
+        rc = drop_envelopes(p, &oldest)
     p.more = p.more or oldest < p.before and oldest < UINT64_MAX
-    changed[0] = p.envelopes or p.chunks
+    changed[0] = p.envelopes or p.deleted_chunks
     return rc
 
 
@@ -376,7 +376,7 @@ cdef inline int prune_slice(pruning *p) noexcept nogil:
     rc = write(p.env, &prune, p)
     if not rc and p.unread != NO_DAY:
         rc = read_day_ahead(p)
-        if not rc and not p.chunks and not p.envelopes and was_read(p, p.unread):
+        if not rc and not p.deleted_chunks and not p.envelopes and was_read(p, p.unread):
             rc = write(p.env, &prune, p)
     if not rc and p.ended and p.envelopes:
         memset(p.reading, 0, sizeof(p.reading[0]))      # what comes to that day is read anew
