@@ -40,13 +40,14 @@ async def test_what_is_published_while_the_archive_has_no_room_is_refused(
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
         full = FullDisk(server.store)
-        puppet.send(Code.MESSAGES, messages(make(60, TOPICS, seed=1)))
+        waiting = make(60, TOPICS, seed=1)
+        puppet.send(Code.MESSAGES, messages(waiting))
         await eventually(lambda: server.store.full)
         (envelope,) = make(1, TOPICS, seed=2)
         with pytest.raises(PublishRefused, match="behind"):
             await server.publish(envelope.rlp)
         assert server.counters["envelopes_published"] == 0
-        known = asyncio.ensure_future(server.publish(make(60, TOPICS, seed=1)[0].rlp))
+        known = asyncio.ensure_future(server.publish(waiting[0].rlp))
         full.mend()
         await known
         await puppet.packet(Code.BATCH_ACK)
