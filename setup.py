@@ -68,6 +68,7 @@ INSERTS = [
 REPLACES = [
     # Keep LMDB's assertions: checks_guard turns them into errors.
     ("#ifndef NDEBUG\n# define mdb_assert0", "#if 1\n# define mdb_assert0"),
+    ("#ifndef NDEBUG\n\tenv->me_assert_func = func;\n#endif", "\tenv->me_assert_func = func;"),
     ("&db.md_root, ni->mn_flags & F_DUPDATA)", "&db.md_root, F_SUBDATA)"),
     ("rc = mdb_env_cwalk(&my, &root, 0);", "rc = checks_cwalk(env, &my, &root);"),
     (

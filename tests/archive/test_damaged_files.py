@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_model import DAY, START, batch_of, make, python
-from tests.support.damaged_files import DAMAGES, make_archive
+from tests.support.damaged_files import DAMAGES, PAGE, in_fork, make_archive
 from tests.support.full_tmpfs import small_tmpfs
 from wakumail.archive.archive import Archive, Query
 from wakumail.errors import ArchiveDamaged, ArchiveError
@@ -124,6 +124,29 @@ with lmdb.open(sys.argv[1], max_dbs=16) as env, env.begin(write=True) as txn:
     for key in [key for key, _ in txn.cursor(table) if key != b"format"]:
         txn.delete(key, db=table)
 """
+
+
+def test_an_assertion_of_lmdb_is_an_error(tmp_path: Path) -> None:
+    """The first page of each value says, on disk, that a transaction is changing it."""
+    at_flags, of_value, changed = 10, 4, 16
+    with Archive(tmp_path, sync=False) as archive:
+        for first in range(0, 200, 50):  # leaves free pages, among which LMDB looks for these
+            archive.append([batch_of(make(50, first=first, spread=DAY, size=1000))])
+    file = tmp_path / "data.mdb"
+    data = bytearray(file.read_bytes())
+    for number, page in enumerate(range(0, len(data), PAGE)):
+        if data[page : page + 12] == number.to_bytes(8, "little") + bytes([0, 0, of_value, 0]):
+            data[page + at_flags] |= changed
+    file.write_bytes(data)
+
+    def prune() -> None:
+        with Archive(tmp_path, sync=False) as archive:
+            for _ in range(2):
+                with pytest.raises(ArchiveDamaged):
+                    archive.prune(START + DAY, limit=1000)
+
+    assert in_fork(prune, tmp_path / "log") == ""
+
 
 TABLES = ["meta", "days", "sums", "topics", "times", "postings", "chunks", "arrivals"]
 
