@@ -12,9 +12,9 @@ from wakumail.base.keccak cimport keccak256_many, keccak_message
 from wakumail.archive.layout cimport *
 from wakumail.archive.lead cimport keep_lead
 from wakumail.archive.lmdb cimport *
-from wakumail.archive.problem cimport name_key, note, text
+from wakumail.archive.problem cimport note, text
 from wakumail.base.rlp cimport RLP_OK
-from wakumail.archive.rowcheck cimport find_value, leads_to, note_row, verifier
+from wakumail.archive.rowcheck cimport find_value, leads_to, note_envelope, note_row, verifier
 from wakumail.archive.slotcheck cimport has_slot, keep_slot
 from wakumail.archive.stairs cimport arrived_first
 from wakumail.archive.sumcheck cimport take_hash
@@ -61,7 +61,7 @@ cdef inline int check_posting(verifier *v, uint32_t created, uint64_t place,
         else:
             what = b"`postings` has another place for an envelope"
     if what != NULL:
-        name_key(note(&v.problems, what, created // DAY, place), b"hash", digest, 32)
+        note_envelope(v, what, created // DAY, place, digest, 32)
     return 0
 
 
@@ -106,13 +106,12 @@ cdef inline int check_envelope(verifier *v, uint64_t place, const envelope_field
     if value.mv_size == TIME_VALUE and get48(row + 4) == place:
         v.envelopes += 1
         if is_sorted(place) and not has_slot(&v.slots[created // DAY], <uint32_t> place):
-            name_key(note(&v.problems, b"an envelope is missing in the order of arrival",
-                          created // DAY, place), b"hash", digest, 32)
+            note_envelope(v, b"an envelope is missing in the order of arrival", created // DAY,
+                          place, digest, 32)
         sum256_read(&number, digest)
         sum256_add(&v.days[created // DAY].sum, &number)
         if not take_hash(&v.sums, created, digest):
-            name_key(note(&v.problems, b"an envelope is missing in `sums`", created // DAY,
-                          place), b"hash", digest, 32)
+            note_envelope(v, b"an envelope is missing in `sums`", created // DAY, place, digest, 32)
         if memcmp(row, fields.topic.data, 4) != 0:
             what = b"`times` has another topic for an envelope"
         rc = check_posting(v, created, place, fields.topic.data, digest)
@@ -123,7 +122,7 @@ cdef inline int check_envelope(verifier *v, uint64_t place, const envelope_field
             what = (b"`times` has another place for an envelope" if value.mv_size
                     else b"an envelope is missing in `times`")
     if what != NULL:
-        name_key(note(&v.problems, what, created // DAY, place), b"hash", digest, 32)
+        note_envelope(v, what, created // DAY, place, digest, 32)
     return rc
 
 

@@ -83,6 +83,12 @@ cdef inline void note_row(verifier *v, text what, const MDB_val *key) noexcept n
     name_key(note(&v.problems, what, NOWHERE, NOWHERE), b"key", key.mv_data, key.mv_size)
 
 
+cdef inline void note_envelope(verifier *v, text what, uint32_t day, uint64_t place,
+                               const uint8_t *hash, size_t size) noexcept nogil:
+    """Note what is wrong with an envelope; `size`: bytes of its hash that are known."""
+    name_key(note(&v.problems, what, day, place), b"hash", hash, size)
+
+
 cdef inline bint leads_to(const MDB_val *posting, uint64_t place) noexcept nogil:
     return (posting.mv_size == SEQUENCE_SIZE
             and get48(<const uint8_t *> posting.mv_data) == place)
@@ -138,8 +144,8 @@ cdef inline int trace_time(verifier *v, const MDB_val *key,
         data, size = NULL, 0
     keccak256(data, size, digest)
     if memcmp(digest, at + 4, HASH_PREFIX) != 0:
-        name_key(note(&v.problems, b"a row of `times` leads to no envelope, or another one",
-                      get32(at) // DAY, place), b"hash", at + 4, HASH_PREFIX)
+        note_envelope(v, b"a row of `times` leads to no envelope, or another one",
+                      get32(at) // DAY, place, at + 4, HASH_PREFIX)
     return 0
 
 
@@ -198,8 +204,8 @@ cdef inline int trace_posting(verifier *v, const MDB_val *key,
             or not leads_to(value, get48(<const uint8_t *> row.mv_data + 4))
             and (is_sorted(get48(<const uint8_t *> row.mv_data + 4))
                  or not is_sorted(get48(<const uint8_t *> value.mv_data)))):
-        name_key(note(&v.problems, b"a row of `postings` has none in `times`", get16(at),
-                      get48(<const uint8_t *> value.mv_data)), b"hash", time_key + 4, HASH_PREFIX)
+        note_envelope(v, b"a row of `postings` has none in `times`", get16(at),
+                      get48(<const uint8_t *> value.mv_data), time_key + 4, HASH_PREFIX)
     return 0
 
 

@@ -49,26 +49,35 @@ cdef enum:
 ctypedef int (*taking)(verifier *v, const MDB_val *key, const MDB_val *value) noexcept nogil
 
 
-cdef inline taking phase_work(verifier *v, MDB_dbi *table, text *unordered) noexcept nogil:
-    """Get the check of the current phase, its table, and the text for rows out of order."""
+cdef struct phase:
+    MDB_dbi table               # that is walked
+    taking take                 # checks a row
+    text unordered              # says that rows are out of order
+
+
+cdef inline phase current_phase(const verifier *v) noexcept nogil:
     cdef environment *e = v.env
-    cdef MDB_dbi[FINISHED] tables = [e.times, e.sums, e.arrivals, e.chunks, e.times,
-                                     e.postings, e.postings, e.topics, e.days]
-    cdef taking[FINISHED] works = [take_time, take_sum, take_arrival, take_chunk, trace_time,
-                                   take_posting, trace_posting, take_topic, take_day]
-    cdef text[FINISHED] texts = [
-        b"the rows of `times` are out of order: the rest was not checked",
-        b"the rows of `sums` are out of order: the rest was not checked",
-        b"the rows of `arrivals` are out of order: the rest was not checked",
-        b"the rows of `chunks` are out of order: the rest was not checked",
-        b"the rows of `times` are out of order: the rest was not checked",
-        b"the rows of `postings` are out of order: the rest was not checked",
-        b"the rows of `postings` are out of order: the rest was not checked",
-        b"the rows of `topics` are out of order: the rest was not checked",
-        b"the rows of `days` are out of order: the rest was not checked"]
-    table[0] = tables[v.phase]
-    unordered[0] = texts[v.phase]
-    return works[v.phase]
+    cdef phase[FINISHED] phases = [
+        phase(e.times, take_time,
+              b"the rows of `times` are out of order: the rest was not checked"),
+        phase(e.sums, take_sum,
+              b"the rows of `sums` are out of order: the rest was not checked"),
+        phase(e.arrivals, take_arrival,
+              b"the rows of `arrivals` are out of order: the rest was not checked"),
+        phase(e.chunks, take_chunk,
+              b"the rows of `chunks` are out of order: the rest was not checked"),
+        phase(e.times, trace_time,
+              b"the rows of `times` are out of order: the rest was not checked"),
+        phase(e.postings, take_posting,
+              b"the rows of `postings` are out of order: the rest was not checked"),
+        phase(e.postings, trace_posting,
+              b"the rows of `postings` are out of order: the rest was not checked"),
+        phase(e.topics, take_topic,
+              b"the rows of `topics` are out of order: the rest was not checked"),
+        phase(e.days, take_day,
+              b"the rows of `days` are out of order: the rest was not checked"),
+    ]
+    return phases[v.phase]
 
 
 cdef inline int next_phase(verifier *v) noexcept nogil:
@@ -106,7 +115,7 @@ cdef inline bint comes_behind(const MDB_val *key, const uint8_t *bound, size_t s
     return order > 0 or order == 0 and key.mv_size > size
 
 
-cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nogil:
+cdef inline int walk_rows(verifier *v, const phase *current) noexcept nogil:
     """Check the rows behind the bound; MDB_NOTFOUND at the end of the table."""
     cdef MDB_val value = value_of(NULL, 0)
     cdef MDB_val *read = &value if v.phase != CHUNKS_PHASE else NULL    # those were read before
@@ -120,14 +129,14 @@ cdef inline int walk_rows(verifier *v, taking work, text unordered) noexcept nog
         rc = mdb_cursor_get(v.walked, &key, read, MDB_FIRST)
     while not rc:
         if key.mv_size > MAX_KEY or not comes_behind(&key, v.bound, v.bound_size):
-            note_row(v, unordered, &key)
+            note_row(v, current.unordered, &key)
             return MDB_NOTFOUND
         memcpy(v.bound, key.mv_data, key.mv_size)
         v.bound_size = key.mv_size
         v.checked += key.mv_size + value.mv_size
         if v.ahead.waits.met:
             ahead_leaves(v.walked, &v.branch)
-        rc = work(v, &key, &value)
+        rc = current.take(v, &key, &value)
         if rc or v.checked >= STEP_BYTES:
             return rc
         rc = mdb_cursor_get(v.walked, &key, read, MDB_NEXT)
@@ -169,14 +178,12 @@ cdef inline void close_step_cursors(verifier *v) noexcept nogil:
 cdef inline int take_rows(void *context) noexcept nogil:
     """Do the work of a step, within the gate; the cursors stay open."""
     cdef verifier *v = <verifier *> context
-    cdef MDB_dbi table
-    cdef text unordered
-    cdef taking work = phase_work(v, &table, &unordered)
-    cdef int rc = open_step_cursors(v, table)
+    cdef phase current = current_phase(v)
+    cdef int rc = open_step_cursors(v, current.table)
     if not v.ahead.waits.met:
         begin_lead(&v.ahead, v.env.always_ahead)
     if not rc:
-        rc = walk_rows(v, work, unordered)
+        rc = walk_rows(v, &current)
     look_for_waits(&v.ahead.waits)
     return next_phase(v) if rc == MDB_NOTFOUND else rc
 
