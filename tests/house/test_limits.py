@@ -254,7 +254,8 @@ LIMITS: dict[str, list[str]] = {
     "mapped pages of the archive while writing": [size(archive.MAX_RESIDENT_WRITING)],
     "lines of the log that wait to be written": [
         size(log_writer.MAX_UNWRITTEN),
-        f"{log_writer.FLUSH_TIMEOUT:g} s",
+        f"at the end of the process {log_writer.FLUSH_TIMEOUT:g} s without room for them, and "
+        f"{log_writer.FLUSH_LIMIT:g} s in all",
     ],
     "filters": [f"{filters.MAX_FILTERS:,}"],
     "topics of all filters": [f"{filters.MAX_FILTER_TOPICS:,}"],

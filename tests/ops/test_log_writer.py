@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,24 @@ def test_a_flush_has_a_bound(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> Non
     writer.flush()
     assert writer.dropped == 0
     assert len("".join(pipe.lines("\n"))) == len(LINE * 10)
+
+
+def test_a_thread_that_gets_no_time_is_waited_for(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last line is the reason for which a server ends."""
+    monkeypatch.setattr(log_writer, "FLUSH_TIMEOUT", 0.001)
+    writer, has_time = LogWriter(pipe.writing), threading.Event()
+    write = writer._write
+    monkeypatch.setattr(writer, "_write", lambda data: has_time.wait(PATIENCE) and write(data))
+    writer.handle(record("the reason"))
+    flushing = threading.Thread(target=writer.flush)
+    flushing.start()
+    flushing.join(0.1)
+    assert flushing.is_alive()
+    has_time.set()
+    flushing.join(PATIENCE)
+    assert pipe.lines("the reason") == ["the reason"]
 
 
 def test_the_supervisor_s_lines_are_in_the_metrics_of_all() -> None:

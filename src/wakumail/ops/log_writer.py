@@ -3,6 +3,7 @@
 import logging
 import os
 import select
+import time
 from collections import deque
 from threading import Condition, Thread
 
@@ -14,7 +15,10 @@ MAX_UNWRITTEN = 1 << 20
 """Most bytes of lines that wait to be written; further lines are dropped and counted."""
 
 FLUSH_TIMEOUT = 1.0
-"""Seconds that the lines which wait have to be written when the process ends."""
+"""Seconds that the lines which wait have for room when the process ends: nobody may read them."""
+
+FLUSH_LIMIT = 30.0
+"""Seconds that they have in all: a disk may hang, or a busy machine leave the thread no time."""
 
 POLL_INTERVAL = 1000
 """Milliseconds between two looks at a descriptor that does not block and takes no more."""
@@ -61,9 +65,12 @@ class LogWriter(logging.Handler):
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until all lines are written, at most FLUSH_TIMEOUT."""
+        """Wait until all lines are written, at most FLUSH_TIMEOUT without room for them."""
+        ends = time.monotonic() + FLUSH_LIMIT
         with self._changed:
-            self._changed.wait_for(lambda: not self._unwritten, FLUSH_TIMEOUT)
+            while not self._changed.wait_for(lambda: not self._unwritten, FLUSH_TIMEOUT):
+                if not self._has_room(0) or time.monotonic() > ends:
+                    return
 
     def _line(self, record: logging.LogRecord) -> bytes:
         return f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
@@ -71,6 +78,12 @@ class LogWriter(logging.Handler):
     def _drop(self, lines: int) -> None:
         self.dropped += lines
         self._counters.add(COUNTER, lines)
+
+    def _has_room(self, milliseconds: int) -> bool:
+        """True once the descriptor takes bytes, false if it does not within this time."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(milliseconds))
 
     def _run(self) -> None:
         """Write what is queued, for ever."""
@@ -106,9 +119,7 @@ class LogWriter(logging.Handler):
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
-                poll = select.poll()
-                poll.register(self._descriptor, select.POLLOUT)
-                poll.poll(POLL_INTERVAL)
+                self._has_room(POLL_INTERVAL)
             except OSError:
                 return False
         return True
