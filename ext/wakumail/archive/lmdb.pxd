@@ -126,11 +126,19 @@ cdef extern from "leaf.h" nogil:
         unsigned int count
 
     enum:
-        LEAF_IS_ROOT
+        LEAF_STAYS
+
+    ctypedef struct leaf_rows:
+        uint16_t key_size
+        uint16_t value_size
+        uint16_t prefix
+        uint8_t first[4]
+        uint8_t behind[4]
 
     void leaf_of(MDB_cursor *cursor, leaf *out)
     void leaf_end(MDB_cursor *cursor)
-    int leaf_drop(MDB_cursor *cursor)
+    int leaf_drop(MDB_cursor *cursor, const leaf_rows *rows, bint unread)
+    void leaf_count(MDB_cursor *cursor, size_t rows)
     const uint8_t *leaf_key(const leaf *of_, unsigned int row)
     const uint8_t *leaf_value(const leaf *of_, unsigned int row, uint16_t key_size)
     bint leaf_has(const leaf *of_, unsigned int row, uint16_t key_size, uint16_t value_size)

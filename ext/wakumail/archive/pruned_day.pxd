@@ -1,9 +1,9 @@
 """A day that is deleted whole, table by table: far cheaper than finding the rows of each envelope.
 
-Its rows go in one commit, so it is there or not. That commit should not wait for the disk, so
-slices before it read the pages of the rows, some in each. Its chunks, which are most of its pages,
-follow in later slices, as any chunks without rows do (see pruner.pxd). Until then its row in `days`
-counts their bytes.
+Its rows go in one commit, so it is there or not. That commit should take no longer than others. So
+slices before it read the pages of the rows, some in each, and it frees most of these pages without
+a look at them. Its chunks, which are most of its pages, follow in later slices, as any chunks
+without rows do (see pruner.pxd). Until then its row in `days` counts their bytes.
 Functions that return int return 0 or a code as in environment.pxd.
 """
 
@@ -19,18 +19,13 @@ from wakumail.archive.lmdb cimport *
 cdef enum:
     SMALL_DAY = 1000        # envelopes of a day that goes in one slice: its rows have few pages
     READ_PAGES = 64         # that a slice reads; it ends when it has asked for those that follow
-    ROW_TABLES = 4          # with rows of a day's envelopes
+    TIMES = 0               # the tables with rows of a day, in the order in which they are read
+    SUMS = 1
+    POSTINGS = 2
+    TOPICS = 3
+    ROW_TABLES = 4
     NO_DAY = 1 << 16        # behind all days
     LAST_DAY = 49710        # its end exceeds 32 bits of seconds: it is deleted row by row
-
-
-cdef struct day_rows:       # the rows of a day in a table
-    MDB_dbi table
-    size_t key_size
-    uint16_t value_size
-    size_t prefix           # bytes of `first` and `behind`, with which keys begin
-    uint8_t first[4]
-    uint8_t behind[4]
 
 
 cdef struct day_reading:    # the pages of a day with its rows, as far as they were read
@@ -39,6 +34,7 @@ cdef struct day_reading:    # the pages of a day with its rows, as far as they w
     size_t bound_size       # 0: from the first row of the table on
     uint8_t bound[POSTING_KEY]
     size_t branch           # the page whose leaves were asked for last
+    uint64_t[ROW_TABLES] rows       # that were read
 
 
 cdef struct pruning:
@@ -61,28 +57,31 @@ cdef struct pruning:
     MDB_cursor *chunks
 
 
-cdef inline void rows_of(const environment *e, uint32_t day, int number,
-                         day_rows *rows) noexcept nogil:
-    """Get the rows of a day in one of the tables, from 0 to ROW_TABLES."""
-    if number == 0:
-        rows.table, rows.key_size, rows.value_size = e.times, TIME_KEY, TIME_VALUE
-        put32(rows.first, day * DAY)
-        put32(rows.behind, (day + 1) * DAY)
-    elif number == 1:
-        rows.table, rows.key_size, rows.value_size = e.sums, SUM_KEY, SUM_VALUE
+cdef inline MDB_dbi rows_of(const environment *e, uint32_t day, int number,
+                            leaf_rows *rows) noexcept nogil:
+    """Get the rows of a day in one of the tables, TIMES to TOPICS, and that table."""
+    if number <= SUMS:
+        rows.prefix = 4
+        if number == TIMES:
+            rows.key_size, rows.value_size = TIME_KEY, TIME_VALUE
+            put32(rows.first, day * DAY)
+            put32(rows.behind, (day + 1) * DAY)
+            return e.times
+        rows.key_size, rows.value_size = SUM_KEY, SUM_VALUE
         put32(rows.first, day * DAY_MINUTES)
         put32(rows.behind, (day + 1) * DAY_MINUTES)
-    else:
-        if number == 2:
-            rows.table, rows.key_size, rows.value_size = e.postings, POSTING_KEY, SEQUENCE_SIZE
-        else:
-            rows.table, rows.key_size, rows.value_size = e.topics, TOPIC_KEY, 4
-        put16(rows.first, day)
-        put16(rows.behind, day + 1)
-    rows.prefix = 4 if number < 2 else DAY_KEY
+        return e.sums
+    rows.prefix = DAY_KEY
+    put16(rows.first, day)
+    put16(rows.behind, day + 1)
+    if number == POSTINGS:
+        rows.key_size, rows.value_size = POSTING_KEY, SEQUENCE_SIZE
+        return e.postings
+    rows.key_size, rows.value_size = TOPIC_KEY, 4
+    return e.topics
 
 
-cdef inline bint is_before(const day_rows *rows, const uint8_t *key) noexcept nogil:
+cdef inline bint is_before(const leaf_rows *rows, const uint8_t *key) noexcept nogil:
     """True if a key lies before the end of the day."""
     return memcmp(key, rows.behind, rows.prefix) < 0
 
@@ -103,7 +102,19 @@ cdef inline bint was_read(const pruning *p, uint32_t day) noexcept nogil:
     return p.reading.day == day and p.reading.table == ROW_TABLES
 
 
-cdef inline int read_rows(pruning *p, const day_rows *rows, MDB_cursor *cursor, size_t *pages,
+cdef inline uint64_t rows_from(MDB_cursor *cursor, const leaf_rows *rows) noexcept nogil:
+    """Count the rows of the day on the cursor's leaf, from its place on."""
+    cdef leaf l
+    cdef unsigned int behind
+    leaf_of(cursor, &l)
+    behind = l.count
+    while (behind > l.at and leaf_has(&l, behind - 1, rows.key_size, rows.value_size)
+            and not is_before(rows, leaf_key(&l, behind - 1))):
+        behind -= 1
+    return behind - l.at
+
+
+cdef inline int read_rows(pruning *p, const leaf_rows *rows, MDB_cursor *cursor, size_t *pages,
                           bint *paused) noexcept nogil:
     """Read the leaf pages from the bound on; `paused` at the end of the slice.
 
@@ -133,6 +144,7 @@ cdef inline int read_rows(pruning *p, const day_rows *rows, MDB_cursor *cursor, 
         if paused[0]:
             return 0
         pages[0] += 1
+        r.rows[r.table] += rows_from(cursor, rows)
         resumed = False
         leaf_end(cursor)
         rc = mdb_cursor_get(cursor, &key, NULL, MDB_NEXT)
@@ -143,7 +155,8 @@ cdef inline int read_some(void *work) noexcept nogil:
     """Read some of the pages with rows of the day that waits for it, one table after the other."""
     cdef pruning *p = <pruning *> work
     cdef day_reading *r = p.reading
-    cdef day_rows rows
+    cdef leaf_rows rows
+    cdef MDB_dbi table
     cdef MDB_cursor *cursor
     cdef bint paused = False
     cdef size_t pages = 0
@@ -152,8 +165,8 @@ cdef inline int read_some(void *work) noexcept nogil:
         memset(r, 0, sizeof(r[0]))
         r.day = p.unread
     while r.table < ROW_TABLES:
-        rows_of(p.env, r.day, r.table, &rows)
-        rc = mdb_cursor_open(p.txn, rows.table, &cursor)
+        table = rows_of(p.env, r.day, r.table, &rows)
+        rc = mdb_cursor_open(p.txn, table, &cursor)
         if rc:
             return rc
         rc = read_rows(p, &rows, cursor, &pages, &paused)
@@ -175,28 +188,23 @@ cdef inline int read_day_ahead(pruning *p) noexcept nogil:
     return rc
 
 
-cdef inline bint is_whole_leaf(const leaf *l, const day_rows *rows) noexcept nogil:
-    """True if a leaf page has rows of the day alone, as they should be."""
-    cdef const uint8_t *key
-    cdef unsigned int i
-    for i in range(l.count):
-        if not leaf_has(l, i, <uint16_t> rows.key_size, rows.value_size):
-            return False
-        key = leaf_key(l, i)
-        if memcmp(key, rows.first, rows.prefix) < 0 or not is_before(rows, key):
-            return False
-    return True
+cdef inline int drop_range(pruning *p, uint32_t day, int number, uint64_t known) noexcept nogil:
+    """Delete the rows of a day in one of the tables: whole pages, and rows beside them.
 
-
-cdef inline int drop_range(pruning *p, uint32_t day, int number) noexcept nogil:
-    """Delete the rows of a day in one of the tables: whole leaf pages, and rows beside them."""
-    cdef day_rows rows
+    `known`: the number of the rows, or 0. If as many were read before, most leaf pages are freed
+    unread. That they were shows that branch pages, though damaged, do not name pages of others.
+    """
+    cdef leaf_rows rows
+    cdef MDB_dbi table = rows_of(p.env, day, number, &rows)
     cdef MDB_cursor *cursor
     cdef MDB_val key
-    cdef leaf l
-    cdef int rc
-    rows_of(p.env, day, number, &rows)
-    rc = mdb_cursor_open(p.txn, rows.table, &cursor)
+    cdef MDB_stat stat
+    cdef bint unread = was_read(p, day) and known and p.reading.rows[number] == known
+    cdef int rc = mdb_stat(p.txn, table, &stat)
+    if not rc and unread and stat.ms_entries < known:
+        rc = MDB_CORRUPTED
+    if not rc:
+        rc = mdb_cursor_open(p.txn, table, &cursor)
     while not rc:
         key = value_of(rows.first, rows.prefix)
         rc = mdb_cursor_get(cursor, &key, NULL, MDB_SET_RANGE)
@@ -205,12 +213,15 @@ cdef inline int drop_range(pruning *p, uint32_t day, int number) noexcept nogil:
         if key.mv_size != rows.key_size:
             return MDB_CORRUPTED
         if not is_before(&rows, <const uint8_t *> key.mv_data):
-            return 0
-        leaf_of(cursor, &l)
-        rc = leaf_drop(cursor) if is_whole_leaf(&l, &rows) else LEAF_IS_ROOT
-        if rc == LEAF_IS_ROOT:
+            break
+        rc = leaf_drop(cursor, &rows, unread)
+        if rc == LEAF_STAYS:
             rc = mdb_cursor_del(cursor, 0)
-    return 0 if rc == MDB_NOTFOUND else rc
+    if rc and rc != MDB_NOTFOUND:
+        return rc
+    if unread:
+        leaf_count(cursor, stat.ms_entries - known)
+    return 0
 
 
 cdef inline int drop_bookmark(pruning *p, uint32_t day) noexcept nogil:
@@ -259,14 +270,18 @@ cdef inline int leave_chunks(pruning *p, uint32_t day, const day_totals *before)
 cdef inline int drop_day(pruning *p, uint32_t day, const day_totals *totals) noexcept nogil:
     """Delete all rows of a day."""
     cdef uint8_t behind[4]
-    cdef int number
     cdef int rc = drop_bookmark(p, day)
     put32(behind, (day + 1) * DAY)
     if not rc:
         rc = note_newest(p, behind)
-    for number in range(ROW_TABLES):
-        if not rc:
-            rc = drop_range(p, day, number)
+    if not rc:
+        rc = drop_range(p, day, TIMES, totals.envelopes)
+    if not rc:
+        rc = drop_range(p, day, SUMS, 0)
+    if not rc:
+        rc = drop_range(p, day, POSTINGS, totals.envelopes)
+    if not rc:
+        rc = drop_range(p, day, TOPICS, totals.topics)
     if not rc:
         rc = leave_chunks(p, day, totals)
     return rc

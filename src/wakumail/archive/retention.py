@@ -18,7 +18,7 @@ between two commits, or a quarter of a second if none of the pages is in memory.
 
 PRUNE_DAY = 2_000_000
 """Envelopes of the largest day that is deleted whole, at a fraction of the cost of each. The rows
-of 1,000,000 take a tenth of a second of one commit; the rest goes in short slices."""
+of 1,000,000 take some hundredths of a second of one commit; the rest goes in short slices."""
 
 PAUSE = 3.0
 """Times as long as a slice took without deleting an envelope, others have the archive after it."""
