@@ -1,8 +1,10 @@
 """Opening an archive: which files are refused, and that each read of damage raises."""
 
+import gc
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +59,18 @@ def test_a_failed_opening_leaves_the_directory_free(tmp_path: Path) -> None:
         Archive(tmp_path)
     (tmp_path / "data.mdb").unlink()
     Archive(tmp_path).close()
+
+
+def test_a_failed_opening_leaves_nothing_to_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraised.append)
+    (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(ArchiveError):
+        Archive(tmp_path, sync=False)
+    gc.collect()
+    assert unraised == []
 
 
 def test_a_closed_archive_says_so(tmp_path: Path) -> None:

@@ -251,6 +251,7 @@ cdef class Archive:
         try:
             self._open(readonly, map_size)
         except BaseException:
+            self.unsynced = False
             self._close()
             raise
 
