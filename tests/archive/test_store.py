@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.archive_model import batch_of
+from tests.support.disks import Disk
 from tests.support.envelopes import make
 from tests.support.patience import PATIENCE, asynchronous, eventually
 from wakumail.archive import commit_queue, retention, writer_thread
@@ -85,15 +86,14 @@ async def test_an_interval_gathers_what_comes_meanwhile(
         assert 1 <= counters["commits"] <= (time.monotonic() - started) / 0.05 + 2
 
 
-class Watched:
-    """An archive that notes the times of each append and its bytes of memory."""
+class Watched(Disk):
+    """Notes the times of each append and its bytes of memory, from now on."""
 
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
-        self.stat, self.days = archive.stat, archive.days
+    def __init__(self, store: Store) -> None:
         self.commits: list[tuple[float, float, int]] = []
         """Begin and end (time.monotonic), and bytes of memory of the batches."""
         self.appended = threading.Semaphore(0)
+        super().__init__(store)
 
     def append(self, batches: list[Batch]) -> Appended:
         begun = time.monotonic()
@@ -101,12 +101,6 @@ class Watched:
         self.commits.append((begun, time.monotonic(), sum(batch.memory for batch in batches)))
         self.appended.release()
         return appended
-
-
-def watch(store: Store) -> Watched:
-    """Watch the archive that a store writes to, from now on."""
-    store.writer.archive = watched = Watched(store.archive)  # type: ignore[assignment]
-    return watched
 
 
 @asynchronous
@@ -117,7 +111,7 @@ async def test_as_much_as_a_commit_takes_waits_for_no_interval(
     monkeypatch.setattr(commit_queue, "MAX_COMMIT_BYTES", 20_000)
     async with store_in(tmp_path, durability=Durability.INTERVAL) as (store, _):
         await put(store, make(1, TOPICS))
-        watched = watch(store)
+        watched = Watched(store)
         numbers = count()
         for _ in range(10):  # the loop reports none of them meanwhile
             size = 0
@@ -136,7 +130,7 @@ async def test_the_writer_rests_after_a_busy_commit_as_long_as_that_took(
     monkeypatch.setattr(writer_thread, "BUSY_COMMIT_BYTES", 1)
     monkeypatch.setattr(writer_thread, "MAX_REST", 3600.0)
     async with store_in(tmp_path) as (store, _):
-        watched = watch(store)
+        watched = Watched(store)
         for number in range(5):
             await put(store, make(1, TOPICS, seed=number))
     for (begun, ended, _), (next_begun, _, _) in pairwise(watched.commits):
@@ -241,16 +235,14 @@ async def test_a_full_disk_is_pruned(
         old = make(100, TOPICS, created=now - 11 * DAY)
         archive.append([batch_of(old + make(archived, TOPICS, seed=2))])
 
-        class FullUntilPruned:
-            prune, stat, days = archive.prune, archive.stat, archive.days
-
+        class FullUntilPruned(Disk):
             def append(self, batches: list[Batch]) -> Appended:
                 if (archive.stat().oldest or now) < now - 10 * DAY:
                     raise ArchiveFull("no room")
                 return archive.append(batches)
 
         monkeypatch.setattr(store.writer.retention, "next_look", time.monotonic() + 0.01)
-        store.writer.archive = FullUntilPruned()  # type: ignore[assignment]
+        FullUntilPruned(store)
         await put(store, make(retention.SHOWING, TOPICS))
         assert counters["envelopes_pruned"] == 100
 

@@ -118,16 +118,23 @@ def test_a_thread_that_gets_no_time_is_waited_for(
 ) -> None:
     """The last line is the reason for which a server ends."""
     monkeypatch.setattr(log_writer, "FLUSH_TIMEOUT", 0.001)
-    writer, has_time = LogWriter(pipe.writing), threading.Event()
-    write = writer._write
+    writer, has_time, looks = LogWriter(pipe.writing), threading.Event(), threading.Semaphore(0)
+    write, has_room = writer._write, writer._has_room
+
+    def look(milliseconds: int) -> bool:
+        looks.release()
+        return has_room(milliseconds)
+
+    monkeypatch.setattr(writer, "_has_room", look)
     monkeypatch.setattr(writer, "_write", lambda data: has_time.wait(PATIENCE) and write(data))
     writer.handle(record("the reason"))
     flushing = threading.Thread(target=writer.flush)
     flushing.start()
-    flushing.join(0.1)
-    assert flushing.is_alive()
+    assert looks.acquire(timeout=PATIENCE)
+    assert looks.acquire(timeout=PATIENCE)
     has_time.set()
     flushing.join(PATIENCE)
+    assert not flushing.is_alive()
     assert pipe.lines("the reason") == ["the reason"]
 
 

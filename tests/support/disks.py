@@ -11,12 +11,16 @@ from wakumail.waku.envelope import Batch
 
 
 class Disk:
-    """Takes the place of the archive that the store's writer thread commits to."""
+    """Takes the place of the archive that the store's writer thread works on, and passes on to it
+    all that a disk does not do by itself: the thread prunes and sorts when it finds the time."""
 
     def __init__(self, store: Store) -> None:
         self.archive = store.archive
         self._writer = store.writer
         self._writer.archive = cast(Any, self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.archive, name)
 
     def mend(self) -> None:
         """Give the store its archive back."""
