@@ -45,13 +45,18 @@ def run_json(*arguments: object, stdin: bytes = b"", check: int = 0) -> dict[str
     return result
 
 
-def failing(port: int) -> list[dict[str, Any]]:
-    """The failing checks of /health."""
+def health(port: int) -> dict[str, Any]:
+    """The content of /health, with 200 or with 503."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=PATIENCE) as page:
-            return list(json.load(page)["failing"])
+            return dict(json.load(page))
     except urllib.error.HTTPError as error:
-        return list(json.load(error)["failing"])
+        return dict(json.load(error))
+
+
+def failing(port: int) -> list[dict[str, Any]]:
+    """The failing checks of /health."""
+    return list(health(port)["failing"])
 
 
 class Server:

@@ -15,7 +15,7 @@ from tests.support.commands import call, call_json
 from tests.support.envelopes import dump, make
 from tests.support.networks import free_port
 from tests.support.patience import asynchronous, until
-from tests.support.processes import WAKUMAIL, run, run_json
+from tests.support.processes import WAKUMAIL, health, run, run_json
 from tests.support.sync_servers import SyncServer, are_equal, check_all_sound
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
@@ -64,7 +64,8 @@ def test_the_workers_of_a_server(tmp_path: Path) -> None:
     # One that ended a while ago: a round does not wait for it to settle.
     now = int(time.time())
     gap = (now - 2 * DAY, now - 3600, "a disk was full")
-    Datadir(b.datadir).gaps.write_text(json.dumps({"alive": now, "gaps": [gap]}))
+    noted = {"since": now - 3 * DAY, "alive": now, "gaps": [gap]}
+    Datadir(b.datadir).gaps.write_text(json.dumps(noted))
     with a, b:
         until(lambda: are_equal((a, b), 300))
         until(lambda: "lacking" not in health(port))
@@ -75,12 +76,9 @@ def test_the_workers_of_a_server(tmp_path: Path) -> None:
         assert "wakumail_sync_seconds_since_equal{" in scrape(port)
         assert b.stop() == 0
         assert a.stop() == 0
+    kept = json.loads(Datadir(b.datadir).gaps.read_text())
+    assert (kept["since"], kept["gaps"]) == (noted["since"], [])
     check_all_sound((a, b), 300)
-
-
-def health(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as page:
-        return str(page.read().decode())
 
 
 def scrape(port: int) -> str:
