@@ -13,6 +13,14 @@ settings.load_profile("any machine")
 
 gc.disable()
 
+WAITING = ("test_cluster.py", "test_partition.py")
+"""Files of tests that mostly wait, for servers of the log: they begin first, beside the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that wait first. At the end they would keep one process of the run alone."""
+    items.sort(key=lambda item: item.path.name not in WAITING)
+
 
 def pytest_collection_finish() -> None:
     """From here on garbage is looked for, and not among the millions of objects of the tests.
