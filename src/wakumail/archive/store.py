@@ -80,7 +80,6 @@ class Store:
             on_failure=self._failed,
             on_death=self._broke,
         )
-
         self._branches = BranchPages(archive)
 
     def stat(self) -> Stat | None:

@@ -97,8 +97,8 @@ def goal_cases(archive: int = DEFAULT_ARCHIVE, seconds: float = 1.5) -> list[Pla
         asked(ALL_PAGES, p50=(330, 80)),
         with_goals(StartUpCase(traffic), {"start": (0.6, 0.3), "disk": (591, 700)}),
         *(
-            with_goals(case, {"ratio": (None, goal)})
-            for case, goal in ratio_cases(traffic, seconds).items()
+            with_goals(case, {"ratio": ratios})
+            for case, ratios in ratio_cases(traffic, seconds).items()
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from wakumail.load.clients.processes import ClientPool
 from wakumail.load.measured_server import MeasuredServer
@@ -36,8 +37,12 @@ class RatioCase:
         return {"ratio": ratio(cost, other)}
 
 
-def ratio_cases(traffic: ArchivedTraffic, seconds: float) -> Mapping[RatioCase, float]:
-    """The cases, each with the ratio that is our goal."""
+Ratios: TypeAlias = tuple[float | None, float]
+"""The ratio of status-go, if it was measured, and our goal."""
+
+
+def ratio_cases(traffic: ArchivedTraffic, seconds: float) -> Mapping[RatioCase, Ratios]:
+    """The cases, each with its ratios."""
     count = traffic.envelopes
     small = RequestCase(ONE_TOPIC, traffic, seconds)
     tenth = RequestCase(ONE_TOPIC, ArchivedTraffic.of(count // 10), seconds)
@@ -46,23 +51,23 @@ def ratio_cases(traffic: ArchivedTraffic, seconds: float) -> Mapping[RatioCase, 
     many_topics = replace(traffic, topic_count=10 * traffic.topic_count)
     own_topics = replace(traffic, topic_count=count)
     return {
-        RatioCase(f"1 topic, 24 h: {count // 10:,} to {count:,}", small, tenth): 1.3,
+        RatioCase(f"1 topic, 24 h: {count // 10:,} to {count:,}", small, tenth): (10, 1.3),
         RatioCase(
             f"{LONG_ABSENCE.title}: ten times the topics",
             replace(absence, traffic=many_topics),
             absence,
-        ): 1.3,
+        ): (None, 1.3),
         RatioCase(
             f"{ABSENT_TOPICS.title} of {count:,}, to 1 topic, 24 h",
             RequestCase(ABSENT_TOPICS, own_topics, seconds),
             small,
-        ): 7,
+        ): (None, 7),
         RatioCase(
             f"{ALL_APART.title}, to batch = 1", replace(everything, kind=ALL_APART), everything
-        ): 1.3,
+        ): (None, 1.3),
         RatioCase(
             f"{LONG_ABSENCE_APART.title}, to batch = 1",
             replace(absence, kind=LONG_ABSENCE_APART),
             absence,
-        ): 1.3,
+        ): (None, 1.3),
     }
