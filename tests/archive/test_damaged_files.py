@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_model import DAY, START, batch_of, make, python
-from tests.support.damaged_files import DAMAGES, PAGE, in_fork, make_archive
+from tests.support.damaged_files import DAMAGES, FLAGS_AT, PAGE, in_fork, make_archive
 from tests.support.full_tmpfs import small_tmpfs
 from wakumail.archive.archive import Archive, Query
 from wakumail.errors import ArchiveDamaged, ArchiveError
@@ -128,7 +128,7 @@ with lmdb.open(sys.argv[1], max_dbs=16) as env, env.begin(write=True) as txn:
 
 def test_an_assertion_of_lmdb_is_an_error(tmp_path: Path) -> None:
     """The first page of each value says, on disk, that a transaction is changing it."""
-    at_flags, of_value, changed = 10, 4, 16
+    of_value, changed = 4, 16
     with Archive(tmp_path, sync=False) as archive:
         for first in range(0, 200, 50):  # leaves free pages, among which LMDB looks for these
             archive.append([batch_of(make(50, first=first, spread=DAY, size=1000))])
@@ -136,7 +136,7 @@ def test_an_assertion_of_lmdb_is_an_error(tmp_path: Path) -> None:
     data = bytearray(file.read_bytes())
     for number, page in enumerate(range(0, len(data), PAGE)):
         if data[page : page + 12] == number.to_bytes(8, "little") + bytes([0, 0, of_value, 0]):
-            data[page + at_flags] |= changed
+            data[page + FLAGS_AT] |= changed
     file.write_bytes(data)
 
     def prune() -> None:

@@ -19,15 +19,12 @@ from tests.support.archive_model import (
     read_packet,
     sorted_down,
 )
+from tests.support.damaged_files import FLAGS_AT, P_BRANCH, P_LEAF, PAGE
 from wakumail.archive.archive import Archive, Query
 from wakumail.archive.independent import verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.errors import ArchiveDamaged
 from wakumail.waku.envelope import Envelope
-
-PAGE = 4096
-FLAGS_AT, P_BRANCH, P_LEAF = 10, 1, 2
-"""The place of the flags in a page of LMDB, and two of them."""
 
 TIME_KEY, POSTING_KEY = 20, 25
 """Bytes of the keys of the largest tables: see layout.pxd. No other table has such keys."""

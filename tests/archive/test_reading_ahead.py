@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_model import DAY, START, batch_of, make
+from tests.support.damaged_files import FLAGS_AT, P_BRANCH, P_LEAF, PAGE
 from tests.support.patience import asynchronous, eventually, until
 from wakumail.archive import branch_pages
 from wakumail.archive.archive import Archive, Query
@@ -23,10 +24,6 @@ from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.waku.bloom import bloom_of
-
-PAGE = 4096
-FLAGS_AT, P_BRANCH, P_LEAF = 10, 1, 2
-"""The place of the flags in a page of LMDB, and two of them."""
 
 COUNT = 4000
 """Envelopes of a kilobyte: a chunk holds seven."""

@@ -29,6 +29,8 @@ from wakumail.cli.command_line import main
 from wakumail.errors import ArchiveError
 
 PAGE = 4096
+FLAGS_AT, P_BRANCH, P_LEAF = 10, 1, 2
+"""The place of the flags in a page of LMDB, and two of them."""
 
 COMMANDS = {
     "stat": ["stat"],
