@@ -1,7 +1,7 @@
 """Sieves of days: they hold back topics that a day does not have, before those are looked for.
 
 A sieve is a Bloom filter in memory. Of a topic that a day has it lets every query through; of
-others it holds back 94 of 100 or more. It is made from the rows of `topics` when many topics are
+others it holds back 99 of 100 or more. It is made from the rows of `topics` when many topics are
 looked for a second time in a day that has not changed meanwhile: making it costs as much as
 some hundred searches. A day that has changed has another sum of hashes, and its sieve counts no
 more.
@@ -20,7 +20,7 @@ from wakumail.base.sum256 cimport sum256
 cdef enum:
     SIEVES = 64             # days that have one
     MAX_SIEVE_TOPICS = 65536 # a day with more has none
-    WORD_TOPICS = 8         # topics for each word of a sieve, or up to half as many
+    WORD_TOPICS = 4         # topics for each word of a sieve, or down to half as many
 
 
 cdef struct sieve:
@@ -44,13 +44,15 @@ cdef inline bint holds_for(const sieve *self, uint32_t day,
 
 
 cdef inline uint64_t spread(uint32_t topic) noexcept nogil:
-    """Bits that depend on all of a topic: those from 32 on choose a word, the last 12 two bits."""
+    """Bits that depend on all of a topic: those from 32 on choose a word, the last 24 four bits."""
     cdef uint64_t product = (topic + <uint64_t> 1) * <uint64_t> 0x9e3779b97f4a7c15
     return product ^ product >> 29
 
 
 cdef inline uint64_t sieve_bits(uint64_t spread_topic) noexcept nogil:
-    return (<uint64_t> 1 << (spread_topic & 63)) | (<uint64_t> 1 << (spread_topic >> 6 & 63))
+    cdef uint64_t one = 1
+    return (one << (spread_topic & 63) | one << (spread_topic >> 6 & 63)
+            | one << (spread_topic >> 12 & 63) | one << (spread_topic >> 18 & 63))
 
 
 cdef inline void let_through(sieve *self, uint32_t topic) noexcept nogil:
