@@ -114,7 +114,8 @@ from wakumail.archive.sorter cimport sort_slice, sorting
 from wakumail.archive.sums cimport fold
 from wakumail.base.sum256 cimport sum256_write
 from wakumail.archive.scanner cimport (
-    AT_ONCE_HITS as at_once_hits, MORE, PAUSED, TOPIC_BLOOM, TOPIC_SET, query_terms, scan)
+    AT_ONCE_HITS as at_once_hits, MORE, PAUSED, TOPIC_BLOOM, TOPIC_SET, query_terms, scan,
+    sort_topics)
 from wakumail.archive.totals cimport (
     archive_totals, days_reading, read_days, read_topics, read_totals, topics_reading)
 from wakumail.archive.log_place cimport place_reading, read_place
@@ -190,7 +191,7 @@ cdef class Query:
         self.terms.lower, self.terms.upper = lower, upper
         self.terms.newest_first = newest_first
         if topics is not None:
-            self._take_topics(set(topics))
+            self._take_topics(tuple(topics))
         elif bloom is not None and bloom != FULL_BLOOM:
             if len(bloom) != BLOOM_SIZE:
                 raise ValueError(f"a bloom has {BLOOM_SIZE} bytes")
@@ -200,16 +201,18 @@ cdef class Query:
     def __dealloc__(self):
         free(self.terms.topics)
 
-    cdef int _take_topics(self, set topics) except -1:
-        if any(len(topic) != 4 for topic in topics):
-            raise ValueError("a topic has four bytes")
+    cdef int _take_topics(self, tuple topics) except -1:
+        cdef bytes topic
         self.terms.kind = TOPIC_SET
         self.terms.topics = <uint32_t *> malloc((len(topics) + 1) * sizeof(uint32_t))
         if self.terms.topics == NULL:
             raise MemoryError
-        for topic in sorted(topics):
-            self.terms.topics[self.terms.topic_count] = int.from_bytes(topic, "big")
+        for topic in topics:
+            if len(topic) != 4:
+                raise ValueError("a topic has four bytes")
+            self.terms.topics[self.terms.topic_count] = get32(<uint8_t *> PyBytes_AS_STRING(topic))
             self.terms.topic_count += 1
+        sort_topics(&self.terms)
         return 0
 
 

@@ -7,7 +7,7 @@ as in environment.pxd, or STOP.
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy
 
 from wakumail.waku.bloom cimport bloom_covers
@@ -121,6 +121,24 @@ cdef struct scan:
     next_days next_days
     MDB_cursor *asking      # of `postings`, for days that were not reached yet
     uint8_t *asked_keys     # those whose pages are asked for together
+
+
+cdef inline int topic_order(const void *one, const void *other) noexcept nogil:
+    cdef uint32_t a = (<const uint32_t *> one)[0]
+    cdef uint32_t b = (<const uint32_t *> other)[0]
+    return (a > b) - (a < b)
+
+
+cdef inline void sort_topics(query_terms *terms) noexcept nogil:
+    """Sort the topics and drop duplicates."""
+    cdef size_t i
+    cdef size_t kept = 0
+    qsort(terms.topics, terms.topic_count, sizeof(uint32_t), &topic_order)
+    for i in range(terms.topic_count):
+        if kept == 0 or terms.topics[kept - 1] != terms.topics[i]:
+            terms.topics[kept] = terms.topics[i]
+            kept += 1
+    terms.topic_count = kept
 
 
 cdef inline int reserve_one(void **items, size_t *room, size_t count, size_t size) noexcept nogil:
