@@ -65,7 +65,7 @@ async def test_a_garbled_auth_closes_without_a_word(
 
 @asynchronous
 async def test_a_replayed_auth_gains_nothing(tmp_path: Path) -> None:
-    async with mailserver(tmp_path, connection={"handshake_timeout": 0.05}) as (server, enode):
+    async with mailserver(tmp_path) as (server, enode):
         packet = auth(enode)
         assert len(await raw(enode, packet + bytes(64))) > 100
         assert len(await raw(enode, packet + bytes(64))) > 100

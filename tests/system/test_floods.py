@@ -24,6 +24,7 @@ from tests.support.hostile import (
 )
 from tests.support.patience import asynchronous, eventually
 from tests.support.puppet import Mailserver, Puppet, mailserver
+from tests.support.relaying import link_of
 from wakumail.base import rlp
 from wakumail.node.filters import Filter
 from wakumail.node.relay import REOFFER_INTERVAL
@@ -242,11 +243,12 @@ async def test_many_that_never_read(tmp_path: Path) -> None:
 async def test_one_byte_at_a_time_is_not_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.5)
     async with mailserver(tmp_path) as (server, enode):
         served = await Served.connect(enode)
         slow = (await Hostile.enter(enode, ALL)).deaf()
         await served.amid({await Hostile.enter(enode): bulk(size=200_000)}, 16 * MIB)
+        monkeypatch.setattr("wakumail.node.outbox.WRITE_TIMEOUT", 0.5)
+        link_of(server, slow).pause_writing()  # its time begins anew
         read = 0
 
         def is_given_up() -> bool:

@@ -191,16 +191,18 @@ async def test_an_answer_that_breaks_the_rules(tmp_path: Path) -> None:
 @asynchronous
 async def test_silence(tmp_path: Path, owed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round is opened, an item is offered by us or to us, and no answer comes."""
-    monkeypatch.setattr(session, "ANSWER_TIMEOUT", 0.05)
     monkeypatch.setattr(session, "WATCH_INTERVAL", 0.01)
     async with victim(tmp_path, greets=owed != "status") as alice:
-        if owed in ("envelopes", "stored"):
+        if owed != "status":
             await eventually(lambda: any(isinstance(packet, Open) for packet in alice.sent))
+        if owed in ("envelopes", "stored"):
             say(alice, Reconcile(1, b"\x61"))
         if owed == "envelopes":
             await wanting(alice)
         if owed == "stored":
             offering = asyncio.create_task(alice.session._offerer.offer(items_of(ENVELOPES)))
+            await eventually(lambda: any(isinstance(packet, Offer) for packet in alice.sent))
+        monkeypatch.setattr(session, "ANSWER_TIMEOUT", 0.0)  # all until here was in time
         await assert_ended(alice, "sync_unanswered")
         if owed == "stored":
             offering.cancel()
