@@ -2,6 +2,8 @@
 
 import socket
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,10 +44,28 @@ def test_the_setting_of_the_socket_is_named(tmp_path: Path) -> None:
     assert error.endswith(f"{tmp_path}/none/ipc: No such file or directory (see --ipcpath)")
 
 
-def start(tmp_path: Path, *flags: str) -> str:
+LATE = """
+import runpy, threading
+from wakumail.ops.log_writer import LogWriter
+wanted, flush, write = threading.Event(), LogWriter.flush, LogWriter._write
+LogWriter.flush = lambda self: wanted.set() or flush(self)
+LogWriter._write = lambda self, data: wanted.wait() and write(self, data)
+runpy.run_module("wakumail", run_name="__main__", alter_sys=True)
+"""
+"""Runs a command whose log is written once it is waited for, as on a machine with too much to do."""
+
+
+def test_the_reason_is_told_behind_the_log(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = ("--host", "127.0.0.1", "--port", str(taken.getsockname()[1]))
+        error = start(tmp_path, *flags, command=(sys.executable, "-c", LATE))
+    assert error.endswith("(see --host and --port)")
+
+
+def start(tmp_path: Path, *flags: str, command: Sequence[str] = WAKUMAIL) -> str:
     """The last line of a server that cannot start."""
     done = subprocess.run(
-        [*WAKUMAIL, "serve", "--datadir", str(tmp_path / "data"), *flags],
+        [*command, "serve", "--datadir", str(tmp_path / "data"), *flags],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -100,6 +100,7 @@ def run(words: Sequence[str]) -> int:
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
         if not (isinstance(error, BrokenPipeError) and standard_streams.lost_reader()):
+            logs.flush()
             print(f"{name}: {reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -89,6 +89,12 @@ def start_in_thread(verbosity: str, *, log_json: bool, worker: int | None = None
     return writer
 
 
+def flush() -> None:
+    """Wait until the log is written: what is printed on stderr next stands behind it."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def formatter(*, log_json: bool, worker: int | None) -> logging.Formatter:
     """The form of a line."""
     if log_json:
