@@ -52,7 +52,7 @@ LogWriter.flush = lambda self: wanted.set() or flush(self)
 LogWriter._write = lambda self, data: wanted.wait() and write(self, data)
 runpy.run_module("wakumail", run_name="__main__", alter_sys=True)
 """
-"""Runs a command whose log is written once it is waited for, as on a machine with too much to do."""
+"""Runs a command whose log is written once it is waited for, as on a machine without time."""
 
 
 def test_the_reason_is_told_behind_the_log(tmp_path: Path) -> None:
