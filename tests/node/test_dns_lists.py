@@ -12,6 +12,7 @@ import uvloop
 
 from tests.support.dns_lists import record, tree, url
 from tests.support.dns_server import TxtServer
+from tests.support.patience import PATIENCE
 from tests.vectors import DISCOVERY
 from wakumail.counters import Counters
 from wakumail.devp2p.dns_list import MIN_ROOT_TTL, DnsHashWrong
@@ -35,6 +36,12 @@ OTHER = tree("other.example", range(30, 33), [url(DOMAIN)])
 TEXTS = MADE.texts | OTHER.texts
 
 Faults = list[tuple[str, WakumailError]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads of a name server may be late on a machine with too much to do."""
+    monkeypatch.setattr(dns_resolver, "QUESTION_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture
