@@ -15,6 +15,7 @@ from wakumail.load.workload.archived_traffic import ArchivedTraffic
 from wakumail.load.workload.request_kinds import (
     ALL_DAY,
     ONE_TOPIC,
+    OVER_MONTH,
     OVER_WEEK,
     TOPIC_DAY,
     TOPIC_MONTH,
@@ -22,7 +23,7 @@ from wakumail.load.workload.request_kinds import (
     RequestKind,
 )
 
-COLD_KINDS = (ONE_TOPIC, TOPIC_DAY, TOPIC_MONTH, TOPICS_WEEK, OVER_WEEK, ALL_DAY)
+COLD_KINDS = (ONE_TOPIC, TOPIC_DAY, TOPIC_MONTH, OVER_MONTH, TOPICS_WEEK, OVER_WEEK, ALL_DAY)
 
 COLD_REQUESTS = 8
 """Requests that are measured: each for other topics, so that none finds what another has read."""

@@ -94,6 +94,7 @@ ABSENT_TOPICS = RequestKind(
 )
 TOPIC_DAY = RequestKind("topic-day", "1 topic, a day that is over", topics=1, over=True)
 TOPIC_MONTH = RequestKind("topic-month", "1 topic, 30 days", topics=1, days=30)
+OVER_MONTH = RequestKind("over-month", "1 topic, 29 days over", topics=1, days=29, over=True)
 TOPICS_WEEK = RequestKind("topics-week", "10 topics, 7 days", topics=10, days=7)
 OVER_WEEK = RequestKind("over-week", "10 topics, 7 days over", topics=10, days=7, over=True)
 ALL_TOPICS = RequestKind("all-topics", "everything, 24 h")
