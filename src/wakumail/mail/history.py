@@ -125,7 +125,9 @@ class History:
         waiting = self._waiting.get(link)
         if len(packet) > MAX_REQUEST_SIZE:
             # Refused at once: it would take memory in the queue while the peer reads slowly.
-            self._refuse_at_once(link, too_large(identify(packet)))
+            _refuse_at_once(
+                link, too_large(identify(packet)), self._counters, self.config.completion
+            )
         elif waiting is None:
             self._waiting[link] = deque((packet,))
             task = asyncio.get_running_loop().create_task(self._answer_all(link))
@@ -135,7 +137,7 @@ class History:
             waiting.append(packet)
         else:
             refusal = TooManyRequests("too many requests are waiting", identify(packet))
-            self._refuse_at_once(link, refusal)
+            _refuse_at_once(link, refusal, self._counters, self.config.completion)
 
     def refuse_oversized(self, link: Link, start: bytes) -> None:
         """Refuse a request of more than MAX_REFUSED_REQUEST bytes, of which only `start` was read.
@@ -147,7 +149,7 @@ class History:
         if request_id is None:
             self._counters.add("requests_failed")
             raise RequestTooLarge(f"a request of more than {MAX_REFUSED_REQUEST} bytes")
-        self._refuse_at_once(link, too_large(request_id))
+        _refuse_at_once(link, too_large(request_id), self._counters, self.config.completion)
 
     def _has_room(self, waiting: deque[bytes], packet: bytes) -> bool:
         size = sum(map(len, waiting)) + len(packet)
@@ -185,10 +187,10 @@ class History:
                 )
             completion = await self._deliver(link, request, int(now))
         except RequestError as error:
-            self._refuse(link, error)
+            _refuse(link, error, self._counters, self.config.completion)
         else:
             await link.outbox.pace()
-            self._complete(link, completion, request.completion_form)
+            _complete(link, completion, self.config.completion or request.completion_form)
             self._counters.add("requests_completed")
             self.answer_seconds.add(time.monotonic() - started)
 
@@ -266,42 +268,41 @@ class History:
         self._counters.add(f"queries_{kind}_cursor" if request.cursor else f"queries_{kind}")
         self._counters.add("requests_batched", request.batch)
 
-    def _refuse_at_once(self, link: Link, error: RequestError) -> None:
-        """Answer with an error, unless the peer's rate limits forbid one more packet."""
-        if link.peer.limits.delay(asyncio.get_running_loop().time()):
-            self._count_refusal(link, error)
-        else:
-            self._refuse(link, error)
-
-    def _count_refusal(self, link: Link, error: RequestError) -> None:
-        self._counters.add("requests_failed")
-        self._counters.add(error.counter)
-        log.debug("peer %s: request refused: %s", link.address, error)
-
-    def _refuse(self, link: Link, error: RequestError) -> None:
-        """Answer a request with an error."""
-        self._count_refusal(link, error)
-        completion = Completion(error.request_id, error=str(error))
-        self._complete(link, completion, error.completion_form or CompletionForm.BYTES)
-
-    def _complete(self, link: Link, completion: Completion, form: CompletionForm) -> None:
-        link.peer.complete_history(completion.encode(self.config.completion or form))
-        link.outbox.flush()
-
 
 def turn_away(link: Link, packet: bytes, counters: Counters) -> None:
-    """Answer a request of a node without an archive with an error, so that its sender goes on.
-
-    Nothing is answered where the peer's rate limits forbid one more packet.
-    """
-    error = NoArchive("this node keeps no archive", identify(packet))
+    """Answer a request of a node without an archive with an error, so that its sender goes on."""
     counters.add("requests_received")
+    _refuse_at_once(link, NoArchive("this node keeps no archive", identify(packet)), counters)
+
+
+def _refuse_at_once(
+    link: Link, error: RequestError, counters: Counters, form: CompletionForm | None = None
+) -> None:
+    """As _refuse, but without an answer where the peer's rate limits forbid one more packet."""
+    if link.peer.limits.delay(asyncio.get_running_loop().time()):
+        _count_refusal(link, error, counters)
+    else:
+        _refuse(link, error, counters, form)
+
+
+def _refuse(
+    link: Link, error: RequestError, counters: Counters, form: CompletionForm | None = None
+) -> None:
+    """Answer a request with an error: in this form, or in that of its speakers."""
+    _count_refusal(link, error, counters)
+    completion = Completion(error.request_id, error=str(error))
+    _complete(link, completion, form or error.completion_form or CompletionForm.BYTES)
+
+
+def _count_refusal(link: Link, error: RequestError, counters: Counters) -> None:
     counters.add("requests_failed")
     counters.add(error.counter)
-    if not link.peer.limits.delay(asyncio.get_running_loop().time()):
-        completion = Completion(error.request_id, error=str(error))
-        link.peer.complete_history(completion.encode(CompletionForm.BYTES))
-        link.outbox.flush()
+    log.debug("peer %s: request refused: %s", link.address, error)
+
+
+def _complete(link: Link, completion: Completion, form: CompletionForm) -> None:
+    link.peer.complete_history(completion.encode(form))
+    link.outbox.flush()
 
 
 def too_large(request_id: bytes) -> RequestFormError:
