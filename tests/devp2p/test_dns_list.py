@@ -218,6 +218,15 @@ def test_a_linked_list_that_fails_costs_the_others_nothing() -> None:
     assert ids(Reader(url(DOMAIN), texts).round()) == numbers(1, 2)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_linked_list_is_read_in_each_round(seed: int) -> None:
+    """Also where the link comes behind all records, and is known already."""
+    texts = tree(DOMAIN, [1], [url("other.example")]).texts | tree("other.example", [2]).texts
+    reader = Reader(url(DOMAIN), texts, seed=seed)
+    for reader.now in (0.0, 1.0, MIN_ROOT_TTL, MIN_ROOT_TTL + 1):
+        assert ids(reader.round()) == numbers(1, 2)
+
+
 def test_lists_that_are_not_linked_to_any_more_are_forgotten() -> None:
     reader = Reader(url("0.example"), chained(3))
     reader.round()

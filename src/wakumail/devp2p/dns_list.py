@@ -218,14 +218,12 @@ class DnsList:
 
         None if there is nothing to ask: until a question is answered, or the round is over.
         """
-        for url, tree in self._trees.items():
-            if not tree.is_asked:
-                if tree.root_due <= now:
-                    tree.is_asked = True
-                    return Question(url, "", of_links=False)
-                if not tree.begun:
-                    tree.begin_again()
-        while unread := [url for url, tree in self._trees.items() if tree.ahead]:
+        while True:
+            if (question := self._begin(now)) is not None:
+                return question
+            unread = [url for url, tree in self._trees.items() if tree.ahead]
+            if not unread:
+                return None
             url = unread[self._choose(len(unread))]
             tree = self._trees[url]
             label, of_links = _take_any(tree.ahead, self._choose)
@@ -236,7 +234,6 @@ class DnsList:
                 return question
             if (record := self._read(question, tree, entry)) is not None:
                 return record
-        return None
 
     def answer(
         self, question: Question, texts: Sequence[str], ttl: float, now: float
@@ -267,6 +264,17 @@ class DnsList:
         if tree is not None and not question.label and tree.is_asked:
             tree.is_asked = False
             tree.root_due = now + MIN_ROOT_TTL
+
+    def _begin(self, now: float) -> Question | None:
+        """Ask for a root that is due, or begin with those that are known."""
+        for url, tree in self._trees.items():
+            if not tree.is_asked:
+                if tree.root_due <= now:
+                    tree.is_asked = True
+                    return Question(url, "", of_links=False)
+                if not tree.begun:
+                    tree.begin_again()
+        return None
 
     def _enter(self, url: ListUrl, depth: int) -> None:
         tree = self._known.pop(url, None) or _Tree(self._seqs_before.get(url, 0))
