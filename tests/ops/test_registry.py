@@ -201,9 +201,9 @@ def test_locks_of_processes_are_shut_out(registry: Registry) -> None:
 
 
 def test_nothing_stays_open() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     Registry.create(parts=1, maxpeers=1).close()
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_table_of_another_version(registry: Registry) -> None:
