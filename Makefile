@@ -10,8 +10,8 @@ DATADIR ?= data
 FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
 ATTACK_SECONDS ?= 18
-# A third of the time of a test is waiting: for disks, timers and other processes.
-TEST_PROCESSES ?= $(shell expr $$(nproc) + 2)
+# Most of the time of the tests is waiting: for disks, timers and other processes.
+TEST_PROCESSES ?= $(shell expr $$(nproc) + 4)
 
 # Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
