@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.open_files import open_files
 from wakumail.node.roster import Entry, OwnRoster, Roster
 from wakumail.ops.workers.registry import (
     COMMIT_BYTE,
@@ -201,9 +202,9 @@ def test_locks_of_processes_are_shut_out(registry: Registry) -> None:
 
 
 def test_nothing_stays_open() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     Registry.create(parts=1, maxpeers=1).close()
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert open_files() <= before
 
 
 def test_a_table_of_another_version(registry: Registry) -> None:
