@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.envelopes import rules_with
+from tests.support.patience import eventually
 from wakumail.archive.archive import Archive
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
@@ -24,6 +25,8 @@ from wakumail.mail.sync.tally import Tally
 from wakumail.mail.sync.window import topics_digest
 from wakumail.mail.sync.wire import Wire
 from wakumail.waku.envelope import Batch, Envelope, Rules, parse
+
+P = TypeVar("P")
 
 NOW = 1_700_000_000
 ALL_TOPICS = topics_digest(())
@@ -91,6 +94,10 @@ class End:
             sync_window=0,
         )
         self.session = self.make_session(drives=False)
+
+    async def until_sent(self, kind: type[P]) -> P:
+        """Wait for a packet of this kind; the first that was sent."""
+        return (await eventually(lambda: [each for each in self.sent if isinstance(each, kind)]))[0]
 
     def make_session(self, *, drives: bool) -> Session:
         return Session(

@@ -79,8 +79,7 @@ async def assert_ended(end: End, counter: str) -> None:
 async def wanting(end: End) -> Want:
     """Offer all envelopes; the want that comes back."""
     say(end, Offer(1, arrived=False, items=items_of(ENVELOPES)))
-    await eventually(lambda: any(isinstance(packet, Want) for packet in end.sent))
-    return next(packet for packet in end.sent if isinstance(packet, Want))
+    return await end.until_sent(Want)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ async def test_messages_that_break_the_rules(tmp_path: Path, message: bytes, cou
 @asynchronous
 async def test_an_answer_that_breaks_the_rules(tmp_path: Path) -> None:
     async with victim(tmp_path) as alice:
-        await eventually(lambda: any(isinstance(packet, Open) for packet in alice.sent))
+        await alice.until_sent(Open)
         say(alice, Reconcile(1, b"\x61\x05"))
         await assert_ended(alice, "negentropy_truncated")
         assert any(isinstance(p, Close) and p.code == Ending.UNREADABLE for p in alice.sent)
@@ -194,14 +193,14 @@ async def test_silence(tmp_path: Path, owed: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(session, "WATCH_INTERVAL", 0.01)
     async with victim(tmp_path, greets=owed != "status") as alice:
         if owed != "status":
-            await eventually(lambda: any(isinstance(packet, Open) for packet in alice.sent))
+            await alice.until_sent(Open)
         if owed in ("envelopes", "stored"):
             say(alice, Reconcile(1, b"\x61"))
         if owed == "envelopes":
             await wanting(alice)
         if owed == "stored":
             offering = asyncio.create_task(alice.session._offerer.offer(items_of(ENVELOPES)))
-            await eventually(lambda: any(isinstance(packet, Offer) for packet in alice.sent))
+            await alice.until_sent(Offer)
         monkeypatch.setattr(session, "ANSWER_TIMEOUT", 0.0)  # all until here was in time
         await assert_ended(alice, "sync_unanswered")
         if owed == "stored":

@@ -151,7 +151,7 @@ async def test_what_is_older_than_the_horizon_is_never_taken(tmp_path: Path) -> 
         assert alice.tally.problem == "no time is kept by both"
         items = packed(ENVELOPES[:5])
         bob.wire.send(Offer(77, arrived=False, items=items))
-        await eventually(lambda: any(isinstance(packet, Stored) for packet in alice.sent))
+        await alice.until_sent(Stored)
         assert alice.sent[-1] == Stored(77, (), 0)
         assert ids_in(alice.archive) == []
 
@@ -224,7 +224,7 @@ async def test_the_last_second_of_all_stays_where_it_is(tmp_path: Path) -> None:
         open_both(alice, bob)
         await made_equal_but(alice, bob, {wrapped.hash})
         bob.wire.send(Offer(5, arrived=False, items=packed([wrapped])))
-        await eventually(lambda: any(isinstance(packet, Stored) for packet in alice.sent))
+        await alice.until_sent(Stored)
         assert not alice.taken
 
 
