@@ -159,14 +159,18 @@ class Puppet:
     ) -> Self:
         """Dial, and exchange hello and status."""
         puppet = await cls.dial(enode, key=key, **changes)
-        established = await puppet.until(Established)
-        *others, puppet.waku = established.capabilities
-        if puppet.waku.name == SYNC.name:
-            puppet.sync, puppet.waku = puppet.waku, others[-1]
-        puppet.dialect = DIALECTS[Capability(puppet.waku.name, puppet.waku.version)]
-        puppet.send(Code.STATUS, puppet.dialect.encode_status(options))
-        await puppet.packet(Code.STATUS)
+        await puppet.greet(options)
         return puppet
+
+    async def greet(self, options: StatusOptions = StatusOptions()) -> None:
+        """Exchange hello and status."""
+        established = await self.until(Established)
+        *others, self.waku = established.capabilities
+        if self.waku.name == SYNC.name:
+            self.sync, self.waku = self.waku, others[-1]
+        self.dialect = DIALECTS[Capability(self.waku.name, self.waku.version)]
+        self.send(Code.STATUS, self.dialect.encode_status(options))
+        await self.packet(Code.STATUS)
 
     async def event(self) -> ConnectionEvent:
         """Wait for the next event. Hellos are exchanged on the way."""

@@ -174,8 +174,8 @@ class Connection:
         self.writer: FrameWriter | None = None
         """Encrypts our packets, once there are keys; the owner may call it in a thread."""
         self._snappy = False
-        self._offered: tuple[Capability, ...] = ()
-        """The capabilities in our hello."""
+        self.offered: tuple[Capability, ...] = ()
+        """The capabilities in our hello; none before it is sent."""
         self._hello: Hello
         self._shared: tuple[Shared, ...] = ()
         self._limit_of: Callable[[Shared, int], int] | None = None
@@ -318,7 +318,7 @@ class Connection:
         self._reader.feed(self._handshake.rest())
         self._state = State.GREETING
         hello = self._config.hello_for(self._handshake.remote_id)
-        self._offered = hello.capabilities
+        self.offered = hello.capabilities
         self._write(MessageId.HELLO, hello.encode())
 
     # -- bytes out --------------------------------------------------------------------------------
@@ -441,7 +441,7 @@ class Connection:
         # From here on both sides know both versions, so a refusal travels compressed too.
         self._snappy = min(hello.version, self._config.p2p_version) >= SNAPPY_VERSION
         hello.verify(self._handshake.remote_id)
-        self._shared = negotiate(self._offered, hello.capabilities)
+        self._shared = negotiate(self.offered, hello.capabilities)
         self._hello = hello
         self._state = State.AUTHENTICATED
         self._events.append(Authenticated(hello.node_id))

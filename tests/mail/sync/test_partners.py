@@ -165,6 +165,23 @@ async def test_a_connected_peer_that_is_added_connects_anew(tmp_path: Path) -> N
 
 
 @asynchronous
+async def test_a_peer_that_is_added_between_both_hellos_connects_anew(tmp_path: Path) -> None:
+    key = generate(os.urandom)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.dial(enode, key=key, capabilities=BOTH)
+        await eventually(
+            lambda: any(link.peer.connection.offered for link in server.node._sockets)
+        )
+        partner = allow(server, key)
+        await puppet.greet()
+        assert (await puppet.closed()).reason == DisconnectReason.REQUESTED
+        assert not partner.tally.problem
+        await eventually(lambda: not server.node.peers)
+        await greeted(enode, key)
+        await eventually(lambda: partner.session)
+
+
+@asynchronous
 async def test_a_peer_that_offers_nothing_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ from wakumail.archive.store import Store
 from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
+from wakumail.devp2p.packets import SYNC
 from wakumail.errors import ArchiveError, DisconnectReason, PeerGone, ProtocolError
 from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.items import Window
@@ -177,11 +178,7 @@ class Partners:
         if partner is None:
             return
         if not link.peer.syncs:
-            if link.node_id in self._node.admission.syncing:
-                if partner.tally.problem != NOT_OFFERED:
-                    log.warning("no sync with %s: %s", partner.name, NOT_OFFERED)
-                partner.tally.problem = NOT_OFFERED
-                partner.met.set()
+            self._join_without_sync(partner, link)
             return
         partner.session = Session(
             partner.name,
@@ -213,6 +210,19 @@ class Partners:
             raise
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _join_without_sync(self, partner: Partner, link: Link) -> None:
+        if link.node_id not in self._node.admission.syncing:
+            return  # it is left alone for a while
+        connection = link.peer.connection
+        if SYNC not in connection.offered:
+            # The peer was added between our hello and its own.
+            connection.disconnect(DisconnectReason.REQUESTED)
+            return
+        if partner.tally.problem != NOT_OFFERED:
+            log.warning("no sync with %s: %s", partner.name, NOT_OFFERED)
+        partner.tally.problem = NOT_OFFERED
+        partner.met.set()
 
     def _part(self, partner: Partner) -> None:
         partner.met.clear()
