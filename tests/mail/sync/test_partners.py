@@ -169,9 +169,7 @@ async def test_a_peer_that_is_added_between_both_hellos_connects_anew(tmp_path: 
     key = generate(os.urandom)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.dial(enode, key=key, capabilities=BOTH)
-        await eventually(
-            lambda: any(link.peer.connection.offered for link in server.node._sockets)
-        )
+        await eventually(lambda: any(link.peer.connection.offered for link in server.node._sockets))
         partner = allow(server, key)
         await puppet.greet()
         assert (await puppet.closed()).reason == DisconnectReason.REQUESTED
