@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.support.disks import FullDisk
 from tests.support.envelopes import rules_with
 from tests.support.patience import asynchronous
 from tests.support.rpc_callers import HELLO, KEY, POINT, TOPIC, node, over_all
@@ -209,3 +210,19 @@ async def test_what_the_node_does_not_take_it_does_not_post(tmp_path: Path, tran
         code, text = await caller.refusal("waku_post", message | {"payload": "0x" + "00" * 99_990})
         assert (code, text) == (REFUSED, "envelope too large")
         assert server.relay.pool.envelopes == 1
+
+
+@asynchronous
+async def test_what_the_disk_does_not_take_is_not_posted(tmp_path: Path) -> None:
+    """The first call finds out that the disk refuses; the second is refused before it is sent."""
+    async with node(tmp_path, "http") as (server, _, caller):
+        assert server.store is not None
+        FullDisk(server.store)
+        message = {"pubKey": POINT, "payload": HELLO, "powTarget": 0}
+        sent = await caller.refusal("waku_post", message)
+        assert sent == (REFUSED, "sent, but not stored: no room")
+        refused = await caller.refusal("waku_post", message)
+        assert refused == (REFUSED, "the archive takes nothing now: no room")
+        assert server.relay.pool.envelopes == 1
+        counters = server.counters
+        assert (counters["publish_unstored"], counters["publish_refused"]) == (1, 1)

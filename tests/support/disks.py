@@ -1,7 +1,7 @@
 """Disks that refuse to write or are slow, for stores; reading works."""
 
 import threading
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Appended
@@ -44,3 +44,11 @@ class SlowDisk(Disk):
     def append(self, batches: list[Batch]) -> Appended:
         self.writes.wait(PATIENCE / 2)
         return self.archive.append(batches)
+
+
+class FailingDisk(SlowDisk):
+    """Its writes wait until `writes` is set, and are refused then."""
+
+    def append(self, batches: object) -> NoReturn:
+        self.writes.wait(PATIENCE / 2)
+        raise ArchiveError("no room")

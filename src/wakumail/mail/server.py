@@ -66,6 +66,12 @@ class PublishRefused(WakumailError):
     counter = "publish_refused"
 
 
+class PublishUnstored(WakumailError):
+    """An envelope of our own went out, and may never be stored; the text says why."""
+
+    counter = "publish_unstored"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The settings of a server. Sizes are bytes."""
@@ -123,8 +129,8 @@ class Server:
         self.on_equal: Callable[[int, int], None] | None = None
         """Called with the first and last second in which a peer has the same as we, if another
         process keeps account of the gaps."""
-        self._publishing: set[asyncio.Event] = set()
-        """An event for each envelope of our own that waits for its commit."""
+        self._publishing: set[asyncio.Future[None]] = set()
+        """A future for each envelope of our own that waits for its commit."""
         self.rules = config.node.rules
         """Our current rules. Those of `node.status`, by which peers are judged, allow what the old
         ones did for a while after a change."""
@@ -147,7 +153,7 @@ class Server:
         if self.store is not None:
             self.store.on_room = None
             await self.store.close()
-            self._wake_publishers()
+            self._fail_publishers(self.store.degraded or "the server ends")
         await self.confirmations.close()
         await self.node.close()
 
@@ -214,34 +220,37 @@ class Server:
     async def publish(self, envelope: bytes) -> None:
         """Send an envelope of our own (its RLP) to the network.
 
-        Returns after its commit, if there is an archive and its disk accepts writes.
-        PublishRefused if our own rules refuse it (the topics that we want do not count), or if it
-        is new and the archive has no room: whatever we publish has to be archived.
+        Returns after its commit, if there is an archive: whatever we publish has to be archived.
+        PublishRefused if our own rules refuse it (the topics that we want do not count), if the
+        archive takes nothing now, or if it is new and there is no room. PublishUnstored if the
+        archive stops taking anything before the commit; it is stored once the archive goes on.
         """
         rules = self.rules.replace(interest=EVERYTHING)
         batch = judge(join_list([envelope]), rules, int(time.time()), self.relay.pool)
         verdict = batch.verdict(0)
         if verdict not in (Verdict.ACCEPTED, Verdict.DUPLICATE):
             raise PublishRefused(REFUSALS[verdict][1])
-        if batch.accepted and self.store is not None and self.store.full:
-            raise PublishRefused(f"the archive is behind: {self.store.degraded or 'try again'}")
+        store = self.store
+        if store is not None and store.degraded:
+            raise PublishRefused(f"the archive takes nothing now: {store.degraded}")
+        if batch.accepted and store is not None and store.full:
+            raise PublishRefused("the archive is behind: try again")
         if batch.accepted:
             self.relay.take(batch, None)
             self.filters.offer(batch, p2p=False)
             self.counters.add("envelopes_published")
             if self.on_unarchived is not None:
                 self.on_unarchived(batch)
-        if self.store is not None:
-            await self._archive(batch, self.store)
+        if store is not None:
+            await self._archive(batch, store)
 
     async def _archive(self, batch: Batch, store: Store) -> None:
-        """Wait until a batch is on disk, unless the disk refuses it."""
-        archived = asyncio.Event()
-        store.put(batch, archived.set)
+        """Wait until a batch is on disk; PublishUnstored if the archive stops before."""
+        archived = asyncio.get_running_loop().create_future()
         self._publishing.add(archived)
         try:
-            if not store.degraded:
-                await archived.wait()
+            store.put(batch, partial(_settle, archived))
+            await archived
         finally:
             self._publishing.discard(archived)
 
@@ -345,10 +354,17 @@ class Server:
         store = self.store
         assert store is not None
         if store.degraded:
-            self._wake_publishers()
+            self._fail_publishers(store.degraded)
         self.node.resume_reading(lambda: not store.full or bool(store.degraded))
 
-    def _wake_publishers(self) -> None:
-        """Wake everybody who waits for a disk that refuses to write."""
+    def _fail_publishers(self, problem: str) -> None:
+        """Tell everybody who waits for a commit that none may come."""
         for archived in self._publishing:
-            archived.set()
+            if not archived.done():
+                archived.set_exception(PublishUnstored(f"sent, but not stored: {problem}"))
+
+
+def _settle(archived: asyncio.Future[None]) -> None:
+    """Note the commit, unless nobody waits for it any more."""
+    if not archived.done():
+        archived.set_result(None)
