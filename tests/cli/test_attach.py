@@ -20,7 +20,7 @@ import uvloop
 from tests.support.patience import PATIENCE, eventually
 from tests.support.processes import WAKUMAIL, take_signals
 from tests.support.rpc_callers import access_with
-from tests.support.rpc_methods import Methods
+from tests.support.rpc_methods import Methods, notify
 from wakumail.cli.attach import read_line, read_param
 from wakumail.cli.command_line import main
 from wakumail.rpc.http import HttpEndpoint
@@ -72,8 +72,7 @@ class Node:
         async def run() -> None:
             await eventually(lambda: len(self.methods.sessions) == 1)
             for result in results:
-                params = {"subscription": "1", "result": result}
-                self.methods.sessions[0].notify("test_subscription", params)
+                notify(self.methods.sessions[0], result)
 
         asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE)
 

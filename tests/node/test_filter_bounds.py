@@ -3,13 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from tests.support.filter_rig import KEY, OTHER, RECEIVER, TOPIC, Gate, payloads, rig, sealed
-from tests.support.patience import asynchronous, eventually
+from tests.support.patience import asynchronous, counted_rounds, eventually
 from wakumail.base.rlp import join_list
 from wakumail.counters import Counters
 from wakumail.node import filters as filters_module
@@ -79,6 +80,28 @@ async def test_a_callback_may_uninstall() -> None:
         it.offer(sealed(b"1"), sealed(b"2"))
         await it.through()
         assert told == [b"1"]
+
+
+@asynchronous
+async def test_subscribers_are_told_in_many_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message is told all of them; one who goes between two of the rounds is not told."""
+    monkeypatch.setattr("wakumail.node.task_turn.TURN_TIME", 0.0)
+    async with rig() as it, counted_rounds() as rounds:
+        told: list[tuple[int, bytes]] = []
+        told_in: list[int] = []
+
+        def tell(own: int, message: ReceivedMessage) -> None:
+            told.append((own, message.payload))
+            told_in.append(rounds())
+            if len(told) == 1:
+                asyncio.get_running_loop().call_soon(it.filters.uninstall, ids[7])
+
+        wanted = Filter((TOPIC,), KEY)
+        ids = [it.filters.install(wanted, partial(tell, own)) for own in range(10)]
+        it.offer(sealed(b"1"), sealed(b"2"))
+        await it.through()
+    assert told == [(own, each) for each in (b"1", b"2") for own in range(10) if own != 7]
+    assert len(set(told_in)) == len(told_in)
 
 
 @asynchronous

@@ -6,6 +6,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
+from unittest import mock
+
+import pytest
 
 from tests.support.envelopes import rules_with
 from tests.support.patience import asynchronous, eventually
@@ -32,6 +35,7 @@ from wakumail.rpc.api import NAMESPACES, all_methods
 from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Session
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
 from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE
+from wakumail.rpc.objects import write_message
 from wakumail.version import CLIENT_ID
 from wakumail.waku.message import KEY_ROUNDS
 from wakumail.waku.packets import Code, StatusOptions, WakuDialect
@@ -303,6 +307,25 @@ async def test_a_subscriber_is_told(tmp_path: Path, transport: str) -> None:
         assert await caller.call("waku_unsubscribe", subscription) is True
         assert await caller.call("waku_unsubscribe", subscription) is False
         assert server.filters.interest is None
+
+
+@over_streams
+@asynchronous
+async def test_a_message_is_written_once_for_all_its_subscriptions(
+    tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = mock.Mock(side_effect=write_message)
+    monkeypatch.setattr("wakumail.rpc.methods.waku.write_message", written)
+    async with node(tmp_path, transport) as (_, _enode, caller):
+        key = await caller.call("waku_newSymKey")
+        wanted = {"symKeyID": key, "topics": [TOPIC]}
+        own = [await caller.call("waku_subscribe", "messages", wanted) for _ in range(20)]
+        message = {"symKeyID": key, "topic": TOPIC, "payload": HELLO}
+        assert await caller.call("waku_post", message) is True
+        told = [await caller.notification() for _ in own]
+        assert [each["subscription"] for each in told] == own
+        assert all(each["result"] == told[0]["result"] for each in told)
+    written.assert_called_once()
 
 
 @over_streams

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.patience import asynchronous, eventually
-from tests.support.rpc_methods import Methods, request
+from tests.support.rpc_methods import Methods, notify, request
 from wakumail.rpc import ipc
 from wakumail.rpc.ipc import MAX_PATH, IpcEndpoint, IpcError
 from wakumail.rpc.jsonrpc import INVALID_REQUEST, MAX_MESSAGE, PARSE_ERROR
@@ -157,11 +157,11 @@ async def test_a_subscription_notifies_until_the_caller_leaves(tmp_path: Path) -
         reader, writer = await fixture.connect()
         writer.write(request("test_subscribe"))
         assert json.loads(await reader.readline())["result"] == "1"
-        fixture.methods.sessions[0].notify("test_subscription", {"result": "\n"})
+        notify(fixture.methods.sessions[0], "\n")
         assert json.loads(await reader.readline()) == {
             "jsonrpc": "2.0",
             "method": "test_subscription",
-            "params": {"result": "\n"},
+            "params": {"subscription": "1", "result": "\n"},
         }
         writer.close()
         await eventually(lambda: len(fixture.methods.ended) == 1)
@@ -179,9 +179,7 @@ async def test_a_caller_that_does_not_read_is_cut_off(
         await eventually(lambda: len(fixture.methods.sessions) == 1)
         # Some of it fits into the socket's buffers.
         for _ in range(20):
-            fixture.methods.sessions[0].notify(
-                "n", {"result": "x" * (MAX_UNREAD_NOTIFICATIONS // 10)}
-            )
+            notify(fixture.methods.sessions[0], "x" * (MAX_UNREAD_NOTIFICATIONS // 10))
             await asyncio.sleep(0)
         await eventually(lambda: len(fixture.methods.ended) == 1)
         assert fixture.methods.counters["rpc_sessions_slow"] == 1

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.patience import asynchronous, eventually
-from tests.support.rpc_methods import Methods, request
+from tests.support.patience import asynchronous, counted_rounds, eventually
+from tests.support.rpc_methods import Methods, notify, request
 from wakumail.rpc import stream
-from wakumail.rpc.jsonrpc import PARSE_ERROR, RpcError
+from wakumail.rpc.jsonrpc import PARSE_ERROR, RpcError, SharedResult
 from wakumail.rpc.stream import MAX_CALLS, MAX_UNREAD_NOTIFICATIONS, StreamSession
 
 
@@ -20,6 +21,7 @@ class FakeWire:
         self.incoming: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         self.received = 0
         self.sent: list[Any] = []
+        self.on_send: Callable[[], object] = lambda: None
         self.reading = asyncio.Event()
         self.reading.set()
         self.lost = False
@@ -40,6 +42,7 @@ class FakeWire:
             raise ConnectionResetError
         await self.reading.wait()
         self.sent.append(json.loads(value))
+        self.on_send()
 
 
 class Fixture:
@@ -56,10 +59,6 @@ class Fixture:
         self.wire.put(*values, None)
         await self.serving
         return [answer.get("result") for answer in self.wire.sent]
-
-
-def notify(session: StreamSession, result: Any) -> None:
-    session.notify("test_subscription", {"subscription": "1", "result": result})
 
 
 @asynchronous
@@ -214,6 +213,38 @@ async def test_what_too_many_unread_notifications_leave_no_room_for_is_dropped()
     await eventually(lambda: len(fixture.wire.sent) == 1 + 10)
     assert fixture.methods.counters["rpc_sessions_slow"] == 0
     assert not fixture.session.slow
+
+
+@asynchronous
+async def test_what_finds_no_room_is_not_made_into_json() -> None:
+    fixture = Fixture()
+    fixture.wire.reading.clear()
+    fixture.wire.put(request("test_subscribe"))
+    await eventually(lambda: len(fixture.methods.sessions) == 1)
+    notify(fixture.session, "x" * MAX_UNREAD_NOTIFICATIONS)
+    result = SharedResult(100, lambda: pytest.fail("made in vain"))
+    fixture.session.notify("test_subscription", "1", result)
+    assert fixture.methods.counters["rpc_notifications_dropped"] == 1
+    fixture.session.close()
+    await fixture.serving
+
+
+@asynchronous
+async def test_notifications_to_one_who_reads_fast_let_others_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wire never waits, so that without a pause all would be sent in one round of the loop."""
+    monkeypatch.setattr("wakumail.node.task_turn.TURN_TIME", 0.0)
+    fixture = Fixture()
+    async with counted_rounds() as rounds:
+        for _ in range(20):
+            notify(fixture.session, 1)
+        sent_in: list[int] = []
+        fixture.wire.on_send = lambda: sent_in.append(rounds())
+        await eventually(lambda: len(sent_in) == 20)
+    assert len(set(sent_in)) == 20
+    fixture.session.close()
+    await fixture.serving
 
 
 @asynchronous

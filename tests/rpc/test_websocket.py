@@ -13,7 +13,7 @@ from websockets.typing import Origin
 
 from tests.support.patience import asynchronous, eventually
 from tests.support.rpc_callers import access_with
-from tests.support.rpc_methods import Methods, connections, request
+from tests.support.rpc_methods import Methods, connections, notify, request
 from wakumail.rpc import http
 from wakumail.rpc.access import Access
 from wakumail.rpc.http import HttpEndpoint
@@ -92,11 +92,11 @@ async def test_a_subscription_notifies_until_the_caller_leaves() -> None:
     async with listening() as fixture:
         async with fixture.connect() as socket:
             assert (await exchange(socket, request("test_subscribe")))["result"] == "1"
-            fixture.methods.sessions[0].notify("test_subscription", {"result": 5})
+            notify(fixture.methods.sessions[0], 5)
             assert json.loads(await socket.recv()) == {
                 "jsonrpc": "2.0",
                 "method": "test_subscription",
-                "params": {"result": 5},
+                "params": {"subscription": "1", "result": 5},
             }
             assert not fixture.methods.ended
         await eventually(lambda: len(fixture.methods.ended) == 1)
@@ -121,7 +121,7 @@ async def test_a_caller_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
         socket.transport.pause_reading()
         session = fixture.methods.sessions[0]
         while not fixture.methods.ended:
-            session.notify("n", {"result": "x" * (MAX_UNREAD_NOTIFICATIONS // 10)})
+            notify(session, "x" * (MAX_UNREAD_NOTIFICATIONS // 10))
             await asyncio.sleep(0)
         assert fixture.methods.counters["rpc_sessions_slow"] == 1
         socket.transport.resume_reading()

@@ -3,7 +3,8 @@
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import uvloop
@@ -50,3 +51,21 @@ async def turns(count: int = 10) -> None:
     """Let the loop go round: time for what must not happen, without a clock."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def counted_rounds() -> AsyncIterator[Callable[[], int]]:
+    """A function that tells how often the loop has gone round, asked in one of its rounds."""
+    count = 0
+
+    async def go_round() -> None:
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(go_round())
+    try:
+        yield lambda: count
+    finally:
+        task.cancel()

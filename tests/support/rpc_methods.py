@@ -8,7 +8,7 @@ from typing import Any
 from wakumail.counters import Counters
 from wakumail.node.keystore import KeysFull
 from wakumail.rpc.http import HttpEndpoint
-from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, Dispatcher, RpcError, Session, SharedResult
 
 
 def connections(endpoint: HttpEndpoint) -> int:
@@ -20,6 +20,12 @@ def request(method: Any, *params: Any, call_id: Any = 1) -> bytes:
     """A call as bytes."""
     message = {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params}
     return json.dumps(message).encode()
+
+
+def notify(session: Session, result: Any) -> None:
+    """Tell the only subscription of a session a result."""
+    told = SharedResult(len(json.dumps(result)), lambda: result)
+    session.notify("test_subscription", "1", told)
 
 
 class Methods:
@@ -69,7 +75,7 @@ class Methods:
         self.sessions.append(session)
         session.on_close.append(lambda: self.ended.append(session))
         for notification in notifications:
-            session.notify("test_subscription", {"subscription": "1", "result": notification})
+            notify(session, notification)
         return "1"
 
     def refuse(self, _session: Session) -> None:

@@ -15,6 +15,7 @@ admission          which sockets may shake hands, and which peers may stay
 roster             the peers that are connected, at all workers
 memory             the memory that all links together may take
 turns              the time that busy links have on the loop
+task_turn          the time that a task with much to do has on the loop
 handshake_thread   handshakes computed beside the loop
 encryption_thread  long frames encrypted beside the loop
 relay              live envelopes on their way to peers

@@ -20,6 +20,7 @@ from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, PublicKey
 from wakumail.errors import WakumailError
 from wakumail.node.messages import ReceivedMessage, open_envelope
+from wakumail.node.task_turn import TaskTurn
 from wakumail.waku.envelope import TOPIC_SIZE, Batch, Envelope
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.message import checked_key
@@ -277,7 +278,9 @@ class Filters:
                 found = await self._thread.run(
                     partial(_open_some, self._current(), batch, left, p2p)
                 )
+                turn = TaskTurn()
                 for installed, message in found:
+                    await turn.pause_if_over()
                     self._deliver(installed, message)
             self._queue.popleft()
             self._queued_bytes -= batch.memory

@@ -14,6 +14,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from wakumail.base.json_text import parse_json
@@ -74,6 +75,20 @@ class RpcError(WakumailError):
         self.data = data
 
 
+class SharedResult:
+    """A value that several subscriptions are told. It becomes JSON once, for the first of them."""
+
+    def __init__(self, size: int, value: Callable[[], Any]) -> None:
+        """`size` is about the bytes of the JSON; `value` makes what is told."""
+        self.size = size
+        self._value = value
+
+    @cached_property
+    def json(self) -> bytes:
+        """The value as JSON."""
+        return encode(self._value())
+
+
 class Session:
     """A caller, from its first call to its last. This kind takes no notifications."""
 
@@ -83,8 +98,8 @@ class Session:
         self.on_close: list[Callable[[], None]] = []
         self.ended = False
 
-    def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send the caller a notification, after the answers that are due before it."""
+    def notify(self, method: str, subscription: str, result: SharedResult) -> None:
+        """Tell a subscription of the caller a result, after the answers that are due before it."""
         raise RpcError(METHOD_NOT_FOUND, "notifications not supported")
 
     def end(self) -> None:

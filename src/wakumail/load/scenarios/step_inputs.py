@@ -1,6 +1,7 @@
 """All that anybody can send to a server, each kind at its worst, for the scenario `steps`."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from wakumail.load.workload.packet_inputs import (
 from wakumail.load.workload.rpc_inputs import KEY, KEY_ID, PAIR_ID, RPC_INPUTS, rpc_messages
 from wakumail.load.workload.store_inputs import STORE_INPUTS, store_paths
 from wakumail.mail.sync.packets import Code as SyncCode
+from wakumail.node.filters import MAX_FILTERS, SLICE_ENVELOPES
 from wakumail.waku.envelope import make_envelope
 from wakumail.waku.message import seal
 from wakumail.waku.packets import Code, StatusOptions
@@ -91,6 +93,8 @@ def step_inputs() -> Iterator[StepInput]:
     for message_id, title, send_p2p in P2P_INPUTS:
         yield StepInput(f"p2p: {title}", message_id, send_p2p)
     # Before those of filters without end.
+    yield StepInput("waku_subscribe: a large message for many", None, tell_large)
+    yield StepInput("waku_subscribe: small messages for many", None, tell_small)
     yield StepInput("waku_getFilterMessages: large messages", None, poll_large)
     yield StepInput("waku_getFilterMessages: small messages", None, poll_small)
     for method in RPC_INPUTS:
@@ -285,6 +289,28 @@ def poll(server: MeteredServer, share: float, size: int) -> None:
         await_opening(server)
     server.ask("waku_getFilterMessages", filter_id)
     server.ask("waku_deleteMessageFilter", filter_id)
+
+
+def tell_large(server: MeteredServer, share: float) -> None:
+    """One message of the largest size."""
+    tell(server, share, 900_000, 1)
+
+
+def tell_small(server: MeteredServer, share: float) -> None:
+    """As many messages as are opened at a time."""
+    tell(server, share, 20, SLICE_ENVELOPES)
+
+
+def tell(server: MeteredServer, share: float, size: int, number: int) -> None:
+    """Send messages that as many subscriptions of one caller as there may be are told."""
+    criteria = {"symKeyID": server.key_id, "topics": [f"0x{FILTER_TOPIC.hex()}"]}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "waku_subscribe", "params": ["messages", criteria]}
+    batch = json.dumps([call] * share_of(MAX_FILTERS, share)).encode()
+    with next(server.callers()) as caller, contextlib.closing(server.connect()) as peer:
+        caller.call(batch)
+        peer.send(Code.MESSAGES, rlp.join_list(list(sealed(size, number))))
+        await_reading(peer)
+        await_opening(server)
 
 
 def await_opening(server: MeteredServer) -> None:

@@ -2,14 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from wakumail.mail.server import Server
 from wakumail.node.filters import FilterUnknown
 from wakumail.node.messages import DEFAULT_TTL, ReceivedMessage, compose
 from wakumail.rpc import params
-from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, SERVER, RpcError, Session
+from wakumail.rpc.jsonrpc import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    SERVER,
+    RpcError,
+    Session,
+    SharedResult,
+)
 from wakumail.rpc.objects import (
     WAKU_VERSION,
     read_filter,
@@ -57,6 +64,8 @@ class WakuMethods:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._subscriptions: dict[Session, set[str]] = {}
+        self._told = lru_cache(maxsize=1)(told)
+        """The result for all subscriptions that are told a message, one after the other."""
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """The methods by their names on the wire."""
@@ -185,8 +194,7 @@ class WakuMethods:
             raise RpcError(METHOD_NOT_FOUND, f'no "{kind}" subscription in waku namespace')
 
         def notify(message: ReceivedMessage) -> None:
-            result = write_message(message)
-            session.notify(NOTIFICATION, {"subscription": subscription, "result": result})
+            session.notify(NOTIFICATION, subscription, self._told(message))
 
         subscription = self._server.filters.install(
             read_filter(criteria, self._server.keys), notify
@@ -279,6 +287,12 @@ class WakuMethods:
         """The PoW that the node asks of a message of `size` bytes."""
         rules = self._server.rules
         return rules.min_pow_large if size >= LARGE_ENVELOPE else rules.min_pow
+
+
+def told(message: ReceivedMessage) -> SharedResult:
+    """A message as the result of notifications."""
+    size = 2 * (len(message.payload) + len(message.padding))
+    return SharedResult(size, partial(write_message, message))
 
 
 def _ttl(value: Any, name: str) -> int:
