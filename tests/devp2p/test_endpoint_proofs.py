@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wakumail.devp2p.addresses import plain_ip
 from wakumail.devp2p.discovery import endpoint_proofs
 from wakumail.devp2p.discovery.endpoint_proofs import PROOF_TIME, EndpointProofs
 from wakumail.devp2p.discovery.timers import Timers
-from wakumail.devp2p.discovery.udp_endpoint import may_tell, plain_ip, subnet_of
+from wakumail.devp2p.discovery.udp_endpoint import may_tell, subnet_of
 
 
 def test_a_proof_is_for_a_node_at_an_address_and_for_a_time() -> None:

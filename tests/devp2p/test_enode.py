@@ -164,7 +164,7 @@ def test_any_text_is_an_enode_or_a_value_error(text: str) -> None:
 def test_a_long_text_is_refused_before_it_is_looked_at(
     fill: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enode, "_check_host", None)
+    monkeypatch.setattr(enode, "check_host", None)
     url = f"enode://{'ab' * 64}@{fill * (5 << 20)}:1"
     with pytest.raises(ValueError, match=f"at most {enode.MAX_URL} characters"):
         Enode.parse(url)

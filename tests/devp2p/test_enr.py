@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.vectors import DISCOVERY
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import encode, join_list, split_list
+from wakumail.devp2p.addresses import reach
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import (
     MAX_RECORD,
@@ -20,7 +21,6 @@ from wakumail.devp2p.enr import (
     EnrTooLarge,
     EnrUnsorted,
     Value,
-    reach,
 )
 from wakumail.devp2p.keys import node_id, private_key, sign
 

@@ -2,6 +2,7 @@
 
 keys               secp256k1 keys, node ids, signatures
 ecies              encryption for a public key
+addresses          addresses and names of hosts, and how far an address reaches
 enr                node records: what a node says of itself, signed
 enode              a node as a person names it: by enode URL or node record
 dns_tree           lists of nodes in the DNS: signed trees of texts, made and verified

@@ -3,10 +3,10 @@
 The enode URL is that of devp2p ("enode URL format"), the record that of EIP-778.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
+from wakumail.devp2p.addresses import check_host, is_unspecified
 from wakumail.devp2p.enr import PREFIX, Enr
 from wakumail.devp2p.keys import public_key
 
@@ -14,8 +14,6 @@ MAX_PORT = 0xFFFF
 
 _URL = re.compile(r"enode://([^@]*)@(.*):([0-9]{1,5})(?:\?([!-~]*))?")
 _DISCPORT = re.compile(r"discport=([0-9]{1,5})")
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_MAX_NAME = 253
 _SHAPE = "a node looks like enode://<128 hex digits>@host:port, or like enr:<base64>"
 
 MAX_URL = 2048
@@ -38,7 +36,7 @@ class Enode:
 
     def __post_init__(self) -> None:
         public_key(self.node_id)
-        _check_host(self.host)
+        check_host(self.host)
         if not 0 <= self.port <= MAX_PORT:
             raise ValueError(f"{self.port} is no TCP port")
         if not 0 <= self.discport <= MAX_PORT:
@@ -102,26 +100,3 @@ def _read_discport(query: str) -> int | None:
                 raise ValueError("a node looks like enode://...@host:port?discport=port")
             return int(found[1])
     return None
-
-
-def is_unspecified(host: str) -> bool:
-    """True for 0.0.0.0 and ::, also inside IPv6; false for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_unspecified
-
-
-def _check_host(host: str) -> None:
-    """ValueError for a host that is neither an address nor a DNS name; no name ends in a number."""
-    labels = host.split(".")
-    if ":" in host:
-        if "%" in host:
-            raise ValueError("an enode's address has no zone")
-        ipaddress.IPv6Address(host)
-    elif labels[-1].isdigit():
-        ipaddress.IPv4Address(host)
-    elif len(host) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
-        raise ValueError(f"{host[:_MAX_NAME]!r} is neither an address nor a host name")

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import as_bytes, as_int, as_list, decode, encode, join_list, split_list
+from wakumail.devp2p.addresses import Address, reach
 from wakumail.devp2p.keys import PrivateKey, PublicKey, node_id, sign, verify
 from wakumail.errors import RlpError, WakumailError
 
@@ -33,7 +34,6 @@ SCHEME = b"v4"
 SIGNATURE_SIZE = 64
 """Bytes of a record's signature: R || S."""
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Value: TypeAlias = bytes | int | Sequence["Value"]
 
 _TEXT = re.compile(r"enr:([A-Za-z0-9_-]+)")
@@ -210,27 +210,6 @@ def signed_values(key: PrivateKey, values: Mapping[bytes, Value]) -> dict[bytes,
     """The RLP of each value in a record that `key` signs, by its key in the record."""
     own = {b"id": SCHEME, b"secp256k1": key.public_key.format()}
     return {name: encode(value) for name, value in {**values, **own}.items()}
-
-
-INTERNET = 4
-"""The reach of an address of the internet."""
-
-
-def reach(address: Address) -> int:
-    """A measure of the hosts that can reach an address: 0 for none, INTERNET for all."""
-    if address.is_unspecified:
-        return 0
-    if address.is_loopback:
-        return 1
-    if address.is_link_local:
-        return 2
-    # Python calls more networks private than these, such as those for documentation.
-    return 3 if any(address in network for network in _PRIVATE) else INTERNET
-
-
-_PRIVATE = tuple(
-    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
-)
 
 
 def _split(encoded: bytes) -> tuple[bytes, list[bytes], int, dict[bytes, bytes]]:

@@ -12,10 +12,11 @@ from pathlib import Path
 from wakumail.base.tasks import end_tasks
 from wakumail.base.token_bucket import TokenBucket
 from wakumail.counters import Counters
+from wakumail.devp2p.addresses import plain_ip
 from wakumail.devp2p.discovery.discv4 import Discv4, Discv4Config
 from wakumail.devp2p.discovery.discv4_packets import MAX_DATAGRAM
 from wakumail.devp2p.discovery.table import Contact, Table
-from wakumail.devp2p.discovery.udp_endpoint import UdpEndpoint, parse_ip, plain_ip
+from wakumail.devp2p.discovery.udp_endpoint import UdpEndpoint, parse_ip
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.keys import PrivateKey

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wakumail.devp2p.addresses import INTERNET, reach
 from wakumail.devp2p.enode import Enode
-from wakumail.devp2p.enr import INTERNET, Enr, Value, reach
+from wakumail.devp2p.enr import Enr, Value
 from wakumail.devp2p.keys import node_id
 from wakumail.node.node import Node
 from wakumail.node.own_record import OwnRecord

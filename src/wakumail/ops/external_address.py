@@ -7,9 +7,9 @@ import socket
 from contextlib import suppress
 
 from wakumail.base.tasks import end_tasks
+from wakumail.devp2p.addresses import INTERNET, reach
 from wakumail.devp2p.discovery.table import Contact
 from wakumail.devp2p.discovery.told_address import ToldAddress
-from wakumail.devp2p.enr import INTERNET, reach
 from wakumail.errors import reason
 from wakumail.node.gateway import LIFETIME, Gateway, GatewayError, Transport
 from wakumail.node.nat_pmp import NatPmp

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wakumail.base.rlp import Item, as_bytes, as_list
-from wakumail.devp2p.enr import INTERNET, Address, reach
+from wakumail.devp2p.addresses import INTERNET, Address, plain_ip, reach
 from wakumail.errors import RlpError
 
 LOWEST_PORT = 1025
@@ -56,14 +56,6 @@ def _port(item: Item) -> int:
 def parse_ip(ip: str) -> Address:
     """The address in a text. ValueError."""
     return ipaddress.ip_address(ip)
-
-
-def plain_ip(ip: str) -> str:
-    """An address as the network has it: IPv4 inside IPv6 (`::ffff:a.b.c.d`) is IPv4."""
-    if ip.startswith("::ffff:"):
-        mapped = ipaddress.IPv6Address(ip).ipv4_mapped
-        return ip if mapped is None else str(mapped)
-    return ip
 
 
 @lru_cache(4096)

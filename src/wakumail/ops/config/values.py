@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from wakumail.devp2p.enode import is_unspecified
+from wakumail.devp2p.addresses import is_unspecified
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
 from wakumail.rpc.access import ANY, check_vhost, read_origin
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
