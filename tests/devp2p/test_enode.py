@@ -17,7 +17,6 @@ HEX = ID.hex()
         (f"enode://{HEX}@10.3.58.6:30303?discport=30301", "10.3.58.6", 30303, 30301),
         (f"enode://{HEX}@10.3.58.6:30303?discport=0", "10.3.58.6", 30303, 0),
         (f"enode://{HEX}@[2001:db8::1]:443", "2001:db8::1", 443, 443),
-        (f"enode://{HEX}@[::ffff:1.2.3.4]:1", "::ffff:1.2.3.4", 1, 1),
         (f"enode://{HEX}@mail-01.do-ams3.eth.prod:65535", "mail-01.do-ams3.eth.prod", 65535, 65535),
         (f"enode://{HEX}@localhost:30303", "localhost", 30303, 30303),
         (f"enode://{HEX}@my_service:30303", "my_service", 30303, 30303),
@@ -118,14 +117,42 @@ def test_a_wrong_enode_cannot_be_made(identity: bytes, host: str, port: int, dis
         Enode(identity, host, port, discport)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::0.0.0.0]", "[::ffff:0.0.0.0]"])
-def test_an_unspecified_address_is_read_but_cannot_be_dialed(host: str) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",
+        "[::]",
+        "[::0.0.0.0]",
+        "[::ffff:0.0.0.0]",
+        "255.255.255.255",
+        "[::ffff:255.255.255.255]",
+        "224.0.0.1",
+        "239.255.255.255",
+        "[::ffff:224.0.0.1]",
+        "[ff02::1]",
+        "[fe80::1]",
+    ],
+)
+def test_an_address_of_no_one_node_is_read_but_cannot_be_dialed(host: str) -> None:
     assert "is no address of a node" in Enode.parse(f"enode://{HEX}@{host}:30303").undialable
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "[::1]", "localhost", "0.example.org"])
+@pytest.mark.parametrize("host", ["10.0.0.1", "[::1]", "localhost", "0.example.org", "240.0.0.1"])
 def test_any_other_address_can_be_dialed(host: str) -> None:
     assert not Enode.parse(f"enode://{HEX}@{host}:30303").undialable
+
+
+@pytest.mark.parametrize(
+    ("host", "spelling"),
+    [
+        ("[::ffff:10.0.0.1]", "10.0.0.1"),
+        ("[::FFFF:a00:1]", "10.0.0.1"),
+        ("[0:0:0:0:0:0:0:1]", "[::1]"),
+        ("[2001:DB8::0:1]", "[2001:db8::1]"),
+    ],
+)
+def test_an_address_has_one_spelling(host: str, spelling: str) -> None:
+    assert str(Enode.parse(f"enode://{HEX}@{host}:1")) == f"enode://{HEX}@{spelling}:1"
 
 
 def test_a_node_for_discovery_only_is_read_but_cannot_be_dialed() -> None:

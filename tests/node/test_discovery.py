@@ -126,6 +126,31 @@ async def test_a_flood_leaves_the_loop_to_others(
 
 
 @asynchronous
+async def test_bootnodes_that_cannot_be_asked_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, other = (node_id(node_key(name).public_key) for name in ("one", "two"))
+    bootnodes = (
+        Enode(own, "127.0.0.1", 9, 9),
+        Enode(other, "0.0.0.0", 9, 9),
+        Enode(other, "224.0.0.1", 9, 9),
+        Enode(other, "127.0.0.1", 9, 0),
+    )
+    async with discovering(node_key("one"), tmp_path / "0", *bootnodes):
+        await eventually(
+            lambda: (
+                [record.getMessage() for record in caplog.records]
+                == [
+                    "bootnode 127.0.0.1:9 is left out: it has the id of this node itself",
+                    "bootnode 0.0.0.0:9 is left out: 0.0.0.0 is no address of a node",
+                    "bootnode 224.0.0.1:9 is left out: 224.0.0.1 is no address of a node",
+                    "bootnode 127.0.0.1:9 is left out: it has no UDP port",
+                ]
+            )
+        )
+
+
+@asynchronous
 async def test_a_clock_that_is_ahead_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

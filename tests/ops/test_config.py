@@ -216,6 +216,15 @@ def test_unknown_variables(tmp_path: Path) -> None:
             "nat = 'extip:0.0.0.0'",
             "nat: 0.0.0.0 is no address of a node",
         ),
+        ("nat = 'extip:224.0.0.1'", "nat: 224.0.0.1 is no address of a node"),
+        ("nat = 'extip:255.255.255.255'", "nat: 255.255.255.255 is no address of a node"),
+        ("nat = 'extip:::1%lo'", "nat: ::1%lo has a zone, which means nothing to others"),
+        ("netrestrict = ['ff00::/8']", "netrestrict: item 1: no peer has an address in ff00::/8"),
+        ("netrestrict = ['0.0.0.0']", "netrestrict: item 1: no peer has an address in 0.0.0.0"),
+        (
+            "[discovery]\ndns_server = '224.0.0.1'",
+            "discovery.dns_server: 224.0.0.1 is no address of a node",
+        ),
         (
             "nat = 'extip:example.org'",
             "nat: 'example.org' does not appear to be an IPv4 or IPv6 address",
@@ -272,6 +281,22 @@ def test_wrong_values_in_a_file(tmp_path: Path, text: str, reason: str) -> None:
 )
 def test_wrong_values_of_variables(tmp_path: Path, variable: str, text: str, reason: str) -> None:
     assert refusal(tmp_path, variables={variable: text}) == f"{variable}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "plain"),
+    [
+        ("nat", "extip:::ffff:192.0.2.1", "extip:192.0.2.1"),
+        ("netrestrict", "::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("netrestrict", "::ffff:0:0/96", "0.0.0.0/0"),
+        ("netrestrict", "::/0", "::/0"),
+        ("rate_whitelist", "::ffff:a00:1", "10.0.0.1"),
+        ("discovery_dns_server", "[::ffff:192.0.2.1]:5353", "192.0.2.1:5353"),
+    ],
+)
+def test_ipv4_inside_ipv6_is_ipv4(field: str, text: str, plain: str) -> None:
+    """Peers have plain addresses, so that nothing else could match them."""
+    assert load({field: text}, {}).settings == load({field: plain}, {}).settings
 
 
 def test_wrong_values_of_flags(tmp_path: Path) -> None:

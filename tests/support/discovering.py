@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tests.support.discovery import record_of
 from wakumail.counters import Counters
+from wakumail.devp2p.addresses import Network
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.node.discovery import Discovery, DiscoveryConfig
-from wakumail.waku.rate_limits import Network
 
 
 @asynccontextmanager

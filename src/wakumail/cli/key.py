@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wakumail.archive.datadir import Datadir
 from wakumail.cli.options import add_json, option, print_json
+from wakumail.devp2p.addresses import read_node_address
 from wakumail.devp2p.enode import MAX_PORT
 from wakumail.devp2p.enr import Enr, Value
 from wakumail.devp2p.keys import PrivateKey, node_id
@@ -49,7 +50,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 def _set_up_record(action: argparse.ArgumentParser) -> None:
     port = option(values.whole(0, MAX_PORT))
     for flag, metavar, read, explanation in (
-        ("--ip", "ADDRESS", option(ipaddress.ip_address), f"the address (default: {DEFAULT_IP})"),
+        ("--ip", "ADDRESS", option(read_node_address), f"the address (default: {DEFAULT_IP})"),
         ("--tcp", "PORT", port, f"the TCP port; 0 = none (default: {DEFAULT_PORT})"),
         ("--udp", "PORT", port, "the UDP port of discovery; 0 = none (default: the TCP port)"),
         (

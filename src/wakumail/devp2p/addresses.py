@@ -5,7 +5,12 @@ import re
 from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+MAPPED_BITS = 96
+"""Bits of the prefix `::ffff:` in front of an IPv4 address."""
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
 
@@ -30,32 +35,84 @@ _PRIVATE = tuple(
 )
 
 
-def plain_ip(ip: str) -> str:
+def plain(address: Address) -> Address:
     """An address as the network has it: IPv4 inside IPv6 (`::ffff:a.b.c.d`) is IPv4."""
-    if ip.startswith("::ffff:"):
-        mapped = ipaddress.IPv6Address(ip).ipv4_mapped
-        return ip if mapped is None else str(mapped)
-    return ip
-
-
-def is_unspecified(host: str) -> bool:
-    """True for 0.0.0.0 and ::, also inside IPv6; false for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_unspecified
+    return mapped or address
 
 
-def check_host(host: str) -> None:
-    """ValueError for a host that is neither an address nor a DNS name; no name ends in a number."""
+def plain_ip(ip: str) -> str:
+    """The text of `plain`."""
+    return str(read_address(ip)) if ip.startswith("::ffff:") else ip
+
+
+def read_address(text: str) -> Address:
+    """The plain address in a text; a ValueError names the text."""
+    return plain(ipaddress.ip_address(text))
+
+
+def read_network(text: str) -> Network:
+    """The network in CIDR notation, or the one address; a ValueError names the text.
+
+    A network of IPv4 inside IPv6 (`::ffff:10.0.0.0/104`) is one of IPv4, as addresses are.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a network") from None
+    first = plain(network.network_address)
+    if first.version == network.version or network.prefixlen < MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((int(first), network.prefixlen - MAPPED_BITS))
+
+
+def read_node_address(text: str) -> Address:
+    """The address of a node as others may be told it; a ValueError names the fault."""
+    address = read_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        raise ValueError(f"{text} has a zone, which means nothing to others")
+    if fault := undialable(text):
+        raise ValueError(fault)
+    return address
+
+
+def undialable(host: str) -> str:
+    """The reason why nobody can dial a host; empty if there is none, and for a name.
+
+    An unspecified address (0.0.0.0, ::) stands for every address of a listener: a system that is
+    asked to connect to it connects to itself. A multicast address (224.0.0.0/4, ff00::/8) and
+    255.255.255.255 stand for many hosts. An IPv6 address of a link needs its zone.
+    """
+    try:
+        address = read_address(host)
+    except ValueError:
+        return ""
+    return "" if is_dialable(address) else f"{host} is no address of a node"
+
+
+def is_dialable(address: Address) -> bool:
+    """False for an address that nobody can dial; `undialable` tells which those are."""
+    if address.is_unspecified or address.is_multicast or address == _BROADCAST:
+        return False
+    return not (
+        isinstance(address, ipaddress.IPv6Address)
+        and address.is_link_local
+        and address.scope_id is None
+    )
+
+
+def check_host(host: str) -> str:
+    """The one spelling of a host; ValueError if it is neither an address nor a DNS name.
+
+    A name does not end in a number.
+    """
     labels = host.split(".")
     if ":" in host:
         if "%" in host:
             raise ValueError("an enode's address has no zone")
-        ipaddress.IPv6Address(host)
-    elif labels[-1].isdigit():
-        ipaddress.IPv4Address(host)
-    elif len(host) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
+        return str(plain(ipaddress.IPv6Address(host)))
+    if labels[-1].isdigit():
+        return str(ipaddress.IPv4Address(host))
+    if len(host) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError(f"{host[:_MAX_NAME]!r} is neither an address nor a host name")
+    return host

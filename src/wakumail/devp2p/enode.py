@@ -6,7 +6,7 @@ The enode URL is that of devp2p ("enode URL format"), the record that of EIP-778
 import re
 from dataclasses import dataclass
 
-from wakumail.devp2p.addresses import check_host, is_unspecified
+from wakumail.devp2p.addresses import check_host, undialable
 from wakumail.devp2p.enr import PREFIX, Enr
 from wakumail.devp2p.keys import public_key
 
@@ -25,8 +25,9 @@ class Enode:
     """A node: `enode://<node id, 128 hex digits>@host:port[?discport=n]` as a string.
 
     `node_id` has 64 bytes. `host` is an IPv4 address, an IPv6 address (without brackets here, in
-    brackets in the URL) or a DNS name. `port` is the TCP port, `discport` the UDP port of node
-    discovery; 0 for none. ValueError for anything else. Other query parameters are ignored.
+    brackets in the URL) or a DNS name; an address has one spelling. `port` is the TCP port,
+    `discport` the UDP port of node discovery; 0 for none. ValueError for anything else. Other query
+    parameters are ignored.
     """
 
     node_id: bytes
@@ -36,7 +37,7 @@ class Enode:
 
     def __post_init__(self) -> None:
         public_key(self.node_id)
-        check_host(self.host)
+        object.__setattr__(self, "host", check_host(self.host))
         if not 0 <= self.port <= MAX_PORT:
             raise ValueError(f"{self.port} is no TCP port")
         if not 0 <= self.discport <= MAX_PORT:
@@ -65,14 +66,13 @@ class Enode:
 
     @property
     def undialable(self) -> str:
-        """The reason why nobody can dial the address; empty if there is none.
+        """The reason why nobody can dial the node; empty if there is none.
 
-        An unspecified address (0.0.0.0, ::) stands for every address of a listener. A system
-        that is asked to connect to it connects to itself. A bootnode may have no TCP port.
+        A bootnode may have no TCP port.
         """
         if not self.port:
             return "0 is no TCP port: a node for discovery only cannot be dialed"
-        return f"{self.host} is no address of a node" if is_unspecified(self.host) else ""
+        return undialable(self.host)
 
     @property
     def address(self) -> str:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import as_bytes, as_int, as_list, decode, encode, join_list, split_list
-from wakumail.devp2p.addresses import Address, reach
+from wakumail.devp2p.addresses import Address, is_dialable, plain, reach
 from wakumail.devp2p.keys import PrivateKey, PublicKey, node_id, sign, verify
 from wakumail.errors import RlpError, WakumailError
 
@@ -152,7 +152,7 @@ class Enr:
         """The address to reach the node at; None if it tells none.
 
         With both kinds it is the one that more hosts can reach, the IPv4 address if both are
-        alike. A multicast address is none.
+        alike. An address that nobody can dial is none.
         """
         found = [ip for ip in (self._ip(b"ip", 4), self._ip(b"ip6", 16)) if ip is not None]
         return max(found, key=reach, default=None)
@@ -192,7 +192,7 @@ class Enr:
             address = ipaddress.ip_address(as_bytes(decode(self.values[name]), size))
         except (KeyError, RlpError):
             return None
-        return None if address.is_multicast else address
+        return plain(address) if is_dialable(plain(address)) else None
 
     def _port(self, name: bytes) -> int:
         names = [name]

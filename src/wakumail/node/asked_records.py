@@ -1,7 +1,6 @@
 """Node records, asked for from the nodes themselves by discovery v4 (EIP-868)."""
 
 import asyncio
-import ipaddress
 import os
 import socket
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wakumail.counters import Counters
+from wakumail.devp2p.addresses import read_network
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
 from wakumail.devp2p.keys import generate
@@ -51,7 +51,7 @@ async def _ask(enode: Enode) -> Enr:
             key=key,
             bootnodes=(at,),
             # Nodes that it tells of are none of our business.
-            netrestrict=(ipaddress.ip_network(at.host),),
+            netrestrict=(read_network(at.host),),
             contacts=Path(folder) / "contacts",
         )
         discovery = Discovery(config, Counters())

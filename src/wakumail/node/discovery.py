@@ -12,18 +12,17 @@ from pathlib import Path
 from wakumail.base.tasks import end_tasks
 from wakumail.base.token_bucket import TokenBucket
 from wakumail.counters import Counters
-from wakumail.devp2p.addresses import plain_ip
+from wakumail.devp2p.addresses import Network, plain_ip, undialable
 from wakumail.devp2p.discovery.discv4 import Discv4, Discv4Config
 from wakumail.devp2p.discovery.discv4_packets import MAX_DATAGRAM
 from wakumail.devp2p.discovery.table import Contact, Table
 from wakumail.devp2p.discovery.udp_endpoint import UdpEndpoint, parse_ip
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr
-from wakumail.devp2p.keys import PrivateKey
+from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.errors import reason
 from wakumail.node.contacts_file import read_contacts, write_contacts
 from wakumail.node.peer_finder import Candidate
-from wakumail.waku.rate_limits import Network
 
 log = logging.getLogger(__name__)
 
@@ -182,8 +181,8 @@ class Discovery:
         """The bootnodes whose names resolve, and the others."""
         contacts, unresolved = [], []
         for enode in bootnodes:
-            if not enode.discport:
-                log.warning("bootnode %s has no UDP port, and is left out", enode.address)
+            if why := self._unasked(enode):
+                log.warning("bootnode %s is left out: %s", enode.address, why)
                 continue
             try:
                 found = await self._loop.getaddrinfo(
@@ -198,6 +197,14 @@ class Discovery:
             endpoint = UdpEndpoint(plain_ip(str(fit[0][4][0])), enode.discport, enode.port)
             contacts.append(Contact(enode.node_id, endpoint))
         return contacts, unresolved
+
+    def _unasked(self, bootnode: Enode) -> str:
+        """The reason why a bootnode cannot be asked; empty if there is none."""
+        if bootnode.node_id == node_id(self._config.key.public_key):
+            return "it has the id of this node itself"
+        if not bootnode.discport:
+            return "it has no UDP port"
+        return undialable(bootnode.host)
 
     async def _keep(self) -> None:
         while True:

@@ -1,11 +1,11 @@
 """TXT records from the DNS, by dnspython, which is imported when the first is asked for."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 
+from wakumail.devp2p.addresses import read_address, undialable
 from wakumail.devp2p.enode import MAX_PORT
 from wakumail.errors import WakumailError, reason
 
@@ -56,9 +56,11 @@ class NameServer:
         inner, inner_port, host, host_port, alone = found.groups() if found else [""] * 5
         port = int(inner_port or host_port or DNS_PORT)
         try:
-            server = cls(str(ipaddress.ip_address(inner or host or alone or "")), port)
+            server = cls(str(read_address(inner or host or alone or "")), port)
         except ValueError:
             raise ValueError(f"{text!r} is no name server: ADDRESS or ADDRESS:PORT") from None
+        if why := undialable(server.address):
+            raise ValueError(why)
         if not 1 <= port <= MAX_PORT:
             raise ValueError(f"{port} is no port of a name server")
         return server

@@ -12,6 +12,7 @@ import socket
 import struct
 from pathlib import Path
 
+from wakumail.devp2p.addresses import is_dialable
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
 
 PORT = 5351
@@ -46,7 +47,10 @@ class NatPmp:
     async def external_ip(self) -> str:
         """Our address at the other side of the router. GatewayError."""
         answer = await self._ask(struct.pack(">BB", 0, 0), 12)
-        return str(ipaddress.IPv4Address(answer[8:12]))
+        address = ipaddress.IPv4Address(answer[8:12])
+        if not is_dialable(address):
+            raise GatewayError("the router has no connection to the internet")
+        return str(address)
 
     async def map(self, transport: Transport, port: int) -> int:
         """Let the router pass on a port for LIFETIME; the port at its other side. GatewayError."""

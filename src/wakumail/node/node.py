@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from wakumail.counters import Counters
+from wakumail.devp2p.addresses import Network
 from wakumail.devp2p.connection import Connection, ConnectionConfig
 from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.enode import Enode
@@ -29,7 +30,7 @@ from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
 from wakumail.waku.peer_events import PeerEvent
-from wakumail.waku.rate_limits import IncomingLimits, Network
+from wakumail.waku.rate_limits import IncomingLimits
 
 DIAL_TIMEOUT = 10.0
 """Seconds that a caller gives a dial, from the first SYN to the peer's status."""

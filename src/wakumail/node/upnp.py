@@ -3,11 +3,11 @@
 The library async-upnp-client does what UPnP needs; it is the extra `upnp`, imported when used.
 """
 
-import ipaddress
 import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+from wakumail.devp2p.addresses import read_node_address
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
 
 CONNECTIONS = (
@@ -44,7 +44,7 @@ class Upnp:
         """Our address at the other side of the router. GatewayError."""
         answer = await self._call("GetExternalIPAddress")
         try:
-            return str(ipaddress.ip_address(str(answer["NewExternalIPAddress"])))
+            return str(read_node_address(str(answer["NewExternalIPAddress"])))
         except (KeyError, ValueError):
             raise GatewayError("the router has no connection to the internet") from None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from wakumail.base.token_bucket import RateLimiter, TokenBucket
+from wakumail.devp2p.addresses import Network
 from wakumail.errors import ProtocolError
 from wakumail.waku.packets import PeerSettings, RateLimits
 
@@ -17,7 +18,6 @@ REGAIN = 0.1
 NETWORK_BITS = 64
 """Bits of an IPv6 network: a host may use any address in it, so the limits count it as one."""
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Callable[[str], None]
 
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from wakumail.archive.writer_thread import Durability
+from wakumail.devp2p.addresses import Network
 from wakumail.devp2p.dns_tree import ListUrl
 from wakumail.devp2p.enode import MAX_PORT, Enode
 from wakumail.mail.request import MAX_LIMIT
@@ -18,7 +19,6 @@ from wakumail.rpc.access import exposure
 from wakumail.rpc.namespaces import Namespace
 from wakumail.waku.completion import CompletionForm
 from wakumail.waku.packets import MAX_TOPIC_INTEREST
-from wakumail.waku.rate_limits import Network
 
 MAX_DAYS = 10_000
 """Most days of retention: it has to begin later than 1970."""

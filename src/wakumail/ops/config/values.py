@@ -1,6 +1,5 @@
 """Values as people write them in a flag, a variable or a file; a ValueError names what is wrong."""
 
-import ipaddress
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -8,11 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from wakumail.devp2p.addresses import is_unspecified
+from wakumail.devp2p.addresses import Network, read_network, read_node_address, undialable
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
 from wakumail.rpc.access import ANY, check_vhost, read_origin
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
-from wakumail.waku.rate_limits import Network
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -151,10 +149,10 @@ def node_key(text: str) -> str:
 
 def network(text: str) -> Network:
     """A network in CIDR notation, or an address as a network of its own."""
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither an address nor a network") from None
+    found = read_network(text)
+    if found.is_multicast or (found.num_addresses == 1 and undialable(str(found.network_address))):
+        raise ValueError(f"no peer has an address in {text}")
+    return found
 
 
 def peer_or_network(text: str) -> bytes | Network:
@@ -203,7 +201,5 @@ def nat(text: str) -> str:
     if text not in tuple(Nat):
         if kind != "extip":
             raise ValueError(f"{text!r} is none of {', '.join(Nat)} and extip:ADDRESS")
-        ipaddress.ip_address(address)
-        if is_unspecified(address):
-            raise ValueError(f"{address} is no address of a node")
+        return f"{kind}:{read_node_address(address)}"
     return text
