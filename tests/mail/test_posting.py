@@ -68,6 +68,29 @@ async def test_the_others_of_a_packet_are_posted(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_refused_envelope_is_not_confirmed_however_often_it_is_posted(
+    tmp_path: Path, unix_time: int
+) -> None:
+    """Twice in a packet, in two packets, and in packets that are the same."""
+    early = make_envelope(unix_time + 1000, 10, TOPIC, bytes(600_000), 0)
+    good = [make_envelope(unix_time + TTL, TTL, TOPIC, bytes(10), nonce) for nonce in range(3)]
+    small = make_envelope(unix_time + 1000, 10, TOPIC, b"", 0)
+    async with mailserver(tmp_path) as (_, enode), connect(enode) as peer:
+        for posts, refused in (
+            ([early], 1),
+            ([small] * 5, 5),
+            ([small, good[0], small], 2),
+            ([early, good[1], early, good[2], early], 3),
+            ([early] * 4, 4),
+            ([good[0], good[0]], 0),
+        ):
+            posted = await peer.post(posts)
+            assert (posted.sent, posted.confirmed) == (len(posts), len(posts) - refused)
+            errors = [error.hash for error in posted.errors]
+            assert errors == [each.hash for each in posts if each in (early, small)]
+
+
+@asynchronous
 async def test_what_is_no_envelope_is_not_posted(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode), connect(enode) as peer:
         with pytest.raises(RlpError):

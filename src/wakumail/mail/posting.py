@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wakumail.base.keccak import keccak256, keccak256_many
+from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import join_list
 from wakumail.errors import AnswerTimeout, PeerGone
 from wakumail.node.link import Link
@@ -39,7 +39,8 @@ class Posted:
     """Envelopes in packets that the peer confirmed, without those that it refused. 0 if the peer
     confirms nothing."""
     errors: tuple[EnvelopeError, ...]
-    """The envelopes that the peer refused."""
+    """The envelopes that the peer refused, in the order in which they were posted. One that was
+    posted twice is here twice."""
     withheld: tuple[Withheld, ...]
 
 
@@ -54,18 +55,16 @@ class Poster:
     async def post(self, envelopes: Sequence[bytes], answer_timeout: float) -> Posted:
         """Send envelopes (each its RLP) and wait for the confirmations, if the peer gives any."""
         async with self._turn:
-            groups: dict[bytes, list[bytes]] = {}
             withheld: list[Withheld] = []
             is_confirming = self._link.peer.settings.confirmations
             try:
-                await self._send(envelopes, groups, withheld)
-                sent = len(envelopes) - len(withheld)
+                sent = await self._send(envelopes, withheld)
                 if not is_confirming:
-                    return Posted(sent, 0, (), tuple(withheld))
+                    return Posted(len(sent), 0, (), tuple(withheld))
                 async with asyncio.timeout(answer_timeout):
                     await asyncio.gather(*self._unconfirmed.values())
-                errors = self._errors(groups)
-                return Posted(sent, sent - len(errors), errors, tuple(withheld))
+                errors = self._errors(sent)
+                return Posted(len(sent), len(sent) - len(errors), errors, tuple(withheld))
             except TimeoutError:
                 raise AnswerTimeout(f"no confirmation for {answer_timeout:g} s") from None
             finally:
@@ -86,45 +85,42 @@ class Poster:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    async def _send(
-        self,
-        envelopes: Sequence[bytes],
-        groups: dict[bytes, list[bytes]],
-        withheld: list[Withheld],
-    ) -> None:
-        """Send packet by packet, and note the envelopes of each packet in `groups`, by its hash."""
+    async def _send(self, envelopes: Sequence[bytes], withheld: list[Withheld]) -> list[bytes]:
+        """Send packet by packet; returns the hashes of the envelopes that were sent, in order."""
+        sent: list[bytes] = []
         for chosen in packets(envelopes):
             await self._link.outbox.drain_and_pace()
             group = self._sift(chosen, withheld)
-            packet = join_list(group)
+            sent += [envelope.hash for envelope in group]
+            packet = join_list([envelope.rlp for envelope in group])
             batch_hash = keccak256(packet)
-            if not group or batch_hash in groups:
+            if not group or batch_hash in self._unconfirmed:
                 continue  # no envelope, or the same ones again
-            groups[batch_hash] = group
             self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
             self._link.peer.send_messages(packet)
             await self._link.outbox.drain()
+        return sent
 
-    def _sift(self, envelopes: Sequence[bytes], withheld: list[Withheld]) -> list[bytes]:
+    def _sift(self, envelopes: Sequence[bytes], withheld: list[Withheld]) -> list[Envelope]:
         """The envelopes that the peer may be sent now. The others are noted in `withheld`."""
         settings, now = self._link.peer.settings, int(time.time())
         group = []
         for envelope in parse(join_list(envelopes)):
             reason = objection(envelope, settings, now)
             if reason is None:
-                group.append(envelope.rlp)
+                group.append(envelope)
             else:
                 withheld.append(Withheld(envelope.hash, reason))
         return group
 
-    def _errors(self, groups: Mapping[bytes, Sequence[bytes]]) -> tuple[EnvelopeError, ...]:
-        """The errors in the confirmations, without those of envelopes that were not sent."""
-        errors: dict[bytes, EnvelopeError] = {}
-        for batch_hash, group in groups.items():
-            sent = set(keccak256_many(group))
-            refused = self._unconfirmed[batch_hash].result()
-            errors |= {error.hash: error for error in refused if error.hash in sent}
-        return tuple(errors.values())
+    def _errors(self, sent: Sequence[bytes]) -> tuple[EnvelopeError, ...]:
+        """The error of each envelope that was sent and refused; `sent` has their hashes."""
+        errors = {
+            error.hash: error
+            for confirmed in self._unconfirmed.values()
+            for error in confirmed.result()
+        }
+        return tuple(errors[each] for each in sent if each in errors)
 
     def _forget(self) -> None:
         for waiter in self._unconfirmed.values():
