@@ -207,6 +207,13 @@ def test_unknown_variables(tmp_path: Path) -> None:
         ("topics = [1]", "topics: item 1: a string is expected, not a whole number"),
         ("host = ''", "host: it is empty"),
         ('host = "a\\u0000b"', "host: it holds a NUL"),
+        ("host = 'a..b'", "host: 'a..b' is neither an address nor a host name"),
+        ("host = ' ::1'", "host: ' ::1' is neither an address nor a host name"),
+        (
+            "[metrics]\naddr = '[::1]'",
+            "metrics.addr: '[::1]' is neither an address nor a host name",
+        ),
+        ("cluster = ['nats://a..b']", "cluster: item 1: it is not nats://HOST:PORT"),
         ("nodekeyhex = '00'", "nodekeyhex: a node key is 64 hexadecimal digits"),
         (
             "nat = 'stun'",
@@ -290,6 +297,7 @@ def test_wrong_values_of_variables(tmp_path: Path, variable: str, text: str, rea
         ("netrestrict", "::ffff:10.0.0.0/104", "10.0.0.0/8"),
         ("netrestrict", "::ffff:0:0/96", "0.0.0.0/0"),
         ("netrestrict", "::/0", "::/0"),
+        ("host", "::ffff:127.0.0.1", "127.0.0.1"),
         ("rate_whitelist", "::ffff:a00:1", "10.0.0.1"),
         ("discovery_dns_server", "[::ffff:192.0.2.1]:5353", "192.0.2.1:5353"),
     ],

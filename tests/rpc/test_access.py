@@ -83,6 +83,9 @@ def test_origins() -> None:
         ("https://app.example:443", ["https://app.example"], ["https://app.example:8"]),
         ("app.example:80", ["http://app.example"], ["https://app.example"]),
         ("[::1]", ["http://[::1]:3000"], ["http://[::2]"]),
+        ("[0:0:0:0:0:0:0:1]", ["http://[::1]:3000"], ["http://[::2]"]),
+        ("https://[2001:DB8::0:1]", ["https://[2001:db8::1]"], ["https://[2001:db8::2]"]),
+        ("a.example.", ["http://a.example."], ["http://a.example"]),
         ("null", ["null"], ["http://localhost"]),
         ("moz-extension://0a-1b", ["moz-extension://0a-1b"], ["https://0a-1b"]),
     ],
@@ -98,14 +101,51 @@ def test_an_origin_rule_matches_what_it_leaves_open(
 
 
 @pytest.mark.parametrize(
-    "rule", ["'*'", "", "*.example", "https://*", "https://a.example/", "a:b", "a:65536", "a b"]
+    "rule",
+    [
+        "'*'",
+        "",
+        "*.example",
+        "https://*",
+        "https://a.example/",
+        "a:b",
+        "a:65536",
+        "https://a:0",
+        "a b",
+        "a..b",
+        "a.b..",
+        ".",
+        "1.2.3.4.5",
+        "256.0.0.1",
+        "[::1.2.3.4.5.6]",
+        "[::1",
+        "[::1%lo]",
+        "::1",
+        f"{'a' * 64}.b",
+    ],
 )
 def test_an_origin_rule_that_matches_nothing_is_refused(rule: str) -> None:
     with pytest.raises(ValueError, match="is no origin"):
         access_with(origins=[rule])
 
 
-@pytest.mark.parametrize("name", ["'*'", "a:80", "http://a", "*.a", "", "a/b", "a b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "'*'",
+        "a:80",
+        "http://a",
+        "*.a",
+        "",
+        "a/b",
+        "a b",
+        "[::1",
+        "::1%lo",
+        "[::1%lo]",
+        "a..b",
+        "1.2.3.4.5",
+    ],
+)
 def test_a_host_that_matches_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is no host name"):
         access_with(vhosts=[name])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakumail.base.edited_file import read_edited
+from wakumail.devp2p.addresses import check_host
 from wakumail.devp2p.enode import MAX_PORT
 from wakumail.errors import WakumailError
 
@@ -24,14 +25,10 @@ HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 """A Host header (RFC 9110, section 7.2)."""
 
 
-VHOST_PATTERN = re.compile(r"\*|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-"""A host name that a Host header can have, or ANY."""
-
 ORIGIN_PATTERN = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?"
-    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?"
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(\[[^\[\]]*\]|[^\[\]:/]*)(?::([0-9]{1,5}))?"
 )
-"""An origin (RFC 6454, section 6.2), or the rule for some."""
+"""The parts of an origin (RFC 6454, section 6.2), or of the rule for some."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 """Ports that browsers leave out of an origin."""
@@ -62,9 +59,7 @@ class Access:
         token: str | None,
     ) -> None:
         """ValueError for a host or an origin that no header can have."""
-        for name in vhosts:
-            check_vhost(name)
-        self._vhosts = {name.lower() for name in vhosts}
+        self._vhosts = {read_vhost(name) for name in vhosts}
         self._any_origin = ANY in origins
         self._origins = {read_origin(rule) for rule in origins if rule != ANY}
         self._credentials = None if token is None else token.encode()
@@ -108,21 +103,41 @@ class Access:
             raise AccessError(text)
 
 
-def check_vhost(name: str) -> None:
-    """ValueError for what is no host name, so that no Host header can match it."""
-    if not VHOST_PATTERN.fullmatch(name) and _address(name.strip("[]")) is None:
-        raise ValueError(f"{name!r} is no host name; it has no scheme, port or quotes")
+def read_vhost(name: str) -> str:
+    """ANY, or a host name as `host_name` has it; ValueError if no Host header can match it."""
+    if name == ANY:
+        return name
+    try:
+        is_bare = ":" in name and _address(name) is not None
+        return read_host(f"[{name}]" if is_bare else name).strip("[]")
+    except ValueError:
+        raise ValueError(f"{name!r} is no host name; it has no scheme, port or quotes") from None
 
 
 def read_origin(text: str) -> OriginRule:
-    """An origin, or the rule for some, in lower case; ValueError if no origin can match it."""
-    found = ORIGIN_PATTERN.fullmatch(text)
-    if found is None or int(found[3] or 0) > MAX_PORT:
+    """An origin, or the rule for some, in one spelling; ValueError if no origin can match it."""
+    try:
+        found = ORIGIN_PATTERN.fullmatch(text)
+        scheme, host, digits = found.groups() if found else (None, "", None)
+        host = read_host(host)
+        port = None if digits is None else int(digits)
+        if port is not None and not 1 <= port <= MAX_PORT:
+            raise ValueError
+    except ValueError:
         raise ValueError(
             f"{text!r} is no origin like https://host:port; it has no path, quotes or pattern"
-        )
-    scheme, host, port = found.groups()
-    return OriginRule(scheme and scheme.lower(), host.lower(), None if port is None else int(port))
+        ) from None
+    return OriginRule(scheme and scheme.lower(), host, port)
+
+
+def read_host(text: str) -> str:
+    """The one spelling of a host in a URL; ValueError for none. A name may end with a dot."""
+    if text.startswith("[") and text.endswith("]") and "%" not in text:
+        return f"[{ipaddress.IPv6Address(text[1:-1])}]"
+    if ":" in text:
+        raise ValueError("an IPv6 address is in brackets, without a zone")
+    name = text.removesuffix(".")
+    return f"{check_host(name)}{text[len(name) :]}".lower()
 
 
 def exposure(host: str, *, has_token: bool) -> str:

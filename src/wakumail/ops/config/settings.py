@@ -61,6 +61,7 @@ PAUSE = Kind("SECONDS", values.whole(1, 86400), (int,))
 DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))
 FILE = Kind("FILE", values.path)
 TEXT = Kind("TEXT", values.words)
+HOST = Kind("ADDRESS", values.listener)
 TOPIC = Kind("TOPIC", values.topic)
 LIST = Kind("URL", ListUrl.parse)
 ENODE = Kind("ENODE", Enode.parse, leaves_out=True)
@@ -86,7 +87,7 @@ class Settings:
         "DIR",
         reload=Reload.NO,
     )
-    host: str = setting("0.0.0.0", "address to listen on", TEXT, "ADDRESS", reload=Reload.NO)
+    host: str = setting("0.0.0.0", "address to listen on", HOST, reload=Reload.NO)
     port: int = setting(
         30303, "TCP port to listen on; 0 = the system chooses", PORT, reload=Reload.NO
     )
@@ -326,14 +327,14 @@ class Settings:
         reload=Reload.YES,
     )
     http: bool = setting(False, "RPC API over HTTP", FLAG)
-    http_addr: str = setting("127.0.0.1", "address that HTTP listens on", TEXT, "ADDRESS")
+    http_addr: str = setting("127.0.0.1", "address that HTTP listens on", HOST)
     http_port: int = setting(8545, "TCP port of HTTP", PORT)
     http_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over HTTP", NAMESPACE)
     http_vhosts: tuple[str, ...] = setting(
         ("localhost",), "host names that HTTP and --store answer to; * = any", VHOST
     )
     ws: bool = setting(False, "RPC API over WebSocket", FLAG)
-    ws_addr: str = setting("127.0.0.1", "address that WebSocket listens on", TEXT, "ADDRESS")
+    ws_addr: str = setting("127.0.0.1", "address that WebSocket listens on", HOST)
     ws_port: int = setting(8546, "TCP port of WebSocket", PORT)
     ws_api: tuple[Namespace, ...] = setting(HARMLESS, "namespaces over WebSocket", NAMESPACE)
     ws_origins: tuple[str, ...] = setting(
@@ -348,7 +349,7 @@ class Settings:
         FILE,
     )
     store: bool = setting(False, "history over HTTP, as nwaku's REST API answers it", FLAG)
-    store_addr: str = setting("127.0.0.1", "address that --store listens on", TEXT, "ADDRESS")
+    store_addr: str = setting("127.0.0.1", "address that --store listens on", HOST)
     store_port: int = setting(8645, "TCP port of --store", PORT)
     store_origins: tuple[str, ...] = setting(
         (), "web origins that may read the history, [SCHEME://]HOST[:PORT]; * = any", ORIGIN
@@ -357,7 +358,7 @@ class Settings:
         0.0, "requests to --store per second from one address; 0 = no limit", AMOUNT
     )
     metrics: bool = setting(False, "serve a page, /metrics, /health, /ready and /live", FLAG)
-    metrics_addr: str = setting("127.0.0.1", "address that metrics listen on", TEXT, "ADDRESS")
+    metrics_addr: str = setting("127.0.0.1", "address that metrics listen on", HOST)
     metrics_port: int = setting(9305, "TCP port of metrics", PORT)
     log_json: bool = setting(False, "log one JSON object per line", FLAG, reload=Reload.YES)
 

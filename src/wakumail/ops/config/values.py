@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from wakumail.devp2p.addresses import Network, read_network, read_node_address, undialable
+from wakumail.devp2p.addresses import (
+    Network,
+    check_host,
+    read_address,
+    read_network,
+    read_node_address,
+    undialable,
+)
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
-from wakumail.rpc.access import ANY, check_vhost, read_origin
+from wakumail.rpc.access import ANY, read_origin, read_vhost
 from wakumail.waku.bloom import BLOOM_SIZE, FULL_BLOOM, TOPIC_SIZE
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -76,11 +83,25 @@ def words(text: str) -> str:
     return text
 
 
+def listener(text: str) -> str:
+    """An address to listen on, or a name that has one."""
+    words(text)
+    try:
+        return str(read_address(text))
+    except ValueError:
+        pass
+    try:
+        return check_host(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a host name") from None
+
+
 def log_server(text: str) -> str:
     """The URL of a server of the log: nats or tls, a host, and a port unless it is 4222."""
     try:
         url = urlsplit(text)
-        is_server = url.scheme in ("nats", "tls") and url.hostname and url.port != 0
+        check_host(url.hostname or "")
+        is_server = url.scheme in ("nats", "tls") and url.port != 0
     except ValueError:
         is_server = False
     if not is_server or url.path.strip("/") or url.query or url.fragment:
@@ -167,7 +188,7 @@ def peer_or_network(text: str) -> bytes | Network:
 
 def vhost(text: str) -> str:
     """A host name as a Host header has it, without a port, or `*`."""
-    check_vhost(text)
+    read_vhost(text)
     return text
 
 
