@@ -58,7 +58,11 @@ INSERTS = [
         "ahead_copy(&mc);",
     ),
     ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_psize(m))\nreturn MDB_CORRUPTED;"),
-    ("\t\t\t*meta = *m;\n\t}", "if (!checks_is_meta(meta))\nreturn MDB_CORRUPTED;"),
+    (
+        "\t\t\t*meta = *m;\n\t}",
+        "if (!checks_is_meta(meta))\nreturn MDB_CORRUPTED;\n"
+        "if ((rc = checks_metas(env, meta->mm_psize)))\nreturn rc;",
+    ),
     (
         "} else if (ni->mn_flags & F_SUBDATA) {\n\t\t\t\t\t\tMDB_db db;",
         # Only the main database contains databases, so the recursion ends.

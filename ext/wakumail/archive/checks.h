@@ -11,6 +11,9 @@ assertion of LMDB. checks_guard turns all of these into errors. */
 
 #include "lmdb.h"
 
+/* mdb_env_open may return it: the meta pages do not fit each other or their places. */
+#define CHECKS_METAS	(-12)
+
 /* Call after mdb_env_open, and after each mdb_env_set_mapsize while no transaction is open. */
 int checks_attach(MDB_env *env);
 

@@ -251,6 +251,41 @@ checks_is_meta(const MDB_meta *m)
 		&& checks_is_db(&m->mm_dbs[MAIN_DBI], 0, m->mm_last_pg + 1);
 }
 
+/* Read a meta page. */
+static int
+checks_read_meta(const MDB_env *env, MDB_metabuf *page, off_t at)
+{
+	ssize_t size = pread(env->me_fd, page, sizeof(*page), at);
+	if (size < 0)
+		return errno;
+	return size == sizeof(*page) ? MDB_SUCCESS : CHECKS_METAS;
+}
+
+/* Both meta pages together. A commit writes that of its own parity, so the other one is the commit
+before it; only a new file has the number 0 in both. If they fit together otherwise, LMDB would take
+an older state for the last one. */
+static int
+checks_metas(const MDB_env *env, size_t psize)
+{
+	MDB_metabuf zero, one, again;
+	txnid_t even, odd;
+	int rc;
+	do {		/* another process may commit between two readings */
+		if ((rc = checks_read_meta(env, &zero, 0))
+			|| (rc = checks_read_meta(env, &one, psize))
+			|| (rc = checks_read_meta(env, &again, 0)))
+			return rc;
+		even = zero.mb_metabuf.mm_meta.mm_txnid;
+		odd = one.mb_metabuf.mm_meta.mm_txnid;
+	} while (again.mb_metabuf.mm_meta.mm_txnid != even);
+	if (zero.mb_page.mp_pgno != 0 || one.mb_page.mp_pgno != 1
+		|| one.mb_metabuf.mm_meta.mm_psize != zero.mb_metabuf.mm_meta.mm_psize)
+		return CHECKS_METAS;
+	if (!even && !odd)
+		return MDB_SUCCESS;
+	return !(even & 1) && (even + 1 == odd || odd + 1 == even) ? MDB_SUCCESS : CHECKS_METAS;
+}
+
 /* -- damage that no check can see -------------------------------------------------------------- */
 
 static struct sigaction checks_before[2];	/* SIGBUS, SIGSEGV */

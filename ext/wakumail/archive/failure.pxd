@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t
 
 from wakumail.archive.environment cimport (
-    CLOSED, DAMAGED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, SUMS_DIFFER, TORN,
+    CHECKS_METAS, CLOSED, DAMAGED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY, SUMS_DIFFER, TORN,
     UNKNOWN_FORMAT)
 from wakumail.archive.layout cimport FORMAT
 from wakumail.archive.lmdb cimport *
@@ -11,9 +11,9 @@ from wakumail.archive.lmdb cimport *
 
 cdef inline bint is_damage(int rc) noexcept nogil:
     """True for a code that says that the file is damaged. MDB_NOTFOUND: a row is missing."""
-    return (rc == DAMAGED or rc == SUMS_DIFFER or rc == MDB_CORRUPTED or rc == MDB_NOTFOUND
-            or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN or rc == MDB_CURSOR_FULL
-            or rc == MDB_BAD_VALSIZE)
+    return (rc == DAMAGED or rc == CHECKS_METAS or rc == SUMS_DIFFER or rc == MDB_CORRUPTED
+            or rc == MDB_NOTFOUND or rc == MDB_PAGE_NOTFOUND or rc == MDB_BAD_TXN
+            or rc == MDB_CURSOR_FULL or rc == MDB_BAD_VALSIZE)
 
 
 cdef inline str explain(int rc, str path, uint32_t format):
@@ -30,6 +30,9 @@ cdef inline str explain(int rc, str path, uint32_t format):
                 " `wakumail archive import FILE --datadir NEW`")
     if rc == TORN:
         return f"{path}/data.mdb is torn: its end is missing; restore a backup"
+    if rc == CHECKS_METAS:
+        return (f"{path} is damaged: the meta pages of data.mdb do not fit together, so the last"
+                " commits may be missing; restore a backup")
     if rc == SUMS_DIFFER:
         return (f"{path} is damaged: its sums do not fit its envelopes; export it and import that"
                 " into a new archive, or restore a backup")

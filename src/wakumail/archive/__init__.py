@@ -18,6 +18,7 @@ backup              a copy of an archive, brought up to date by each later backu
 dump                dumps: envelope RLPs, one after the other
 leveldb_files       the files of a LevelDB, checked for what it leaves out without a word
 statusgo_storage    reads what a status-go mailserver stored
+meta_pages          the meta pages of the file, checked without LMDB
 page_check          the pages of the file, checked without LMDB
 independent         a second opinion on an archive, from a program of its own
 independent_reader  that program, which shares no code with what wrote the archive

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakumail.archive.archive import Archive
+from wakumail.archive.meta_pages import check_meta_pages
 from wakumail.archive.results import MAX_PROBLEMS_TOLD
 from wakumail.errors import ArchiveError
 
@@ -82,4 +83,7 @@ def verify_independently(
     elif reader.returncode or not ended:
         last = reason.splitlines()[-1] if reason else "it ended early"
         raise ArchiveError(f"{os.fsdecode(directory)}: it cannot be checked: {last}")
+    unfit = check_meta_pages(directory)
+    opinion.problems = [*unfit, *opinion.problems][:MAX_PROBLEMS_TOLD]
+    opinion.count += len(unfit)
     return opinion

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+from wakumail.archive.meta_pages import check_meta_pages
 from wakumail.archive.results import MAX_PROBLEMS_TOLD
 from wakumail.errors import ArchiveError
 
@@ -41,4 +42,5 @@ def check_pages(directory: str | os.PathLike[str]) -> tuple[int, list[str]]:
         reason = done.stderr.decode(errors="replace").strip()
         raise ArchiveError(f"{file}: the pages cannot be checked: {reason}")
     count, told = json.loads(done.stdout)
-    return count, told
+    unfit = check_meta_pages(directory)
+    return count + len(unfit), [*unfit, *told][:MAX_PROBLEMS_TOLD]
