@@ -207,6 +207,11 @@ def test_unknown_variables(tmp_path: Path) -> None:
         ("topics = [1]", "topics: item 1: a string is expected, not a whole number"),
         ("host = ''", "host: it is empty"),
         ('host = "a\\u0000b"', "host: it holds a NUL"),
+        ("max_envelope = 13", f"max_envelope: 13 is not from 14 to {LARGEST}"),
+        ("[http]\napi = []", "http.api: it is empty"),
+        ("[ipc]\napi = []", "ipc.api: it is empty"),
+        ("[ws]\napi = []", "ws.api: it is empty"),
+        ("request_min_pow = 1e10", "request_min_pow: 10000000000.0 is not from 0 to 1e+09"),
         ("host = 'a..b'", "host: 'a..b' is neither an address nor a host name"),
         ("host = ' ::1'", "host: ' ::1' is neither an address nor a host name"),
         (
@@ -283,6 +288,7 @@ def test_wrong_values_in_a_file(tmp_path: Path, text: str, reason: str) -> None:
         ("WAKUMAIL_HTTP", "1", "'1' is neither true nor false"),
         ("WAKUMAIL_HOST", "\udcff", "it is not UTF-8"),
         ("WAKUMAIL_DATADIR", "", "it is empty"),
+        ("WAKUMAIL_HTTP_API", " ", "it is empty"),
         ("WAKUMAIL_HTTP_API", "waku,,net", f"item 2: '' is none of {', '.join(Namespace)}"),
     ],
 )
@@ -331,7 +337,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ({"nodekey": "f", "nodekeyhex": KEY}, "nodekey and nodekeyhex are both given"),
         ({"password": "x", "password_file": "f"}, "password and password_file are both given"),
         ({"max_envelope": "2048", "max_packet": "2047"}, "max_envelope is more than max_packet"),
-        ({"max_envelope": "11", "relay_memory": "10"}, "max_envelope is more than relay_memory"),
+        ({"max_envelope": "21", "relay_memory": "20"}, "max_envelope is more than relay_memory"),
         *(
             ({f"rate_bytes_{of}": "2047", "max_packet": "2048", "max_envelope": "2048"}, text)
             for of in ("ip", "peer", "topic")

@@ -27,13 +27,14 @@ ASKED = {"mailServerPeer": STRANGER, "topics": [TOPIC]}
 WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
     ("waku_version", [1], "waku_version takes no parameters, not 1"),
     ("waku_setMaxEnvelopeSize", [], "waku_setMaxEnvelopeSize takes 1 parameter, not 0"),
-    ("waku_setMaxEnvelopeSize", [0], f"size must be an integer from 1 to {MAX_ENVELOPE_SIZE}"),
+    ("waku_setMaxEnvelopeSize", [0], f"size must be an integer from 14 to {MAX_ENVELOPE_SIZE}"),
     (
         "waku_setMaxEnvelopeSize",
         [MAX_ENVELOPE_SIZE + 1],
-        f"size must be an integer from 1 to {MAX_ENVELOPE_SIZE}",
+        f"size must be an integer from 14 to {MAX_ENVELOPE_SIZE}",
     ),
     ("waku_setMinPoW", [-1], "min_pow must be a finite number, 0 or more"),
+    ("waku_setMinPoW", [1e308], "min_pow must be a number from 0 to 1e+09"),
     ("waku_setMinPoW", ["1"], "min_pow must be a finite number, 0 or more"),
     (
         "waku_markTrustedPeer",
@@ -65,6 +66,11 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
         "topics[0] must be 1 to 4 bytes, not 5",
     ),
     ("waku_newMessageFilter", [{"privateKeyID": "PAIR", "sig": "0x04"}], "sig must be 65 bytes"),
+    (
+        "waku_newMessageFilter",
+        [{"privateKeyID": "PAIR", "minPow": 1e10}],
+        "minPow must be a number from 0 to 1e+09",
+    ),
     (
         "waku_newMessageFilter",
         [{"privateKeyID": "PAIR", "minPow": -1}],

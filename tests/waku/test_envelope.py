@@ -28,6 +28,7 @@ from tests.vectors import VECTORS
 from wakumail.waku import bloom, envelope
 from wakumail.waku.envelope import Envelope, Rules, Verdict, judge, parse, parse_stream
 from wakumail.waku.interest import EVERYTHING, Interest
+from wakumail.waku.packets import MIN_ENVELOPE
 
 NOTHING = Interest(topics=[])
 
@@ -135,6 +136,12 @@ def test_judge_agrees_with_the_oracle(
     rules = rules_with(min_pow=least, max_envelope=size, interest=interest)
     batch = judge(packet_of(envelopes), rules, NOW, confirming=True)
     assert_judged(batch, envelopes, rules, NOW)
+
+
+@pytest.mark.parametrize(("max_envelope", "accepted"), [(MIN_ENVELOPE, 1), (MIN_ENVELOPE - 1, 0)])
+def test_the_smallest_envelope(max_envelope: int, accepted: int) -> None:
+    rules = rules_with(min_pow=0, max_envelope=max_envelope)
+    assert judge(packet_of([Fields(NOW + 1, 1)]), rules, NOW).accepted == accepted
 
 
 @given(st.lists(envelopes_of, max_size=8))

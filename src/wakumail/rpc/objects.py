@@ -34,7 +34,7 @@ def read_filter(value: Any, keys: KeyStore) -> Filter:
         topics=topics,
         key=key,
         signer=fields.optional("sig", params.public_key, None),
-        min_pow=fields.optional("minPow", params.number, 0.0),
+        min_pow=fields.optional("minPow", params.least_pow, 0.0),
         allow_p2p=fields.optional("allowP2P", params.flag, False),
     )
 

@@ -21,6 +21,7 @@ from wakumail.waku.bloom import TOPIC_SIZE
 from wakumail.waku.completion import MAX_FOREIGN_CURSOR
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.message import SYMMETRIC_KEY_SIZE
+from wakumail.waku.packets import MAX_POW
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -106,6 +107,14 @@ def number(value: Any, name: str) -> float:
         if math.isfinite(result):
             return result
     raise unfit(name, "a finite number, 0 or more")
+
+
+def least_pow(value: Any, name: str) -> float:
+    """The least PoW of what is wanted: one that an envelope can reach."""
+    result = number(value, name)
+    if result > MAX_POW:
+        raise unfit(name, f"a number from 0 to {MAX_POW:g}")
+    return result
 
 
 def data(value: Any, name: str) -> bytes:

@@ -20,6 +20,12 @@ from wakumail.waku.interest import EVERYTHING, Interest
 HASH_SIZE = 32
 """Bytes of a Keccak-256 hash."""
 
+MIN_ENVELOPE = len(encode([1 << 31, 1, bytes(TOPIC_SIZE), b"", 0]))
+"""Bytes of the RLP of the smallest envelope that is not expired: one without data."""
+
+MAX_POW = 1e9
+"""Most PoW that may be asked for: the smallest envelope needs some 2^34 hashes for it."""
+
 MAX_TOPIC_INTEREST = 10_000
 """Topics in the topic interest of a peer (6/WAKU1, "Topic Interest Field")."""
 

@@ -47,6 +47,8 @@ class Kind(NamedTuple):
     """Reads the value from a text; a ValueError names what is wrong with it."""
     types: tuple[type, ...] = (str,)
     """The types that it may have in TOML."""
+    needs_item: bool = False
+    """True if a list without items would turn off what it is for."""
     leaves_out: bool = False
     """True if a malformed item of a list is left out and told, and the others kept."""
 
@@ -130,6 +132,8 @@ class Setting:
                 if faults is None or not self.kind.leaves_out:
                     raise ValueError(f"item {number}: {error}") from None
                 faults.append(f"item {number}: {error}")
+        if self.kind.needs_item and not result:
+            raise ValueError("it is empty")
         return tuple(result)
 
     def _read_item(self, item: object) -> Any:

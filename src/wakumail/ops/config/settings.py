@@ -18,7 +18,7 @@ from wakumail.ops.config.values import LogLevel
 from wakumail.rpc.access import exposure
 from wakumail.rpc.namespaces import Namespace
 from wakumail.waku.completion import CompletionForm
-from wakumail.waku.packets import MAX_TOPIC_INTEREST
+from wakumail.waku.packets import MAX_POW, MAX_TOPIC_INTEREST, MIN_ENVELOPE
 
 MAX_DAYS = 10_000
 """Most days of retention: it has to begin later than 1970."""
@@ -56,6 +56,8 @@ BYTES = Kind("BYTES", values.whole(1), (int,))
 PACKET = Kind("BYTES", values.whole(1024, HIGHEST_MAX_PACKET), (int,))
 REPLY = Kind("BYTES", values.whole(1024, HIGHEST_MAX_REPLY), (int,))
 SIZE = Kind("BYTES", values.whole(0), (int,))
+ENVELOPE = Kind("BYTES", values.whole(MIN_ENVELOPE), (int,))
+POW = Kind("POW", values.amount(MAX_POW), (float, int))
 AMOUNT = Kind("N", values.amount(1e9), (float, int))
 PAUSE = Kind("SECONDS", values.whole(1, 86400), (int,))
 DAYS = Kind("DAYS", values.amount(MAX_DAYS), (float, int))
@@ -70,7 +72,7 @@ VHOST = Kind("NAME", values.vhost)
 ORIGIN = Kind("ORIGIN", values.origin)
 NETWORK = Kind("NETWORK", values.network)
 PEER = Kind("PEER", values.peer_or_network)
-NAMESPACE = Kind("NAMESPACE", values.choice(Namespace))
+NAMESPACE = Kind("NAMESPACE", values.choice(Namespace), needs_item=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +168,10 @@ class Settings:
     min_pow: float = setting(
         0.002,
         "least PoW of an envelope; from 50,000 bytes on a thousandth of it; 0 = any",
-        AMOUNT,
-        "POW",
+        POW,
         reload=Reload.YES,
     )
-    max_envelope: int = setting(1 << 20, "largest envelope accepted", BYTES, reload=Reload.YES)
+    max_envelope: int = setting(1 << 20, "largest envelope accepted", ENVELOPE, reload=Reload.YES)
     max_packet: int = setting(10 << 20, "largest packet accepted, after decompression", PACKET)
     max_reply: int = setting(1 << 20, "largest P2P Messages packet sent", REPLY)
     topics: tuple[bytes, ...] = setting(
@@ -251,7 +252,7 @@ class Settings:
         reload=Reload.YES,
     )
     request_min_pow: float = setting(
-        0.0, "least PoW of a request's envelope", AMOUNT, "POW", reload=Reload.YES
+        0.0, "least PoW of a request's envelope", POW, reload=Reload.YES
     )
     require_signature: bool = setting(
         False, "refuse requests without a signature", FLAG, reload=Reload.YES

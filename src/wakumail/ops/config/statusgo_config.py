@@ -78,7 +78,10 @@ def level(value: Any) -> Choices:
 def modules(value: Any) -> Choices:
     """RPC modules by their names; those of an Ethereum node are left out."""
     names = [name.strip() for name in expect(str, value).split(",")]
-    return {"http_api": [name for name in names if name in tuple(Namespace)]}
+    known = [name for name in names if name in tuple(Namespace)]
+    if not known:
+        raise ValueError("it names no module that a mailserver has")
+    return {"http_api": known}
 
 
 def pause(value: Any) -> Choices:

@@ -29,6 +29,7 @@ from wakumail.rpc.objects import (
 from wakumail.rpc.params import Fields
 from wakumail.waku.envelope import LARGE_ENVELOPE, TOPIC_SIZE
 from wakumail.waku.message import symmetric_key
+from wakumail.waku.packets import MIN_ENVELOPE
 
 MAX_ENVELOPE_SIZE = 10 << 20
 """Most bytes that an envelope may be allowed (9/WAKU-RPC, `waku_setMaxEnvelopeSize`)."""
@@ -114,12 +115,12 @@ class WakuMethods:
     def set_max_envelope_size(self, _session: Session, size: Any) -> bool:
         """Take and send no larger envelopes than `size` bytes."""
         most = min(self._server.config.largest_envelope or MAX_ENVELOPE_SIZE, MAX_ENVELOPE_SIZE)
-        self._server.set_max_envelope(params.integer(size, "size", 1, most))
+        self._server.set_max_envelope(params.integer(size, "size", MIN_ENVELOPE, most))
         return True
 
     def set_min_pow(self, _session: Session, min_pow: Any) -> bool:
         """Take no envelopes of less PoW, after the peers had time to learn of it."""
-        self._server.set_min_pow(params.number(min_pow, "min_pow"))
+        self._server.set_min_pow(params.least_pow(min_pow, "min_pow"))
         return True
 
     def mark_trusted_peer(self, _session: Session, enode: Any) -> bool:
