@@ -197,6 +197,7 @@ setup(
         kernel("waku.fetched"),
         kernel("waku.judgements"),
         kernel("waku.pool"),
+        kernel("waku.topic_limiter"),
         kernel("devp2p.frame_reader"),
         kernel("base.jobs"),
         kernel("devp2p.frame_writer"),

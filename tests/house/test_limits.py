@@ -72,7 +72,7 @@ from wakumail.ops.monitoring import health, overview, pages
 from wakumail.ops.workers import worker_slot
 from wakumail.rpc import jsonrpc, params, stream
 from wakumail.rpc.rest import rest_endpoint, store_query, store_reader
-from wakumail.waku import allowance, confirmations, envelope, packets, peer
+from wakumail.waku import allowance, confirmations, envelope, packets, peer, topic_limiter
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "limits.md").read_text()
@@ -175,6 +175,7 @@ LIMITS: dict[str, list[str]] = {
         f"{packets.MAX_STATUS_OPTIONS} options",
     ],
     "topic interest of a peer": [f"{packets.MAX_TOPIC_INTEREST:,} topics"],
+    "topics of peers whose rates are known": [f"{topic_limiter.MAX_TOPICS:,}"],
     "status updates of a peer": [
         f"{allowance.UPDATE_RATE:,} bytes per second",
         f"{size(allowance.UPDATE_BURST)} at once",

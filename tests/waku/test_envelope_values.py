@@ -96,17 +96,6 @@ def test_sizes_are_counted_up_to_their_bounds() -> None:
     assert parse(b"\xc0").sizes((1, 2)) == [0, 0, 0]
 
 
-def test_topics_are_added_up_whatever_the_verdicts() -> None:
-    batch = mixed_batch()
-    sizes = [len(made.rlp) for made in batch]
-    assert batch.verdict(5) == Verdict.VERY_OLD
-    assert batch.topic_sizes() == {
-        TOPIC: (5, sum(sizes) - sizes[4]),
-        bytes(4): (1, sizes[4]),
-    }
-    assert parse(b"\xc0").topic_sizes() == {}
-
-
 def test_items_are_the_creation_times_and_hashes() -> None:
     batch = mixed_batch()
     assert batch.items == b"".join(made.created.to_bytes(4, "big") + made.hash for made in batch)

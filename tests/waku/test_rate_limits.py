@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.archive_model import batch_of
+from wakumail.waku.envelope import Batch, make_envelope
 from wakumail.waku.packets import NO_LIMITS, PeerSettings, RateLimits
 from wakumail.waku.rate_limits import (
     IncomingLimits,
@@ -46,6 +48,11 @@ class Limited:
         except TrafficExcess:
             return False
         return True
+
+
+def of_topics(*topics: bytes, size: int = 0) -> Batch:
+    """An envelope of each topic, with `size` bytes of data."""
+    return batch_of(make_envelope(2**31, 50, topic, bytes(size), 0) for topic in topics)
 
 
 def test_without_limits_all_is_taken() -> None:
@@ -93,12 +100,12 @@ def test_bytes(limit: tuple[int, int, int], name: str) -> None:
 def test_topics_of_a_peer() -> None:
     limited = Limited(packets=RateLimits(0, 0, 3), sizes=RateLimits(0, 0, 2 * MAX_PACKET))
     assert limited.limits.by_topic
-    limited.limits.check_topics(ALICE, HERE, {b"aaaa": (3, 10), b"bbbb": (1, 10)}, 0.0)
+    limited.limits.check_topics(ALICE, HERE, of_topics(b"aaaa", b"bbbb", b"aaaa", b"aaaa"), 0.0)
     with pytest.raises(TrafficExcess, match="rate_limit_packets_topic"):
-        limited.limits.check_topics(ALICE, HERE, {b"aaaa": (1, 10)}, 0.0)
+        limited.limits.check_topics(ALICE, HERE, of_topics(b"aaaa"), 0.0)
     with pytest.raises(TrafficExcess, match="rate_limit_bytes_topic"):
-        limited.limits.check_topics(ALICE, HERE, {b"bbbb": (1, 2 * MAX_PACKET)}, 0.0)
-    limited.limits.check_topics(BOB, HERE, {b"aaaa": (3, 10)}, 0.0)
+        limited.limits.check_topics(ALICE, HERE, of_topics(b"bbbb", size=2 * MAX_PACKET), 0.0)
+    limited.limits.check_topics(BOB, HERE, of_topics(*[b"aaaa"] * 3), 0.0)
     assert limited.counts == {"rate_limit_packets_topic": 1, "rate_limit_bytes_topic": 1}
 
 
@@ -122,7 +129,7 @@ def test_the_whitelist(whitelist: Whitelist) -> None:
     limited = Limited(packets=RateLimits(1, 1, 1), whitelist=whitelist)
     assert all(limited.taken() for _ in range(10))
     for _ in range(10):
-        limited.limits.check_topics(ALICE, HERE, {b"aaaa": (10, 10)}, 0.0)
+        limited.limits.check_topics(ALICE, HERE, of_topics(*[b"aaaa"] * 10), 0.0)
     assert [limited.taken(BOB, "198.51.100.1") for _ in range(2)] == [True, False]
     assert not limited.counts["rate_limit_packets_topic"]
 

@@ -319,16 +319,6 @@ cdef class Batch:
                 at += self.records[index].size
         return joined
 
-    def topic_sizes(self):
-        """The (envelopes, bytes of their RLP) of each topic, dropped ones too."""
-        cdef Py_ssize_t index
-        cdef dict totals = {}
-        for index in range(self.count):
-            topic = self.records[index].topic
-            envelopes, size = totals.get(topic, (0, 0))
-            totals[topic] = envelopes + 1, size + self.records[index].size
-        return {topic.to_bytes(TOPIC_SIZE, "big"): total for topic, total in totals.items()}
-
 
 cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
     if index < 0:

@@ -28,6 +28,9 @@ NAMESPACES = "admin,net,rpc,waku,wakuext,web3"
 
 SYNC_PEERS = 60
 
+NO_RATE = 1 << 30
+"""Envelopes, and bytes of them, per second and topic: counted, and more than anybody sends."""
+
 SETTLE_TIME = 0.25
 """Seconds after the last byte that a server is sent, in which it may still work on it: the relay
 acts ten times a second."""
@@ -51,6 +54,7 @@ class MeteredServer:
                 *("--http.api", NAMESPACES, "--ws.api", NAMESPACES, "--ipc.api", NAMESPACES),
                 *("--metrics.port", str(self._metrics_port)),
                 *("--store.port", str(self._store_port)),
+                *("--rate.packets-topic", str(NO_RATE), "--rate.bytes-topic", str(NO_RATE)),
                 *("--sync-peers", ",".join(map(str, map(nowhere, self._sync_keys)))),
                 *("--step-meter", str(theirs.fileno())),
             )

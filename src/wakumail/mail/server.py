@@ -325,8 +325,7 @@ class Server:
     def _receive(self, link: Link, batch: Batch) -> None:
         limits = self.node.config.incoming_limits
         if limits is not None and limits.by_topic:
-            sizes = batch.topic_sizes()
-            limits.check_topics(link.node_id, link.address, sizes, time.monotonic())
+            limits.check_topics(link.node_id, link.address, batch, time.monotonic())
         store = self.store
         shed = store is not None and (store.overfull or (store.full and bool(store.degraded)))
         if not shed:

@@ -11,6 +11,7 @@ packets        packet codes, and statuses in waku/0 and waku/1
 whisper        the same of Whisper 6
 confirmations  Batch Ack and Message Response packets
 completion     Request Complete packets, and cursors
+topic_limiter  our limits for each topic of a peer (compiled)
 rate_limits    our limits for peers, and the limits of peers for us
 own_status     the status that we send
 peer_events    the events of a peer

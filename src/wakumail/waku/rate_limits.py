@@ -4,13 +4,15 @@
 """
 
 import ipaddress
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from wakumail.base.token_bucket import RateLimiter, TokenBucket
 from wakumail.devp2p.addresses import Network
 from wakumail.errors import ProtocolError
+from wakumail.waku.envelope import Batch
 from wakumail.waku.packets import PeerSettings, RateLimits
+from wakumail.waku.topic_limiter import TopicLimiter
 
 REGAIN = 0.1
 """Tolerated excesses that a peer gets back per second."""
@@ -28,11 +30,10 @@ class TrafficExcess(ProtocolError):
 
 
 class Limiters(NamedTuple):
-    """A limiter for each of the RateLimits."""
+    """A limiter for each of the RateLimits but those of topics."""
 
     ip: RateLimiter
     peer: RateLimiter
-    topic: RateLimiter
 
 
 class Whitelist:
@@ -72,13 +73,21 @@ class IncomingLimits:
         whitelist: Whitelist,
         count: Count,
     ) -> None:
-        self.by_topic = bool(packets.topic or sizes.topic)
-        """True if there are limits of topics, so that `check_topics` has to be called."""
-        self._packets = Limiters(*map(RateLimiter, packets))
-        self._sizes = Limiters(*(RateLimiter(rate, max(rate, max_packet)) for rate in sizes))
+        self._packets = Limiters(RateLimiter(packets.ip), RateLimiter(packets.peer))
+        self._sizes = Limiters(
+            *(RateLimiter(rate, max(rate, max_packet)) for rate in (sizes.ip, sizes.peer))
+        )
+        self._topics: TopicLimiter | None = None
+        if packets.topic or sizes.topic:
+            self._topics = TopicLimiter(packets.topic, sizes.topic, max_packet)
         self._tolerated = RateLimiter(REGAIN, tolerance) if tolerance else None
         self._whitelist = whitelist
         self._count = count
+
+    @property
+    def by_topic(self) -> bool:
+        """True if there are limits of topics, so that `check_topics` has to be called."""
+        return self._topics is not None
 
     def check(self, node_id: bytes, address: str, size: int, now: float) -> None:
         """Count a packet of `size` bytes; TrafficExcess if the peer is to be disconnected."""
@@ -98,19 +107,17 @@ class IncomingLimits:
         ]
         self._judge(node_id, exceeded, now)
 
-    def check_topics(
-        self, node_id: bytes, address: str, topics: Mapping[bytes, tuple[int, int]], now: float
-    ) -> None:
-        """Count the (envelopes, bytes) that came of each topic; TrafficExcess as in `check`."""
-        if self._whitelist.has(node_id, address):
+    def check_topics(self, node_id: bytes, address: str, batch: Batch, now: float) -> None:
+        """Count the envelopes that came of each topic; TrafficExcess as in `check`."""
+        if self._topics is None or self._whitelist.has(node_id, address):
             return
-        exceeded = set()
-        for topic, (envelopes, size) in topics.items():
-            if not self._packets.topic.take(((node_id, topic),), now, envelopes):
-                exceeded.add("rate_limit_packets_topic")
-            if not self._sizes.topic.take(((node_id, topic),), now, size):
-                exceeded.add("rate_limit_bytes_topic")
-        self._judge(node_id, sorted(exceeded), now)
+        envelopes_left, size_left = self._topics.take(node_id, batch, now)
+        exceeded = []
+        if not envelopes_left:
+            exceeded.append("rate_limit_packets_topic")
+        if not size_left:
+            exceeded.append("rate_limit_bytes_topic")
+        self._judge(node_id, exceeded, now)
 
     def _judge(self, node_id: bytes, exceeded: list[str], now: float) -> None:
         for name in exceeded:

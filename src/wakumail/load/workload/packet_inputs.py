@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from wakumail.base import rlp
@@ -58,20 +58,37 @@ def share_of(number: int, share: float) -> int:
     return max(1, int(number * share))
 
 
-def smallest(number: int, *, age: int = 0, ttl: int = 50, size: int = 1) -> list[bytes]:
-    """This number of new envelopes, made `age` seconds ago, with `size` bytes of data."""
+def smallest(
+    number: int, *, age: int = 0, ttl: int = 50, size: int = 1, topics: bool = False
+) -> list[bytes]:
+    """This number of new envelopes, made `age` seconds ago, with `size` bytes of data.
+
+    `topics`: each has one of its own.
+    """
     expiry = int(time.time()) + ttl - age
     data = bytes(size)
-    return [make_envelope(expiry, ttl, b"step", data, next(_nonces)).rlp for _ in range(number)]
+    made = []
+    for nonce in islice(_nonces, number):
+        topic = (nonce % 2**32).to_bytes(4) if topics else b"step"
+        made.append(make_envelope(expiry, ttl, topic, data, nonce).rlp)
+    return made
 
 
 def envelopes(
-    number: int, *, size: int = 1, age: int = 0, ttl: int = 50, twice: bool = False
+    number: int,
+    *,
+    size: int = 1,
+    age: int = 0,
+    ttl: int = 50,
+    topics: bool = False,
+    twice: bool = False,
 ) -> Make:
     """A Messages packet of that many envelopes; `twice` sends it again."""
 
     def make(_capability: Capability, share: float) -> list[bytes]:
-        packet = rlp.join_list(smallest(share_of(number, share), age=age, ttl=ttl, size=size))
+        packet = rlp.join_list(
+            smallest(share_of(number, share), age=age, ttl=ttl, size=size, topics=topics)
+        )
         return [packet, packet] if twice else [packet]
 
     return make
@@ -211,6 +228,7 @@ REQUESTS = tuple(
 PACKET_INPUTS: Mapping[Code, Sequence[PacketInput]] = {
     Code.MESSAGES: (
         PacketInput("the smallest envelopes", envelopes(MAX_ENVELOPES), ALL),
+        PacketInput("envelopes of as many topics", envelopes(MAX_ENVELOPES, topics=True)),
         PacketInput("one envelope in each packet", single_envelopes, ALL),
         PacketInput("the same envelopes twice", envelopes(MAX_ENVELOPES, twice=True)),
         PacketInput("very old envelopes", envelopes(MAX_ENVELOPES, age=3600)),
