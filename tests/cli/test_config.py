@@ -416,6 +416,8 @@ def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert checked("maxpeers = 3", tmp_path, capsys) == ["no fault", "0"]
     assert checked("", tmp_path, capsys) == ["no fault", "0"]
     assert checked("maxpeers =", tmp_path, capsys)[-1] == "1"
+    idle = "cluster_name: it has no effect without --cluster"
+    assert checked("cluster_name = 'fleet'", tmp_path, capsys) == [idle, "0"]
 
 
 def test_check_of_a_status_go_configuration(

@@ -38,7 +38,7 @@ def test_the_examples_are_configurations(tmp_path: Path, name: str) -> None:
         assert loaded.settings.datadir == Path("/var/lib/wakumail")
         assert loaded.settings.metrics
         assert loaded.settings.max_size
-        assert not loaded.left_out
+        assert not loaded.remarks
     assert loaded.settings.nat.startswith("extip:")
 
 

@@ -482,14 +482,14 @@ def test_a_malformed_node_is_named_and_left_out(tmp_path: Path) -> None:
     loaded = load({"trusted_nodes": f"{OTHER},{WRONG}"}, {}, str(file))
     assert loaded.settings.static_nodes == (ENODE,)
     assert loaded.settings.trusted_nodes == (OTHER,)
-    assert loaded.left_out == (
+    assert loaded.remarks == (
         f"{file}: static_nodes: item 1: {FAULT}",
         f"{file}: static_nodes: item 3: a string is expected, not a whole number; it is left out",
         f"--trusted-nodes: item 2: {FAULT}",
     )
     loaded = load({}, {"WAKUMAIL_STATIC_NODES": f"{WRONG},{OTHER}"})
     assert loaded.settings.static_nodes == (OTHER,)
-    assert loaded.left_out == (f"WAKUMAIL_STATIC_NODES: item 1: {FAULT}",)
+    assert loaded.remarks == (f"WAKUMAIL_STATIC_NODES: item 1: {FAULT}",)
 
 
 def test_what_editors_add_is_no_part_of_a_file(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def add_show(actions: Subparsers) -> None:
 def show(arguments: argparse.Namespace) -> int:
     """Print the settings that `wakumail serve` would run with."""
     loaded = load_settings(arguments)
-    for sentence in loaded.left_out:
+    for sentence in loaded.remarks:
         print(f"wakumail config: {sentence}", file=sys.stderr)
     if arguments.json:
         print_json({s.name: entry(s, loaded, arguments.secrets) for s in SETTINGS})
@@ -73,7 +73,7 @@ def lines(loaded: Loaded, secrets: bool) -> Iterator[Line]:
 
 def add_check(actions: Subparsers) -> None:
     """Add `config check`."""
-    explanation = "tell each unknown key, wrong value and conflict in a file of settings"
+    explanation = "tell each unknown key, wrong value, conflict and idle setting in a file"
     parser = actions.add_parser(
         "check",
         help=explanation,
@@ -85,14 +85,15 @@ def add_check(actions: Subparsers) -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """A line for each fault; 1 if there is one."""
+    """A line for each fault, and for each setting that has no effect; 1 if there is a fault."""
     path = Path(arguments.file)
     text = path.read_bytes()
     if text.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
         translation = translate(text, arguments.file)
         told, faults = [f"{path}: {each}" for each in translation.remarks], translation.faults
     else:
-        told = faults = check_file(path)
+        faults, idle = check_file(path)
+        told = [*faults, *idle]
     for line in told:
         print(line)
     if not told:

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = loaded.settings
     writer = logs.start_in_thread(settings.verbosity, log_json=settings.log_json)
     if arguments.as_worker is None:
-        for sentence in loaded.left_out:
+        for sentence in loaded.remarks:
             log.warning("%s", sentence)
     keep_freed()
     collect_rarely()

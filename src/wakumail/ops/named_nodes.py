@@ -31,7 +31,7 @@ class NamedNodes:
         """Sentences on malformed entries of the files."""
         self._static = [*settings.static_nodes]
         self._trusted = [*settings.trusted_nodes]
-        self._syncing = settings.sync_peers
+        self._syncing = settings.sync_peers if settings.mailserver else ()
         for nodes, path in (
             (self._static, datadir.static_nodes),
             (self._trusted, datadir.trusted_nodes),
@@ -50,8 +50,6 @@ class NamedNodes:
     def sync(self, server: Server, store: Store | None) -> None:
         """Let the server sync with those that are named for it, whoever makes the connection."""
         if store is None:
-            if self._syncing:
-                log.warning("sync peers are named, but there is no archive to sync")
             return
         for enode in self._syncing:
             if enode.node_id != server.node.own_id:

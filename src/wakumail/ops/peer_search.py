@@ -30,9 +30,7 @@ async def start(
     if settings.discovers_dns:
         sources.append(listed_nodes(settings, datadir, server, running))
     await external.start()
-    if settings.mindial and not sources:
-        log.warning("no peers are found without --discovery.v4 or --discovery.dns")
-    elif settings.mindial:
+    if settings.mindial and sources:
         finder = PeerFinder(server.node, server.dialer, sources, settings.mindial)
         finder.start()
         running.push_async_callback(finder.close)
@@ -42,8 +40,6 @@ def listed_nodes(
     settings: Settings, datadir: Datadir, server: Server, running: AsyncExitStack
 ) -> ListedNodes:
     """The nodes of lists in the DNS, which are read when peers are missing."""
-    if not settings.mindial:
-        log.warning("no list in the DNS is read without --mindial")
     urls = settings.discovery_dns
     seqs = SeqFile(datadir.dns_lists)
     ask = DnsResolver(settings.discovery_dns_server).ask

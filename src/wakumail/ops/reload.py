@@ -87,7 +87,7 @@ class Reload:
     def _prepare(self) -> tuple[Settings, Settings, ServerConfig, NamedNodes]:
         """The settings that are given, those that can be taken, and what is made of these."""
         loaded = self._read()
-        for sentence in loaded.left_out:
+        for sentence in loaded.remarks:
             log.warning("%s", sentence)
         given, old = loaded.settings, self._settings
         stay = {s.field: getattr(old, s.field) for s in SETTINGS if not s.reloads(workers=False)}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from wakumail.base.edited_file import read_edited
 from wakumail.ops.config.setting import PREFIX, SECTIONS, Setting
 from wakumail.ops.config.settings import SETTINGS, Contradiction, Settings
+from wakumail.ops.config.unused import unused
 
 FILE_VARIABLE = f"{PREFIX}CONFIG"
 """The variable that names the file if no flag does."""
@@ -36,8 +37,9 @@ class Loaded:
     settings: Settings
     sources: Mapping[str, str]
     """By field: DEFAULT, a path, a variable or a flag."""
-    left_out: tuple[str, ...] = ()
-    """Entries of lists of nodes that are left out, with their source and fault."""
+    remarks: tuple[str, ...] = ()
+    """Entries of lists of nodes that are left out, with their fault, and settings that have no
+    effect, each with its source."""
 
 
 class Given(NamedTuple):
@@ -69,22 +71,32 @@ def load(
     except Contradiction as error:
         places = dict.fromkeys(sources[f] for f in error.fields if sources[f] != DEFAULT)
         raise ConfigError(f"{error} ({', '.join(places)})") from None
-    return Loaded(settings, sources, tuple(left_out))
+    keys = {setting.field: setting.key for setting in SETTINGS}
+    idle = []
+    for field, why in unused(settings):
+        source = sources[field]
+        idle.append(f"{source}: {keys[field]}: {why}" if source == file else f"{source}: {why}")
+    return Loaded(settings, sources, (*left_out, *idle))
 
 
-def check_file(path: Path) -> list[str]:
-    """A sentence for each fault of a TOML file, with its key; settings elsewhere do not count."""
+def check_file(path: Path) -> tuple[list[str], list[str]]:
+    """Sentences on a TOML file, with the keys: its faults, and the settings that have no effect.
+
+    Settings elsewhere do not count.
+    """
     faults: list[str] = []
     left_out: list[str] = []
+    idle: list[str] = []
+    keys = {setting.field: setting.key for setting in SETTINGS}
     try:
-        Settings(**{g.field: g.value for g in read_file(path, left_out, faults)})
+        settings = Settings(**{g.field: g.value for g in read_file(path, left_out, faults)})
+        idle += (f"{path}: {keys[field]}: {why}" for field, why in unused(settings))
     except ConfigError as error:
-        return [str(error)]
+        return [str(error)], []
     except Contradiction as error:
-        keys = {setting.field: setting.key for setting in SETTINGS}
         for each in (error, *error.others):
             faults.append(f"{path}: {', '.join(keys[field] for field in each.fields)}: {each}")
-    return [*faults, *left_out]
+    return [*faults, *left_out], idle
 
 
 def read_file(path: Path, left_out: list[str], faults: list[str] | None = None) -> Iterator[Given]:
