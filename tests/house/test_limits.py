@@ -29,7 +29,15 @@ from wakumail.devp2p.discovery import (
     table,
 )
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
-from wakumail.mail import answer, history, history_progress, listed_mailservers, request, requester
+from wakumail.mail import (
+    answer,
+    history,
+    history_progress,
+    listed_mailservers,
+    posting,
+    request,
+    requester,
+)
 from wakumail.mail.sync import (
     follower,
     giver,
@@ -103,7 +111,8 @@ LIMITS: dict[str, list[str]] = {
     "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
     "topics per request, also over HTTP": [f"{request.MAX_REQUEST_TOPICS}"],
     "request packet": [size(packets.MAX_REQUEST_SIZE), size(packets.MAX_REFUSED_REQUEST)],
-    "confirmation with errors": [size(confirmations.MAX_RESPONSE_SIZE)],
+    "errors in one confirmation sent": [size(confirmations.MAX_RESPONSE_SIZE)],
+    "confirmation with errors, received": [size(confirmations.MAX_RESPONSE_SIZE)],
     "packet that is ignored: of an unknown code, or not asked for": [size(SMALL_PACKET)],
     "requests of one peer that wait": [
         f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
@@ -153,6 +162,10 @@ LIMITS: dict[str, list[str]] = {
         f"{archive.MAX_FINDING_ROWS:,}"
     ],
     "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
+    "envelopes in one packet of a post": [
+        f"{posting.MAX_POST_ENVELOPES:,}",
+        size(posting.MAX_POST_PACKET),
+    ],
     "pages in a row without an envelope": [f"{history_progress.MAX_EMPTY_PAGES}"],
     "pages in a row with nothing but envelopes that came before": [
         f"{history_progress.MAX_REPEATED_PAGES}"

@@ -91,6 +91,15 @@ async def test_a_refused_envelope_is_not_confirmed_however_often_it_is_posted(
 
 
 @asynchronous
+async def test_all_of_many_tiny_envelopes_may_be_refused(tmp_path: Path, unix_time: int) -> None:
+    """They are sent in packets whose errors fit into one Message Response each."""
+    tiny = [make_envelope(unix_time + 1000, 10, TOPIC, b"", nonce).rlp for nonce in range(20_000)]
+    async with mailserver(tmp_path) as (_, enode), connect(enode) as peer:
+        posted = await peer.post(tiny)
+    assert (posted.sent, posted.confirmed, len(posted.errors)) == (20_000, 0, 20_000)
+
+
+@asynchronous
 async def test_what_is_no_envelope_is_not_posted(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode), connect(enode) as peer:
         with pytest.raises(RlpError):

@@ -100,6 +100,19 @@ async def test_reports_the_bad_ones_of_a_mixed_batch(tmp_path: Path, unix_time: 
 
 
 @asynchronous
+async def test_a_packet_whose_errors_do_not_fit_is_not_confirmed(tmp_path: Path) -> None:
+    """It gets no confirmation, which would have to name all that were refused. Nothing ends."""
+    (good,), old = make(1, TOPICS), make_envelope(1, 1, TOPICS[0], b"", 0)
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode)
+        puppet.send(Code.MESSAGES, messages([*[old] * 12_000, good]))
+        assert await post(puppet, make(1, TOPICS, seed=2)) == []
+        assert server.counters["packets_messages_unconfirmable"] == 1
+        assert server.counters["messages_confirmed"] == 1
+        assert server.store.archive.contains(good.created, good.hash)
+
+
+@asynchronous
 async def test_confirmations_can_be_off(tmp_path: Path) -> None:
     options = waku.StatusOptions(pow=0.0, confirmations=False)
     async with mailserver(tmp_path, node={"options": options}) as (server, enode):

@@ -5,16 +5,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 
 from tests.support.envelope_oracle import FREE, GOOD, NOW, TOPIC, Fields, errors_of, packet_of
 from tests.support.patience import until
 from wakumail.base import rlp
+from wakumail.base.keccak import keccak256
 from wakumail.errors import RlpError
 from wakumail.waku import envelope
 from wakumail.waku.bloom import topic_bloom
+from wakumail.waku.confirmations import MAX_RESPONSE_SIZE, encode_message_response
 from wakumail.waku.envelope import Batch, Envelope, Verdict, judge, judge_packets, parse
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.pow import mine
@@ -60,13 +62,31 @@ def test_a_batch_is_indexed_as_a_list() -> None:
     assert len(Batch()) == 0
 
 
-def test_all_errors_of_the_largest_packet_are_listed() -> None:
-    old = Fields(NOW - 30, 5)
-    count = envelope.MAX_ENVELOPES
-    batch = judge(packet_of([old] * count), FREE, NOW, confirming=True)
-    ((_, errors),) = batch.confirmations
-    assert errors == errors_of([(old, Verdict.VERY_OLD)] * count)
-    assert batch.rejections == {Verdict.VERY_OLD: count}
+OLD = Fields(NOW - 30, 5)
+MOST_ERRORS = envelope.MAX_ERRORS_SIZE // (len(errors_of([(OLD, Verdict.VERY_OLD)])) - 1)
+"""Errors of OLD that fit into a response. The header of a list of one has one byte."""
+
+
+def test_all_errors_that_fit_into_a_response_are_listed() -> None:
+    batch = judge(packet_of([OLD] * MOST_ERRORS), FREE, NOW, confirming=True)
+    ((batch_hash, errors),) = batch.confirmations
+    assert errors == errors_of([(OLD, Verdict.VERY_OLD)] * MOST_ERRORS)
+    assert batch.unconfirmable == 0
+    assert len(encode_message_response(batch_hash, errors)) <= MAX_RESPONSE_SIZE
+
+
+def test_a_packet_with_more_errors_is_not_confirmed() -> None:
+    """An envelope that the response does not name counts as stored."""
+    many = packet_of([OLD] * (MOST_ERRORS + 1))
+    few = packet_of([OLD, GOOD])
+    largest = packet_of([OLD] * envelope.MAX_ENVELOPES)
+    ends = list(accumulate(map(len, (few, many, few, largest, few))))
+    batch = judge_packets(few + many + few + largest + few, ends, FREE, NOW, confirming=True)
+    assert batch.confirmations == [(keccak256(few), errors_of([(OLD, Verdict.VERY_OLD)]))] * 3
+    assert (batch.packets, batch.unconfirmable) == (5, 2)
+    assert batch.rejections == {Verdict.VERY_OLD: MOST_ERRORS + 4 + envelope.MAX_ENVELOPES}
+    silent = judge_packets(few + many + few + largest + few, ends, FREE, NOW)
+    assert (silent.confirmations, silent.unconfirmable) == ([], 0)
 
 
 def mixed_batch() -> Batch:

@@ -35,10 +35,12 @@ VERY_OLD_AGE = 20               # seconds after the expiry from which it counts 
 LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
 MAX_ENVELOPES = 1 << 16         # of a packet; to judge them takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
+MAX_ERRORS_SIZE = (1 << 19) - 64    # bytes of RLP of all errors in one Message Response
 
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
 cdef uint64_t very_old_age = VERY_OLD_AGE
 cdef uint32_t large_envelope = LARGE_ENVELOPE
+cdef Py_ssize_t max_errors_size = MAX_ERRORS_SIZE
 
 cdef enum:
     VERDICTS = DUPLICATE + 1
@@ -245,19 +247,42 @@ cdef class Batch:
 
     @property
     def confirmations(self):
-        """(hash, errors) of each well-formed packet; empty unless it was judged with `confirming`.
+        """(hash, errors) of each packet to confirm; empty unless it was judged with `confirming`.
 
         hash: the Keccak-256 of the packet. errors: the RLP list `[[hash, code, text], ...]` of all
         envelopes that were not taken (6/WAKU1, "Batch Ack and Message Response"; see REFUSALS).
+        The malformed packets are left out, and the `unconfirmable` ones.
         """
         cdef packet_record *packet
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, size
         cdef Py_ssize_t first = 0
         cdef list found = []
         for i in range(self.packet_count if self.confirming else 0):
             packet = &self.packet_records[i]
             if packet.status == RLP_OK:
-                found.append((digest_bytes(packet.hash), errors_of(self, first, packet.count)))
+                size = errors_size(self, first, packet.count)
+                if size <= max_errors_size:
+                    found.append((digest_bytes(packet.hash),
+                                  errors_of(self, first, packet.count, size)))
+                first += packet.count
+        return found
+
+    @property
+    def unconfirmable(self):
+        """The number of packets with more errors than MAX_ERRORS_SIZE; 0 unless `confirming`.
+
+        status-go takes the first Message Response of a packet for the only one, and an envelope
+        that it does not name for stored.
+        """
+        cdef packet_record *packet
+        cdef Py_ssize_t i
+        cdef Py_ssize_t first = 0
+        cdef Py_ssize_t found = 0
+        for i in range(self.packet_count if self.confirming else 0):
+            packet = &self.packet_records[i]
+            if packet.status == RLP_OK:
+                if packet.count * MAX_ERROR > max_errors_size:  # all others are small enough
+                    found += errors_size(self, first, packet.count) > max_errors_size
                 first += packet.count
         return found
 
@@ -328,15 +353,23 @@ cdef envelope_record *record_at(Batch batch, Py_ssize_t index) except NULL:
     return &batch.records[index]
 
 
-cdef bytes errors_of(Batch batch, Py_ssize_t first, Py_ssize_t count):
-    """The RLP list of the errors of some envelopes; no object is made for each of them."""
+cdef Py_ssize_t errors_size(Batch batch, Py_ssize_t first, Py_ssize_t count) noexcept:
+    """Bytes of the errors of some envelopes, without the header of their list."""
     cdef Py_ssize_t index, size = 0
-    cdef uint8_t *at
-    cdef const error_template *template
     for index in range(first, first + count):
         size += error_templates[batch.records[index].verdict].size
+    return size
+
+
+cdef bytes errors_of(Batch batch, Py_ssize_t first, Py_ssize_t count, Py_ssize_t size):
+    """The RLP list of the errors of some envelopes, of this `errors_size`.
+
+    No object is made for each of them.
+    """
+    cdef Py_ssize_t index
+    cdef const error_template *template
     cdef bytes found = PyBytes_FromStringAndSize(NULL, rlp_header_size(size) + size)
-    at = <uint8_t *> PyBytes_AS_STRING(found)
+    cdef uint8_t *at = <uint8_t *> PyBytes_AS_STRING(found)
     at += rlp_write_header(at, size, True)
     for index in range(first, first + count):
         template = &error_templates[batch.records[index].verdict]

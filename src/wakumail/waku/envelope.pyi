@@ -14,6 +14,7 @@ VERY_OLD_AGE: int
 LARGE_ENVELOPE: int
 MAX_ENVELOPES: int
 MAX_STREAM_ENVELOPE: int
+MAX_ERRORS_SIZE: int
 REFUSALS: dict[Verdict, tuple[int, str]]
 
 class Verdict(IntEnum):
@@ -100,6 +101,8 @@ class Batch:
     def rejections(self) -> dict[Verdict, int]: ...
     @property
     def confirmations(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def unconfirmable(self) -> int: ...
     @property
     def items(self) -> bytes: ...
     def verdict(self, index: int) -> Verdict: ...

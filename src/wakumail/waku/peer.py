@@ -452,6 +452,8 @@ class Peer:
         )
         for _ in range(batch.malformed):
             self._count("packets_messages_malformed")
+        for _ in range(batch.unconfirmable):
+            self._count("packets_messages_unconfirmable")
         return EnvelopesReceived(batch) if batch.packets else None
 
     def _on_confirmation(self, code: Code, payload: bytes) -> PeerEvent | None:
