@@ -81,6 +81,7 @@ REPLACES = [
         "\t\t\tfreecount += *(MDB_ID *)data.mv_data;\n\t\tif",
         "rc = checks_count_free(txn, &freecount);\n\t\tif",
     ),
+    ("fd = open(fname->mn_val, which &", "fd = checks_open(fname->mn_val, which &"),
     # The locks lie in shared memory, see locks_in_mdb.h.
     (
         "/** Open and/or initialize the lock region",

@@ -27,6 +27,25 @@ typedef struct guard {
 
 static __thread guard *checks_current;
 
+/* -- files ------------------------------------------------------------------------------------- */
+
+/* Open a regular file; else errno is CHECKS_IRREGULAR. Opening a FIFO waits for its other end. */
+static int
+checks_open(const char *name, int flags, mode_t mode)
+{
+	struct stat status;
+	int fd = open(name, flags | O_NONBLOCK, mode);
+	if (fd < 0) {
+		if (errno == EISDIR || errno == ENXIO)		/* a socket */
+			errno = CHECKS_IRREGULAR;
+	} else if (fstat(fd, &status) || !S_ISREG(status.st_mode)) {
+		close(fd);
+		fd = -1;
+		errno = CHECKS_IRREGULAR;
+	}
+	return fd;
+}
+
 /* -- pages ------------------------------------------------------------------------------------- */
 
 static int

@@ -89,7 +89,7 @@ class Backup:
         """Read the Note. BackupRefused if there is none."""
         path = self.datadir.backup
         try:
-            self._note = Note(**parse_json(read_edited(path)))
+            self._note = Note(**parse_json(read_edited(path, pipe=False)))
             if [type(value) for value in self._note] != [str, int, int]:
                 raise ValueError("it has values of another kind")
         except FileNotFoundError:

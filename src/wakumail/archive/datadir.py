@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from wakumail.base.regular_file import open_regular
 from wakumail.base.whole_file import sweep_unfinished
 from wakumail.errors import WakumailError
 
@@ -127,7 +128,7 @@ class Datadir:
     @contextmanager
     def _lock(self, name: str, kind: int) -> Iterator[None]:
         """Hold a lock file; DatadirInUse if another process does. The system frees it if we die."""
-        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_regular(self.path / name, os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -144,7 +145,7 @@ class Datadir:
     def _holder(self) -> str:
         """The process that has a lock that we did not get, and how it goes away."""
         try:
-            with (self.path / "lock").open() as lock:
+            with open(self.path / "lock", opener=open_regular) as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return "a running server: stop it first"

@@ -92,7 +92,7 @@ class Gaps:
     def _read(self) -> int | None:
         """Read the file; returns when the server was last seen to run."""
         try:
-            found = parse_json(read_edited(self._path))
+            found = parse_json(read_edited(self._path, pipe=False))
             since, alive = _seconds(found["since"]), _seconds(found["alive"])
             self._gaps, self.since = _joined([_gap(*gap) for gap in found["gaps"]]), since
             return alive

@@ -56,7 +56,8 @@ def verify_independently(
         os.fsdecode(directory),
         str(MAX_PROBLEMS_TOLD),
     ]
-    opinion = Opinion()
+    unfit = check_meta_pages(directory)
+    opinion = Opinion(count=len(unfit), problems=unfit)
     total = 0
     with (
         snapshot(directory),
@@ -71,7 +72,8 @@ def verify_independently(
             if "problem" in line:
                 opinion.problems.append(line["problem"])
             elif "count" in line:
-                opinion.envelopes, opinion.count = line["envelopes"], line["count"]
+                opinion.envelopes = line["envelopes"]
+                opinion.count += line["count"]
                 ended = True
             elif progress is not None:
                 progress(line.get("done", 0), total)
@@ -83,7 +85,4 @@ def verify_independently(
     elif reader.returncode or not ended:
         last = reason.splitlines()[-1] if reason else "it ended early"
         raise ArchiveError(f"{os.fsdecode(directory)}: it cannot be checked: {last}")
-    unfit = check_meta_pages(directory)
-    opinion.problems = [*unfit, *opinion.problems][:MAX_PROBLEMS_TOLD]
-    opinion.count += len(unfit)
     return opinion

@@ -10,6 +10,9 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from wakumail.base.regular_file import open_regular
+from wakumail.errors import ArchiveError, reason
+
 META_PAGE = struct.Struct("=Q 32x I 100x Q")
 """Of a meta page: its number, the size of pages at byte 40, and its commit at byte 144."""
 
@@ -23,10 +26,13 @@ class MetaPage(NamedTuple):
 
 
 def check_meta_pages(directory: str | os.PathLike[str]) -> list[str]:
-    """A sentence if the meta pages of directory/data.mdb do not fit together. OSError."""
-    pages = _read(directory)
-    while (again := _read(directory)) != pages:  # a server may commit between the two pages
-        pages = again
+    """A sentence if the meta pages of directory/data.mdb do not fit together. ArchiveError."""
+    try:
+        pages = _read(directory)
+        while (again := _read(directory)) != pages:  # a server may commit between the two pages
+            pages = again
+    except OSError as error:
+        raise ArchiveError(reason(error)) from error
     if _fit(pages):
         return []
     found = ", ".join(
@@ -39,7 +45,7 @@ def check_meta_pages(directory: str | os.PathLike[str]) -> list[str]:
 def _read(directory: str | os.PathLike[str]) -> list[MetaPage]:
     """The meta pages that the file has."""
     pages: list[MetaPage] = []
-    with (Path(directory) / "data.mdb").open("rb") as file:
+    with open(Path(directory) / "data.mdb", "rb", opener=open_regular) as file:
         while len(pages) < 2 and len(read := file.read(META_PAGE.size)) == META_PAGE.size:
             pages.append(MetaPage(*META_PAGE.unpack(read)))
             file.seek(pages[0].page_size)

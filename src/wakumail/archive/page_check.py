@@ -35,6 +35,7 @@ def check_pages(directory: str | os.PathLike[str]) -> tuple[int, list[str]]:
     minute for 10 GB. ArchiveError if the lmdb package (3.0 or later) is not installed, if there is
     no file, or if it is no file of LMDB.
     """
+    unfit = check_meta_pages(directory)
     file = os.path.join(os.fsdecode(directory), "data.mdb")
     command = [sys.executable, "-I", "-c", CHECK_PROGRAM, file, str(MAX_PROBLEMS_TOLD)]
     done = subprocess.run(command, capture_output=True, check=False)
@@ -42,5 +43,4 @@ def check_pages(directory: str | os.PathLike[str]) -> tuple[int, list[str]]:
         reason = done.stderr.decode(errors="replace").strip()
         raise ArchiveError(f"{file}: the pages cannot be checked: {reason}")
     count, told = json.loads(done.stdout)
-    unfit = check_meta_pages(directory)
     return count + len(unfit), [*unfit, *told][:MAX_PROBLEMS_TOLD]

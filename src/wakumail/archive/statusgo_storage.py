@@ -59,6 +59,9 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
     # Even with create_if_missing=False LevelDB makes a directory, a log and a lock.
     if not (path / "CURRENT").is_file():
         raise StatusGoError(f"{path} is no LevelDB: it has no file CURRENT")
+    for each in path.iterdir():
+        if each.exists() and not (each.is_file() or each.is_dir()):
+            raise StatusGoError(f"{each} is not a regular file")
     try:
         with _unused(path):
             lost = unread(path)  # When LevelDB opens, it deletes the files that show it.

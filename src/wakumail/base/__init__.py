@@ -11,6 +11,7 @@ token_bucket  rate limits, for one thing or for each of many
 edited_file   files that a person edits: settings, lists, secrets
 edited_list   JSON lists that a person edits
 whole_file    files that are replaced as a whole
+regular_file  files that have to be regular ones
 free_ports    ports for servers that are told theirs before they start
 json_text     strict JSON with a bound on its nesting
 text          texts for people: those of peers made safe, numbers with their nouns, sizes, times

@@ -4,6 +4,8 @@ import os
 import select
 from pathlib import Path
 
+from wakumail.base.regular_file import open_regular
+
 MAX_EDITED_FILE = 4 << 20
 """Bytes of an edited file that are read. A list of 20,000 nodes has 4 MB."""
 
@@ -13,10 +15,14 @@ PIPE_TIMEOUT = 60
 BLANK = " \t\r\n"
 
 
-def read_edited(path: Path) -> str:
-    """The text of an edited file. OSError, or ValueError that does not show the content."""
+def read_edited(path: Path, *, pipe: bool = True) -> str:
+    """The text of an edited file. OSError, or ValueError that does not show the content.
+
+    pipe: it may be a pipe, or a device. A file that we write ourselves may not.
+    """
     raw = b""
-    with open(path, "rb", buffering=0, opener=open_at_once) as file:
+    opener = open_at_once if pipe else open_regular
+    with open(path, "rb", buffering=0, opener=opener) as file:
         ready = select.poll()
         ready.register(file, select.POLLIN)
         while len(raw) <= MAX_EDITED_FILE:

@@ -9,6 +9,7 @@ from wakumail.archive.archive import Archive
 from wakumail.archive.backup import Backup
 from wakumail.archive.datadir import Datadir
 from wakumail.archive.independent import Opinion
+from wakumail.base.regular_file import read_regular
 from wakumail.base.text import counted, utc
 from wakumail.base.whole_file import replace_file
 from wakumail.cli.config import add_flags, load_settings
@@ -56,7 +57,7 @@ def backup(arguments: argparse.Namespace) -> int:
     to = Backup(arguments.to)
     with Archive(original.archive, readonly=True):
         pass  # before TO is made
-    gaps = original.gaps.read_bytes() if original.gaps.exists() else None
+    gaps = read_regular(original.gaps) if original.gaps.exists() else None
     with to.updating("" if key is None else node_id(key.public_key).hex()):
         if not (to.datadir.holds_archive and update(to, original)):
             with to.datadir.scratch() as scratch:
@@ -147,7 +148,7 @@ def restore(arguments: argparse.Namespace) -> int:
         if identity.saved and not arguments.new_identity:
             start = f"--config {identity.restore(datadir)}"
         if source.datadir.gaps.exists():
-            replace_file(datadir.gaps, source.datadir.gaps.read_bytes())
+            replace_file(datadir.gaps, read_regular(source.datadir.gaps))
         datadir.replace_archive(scratch)
     print(
         f"{counted(opinion.envelopes, 'envelope')} verified; the backup is of {utc(source.taken)}"

@@ -8,6 +8,7 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from wakumail.base.regular_file import read_regular
 from wakumail.cli.named_files import open_binary
 from wakumail.cli.options import Subparsers, add_json, print_json
 from wakumail.cli.setting_groups import GROUPS, group_of
@@ -87,7 +88,7 @@ def add_check(actions: Subparsers) -> None:
 def check(arguments: argparse.Namespace) -> int:
     """A line for each fault, and for each setting that has no effect; 1 if there is a fault."""
     path = Path(arguments.file)
-    text = path.read_bytes()
+    text = read_regular(path)
     if text.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
         translation = translate(text, arguments.file)
         told, faults = [f"{path}: {each}" for each in translation.remarks], translation.faults

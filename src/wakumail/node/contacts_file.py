@@ -43,7 +43,7 @@ def write_contacts(path: Path, contacts: Iterable[Contact]) -> None:
 def read_contacts(path: Path) -> list[Contact]:
     """The nodes in the file, none if it does not exist or is damaged."""
     try:
-        listed = parse_json(read_edited(path))
+        listed = parse_json(read_edited(path, pipe=False))
         if not isinstance(listed, list):
             raise ValueError("it is no list")
         return [_contact(entry) for entry in listed[:MAX_KEPT]]

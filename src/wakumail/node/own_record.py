@@ -55,7 +55,7 @@ class OwnRecord:
 def kept_record(path: Path, identity: bytes) -> Enr | None:
     """The record of a node id (64 bytes) in a file; None if there is none, or it is another's."""
     try:
-        record = Enr.parse(read_edited(path))
+        record = Enr.parse(read_edited(path, pipe=False))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

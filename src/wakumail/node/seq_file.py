@@ -38,7 +38,7 @@ class SeqFile:
     def _read(self) -> dict[ListUrl, int]:
         """Those in the file, none if it does not exist or is damaged."""
         try:
-            kept = parse_json(read_edited(self._path))
+            kept = parse_json(read_edited(self._path, pipe=False))
             if not isinstance(kept, dict) or not all(type(seq) is int for seq in kept.values()):
                 raise ValueError("it is no object of numbers")
             return {ListUrl.parse(url): seq for url, seq in kept.items()}

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from wakumail.archive.datadir import Datadir, sync_names
+from wakumail.base.regular_file import read_regular
 from wakumail.base.whole_file import replace_file
 from wakumail.devp2p.keys import PrivateKey
 from wakumail.node.node_key import load_node_key
@@ -51,7 +52,7 @@ class Identity:
         named = {name: getattr(loaded.settings, field) for field, name in SECRET_FILES.items()}
         for name, path in (*named.items(), *((path.name, path) for path in _files(datadir))):
             if path is not None and path.exists():
-                replace_file(self.path / name, path.read_bytes())
+                replace_file(self.path / name, read_regular(path))
             else:
                 (self.path / name).unlink(missing_ok=True)
         values = {
@@ -74,7 +75,7 @@ class Identity:
         key = load_node_key(self._nodekey)
         if datadir.nodekey.exists() and load_node_key(datadir.nodekey).secret != key.secret:
             raise FileExistsError(f"{datadir.nodekey} is the key of another node")
-        replace_file(datadir.restored, (self.path / datadir.restored.name).read_bytes())
+        replace_file(datadir.restored, read_regular(self.path / datadir.restored.name))
         values = {given.field: given.value for given in read_file(self.path / SETTINGS_NAME, [])}
         values["datadir"] = datadir.path.resolve()
         for field, name in SECRET_FILES.items():
@@ -85,10 +86,10 @@ class Identity:
             *map(self.path.joinpath, SECRET_FILES.values()),
         ):
             if source.exists():
-                replace_file(datadir.path / source.name, source.read_bytes())
+                replace_file(datadir.path / source.name, read_regular(source))
         settings = datadir.path / SETTINGS_NAME
         _write_settings(settings, values, "restored")
-        replace_file(datadir.nodekey, self._nodekey.read_bytes())
+        replace_file(datadir.nodekey, read_regular(self._nodekey))
         return settings
 
 
