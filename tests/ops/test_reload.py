@@ -155,12 +155,15 @@ async def test_bad_settings_change_nothing(
     old = chosen(tmp_path)
     file = tmp_path / "wakumail.toml"
     read = partial(load, {"datadir": str(tmp_path)}, environ({"nodekeyhex": KEY}), str(file))
+    nul = tmp_path / "nul"
+    nul.write_bytes(b"a\0b\n")
     bad = [
         ("max_limit = 7\nmaxlimit = 8", "unknown key 'maxlimit'"),
         ("max_limit = 7\nmax_envelope = 99999999", "max_envelope is more than max_packet"),
         # Each would do alone; but a larger packet needs a restart.
         ("max_limit = 7\nmax_envelope = 12_000_000\nmax_packet = 12_000_000", "is more than"),
         ("max_limit = 7\npassword_file = '/nowhere'", "/nowhere"),
+        (f"password_file = '{nul}'", f"{nul} holds no password: it holds a NUL"),
         ("max_limit =", "wakumail.toml"),
     ]
     async with running(old, read) as (server, reload):

@@ -211,14 +211,15 @@ def test_fields_are_read() -> None:
         fields.optional("ttl", params.text, None)
 
 
-@pytest.mark.parametrize("fields", [{}, {"ttl": None}, {"ttl": ""}])
-def test_a_field_may_be_absent(fields: dict[str, Any]) -> None:
-    assert Fields(fields, "message").optional("ttl", params.integer, 50) == 50
-    with pytest.raises(RpcError, match="missing ttl") as refusal:
-        Fields(fields, "message").required("ttl", params.integer)
+@pytest.mark.parametrize("given", [{}, {"sig": None}, {"sig": ""}])
+def test_a_field_may_be_absent(given: dict[str, Any]) -> None:
+    fields = Fields(given, "message", blank=("sig",))
+    assert fields.optional("sig", params.identifier, "none") == "none"
+    with pytest.raises(RpcError, match="missing sig") as refusal:
+        fields.required("sig", params.identifier)
     assert refusal.value.code == INVALID_PARAMS
 
 
-@pytest.mark.parametrize("value", [0, False, []])
+@pytest.mark.parametrize("value", [0, False, [], ""])
 def test_an_empty_value_is_not_an_absent_one(value: Any) -> None:
     assert Fields({"field": value}, "message").optional("field", lambda v, _: v, None) is value

@@ -66,6 +66,16 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
         "topics[0] must be 1 to 4 bytes, not 5",
     ),
     ("waku_newMessageFilter", [{"privateKeyID": "PAIR", "sig": "0x04"}], "sig must be 65 bytes"),
+    ("waku_newMessageFilter", [{"privateKeyID": "PAIR", "topics": ""}], f"topics[0] {HEX}"),
+    ("waku_newMessageFilter", [{"privateKeyID": "PAIR", "sig": ""}], f"sig {HEX}"),
+    (
+        "waku_newMessageFilter",
+        [{"privateKeyID": "PAIR", "minPow": ""}],
+        "minPow must be a finite number, 0 or more",
+    ),
+    ("admin_sync", [STRANGER, []], "choice must be an object"),
+    ("admin_sync", [STRANGER, 0], "choice must be an object"),
+    ("admin_sync", [STRANGER, {"to": ""}], "to must be an integer"),
     (
         "waku_newMessageFilter",
         [{"privateKeyID": "PAIR", "minPow": 1e10}],
@@ -118,6 +128,9 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
     ),
     ("wakuext_requestMessages", [7], "request must be an object"),
     ("wakuext_requestMessages", [{"topics": [TOPIC]}], "missing mailServerPeer"),
+    ("wakuext_requestMessages", [ASKED | {"timeout": "x"}], "timeout must be an integer"),
+    ("wakuext_requestMessages", [ASKED | {"force": 1}], "force must be true or false"),
+    ("wakuext_requestMessages", [ASKED | {"from": ""}], "from must be an integer"),
     ("wakuext_requestMessages", [{"mailServerPeer": STRANGER}], "missing topics"),
     (
         "wakuext_requestMessages",

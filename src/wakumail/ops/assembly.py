@@ -27,7 +27,7 @@ from wakumail.node.node import NodeConfig
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
 from wakumail.ops.bind_errors import from_settings
 from wakumail.ops.config.settings import Advertised, Settings
-from wakumail.ops.config.values import Nat
+from wakumail.ops.config.values import Nat, words
 from wakumail.ops.disk_watch import DiskWatch
 from wakumail.ops.file_limit import share_files
 from wakumail.ops.gap_watch import GapWatch
@@ -193,14 +193,11 @@ def mail_config(settings: Settings, key: PrivateKey) -> MailConfig:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file that holds a secret, without blank ends. ValueError if empty."""
+    """The first line of a file that holds a secret, without blank ends; a ValueError names it."""
     try:
-        line = read_edited(path).partition("\n")[0].strip(BLANK)
+        return words(read_edited(path).partition("\n")[0].strip(BLANK))
     except ValueError as error:
         raise ValueError(f"{path} holds no password: {error}") from None
-    if not line:
-        raise ValueError(f"{path} holds no password: it is empty")
-    return line
 
 
 def open_store(

@@ -23,7 +23,7 @@ WAKU_VERSION = str(max(WAKU).version)
 
 def read_filter(value: Any, keys: KeyStore) -> Filter:
     """The filter in an object; KeyUnknown if it names a key that we do not have."""
-    fields = Fields(value, "filter", FILTER_FIELDS)
+    fields = Fields(value, "filter", FILTER_FIELDS, blank=("symKeyID", "privateKeyID"))
     key = read_key(
         fields, keys, "privateKeyID", lambda v, n: keys.private_key(params.identifier(v, n))
     )

@@ -39,10 +39,20 @@ MAX_FIELD_NAME = 100
 
 
 class Fields:
-    """The fields of an object; null and the empty string count as absent, as in geth."""
+    """The fields of an object; null counts as absent."""
 
-    def __init__(self, value: Any, name: str, known: Collection[str] | None = None) -> None:
-        """RpcError for what is no object, and for a field that is not `known`; None: all are."""
+    def __init__(
+        self,
+        value: Any,
+        name: str,
+        known: Collection[str] | None = None,
+        blank: Collection[str] = (),
+    ) -> None:
+        """RpcError for what is no object, and for a field that is not `known`; None: all are.
+
+        `blank` are the fields that clients in Go send as an empty string instead of none. Elsewhere
+        an empty string is a wrong value: it would widen a filter, or a request.
+        """
         if not isinstance(value, dict):
             raise unfit(name, "an object")
         for key in value:
@@ -51,7 +61,11 @@ class Fields:
                 near = get_close_matches(told, known, 1)
                 hint = f", the nearest known one is {near[0]}" if near else ""
                 raise RpcError(INVALID_PARAMS, f"unknown field {told} of {name}{hint}")
-        self._values = {key: item for key, item in value.items() if item not in (None, "")}
+        self._values = {
+            key: item
+            for key, item in value.items()
+            if item is not None and not (item == "" and key in blank)
+        }
 
     def required(self, name: str, read: Reader[T]) -> T:
         """The field, read by `read`; RpcError if it is absent."""

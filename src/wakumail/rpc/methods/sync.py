@@ -47,7 +47,7 @@ class SyncMethods:
     async def sync(self, _session: Session, enode: Any, choice: Any = None) -> dict[str, Any]:
         """Make rounds with a peer until both have the same, or only compare (`dryRun`)."""
         target = params.enode(enode, "enode")
-        fields = Fields(choice or {}, "choice", ("from", "to", "dryRun"))
+        fields = Fields({} if choice is None else choice, "choice", ("from", "to", "dryRun"))
         first = fields.optional("from", params.integer, 0)
         last = fields.optional("to", params.integer, MAX_TIME)
         moves = not fields.optional("dryRun", params.flag, False)

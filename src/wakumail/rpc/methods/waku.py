@@ -56,6 +56,9 @@ MESSAGE_FIELDS = (
     "targetPeer",
 )
 
+MAY_BE_BLANK = ("symKeyID", "pubKey", "sig", "padding", "targetPeer")
+"""Fields of a message that are absent if they are empty."""
+
 NOTIFICATION = "waku_subscription"
 
 
@@ -247,7 +250,7 @@ class WakuMethods:
 
     async def post(self, _session: Session, message: Any) -> bool:
         """Seal, mine and send a message, to all peers or to one only."""
-        fields = Fields(message, "message", MESSAGE_FIELDS)
+        fields = Fields(message, "message", MESSAGE_FIELDS, blank=MAY_BE_BLANK)
         keys = self._server.keys
         key = read_key(fields, keys, "pubKey", params.public_key)
         topic = fields.optional("topic", params.topic, None)

@@ -24,7 +24,12 @@ REQUEST_FIELDS = (
     "timeout",
     "force",
 )
-"""The last two say how status-go waits for the answer and repeats a request; we do neither."""
+"""The last two say how status-go waits for the answer and repeats a request; we do neither,
+and check their types only."""
+
+
+MAX_DURATION = (1 << 63) - 1
+"""Nanoseconds of the longest duration of Go."""
 
 
 class WakuExtMethods:
@@ -39,7 +44,7 @@ class WakuExtMethods:
 
     def request_messages(self, _session: Session, request: Any) -> bool:
         """Send a request to a mailserver; its answer goes to the filters that allow p2p."""
-        fields = Fields(request, "request", REQUEST_FIELDS)
+        fields = Fields(request, "request", REQUEST_FIELDS, blank=("symKeyID", "cursor"))
         mailserver = fields.required("mailServerPeer", params.enode).node_id
         if mailserver == self._server.node.own_id:
             raise RpcError(INVALID_PARAMS, "mailServerPeer is the id of this node itself")
@@ -51,6 +56,8 @@ class WakuExtMethods:
         topics = fields.required("topics", params.topics)
         limit = fields.optional("limit", params.integer, 0)
         cursor = fields.optional("cursor", params.cursor, b"")
+        fields.optional("timeout", _duration, 0)
+        fields.optional("force", params.flag, False)
         key = None if key_id is None else self._server.keys.symmetric_key(key_id)
         self._server.requester.request(
             self._server.connected(mailserver),
@@ -62,3 +69,8 @@ class WakuExtMethods:
             key=key,
         )
         return True
+
+
+def _duration(value: Any, name: str) -> int:
+    """A duration of Go."""
+    return params.integer(value, name, 0, MAX_DURATION)
