@@ -31,6 +31,7 @@ from wakumail.devp2p.discovery import (
 from wakumail.devp2p.frame_reader import MAX_RUN_LENGTH, MAX_RUN_SIZE
 from wakumail.mail import (
     answer,
+    confirmation_queue,
     history,
     history_progress,
     listed_mailservers,
@@ -114,6 +115,10 @@ LIMITS: dict[str, list[str]] = {
     "errors in one confirmation sent": [size(confirmations.MAX_RESPONSE_SIZE)],
     "confirmation with errors, received": [size(confirmations.MAX_RESPONSE_SIZE)],
     "packet that is ignored: of an unknown code, or not asked for": [size(SMALL_PACKET)],
+    "confirmations that wait for the rate limits of a peer": [
+        f"{confirmation_queue.MAX_UNSENT:,}",
+        size(confirmation_queue.MAX_UNSENT_BYTES),
+    ],
     "requests of one peer that wait": [
         f"{DEFAULTS['--max-waiting']} (`--max-waiting`)",
         size(history.MAX_WAITING_BYTES),

@@ -16,6 +16,7 @@ from tests.support.relaying import change, link_of
 from wakumail.base.keccak import keccak256
 from wakumail.base.token_bucket import TokenBucket
 from wakumail.devp2p.connection_events import Packet
+from wakumail.mail.confirmation_queue import MAX_UNSENT, MAX_UNSENT_BYTES, Unsent
 from wakumail.node import outbox
 from wakumail.waku.confirmations import decode_message_response
 from wakumail.waku.packets import Code, RateLimits, StatusOptions
@@ -33,7 +34,7 @@ async def test_confirmations_stay_in_order_when_a_limit_is_lifted(tmp_path: Path
     options = StatusOptions(
         topic_interest=(),
         packet_rate_limits=RateLimits(0, 1, 0),
-        bytes_rate_limits=RateLimits(0, 10, 0),  # the first confirmation delays the next for 3 s
+        bytes_rate_limits=RateLimits(0, 20, 0),  # the first confirmation delays the next
     )
     none = RateLimits(0, 0, 0)
     unlimited = StatusOptions(packet_rate_limits=none, bytes_rate_limits=none)
@@ -53,6 +54,20 @@ async def test_confirmations_stay_in_order_when_a_limit_is_lifted(tmp_path: Path
         hashes += [await confirmed() for _ in batches[1:]]
         assert hashes == [keccak256(batch) for batch in batches]
         assert server.counters["messages_confirmed"] == WAITING + 1
+
+
+def test_what_waits_is_bounded_in_number_and_bytes() -> None:
+    """One may always wait: the largest names every envelope of a packet as refused."""
+    unsent = Unsent()
+    assert [unsent.add(b"small") for _ in range(MAX_UNSENT + 1)] == [True] * MAX_UNSENT + [False]
+    while unsent.responses:
+        assert unsent.take() == b"small"
+    large = bytes(MAX_UNSENT_BYTES)
+    assert unsent.add(large + b"and more")
+    assert not unsent.add(b"small")
+    unsent.take()
+    assert unsent.add(large)
+    assert not unsent.add(b"small")
 
 
 class VirtualTime:

@@ -33,8 +33,9 @@ def test_an_update_brings_peers_from_the_old_status_to_the_new(
     before: StatusOptions, after: StatusOptions
 ) -> None:
     own = OwnStatus(before, ANY_POW)
-    changed = own.change(after, ANY_POW)
+    own.change(after, ANY_POW)
     assert own.options == after
+    changed = own.changes_since(before)
     heard = PeerSettings().updated(before)
     if changed is not None:
         assert changed != StatusOptions()
@@ -45,7 +46,7 @@ def test_an_update_brings_peers_from_the_old_status_to_the_new(
 @settings(max_examples=100, deadline=None)
 @given(before=options, after=options)
 def test_what_has_not_changed_is_not_sent(before: StatusOptions, after: StatusOptions) -> None:
-    changed = OwnStatus(before, ANY_POW).change(after, ANY_POW)
+    changed = OwnStatus(after, ANY_POW).changes_since(before)
     old, new = PeerSettings().updated(before), PeerSettings().updated(after)
     assert (changed is None) == (old == new)
     if changed is None:
@@ -79,7 +80,12 @@ def test_what_has_not_changed_is_not_sent(before: StatusOptions, after: StatusOp
     ids=["nothing", "PoW", "no more interest", "interest", "no more limits"],
 )
 def test_changes(before: StatusOptions, after: StatusOptions, changed: StatusOptions) -> None:
-    assert OwnStatus(before, ANY_POW).change(after, ANY_POW) == changed
+    own = OwnStatus(before, ANY_POW)
+    assert own.changes_since(before) is None
+    own.change(after, ANY_POW)
+    assert own.changes_since(before) == changed
+    own.change(before, ANY_POW)
+    assert own.changes_since(before) is None
 
 
 # -- tolerance ---------------------------------------------------------------------------------
@@ -131,7 +137,8 @@ def test_a_new_interest_holds_beside_the_old_one_for_a_while(interest: Interest)
 def test_a_smaller_envelope_size_holds_after_a_while() -> None:
     small = rules_with(min_pow=0.0, min_pow_large=0.0, max_envelope=10)
     own = OwnStatus(StatusOptions(), ANY_POW)
-    assert own.change(StatusOptions(), small) is None
+    own.change(StatusOptions(), small)
+    assert own.changes_since(StatusOptions()) is None
     assert verdicts(own) == {Verdict.ACCEPTED}
     own.settle()
     assert verdicts(own) == {Verdict.TOO_LARGE}

@@ -31,7 +31,6 @@ from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST
 from wakumail.devp2p.connection_events import Closed
 from wakumail.devp2p.packets import SHH6, Capability
 from wakumail.errors import DisconnectReason, ProtocolError
-from wakumail.waku import packets as waku
 from wakumail.waku.allowance import UNASKED_BYTES, UNASKED_ENVELOPES
 from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.confirmations import NO_ERRORS, EnvelopeError
@@ -85,7 +84,8 @@ def test_confirmations_may_be_turned_on_and_off() -> None:
     alice, bob = pair()
     alice.peer.send_messages(MESSAGES)
     for confirming in (False, True):
-        bob.peer.update_status(waku.StatusOptions(confirmations=confirming))
+        bob.own.change(replace(OPTIONS, confirmations=confirming), ANY_POW)
+        bob.peer.update_status(bob.now)
         bob.peer.confirm([(bytes(32), NO_ERRORS)])
         carry(alice, bob)
         assert isinstance(alice.happened[-1], Confirmed) == confirming

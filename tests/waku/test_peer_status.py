@@ -41,6 +41,7 @@ from wakumail.waku.packets import (
 )
 from wakumail.waku.peer import DIALECTS, STATUS_TIMEOUT
 from wakumail.waku.peer_events import EnvelopesReceived, Ready, SettingsChanged
+from wakumail.waku.whisper import WhisperDialect
 
 # -- status ------------------------------------------------------------------------------------
 
@@ -155,16 +156,13 @@ def test_a_malformed_status_is_the_end() -> None:
 
 # -- status updates ----------------------------------------------------------------------------
 
-CHANGE = StatusOptions(pow=0.25, topic_interest=(b"topi",))
-
 
 @CAPABILITIES
 def test_an_update_in_every_dialect(spoken: Capability) -> None:
     alice, bob = pair(spoken)
-    changed = alice.own.change(replace(OPTIONS, pow=0.25, topic_interest=(b"topi",)), ANY_POW)
-    assert changed == CHANGE
     before = len(bob.happened)
-    alice.peer.update_status(changed)
+    alice.own.change(replace(OPTIONS, pow=0.25, topic_interest=(b"topi",)), ANY_POW)
+    alice.peer.update_status(alice.now)
     carry(alice, bob)
     assert set(bob.happened[before:]) == {SettingsChanged()}
     assert bob.peer.settings.pow == 0.25
@@ -219,35 +217,71 @@ def test_a_malformed_update_is_ignored() -> None:
 def test_the_rate_limits_of_a_peer_are_kept() -> None:
     alice, bob = pair()
     packets, sizes = RateLimits(1, 2, 3), RateLimits(4, 5, 6)
-    alice.peer.update_status(StatusOptions(packet_rate_limits=packets, bytes_rate_limits=sizes))
+    limited = replace(OPTIONS, packet_rate_limits=packets, bytes_rate_limits=sizes)
+    alice.own.change(limited, ANY_POW)
+    alice.peer.update_status(alice.now)
     carry(alice, bob)
     assert bob.peer.settings.packet_rate_limits == packets
     assert bob.peer.settings.bytes_rate_limits == sizes
 
 
 def test_no_update_goes_out_before_the_status_of_the_peer() -> None:
-    """Changes before the peer's status has come are told as soon as it has."""
+    """Changes before the peer's status has come are told as soon as it has, together."""
     alice, bob, (shared,) = greeted()
     for pow_ in (0.25, 0.125):
-        changed = bob.own.change(replace(OPTIONS, pow=pow_), ANY_POW)
-        assert changed == StatusOptions(pow=pow_)
-        bob.peer.update_status(changed)
+        bob.own.change(replace(OPTIONS, pow=pow_), ANY_POW)
+        bob.peer.update_status(bob.now)
     assert bob.take() == b""
     alice.connection.send(shared, Code.STATUS, PACKETS[Code.STATUS])
     bob.receive(alice.take())
     before = len(alice.events)
     alice.receive(bob.take())
-    packets = [event for event in alice.events[before:] if isinstance(event, Packet)]
-    assert [packet.code for packet in packets] == [Code.STATUS_UPDATE] * 2
-    told = WakuDialect(1).decode_update(Code.STATUS_UPDATE, packets[1].payload)
+    (packet,) = [event for event in alice.events[before:] if isinstance(event, Packet)]
+    told = WakuDialect(1).decode_update(packet.code, packet.payload)
     assert told == StatusOptions(pow=0.125)
 
 
 def test_no_update_goes_out_before_our_status() -> None:
     alice = PeerSide(BOB.public_key)
     alice.take()
-    alice.peer.update_status(CHANGE)
+    alice.own.change(LIGHT, ANY_POW)
+    alice.peer.update_status(alice.now)
     assert alice.take() == b""
+
+
+def test_updates_wait_for_the_limits_of_the_peer() -> None:
+    """Whisper has a packet for each option; a later value takes the place of one that waits."""
+    alice, bob = pair(SHH6)
+    limit = StatusOptions(packet_rate_limits=RateLimits(0, 1, 0))
+    say(alice, bob, *WhisperDialect().encode_update(limit)[0])
+    heard = []
+    for pow_ in (0.25, 0.125, 0.0625):
+        options = replace(OPTIONS, pow=pow_, topic_interest=(b"topi",))
+        bob.own.change(options, ANY_POW)
+        bob.peer.update_status(bob.now)
+    for _ in range(4):
+        carry(alice, bob)
+        heard.append((alice.peer.settings.pow, alice.peer.settings.interest == EVERYTHING))
+        bob.now += 1.0
+        bob.peer.handle_timer(bob.now)
+    assert heard == [(0.25, True), (0.25, False), (0.0625, False), (0.0625, False)]
+    bob.own.change(replace(OPTIONS, pow=0.5), ANY_POW)
+    bob.own.change(options, ANY_POW)
+    bob.peer.update_status(bob.now)
+    assert bob.take() == b"", "nothing has changed since it was told"
+
+
+def test_an_update_leaves_when_the_limits_are_lifted() -> None:
+    alice, bob = pair()
+    for limit in (1, 0):
+        changed = StatusOptions(packet_rate_limits=RateLimits(0, limit, 0))
+        say(alice, bob, *WakuDialect(1).encode_update(changed)[0])
+        for pow_ in (0.25, 0.125):
+            bob.own.change(replace(OPTIONS, pow=pow_), ANY_POW)
+            bob.peer.update_status(bob.now)
+        carry(alice, bob)
+        assert alice.peer.settings.pow == (0.25 if limit else 0.125)
+    assert bob.peer.next_timer() == bob.connection.next_timer()
 
 
 @pytest.mark.parametrize("payload", [rlp.encode([]), b"garbage"], ids=["empty", "malformed"])
@@ -293,15 +327,13 @@ def test_two_light_nodes_part(spoken: Capability) -> None:
 
 def test_two_nodes_that_become_light_part() -> None:
     alice, bob = pair()
-    changed = alice.own.change(LIGHT, ANY_POW)
-    assert changed == StatusOptions(light=True)
-    alice.peer.update_status(changed)
+    alice.own.change(LIGHT, ANY_POW)
+    alice.peer.update_status(alice.now)
     carry(alice, bob)
     assert bob.happened[-1] == SettingsChanged()
     assert bob.peer.settings.light
-    changed = bob.own.change(LIGHT, ANY_POW)
-    assert changed is not None
-    bob.peer.update_status(changed)
+    bob.own.change(LIGHT, ANY_POW)
+    bob.peer.update_status(bob.now)
     bob.pull()
     assert ended(bob, "light_nodes_parted").reason == DisconnectReason.USELESS_PEER
 

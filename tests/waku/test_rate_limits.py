@@ -168,6 +168,22 @@ def test_a_packet_over_the_limit_of_bytes_is_paid_for_later() -> None:
     assert limits.delay(2.0) == 0
 
 
+def test_a_packet_waits_until_the_limit_of_bytes_has_room_for_it() -> None:
+    """One larger than a second's bytes waits for all of them."""
+    limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
+    limits.spend(60)
+    assert limits.delay(0.0, size=40) == 0
+    assert limits.delay(0.0, size=65) == 0.25
+    assert limits.delay(0.0, size=1000) == pytest.approx(0.6)
+
+
+def test_the_limits_of_other_settings_differ() -> None:
+    limits = OutgoingLimits(settings(RateLimits(0, 4, 0)), 0.0)
+    assert not limits.differ(settings(RateLimits(9, 4, 7)))
+    assert limits.differ(settings(RateLimits(0, 5, 0)))
+    assert limits.differ(settings(RateLimits(0, 4, 0), RateLimits(0, 1, 0)))
+
+
 def test_several_packets_are_waited_for() -> None:
     limits = OutgoingLimits(settings(packets=RateLimits(0, 4, 0)), 0.0)
     for _ in range(4):

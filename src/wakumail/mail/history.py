@@ -187,6 +187,7 @@ class History:
                 )
             completion = await self._deliver(link, request, int(now))
         except RequestError as error:
+            await link.outbox.pace()
             _refuse(link, error, self._counters, self.config.completion)
         else:
             await link.outbox.pace()
@@ -229,6 +230,8 @@ class History:
             if page.count:
                 last_hash = page.last_hash
                 if request.batch:
+                    if link.peer.limits.is_limited:  # another packet may have left meanwhile
+                        await link.outbox.pace(size=len(page.packet))
                     size += self._send(link, page.packet, page.count)
                 else:
                     size += await self._send_each(link, page)
@@ -253,9 +256,9 @@ class History:
             return self._count_delivered(page.count, link.peer.deliver_each(page.packet))
         size = 0
         for envelope in split_list(page.packet):
-            if size:
-                await link.outbox.pace()
-            size += self._send(link, join_list([envelope]), 1)
+            packet = join_list([envelope])
+            await link.outbox.pace(size=len(packet))
+            size += self._send(link, packet, 1)
         return size
 
     def _count_delivered(self, envelopes: int, size: int) -> int:

@@ -15,10 +15,9 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeStep, StepResult
 from wakumail.errors import DisconnectReason, PeerGone, ProtocolError, UselessPeer
 from wakumail.node.outbox import Outbox
-from wakumail.waku.packets import StatusOptions
 from wakumail.waku.peer import Peer
-from wakumail.waku.peer_events import PeerEvent, Ready, SettingsChanged
-from wakumail.waku.rate_limits import OutgoingLimits, host_of
+from wakumail.waku.peer_events import PeerEvent, Ready
+from wakumail.waku.rate_limits import host_of
 
 if TYPE_CHECKING:
     from wakumail.node.node import Node
@@ -82,9 +81,9 @@ class Link(asyncio.BufferedProtocol):
         self.peer.connection.probe(self._loop.time())
         self._pump()
 
-    def update_status(self, changed: StatusOptions) -> None:
+    def update_status(self) -> None:
         """Tell the peer of changes of our status. The connection may end over them."""
-        self.peer.update_status(changed)
+        self.peer.update_status(self._loop.time())
         self._pump()
 
     def pause(self, wait: Wait) -> None:
@@ -242,8 +241,6 @@ class Link(asyncio.BufferedProtocol):
             case Closed():
                 self._on_closed(event)
             case _:
-                if isinstance(event, (Ready, SettingsChanged)):
-                    self.peer.limits = OutgoingLimits(self.peer.settings, self._loop.time())
                 if isinstance(event, Ready):
                     self._on_ready()
                 try:

@@ -196,21 +196,20 @@ class Node:
 
         For TOLERANCE seconds envelopes are taken by the old rules too: peers learn of it later.
         """
-        changed = self.status.change(options, rules)
+        self.status.change(options, rules)
         loop = asyncio.get_running_loop()
         if self._settling is not None:
             self._settling.cancel()
         self._settling = loop.call_later(TOLERANCE, self.status.settle)
-        if changed is not None:
-            self._update(iter(tuple(self.links.values())), changed)
+        self._update(iter(tuple(self.links.values())))
 
-    def _update(self, links: Iterator[Link], changed: StatusOptions) -> None:
+    def _update(self, links: Iterator[Link]) -> None:
         """Send Status Updates, MAX_UPDATES_AT_ONCE in each round of the loop."""
         some = list(islice(links, MAX_UPDATES_AT_ONCE))
         for link in some:
-            link.update_status(changed)
+            link.update_status()
         if some:
-            asyncio.get_running_loop().call_soon(self._update, links, changed)
+            asyncio.get_running_loop().call_soon(self._update, links)
 
     def probe(self, identity: bytes) -> None:
         """Ping a peer that may have left: another worker was called from its node id."""

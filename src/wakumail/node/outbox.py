@@ -105,11 +105,15 @@ class Outbox:
         await self.drain()
         await self.pace()
 
-    async def pace(self, packets: int = 1) -> None:
-        """Wait until the peer's rate limits allow this number of packets more. PeerGone."""
+    async def pace(self, packets: int = 1, size: int = 0) -> None:
+        """Wait until the peer's rate limits allow this number of packets more. PeerGone.
+
+        `size` is the bytes of the next packet, if they are known. It has to be sent in the step of
+        the loop that comes back from here.
+        """
         if self._why_closed is not None:
             raise PeerGone(self._why_closed)
-        while delay := self._link.peer.limits.delay(self._loop.time(), packets):
+        while delay := self._link.peer.limits.delay(self._loop.time(), packets, size):
             self.flush()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._link.gone(), delay)

@@ -191,7 +191,7 @@ class Relay:
             self._tell_wishes(peer, now)
         outbox = link.outbox
         while outbox.writable:
-            if link.peer.limits.delay(now):
+            if link.peer.limits.delay(now, size=self._max_packet):
                 return False
             packet = self._outgoing.take(
                 peer.slot,

@@ -24,18 +24,26 @@ class OwnStatus:
         self.rules = rules
         self.known = known
         self._settled = rules
+        self._last_changes: tuple[StatusOptions, StatusOptions, StatusOptions | None] | None = None
+        """The answer of `changes_since`, the same for most peers, and what it was computed from."""
 
-    def change(self, options: StatusOptions, rules: Rules) -> StatusOptions | None:
-        """Set new options and rules; returns the options for a Status Update, None if none changed.
+    def change(self, options: StatusOptions, rules: Rules) -> None:
+        """Set new options and rules.
 
         The old rules hold beside the new ones until `settle` is called, TOLERANCE seconds after
         the last change.
         """
-        changed = _changes(self.options, options)
         self.options = options
         self.rules = _either(self.rules, rules)
         self._settled = rules
-        return changed
+
+    def changes_since(self, told: StatusOptions) -> StatusOptions | None:
+        """The options for a Status Update to a peer that was told `told`; None if none changed."""
+        last = self._last_changes
+        if last is None or last[0] is not told or last[1] is not self.options:
+            last = told, self.options, _changes(told, self.options)
+            self._last_changes = last
+        return last[2]
 
     def settle(self) -> None:
         """From now on judge by the rules of the last change alone."""

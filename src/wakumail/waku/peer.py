@@ -6,6 +6,7 @@ peer. The dialects hold the differences between the capabilities. Beside the one
 peer may share `wakusync`: its packets are handed on unopened.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Connection
@@ -60,7 +61,7 @@ from wakumail.waku.peer_events import (
     SettingsChanged,
     SyncReceived,
 )
-from wakumail.waku.rate_limits import NO_OUTGOING_LIMITS
+from wakumail.waku.rate_limits import NO_OUTGOING_LIMITS, OutgoingLimits
 from wakumail.waku.whisper import WhisperDialect
 
 STATUS_TIMEOUT = 10.0
@@ -134,7 +135,7 @@ class Peer:
         self.history_room = connection.max_packet
         """Bytes of the next P2P Messages packet, once it is inflated."""
         self.limits = NO_OUTGOING_LIMITS
-        """The rate at which the peer may be sent packets; its owner sets it with each status."""
+        """The rate at which the peer may be sent packets, by its status and its updates."""
         self._own = own
         self._count = count
         self._gate = gate
@@ -145,8 +146,13 @@ class Peer:
         self._ready = False
         self._unconfirmed = {Code.BATCH_ACK: 0, Code.MESSAGE_RESPONSE: 0}
         """Number of each that may still come for the packets that we sent."""
-        self._untold: list[StatusOptions] = []
-        """Changes of our status that the peer has to be told once its own status has come."""
+        self._told: StatusOptions
+        """Our status as the peer knows it, or will when it has the packets of `_updates`."""
+        self._updates: deque[tuple[int, bytes]] = deque()
+        """Status updates that wait for the rate limits of the peer: those of one change."""
+        self._update_due: float | None = None
+        self._statuses: list[int] = []
+        """Bytes of each status that was sent before the peer told its rate limits."""
         self._allowance: Allowance
 
     @property
@@ -188,7 +194,7 @@ class Peer:
 
     def next_timer(self) -> float | None:
         """The time to call `handle_timer`; None: never."""
-        timers = (self.connection.next_timer(), self._status_deadline)
+        timers = (self.connection.next_timer(), self._status_deadline, self._update_due)
         return min((t for t in timers if t is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -196,23 +202,34 @@ class Peer:
         if self._status_deadline is not None and now >= self._status_deadline:
             self._status_deadline = None
             self.connection.fail(StatusMissing("no status in time"))
+        if self._update_due is not None and now >= self._update_due:
+            self.update_status(now)
         self.connection.handle_timer(now)
 
     # -- for the owner: packets to send -------------------------------------------------------
 
-    def update_status(self, changed: StatusOptions) -> None:
-        """Tell the peer the options that OwnStatus.change has returned.
+    def update_status(self, now: float) -> None:
+        """Tell the peer the changes of our status that it was not told yet.
 
-        Before the peer's status has come we send nothing but our own (6/WAKU1, "Status"): the
-        change is told then. The connection ends if both sides are light nodes now.
+        They wait for its rate limits, and leave in one packet then: the last value of each option.
+        Before the peer's status has come we send nothing but our own (6/WAKU1, "Status"): changes
+        are told then. The connection ends if both sides are light nodes now.
         """
-        if self._shared is None:
-            return
         if not self._ready:
-            self._untold.append(changed)
             return
-        for code, payload in self._dialect.encode_update(changed):
-            self._send(code, payload)
+        self._update_due = None
+        while self._updates or self._told is not self._own.options:
+            size = len(self._updates[0][1]) if self._updates else 0
+            if delay := self.limits.delay(now, size=size):
+                self._update_due = now + delay
+                break
+            if self._updates:
+                self._send(*self._updates.popleft())
+                continue
+            changed = self._own.changes_since(self._told)
+            self._told = self._own.options
+            if changed is not None:
+                self._updates.extend(self._dialect.encode_update(changed))
         if self._are_both_light():
             self.connection.fail(LightNodesMet("both are light nodes"))
 
@@ -228,12 +245,12 @@ class Peer:
         status-go sends both, in this order.
         """
         for batch_hash, errors in confirmations:
-            self.respond(batch_hash, errors)
+            self.respond(encode_message_response(batch_hash, errors))
             self._send(Code.BATCH_ACK, encode_batch_ack(batch_hash))
 
-    def respond(self, batch_hash: bytes, errors: bytes) -> None:
-        """Confirm a packet with a Message Response alone."""
-        self._send(Code.MESSAGE_RESPONSE, encode_message_response(batch_hash, errors))
+    def respond(self, response: bytes) -> None:
+        """Confirm a packet with a Message Response alone, of encode_message_response."""
+        self._send(Code.MESSAGE_RESPONSE, response)
 
     def request_history(self, packet: bytes) -> None:
         """Send a P2P Request of request.build_request; from now on its answer is taken."""
@@ -292,7 +309,7 @@ class Peer:
             case HandshakeStep() | Authenticated() | Uneventful():
                 return event
             case Closed():
-                self._status_deadline = None
+                self._status_deadline = self._update_due = None
                 return event
         return None
 
@@ -309,15 +326,20 @@ class Peer:
         self._allowance = Allowance(now)
         self._status_deadline = now + STATUS_TIMEOUT
         self.connection.limit_packets(self._limit_of)
-        self._send(Code.STATUS, self._dialect.encode_status(self._own.options))
-        for capability in unspoken:
-            # A bridge waits for our status in each capability, and leaves if one does not come.
-            status = DIALECTS[capability].encode_status(NO_ENVELOPES)
-            self.connection.send(shared[capability], Code.STATUS, status)
+        self._told = self._own.options
+        statuses = [(self._shared, self._dialect.encode_status(self._told))]
+        # A bridge waits for our status in each capability, and leaves if one does not come.
+        statuses += [
+            (shared[capability], DIALECTS[capability].encode_status(NO_ENVELOPES))
+            for capability in unspoken
+        ]
+        for capability, status in statuses:
+            self.connection.send(capability, Code.STATUS, status)
+            self._statuses.append(len(status))
 
     def _on_packet(self, code: int, payload: bytes, now: float, unix_time: int) -> PeerEvent | None:
         if code == Code.STATUS:
-            return self._on_status(payload)
+            return self._on_status(payload, now)
         if not self._ready:
             raise StatusMissing(f"packet {code} came before the status")
         if code in self._dialect.update_codes:
@@ -406,7 +428,7 @@ class Peer:
         """True if a confirmation with this code may come for a packet that we sent."""
         return bool(self._unconfirmed[Code(code)]) and self.settings.confirmations
 
-    def _on_status(self, payload: bytes) -> PeerEvent | None:
+    def _on_status(self, payload: bytes, now: float) -> PeerEvent | None:
         assert self.hello is not None
         if self._ready:
             self._count("packets_status_repeated")
@@ -419,9 +441,11 @@ class Peer:
         if self._gate is None:
             assert self._shared is not None
             self.connection.gather(self._shared, Code.MESSAGES)
-        for changed in self._untold:
-            self.update_status(changed)
-        self._untold.clear()
+        self.limits = OutgoingLimits(self.settings, now)
+        for size in self._statuses:  # the first packets that the peer counts
+            self.limits.spend(size)
+        self._statuses.clear()
+        self.update_status(now)
         return Ready(self.hello, self.name)
 
     def _on_status_update(self, code: int, payload: bytes, now: float) -> PeerEvent | None:
@@ -434,7 +458,12 @@ class Peer:
         before, self.settings = self.settings, self.settings.updated(options)
         if self._are_both_light():
             raise LightNodesMet("both are light nodes")
-        return SettingsChanged() if self.settings != before else None
+        if self.settings == before:
+            return None
+        if self.limits.differ(self.settings):
+            self.limits = OutgoingLimits(self.settings, now)
+            self.update_status(now)
+        return SettingsChanged()
 
     def _take_update(self, size: int, now: float) -> None:
         """Count a status update; StatusUpdateFlood if it is one too many."""

@@ -136,13 +136,9 @@ class OutgoingLimits:
     """
 
     def __init__(self, settings: PeerSettings, now: float) -> None:
-        packets, sizes = (
-            min((rate for rate in (limits.ip, limits.peer) if rate), default=0)
-            for limits in (settings.packet_rate_limits, settings.bytes_rate_limits)
-        )
+        packets, sizes = self._rates = lowest_rates(settings)
         self._packets = TokenBucket(packets, max(1, packets), now) if packets else None
         self._sizes = TokenBucket(sizes, sizes, now) if sizes else None
-        self.has_packet_limit = bool(packets)
         self.is_limited = bool(packets or sizes)
         self.burst = sizes or None
         """Bytes that one packet should not exceed; None: no limit."""
@@ -151,25 +147,38 @@ class OutgoingLimits:
         """Packets since the last call of `delay`, and the bytes of them."""
         self._sent_bytes = 0
 
-    def delay(self, now: float, packets: int = 1) -> float:
-        """Seconds until the peer may be sent this number of packets more; 0: now."""
+    def differ(self, settings: PeerSettings) -> bool:
+        """True if the peer's settings tell other limits than these."""
+        return lowest_rates(settings) != self._rates
+
+    def delay(self, now: float, packets: int = 1, size: int = 0) -> float:
+        """Seconds until the peer may be sent this number of packets more, of `size` bytes; 0: now.
+
+        A packet larger than a second's bytes waits for all of them, and delays those after it.
+        """
         delay = 0.0
         if self._packets is not None:
             self._packets.owe(self._sent, now)
             delay = self._packets.delay(min(packets, self._most), now)
         if self._sizes is not None:
             self._sizes.owe(self._sent_bytes, now)
-            delay = max(delay, self._sizes.delay(0, now))
+            delay = max(delay, self._sizes.delay(min(size, self.burst or 0), now))
         self._sent = self._sent_bytes = 0
         return delay
 
     def spend(self, size: int) -> None:
-        """Count a packet of `size` bytes, as sent at the next call of `delay`.
-
-        One over the limit delays the packets after it.
-        """
+        """Count a packet of `size` bytes, as sent at the next call of `delay`."""
         self._sent += 1
         self._sent_bytes += size
+
+
+def lowest_rates(settings: PeerSettings) -> tuple[int, int]:
+    """Packets and bytes per second that the peer takes of one node at one address; 0: any."""
+    packets, sizes = (
+        min((rate for rate in (limits.ip, limits.peer) if rate), default=0)
+        for limits in (settings.packet_rate_limits, settings.bytes_rate_limits)
+    )
+    return packets, sizes
 
 
 NO_OUTGOING_LIMITS = OutgoingLimits(PeerSettings(), 0.0)
