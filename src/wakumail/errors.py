@@ -21,6 +21,7 @@
     │   ├── ArchiveFull          the disk is full: nothing was stored, try again when there is room
     │   └── ArchiveDamaged       a part of the file that was needed is damaged; others may not be
     ├── PeerGone                 for a client: the connection ended, with the reason
+    ├── PeerLimited              the peer's rate limits leave no room for a packet in time
     └── AnswerTimeout            for a client: the mailserver does not answer
 
 Modules add errors of their own below these. An error that ends a connection or refuses a request
@@ -191,6 +192,12 @@ class PeerGone(WakumailError):
         super().__init__(reason)
         self.useless = useless
         """True if there is no capability in common."""
+
+
+class PeerLimited(WakumailError):
+    """The rate limits that the peer told leave no room for a packet in time; none was sent."""
+
+    counter = "peer_limited"
 
 
 class AnswerTimeout(WakumailError):

@@ -322,6 +322,10 @@ LIMITS: dict[str, list[str]] = {
     "calls of a connection in progress": [f"{stream.MAX_CALLS}"],
     "notifications unread by a caller": [size(stream.MAX_UNREAD_NOTIFICATIONS)],
     "requests to one mailserver without an answer": [f"{requester.MAX_OPEN}"],
+    "direct messages and requests that wait for the rate limits of a peer": [
+        f"{outbox.MAX_IN_LINE}",
+        f"{outbox.MAX_WAIT:g} s",
+    ],
     "workers": [f"{MAX_WORKERS}"],
     "deaths of a worker in a row, each within 10 s of its start": [
         f"{worker_slot.MAX_DEATHS}, then"

@@ -176,7 +176,7 @@ async def test_a_request_of_a_node() -> None:
         for wrong in ({"topics": [b"abc"]}, {"cursor": bytes(35)}, {"key": bytes(31)}):
             choices: dict[str, Any] = {"topics": [TOPIC], "cursor": b"", "key": bytes(32)}
             with pytest.raises(ValueError, match="bytes, not"):
-                requester.request(link, lower=0, upper=NOW, limit=1, **choices | wrong)
+                await requester.request(link, lower=0, upper=NOW, limit=1, **choices | wrong)
         assert not link.peer.expects_history
         assert not server.requests
 

@@ -117,8 +117,8 @@ async def test_trust_is_no_leave_to_send_expired_envelopes_live(tmp_path: Path) 
         assert server.store.archive.stat().envelopes == server.relay.pool.envelopes == 1
 
 
-def ask(server: Mailserver, puppet: Puppet) -> bytes:
-    return server.requester.request(
+async def ask(server: Mailserver, puppet: Puppet) -> bytes:
+    return await server.requester.request(
         link_of(server, puppet), lower=0, upper=1, topics=[TOPIC], limit=0, cursor=b"", key=KEY
     )
 
@@ -128,9 +128,9 @@ async def test_a_mailserver_has_to_be_trusted_to_be_asked(tmp_path: Path) -> Non
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         with pytest.raises(Untrusted):
-            ask(server, puppet)
+            await ask(server, puppet)
         server.node.admission.trust(IDENTITY)
-        request_id = ask(server, puppet)
+        request_id = await ask(server, puppet)
         await puppet.packet(Code.P2P_REQUEST)
         completion = Completion(request_id).encode(CompletionForm.LIST)
         puppet.send(Code.P2P_REQUEST_COMPLETE, completion)
@@ -143,7 +143,7 @@ async def test_who_is_trusted_no_longer_is_not_heard_even_if_it_was_asked(tmp_pa
         server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         p2p, live = Heard(server, allow_p2p=True), Heard(server, allow_p2p=False)
-        ask(server, puppet)
+        await ask(server, puppet)
         await puppet.packet(Code.P2P_REQUEST)
         server.node.admission.distrust(IDENTITY)
         deliver(puppet, HISTORY)
@@ -151,7 +151,7 @@ async def test_who_is_trusted_no_longer_is_not_heard_even_if_it_was_asked(tmp_pa
         assert p2p.payloads == live.payloads
         assert server.counters["packets_unasked"] == 1
         server.node.admission.trust(IDENTITY)
-        ask(server, puppet)
+        await ask(server, puppet)
         deliver(puppet, HISTORY)
         await eventually(lambda: len(p2p.payloads) == 3)
 
@@ -176,7 +176,7 @@ async def test_a_request_does_not_stay_open_for_more_than_it_asked_for(tmp_path:
         server.node.admission.trust(IDENTITY)
         puppet = await Puppet.ready(enode, key=MAILSERVER)
         link = link_of(server, puppet)
-        server.requester.request(
+        await server.requester.request(
             link, lower=0, upper=1, topics=[TOPIC], limit=3, cursor=b"", key=KEY
         )
         deadline = server.requester._open[link].deadline

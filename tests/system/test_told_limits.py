@@ -1,20 +1,40 @@
 """Packets of our own keep to the rate limits that a peer told (6/WAKU1)."""
 
 import asyncio
+import os
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.support.envelopes import make
-from tests.support.exchanges import TOPICS, messages
-from tests.support.patience import asynchronous, eventually
-from tests.support.puppet import Puppet, mailserver
-from tests.support.relaying import link_of
+from tests.support.exchanges import TOPICS, messages, post
+from tests.support.patience import PATIENCE, asynchronous, eventually
+from tests.support.puppet import Mailserver, Puppet, mailserver
+from tests.support.relaying import change, link_of
+from wakumail.counters import Counters
 from wakumail.devp2p.connection_events import Packet
+from wakumail.devp2p.keys import generate
+from wakumail.errors import PeerLimited
+from wakumail.mail.answer import Wanted
+from wakumail.mail.client import connect
+from wakumail.node import outbox
+from wakumail.ops import assembly
+from wakumail.ops.config.settings import Settings
 from wakumail.waku.packets import Code, RateLimits, StatusOptions, WakuDialect
 
 RATE = 5
 OPTIONS = StatusOptions(topic_interest=(), packet_rate_limits=RateLimits(0, RATE, 0))
 ENVELOPE = make(1, TOPICS)[0].rlp
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers wait for as long as a slow machine takes."""
+    monkeypatch.setattr(outbox, "MAX_WAIT", PATIENCE)
 
 
 class Bucket:
@@ -29,6 +49,63 @@ class Bucket:
         """Take what a packet costs. A slow machine only allows more."""
         self.count += amount
         assert self.count <= self._rate * (1 + time.monotonic() - self._since)
+
+
+def direct(server: Mailserver, puppet: Puppet) -> Any:
+    return server.send_direct(link_of(server, puppet).node_id, ENVELOPE)
+
+
+def request(server: Mailserver, puppet: Puppet) -> Any:
+    link = link_of(server, puppet)
+    link.peer.trusted = True
+    return server.requester.request(
+        link, lower=0, upper=1, topics=TOPICS, limit=1, cursor=b"", key=bytes(32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [(direct, Code.P2P_MESSAGE), (request, Code.P2P_REQUEST)],
+    ids=["direct messages", "requests"],
+)
+@asynchronous
+async def test_packets_for_callers_wait(
+    tmp_path: Path, call: Callable[[Mailserver, Puppet], Any], code: Code
+) -> None:
+    async with mailserver(tmp_path) as (server, enode):
+        bucket = Bucket(RATE)
+        puppet = await Puppet.ready(enode, options=OPTIONS)
+        await eventually(lambda: link_of(server, puppet).ready)
+        calls = [asyncio.ensure_future(call(server, puppet)) for _ in range(2 * RATE)]
+        for _ in calls:
+            await puppet.packet(code)
+            bucket.take()
+        await asyncio.gather(*calls)
+
+
+@pytest.mark.parametrize("call", [direct, request], ids=["direct messages", "requests"])
+@asynchronous
+async def test_what_would_wait_for_too_long_is_refused_and_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Mailserver, Puppet], Any]
+) -> None:
+    """A byte a second: our status has used up a minute."""
+    options = replace(OPTIONS, bytes_rate_limits=RateLimits(0, 1, 0))
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode, options=options)
+        await eventually(lambda: link_of(server, puppet).ready)
+        link = link_of(server, puppet)
+        waiting = [
+            asyncio.ensure_future(call(server, puppet)) for _ in range(outbox.MAX_IN_LINE + 1)
+        ]
+        with pytest.raises(PeerLimited, match="100 packets wait"):
+            await waiting.pop()
+        for caller in waiting:
+            caller.cancel()
+        await asyncio.wait(waiting)
+        monkeypatch.setattr(outbox, "MAX_WAIT", 0.01)
+        with pytest.raises(PeerLimited, match=r"left no room for the packet for 0\.01 s"):
+            await call(server, puppet)
+        assert not link.peer.expects_history
 
 
 @asynchronous
@@ -51,6 +128,23 @@ async def test_many_changes_of_our_status_are_one_update(tmp_path: Path) -> None
 
 
 @asynchronous
+async def test_an_update_of_the_peer_renews_nothing(tmp_path: Path) -> None:
+    """Only a change of its limits does."""
+    async with mailserver(tmp_path) as (server, enode):
+        bucket = Bucket(RATE)
+        puppet = await Puppet.ready(enode, options=OPTIONS)
+        await eventually(lambda: link_of(server, puppet).ready)
+        calls = []
+        for number in range(3):
+            calls += [asyncio.ensure_future(direct(server, puppet)) for _ in range(RATE)]
+            await change(puppet, link_of(server, puppet), StatusOptions(pow=float(number)))
+        for _ in calls:
+            await puppet.packet(Code.P2P_MESSAGE)
+            bucket.take()
+        await asyncio.gather(*calls)
+
+
+@asynchronous
 async def test_confirmations_keep_to_a_limit_of_bytes(tmp_path: Path) -> None:
     """Confirmations that name refused envelopes, to a peer that tells no limit of packets."""
     rate = 3000
@@ -68,3 +162,21 @@ async def test_confirmations_keep_to_a_limit_of_bytes(tmp_path: Path) -> None:
             bucket.take(len(packet.payload))
             responses += 1
         assert server.counters["messages_confirmed"] == len(old)
+
+
+@asynchronous
+async def test_a_client_that_pages_keeps_to_the_limits_of_the_mailserver(tmp_path: Path) -> None:
+    """The mailserver tolerates nothing."""
+    counters = Counters()
+    settings = Settings(min_pow=0.0, rate_packets_peer=RATE, rate_tolerance=0)
+    node = {
+        "options": assembly.status_options(settings),
+        "incoming_limits": assembly.incoming_limits(settings, counters),
+    }
+    async with mailserver(tmp_path, node=node) as (server, enode):
+        await post(await Puppet.ready(enode), make(2 * RATE, TOPICS))
+        async with connect(enode, node_key=generate(os.urandom), password="test") as peer:
+            wanted = Wanted(0, int(time.time()) + 100, topics=tuple(TOPICS), limit=1)
+            pages = [page async for page in peer.pages(wanted)]
+        assert sum(len(page.envelopes) for page in pages) == 2 * RATE
+        assert server.counters["traffic_excess"] == 0

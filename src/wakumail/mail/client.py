@@ -235,6 +235,12 @@ class MailPeer:
         """Send the request and let `answer` come in."""
         if self._link.closed is not None:
             raise PeerGone(describe(self._link.closed))
+        try:
+            async with asyncio.timeout(self.answer_timeout):
+                await self._link.outbox.pace(size=len(packet))
+        except TimeoutError:
+            text = f"its rate limits allow no request (timeout {self.answer_timeout:g} s)"
+            raise AnswerTimeout(text) from None
         self._answer = answer
         self._link.peer.history_room = answer.room
         self._link.peer.request_history(packet)

@@ -54,7 +54,7 @@ class Requester:
         self._counters = counters
         self._open: dict[Link, OpenRequests] = {}
 
-    def request(
+    async def request(
         self,
         link: Link,
         *,
@@ -65,16 +65,14 @@ class Requester:
         cursor: bytes,
         key: bytes | None,
     ) -> bytes:
-        """Ask a trusted mailserver and return the request's id (32 bytes) at once.
+        """Ask a trusted mailserver and return the request's id (32 bytes) once it is sent.
 
-        The request is sealed with a symmetric `key`, or for the mailserver's node key if that is
-        None. Times are Unix seconds, `limit` is a number of envelopes. Untrusted or TooManyOpen if
-        the mailserver may not be asked, ValueError for a topic, cursor or key of a wrong size.
+        It waits for the rate limits of the mailserver. The request is sealed with a symmetric
+        `key`, or for the mailserver's node key if that is None. Times are Unix seconds, `limit` is
+        a number of envelopes. Untrusted, TooManyOpen or PeerLimited if the mailserver may not be
+        asked, PeerGone if it leaves, ValueError for a topic, cursor or key of a wrong size.
         """
-        if not link.peer.trusted:
-            raise Untrusted("the mailserver is not trusted")
-        if link in self._open and len(self._open[link].request_ids) >= MAX_OPEN:
-            raise TooManyOpen(f"{MAX_OPEN} requests to this mailserver have no answer yet")
+        self._check(link)
         packet, request_id = build_request(
             Form.R3,
             lower=lower,
@@ -88,6 +86,8 @@ class Requester:
             random=os.urandom,
             now=int(time.time()),
         )
+        await link.outbox.wait_in_line(len(packet))
+        self._check(link)  # again: others may have asked meanwhile
         if link not in self._open:
             self._open[link] = OpenRequests(set(), self._arm(link))
         self._open[link].request_ids.add(request_id)
@@ -95,6 +95,13 @@ class Requester:
         link.peer.request_history(packet)
         link.outbox.flush()
         return request_id
+
+    def _check(self, link: Link) -> None:
+        """Untrusted or TooManyOpen if the mailserver may not be asked now."""
+        if not link.peer.trusted:
+            raise Untrusted("the mailserver is not trusted")
+        if link in self._open and len(self._open[link].request_ids) >= MAX_OPEN:
+            raise TooManyOpen(f"{MAX_OPEN} requests to this mailserver have no answer yet")
 
     def heard(self, link: Link, count: int) -> None:
         """Begin to wait for the next part of an answer: one of `count` envelopes has come.

@@ -260,10 +260,15 @@ class Server:
         self.counters.add("envelopes_followed", batch.accepted)
         self.filters.offer(batch, p2p=False)
 
-    def send_direct(self, identity: bytes, envelope: bytes) -> None:
-        """Send an envelope (its RLP) to one peer, as a P2P Message; PeerGone if not connected."""
+    async def send_direct(self, identity: bytes, envelope: bytes) -> None:
+        """Send an envelope (its RLP) to one peer, as a P2P Message, once its rate limits allow it.
+
+        PeerGone if it is not connected, PeerLimited if the envelope would wait for too long.
+        """
         link = self.connected(identity)
-        link.peer.deliver_history(join_list([envelope]))
+        packet = join_list([envelope])
+        await link.outbox.wait_in_line(len(packet))
+        link.peer.deliver_history(packet)
         link.outbox.flush()
 
     def connected(self, identity: bytes) -> Link:

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
+from wakumail.errors import DisconnectReason, PeerGone, PeerLimited, ProtocolError
 
 if TYPE_CHECKING:
     from wakumail.node.link import Link
@@ -31,6 +31,12 @@ third of that."""
 UNREAD_TOO_MUCH = 2 << 20
 """Bytes unread by a peer above which nothing more is read from it, until it has read most of them.
 They must be confirmations, for history and the relay stop before."""
+
+MAX_IN_LINE = 100
+"""Packets for callers of the RPC API that may wait for the rate limits of one peer."""
+
+MAX_WAIT = 10.0
+"""Seconds that such a packet waits; then its caller gets an error."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds for our Disconnect packet to leave; then the socket is closed all the same (RLPx)."""
@@ -65,6 +71,9 @@ class Outbox:
         self._written = 0
         self._read_before = 0
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._line = asyncio.Lock()
+        self._in_line = 0
+        """Callers that wait for the rate limits of the peer."""
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
 
     # -- for senders ------------------------------------------------------------------------------
@@ -118,6 +127,27 @@ class Outbox:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._link.gone(), delay)
             await self.drain()
+
+    async def wait_in_line(self, size: int) -> None:
+        """Wait until the peer's rate limits allow a packet of `size` bytes for a caller.
+
+        Callers come one after another, in the order of their calls. PeerLimited if MAX_IN_LINE of
+        them wait already, or after MAX_WAIT; PeerGone.
+        """
+        limits = self._link.peer.limits
+        if not limits.is_limited:
+            return
+        if self._in_line >= MAX_IN_LINE:
+            raise PeerLimited(f"{MAX_IN_LINE} packets wait for the rate limits of the peer already")
+        self._in_line += 1
+        try:
+            async with asyncio.timeout(MAX_WAIT), self._line:
+                await self.pace(1, size)
+        except TimeoutError:
+            text = f"the rate limits of the peer left no room for the packet for {MAX_WAIT:g} s"
+            raise PeerLimited(text) from None
+        finally:
+            self._in_line -= 1
 
     @property
     def unread(self) -> int:

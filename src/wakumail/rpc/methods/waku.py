@@ -276,7 +276,7 @@ class WakuMethods:
             pow_time=fields.optional("powTime", _pow_time, DEFAULT_POW_TIME),
         )
         if peer:
-            self._server.send_direct(peer, envelope.rlp)
+            await self._server.send_direct(peer, envelope.rlp)
         else:
             await self._server.publish(envelope.rlp)
         return True

@@ -42,7 +42,7 @@ class WakuExtMethods:
         """The methods by their names on the wire."""
         return {"wakuext_requestMessages": self.request_messages}
 
-    def request_messages(self, _session: Session, request: Any) -> bool:
+    async def request_messages(self, _session: Session, request: Any) -> bool:
         """Send a request to a mailserver; its answer goes to the filters that allow p2p."""
         fields = Fields(request, "request", REQUEST_FIELDS, blank=("symKeyID", "cursor"))
         mailserver = fields.required("mailServerPeer", params.enode).node_id
@@ -59,7 +59,7 @@ class WakuExtMethods:
         fields.optional("timeout", _duration, 0)
         fields.optional("force", params.flag, False)
         key = None if key_id is None else self._server.keys.symmetric_key(key_id)
-        self._server.requester.request(
+        await self._server.requester.request(
             self._server.connected(mailserver),
             lower=lower,
             upper=upper,
