@@ -8,6 +8,7 @@ packets of the connection.
 import asyncio
 import time
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from wakumail.devp2p.connection_events import Authenticated, Closed, Uneventful
@@ -216,7 +217,7 @@ class Link(asyncio.BufferedProtocol):
         """Let other busy links have their turn."""
         if Wait.TURN not in self._waits:
             self.pause(Wait.TURN)
-            self._node.turns.wait(self)
+            self._node.turns.wait(partial(self.resume, Wait.TURN))
 
     def _set_reading(self) -> None:
         """Read from the socket, or stop to."""

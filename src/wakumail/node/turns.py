@@ -7,8 +7,7 @@ sent much. The packets of those wait in their buffers, and their links go on one
 import asyncio
 import time
 from collections import deque
-
-from wakumail.node.link import Link, Wait
+from collections.abc import Callable
 
 TURN_TIME = 0.001
 """Seconds of one round of the loop for all busy links together, and seconds after which a round of
@@ -19,7 +18,7 @@ class Turns:
     """Shares the time of each round of the loop among the busy links."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Link] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._begun = False
         self._ends = 0.0
 
@@ -35,15 +34,15 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._go_round)
         return now >= self._ends
 
-    def wait(self, link: Link) -> None:
-        """Resume a link when its turn comes."""
-        self._waiting.append(link)
+    def wait(self, resume: Callable[[], None]) -> None:
+        """Call `resume` when its turn comes."""
+        self._waiting.append(resume)
 
     def _go_round(self) -> None:
         self._begun = False
         while self._waiting:
-            link = self._waiting.popleft()
-            over = self.is_over()  # asked first, so that an error of the link holds up no other
-            link.resume(Wait.TURN)
+            resume = self._waiting.popleft()
+            over = self.is_over()  # asked first, so that an error holds up nobody else
+            resume()
             if over:
                 break
