@@ -10,6 +10,7 @@ from wakumail.devp2p.packets import (
     CAPABILITY_LENGTHS,
     HELLO_ITEMS,
     MAX_CAPABILITIES,
+    MAX_CAPABILITY_NAME,
     MAX_CLIENT_ID,
     MAX_P2P_PACKET,
     MIN_P2P_VERSION,
@@ -97,6 +98,13 @@ def test_hello_has_at_most_so_many_capabilities() -> None:
         Hello.decode(rlp.encode(items(capabilities=[*many, [b"more", 1]])))
 
 
+def test_hello_keeps_the_capabilities_with_names_of_the_protocol() -> None:
+    """64 long names of each of 5,000 peers made an answer of 60 MB."""
+    sent = [[b"a" * MAX_CAPABILITY_NAME, 1], [b"b" * (MAX_CAPABILITY_NAME + 1), 2], [b"\xff", 3]]
+    hello = Hello.decode(rlp.encode(items(capabilities=[*sent, [b"waku", 1]])))
+    assert hello.capabilities == (("a" * MAX_CAPABILITY_NAME, 1), ("waku", 1))
+
+
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [
@@ -155,8 +163,8 @@ def test_any_bytes_are_a_hello_or_a_hello_error(garbage: bytes, at: int, change:
         assert len(hello.capabilities) <= MAX_CAPABILITIES
 
 
-def texts(max_size: int) -> st.SearchStrategy[str]:
-    return st.text(st.characters(codec="utf-8"), max_size=max_size)
+def texts(max_size: int, codec: str = "utf-8") -> st.SearchStrategy[str]:
+    return st.text(st.characters(codec=codec), max_size=max_size)
 
 
 integers = st.integers(0, 2**64 - 1)
@@ -164,7 +172,9 @@ hellos = st.builds(
     Hello,
     integers,
     texts(MAX_CLIENT_ID).filter(str.isprintable),
-    st.lists(st.builds(Capability, texts(8), integers), max_size=20).map(tuple),
+    st.lists(st.builds(Capability, texts(MAX_CAPABILITY_NAME, "ascii"), integers), max_size=20).map(
+        tuple
+    ),
     integers,
     st.binary(max_size=70),
 )

@@ -19,6 +19,7 @@ from wakumail.archive import (
 )
 from wakumail.base import json_text
 from wakumail.devp2p import dns_list, dns_tree, enr
+from wakumail.devp2p import packets as hello_packets
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
 from wakumail.devp2p.discovery import (
     datagram_budget,
@@ -187,6 +188,8 @@ LIMITS: dict[str, list[str]] = {
         f"of one host {handshake_thread.MAX_STEPS_OF_HOST} count",
     ],
     "time for keys and hello": [connection("handshake_timeout")],
+    "capabilities in a hello": [f"{hello_packets.MAX_CAPABILITIES}"],
+    "name of a capability": [f"{hello_packets.MAX_CAPABILITY_NAME} characters"],
     "time for the status after the hello": [f"{peer.STATUS_TIMEOUT:g} s"],
     "size of a status": [
         size(packets.MAX_STATUS_SIZE),

@@ -10,7 +10,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.patience import asynchronous
+from tests.support.patience import asynchronous, counted_rounds
 from tests.support.rpc_methods import Methods, request
 from wakumail.rpc import jsonrpc
 from wakumail.rpc.jsonrpc import (
@@ -321,6 +321,23 @@ def test_the_answer_to_a_batch_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> N
     assert error_of(answers[2], 2) == RESPONSE_TOO_LARGE
     assert error_of(answers[3], 3) == RESPONSE_TOO_LARGE
     assert not methods.noted
+
+
+@pytest.mark.parametrize("result", [[], [None], [1, "two", {"three": [3]}, [[]]]])
+def test_lists_are_written_as_they_are(result: list[Any]) -> None:
+    answer = handle(request("test_echo", result, call_id='"'))
+    assert answer == {"jsonrpc": "2.0", "id": '"', "result": result}
+
+
+@asynchronous
+async def test_others_have_their_turn_while_a_long_list_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wakumail.node.task_turn.TURN_TIME", 0.0)
+    methods = Methods()
+    async with counted_rounds() as rounds:
+        await methods.dispatcher.handle(Session(), request("test_echo", list(range(100))))
+        assert rounds() >= 100
 
 
 @asynchronous

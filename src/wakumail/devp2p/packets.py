@@ -1,6 +1,6 @@
 """The "p2p" capability: hello, disconnect, and the message ids of capabilities (devp2p, "RLPx")."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -38,6 +38,10 @@ HELLO_ITEMS = 5
 
 MAX_CAPABILITIES = 64
 """Capabilities in one hello."""
+
+MAX_CAPABILITY_NAME = 8
+"""Bytes of a capability's name (devp2p, rlpx.md, "Capability Messaging"), in ASCII. Others are left
+out: nobody can share them."""
 
 MAX_CLIENT_ID = 128
 """Characters of a peer's client id that are kept."""
@@ -126,7 +130,7 @@ class Hello:
             return cls(
                 _number(version),
                 printable(rlp.as_bytes(client_id), MAX_CLIENT_ID),
-                tuple(map(_capability, rlp.as_list(capabilities, at_most=MAX_CAPABILITIES))),
+                tuple(_capabilities(rlp.as_list(capabilities, at_most=MAX_CAPABILITIES))),
                 _number(port),
                 rlp.as_bytes(identity),
             )
@@ -146,9 +150,13 @@ class Hello:
             raise UnexpectedIdentity("the hello has another node id than the handshake")
 
 
-def _capability(item: rlp.Item) -> Capability:
-    name, version = rlp.as_list(item, at_least=2, at_most=2)
-    return Capability(rlp.as_bytes(name).decode("utf-8", "replace"), _number(version))
+def _capabilities(items: list[rlp.Item]) -> Iterator[Capability]:
+    """The capabilities that have a name as the protocol allows it."""
+    for item in items:
+        name_item, version_item = rlp.as_list(item, at_least=2, at_most=2)
+        name, version = rlp.as_bytes(name_item), _number(version_item)
+        if len(name) <= MAX_CAPABILITY_NAME and name.isascii():
+            yield Capability(name.decode(), version)
 
 
 def _number(item: rlp.Item) -> int:

@@ -42,7 +42,7 @@ class WebSocketWire:
 
     async def send(self, value: bytes) -> None:
         """Send one message."""
-        await self._socket.send_str(value.decode())
+        await self._socket.send_frame(value, WSMsgType.TEXT)
 
 
 class HttpEndpoint:

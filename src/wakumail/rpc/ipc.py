@@ -63,7 +63,7 @@ class IpcWire:
 
     async def send(self, value: bytes) -> None:
         """Send a value and a newline."""
-        self._writer.write(value + b"\n")
+        self._writer.writelines((value, b"\n"))
         await self._writer.drain()
 
 

@@ -42,6 +42,12 @@ CONFIRMS = StatusOptions(pow=0.0, light=False, confirmations=True)
 """The status of a peer that wants every envelope and confirms it."""
 
 PAGES = ("/metrics", "/health", "/ready", "/live", "/")
+TALKATIVE = (
+    *WAKU[-1:],
+    *(Capability(f"c{number:07}", number) for number in range(MAX_CAPABILITIES - 1)),
+)
+"""The capabilities of peers that name as many as they may."""
+
 CROWD = 1000
 """Peers that are connected when all are described, or leave at once."""
 
@@ -209,7 +215,8 @@ def connected(server: MeteredServer, number: int, at_once: int = 100) -> list[Bl
     """Peers whose handshakes are done `at_once`."""
     peers: list[BlockingConnection] = []
     while len(peers) < number:
-        some = [BlockingConnection(server.enode) for _ in range(min(at_once, number - len(peers)))]
+        missing = min(at_once, number - len(peers))
+        some = [BlockingConnection(server.enode, None, TALKATIVE) for _ in range(missing)]
         for peer in some:
             peer.dial()
         for peer in some:
