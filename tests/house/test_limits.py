@@ -17,7 +17,7 @@ from wakumail.archive import (
     store,
     writer_thread,
 )
-from wakumail.base import json_text
+from wakumail.base import json_text, turns
 from wakumail.devp2p import dns_list, dns_tree, enr
 from wakumail.devp2p import packets as hello_packets
 from wakumail.devp2p.connection import SMALL_PACKET, ConnectionConfig
@@ -72,7 +72,6 @@ from wakumail.node import (
     outbox,
     peer_finder,
     relay,
-    turns,
 )
 from wakumail.ops import log_writer
 from wakumail.ops.browse import archive_pages, archive_reading

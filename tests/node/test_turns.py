@@ -67,7 +67,7 @@ async def test_who_sends_much_goes_on_in_turn(
         links = [link_of(server, puppet) for puppet in puppets]
         for puppet in puppets:
             send_much(puppet)
-        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
+        monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
         taken = Taken(server, monkeypatch)
         for link, puppet in zip(links, puppets, strict=True):
             deliver(link, wire_of(puppet))
@@ -87,7 +87,7 @@ async def test_who_sends_little_does_not_wait(
 ) -> None:
     """A single packet is taken at once, though the turn is over, and reading goes on."""
     async with one_peer(tmp_path) as (server, link, puppet):
-        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
+        monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
         assert server.node.turns.is_over()
         taken = Taken(server, monkeypatch)
         puppet.connection.send(puppet.waku, Code.MESSAGES, messages(make(3, TOPICS)))
@@ -103,7 +103,7 @@ async def test_who_has_left_is_passed_over(
     async with mailserver(tmp_path) as (server, enode):
         puppets = [await Puppet.ready(enode) for _ in range(SENDERS)]
         await eventually(lambda: len(server.node.peers) == SENDERS)
-        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
+        monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
         taken = Taken(server, monkeypatch)
         for puppet in puppets:
             send_much(puppet)
@@ -120,7 +120,7 @@ async def test_packets_without_an_event_take_from_the_turn_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with one_peer(tmp_path) as (_, link, puppet):
-        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
+        monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
         for _ in range(3 * MAX_UNEVENTFUL // PACKET_COST):
             puppet.connection.probe(0.0)
         deliver(link, wire_of(puppet))
@@ -158,7 +158,7 @@ async def test_those_who_leave_at_once_go_in_turn(
         leaving = [await Puppet.ready(enode) for _ in range(6)]
         await eventually(lambda: len(server.node.peers) == 6)
         links = [link_of(server, puppet) for puppet in leaving]
-        monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)  # one in each round
+        monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)  # one in each round
         for number, link in enumerate(links):
             deliver(link, messages_of(leaving[number], number))
             assert link.eof_received() is True

@@ -373,7 +373,7 @@ async def test_a_peer_that_hangs_up_while_it_fills_the_queue(
 ) -> None:
     """Its unread packets are dropped: they would bring the queue over its bound."""
     monkeypatch.setattr("wakumail.archive.store.MAX_UNCOMMITTED_BYTES", 50_000)
-    monkeypatch.setattr("wakumail.node.turns.TURN_TIME", 0.0)
+    monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
     async with mailserver(tmp_path) as (server, enode):
         slow = SlowDisk(server.store)
         puppet = await Puppet.ready(enode)

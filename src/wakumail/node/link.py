@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALL_READ = 8 << 10
 """Bytes of packets that a link takes at once, though the busy links have had their time of the
-round: enough for a request. A link with more waits for its turn (turns.py)."""
+round: enough for a request. A link with more waits for its turn (base/turns.py)."""
 
 
 class Wait(Enum):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
+from wakumail.base.turns import Turns
 from wakumail.counters import Counters
 from wakumail.devp2p.addresses import Network
 from wakumail.devp2p.connection import Connection, ConnectionConfig
@@ -24,7 +25,6 @@ from wakumail.node.handshake_thread import HandshakeThread
 from wakumail.node.link import Dial, Link, Wait
 from wakumail.node.memory import Memory
 from wakumail.node.roster import Roster
-from wakumail.node.turns import Turns
 from wakumail.waku.envelope import Rules
 from wakumail.waku.own_status import TOLERANCE, OwnStatus
 from wakumail.waku.packets import StatusOptions

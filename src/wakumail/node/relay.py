@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from wakumail.base.turns import TURN_TIME
 from wakumail.counters import Counters
 from wakumail.node.link import Link
-from wakumail.node.turns import TURN_TIME
 from wakumail.waku.envelope import Batch
 from wakumail.waku.pool import Pool
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from wakumail.node.turns import TURN_TIME
+from wakumail.base.turns import TURN_TIME
 
 
 class TaskTurn:
