@@ -79,7 +79,7 @@ from wakumail.ops.cluster import log_message, log_order, log_reader, publisher
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
 from wakumail.ops.monitoring import health, overview, pages
 from wakumail.ops.workers import worker_slot
-from wakumail.rpc import jsonrpc, params, stream
+from wakumail.rpc import jsonrpc, paced_connection, params, stream
 from wakumail.rpc.rest import rest_endpoint, store_query, store_reader
 from wakumail.waku import allowance, confirmations, envelope, packets, peer, topic_limiter
 
@@ -318,6 +318,7 @@ LIMITS: dict[str, list[str]] = {
     "messages told whose places are remembered": [f"{store_reader.MAX_REMEMBERED:,}"],
     "requests over HTTP that are answered at a time": [f"{rest_endpoint.MAX_ANSWERING}"],
     "first line of a request over HTTP": [size(rest_endpoint.MAX_REQUEST_LINE)],
+    "bytes of a connection over TCP that are parsed at once": [size(paced_connection.PIECE)],
     "calls in a batch": [f"{jsonrpc.MAX_BATCH:,}"],
     "answers of a batch": [size(jsonrpc.MAX_BATCH_ANSWER)],
     "connections of a listener": [f"{stream.MAX_SESSIONS}"],

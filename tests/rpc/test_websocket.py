@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import websockets
+from aiohttp import web
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
@@ -290,3 +291,24 @@ async def test_a_caller_that_leaves_a_ping_unanswered_is_cut_off(
         socket.transport.pause_reading()
         await eventually(lambda: connections(fixture.endpoint) == 0)
         socket.transport.abort()
+
+
+@asynchronous
+async def test_pings_are_answered_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come at once, a round of the loop answers as many as fit into its turn."""
+    monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)  # one
+    answered = [0]
+    pong = web.WebSocketResponse.pong
+
+    async def count(socket: web.WebSocketResponse, message: bytes = b"") -> None:
+        answered[-1] += 1
+        await pong(socket, message)
+
+    monkeypatch.setattr(web.WebSocketResponse, "pong", count)
+    async with listening() as fixture, fixture.connect() as socket:
+        socket.transport.write(b"\x89\x80\0\0\0\0" * 3000)
+        while sum(answered) < 3000:
+            answered.append(0)
+            await asyncio.sleep(0)
+        assert max(answered) == 1
+        assert await exchange(socket, CALL) == {"jsonrpc": "2.0", "id": 1, "result": 1}

@@ -1,7 +1,8 @@
-"""Turns: the time that all busy links together have in one round of the event loop.
+"""Turns: the time that all who are busy together have in one round of the event loop.
 
-A peer that has sent little is served as soon as the loop comes to it, however many others have
-sent much. The packets of those wait in their buffers, and their links go on one after the other.
+The links of peers share one, the callers of an address another. A peer that has sent little is
+served as soon as the loop comes to it, however many others have sent much. The packets of those
+wait in their buffers, and their links go on one after the other.
 """
 
 import asyncio
@@ -10,12 +11,12 @@ from collections import deque
 from collections.abc import Callable
 
 TURN_TIME = 0.001
-"""Seconds of one round of the loop for all busy links together, and seconds after which a round of
+"""Seconds of one round of the loop for all who share them, and seconds after which a round of
 the relay lets others on. A request needs some four rounds of the loop to be answered."""
 
 
 class Turns:
-    """Shares the time of each round of the loop among the busy links."""
+    """Shares the time of each round of the loop among those who are busy."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
@@ -23,7 +24,7 @@ class Turns:
         self._ends = 0.0
 
     def is_over(self) -> bool:
-        """True if the busy links have had their time of this round.
+        """True if the busy ones have had their time of this round.
 
         The first call in a round begins that time.
         """
@@ -37,6 +38,17 @@ class Turns:
     def wait(self, resume: Callable[[], None]) -> None:
         """Call `resume` when its turn comes."""
         self._waiting.append(resume)
+        self.is_over()  # so that a round follows
+
+    async def turn(self) -> None:
+        """Return at once if there is time in this round, else when the turn comes.
+
+        The caller then does a small piece of work, however many others do so too.
+        """
+        if self.is_over():
+            came = asyncio.Event()
+            self.wait(came.set)
+            await came.wait()
 
     def _go_round(self) -> None:
         self._begun = False

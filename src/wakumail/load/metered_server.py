@@ -139,8 +139,16 @@ class MeteredServer:
     def callers(self) -> Iterator[RpcCaller]:
         """A caller over each transport, in turn."""
         yield UnixCaller(self._ipc)
-        yield HttpCaller(self._rpc_port)
-        yield WebSocketCaller(self._rpc_port)
+        yield self.http()
+        yield self.websocket()
+
+    def http(self) -> HttpCaller:
+        """A caller of the RPC API over HTTP."""
+        return HttpCaller(self._rpc_port)
+
+    def websocket(self) -> WebSocketCaller:
+        """A caller of the RPC API over a WebSocket."""
+        return WebSocketCaller(self._rpc_port)
 
     def pages(self) -> HttpCaller:
         """A caller of the pages for operators."""

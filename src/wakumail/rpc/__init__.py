@@ -10,6 +10,7 @@ access      the checks of callers over TCP
 splitter    JSON values cut out of a stream
 stream      a caller on a connection
 caller_slots  the connections of a listener: the longest idle one makes room
+paced_connection  bytes handed on in pieces, in turn with those of other connections
 bounded_server  the server of an HTTP address
 ipc         the Unix socket
 http        HTTP and WebSocket

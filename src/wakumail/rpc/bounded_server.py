@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from wakumail.base.turns import Turns
 from wakumail.counters import Counters
 from wakumail.rpc.caller_slots import Caller, CallerSlots
+from wakumail.rpc.paced_connection import PacedConnection
 from wakumail.rpc.stream import SEND_TIMEOUT
 
 IDLE_TIMEOUT = 60.0
@@ -49,6 +51,12 @@ class BoundedServer(web.Server):
         self._max_callers = max_callers
         self._callers: dict[web.RequestHandler, Caller] = {}
         self._runner = web.ServerRunner(self, shutdown_timeout=HTTP_CLOSE_TIMEOUT)
+        self.turns = Turns()
+        """The time of all its connections in a round of the loop."""
+
+    def __call__(self) -> PacedConnection:  # type: ignore[override]
+        """The protocol of one more connection."""
+        return PacedConnection(super().__call__(), self.turns)
 
     async def start(self, addr: str, port: int) -> tuple[str, int]:
         """Listen; returns the address in use. OSError if it is not available."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 
+from wakumail.base.turns import Turns
 from wakumail.counters import Counters
 from wakumail.rpc.access import Access
 from wakumail.rpc.bounded_server import HTTP_CLOSE_TIMEOUT, BoundedServer, abort
@@ -26,14 +27,28 @@ HEARTBEAT = 30.0
 
 
 class WebSocketWire:
-    """A WebSocket as a wire, for server and caller; each message is one value, as text."""
+    """A WebSocket as a wire, for server and caller; each message is one value, as text.
 
-    def __init__(self, socket: web.WebSocketResponse | ClientWebSocketResponse) -> None:
+    The socket leaves pings and pongs to the wire: aiohttp would answer all that have come in one
+    step.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse | ClientWebSocketResponse,
+        turns: Turns | None = None,
+    ) -> None:
+        """`turns`: those that share the time of the loop with it, if there are others."""
         self._socket = socket
+        self._turns = turns or Turns()
 
     async def receive(self) -> bytes:
         """The next message; ConnectionResetError if the WebSocket has closed."""
-        message = await self._socket.receive()
+        while (message := await self._socket.receive()).type in (WSMsgType.PING, WSMsgType.PONG):
+            await self._turns.turn()
+            if message.type == WSMsgType.PING:
+                # Waits while the other side does not read.
+                await self._socket.pong(message.data)
         if message.type == WSMsgType.TEXT:
             return str(message.data).encode("utf-8", "surrogatepass")
         if message.type == WSMsgType.BINARY:
@@ -139,13 +154,15 @@ class HttpEndpoint:
         """Serve a session on a WebSocket to its end."""
         socket = web.WebSocketResponse(
             timeout=HTTP_CLOSE_TIMEOUT,
+            autoping=False,
             heartbeat=HEARTBEAT,
             compress=False,
             max_msg_size=MAX_MESSAGE + 1,  # the first size that is too large
         )
         await socket.prepare(request)
         caller = self._server.caller_of(request)
-        session = StreamSession(dispatcher, WebSocketWire(socket), self._counters, caller)
+        wire = WebSocketWire(socket, self._server.turns)
+        session = StreamSession(dispatcher, wire, self._counters, caller)
         task = asyncio.current_task()
         assert task is not None
         self._sessions[session] = task

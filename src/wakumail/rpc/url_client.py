@@ -57,7 +57,9 @@ async def connect_url(url: str, token: str | None = None) -> AsyncIterator[Wire]
     try:
         async with ClientSession(headers=headers, timeout=timeout) as session:
             if url.startswith(("ws://", "wss://")):
-                async with session.ws_connect(url, max_msg_size=MAX_ANSWER) as socket:
+                async with session.ws_connect(
+                    url, autoping=False, max_msg_size=MAX_ANSWER
+                ) as socket:
                     yield WebSocketWire(socket)
             else:
                 yield HttpWire(session, url)

@@ -71,6 +71,15 @@ class HttpCaller(RpcCaller):
         self._connection.request("POST", "/", message, headers)
         return self._connection.getresponse().read()
 
+    def call_in_chunks(self, message: bytes, size: int) -> bytes:
+        """Send a message in chunks of `size` bytes, and wait for the answer."""
+        starts = range(0, len(message), size)
+        pieces = (message[start : start + size] for start in starts)
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+        self._connection.request("POST", "/", body, headers)
+        return self._connection.getresponse().read()
+
     def get(self, path: str) -> bytes:
         """Ask for a page."""
         self._connection.request("GET", path)
@@ -102,7 +111,7 @@ class WebSocketCaller(RpcCaller):
     def call(self, message: bytes) -> bytes:
         """Send a message, and wait for the answer."""
         head = struct.pack(">BBQ", TEXT_FRAME, 0x80 | 127, len(message))
-        self._socket.sendall(head + NO_MASK + message)
+        self.send(head + NO_MASK + message)
         while True:
             try:
                 first, size = self._file.read(2)
@@ -114,7 +123,11 @@ class WebSocketCaller(RpcCaller):
             if first == TEXT_FRAME:
                 return data
             if first == PING_FRAME:
-                self._socket.sendall(bytes([PONG_FRAME, 0x80 | size]) + NO_MASK + data)
+                self.send(bytes([PONG_FRAME, 0x80 | size]) + NO_MASK + data)
+
+    def send(self, frames: bytes) -> None:
+        """Send frames as they are."""
+        self._socket.sendall(frames)
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,6 +15,7 @@ from functools import partial
 from wakumail.base import rlp
 from wakumail.devp2p.packets import MAX_CAPABILITIES, SYNC, WAKU, Capability, MessageId
 from wakumail.load.clients.blocking_connection import WANTS_NOTHING, BlockingConnection
+from wakumail.load.clients.rpc_caller import NO_MASK, PING_FRAME, PONG_FRAME
 from wakumail.load.metered_server import MeteredServer
 from wakumail.load.workload.packet_inputs import (
     MAX_PACKET,
@@ -52,6 +53,17 @@ CROWD = 1000
 """Peers that are connected when all are described, or leave at once."""
 
 OPENED = re.compile(rb"^wakumail_messages_opened_total (\S+)", re.MULTILINE)
+
+SMALL_PIECES = 45_000
+"""Frames of WebSockets, and chunks of HTTP: 256 KiB, which is most that a server reads at once."""
+
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"net_version"}'
+
+CONTINUATION_FRAME = 0x00
+"""The first byte of a frame within a message (RFC 6455, 5.2)."""
+
+BINARY_START, MESSAGE_END = 0x02, 0x80
+"""The first bytes of the frames at both ends of such a message."""
 
 FIRST_UNUSED_ID, FIRST_WAKU_ID = 4, 16
 UNKNOWN_CODE = 99
@@ -107,6 +119,10 @@ def step_inputs() -> Iterator[StepInput]:
         yield StepInput(method, method, partial(send_calls, method))
     for name in STORE_INPUTS:
         yield StepInput(f"history over HTTP: {name}", name, partial(ask_for_history, name))
+    for title, first_byte in (("pings", PING_FRAME), ("pongs", PONG_FRAME)):
+        yield StepInput(f"WebSocket: {title}", None, partial(send_frames, first_byte))
+    yield StepInput("WebSocket: a message in empty frames", None, send_fragments)
+    yield StepInput("HTTP: a body in chunks of one byte", None, send_chunks)
     yield StepInput("envelopes of peers that leave", None, flood_and_leave)
     yield StepInput("pages of metrics and health", None, ask_for_pages)
     yield StepInput(f"{CROWD} peers: described, counted, and gone at once", None, crowd)
@@ -271,6 +287,32 @@ def send_calls(method: str, server: MeteredServer, share: float) -> None:
         with each as caller:
             for message in rpc_messages(method, ids, share):
                 caller.call(message)
+
+
+def send_frames(first_byte: int, server: MeteredServer, share: float) -> None:
+    """Send empty frames of a WebSocket, and a call."""
+    with server.websocket() as caller:
+        caller.send(empty_frame(first_byte) * share_of(SMALL_PIECES, share))
+        caller.call(CALL)
+
+
+def send_fragments(server: MeteredServer, share: float) -> None:
+    """Send one message in many empty frames, and a call."""
+    between = empty_frame(CONTINUATION_FRAME) * share_of(SMALL_PIECES, share)
+    with server.websocket() as caller:
+        caller.send(empty_frame(BINARY_START) + between + empty_frame(MESSAGE_END))
+        caller.call(CALL)
+
+
+def empty_frame(first_byte: int) -> bytes:
+    """A frame without payload, masked."""
+    return bytes([first_byte, 0x80]) + NO_MASK
+
+
+def send_chunks(server: MeteredServer, share: float) -> None:
+    """Send a call in chunks of one byte."""
+    with server.http() as caller:
+        caller.call_in_chunks(CALL + b" " * share_of(SMALL_PIECES, share), 1)
 
 
 def poll_large(server: MeteredServer, share: float) -> None:
