@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.chosen_settings import CHOSEN, environ
+from tests.support.envelopes import make
 from tests.support.patience import asynchronous
 from wakumail.archive.datadir import Datadir
+from wakumail.base.rlp import join_list
 from wakumail.base.token_bucket import RateLimiter
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
@@ -26,7 +28,9 @@ from wakumail.ops.config.settings import SETTINGS, Settings
 from wakumail.ops.named_nodes import NamedNodes
 from wakumail.ops.reload import Reload
 from wakumail.ops.workers.worker import may_renew
+from wakumail.waku.envelope import parse
 from wakumail.waku.rate_limits import IncomingLimits, Whitelist
+from wakumail.waku.topic_limiter import TopicLimiter
 
 KEY = "77" * 32
 RELOADED = [s.field for s in SETTINGS if s.reloads(workers=False)]
@@ -83,6 +87,9 @@ def describe(value: Any) -> Any:
     if isinstance(value, IncomingLimits | RateLimiter | Whitelist):
         left_out = ("_buckets", "_count")
         return {n: describe(v) for n, v in vars(value).items() if n not in left_out}
+    if isinstance(value, TopicLimiter):  # it shows its rate only to packets
+        packets = (parse(join_list([e.rlp for e in make(n, [bytes(4)])])) for n in range(1, 6))
+        return [value.take(os.urandom(64), packet, 0.0) for packet in packets]
     return value
 
 
