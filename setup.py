@@ -57,6 +57,7 @@ INSERTS = [
         "if (IS_LEAF(mp)) {\n\t\t\tif (!IS_LEAF2(mp) && !(flags & F_DUPDATA)) {",
         "ahead_copy(&mc);",
     ),
+    ('DPUTS("new mdbenv");', "if (env->me_flags & MDB_RDONLY)\nreturn CHECKS_EMPTY;"),
     ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_psize(m))\nreturn MDB_CORRUPTED;"),
     (
         "\t\t\t*meta = *m;\n\t}",

@@ -14,6 +14,9 @@ assertion of LMDB. checks_guard turns all of these into errors. */
 /* mdb_env_open may return it: the meta pages do not fit each other or their places. */
 #define CHECKS_METAS	(-12)
 
+/* The same, for a reader: data.mdb is empty, as it is before LMDB writes its meta pages. */
+#define CHECKS_EMPTY	(-14)
+
 /* The same: data.mdb or lock.mdb is not a regular file. */
 #define CHECKS_IRREGULAR	(-13)
 

@@ -55,6 +55,7 @@ cdef enum:
 cdef extern from "checks.h":
     enum:
         DAMAGED "CHECKS_LEAPT"  # damage ended the work in its middle
+        CHECKS_EMPTY            # data.mdb is empty, and we may not write
         CHECKS_IRREGULAR        # data.mdb or lock.mdb is not a regular file
         CHECKS_METAS            # opening found meta pages that do not fit together
 

@@ -3,8 +3,8 @@
 from libc.stdint cimport uint32_t
 
 from wakumail.archive.environment cimport (
-    CHECKS_IRREGULAR, CHECKS_METAS, CLOSED, DAMAGED, FOREIGN, FORKED, LOCKS_APART, LOCKS_NO_MEMORY,
-    SUMS_DIFFER, TORN, UNKNOWN_FORMAT)
+    CHECKS_EMPTY, CHECKS_IRREGULAR, CHECKS_METAS, CLOSED, DAMAGED, FOREIGN, FORKED, LOCKS_APART,
+    LOCKS_NO_MEMORY, SUMS_DIFFER, TORN, UNKNOWN_FORMAT)
 from wakumail.archive.layout cimport FORMAT
 from wakumail.archive.lmdb cimport *
 
@@ -30,6 +30,8 @@ cdef inline str explain(int rc, str path, uint32_t format):
                 " `wakumail archive import FILE --datadir NEW`")
     if rc == TORN:
         return f"{path}/data.mdb is torn: its end is missing; restore a backup"
+    if rc == CHECKS_EMPTY:
+        return f"{path}/data.mdb is empty; if it held envelopes, restore a backup"
     if rc == CHECKS_IRREGULAR:
         return f"{path}: data.mdb or lock.mdb is not a regular file"
     if rc == CHECKS_METAS:

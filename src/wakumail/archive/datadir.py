@@ -17,6 +17,7 @@ writers     locked shared by all that write to the archive, exclusively by a com
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -28,6 +29,8 @@ from pathlib import Path
 from wakumail.base.regular_file import open_regular
 from wakumail.base.whole_file import sweep_unfinished
 from wakumail.errors import WakumailError
+
+log = logging.getLogger(__name__)
 
 SCRATCH_PREFIX = "copying."
 """Of the folder in which a new copy of an archive is made."""
@@ -93,6 +96,7 @@ class Datadir:
             text = f"{self.path} is a backup: make a data directory of it with wakumail archive"
             raise IsBackup(f"{text} restore {self.path} --datadir DIR")
         with self._lock("writers", fcntl.LOCK_SH):
+            self._tell_if_empty()
             yield
 
     @contextmanager
@@ -116,6 +120,17 @@ class Datadir:
         (self.archive / "lock.mdb").unlink(missing_ok=True)
         sync_names(self.archive)
         sync_names(self.path)
+
+    def _tell_if_empty(self) -> None:
+        """Tell of a data.mdb without content: LMDB begins a new archive in it.
+
+        A process that is killed in its first moment leaves such a file, so this is no error.
+        """
+        file = self.archive / "data.mdb"
+        with suppress(OSError):  # of which the opening tells
+            if file.is_file() and not file.stat().st_size:
+                text = "%s is empty: a new archive begins; if it held envelopes, restore a backup"
+                log.warning(text, file)
 
     def _sweep(self) -> None:
         """Remove what a killed process left unfinished; who makes it holds the directory."""

@@ -33,6 +33,8 @@ def check_meta_pages(directory: str | os.PathLike[str]) -> list[str]:
             pages = again
     except OSError as error:
         raise ArchiveError(reason(error)) from error
+    if not pages:
+        raise ArchiveError(f"{os.fsdecode(directory)}/data.mdb is empty, or cut in its first page")
     if _fit(pages):
         return []
     found = ", ".join(
