@@ -92,13 +92,17 @@ def undialable(host: str) -> str:
 
 def is_dialable(address: Address) -> bool:
     """False for an address that nobody can dial; `undialable` tells which those are."""
-    if address.is_unspecified or address.is_multicast or address == _BROADCAST:
-        return False
-    return not (
+    needs_zone = (
         isinstance(address, ipaddress.IPv6Address)
         and address.is_link_local
         and address.scope_id is None
     )
+    return is_of_host(address) and not needs_zone
+
+
+def is_of_host(address: Address) -> bool:
+    """False for an address that stands for no host or for many."""
+    return not (address.is_unspecified or address.is_multicast or address == _BROADCAST)
 
 
 def check_host(host: str) -> str:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from wakumail.devp2p.addresses import (
     Network,
     check_host,
+    is_of_host,
     read_address,
     read_network,
     read_node_address,
-    undialable,
 )
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
 from wakumail.rpc.access import ANY, read_origin, read_vhost
@@ -23,6 +23,9 @@ Word = TypeVar("Word", bound=StrEnum)
 
 LARGEST = (1 << 63) - 1
 """The largest whole number that is accepted; it fits in 64 bits."""
+
+
+_NUMBER = re.compile(r"[0-9a-zA-Z.+-]+")
 
 
 class LogLevel(StrEnum):
@@ -60,6 +63,8 @@ def amount(most: float) -> Callable[[str], float]:
 
     def read(text: str) -> float:
         try:
+            if not _NUMBER.fullmatch(text):  # float reads 1_0, blanks and other digits too
+                raise ValueError
             number = float(text)
         except ValueError:
             raise ValueError(f"{text!r} is not a number") from None
@@ -171,7 +176,7 @@ def node_key(text: str) -> str:
 def network(text: str) -> Network:
     """A network in CIDR notation, or an address as a network of its own."""
     found = read_network(text)
-    if found.is_multicast or (found.num_addresses == 1 and undialable(str(found.network_address))):
+    if found.is_multicast or (found.num_addresses == 1 and not is_of_host(found.network_address)):
         raise ValueError(f"no peer has an address in {text}")
     return found
 
