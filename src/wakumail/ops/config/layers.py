@@ -60,7 +60,8 @@ def load(
     """
     file = file or environ.get(FILE_VARIABLE)
     left_out: list[str] = []
-    of_file = read_file(Path(file), left_out) if file else ()
+    path = Path(file) if file else None
+    of_file = read_file(path, left_out) if path else ()
     values: dict[str, Any] = {}
     sources = {setting.field: DEFAULT for setting in SETTINGS}
     for given in chain(of_file, read_environment(environ, left_out), read_flags(flags, left_out)):
@@ -71,11 +72,11 @@ def load(
     except Contradiction as error:
         places = dict.fromkeys(sources[f] for f in error.fields if sources[f] != DEFAULT)
         raise ConfigError(f"{error} ({', '.join(places)})") from None
-    keys = {setting.field: setting.key for setting in SETTINGS}
-    idle = []
-    for field, why in unused(settings):
-        source = sources[field]
-        idle.append(f"{source}: {keys[field]}: {why}" if source == file else f"{source}: {why}")
+    keys = {setting.field: f"{path}: {setting.key}" for setting in SETTINGS}
+    idle = (
+        f"{keys[field] if sources[field] == str(path) else sources[field]}: {why}"
+        for field, why in unused(settings)
+    )
     return Loaded(settings, sources, (*left_out, *idle))
 
 
