@@ -19,6 +19,7 @@ from wakumail.counters import Counters
 from wakumail.devp2p.connection_events import Packet
 from wakumail.devp2p.keys import generate
 from wakumail.errors import PeerLimited
+from wakumail.mail import posting
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import connect
 from wakumail.node import outbox
@@ -164,15 +165,19 @@ async def test_confirmations_keep_to_a_limit_of_bytes(tmp_path: Path) -> None:
         assert server.counters["messages_confirmed"] == len(old)
 
 
+def telling(**limits: Any) -> dict[str, Any]:
+    """A node that tells these limits."""
+    settings = Settings(min_pow=0.0, max_envelope=500_000, max_packet=600_000, **limits)
+    return {
+        "options": assembly.status_options(settings),
+        "incoming_limits": assembly.incoming_limits(settings, Counters()),
+    }
+
+
 @asynchronous
 async def test_a_client_that_pages_keeps_to_the_limits_of_the_mailserver(tmp_path: Path) -> None:
     """The mailserver tolerates nothing."""
-    counters = Counters()
-    settings = Settings(min_pow=0.0, rate_packets_peer=RATE, rate_tolerance=0)
-    node = {
-        "options": assembly.status_options(settings),
-        "incoming_limits": assembly.incoming_limits(settings, counters),
-    }
+    node = telling(rate_packets_peer=RATE, rate_tolerance=0)
     async with mailserver(tmp_path, node=node) as (server, enode):
         await post(await Puppet.ready(enode), make(2 * RATE, TOPICS))
         async with connect(enode, node_key=generate(os.urandom), password="test") as peer:
@@ -180,3 +185,19 @@ async def test_a_client_that_pages_keeps_to_the_limits_of_the_mailserver(tmp_pat
             pages = [page async for page in peer.pages(wanted)]
         assert sum(len(page.envelopes) for page in pages) == 2 * RATE
         assert server.counters["traffic_excess"] == 0
+
+
+@asynchronous
+async def test_a_client_that_posts_keeps_to_a_limit_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second packet does not fit into what the first has left of a second's bytes."""
+    monkeypatch.setattr(posting, "MAX_POST_PACKET", 500_000)
+    rate = 700_000
+    envelopes = make(15, TOPICS, size=100_000)
+    async with mailserver(tmp_path, node=telling(rate_bytes_peer=rate)) as (_, enode):
+        bucket = Bucket(rate)
+        async with connect(enode, password="test") as peer:
+            posted = await peer.post(envelopes)
+        assert posted.confirmed == len(envelopes)
+        bucket.take(sum(len(envelope.rlp) for envelope in envelopes))

@@ -100,6 +100,7 @@ class Poster:
             batch_hash = keccak256(packet)
             if not group or batch_hash in self._unconfirmed:
                 continue  # no envelope, or the same ones again
+            await self._link.outbox.pace(size=len(packet))
             self._unconfirmed[batch_hash] = asyncio.get_running_loop().create_future()
             self._link.peer.send_messages(packet)
             await self._link.outbox.drain()
