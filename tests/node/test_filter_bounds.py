@@ -85,7 +85,7 @@ async def test_a_callback_may_uninstall() -> None:
 @asynchronous
 async def test_subscribers_are_told_in_many_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each message is told all of them; one who goes between two of the rounds is not told."""
-    monkeypatch.setattr("wakumail.node.task_turn.TURN_TIME", 0.0)
+    monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
     async with rig() as it, counted_rounds() as rounds:
         told: list[tuple[int, bytes]] = []
         told_in: list[int] = []

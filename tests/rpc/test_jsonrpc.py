@@ -333,7 +333,7 @@ def test_lists_are_written_as_they_are(result: list[Any]) -> None:
 async def test_others_have_their_turn_while_a_long_list_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("wakumail.node.task_turn.TURN_TIME", 0.0)
+    monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
     methods = Methods()
     async with counted_rounds() as rounds:
         await methods.dispatcher.handle(Session(), request("test_echo", list(range(100))))

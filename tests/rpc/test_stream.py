@@ -234,7 +234,7 @@ async def test_notifications_to_one_who_reads_fast_let_others_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The wire never waits, so that without a pause all would be sent in one round of the loop."""
-    monkeypatch.setattr("wakumail.node.task_turn.TURN_TIME", 0.0)
+    monkeypatch.setattr("wakumail.base.turns.TURN_TIME", 0.0)
     fixture = Fixture()
     async with counted_rounds() as rounds:
         for _ in range(20):

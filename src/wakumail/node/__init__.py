@@ -14,7 +14,6 @@ asked_records      node records, asked for from the nodes themselves
 admission          which sockets may shake hands, and which peers may stay
 roster             the peers that are connected, at all workers
 memory             the memory that all links together may take
-task_turn          the time that a task with much to do has on the loop
 handshake_thread   handshakes computed beside the loop
 encryption_thread  long frames encrypted beside the loop
 relay              live envelopes on their way to peers

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from wakumail.base.threads import Threads
+from wakumail.base.turns import Turns
 from wakumail.counters import Counters
 from wakumail.devp2p.keys import PrivateKey, PublicKey
 from wakumail.errors import WakumailError
 from wakumail.node.messages import ReceivedMessage, open_envelope
-from wakumail.node.task_turn import TaskTurn
 from wakumail.waku.envelope import TOPIC_SIZE, Batch, Envelope
 from wakumail.waku.interest import EVERYTHING, Interest
 from wakumail.waku.message import checked_key
@@ -176,6 +176,7 @@ class Filters:
         self._table: _Table | None = None
         """Made when it is needed; None after the filters have changed."""
         self._thread = Threads(1, "filters")
+        self._turns = Turns()
         self._queue: deque[tuple[Batch, list[int], bool]] = deque()
         self._queued_bytes = 0
         self._opening: asyncio.Task[None] | None = None
@@ -278,9 +279,8 @@ class Filters:
                 found = await self._thread.run(
                     partial(_open_some, self._current(), batch, left, p2p)
                 )
-                turn = TaskTurn()
                 for installed, message in found:
-                    await turn.pause_if_over()
+                    await self._turns.turn()
                     self._deliver(installed, message)
             self._queue.popleft()
             self._queued_bytes -= batch.memory

@@ -18,9 +18,9 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from wakumail.base.json_text import parse_json
+from wakumail.base.turns import Turns
 from wakumail.counters import Counters
 from wakumail.errors import WakumailError
-from wakumail.node.task_turn import TaskTurn
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -134,6 +134,8 @@ class Dispatcher:
             if name.partition("_")[0] in namespaces
         }
         self._counters = counters
+        self.turns = Turns()
+        """Shared by long answers and by what the sessions send."""
 
     async def handle(self, session: Session, raw: bytes) -> bytes | None:
         """The answer to one message of at most MAX_MESSAGE bytes; None if there is none to send."""
@@ -183,7 +185,7 @@ class Dispatcher:
             if full:
                 raise RpcError(RESPONSE_TOO_LARGE, "response too large")
             result = await self._result(session, call)
-            answer = await encode_answer(call.id, result)
+            answer = await encode_answer(call.id, result, self.turns)
         except RpcError as error:
             answer = self.refusal(error, call.id)
         except WakumailError as error:
@@ -233,14 +235,13 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
-async def encode_answer(call_id: Id, result: Any) -> bytes:
-    """The answer with a result. Others have a turn between the items of a long list."""
+async def encode_answer(call_id: Id, result: Any, turns: Turns) -> bytes:
+    """The answer with a result. The items of a long list take turns with others."""
     if not isinstance(result, list):
         return encode({"jsonrpc": "2.0", "id": call_id, "result": result})
-    turn = TaskTurn()
     items = []
     for item in result:
-        await turn.pause_if_over()
+        await turns.turn()
         items.append(encode(item))
     start = b'{"jsonrpc":"2.0","id":%b,"result":' % encode(call_id)
     return join_array(items, start, b"}")

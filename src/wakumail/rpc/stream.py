@@ -8,7 +8,6 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from wakumail.counters import Counters
-from wakumail.node.task_turn import TaskTurn
 from wakumail.rpc.caller_slots import Caller
 from wakumail.rpc.jsonrpc import Dispatcher, RpcError, Session, SharedResult, encode
 
@@ -134,9 +133,8 @@ class StreamSession(Session):
 
     async def _write(self) -> None:
         """Send answers and notifications in order."""
-        turn = TaskTurn()
         while (item := await self._outgoing.get()) is not None:
-            await turn.pause_if_over()  # A wire to a caller who reads fast never waits.
+            await self._dispatcher.turns.turn()  # A wire to a caller who reads fast never waits.
             value, sent = item
             try:
                 async with asyncio.timeout(SEND_TIMEOUT):
