@@ -1,7 +1,26 @@
-"""`python -m wakumail`: the same as the `wakumail` command."""
+"""The `wakumail` command, and `python -m wakumail`: what comes before all other imports."""
 
+import signal
 import sys
 
-from wakumail.cli.command_line import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command of this process; answers its exit code.
+
+    Its imports take a fifth of a second. Python may drop an exception that a signal raises in them,
+    and the command would run on. So SIGINT has the system's action and ends the process at once. A
+    server is not ended by a SIGHUP either: it is blocked until the server can read its settings
+    again.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1:2] == ["serve"]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+
+    from wakumail.cli import command_line
+
+    return command_line.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The command line: its parser, and the run of one command with its exit code."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
@@ -30,6 +31,9 @@ COMMANDS: Mapping[str, str] = {
     "bench": "measure a mailserver",
 }
 """The commands and their help. Each has a module of its name, imported when it is chosen only."""
+
+UNTIL_STOPPED = ("serve", "browse")
+"""Commands that run until a signal: one that comes before they wait for it ends them at once."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +101,8 @@ def run(words: Sequence[str]) -> int:
             print(told, file=sys.stderr)
             return 2
         logs.start("info", log_json=False)
+        if arguments.command not in UNTIL_STOPPED:
+            interrupt_on_sigint()
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
         if not (isinstance(error, BrokenPipeError) and standard_streams.lost_reader()):
@@ -105,3 +111,9 @@ def run(words: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 1
+
+
+def interrupt_on_sigint() -> None:
+    """Let SIGINT raise KeyboardInterrupt, so that a command can clear up."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
