@@ -117,6 +117,17 @@ def test_an_older_state_does_not_pass_for_the_last_one(
     assert file.read_bytes() == before
 
 
+def test_numbers_do_not_go_round(tmp_path: Path) -> None:
+    make_commits(tmp_path, 1)
+    data = bytearray((tmp_path / "data.mdb").read_bytes())
+    assert commits(data) == [0, 1]
+    set_commit(max, lambda commit: 2**64 - commit)(data)
+    (tmp_path / "data.mdb").write_bytes(data)
+    with pytest.raises(ArchiveDamaged, match="do not fit together"):
+        Archive(tmp_path)
+    assert check_pages(tmp_path)[0] >= 1
+
+
 def test_the_other_readers_see_it(damaged: Path) -> None:
     count, problems = check_pages(damaged / "archive")
     opinion = verify_independently(damaged / "archive")

@@ -14,11 +14,11 @@ assertion of LMDB. checks_guard turns all of these into errors. */
 /* mdb_env_open may return it: the meta pages do not fit each other or their places. */
 #define CHECKS_METAS	(-12)
 
-/* The same, for a reader: data.mdb is empty, as it is before LMDB writes its meta pages. */
-#define CHECKS_EMPTY	(-14)
-
 /* The same: data.mdb or lock.mdb is not a regular file. */
 #define CHECKS_IRREGULAR	(-13)
+
+/* The same, for a reader: data.mdb is empty, as it is before LMDB writes its meta pages. */
+#define CHECKS_EMPTY	(-14)
 
 /* Call after mdb_env_open, and after each mdb_env_set_mapsize while no transaction is open. */
 int checks_attach(MDB_env *env);

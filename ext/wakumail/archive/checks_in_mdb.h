@@ -281,8 +281,8 @@ checks_read_meta(const MDB_env *env, MDB_metabuf *page, off_t at)
 }
 
 /* Both meta pages together. A commit writes that of its own parity, so the other one is the commit
-before it; only a new file has the number 0 in both. If they fit together otherwise, LMDB would take
-an older state for the last one. */
+before it; only a new file has the number 0 in both. If they do not fit together, LMDB may take an
+older state for the last one. */
 static int
 checks_metas(const MDB_env *env, size_t psize)
 {
@@ -302,7 +302,7 @@ checks_metas(const MDB_env *env, size_t psize)
 		return CHECKS_METAS;
 	if (!even && !odd)
 		return MDB_SUCCESS;
-	return !(even & 1) && (even + 1 == odd || odd + 1 == even) ? MDB_SUCCESS : CHECKS_METAS;
+	return !(even & 1) && (even > odd ? even - odd : odd - even) == 1 ? MDB_SUCCESS : CHECKS_METAS;
 }
 
 /* -- damage that no check can see -------------------------------------------------------------- */
