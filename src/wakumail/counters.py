@@ -54,7 +54,7 @@ COUNTERS: Mapping[str, str] = {
        for verdict, (_, text) in REFUSALS.items()},
     "envelopes_duplicate": "dropped: envelopes received before and still live",
     "packets_messages_malformed": "Messages packets ignored as a whole: not a list of envelopes",
-    "packets_messages_unconfirmable": "Messages packets not confirmed: more errors than 512 KiB",
+    "packets_messages_unconfirmable": "Messages packets not confirmed: more errors than 1 MiB",
     "packets_before_status": "ended: a packet came before the status, or no status in time",
     "packets_status_repeated": "status packets after the first, ignored",
     "packets_status_update_malformed": "Status Update packets ignored",

@@ -106,13 +106,16 @@ LIMITS: dict[str, list[str]] = {
     "envelope": [f"{size(DEFAULTS['--max-envelope'])} (`--max-envelope`)"],
     "packet of history sent": [f"{size(DEFAULTS['--max-reply'])} (`--max-reply`)"],
     "history in packets of one envelope each": [f"{size(history.MAX_EACH)} together"],
-    "packet of relayed envelopes sent": [size(relay.MAX_RELAY_PACKET)],
+    "packet of relayed envelopes sent": [
+        size(relay.MAX_RELAY_PACKET),
+        f"{confirmations.MAX_CONFIRMABLE:,}",
+    ],
     "creation time ahead of the clock": [f"{envelope.FUTURE_TOLERANCE} s"],
     "expired": [f"{envelope.EXPIRY_GRACE} s ago"],
     "envelopes per request": [f"{DEFAULTS['--max-limit']} (`--max-limit`)"],
     "topics per request, also over HTTP": [f"{request.MAX_REQUEST_TOPICS}"],
     "request packet": [size(packets.MAX_REQUEST_SIZE), size(packets.MAX_REFUSED_REQUEST)],
-    "errors in one confirmation sent": [size(confirmations.MAX_RESPONSE_SIZE)],
+    "errors in one confirmation sent": [size(envelope.MAX_ERRORS_SIZE + 64)],
     "confirmation with errors, received": [size(confirmations.MAX_RESPONSE_SIZE)],
     "packet that is ignored: of an unknown code, or not asked for": [size(SMALL_PACKET)],
     "confirmations that wait for the rate limits of a peer": [
@@ -168,7 +171,7 @@ LIMITS: dict[str, list[str]] = {
     ],
     "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
     "envelopes in one packet of a post": [
-        f"{posting.MAX_POST_ENVELOPES:,}",
+        f"{confirmations.MAX_CONFIRMABLE:,}",
         size(posting.MAX_POST_PACKET),
     ],
     "pages in a row without an envelope": [f"{history_progress.MAX_EMPTY_PAGES}"],

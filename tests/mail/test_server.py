@@ -105,7 +105,7 @@ async def test_a_packet_whose_errors_do_not_fit_is_not_confirmed(tmp_path: Path)
     (good,), old = make(1, TOPICS), make_envelope(1, 1, TOPICS[0], b"", 0)
     async with mailserver(tmp_path) as (server, enode):
         puppet = await Puppet.ready(enode)
-        puppet.send(Code.MESSAGES, messages([*[old] * 12_000, good]))
+        puppet.send(Code.MESSAGES, messages([*[old] * 20_000, good]))
         assert await post(puppet, make(1, TOPICS, seed=2)) == []
         assert server.counters["packets_messages_unconfirmable"] == 1
         assert server.counters["messages_confirmed"] == 1

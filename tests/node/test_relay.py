@@ -21,6 +21,7 @@ from tests.support.relaying import (
     wanting,
 )
 from wakumail.waku.bloom import bloom_of
+from wakumail.waku.confirmations import MAX_CONFIRMABLE
 from wakumail.waku.envelope import Envelope, make_envelope, parse
 from wakumail.waku.packets import Code, RateLimits, StatusOptions
 
@@ -61,6 +62,23 @@ async def test_each_peer_gets_what_it_wants_once(tmp_path: Path) -> None:
             assert by_hash(await received(listener)) == by_hash(wanted[name]), name
         assert server.counters["envelopes_duplicate"] == 10
         await eventually(lambda: server.counters["envelopes_archived"] == 61)
+
+
+@asynchronous
+async def test_a_packet_has_no_more_envelopes_than_one_response_can_refuse(
+    tmp_path: Path, unix_time: int
+) -> None:
+    async with mailserver(tmp_path) as (_, enode):
+        sender = await Puppet.ready(enode, options=ALL)
+        listener = await Puppet.ready(enode, options=ALL)
+        many = [
+            make_envelope(unix_time + TTL, TTL, b"many", b"", n) for n in range(2 * MAX_CONFIRMABLE)
+        ]
+        send(sender, *many)
+        counts: list[int] = []
+        while sum(counts) < len(many):
+            counts.append(len(parse(await listener.packet(Code.MESSAGES))))
+        assert max(counts) <= MAX_CONFIRMABLE
 
 
 @asynchronous

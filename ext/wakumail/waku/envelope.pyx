@@ -35,7 +35,8 @@ VERY_OLD_AGE = 20               # seconds after the expiry from which it counts 
 LARGE_ENVELOPE = 50_000         # bytes of RLP from which min_pow_large holds (status-waku-usage)
 MAX_ENVELOPES = 1 << 16         # of a packet; to judge them takes some 20 ms
 MAX_STREAM_ENVELOPE = 1 << 24   # bytes; a frame of RLPx holds less, so no envelope is larger
-MAX_ERRORS_SIZE = (1 << 19) - 64    # bytes of RLP of all errors in one Message Response
+MAX_ERRORS_SIZE = (1 << 20) - 64    # bytes of all errors in one Message Response; a packet of
+                                    # over 1 MiB ends a connection to status-go
 
 cdef uint64_t future_tolerance = FUTURE_TOLERANCE, expiry_grace = EXPIRY_GRACE
 cdef uint64_t very_old_age = VERY_OLD_AGE

@@ -10,16 +10,12 @@ from wakumail.base.keccak import keccak256
 from wakumail.base.rlp import join_list
 from wakumail.errors import AnswerTimeout, PeerGone
 from wakumail.node.link import Link
-from wakumail.waku.confirmations import MAX_RESPONSE_SIZE, EnvelopeError
+from wakumail.waku.confirmations import MAX_CONFIRMABLE, EnvelopeError
 from wakumail.waku.envelope import REFUSALS, Envelope, Verdict, parse
 from wakumail.waku.packets import PeerSettings
 
 MAX_POST_PACKET = 1 << 20
 """Bytes of one posted Messages packet."""
-
-MAX_POST_ENVELOPES = MAX_RESPONSE_SIZE // 128
-"""Envelopes of one posted Messages packet: the peer may refuse all of them in one Message Response.
-The error of one has up to 37 bytes and a text; our texts have at most 24."""
 
 
 class Withheld(NamedTuple):
@@ -144,11 +140,11 @@ def objection(envelope: Envelope, settings: PeerSettings, now: int) -> Verdict |
 
 
 def packets(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Group envelopes into Messages packets: MAX_POST_PACKET, MAX_POST_ENVELOPES."""
+    """Group envelopes into Messages packets: MAX_POST_PACKET, MAX_CONFIRMABLE."""
     group: list[bytes] = []
     size = 0
     for envelope in envelopes:
-        if len(group) == MAX_POST_ENVELOPES or (group and size + len(envelope) > MAX_POST_PACKET):
+        if len(group) == MAX_CONFIRMABLE or (group and size + len(envelope) > MAX_POST_PACKET):
             yield group
             group, size = [], 0
         group.append(envelope)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from wakumail.base.turns import TURN_TIME
 from wakumail.counters import Counters
 from wakumail.node.link import Link
+from wakumail.waku.confirmations import MAX_CONFIRMABLE
 from wakumail.waku.envelope import Batch
 from wakumail.waku.pool import Pool
 
@@ -196,6 +197,7 @@ class Relay:
             packet = self._outgoing.take(
                 peer.slot,
                 max_bytes=min(self._max_packet, link.peer.limits.burst or self._max_packet),
+                max_envelopes=MAX_CONFIRMABLE,
                 now=int(time.time()),
             )
             if packet is None:

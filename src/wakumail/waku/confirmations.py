@@ -5,15 +5,17 @@ from typing import NamedTuple
 from wakumail.base.rlp import Item, as_bytes, as_int, as_list, decode, encode, join_list
 from wakumail.base.text import printable
 from wakumail.errors import DisconnectReason, ProtocolError, RlpError
-from wakumail.waku.envelope import MAX_ERRORS_SIZE
 from wakumail.waku.packets import HASH_SIZE
 
 CONFIRMATION_VERSION = 1
 """The version of the confirmation packets (6/WAKU1, "Batch Ack and Message Response")."""
 
-MAX_RESPONSE_SIZE = MAX_ERRORS_SIZE + 64
-"""Bytes of a Message Response: the errors, at most 46 bytes of headers and hash, and some to spare.
-Those of some 9,000 envelopes fit if we write them."""
+MAX_RESPONSE_SIZE = 512 << 10
+"""Bytes of a Message Response that we read: the errors of some 9,000 envelopes."""
+
+MAX_CONFIRMABLE = MAX_RESPONSE_SIZE // 128
+"""Envelopes of a Messages packet that we send: the peer may refuse all of them in one Message
+Response. The error of one has up to 37 bytes and a text; our texts have at most 24."""
 
 NO_ERRORS = encode([])
 """The empty list of errors."""
