@@ -1,5 +1,6 @@
 """Every error of the API, exactly, on every transport."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from tests.support.patience import asynchronous
 from tests.support.rpc_callers import HELLO, KEY, POINT, TOPIC, node, over_all
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import node_id
-from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
+from wakumail.rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR
 from wakumail.rpc.jsonrpc import SERVER as REFUSED
 from wakumail.rpc.methods.waku import MAX_ENVELOPE_SIZE, MAX_POW_TIME, MAX_TTL
 from wakumail.waku.envelope import LARGE_ENVELOPE
@@ -126,6 +127,11 @@ WRONG_PARAMS: list[tuple[str, list[Any], str]] = [
         [{"pubKey": POINT, "payload": "0x", "targetPeer": "0x00"}],
         "targetPeer must be 64 bytes, not 1",
     ),
+    (
+        "waku_post",
+        [{"pubKey": POINT, "payload": "0x", "powTarget": 1e308}],
+        "powTarget must be a number from 0 to 1e+09",
+    ),
     ("wakuext_requestMessages", [7], "request must be an object"),
     ("wakuext_requestMessages", [{"topics": [TOPIC]}], "missing mailServerPeer"),
     ("wakuext_requestMessages", [ASKED | {"timeout": "x"}], "timeout must be an integer"),
@@ -172,8 +178,8 @@ REFUSALS: list[tuple[str, list[Any], str]] = [
     ),
     (
         "waku_post",
-        [{"pubKey": POINT, "payload": "0x", "powTarget": 1e12, "powTime": 0}],
-        "no PoW of 1000000000000.0 within 0.0 s",
+        [{"pubKey": POINT, "payload": "0x", "powTarget": 1e9, "powTime": 0}],
+        "no PoW of 1000000000.0 within 0.0 s",
     ),
     ("wakuext_requestMessages", [ASKED], "the peer is not connected"),
     ("wakuext_requestMessages", [ASKED | {"symKeyID": "nobody's"}], NO_KEY),
@@ -203,6 +209,41 @@ async def test_every_refusal_is_exact(tmp_path: Path, transport: str) -> None:
             METHOD_NOT_FOUND,
             "the method waku_none does not exist/is not available",
         )
+
+
+NUMBERS: list[tuple[str, list[Any]]] = [
+    ("waku_setMinPoW", ["N"]),
+    ("waku_setMaxEnvelopeSize", ["N"]),
+    *(
+        ("waku_post", [{"pubKey": POINT, "payload": "0x", name: "N"}])
+        for name in ("ttl", "powTarget", "powTime")
+    ),
+    ("waku_newMessageFilter", [{"privateKeyID": "PAIR", "minPow": "N"}]),
+    *(
+        ("wakuext_requestMessages", [ASKED | {name: "N"}])
+        for name in ("from", "to", "limit", "timeout")
+    ),
+    *(("admin_sync", [STRANGER, {name: "N"}]) for name in ("from", "to")),
+]
+"""Every number that a method takes."""
+
+NO_NUMBERS = ("1e308", "-1e308", "-1", "9" * 30, str(1 << 64), "1e400", "NaN", "true", '"1"', "[]")
+
+
+@asynchronous
+async def test_numbers_beyond_all_bounds_are_refused(tmp_path: Path) -> None:
+    async with node(tmp_path, "unix") as (server, _, caller):
+        before = server.rules
+        pair = await caller.call("waku_newKeyPair")
+        for method, params in NUMBERS:
+            call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            for number in NO_NUMBERS:
+                text = json.dumps(call).replace('"N"', number).replace("PAIR", pair)
+                await caller.send(text + "\n")
+                answer = json.loads(await caller.receive())
+                expected = PARSE_ERROR if number in ("1e400", "NaN") else INVALID_PARAMS
+                assert answer["error"]["code"] == expected, (text, answer)
+        assert server.rules == before
 
 
 @over_all

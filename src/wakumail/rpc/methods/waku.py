@@ -262,7 +262,7 @@ class WakuMethods:
         self._check_size(len(payload) + len(padding or b""))
         peer = fields.optional("targetPeer", params.peer_id, None)
         least = 0.0 if peer else self._least_pow(len(payload))
-        target = fields.optional("powTarget", params.number, least)
+        target = fields.optional("powTarget", params.least_pow, least)
         if target < least:
             raise RpcError(SERVER, f"message rejected, too little PoW: this node asks for {least}")
         envelope = await compose(
