@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from wakumail.base.edited_file import read_edited
 from wakumail.base.json_text import parse_json
 from wakumail.base.whole_file import replace_file
+from wakumail.errors import reason
 from wakumail.waku.envelope import MAX_TIME
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Gaps:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("%s is left out: %s", self._path, error)
+            log.warning("%s is left out: %s", self._path, reason(error))
             return None
 
 
