@@ -456,6 +456,28 @@ def test_what_takes_long_to_parse_is_not_parsed(
     assert parsed.separators <= MAX_SEPARATORS
 
 
+@asynchronous
+async def test_long_messages_are_parsed_one_in_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many callers send the end of theirs at once."""
+    parsed = [0]
+
+    def count(raw: bytes) -> object:
+        parsed[-1] += 1
+        return parse(raw)
+
+    parse = jsonrpc.parse
+    monkeypatch.setattr(jsonrpc, "parse", count)
+    methods = Methods()
+    text = "x" * jsonrpc.LONG_MESSAGE
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(20):
+            callers.create_task(methods.dispatcher.handle(Session(), request("test_echo", text)))
+        while sum(parsed) < 20:
+            parsed.append(0)
+            await asyncio.sleep(0)
+    assert max(parsed) == 1
+
+
 def test_a_message_of_one_long_string_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = Parsed(monkeypatch)
     text = "x" * (MAX_MESSAGE - 100)
