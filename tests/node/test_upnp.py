@@ -84,10 +84,16 @@ def scpd() -> str:
     )
 
 
+ENTITIES = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><a>&d;</a>'
+
+
 class Router:
     """Its mappings, and what it says when it is asked."""
 
     def __init__(self) -> None:
+        self.pages = {"/device.xml": DEVICE, "/scpd.xml": scpd()}
+        self.answer = ""
+        """The answer to any action, unless empty."""
         self.ip = "203.0.113.7"
         self.mapped: dict[tuple[str, str], dict[str, str]] = {}
         self.only_permanent = False
@@ -97,6 +103,8 @@ class Router:
         action = request.headers["SOAPAction"].strip('"').rpartition("#")[2]
         body = await request.text()
         given = dict(re.findall(r"<(New\w+)>([^<]*)</\1>", body))
+        if self.answer:
+            return web.Response(text=self.answer, content_type="text/xml")
         if self.refuses:
             return fault(self.refuses)
         if action == "GetExternalIPAddress":
@@ -136,14 +144,11 @@ async def routing() -> AsyncIterator[tuple[Router, Upnp]]:
     router = Router()
     app = web.Application()
 
-    async def device(_request: web.Request) -> web.Response:
-        return web.Response(text=DEVICE, content_type="text/xml")
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=router.pages[request.path], content_type="text/xml")
 
-    async def service(_request: web.Request) -> web.Response:
-        return web.Response(text=scpd(), content_type="text/xml")
-
-    app.router.add_get("/device.xml", device)
-    app.router.add_get("/scpd.xml", service)
+    app.router.add_get("/device.xml", page)
+    app.router.add_get("/scpd.xml", page)
     app.router.add_post("/control", router.control)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -191,6 +196,21 @@ async def test_a_router_that_refuses_or_has_no_address() -> None:
             await asked.map(Transport.TCP, 30303)
     with pytest.raises(GatewayError, match="the router refuses"):
         await asked.external_ip()
+
+
+@pytest.mark.parametrize("text", [ENTITIES, "<a>" * 10_000, "hello", "<a", "\0", ""])
+@pytest.mark.parametrize("where", ["/device.xml", "/scpd.xml", "an action"])
+@asynchronous
+async def test_an_answer_of_any_kind_is_an_error_of_the_router(where: str, text: str) -> None:
+    async with routing() as (router, asked):
+        if where == "an action":
+            router.answer = text or " "
+        else:
+            router.pages[where] = text
+        with pytest.raises(GatewayError) as failed:
+            await asked.external_ip()
+        assert len(str(failed.value)) < 300
+        assert str(failed.value).isprintable()
 
 
 @asynchronous

@@ -73,7 +73,7 @@ async def test_the_enode_follows_what_nodes_tell(
     caplog.set_level("INFO")
     async with mailserver(tmp_path) as (server, _):
         seq = server.presence.record.seq
-        external = ExternalAddress(server.presence, "extip:auto")
+        external = ExternalAddress(server.presence, "extip:auto", server.counters)
         await external.start()
         assert "for this machine only" in server.presence.limits
         for ip in ("8.8.8.8", "9.9.9.9", "198.51.100.1"):
@@ -89,7 +89,7 @@ async def test_the_enode_follows_what_nodes_tell(
 @asynchronous
 async def test_nodes_are_not_heard_unless_they_are_asked(tmp_path: Path) -> None:
     async with mailserver(tmp_path) as (server, enode):
-        external = ExternalAddress(server.presence, "none")
+        external = ExternalAddress(server.presence, "none", server.counters)
         await external.start()
         for ip in ("8.8.8.8", "9.9.9.9", "198.51.100.1"):
             external.note_told(teller(ip), "203.0.113.7")
@@ -129,7 +129,7 @@ async def routed(
     monkeypatch.setattr(external_address, "interface_address", lambda: "10.0.0.5")
     monkeypatch.setattr(ExternalAddress, "_gateways", lambda self: list(routers))
     async with mailserver(tmp_path) as (server, _):
-        external = ExternalAddress(server.presence, nat)
+        external = ExternalAddress(server.presence, nat, server.counters)
         await external.start()
         yield server
         await external.close()
@@ -160,8 +160,23 @@ async def test_without_a_router_an_operator_is_told_what_to_do(
         assert server.enode == server.own_enode
         assert "not today" in caplog.text
         assert "--nat extip:ADDRESS" in caplog.text
+        assert server.counters["gateway_failed"] > 0
         router.fault = ""
         await eventually(lambda: server.enode.host == "203.0.113.7")
+
+
+@asynchronous
+async def test_a_fault_of_ours_is_told_and_the_next_router_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unforeseen(Router):
+        async def external_ip(self) -> str:
+            raise ValueError("nobody thought of it")
+
+    async with routed(tmp_path, monkeypatch, "any", Unforeseen(), Router()) as server:
+        assert server.enode.host == "203.0.113.7"
+        assert "nobody thought of it" in caplog.text
+        assert server.counters["gateway_failed"] == 1
 
 
 @asynchronous
@@ -181,7 +196,7 @@ async def test_an_interface_of_the_internet_needs_no_router(
 ) -> None:
     monkeypatch.setattr(external_address, "interface_address", lambda: "203.0.113.9")
     async with mailserver(tmp_path) as (server, _):
-        external = ExternalAddress(server.presence, "any")
+        external = ExternalAddress(server.presence, "any", server.counters)
         await external.start()
         assert server.enode.host == "203.0.113.9"
         await external.close()

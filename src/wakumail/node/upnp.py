@@ -4,10 +4,13 @@ The library async-upnp-client does what UPnP needs; it is the extra `upnp`, impo
 """
 
 import socket
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from wakumail.base.text import printable
 from wakumail.devp2p.addresses import read_node_address
+from wakumail.errors import reason
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
 
 CONNECTIONS = (
@@ -25,6 +28,9 @@ SEARCH_TIME = 3
 
 ONLY_PERMANENT = 725
 """The error of a router that passes on ports for ever, or not at all."""
+
+MAX_REASON = 200
+"""Characters of an error that are told: the library puts the whole answer into some."""
 
 DESCRIPTION = "wakumail"
 """The name that a router shows its owner for the ports."""
@@ -83,18 +89,18 @@ class Upnp:
 
     async def _call(self, action: str, **arguments: Any) -> Any:
         """The answer of the router to an action. GatewayError."""
-        try:
-            from async_upnp_client.exceptions import UpnpError
-        except ImportError:
-            text = 'it needs async-upnp-client: pip install "async-upnp-client>=0.44"'
-            raise GatewayError(text) from None
+        if find_spec("async_upnp_client") is None:
+            raise GatewayError('it needs async-upnp-client: pip install "async-upnp-client>=0.44"')
         try:
             if self._service is None:
                 self._service = await self._find()
             return await self._service.async_call_action(action, **arguments)
-        except (UpnpError, OSError, TimeoutError, KeyError) as error:
+        except GatewayError:
+            raise
+        except Exception as error:  # anything that the library makes of the bytes of a stranger
             self._service = None
-            raise GatewayError(f"the router refuses: {error}") from error
+            why = printable(reason(error).encode("utf-8", "replace"), MAX_REASON)
+            raise GatewayError(f"the router refuses: {why}") from error
 
     async def _find(self) -> Any:
         """The service of the router that passes on ports."""

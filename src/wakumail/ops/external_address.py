@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 
 from wakumail.base.tasks import end_tasks
+from wakumail.counters import Counters
 from wakumail.devp2p.addresses import INTERNET, reach
 from wakumail.devp2p.discovery.table import Contact
 from wakumail.devp2p.discovery.told_address import ToldAddress
@@ -29,9 +30,10 @@ RETRY = 300.0
 class ExternalAddress:
     """Keeps the address of a presence, and the ports that a router passes on."""
 
-    def __init__(self, presence: Presence, nat: str) -> None:
+    def __init__(self, presence: Presence, nat: str, counters: Counters) -> None:
         self._presence = presence
         self._nat = nat
+        self._counters = counters
         self._asks_nodes = nat in (Nat.ANY, Nat.AUTO)
         """True if the word of other nodes counts, where no router tells our address."""
         self._told = ToldAddress()
@@ -85,6 +87,10 @@ class ExternalAddress:
                     break
                 except GatewayError as error:
                     failures.append(f"{gateway.name}: {error}")
+                except Exception as error:  # a fault of ours may not end the asking
+                    log.exception("the router cannot be asked by %s", gateway.name)
+                    failures.append(f"{gateway.name}: {reason(error)}")
+                self._counters.add(GatewayError.counter)
             else:
                 self._gateway = None
                 log.warning(

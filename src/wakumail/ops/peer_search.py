@@ -22,7 +22,7 @@ async def start(
     settings: Settings, datadir: Datadir, server: Server, running: AsyncExitStack
 ) -> None:
     """Find peers and our address, until `running` ends. The server has to listen."""
-    external = ExternalAddress(server.presence, settings.nat)
+    external = ExternalAddress(server.presence, settings.nat, server.counters)
     running.push_async_callback(external.close)
     sources: list[Source] = []
     if settings.discovers_v4:
