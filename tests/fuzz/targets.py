@@ -26,7 +26,7 @@ from wakumail.mail.sync.message_reader import SKIP, MessageReader
 from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
 from wakumail.mail.sync.responder import answer
 from wakumail.waku.envelope import Rules, judge, judge_packets, make_envelope, parse, parse_stream
-from wakumail.waku.fetched import judge_fetched, sort_ids
+from wakumail.waku.fetched import AskedIds, judge_fetched
 
 AES_KEY, MAC_KEY, RIGHT_SEED = b"aes" * 10 + b"..", b"mac" * 10 + b"..", b"seed"
 NOW = 1_600_000_000
@@ -81,9 +81,11 @@ def fuzz_envelopes(data: bytes, source: random.Random) -> None:
     with contextlib.suppress(WakumailError):
         parse_stream(data, final=source.random() < 0.5)
     with contextlib.suppress(WakumailError):
-        asked = sort_ids(b"".join(envelope.hash for envelope in source.sample(ENVELOPES, 2)))
+        wanted = {envelope.hash for envelope in source.sample(ENVELOPES, 2)}
+        asked = AskedIds(b"".join(wanted))
         batch, strangers = judge_fetched(data, RULES, source.randrange(NOW), NOW, asked)
-        assert strangers == sum(each.hash not in (asked[:32], asked[32:]) for each in batch)
+        assert strangers == len(batch) - len(wanted & {each.hash for each in batch})
+        assert asked.left == len(wanted) - len(batch) + strangers
 
 
 def fuzz_sync(data: bytes, source: random.Random) -> None:

@@ -5,6 +5,8 @@ They have expired long ago, so that they are judged by their creation and not by
 they have to be some of those that were asked for.
 """
 
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport bsearch, qsort
@@ -45,21 +47,51 @@ cdef int compare_ids(const void *one, const void *other) noexcept nogil:
     return memcmp(one, other, ID_SIZE)
 
 
-def sort_ids(bytes ids not None):
-    """The ids (32 bytes each, joined) in ascending order, as `judge_fetched` takes them."""
-    cdef bytes found = PyBytes_FromStringAndSize(ids, len(ids))
-    cdef char *start = PyBytes_AS_STRING(found)
-    cdef size_t count = len(ids) // ID_SIZE
-    with nogil:
-        qsort(start, count, ID_SIZE, &compare_ids)
-    return found
+@cython.final
+cdef class AskedIds:
+    """Ids that were asked for, each of which may come once.
+
+    ids: 32 bytes each, joined, none of them twice; they are kept in ascending order. left: the
+    number of those that may still come.
+    """
+
+    cdef readonly bytes ids
+    cdef readonly Py_ssize_t left
+    cdef bytearray came     # 1 for each that came
+
+    def __init__(self, bytes ids not None):
+        cdef char *start
+        cdef size_t count = len(ids) // ID_SIZE
+        self.ids = PyBytes_FromStringAndSize(ids, len(ids))
+        self.left, self.came = count, bytearray(count)
+        start = PyBytes_AS_STRING(self.ids)
+        with nogil:
+            qsort(start, count, ID_SIZE, &compare_ids)
+
+    cdef Py_ssize_t take(self, const envelope_record *records, size_t count) noexcept:
+        """Note those that came; returns the number that was not asked for, or had come."""
+        cdef const char *first = PyBytes_AS_STRING(self.ids)
+        cdef char *came = PyByteArray_AS_STRING(self.came)
+        cdef const char *found
+        cdef Py_ssize_t strangers = 0
+        cdef size_t i, place
+        for i in range(count):
+            found = <const char *> bsearch(records[i].hash, first, len(self.came), ID_SIZE,
+                                           &compare_ids)
+            place = (found - first) // ID_SIZE if found != NULL else 0
+            if found == NULL or came[place]:
+                strangers += 1
+                continue
+            came[place] = 1
+            self.left -= 1
+        return strangers
 
 
 def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, uint64_t upper,
-                  bytes ids not None):
-    """Judge one RLP list of envelopes that was sent for `ids`; returns (Batch, strangers).
+                  AskedIds asked not None):
+    """Judge one RLP list of envelopes that was sent for `asked`; returns (Batch, strangers).
 
-    ids: those asked for, of `sort_ids`; strangers: the number of envelopes that are none of them.
+    strangers: the number of envelopes that were not asked for, or had come already.
     rules: the size, the PoW and the topics asked for; lower, upper: the first and the last creation
     time taken, in Unix seconds. An older envelope is VERY_OLD. RlpError when the packet or any
     envelope in it is malformed.
@@ -71,10 +103,6 @@ def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, u
     cdef Batch batch = new_batch(packet)
     cdef const uint8_t *at = batch.data
     cdef const uint8_t *end = at + len(packet)
-    cdef const char *asked = PyBytes_AS_STRING(ids)
-    cdef size_t count = len(ids) // ID_SIZE
-    cdef Py_ssize_t strangers = 0
-    cdef Py_ssize_t i
     cdef rlp_item whole
     cdef rlp_status status
     conditions.lower = lower
@@ -90,10 +118,7 @@ def judge_fetched(bytes packet not None, Rules rules not None, uint32_t lower, u
         if status == RLP_OK:
             shrink(batch)
             judge_unhashed(batch, conditions, upper)
-            for i in range(batch.count):
-                strangers += bsearch(batch.records[i].hash, asked, count, ID_SIZE,
-                                     &compare_ids) == NULL
     if status != RLP_OK:
         raise RlpError(f"envelope {batch.count}: {rlp_reason(status)}")
     conclude(batch, conditions, None)
-    return batch, strangers
+    return batch, asked.take(batch.records, batch.count)

@@ -17,6 +17,7 @@ from wakumail.base.rlp import join_list
 from wakumail.errors import ProtocolError
 from wakumail.mail.sync import session
 from wakumail.mail.sync.items import Run
+from wakumail.mail.sync.packed import by_runs
 from wakumail.mail.sync.packets import (
     CODES,
     MAX_ITEMS,
@@ -101,7 +102,9 @@ UNASKED: list[tuple[Callable[[int], Packet], str]] = [
      "sync_envelopes_unasked"),
     (lambda want: Envelopes(want, False, packet_of(ENVELOPES + ENVELOPES[:1])),
      "sync_envelopes_unasked"),
+    (lambda want: Envelopes(want, True, packet_of(ENVELOPES[:1] * 10)), "sync_envelopes_unasked"),
     (lambda want: Envelopes(want, True, b"\xc1\x80"), "sync_malformed"),
+    (lambda want: Offer(2, arrived=False, items=ITEM * 2), "sync_malformed"),
     (lambda want: Found(want, ITEM), "sync_envelopes_unasked"),
     (lambda want: Stored(7, (), 0), "sync_stored_unasked"),
 ]  # fmt: skip
@@ -116,6 +119,30 @@ async def test_what_was_not_asked_for(
         want = await wanting(alice)
         say(alice, lie(want.want))
         await assert_ended(alice, counter)
+
+
+@asynchronous
+async def test_one_that_comes_again(tmp_path: Path) -> None:
+    """It is stored and counted once."""
+    async with victim(tmp_path) as alice:
+        want = await wanting(alice)
+        say(alice, Envelopes(want.want, False, packet_of(ENVELOPES[:2])))
+        await eventually(lambda: len(ids_in(alice.archive)) == 2)
+        say(alice, Envelopes(want.want, True, packet_of(ENVELOPES[1:])))
+        assert [fault.counter for fault in alice.faults] == ["sync_envelopes_unasked"]
+        await turns()
+        assert len(ids_in(alice.archive)) == sum(map(len, alice.taken)) == 2
+
+
+@asynchronous
+async def test_an_item_that_is_found_twice(tmp_path: Path) -> None:
+    async with victim(tmp_path) as alice:
+        ids = ITEM[4:] + b"\1" * 32
+        locating = asyncio.create_task(alice.session._taker.locate(by_runs([Run(0, NOW, ids)])))
+        seek = await alice.until_sent(Seek)
+        say(alice, Found(seek.want, ITEM * 2))
+        await assert_ended(alice, "sync_envelopes_unasked")
+        locating.cancel()
 
 
 @asynchronous

@@ -6,8 +6,9 @@ from itertools import count
 from typing import Any
 
 from wakumail.mail.sync.desk import Desk
+from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.packed import by_items, in_packets
-from wakumail.mail.sync.packets import Offer, Stored, SyncError
+from wakumail.mail.sync.packets import Offer, Stored, SyncError, SyncMalformed
 from wakumail.mail.sync.remembered import Remembered
 from wakumail.mail.sync.taker import Taken, Taker
 from wakumail.mail.sync.wire import Wire
@@ -98,9 +99,12 @@ class Receiver:
         self._open = 0
 
     def offered(self, packet: Offer) -> None:
-        """Take an offer. OfferFlood."""
+        """Take an offer. OfferFlood, SyncMalformed."""
         if self._open == MAX_OFFERS:
             raise OfferFlood(f"more than {MAX_OFFERS} offers at a time")
+        ids = ids_of(packet.items)
+        if len(IdSet().add(ids)) != len(ids):
+            raise SyncMalformed("packet offer: an item twice")
         self._open += 1
         self._run(self._take(packet))
 

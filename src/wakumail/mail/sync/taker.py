@@ -22,7 +22,7 @@ from wakumail.mail.sync.packets import (
 )
 from wakumail.mail.sync.wire import Wire
 from wakumail.waku.envelope import Batch, Rules, Verdict
-from wakumail.waku.fetched import judge_fetched, sort_ids
+from wakumail.waku.fetched import AskedIds, judge_fetched
 
 REFUSALS: dict[Verdict, Refusal] = {
     Verdict.LOW_POW: Refusal.LOW_POW,
@@ -40,7 +40,7 @@ MAX_UNSTORED = 8 << 20
 
 
 class Unasked(SyncError):
-    """The peer sent an envelope that was not asked for, or one with another hash."""
+    """The peer sent an envelope that was not asked for, one twice, or one with another hash."""
 
     counter = "sync_envelopes_unasked"
 
@@ -76,10 +76,7 @@ class _Transfer:
 class _Asked:
     """A want whose answer is not complete."""
 
-    ids: bytes
-    """In ascending order."""
-    left: int
-    """Envelopes that may still come."""
+    awaited: AskedIds
     transfer: _Transfer | None = None
     located: asyncio.Future[bytes] | None = None
     """For a want of items alone."""
@@ -127,7 +124,7 @@ class Taker:
         for want, ids in wants:
             await self._room.wait()
             transfer.open += 1
-            await self._ask(want, _Asked(sort_ids(ids), len(ids) // ID_SIZE, transfer))
+            await self._ask(want, _Asked(AskedIds(ids), transfer))
         transfer.close()
         await transfer.done
         return transfer.taken
@@ -137,7 +134,7 @@ class Taker:
         found = b""
         for want, ids in wants:
             located: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            await self._ask(want._replace(locates=True), _Asked(ids, 0, located=located))
+            await self._ask(want._replace(locates=True), _Asked(AskedIds(ids), located=located))
             found += await located
         return found
 
@@ -152,9 +149,10 @@ class Taker:
         if not self._asked or self._asked[0].number != packet.want:
             raise Unasked("items that were not asked for")
         asked = self._asked[0]
-        ids = IdSet()
-        ids.add(asked.ids)
-        if asked.located is None or ids.without(ids_of(packet.items)):
+        ids, found = IdSet(), ids_of(packet.items)
+        ids.add(asked.awaited.ids)
+        ids.discard(found)
+        if asked.located is None or len(ids) != (len(asked.awaited.ids) - len(found)) // ID_SIZE:
             raise Unasked("items that were not asked for")
         self._asked.popleft()
         self._slots.release()
@@ -171,19 +169,18 @@ class Taker:
         taken = transfer.taken
         try:
             batch, strangers = judge_fetched(
-                packet.envelopes, self._rules(), *self._bounds(), asked.ids
+                packet.envelopes, self._rules(), *self._bounds(), asked.awaited
             )
         except RlpError as error:
             raise SyncMalformed(f"envelopes: {error}") from error
-        asked.left -= len(batch)
-        if strangers or asked.left < 0:
-            raise Unasked("an envelope that was not asked for, or with another hash")
+        if strangers:
+            raise Unasked("an envelope that was not asked for, came twice, or has another hash")
         taken.refused |= _refused(batch)
         if batch.accepted:
             self._put(batch, transfer)
         if packet.last:
-            taken.gone += asked.left
-            self._on_ids(asked.ids)
+            taken.gone += asked.awaited.left
+            self._on_ids(asked.awaited.ids)
             self._asked.popleft()
             self._slots.release()
             transfer.close()
