@@ -72,8 +72,10 @@ from wakumail.node import (
     outbox,
     peer_finder,
     relay,
+    router_requester,
+    upnp,
 )
-from wakumail.ops import log_writer
+from wakumail.ops import external_address, log_writer
 from wakumail.ops.browse import archive_pages, archive_reading
 from wakumail.ops.cluster import log_message, log_order, log_reader, publisher
 from wakumail.ops.config.settings import MAX_WORKERS, SETTINGS
@@ -260,6 +262,14 @@ LIMITS: dict[str, list[str]] = {
         f"{peer_finder.MAX_REST / 3600:g} h",
     ],
     "rest of a node that speaks nothing that we do": [f"{peer_finder.MAX_REST / 3600:g} h"],
+    "answer of a router by UPnP": [
+        size(router_requester.MAX_ANSWER),
+        f"{router_requester.MAX_ELEMENTS:,} XML elements",
+        f"{router_requester.MAX_DEPTH} levels",
+        f"{router_requester.ANSWER_TIME:g} s",
+        f"after {external_address.RETRY:g} s",
+    ],
+    "time in which a router describes itself by UPnP": [f"{upnp.DESCRIPTION_TIME:g} s"],
     "envelopes that wait for their commit": [
         size(store.MAX_UNCOMMITTED_BYTES),
         f"above {size(2 * store.MAX_UNCOMMITTED_BYTES)}",

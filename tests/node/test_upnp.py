@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.support.patience import asynchronous
 from wakumail.node import upnp
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
+from wakumail.node.router_requester import MAX_ANSWER, MAX_DEPTH, MAX_ELEMENTS
 from wakumail.node.upnp import Upnp
 
 if find_spec("async_upnp_client") is None and not os.environ.get("CI"):
@@ -211,6 +212,69 @@ async def test_an_answer_of_any_kind_is_an_error_of_the_router(where: str, text:
             await asked.external_ip()
         assert len(str(failed.value)) < 300
         assert str(failed.value).isprintable()
+
+
+def elements(count: int) -> str:
+    return DEVICE.replace("</device>", "<a/>" * count + "</device>", 1)
+
+
+def devices(depth: int) -> str:
+    """Devices in devices: the library calls itself for each."""
+    inner = DEVICE[DEVICE.index("<deviceList>") : DEVICE.index("</deviceList>")]
+    return DEVICE.replace(
+        inner, "<deviceList><device>" * depth + inner + "</device></deviceList>" * depth
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "why"),
+    [
+        ("/device.xml", DEVICE + " " * MAX_ANSWER, "more than 65,536 bytes"),
+        ("/scpd.xml", scpd() + " " * MAX_ANSWER, "more than 65,536 bytes"),
+        ("an action", " " * (MAX_ANSWER + 1), "more than 65,536 bytes"),
+        ("/device.xml", elements(MAX_ELEMENTS), "too many"),
+        (
+            "/scpd.xml",
+            scpd().replace("<actionList>", "<actionList>" + "<action/>" * MAX_ELEMENTS),
+            "too many",
+        ),
+        ("/device.xml", devices(MAX_DEPTH // 2), "too deep"),
+        ("an action", "<a>" * (MAX_DEPTH + 1), "too deep"),
+    ],
+)
+@asynchronous
+async def test_an_answer_of_a_router_has_bounds(where: str, text: str, why: str) -> None:
+    async with routing() as (router, asked):
+        if where == "an action":
+            router.answer = text
+        else:
+            router.pages[where] = text
+        with pytest.raises(GatewayError, match=why):
+            await asked.external_ip()
+
+
+@asynchronous
+async def test_long_descriptions_of_honest_routers_are_read() -> None:
+    async with routing() as (router, asked):
+        router.pages["/device.xml"] = elements(MAX_ELEMENTS // 2) + " " * (MAX_ANSWER // 2)
+        assert await asked.external_ip() == "203.0.113.7"
+
+
+@asynchronous
+async def test_a_router_sends_us_nowhere_else() -> None:
+    asked_for: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked_for.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    runner = web.ServerRunner(web.Server(answer))  # type: ignore[arg-type]
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    with pytest.raises(GatewayError, match="302"):
+        await Upnp(f"http://127.0.0.1:{runner.addresses[0][1]}/device.xml").external_ip()
+    assert asked_for == ["/device.xml"]
+    await runner.cleanup()
 
 
 @asynchronous

@@ -3,6 +3,7 @@
 The library async-upnp-client does what UPnP needs; it is the extra `upnp`, imported when used.
 """
 
+import asyncio
 import socket
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +13,7 @@ from wakumail.base.text import printable
 from wakumail.devp2p.addresses import read_node_address
 from wakumail.errors import reason
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
+from wakumail.node.router_requester import RouterRequester
 
 CONNECTIONS = (
     "urn:schemas-upnp-org:service:WANIPConnection:2",
@@ -25,6 +27,9 @@ ROUTERS = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
 
 SEARCH_TIME = 3
 """Seconds that a router has to answer the search."""
+
+DESCRIPTION_TIME = 10.0
+"""Seconds that a router has to describe itself and each of its services."""
 
 ONLY_PERMANENT = 725
 """The error of a router that passes on ports for ever, or not at all."""
@@ -104,13 +109,14 @@ class Upnp:
 
     async def _find(self) -> Any:
         """The service of the router that passes on ports."""
-        from async_upnp_client.aiohttp import AiohttpRequester
         from async_upnp_client.client_factory import UpnpFactory
 
         if self._location is None:
             self._location = await search()
-        factory = UpnpFactory(AiohttpRequester(), non_strict=True)
-        device = await factory.async_create_device(self._location)
+        requester: Any = RouterRequester()  # has all that the library calls
+        factory = UpnpFactory(requester, non_strict=True)
+        async with asyncio.timeout(DESCRIPTION_TIME):
+            device = await factory.async_create_device(self._location)
         services = {service.service_type: service for service in device.all_services}
         for kind in CONNECTIONS:
             if kind in services:

@@ -1,0 +1,97 @@
+"""HTTP requests to a router, for the UPnP library, whose own requester has no bounds.
+
+Anybody in the local network can play a router, and the library reads an answer in one step of the
+loop.
+"""
+
+from typing import Any
+
+from wakumail.node.gateway import GatewayError
+
+MAX_ANSWER = 64 << 10
+"""Bytes of an answer; the longest descriptions of routers have some 30 KiB."""
+
+MAX_ELEMENTS = 1500
+"""XML elements in an answer. The library's work grows with their square; services of routers have
+some 600."""
+
+MAX_DEPTH = 24
+"""Levels of XML elements; the library calls itself for each device in a device."""
+
+ANSWER_TIME = 5.0
+"""Seconds that an answer may take."""
+
+
+class RouterRequester:
+    """Sends the requests of the UPnP library to a router."""
+
+    async def async_http_request(self, http_request: Any) -> Any:
+        """The library's HttpResponse to its HttpRequest. GatewayError, or an error of aiohttp."""
+        from aiohttp import ClientSession, ClientTimeout
+        from async_upnp_client.const import HttpResponse
+
+        # Nothing compressed, and no way to other hosts.
+        headers = {"Accept-Encoding": "identity", **http_request.headers}
+        async with (
+            ClientSession(
+                timeout=ClientTimeout(total=ANSWER_TIME), auto_decompress=False
+            ) as session,
+            session.request(
+                http_request.method,
+                http_request.url,
+                headers=headers,
+                data=http_request.body,
+                allow_redirects=False,
+            ) as response,
+        ):
+            body = bytearray()
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > MAX_ANSWER:
+                    raise GatewayError(f"the router answers with more than {MAX_ANSWER:,} bytes")
+            # The charset is a stranger's word: Python has codecs that take a second for 64 KiB.
+            text = body.decode("utf-8", "replace").strip(" \t\r\n\0")
+            check_shape(text)
+            return HttpResponse(response.status, response.headers, text)
+
+
+def check_shape(text: str) -> None:
+    """Refuse an answer of too many or too deep XML elements, or with entities. GatewayError.
+
+    A text that is no XML passes; the library refuses it.
+    """
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import XMLParser
+
+    parser = XMLParser(target=_Shape())
+    try:
+        parser.feed(text)
+        parser.close()
+    except ParseError:
+        pass
+    except DefusedXmlException:
+        raise GatewayError("the router's answer defines XML entities") from None
+
+
+class _Shape:
+    """Counts the elements of an answer, and looks how deep they lie."""
+
+    def __init__(self) -> None:
+        self._elements = 0
+        self._depth = 0
+
+    def start(self, _tag: str, _attributes: dict[str, str]) -> None:
+        """An element begins."""
+        self._elements += 1
+        self._depth += 1
+        if self._elements > MAX_ELEMENTS or self._depth > MAX_DEPTH:
+            raise GatewayError("the router's answer has too many or too deep XML elements")
+
+    def end(self, _tag: str) -> None:
+        """An element ends."""
+        self._depth -= 1
+
+    def close(self) -> None:
+        """The answer ends."""
