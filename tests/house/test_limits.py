@@ -60,6 +60,7 @@ from wakumail.node import (
     admission,
     contacts_file,
     discovery,
+    dns_answer,
     dns_resolver,
     encryption_thread,
     filters,
@@ -215,6 +216,10 @@ LIMITS: dict[str, list[str]] = {
     "branches": [f"{dns_list.MAX_BRANCHES:,}"],
     "labels in a branch": [f"{dns_tree.MAX_CHILDREN}"],
     "text at a name": [f"{dns_tree.MAX_ENTRY} characters"],
+    "answer of a name server": [
+        f"{dns_answer.MAX_ANSWER} bytes",
+        f"{dns_answer.MAX_LABELS:,} labels",
+    ],
     "lists": [f"{dns_list.MAX_LISTS}"],
     "links from the list to another": [f"{dns_list.MAX_DEPTH}"],
     "nodes of lists that are remembered for `--mindial`": [f"{listed_nodes.MAX_LISTED:,}"],

@@ -5,6 +5,7 @@ outbox             packets on their way to the peer of a link
 node               listens, dials, and has the parts that its links share
 acceptor           the listening socket
 dialer             connections that are kept
+dns_answer         an answer of a name server, made cheap before it is parsed
 dns_resolver       TXT records from the DNS
 dns_socket         the sockets with which they are asked for
 dns_lists          node records from lists in the DNS
