@@ -1,6 +1,7 @@
 """A router that speaks NAT-PMP, played by a socket (RFC 6886)."""
 
 import asyncio
+import ipaddress
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,8 @@ from wakumail.node.gateway import LIFETIME, GatewayError, Transport
 from wakumail.node.nat_pmp import NatPmp, default_router
 
 ADDRESS = bytes([203, 0, 113, 7])
+
+NOT_OURS = ("0.0.0.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255")
 
 
 class Router:
@@ -81,6 +84,26 @@ async def test_a_router_that_refuses_says_why() -> None:
         router.answer = lambda request: [struct.pack(">BBHI", 0, 128, 77, 1)]
         with pytest.raises(GatewayError, match="error 77"):
             await pmp.external_ip()
+
+
+@pytest.mark.parametrize("ip", NOT_OURS)
+@asynchronous
+async def test_an_address_that_no_host_has_is_none(ip: str) -> None:
+    async with routing() as (router, pmp):
+        packed = ipaddress.IPv4Address(ip).packed
+        router.answer = lambda request: [struct.pack(">BBHI", 0, 128, 0, 1) + packed]
+        with pytest.raises(GatewayError, match="no connection to the internet"):
+            await pmp.external_ip()
+
+
+@asynchronous
+async def test_port_0_is_none() -> None:
+    async with routing() as (router, pmp):
+        router.answer = lambda request: [
+            struct.pack(">BBHIHHI", 0, 128 + request[1], 0, 1, 30303, 0, LIFETIME)
+        ]
+        with pytest.raises(GatewayError, match="port 0"):
+            await pmp.map(Transport.TCP, 30303)
 
 
 @asynchronous

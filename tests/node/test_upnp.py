@@ -186,12 +186,26 @@ async def test_a_router_that_passes_on_ports_for_ever_only() -> None:
         assert router.mapped["TCP", "30303"]["NewLeaseDuration"] == "0"
 
 
+NOT_OURS = (
+    *("", "x", "0.0.0.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"),
+    *("::", "::1", "fe80::1", "fe80::1%eth0", "2001:db8::1%eth0", "ff02::1", "::ffff:0.0.0.0"),
+)
+
+
 @asynchronous
-async def test_a_router_that_refuses_or_has_no_address() -> None:
+async def test_an_address_that_no_host_has_is_none() -> None:
     async with routing() as (router, asked):
-        router.ip = ""
-        with pytest.raises(GatewayError, match="no connection to the internet"):
-            await asked.external_ip()
+        for router.ip in NOT_OURS:
+            with pytest.raises(GatewayError, match="no connection to the internet"):
+                await asked.external_ip()
+        for router.ip in ("192.168.1.2", "2001:db8::1"):
+            assert await asked.external_ip() == router.ip
+
+
+@asynchronous
+async def test_a_router_that_refuses() -> None:
+    async with routing() as (router, asked):
+        await asked.external_ip()
         router.refuses = 718
         with pytest.raises(GatewayError, match="718"):
             await asked.map(Transport.TCP, 30303)

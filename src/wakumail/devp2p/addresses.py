@@ -14,6 +14,9 @@ _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
 
+PRIVATE = 3
+"""The reach of an address of a private network."""
+
 INTERNET = 4
 """The reach of an address of the internet."""
 
@@ -27,7 +30,7 @@ def reach(address: Address) -> int:
     if address.is_link_local:
         return 2
     # Python calls more networks private than these, such as those for documentation.
-    return 3 if any(address in network for network in _PRIVATE) else INTERNET
+    return PRIVATE if any(address in network for network in _PRIVATE) else INTERNET
 
 
 _PRIVATE = tuple(
@@ -98,6 +101,15 @@ def is_dialable(address: Address) -> bool:
         and address.scope_id is None
     )
     return is_of_host(address) and not needs_zone
+
+
+def is_within_reach(address: Address, least: int) -> bool:
+    """True for the address of one host that others of the reach `least` can dial.
+
+    Nobody has one of 240.0.0.0/4 (RFC 1112, section 4).
+    """
+    is_reserved = address.version == 4 and address.is_reserved
+    return is_dialable(address) and not is_reserved and reach(address) >= least
 
 
 def is_of_host(address: Address) -> bool:

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Protocol
 
+from wakumail.devp2p.addresses import PRIVATE, is_within_reach, read_node_address
 from wakumail.errors import WakumailError
 
 LIFETIME = 3600
@@ -36,3 +37,18 @@ class Gateway(Protocol):
 
     async def unmap(self, transport: Transport, port: int) -> None:
         """Take a mapping back. GatewayError."""
+
+
+def read_external_ip(text: str) -> str:
+    """Our address at the other side of a router, as it tells it.
+
+    GatewayError for an address that no host there has: routers without a connection tell 0.0.0.0,
+    one of loopback, or one that they have given themselves (169.254.0.0/16).
+    """
+    try:
+        address = read_node_address(text)
+    except ValueError:
+        address = None
+    if address is None or not is_within_reach(address, PRIVATE):
+        raise GatewayError("the router has no connection to the internet")
+    return str(address)

@@ -12,8 +12,7 @@ import socket
 import struct
 from pathlib import Path
 
-from wakumail.devp2p.addresses import is_dialable
-from wakumail.node.gateway import LIFETIME, GatewayError, Transport
+from wakumail.node.gateway import LIFETIME, GatewayError, Transport, read_external_ip
 
 PORT = 5351
 """UDP port of the router (section 3)."""
@@ -47,15 +46,14 @@ class NatPmp:
     async def external_ip(self) -> str:
         """Our address at the other side of the router. GatewayError."""
         answer = await self._ask(struct.pack(">BB", 0, 0), 12)
-        address = ipaddress.IPv4Address(answer[8:12])
-        if not is_dialable(address):
-            raise GatewayError("the router has no connection to the internet")
-        return str(address)
+        return read_external_ip(str(ipaddress.IPv4Address(answer[8:12])))
 
     async def map(self, transport: Transport, port: int) -> int:
         """Let the router pass on a port for LIFETIME; the port at its other side. GatewayError."""
         answer = await self._ask(self._mapping(transport, port, LIFETIME), 16)
-        return int.from_bytes(answer[10:12], "big")
+        if not (external := int.from_bytes(answer[10:12], "big")):
+            raise GatewayError("the router passes on port 0, which is none")
+        return external
 
     async def unmap(self, transport: Transport, port: int) -> None:
         """Take a mapping back. GatewayError."""

@@ -10,9 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wakumail.base.text import printable
-from wakumail.devp2p.addresses import read_node_address
 from wakumail.errors import reason
-from wakumail.node.gateway import LIFETIME, GatewayError, Transport
+from wakumail.node.gateway import LIFETIME, GatewayError, Transport, read_external_ip
 from wakumail.node.router_requester import RouterRequester
 
 CONNECTIONS = (
@@ -54,10 +53,7 @@ class Upnp:
     async def external_ip(self) -> str:
         """Our address at the other side of the router. GatewayError."""
         answer = await self._call("GetExternalIPAddress")
-        try:
-            return str(read_node_address(str(answer["NewExternalIPAddress"])))
-        except (KeyError, ValueError):
-            raise GatewayError("the router has no connection to the internet") from None
+        return read_external_ip(str(answer.get("NewExternalIPAddress", "")))
 
     async def map(self, transport: Transport, port: int) -> int:
         """Let the router pass on a port for LIFETIME; the port at its other side. GatewayError."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wakumail.base.rlp import Item, as_bytes, as_list
-from wakumail.devp2p.addresses import INTERNET, Address, is_dialable, plain_ip, reach
+from wakumail.devp2p.addresses import INTERNET, Address, is_within_reach, plain_ip, reach
 from wakumail.errors import RlpError
 
 LOWEST_PORT = 1025
@@ -64,10 +64,7 @@ def may_tell(teller: str, told: str) -> bool:
 
     A node of the internet cannot know one of our loopback or of our private networks.
     """
-    address = parse_ip(told)
-    if not is_dialable(address) or (address.version == 4 and address.is_reserved):
-        return False
-    return 0 < reach(address) >= reach(parse_ip(teller))
+    return is_within_reach(parse_ip(told), reach(parse_ip(teller)))
 
 
 @lru_cache(4096)
