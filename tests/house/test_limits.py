@@ -41,6 +41,7 @@ from wakumail.mail import (
     requester,
 )
 from wakumail.mail.sync import (
+    desk,
     follower,
     giver,
     initiator,
@@ -172,6 +173,7 @@ LIMITS: dict[str, list[str]] = {
     "envelopes that are looked at to find hashes of one range of times": [
         f"{archive.MAX_FINDING_ROWS:,}"
     ],
+    "envelopes that are looked at for all ranges of one packet": [f"{desk.MAX_SEEK_ROWS:,}"],
     "answer to one request": [size(answer.MAX_PAGE_BYTES), size(answer.MAX_ENVELOPE)],
     "envelopes in one packet of a post": [
         f"{confirmations.MAX_CONFIRMABLE:,}",

@@ -485,7 +485,8 @@ cdef class Archive:
         """The items of hashes (joined, 32 bytes each) created from `first` to `last`, inclusive.
 
         Those that are not stored then are left out. They come in the order of the archive. At most
-        MAX_FINDING_ROWS envelopes are looked at, the oldest of the range.
+        MAX_FINDING_ROWS envelopes are looked at, the oldest of the range; returns the items, and
+        the number looked at.
         """
         cdef finding f
         cdef bytes items
@@ -500,7 +501,7 @@ cdef class Archive:
         items = PyBytes_FromStringAndSize(NULL, f.count * ITEM_SIZE)
         f.items = <uint8_t *> PyBytes_AS_STRING(items)
         self._read(&find_hashes, &f, &f.txn, &close_finding)
-        return items[:f.found * ITEM_SIZE]
+        return items[:f.found * ITEM_SIZE], f.rows
 
     def envelopes(self, bytes items not None, *, size_t max_bytes):
         """The envelopes of items (joined, 36 bytes each), in their order: see Fetched.

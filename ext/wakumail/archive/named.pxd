@@ -16,7 +16,7 @@ from wakumail.base.keccak cimport keccak256_many, keccak_message
 from wakumail.waku.envelope cimport HASH_BLOCK
 
 cdef enum:
-    MAX_FINDING_ROWS = 65536    # of `times`, about 10 ms
+    MAX_FINDING_ROWS = 65536    # of `times`, 2 to 10 ms
 
 
 cdef struct naming:
@@ -158,6 +158,7 @@ cdef struct finding:            # envelopes asked for by their hashes and a rang
     bint is_sorted
     uint8_t *items              # room for `count`
     size_t found
+    size_t rows                 # of `times` that were looked at
     MDB_cursor *times           # for close_finding
 
 
@@ -184,15 +185,13 @@ cdef inline int find_hashes(void *context) noexcept nogil:
     cdef MDB_val key, value
     cdef const uint8_t *at
     cdef const uint8_t *hash
-    cdef int rows
     cdef int rc = mdb_cursor_open(f.txn, f.env.times, &f.times)
     memset(bound, 0, TIME_KEY)
     put32(bound, f.first)
     if not rc:
         rc = seek(f.times, &key, &value, bound, TIME_KEY)
-    for rows in range(MAX_FINDING_ROWS):
-        if rc or f.found == f.count:
-            break
+    while not rc and f.found < f.count and f.rows < MAX_FINDING_ROWS:
+        f.rows += 1
         if key.mv_size != TIME_KEY:
             return MDB_CORRUPTED
         at = <const uint8_t *> key.mv_data

@@ -93,7 +93,7 @@ def test_two_archives_become_equal(
     with Archive(tmp_path / "one") as ours, Archive(tmp_path / "other") as theirs:
         found = reconcile(ours, theirs, frame_limit=frame_limit)
         assert unpack(found.have) == sorted(map(item, other))
-        located = b"".join(theirs.find(*wanted) for wanted in found.need)
+        located = b"".join(theirs.find(*wanted)[0] for wanted in found.need)
         assert sorted(unpack(located)) == sorted(map(item, one))
         transfer(found.have, ours, theirs)
         transfer(located, theirs, ours)
@@ -111,7 +111,7 @@ def test_a_window_of_two_archives(
     window = Window(NOW - 100_000, NOW - 5000)
     with Archive(tmp_path / "one") as ours, Archive(tmp_path / "other") as theirs:
         found = reconcile(ours, theirs, window)
-        located = b"".join(theirs.find(*wanted) for wanted in found.need)
+        located = b"".join(theirs.find(*wanted)[0] for wanted in found.need)
     lacking = [
         sorted(item(each) for each in side if window.first <= each.created < window.end)
         for side in (one, other)
@@ -131,7 +131,7 @@ def test_what_was_pruned_is_not_missed_inside_the_window(
         while ours.prune(horizon, limit=100).more:
             pass
         found = reconcile(ours, theirs, Window(horizon, 2**32))
-        located = b"".join(theirs.find(*wanted) for wanted in found.need)
+        located = b"".join(theirs.find(*wanted)[0] for wanted in found.need)
         assert sorted(unpack(located)) == sorted(
             item(each) for each in one if each.created >= horizon
         )
@@ -144,6 +144,6 @@ def test_an_empty_archive_beside_a_full_one(tmp_path: Path) -> None:
     with Archive(tmp_path / "full") as theirs, Archive(tmp_path / "empty") as ours:
         found = reconcile(ours, theirs)
         assert sum(len(wanted.ids) for wanted in found.need) == 32 * COUNT
-        transfer(b"".join(theirs.find(*wanted) for wanted in found.need), theirs, ours)
+        transfer(b"".join(theirs.find(*wanted)[0] for wanted in found.need), theirs, ours)
         assert reconcile(theirs, ours).trips == 1
         assert ours.stat().envelopes == COUNT

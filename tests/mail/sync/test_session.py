@@ -13,7 +13,7 @@ from tests.support.envelopes import make, rules_with
 from tests.support.patience import asynchronous, eventually, turns
 from tests.support.syncing import NOW, End, ids_in, open_both, two_ends
 from wakumail.errors import ArchiveDamaged, PeerGone
-from wakumail.mail.sync import follower, offers, respondent
+from wakumail.mail.sync import desk, follower, offers, respondent
 from wakumail.mail.sync import round as rounds
 from wakumail.mail.sync.agreement import TOPICS_DIFFER
 from wakumail.mail.sync.items import Window
@@ -248,14 +248,29 @@ async def test_pruned_while_it_is_fetched(tmp_path: Path, monkeypatch: pytest.Mo
 
         find = bob.side.desk.find
 
-        def prune_first(wanted: Want | Seek) -> asyncio.Future[bytes]:
+        async def prune_first(wanted: Want | Seek) -> bytes:
             bob.archive.prune(OLD + 86_400, limit=100_000)
-            return find(wanted)
+            return await find(wanted)
 
         monkeypatch.setattr(bob.side.desk, "find", prune_first)
         open_both(alice, bob)
         await made_equal(alice, bob)
         assert ids_in(alice.archive) == ids_in(bob.archive) == []
+
+
+@asynchronous
+async def test_a_seek_that_looks_at_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ids that it does not find are gone for this round, and found again in the next."""
+    monkeypatch.setattr(desk, "MAX_SEEK_ROWS", 5000)
+    async with two_ends(tmp_path) as (alice, bob):
+        alice.add(each for index, each in enumerate(ENVELOPES) if index % 30)
+        bob.add(ENVELOPES)
+        open_both(alice, bob)
+        await made_equal(alice, bob)
+        assert len(ids_in(alice.archive)) == len(ENVELOPES)
+        assert alice.tally.needed > alice.tally.stored == len(ENVELOPES) // 30
 
 
 # -- on demand ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The desk: all that sync asks of an archive, in threads beside the loop."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -13,6 +14,17 @@ from wakumail.mail.sync.packets import Seek, Want
 
 DESK_THREADS = 2
 """Threads: one more than a long message of one peer takes, so that others do not wait for it."""
+
+MAX_SEEK_ROWS = 8_388_608
+"""Envelopes that one Seek looks at, in all its runs: 0.2 s on a slow machine. Each run of an honest
+peer has the few envelopes of a range that we told, or those of one second. A peer is told that
+those beyond are gone, and finds them again in its next round."""
+
+SEEK_TURN_ROWS = 65_536
+"""Envelopes after which a Seek lets others have their turn."""
+
+RUN_ROWS = 100
+"""Envelopes that could be looked at while a run begins its transaction and finds its place."""
 
 T = TypeVar("T")
 
@@ -37,15 +49,28 @@ class Desk:
 
         return self._threads.run(job)
 
-    def find(self, wanted: Want | Seek) -> asyncio.Future[bytes]:
-        """The items (packed, in the order asked) of those wanted that are stored."""
+    async def find(self, wanted: Want | Seek) -> bytes:
+        """The items (packed, in the order asked) of those wanted that are stored.
 
-        def job() -> bytes:
-            if isinstance(wanted, Want):
-                return wanted.items
-            return b"".join(self._archive.find(*run) for run in wanted.runs)
+        Of a Seek that looks at too much the last runs are not found. Other calls have their turns
+        between its jobs.
+        """
+        if isinstance(wanted, Want):
+            return wanted.items
+        found: list[bytes] = []
+        runs, left = deque(wanted.runs), MAX_SEEK_ROWS
 
-        return self._threads.run(job)
+        def job() -> None:
+            nonlocal left
+            until = left - SEEK_TURN_ROWS
+            while runs and left > max(until, 0):
+                items, rows = self._archive.find(*runs.popleft())
+                found.append(items)
+                left -= RUN_ROWS + rows
+
+        while runs and left > 0:
+            await self._threads.run(job)
+        return b"".join(found)
 
     def fetch(self, items: bytes, max_bytes: int) -> asyncio.Future[Fetched]:
         """Envelopes of the first of these items (see Archive.envelopes)."""
