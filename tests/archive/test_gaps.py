@@ -14,9 +14,9 @@ from wakumail.waku.envelope import MAX_TIME
 NOW = 1_764_400_000
 
 
-def gaps_at(tmp_path: Path, now: int = NOW, newest: int | None = None) -> Gaps:
+def gaps_at(tmp_path: Path, now: int = NOW, newest: int | None = None, shown: int = 0) -> Gaps:
     """The gaps of a server that starts at `now`, and is seen to run."""
-    gaps = Gaps(tmp_path / "gaps.json", newest=newest, now=now)
+    gaps = Gaps(tmp_path / "gaps.json", newest=newest, shown=shown, now=now)
     gaps.stamp(now)
     return gaps
 
@@ -50,7 +50,29 @@ def test_the_newest_envelope_is_the_last_sign_of_life_without_a_file(tmp_path: P
 
 def test_a_clock_that_was_ahead(tmp_path: Path) -> None:
     gaps_at(tmp_path, NOW + 86400)
-    assert gaps_at(tmp_path).known == ()
+    gaps = gaps_at(tmp_path)
+    assert gaps.known == ()
+    assert gaps.since == NOW
+
+
+def test_a_clock_that_was_ahead_hides_no_absence(tmp_path: Path) -> None:
+    """The server was killed before the clock was set: the absence is that since it ran."""
+    gaps_at(tmp_path, NOW - 3600)
+    gaps_at(tmp_path, NOW + 62 * 86400)
+    [gap] = gaps_at(tmp_path, NOW, newest=NOW - 9999).known
+    assert (gap.lower, gap.upper) == (NOW - 3600 - RELAY_TIME, NOW)
+
+
+def test_of_a_time_to_come_the_newest_envelope_tells_better(tmp_path: Path) -> None:
+    gaps_at(tmp_path, NOW + 62 * 86400)
+    [gap] = gaps_at(tmp_path, NOW, newest=NOW - 3600).known
+    assert (gap.lower, gap.upper) == (NOW - 3600 - RELAY_TIME, NOW)
+
+
+def test_a_clock_that_is_behind_ends_no_gap(tmp_path: Path) -> None:
+    gaps_at(tmp_path, NOW - 3 * 86400)
+    [gap] = gaps_at(tmp_path).known
+    assert gaps_at(tmp_path, NOW - 86400, newest=NOW, shown=NOW).known == (gap,)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +106,7 @@ def test_a_file_that_cannot_be_written_tells_too_much(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.booleans(), st.integers(100, 300), st.integers(0, 60))))
 def test_adding_and_filling(steps: list[tuple[bool, int, int]]) -> None:
     """Seconds are those of a set."""
-    gaps = Gaps(Path("none"), newest=None, now=NOW)
+    gaps = Gaps(Path("none"), newest=None, shown=0, now=NOW)
     model: set[int] = set()
     for adds, start, length in steps:
         if adds:

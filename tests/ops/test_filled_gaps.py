@@ -15,7 +15,7 @@ NOW = END + SETTLING
 
 
 def gaps_with(*ranges: tuple[int, int]) -> Gaps:
-    gaps = Gaps(Path("none"), newest=None, now=START)
+    gaps = Gaps(Path("none"), newest=None, shown=0, now=START)
     for lower, upper in ranges:
         gaps.add(lower + RELAY_TIME, upper, "the server did not run")
     return gaps

@@ -141,7 +141,7 @@ async def test_every_counter_is_there_from_the_start(tmp_path: Path) -> None:
 async def test_every_metric_is_documented(tmp_path: Path) -> None:
     async with scraped(tmp_path) as (server, _, http):
         assert server.store is not None
-        server.gaps = Gaps(tmp_path / "gaps.json", newest=None, now=0)
+        server.gaps = Gaps(tmp_path / "gaps.json", newest=None, shown=0, now=0)
         put = asyncio.Event()
         long_ago = int(time.time()) - 2 * DAY
         server.store.put(batch_of(make(1, TOPICS, created=long_ago)), put.set)

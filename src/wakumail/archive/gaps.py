@@ -41,15 +41,22 @@ class Gaps:
     again at the next stamp.
     """
 
-    def __init__(self, path: Path, *, newest: int | None, now: int) -> None:
+    def __init__(self, path: Path, *, newest: int | None, shown: int, now: int) -> None:
         """`newest`: when the newest envelope was created; it is the last sign of life of an archive
-        without a file. Without both the archive is new and has no gap."""
+        without a file. Without both the archive is new and has no gap. `shown`: see `end`."""
         self.since = now
         """Unix seconds from which on all gaps are known: the first start."""
         self._path = path
         self._gaps: list[Gap] = []
         alive = self._read()
-        if alive is None:
+        if alive is not None:
+            now = max(now, min(alive, shown))  # the clock may be behind
+        self.started = now
+        """Unix seconds of this start, as far as the clock, the last run and `shown` tell."""
+        if alive is not None and alive > now + MIN_ABSENCE:
+            log.warning("%s is of a time to come: the clock is behind, or was ahead", path)
+            alive = now if self.end(now, shown) else newest
+        elif alive is None:
             alive = newest
         if alive is not None and now - alive > MIN_ABSENCE:
             self.add(alive, now, "the server did not run")
@@ -71,6 +78,18 @@ class Gaps:
         if gap.lower <= gap.upper:
             self._gaps = _joined([*self._gaps, gap])
 
+    def end(self, now: int, shown: int) -> bool:
+        """End the gap that `now` lies in, for its end was told by a clock that was ahead.
+
+        But an end up to `shown` stays: the archive has envelopes of that time, so the clock was
+        right and is behind now. True if a gap was ended.
+        """
+        for index, gap in enumerate(self._gaps):
+            if gap.lower <= now < gap.upper and shown < gap.upper:
+                self._gaps[index] = gap._replace(upper=now)
+                return True
+        return False
+
     def fill(self, lower: int, upper: int) -> None:
         """Note that the archive has all that it should from `lower` to `upper`, both inclusive."""
         if not self._gaps:
@@ -85,6 +104,7 @@ class Gaps:
 
     def stamp(self, now: int) -> None:
         """Note that the server runs at `now` (Unix seconds), and save all; from any thread."""
+        self.since = min(self.since, now)  # the clock may have been ahead at the first start
         content = json.dumps({"since": self.since, "alive": now, "gaps": self._gaps})
         # A full disk takes no file. The old one then tells of an absence that is too long.
         with contextlib.suppress(OSError):

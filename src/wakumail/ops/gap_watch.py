@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from wakumail.archive.gaps import Gaps
+from wakumail.archive.gaps import MIN_ABSENCE, RELAY_TIME, Gaps
+from wakumail.archive.retention import newest_shown
 from wakumail.archive.store import Store
 from wakumail.base.text import counted
+from wakumail.errors import ArchiveError
 from wakumail.mail.server import Server
 
 STAMP_INTERVAL = 10.0
@@ -28,16 +30,27 @@ class Shedding(NamedTuple):
 
 
 class GapWatch:
-    """Stamps the gaps while the server runs, and adds the times in which it dropped envelopes."""
+    """Stamps the gaps while the server runs, and adds the times in which it dropped envelopes.
+
+    A clock that jumps, ahead or back, is believed once the archive bears it out: its envelopes came
+    within seconds of their creation. Until then the time since the last look counts. At the start
+    the clock alone tells the absence; if that was too long, it is ended later (see Gaps.end).
+    """
 
     def __init__(self, server: Server, store: Store, path: Path) -> None:
-        now = int(time.time())
         totals = store.stat()
         newest = None if totals is None else totals.newest
         self._server = server
         self._store = store
-        self._gaps = server.gaps = Gaps(path, newest=newest, now=now)
-        self._stamped = now
+        self._shown = 0
+        """The newest creation time that the archive shows, in Unix seconds."""
+        self._pruned = 0
+        """The archive's horizon (see Stat.pruned)."""
+        self._read_archive()
+        now, self._looked = int(time.time()), time.monotonic()
+        self._gaps = server.gaps = Gaps(path, newest=newest, shown=self._shown, now=now)
+        self._stamped = self._gaps.started
+        """Unix seconds of the last look, as `_looked` is its time.monotonic."""
         self._shed = server.counters["envelopes_shed"]
         self._shedding: Shedding | None = None
         self._closing = asyncio.Event()
@@ -63,7 +76,18 @@ class GapWatch:
             await self._look()
 
     async def _look(self) -> None:
-        now, shed = int(time.time()), self._server.counters["envelopes_shed"]
+        loop = asyncio.get_running_loop()
+        # In a thread: the disk may hang.
+        await loop.run_in_executor(None, self._read_archive)
+        shed, wall, monotonic = (
+            self._server.counters["envelopes_shed"],
+            time.time(),
+            time.monotonic(),
+        )
+        ran, self._looked = monotonic - self._looked, monotonic
+        now = self._time(int(wall), round(self._stamped + ran))
+        if (began := now - round(ran)) - self._stamped > MIN_ABSENCE:
+            self._gaps.add(self._stamped, began, "the host slept, or its clock was behind")
         if shed == self._shed:
             self._end_shedding()
         else:
@@ -72,10 +96,29 @@ class GapWatch:
                 log.warning("envelopes are dropped unconfirmed: too many wait for the disk")
             self._gaps.add(self._stamped, now, "the archive took no writes")
         self._stamped, self._shed = now, shed
-        if kept := self._store.retention.seconds:
-            self._gaps.fill(0, now - kept)
-        # In a thread: the disk may hang.
-        await asyncio.get_running_loop().run_in_executor(None, self._gaps.stamp, now)
+        # By what the archive has, not by the clock: a gap that is taken away does not come back.
+        kept = self._store.retention.seconds
+        self._gaps.fill(0, max(self._pruned, min(now, self._shown) - kept if kept else 0) - 1)
+        await loop.run_in_executor(None, self._gaps.stamp, now)
+
+    def _time(self, wall: int, expected: int) -> int:
+        """The time in Unix seconds: `wall` of the clock, unless it has jumped without a proof.
+
+        `expected` is the time by the last look and the monotonic clock.
+        """
+        latest = max(expected, self._shown)
+        if wall - latest > MIN_ABSENCE:
+            return latest
+        if expected - wall <= MIN_ABSENCE or abs(wall - self._shown) <= RELAY_TIME:
+            return wall
+        return wall if self._gaps.end(wall, self._shown) else expected
+
+    def _read_archive(self) -> None:
+        """Read what the archive shows; if it cannot be read, what it showed before counts."""
+        archive = self._store.archive
+        with suppress(ArchiveError):
+            self._pruned = archive.stat().pruned
+            self._shown = int(newest_shown(archive, archive.days()))
 
     def _end_shedding(self) -> None:
         """Log its end, once."""
