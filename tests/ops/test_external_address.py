@@ -41,20 +41,54 @@ def test_three_networks_have_to_agree() -> None:
     assert told.agreed(0.0) == "", "no more than half of all agree"
 
 
-def test_nodes_of_our_own_network_are_one_by_one() -> None:
-    told = ToldAddress()
-    for number in range(3):
+def test_a_host_of_our_own_network_has_one_voice() -> None:
+    for network in ("10.0.0", "127.0.0"):
+        told = ToldAddress()
+        for number in range(20):
+            told.note(teller(f"{network}.1", f"{number}"), "10.0.0.9", 0.0)
+        told.note(teller(f"{network}.2"), "10.0.0.9", 0.0)
         assert told.agreed(0.0) == ""
-        told.note(teller("127.0.0.1", f"{number}"), "127.0.0.1", 0.0)
-    assert told.agreed(0.0) == "127.0.0.1"
+        told.note(teller(f"{network}.3"), "10.0.0.9", 0.0)
+        assert told.agreed(0.0) == "10.0.0.9"
+
+
+def test_our_own_network_does_not_outvote_the_internet() -> None:
+    told = ToldAddress()
+    told.note(teller("8.8.8.8"), "192.0.2.1", 0.0)
+    for number in range(MAX_TELLERS + 1):
+        told.note(teller(f"10.0.0.{number}"), "192.0.2.66", 0.0)
+    assert told.agreed(0.0) == ""
+    for ip in ("9.9.9.9", "198.51.100.1"):
+        told.note(teller(ip), "192.0.2.1", 0.0)
+    assert told.agreed(0.0) == "192.0.2.1"
+
+
+NOT_OURS = ("0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "ff02::1", "fe80::1")
+
+
+@pytest.mark.parametrize("ip", NOT_OURS)
+def test_nobody_can_tell_an_address_that_no_host_has(ip: str) -> None:
+    for network in ("127.0.0", "10.0.0", "169.254.1"):
+        told = ToldAddress()
+        for number in range(1, 9):
+            told.note(teller(f"{network}.{number}"), ip, 0.0)
+        assert told.agreed(0.0) == ""
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "10.0.0.1", "169.254.1.1", "::1", "fd00::1"])
+def test_the_internet_cannot_tell_an_address_of_our_own_networks(ip: str) -> None:
+    told = ToldAddress()
+    for number in range(1, 9):
+        told.note(teller(f"8.8.{number}.8"), ip, 0.0)
+    assert told.agreed(0.0) == ""
 
 
 def test_the_last_word_of_a_node_counts_for_a_while() -> None:
     told = ToldAddress()
     for number in range(3):
-        told.note(teller("10.0.0.1", f"{number}"), "192.0.2.1", 0.0)
+        told.note(teller(f"10.0.0.{number}"), "192.0.2.1", 0.0)
     for number in range(3):
-        told.note(teller("10.0.0.1", f"{number}"), "192.0.2.2", 1.0)
+        told.note(teller(f"10.0.0.{number}"), "192.0.2.2", 1.0)
     assert told.agreed(2.0) == "192.0.2.2"
     assert told.agreed(STATEMENT_TIME + 1.0) == ""
 
@@ -62,8 +96,10 @@ def test_the_last_word_of_a_node_counts_for_a_while() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     told = ToldAddress()
     for number in range(3 * MAX_TELLERS):
-        told.note(teller("10.0.0.1", f"{number}"), f"192.0.2.{number % 250}", 0.0)
-    assert len(told._statements) == MAX_TELLERS
+        for network in (8, 10):
+            host = f"{network}.{number // 256}.{number % 256}.1"
+            told.note(teller(host), "192.0.2.1", 0.0)
+    assert len(told._of_internet) == len(told._of_own_networks) == MAX_TELLERS
 
 
 @asynchronous
