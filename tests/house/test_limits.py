@@ -75,6 +75,7 @@ from wakumail.node import (
     peer_finder,
     relay,
     router_requester,
+    ssdp,
     upnp,
 )
 from wakumail.ops import external_address, log_writer
@@ -275,6 +276,11 @@ LIMITS: dict[str, list[str]] = {
         f"{router_requester.MAX_DEPTH} levels",
         f"{router_requester.ANSWER_TIME:g} s",
         f"after {external_address.RETRY:g} s",
+    ],
+    "answer to the search for a router": [
+        f"{ssdp.MAX_ANSWER:,} bytes",
+        f"{ssdp.MAX_ANSWERS} to one search",
+        f"{ssdp.SEARCH_TIME} s",
     ],
     "time in which a router describes itself by UPnP": [f"{upnp.DESCRIPTION_TIME:g} s"],
     "envelopes that wait for their commit": [

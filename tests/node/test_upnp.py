@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.patience import asynchronous
-from wakumail.node import upnp
+from wakumail.node import ssdp, upnp
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
 from wakumail.node.router_requester import MAX_ANSWER, MAX_DEPTH, MAX_ELEMENTS
 from wakumail.node.upnp import Upnp
@@ -293,7 +293,7 @@ async def test_a_router_sends_us_nowhere_else() -> None:
 
 @asynchronous
 async def test_no_router_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upnp, "SEARCH_TIME", 0)
+    monkeypatch.setattr(ssdp, "SEARCH_TIME", 0)
     with pytest.raises(GatewayError):
         await Upnp().external_ip()
 

@@ -27,6 +27,7 @@ own_record         our node record, whose number survives restarts
 gateway            a router that can pass on ports
 nat_pmp            NAT-PMP
 upnp               UPnP
+ssdp               the search for a router that speaks it
 router_requester   its HTTP requests, whose answers have bounds
 twin               asks if another node runs with our node key
 node_key           the file of a node key, read or made

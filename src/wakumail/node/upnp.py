@@ -13,6 +13,7 @@ from wakumail.base.text import printable
 from wakumail.errors import reason
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport, read_external_ip
 from wakumail.node.router_requester import RouterRequester
+from wakumail.node.ssdp import find_router
 
 CONNECTIONS = (
     "urn:schemas-upnp-org:service:WANIPConnection:2",
@@ -20,12 +21,6 @@ CONNECTIONS = (
     "urn:schemas-upnp-org:service:WANPPPConnection:1",
 )
 """The services of a router that know our address and pass on ports, the best first."""
-
-ROUTERS = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
-"""Routers of version 2 answer to it too."""
-
-SEARCH_TIME = 3
-"""Seconds that a router has to answer the search."""
 
 DESCRIPTION_TIME = 10.0
 """Seconds that a router has to describe itself and each of its services."""
@@ -108,7 +103,7 @@ class Upnp:
         from async_upnp_client.client_factory import UpnpFactory
 
         if self._location is None:
-            self._location = await search()
+            self._location = await find_router()
         requester: Any = RouterRequester()  # has all that the library calls
         factory = UpnpFactory(requester, non_strict=True)
         async with asyncio.timeout(DESCRIPTION_TIME):
@@ -118,22 +113,6 @@ class Upnp:
             if kind in services:
                 return services[kind]
         raise GatewayError("the router passes on no ports")
-
-
-async def search() -> str:
-    """The URL of the description of the first router that answers. GatewayError."""
-    from async_upnp_client.search import async_search
-
-    found: list[str] = []
-
-    async def take(headers: Any) -> None:
-        if "location" in headers:
-            found.append(str(headers["location"]))
-
-    await async_search(take, timeout=SEARCH_TIME, search_target=ROUTERS)
-    if not found:
-        raise GatewayError("no router answers")
-    return found[0]
 
 
 def address_towards(host: str) -> str:
