@@ -41,7 +41,9 @@ from wakumail.mail import (
     requester,
 )
 from wakumail.mail.sync import (
+    debts,
     desk,
+    driver,
     follower,
     giver,
     initiator,
@@ -51,7 +53,6 @@ from wakumail.mail.sync import (
     partners,
     remembered,
     reply,
-    session,
     taker,
 )
 from wakumail.mail.sync import packets as sync_packets
@@ -157,7 +158,9 @@ LIMITS: dict[str, list[str]] = {
     "envelopes of a peer that wait for their commit": [size(taker.MAX_UNSTORED)],
     "new envelopes that a peer is not told of yet": [f"{follower.MAX_BEHIND:,}"],
     "differences that a dry run counts": [f"{initiator.MAX_DIFFERENCES:,} on either side"],
-    "silence of a peer that owes an answer": [f"{session.ANSWER_TIMEOUT:.0f} s"],
+    "silence of a peer that owes an answer": [f"{debts.ANSWER_TIMEOUT:.0f} s"],
+    "time for one step of what a peer owes": [f"{debts.STEP_TIMEOUT / 60:.0f} min"],
+    "rounds in a row that move less than half of what they find": [f"{driver.ROUNDS_AT_ONCE + 1}"],
     "ids remembered, of refused envelopes and of those that a peer has": [
         f"{remembered.MAX_REMEMBERED:,} to {2 * remembered.MAX_REMEMBERED:,}"
     ],

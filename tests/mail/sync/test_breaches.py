@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.envelopes import make
-from tests.support.patience import asynchronous, eventually, turns
+from tests.support.patience import PATIENCE, asynchronous, eventually, turns
 from tests.support.syncing import ALL_TOPICS, NOW, End, ids_in, two_ends
 from wakumail.base import rlp
 from wakumail.base.rlp import join_list
 from wakumail.errors import ProtocolError
-from wakumail.mail.sync import session
+from wakumail.mail.sync import debts, session
 from wakumail.mail.sync.items import Run
 from wakumail.mail.sync.packed import by_runs
 from wakumail.mail.sync.packets import (
@@ -228,10 +229,77 @@ async def test_silence(tmp_path: Path, owed: str, monkeypatch: pytest.MonkeyPatc
         if owed == "stored":
             offering = asyncio.create_task(alice.session._offerer.offer(items_of(ENVELOPES)))
             await alice.until_sent(Offer)
-        monkeypatch.setattr(session, "ANSWER_TIMEOUT", 0.0)  # all until here was in time
+        monkeypatch.setattr(debts, "ANSWER_TIMEOUT", 0.0)  # all until here was in time
         await assert_ended(alice, "sync_unanswered")
         if owed == "stored":
             offering.cancel()
+
+
+@pytest.mark.parametrize(
+    ("refused", "stored"),
+    [
+        ([], 11),
+        ([ENVELOPES[0].hash], 10),
+        ([ENVELOPES[0].hash] * 2, 0),
+        ([FOREIGN[0].hash], 0),
+        ([each.hash for each in ENVELOPES + FOREIGN], 0),
+    ],
+)
+@asynchronous
+async def test_more_is_stored_than_was_offered(
+    tmp_path: Path, refused: list[bytes], stored: int
+) -> None:
+    async with victim(tmp_path) as alice:
+        offering = asyncio.create_task(alice.session._offerer.offer(items_of(ENVELOPES)))
+        offer = await alice.until_sent(Offer)
+        say(alice, Stored(offer.offer, tuple((each, 1) for each in refused), stored))
+        await assert_ended(alice, "sync_stored_unasked")
+        offering.cancel()
+
+
+REPEATED: list[tuple[Callable[[int], Packet], bool, str]] = [
+    (lambda _: GREETING, False, "sync_unanswered"),
+    (lambda number: Open(2 * number, 0, NOW, b"\x61"), True, "sync_unanswered"),
+    (lambda _: Reconcile(99, b"\x61"), False, "sync_unanswered"),
+    (lambda _: Close(99, Ending.EQUAL, ""), False, "sync_unanswered"),
+    (lambda number: Want(number, ITEM), True, "sync_unanswered"),
+    (lambda number: Seek(number, (Run(0, NOW, bytes(32)),)), True, "sync_unanswered"),
+    (lambda number: Seek(number, (Run(0, NOW, bytes(32)),), True), True, "sync_unanswered"),
+    (lambda number: Offer(number, False, b"\xff" * 36), True, "sync_unanswered"),
+    (lambda _: Envelopes(1, False, b"\xc0"), False, "sync_malformed"),
+    (lambda _: Found(1, b""), False, "sync_envelopes_unasked"),
+    (lambda _: Stored(1, (), 0), False, "sync_stored_unasked"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("packet", "is_answered", "counter"), REPEATED)
+@asynchronous
+async def test_a_packet_without_end(
+    tmp_path: Path,
+    packet: Callable[[int], Packet],
+    is_answered: bool,
+    counter: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each ends the session, for it is no step of what is owed: at once, or a while later.
+
+    is_answered: the peer waits for the answer to each.
+    """
+    monkeypatch.setattr(session, "WATCH_INTERVAL", 0.01)
+    async with victim(tmp_path) as alice:
+        await alice.until_sent(Open)
+        await wanting(alice)
+        monkeypatch.setattr(debts, "STEP_TIMEOUT", 0.1)
+        async with asyncio.timeout(PATIENCE):
+            for number in count(2):
+                alice.sent.clear()
+                say(alice, packet(number))
+                await asyncio.sleep(0)
+                if is_answered and not alice.faults:
+                    await eventually(lambda: alice.faults or alice.sent)
+                if alice.faults:
+                    break
+        await assert_ended(alice, counter)
 
 
 def test_each_packet_is_read_as_it_was_written() -> None:

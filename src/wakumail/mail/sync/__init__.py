@@ -33,6 +33,7 @@ outcome         the outcome of a round
 mover           moves what a round finds, while the round goes on
 round           one round: what differs is found, then moved
 driver          makes our rounds with a peer
+debts           what a peer owes us, and for how long
 respondent      answers the rounds that a peer opens
 session         one connection to a peer that we sync with
 partners        the peers that we sync with, connected or not

@@ -55,9 +55,10 @@ class Driver:
         self._round: Round | None = None
 
     @property
-    def waits(self) -> bool:
-        """True if the peer owes us an answer."""
-        return self._round is not None and self._round.awaits
+    def owed(self) -> object:
+        """The answer that the peer owes us (see Debts)."""
+        own = self._round
+        return (own.number, own.outcome.trips) if own is not None and own.awaits else None
 
     def answered(self, packet: Reconcile | Close) -> None:
         """Take an answer of the peer; one for no round of ours is dropped."""
@@ -126,14 +127,18 @@ class Driver:
     async def make_equal(self, window: Window | None = None) -> Outcome:
         """Make rounds until both have the same; the outcome of all together.
 
-        As `make`. If the last of ROUNDS_AT_ONCE still moves something, the next time has to do.
+        As `make`. If the last of ROUNDS_AT_ONCE still moves something, the next time has to do. A
+        round that ended early does not count if it moved half of what it found.
         """
         outcome = latest = await self.make(window)
         left = ROUNDS_AT_ONCE
         while left and not latest.agreed:
+            before = self._tally.sent
             latest = await self.make(window)
             outcome.add(latest)
-            left -= not latest.full
+            # What the peer says to be on its disk is believed as far as it fetched that.
+            moved = latest.stored + min(latest.given, self._tally.sent - before)
+            left -= not latest.full or 2 * moved < latest.had + latest.needed
         return outcome
 
     def _count(self, outcome: Outcome) -> None:

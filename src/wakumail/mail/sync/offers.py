@@ -7,6 +7,7 @@ from typing import Any
 
 from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.id_set import IdSet, ids_of
+from wakumail.mail.sync.items import ID_SIZE
 from wakumail.mail.sync.packed import by_items, in_packets
 from wakumail.mail.sync.packets import Offer, Stored, SyncError, SyncMalformed
 from wakumail.mail.sync.remembered import Remembered
@@ -39,13 +40,14 @@ class Offerer:
         self._wire = wire
         self._numbers = count(1)
         self._slots = asyncio.Semaphore(MAX_OFFERS)
-        self._offered: dict[int, asyncio.Future[Stored]] = {}
+        self._offered: dict[int, tuple[bytes, asyncio.Future[Stored]]] = {}
+        """By their numbers: the ids (joined) of each, and the answer to it."""
         self._refused = Remembered()
 
     @property
-    def waits(self) -> bool:
-        """True if the peer owes us an answer."""
-        return bool(self._offered)
+    def owed(self) -> object:
+        """The oldest offer to which the peer owes us an answer (see Debts)."""
+        return next(iter(self._offered), None)
 
     async def offer(self, items: bytes, *, arrived: bool = False) -> int:
         """Offer items, and wait until the peer has those on disk that it takes; number stored."""
@@ -59,7 +61,7 @@ class Offerer:
         async with self._slots:
             number = next(self._numbers)
             answer: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-            self._offered[number] = answer
+            self._offered[number] = ids_of(items), answer
             self._wire.send(Offer(number, arrived, items))
             stored = await answer
         self._refused.add(b"".join(identity for identity, _ in stored.refused))
@@ -67,9 +69,14 @@ class Offerer:
 
     def stored(self, packet: Stored) -> None:
         """Take the answer to an offer. UnaskedStored."""
-        answer = self._offered.pop(packet.offer, None)
-        if answer is None:
+        if packet.offer not in self._offered:
             raise UnaskedStored(f"no offer {packet.offer} is open")
+        offered, answer = self._offered.pop(packet.offer)
+        left = IdSet()
+        left.add(offered)
+        left.discard(b"".join(identity for identity, _ in packet.refused))
+        if len(left) != len(offered) // ID_SIZE - len(packet.refused) or packet.stored > len(left):
+            raise UnaskedStored(f"more stored or refused than offer {packet.offer} has")
         if not answer.done():
             answer.set_result(packet)
 

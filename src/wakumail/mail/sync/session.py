@@ -13,6 +13,7 @@ from wakumail.errors import (
     WakumailError,
 )
 from wakumail.mail.sync.agreement import Agreement
+from wakumail.mail.sync.debts import Debts
 from wakumail.mail.sync.driver import Driver
 from wakumail.mail.sync.follower import Follower
 from wakumail.mail.sync.giver import Giver
@@ -45,20 +46,11 @@ from wakumail.waku.envelope import Batch
 
 log = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT = 60.0
-"""Seconds of silence after which a peer that owes us an answer is given up."""
-
 WATCH_INTERVAL = 5.0
-"""Seconds between two looks at that silence."""
+"""Seconds between two looks at what a peer owes us."""
 
 STATUS_STEP = 600
 """Seconds by which our horizon has to rise for the peer to be told."""
-
-
-class SyncTimeout(SyncError):
-    """The peer owes us an answer, and says nothing."""
-
-    counter = "sync_unanswered"
 
 
 class SyncStopped(ProtocolError):
@@ -100,7 +92,6 @@ class Session:
         self._on_fault = on_fault
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
-        self._heard = 0.0
         agreement = self._agreement = Agreement(name, side, tally)
         offerer = self._offerer = Offerer(wire)
         follower = self._follower = Follower(side.desk, offerer)
@@ -116,6 +107,12 @@ class Session:
             name, wire, side, tally, agreement, taker, offerer, first=1 if drives else 2
         )
         follower.on_behind = self._driver.due.set
+        self._debts = Debts(
+            lambda: True if agreement.peer is None else None,
+            lambda: self._driver.owed,
+            lambda: taker.owed,
+            lambda: offerer.owed,
+        )
 
     def open(self) -> None:
         """Begin; the first packet that we send is our status."""
@@ -161,7 +158,7 @@ class Session:
         packet = decode(code, data)
         if self._agreement.peer is None and not isinstance(packet, Status):
             raise SyncUngreeted("a packet came before the status")
-        self._heard = asyncio.get_running_loop().time()
+        self._debts.heard = asyncio.get_running_loop().time()
         match packet:
             case Status():
                 self._agreement.greet(packet)
@@ -223,18 +220,13 @@ class Session:
             self._start(self._driver.run())
 
     async def _watch(self) -> None:
-        """Give the peer up if it owes us something and is silent; tell it of a new horizon."""
+        """Give the peer up if it does not answer; tell it of a new horizon."""
         loop = asyncio.get_running_loop()
-        told, quiet = self._side.status(), loop.time()
+        told = self._side.status()
+        self._debts.look(loop.time(), excused=True)
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            now = loop.time()
-            owes = self._agreement.peer is None or self._driver.waits
-            owes |= self._taker.waits or self._offerer.waits
-            if not owes or self._side.store.full:
-                quiet = now
-            elif now - max(self._heard, quiet) > ANSWER_TIMEOUT:
-                raise SyncTimeout(f"no answer for {ANSWER_TIMEOUT:.0f} s")
+            self._debts.look(loop.time(), excused=self._side.store.full)
             if self._side.status().horizon > told.horizon + STATUS_STEP:
                 told = self._side.status()
                 self._wire.send(told)

@@ -114,9 +114,9 @@ class Taker:
         self._room.set()
 
     @property
-    def waits(self) -> bool:
-        """True if the peer owes us envelopes."""
-        return bool(self._asked)
+    def owed(self) -> object:
+        """The envelopes that the peer owes us (see Debts)."""
+        return (self._asked[0].number, self._asked[0].awaited.left) if self._asked else None
 
     async def take(self, wants: Iterable[tuple[Want | Seek, bytes]]) -> Taken:
         """Want these (see `by_items` and `by_runs`), and wait until all of them are on disk."""
@@ -173,6 +173,8 @@ class Taker:
             )
         except RlpError as error:
             raise SyncMalformed(f"envelopes: {error}") from error
+        if not packet.last and not batch:
+            raise SyncMalformed("packet envelopes: none, and more to come")
         if strangers:
             raise Unasked("an envelope that was not asked for, came twice, or has another hash")
         taken.refused |= _refused(batch)
