@@ -25,6 +25,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     list_check        a list of nodes as clients read it
     tree_file         a list of nodes in files
     bench             loads a mailserver and measures it
+    interruption      signals that end a command, after it has cleared up
     examples          the examples at the end of each command's help
     help              the look of the help: its usage, its lines, its colours on a terminal
     setting_groups    the settings in groups, for the help

@@ -7,7 +7,6 @@ NATS, and `soak`, which needs --seconds of many minutes.
 
 import argparse
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from wakumail.cli.interruption import ignore_signals
 from wakumail.cli.options import add_json, option, parse_enode, print_json
 from wakumail.load.case_results import measure_cases
 from wakumail.load.clients.processes import ClientPool
@@ -37,8 +37,6 @@ MAX_BENCH_ENVELOPES = 10_000_000
 MAX_CONNECTIONS = 10_000
 MAX_DATA_SIZE = 1 << 20
 MAX_SECONDS = 3600.0
-
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LOAD_OPTIONS = {
     "scenarios": "SCENARIO",
@@ -231,7 +229,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     raise_file_limit()
     machine = Machine.here(arguments.dir)
-    interrupt_on_signals()
     with (
         tempfile.TemporaryDirectory(prefix="wakumail-bench-", dir=arguments.dir) as directory,
         ClientPool() as pool,
@@ -252,27 +249,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(text_report(machine, results, len(servers)))
     return 1 if any(result.bad for result in results) else 0
-
-
-def interrupt_on_signals() -> None:
-    """Raise KeyboardInterrupt at SIGTERM and SIGHUP too, so that the bench clears up.
-
-    Otherwise its server, its clients and its archives would stay behind.
-    """
-
-    def interrupt(number: int, frame: object) -> None:
-        ignore_signals()  # a second signal must not interrupt the clearing up
-        raise KeyboardInterrupt
-
-    for number in END_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does
-            signal.signal(number, interrupt)
-
-
-def ignore_signals() -> None:
-    """Ignore further signals: the rest takes only seconds."""
-    for number in END_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def check_targets(arguments: argparse.Namespace) -> None:

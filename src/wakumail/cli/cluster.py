@@ -11,6 +11,7 @@ from typing import Any
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import LogPlace
 from wakumail.base.text import counted
+from wakumail.cli.interruption import ignore_signals
 from wakumail.cli.options import add_datadir, add_json, option, parse_path, print_json
 from wakumail.ops.cluster.log_errors import ClusterFailed
 from wakumail.ops.cluster.log_facts import (
@@ -186,7 +187,10 @@ def run_demo(arguments: argparse.Namespace) -> int:
         demo = Demo(
             directory, rounds=arguments.rounds, seed=arguments.seed, freeze=arguments.freeze
         )
-        result = asyncio.run(demo.run())
+        try:
+            result = asyncio.run(demo.run())
+        finally:
+            ignore_signals()
     if arguments.json:
         print_json(result)
     else:

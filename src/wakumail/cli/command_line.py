@@ -1,8 +1,8 @@
 """The command line: its parser, and the run of one command with its exit code."""
 
 import argparse
-import signal
 import sys
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, TextIO
@@ -11,6 +11,7 @@ from wakumail.base.colours import has_colours
 from wakumail.cli import standard_streams
 from wakumail.cli.examples import add_examples
 from wakumail.cli.help import HelpFormatter, coloured_help
+from wakumail.cli.interruption import interrupt_on_signals
 from wakumail.errors import WakumailError, reason
 from wakumail.ops import logs
 from wakumail.version import VERSION
@@ -102,7 +103,7 @@ def run(words: Sequence[str]) -> int:
             return 2
         logs.start("info", log_json=False)
         if arguments.command not in UNTIL_STOPPED:
-            interrupt_on_sigint()
+            interrupt_on_signals()
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
         if not (isinstance(error, BrokenPipeError) and standard_streams.lost_reader()):
@@ -110,10 +111,6 @@ def run(words: Sequence[str]) -> int:
             print(f"{name}: {reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        # A signal that comes when the loop is being made leaves a coroutine that nobody awaits.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         return 1
-
-
-def interrupt_on_sigint() -> None:
-    """Let SIGINT raise KeyboardInterrupt, so that a command can clear up."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

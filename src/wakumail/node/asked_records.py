@@ -6,8 +6,6 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from wakumail.counters import Counters
 from wakumail.devp2p.addresses import read_network
@@ -46,22 +44,21 @@ async def _ask(enode: Enode) -> Enr:
     )
     at = replace(enode, host=str(found[0][4][0]))
     key = generate(os.urandom)
-    with TemporaryDirectory() as folder:
-        config = DiscoveryConfig(
-            key=key,
-            bootnodes=(at,),
-            # Nodes that it tells of are none of our business.
-            netrestrict=(read_network(at.host),),
-            contacts=Path(folder) / "contacts",
-        )
-        discovery = Discovery(config, Counters())
-        port = await discovery.listen("::" if ":" in at.host else "0.0.0.0", 0)
-        discovery.start(Enr.make(key, 1, {b"udp": port}))
-        try:
-            while True:
-                contact = discovery.table.get(enode.node_id)
-                if contact is not None and contact.record is not None:
-                    return contact.record
-                await asyncio.sleep(LOOK_INTERVAL)
-        finally:
-            await discovery.close()
+    config = DiscoveryConfig(
+        key=key,
+        bootnodes=(at,),
+        # Nodes that it tells of are none of our business.
+        netrestrict=(read_network(at.host),),
+        contacts=None,
+    )
+    discovery = Discovery(config, Counters())
+    port = await discovery.listen("::" if ":" in at.host else "0.0.0.0", 0)
+    discovery.start(Enr.make(key, 1, {b"udp": port}))
+    try:
+        while True:
+            contact = discovery.table.get(enode.node_id)
+            if contact is not None and contact.record is not None:
+                return contact.record
+            await asyncio.sleep(LOOK_INTERVAL)
+    finally:
+        await discovery.close()

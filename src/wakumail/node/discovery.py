@@ -53,8 +53,8 @@ class DiscoveryConfig:
     bootnodes: tuple[Enode, ...]
     netrestrict: tuple[Network, ...]
     """Networks that we have to do with; none: all."""
-    contacts: Path
-    """The file of the nodes that were known when the server stopped."""
+    contacts: Path | None
+    """The file of the nodes that were known when the server stopped; None keeps them nowhere."""
 
 
 class Discovery:
@@ -166,7 +166,8 @@ class Discovery:
 
     async def _begin(self) -> None:
         """Start with the nodes of the last run, and with bootnodes once their names resolve."""
-        seeds = read_contacts(self._config.contacts)
+        path = self._config.contacts
+        seeds = [] if path is None else read_contacts(path)
         self._discv4.start(seeds, self._loop.time())
         unresolved = list(self._config.bootnodes)
         while unresolved:
@@ -223,7 +224,8 @@ class Discovery:
     async def _write_contacts(self) -> None:
         """Keep the table on the disk; in a thread, for a disk may hang."""
         path = self._config.contacts
-        if contacts := list(self.table):  # a run that met nobody forgets nobody of the last one
+        contacts = list(self.table)
+        if path is not None and contacts:  # a run that met nobody forgets nobody of the last one
             await self._loop.run_in_executor(None, write_contacts, path, contacts)
 
     def _allows(self, ip: str) -> bool:
