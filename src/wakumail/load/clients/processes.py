@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import signal
 import time
 from collections.abc import Sequence
 from multiprocessing import get_context
@@ -35,7 +36,12 @@ class ClientProcess:
         self._process: SpawnProcess = SPAWN_CONTEXT.Process(
             target=client_main, args=(os.getpid(), theirs, self._stop), daemon=True
         )
-        self._process.start()
+        # Ctrl-C is for the bench, which ends this process, whatever it does by then.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         theirs.close()
 
     def send_command(self, what: str, *arguments: object) -> None:
@@ -175,7 +181,7 @@ def client_main(bench: int, pipe: Connection, stop: Event) -> None:
     gc.disable()  # its pauses would count as the server's
     role: Role | None = None
     failure = ""
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, ConnectionError):  # the bench has closed the pipe
         while True:
             while not pipe.poll(PING_CHECK_INTERVAL):
                 if role is not None and not failure:
