@@ -276,6 +276,7 @@ LIMITS: dict[str, list[str]] = {
     "answer of a router by UPnP": [
         size(router_requester.MAX_ANSWER),
         f"{router_requester.MAX_ELEMENTS:,} XML elements",
+        f"{router_requester.MAX_SERVICES} services",
         f"{router_requester.MAX_DEPTH} levels",
         f"{router_requester.ANSWER_TIME:g} s",
         f"after {external_address.RETRY:g} s",

@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.support.patience import asynchronous
 from wakumail.node import ssdp, upnp
 from wakumail.node.gateway import LIFETIME, GatewayError, Transport
-from wakumail.node.router_requester import MAX_ANSWER, MAX_DEPTH, MAX_ELEMENTS
+from wakumail.node.router_requester import MAX_ANSWER, MAX_DEPTH, MAX_ELEMENTS, MAX_SERVICES
 from wakumail.node.upnp import Upnp
 
 if find_spec("async_upnp_client") is None and not os.environ.get("CI"):
@@ -240,6 +240,9 @@ def devices(depth: int) -> str:
     )
 
 
+SERVICES = "<service><controlURL>http://192.0.2.1/</controlURL></service>" * MAX_SERVICES
+
+
 @pytest.mark.parametrize(
     ("where", "text", "why"),
     [
@@ -252,6 +255,7 @@ def devices(depth: int) -> str:
             scpd().replace("<actionList>", "<actionList>" + "<action/>" * MAX_ELEMENTS),
             "too many",
         ),
+        ("/device.xml", DEVICE.replace("<service>", SERVICES + "<service>"), "too many services"),
         ("/device.xml", devices(MAX_DEPTH // 2), "too deep"),
         ("an action", "<a>" * (MAX_DEPTH + 1), "too deep"),
     ],

@@ -15,6 +15,10 @@ MAX_ELEMENTS = 1500
 """XML elements in an answer. The library's work grows with their square; services of routers have
 some 600."""
 
+MAX_SERVICES = 32
+"""Services in an answer. The library asks for a description of each, and warns of those on other
+hosts; routers have some 6."""
+
 MAX_DEPTH = 24
 """Levels of XML elements; the library calls itself for each device in a device."""
 
@@ -56,7 +60,8 @@ class RouterRequester:
 
 
 def check_shape(text: str) -> None:
-    """Refuse an answer of too many or too deep XML elements, or with entities. GatewayError.
+    """Refuse an answer of too many services, too many or too deep XML elements, or with entities.
+    GatewayError.
 
     A text that is no XML passes; the library refuses it.
     """
@@ -76,18 +81,22 @@ def check_shape(text: str) -> None:
 
 
 class _Shape:
-    """Counts the elements of an answer, and looks how deep they lie."""
+    """Counts the elements and services of an answer, and looks how deep they lie."""
 
     def __init__(self) -> None:
         self._elements = 0
+        self._services = 0
         self._depth = 0
 
-    def start(self, _tag: str, _attributes: dict[str, str]) -> None:
+    def start(self, tag: str, _attributes: dict[str, str]) -> None:
         """An element begins."""
         self._elements += 1
         self._depth += 1
         if self._elements > MAX_ELEMENTS or self._depth > MAX_DEPTH:
             raise GatewayError("the router's answer has too many or too deep XML elements")
+        self._services += tag.endswith("}service")
+        if self._services > MAX_SERVICES:
+            raise GatewayError("the router has too many services")
 
     def end(self, _tag: str) -> None:
         """An element ends."""
