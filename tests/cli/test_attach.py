@@ -254,6 +254,15 @@ def test_the_socket_of_another_user(
     )
 
 
+def test_an_answer_without_end(
+    node: Node, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakumail.rpc.url_client.MAX_ANSWER", 1000)
+    assert main(["attach", *node.flags("http"), "test_echo", "x" * 2000]) == 1
+    told = f"http://{node.address}: an answer of more than 1000 bytes"
+    assert capsys.readouterr().err == f"wakumail attach: {told}\n"
+
+
 @pytest.mark.parametrize("scheme", ["http", "ws"])
 def test_a_node_that_does_not_answer_is_given_up(
     scheme: str, capsys: pytest.CaptureFixture[str]

@@ -381,6 +381,11 @@ def test_import_of_something_else(tmp_path: Path, text: str) -> None:
         run("import", source)
 
 
+def test_import_of_something_endless() -> None:
+    with pytest.raises(ValueError, match="/dev/zero: it has more than 4194304 bytes"):
+        run("import", "/dev/zero")
+
+
 BAD = """
 maxpeer = 3
 port = "x"

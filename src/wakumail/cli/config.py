@@ -8,8 +8,9 @@ from argparse import BooleanOptionalAction
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from wakumail.base.edited_file import MAX_EDITED_FILE
 from wakumail.base.regular_file import read_regular
-from wakumail.cli.named_files import open_binary
+from wakumail.cli.named_files import read_whole
 from wakumail.cli.options import Subparsers, add_json, print_json
 from wakumail.cli.setting_groups import GROUPS, group_of
 from wakumail.ops.config.layers import FILE_VARIABLE, ConfigError, Loaded, check_file, load
@@ -115,8 +116,8 @@ def add_import(actions: Subparsers) -> None:
 
 def import_(arguments: argparse.Namespace) -> int:
     """Translate; the file and stderr list what is left out."""
-    with open_binary(arguments.file, "rb") as file:
-        translation = translate(file.read(), arguments.file)
+    text = read_whole(arguments.file, MAX_EDITED_FILE)
+    translation = translate(text, arguments.file)
     for remark in translation.remarks:
         print(f"wakumail config: {remark}", file=sys.stderr)
     if arguments.out is None:

@@ -23,6 +23,15 @@ def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
             yield file  # type: ignore[misc]  # opened in binary
 
 
+def read_whole(name: str, most: int) -> bytes:
+    """The content of the file of that name; ValueError if it has more than `most` bytes."""
+    with open_binary(name, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{name}: it has more than {most} bytes")
+    return content
+
+
 def open_new(name: str, *, force: bool) -> AbstractContextManager[BinaryIO]:
     """A file to write; FileExistsError if it has content to lose, unless `force`.
 

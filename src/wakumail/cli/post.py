@@ -10,7 +10,7 @@ import uvloop
 
 from wakumail.archive.dump import read_dump
 from wakumail.base.text import counted
-from wakumail.cli.named_files import open_binary
+from wakumail.cli.named_files import open_binary, read_whole
 from wakumail.cli.options import (
     add_enode,
     add_json,
@@ -27,6 +27,7 @@ from wakumail.mail.client import connect
 from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, compose
 from wakumail.node.node_key import load_node_key
 from wakumail.ops.config.values import hexadecimal
+from wakumail.waku.envelope import MAX_STREAM_ENVELOPE
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic
 
@@ -185,8 +186,7 @@ async def sealed(arguments: argparse.Namespace) -> bytes:
     if arguments.payload is not None:
         payload = arguments.payload.encode()
     else:
-        with open_binary(arguments.payload_file, "rb") as file:
-            payload = file.read()
+        payload = read_whole(arguments.payload_file, MAX_STREAM_ENVELOPE)
     signer = arguments.sign_with
     envelope = await compose(
         payload,

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import (
     ClientConnectorError,
     ClientError,
+    ClientResponse,
     ClientSession,
     ClientSSLError,
     ClientTimeout,
@@ -38,11 +39,20 @@ class HttpWire:
         async with self._session.post(
             self._url, data=value, headers=headers, allow_redirects=False
         ) as response:
-            answer = await response.read()
+            answer = await self._read(response)
         if response.status != 200:
             raise CallFailed(f"{self._url}: HTTP {response.status}: {printable(answer)}")
         if answer:
             self._answers.append(answer)
+
+    async def _read(self, response: ClientResponse) -> bytes:
+        """The body of an answer; CallFailed if it has more than MAX_ANSWER bytes."""
+        body = bytearray()
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > MAX_ANSWER:
+                raise CallFailed(f"{self._url}: an answer of more than {MAX_ANSWER} bytes")
+        return bytes(body)
 
     async def receive(self) -> bytes | None:
         """The answer of the oldest request; None when none is left."""
