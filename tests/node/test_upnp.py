@@ -258,6 +258,7 @@ SERVICES = "<service><controlURL>http://192.0.2.1/</controlURL></service>" * MAX
         ("/device.xml", DEVICE.replace("<service>", SERVICES + "<service>"), "too many services"),
         ("/device.xml", devices(MAX_DEPTH // 2), "too deep"),
         ("an action", "<a>" * (MAX_DEPTH + 1), "too deep"),
+        ("an action", "<a>" + "<no:a/>" * MAX_ELEMENTS + "</a>", "too many"),
     ],
 )
 @asynchronous

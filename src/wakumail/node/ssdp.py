@@ -6,7 +6,6 @@ them whatever they name.
 
 import asyncio
 import socket
-from email.parser import BytesHeaderParser
 from urllib.parse import urlsplit
 
 from wakumail.node.gateway import GatewayError
@@ -68,8 +67,12 @@ async def find_router(group: tuple[str, int] = GROUP) -> str:
 
 
 def location_of(answer: bytes, host: str) -> str:
-    """The URL in an answer from `host`; "" unless it is one of that host, so that an answer sends
-    us to nobody else, and not to our own services."""
+    """The URL in an answer from `host`; "" unless it is one of that host.
+
+    So an answer sends us to nobody else, and not to our own services.
+    """
+    from email.parser import BytesHeaderParser  # most servers search no router
+
     status, _, fields = answer.partition(b"\n")
     if len(answer) > MAX_ANSWER or not status.startswith(b"HTTP/1.1 200"):
         return ""
