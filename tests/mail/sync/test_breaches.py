@@ -104,6 +104,7 @@ UNASKED: list[tuple[Callable[[int], Packet], str]] = [
     (lambda want: Envelopes(want, False, packet_of(ENVELOPES + ENVELOPES[:1])),
      "sync_envelopes_unasked"),
     (lambda want: Envelopes(want, True, packet_of(ENVELOPES[:1] * 10)), "sync_envelopes_unasked"),
+    (lambda want: Envelopes(want, True, packet_of(ENVELOPES * 400)), "sync_malformed"),
     (lambda want: Envelopes(want, True, b"\xc1\x80"), "sync_malformed"),
     (lambda want: Offer(2, arrived=False, items=ITEM * 2), "sync_malformed"),
     (lambda want: Found(want, ITEM), "sync_envelopes_unasked"),

@@ -12,7 +12,7 @@ from wakumail.mail.sync.wire import Wire
 
 GIVEN_BYTES = 256 << 10
 """Bytes of envelopes in one packet, unless one alone is larger. Its receiver judges it at once, and
-needs a millisecond."""
+needs some milliseconds."""
 
 MAX_WANTS = 4
 """Wants of one side that may be unanswered."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from wakumail.archive.store import Store
+from wakumail.base.rlp import split_list
 from wakumail.errors import RlpError
-from wakumail.mail.sync.giver import MAX_WANTS
+from wakumail.mail.sync.giver import GIVEN_BYTES, MAX_WANTS
 from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.items import ID_SIZE
 from wakumail.mail.sync.packets import (
@@ -37,6 +38,9 @@ REFUSALS: dict[Verdict, Refusal] = {
 
 MAX_UNSTORED = 8 << 20
 """Bytes of memory of a peer's envelopes that wait for their commit; over it no more are wanted."""
+
+LIST_HEADER = 9
+"""Bytes before the envelopes of a packet, at most."""
 
 
 class Unasked(SyncError):
@@ -168,6 +172,8 @@ class Taker:
             raise Unasked("envelopes, where only their items were asked for")
         taken = transfer.taken
         try:
+            if len(packet.envelopes) > GIVEN_BYTES + LIST_HEADER:
+                split_list(packet.envelopes, max_items=1)
             batch, strangers = judge_fetched(
                 packet.envelopes, self._rules(), *self._bounds(), asked.awaited
             )
