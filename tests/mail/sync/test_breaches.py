@@ -258,6 +258,25 @@ async def test_more_is_stored_than_was_offered(
         offering.cancel()
 
 
+@asynchronous
+async def test_more_is_stored_than_was_fetched(tmp_path: Path) -> None:
+    """Three are fetched; that they are stored is believed once."""
+    async with victim(tmp_path) as alice:
+        alice.add(ENVELOPES)
+        offerer = alice.session._offerer
+        offering = asyncio.create_task(offerer.offer(items_of(ENVELOPES)))
+        await alice.until_sent(Offer)
+        say(alice, Want(1, items_of(ENVELOPES[:3])))
+        await alice.until_sent(Envelopes)
+        say(alice, Stored(1, (), 3))
+        assert await offering == 3
+        offering = asyncio.create_task(offerer.offer(items_of(ENVELOPES[:3])))
+        await eventually(lambda: offerer.owed)
+        say(alice, Stored(2, (), 1))
+        assert [fault.counter for fault in alice.faults] == ["sync_stored_unasked"]
+        offering.cancel()
+
+
 REPEATED: list[tuple[Callable[[int], Packet], bool, str]] = [
     (lambda _: GREETING, False, "sync_unanswered"),
     (lambda number: Open(2 * number, 0, NOW, b"\x61"), True, "sync_unanswered"),

@@ -133,12 +133,10 @@ class Driver:
         outcome = latest = await self.make(window)
         left = ROUNDS_AT_ONCE
         while left and not latest.agreed:
-            before = self._tally.sent
             latest = await self.make(window)
             outcome.add(latest)
-            # What the peer says to be on its disk is believed as far as it fetched that.
-            moved = latest.stored + min(latest.given, self._tally.sent - before)
-            left -= not latest.full or 2 * moved < latest.had + latest.needed
+            moved_half = 2 * (latest.stored + latest.given) >= latest.had + latest.needed
+            left -= not (latest.full and moved_half)
         return outcome
 
     def _count(self, outcome: Outcome) -> None:

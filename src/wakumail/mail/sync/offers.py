@@ -12,6 +12,7 @@ from wakumail.mail.sync.packed import by_items, in_packets
 from wakumail.mail.sync.packets import Offer, Stored, SyncError, SyncMalformed
 from wakumail.mail.sync.remembered import Remembered
 from wakumail.mail.sync.taker import Taken, Taker
+from wakumail.mail.sync.tally import Tally
 from wakumail.mail.sync.wire import Wire
 
 MAX_OFFERS = 4
@@ -36,8 +37,11 @@ class UnaskedStored(SyncError):
 class Offerer:
     """Offers our items to one peer. Those that it refused once are not offered again."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, tally: Tally) -> None:
         self._wire = wire
+        self._tally = tally
+        self._claimed = tally.sent
+        """Of all that were sent: those of earlier sessions, and those that the peer has stored."""
         self._numbers = count(1)
         self._slots = asyncio.Semaphore(MAX_OFFERS)
         self._offered: dict[int, tuple[bytes, asyncio.Future[Stored]]] = {}
@@ -77,6 +81,9 @@ class Offerer:
         left.discard(b"".join(identity for identity, _ in packet.refused))
         if len(left) != len(offered) // ID_SIZE - len(packet.refused) or packet.stored > len(left):
             raise UnaskedStored(f"more stored or refused than offer {packet.offer} has")
+        self._claimed += packet.stored
+        if self._claimed > self._tally.sent:
+            raise UnaskedStored("more stored than it was sent")
         if not answer.done():
             answer.set_result(packet)
 

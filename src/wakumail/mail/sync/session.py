@@ -93,7 +93,7 @@ class Session:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         agreement = self._agreement = Agreement(name, side, tally)
-        offerer = self._offerer = Offerer(wire)
+        offerer = self._offerer = Offerer(wire, tally)
         follower = self._follower = Follower(side.desk, offerer)
         taker = self._taker = Taker(
             wire, side.store, side.rules, agreement.bounds, on_batch, follower.has_ids
