@@ -14,7 +14,7 @@ from wakumail.base.rlp import join_list
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, generate, node_id
 from wakumail.devp2p.packets import SYNC, WAKU, Hello
-from wakumail.errors import DisconnectReason
+from wakumail.errors import DisconnectReason, PeerGone
 from wakumail.mail.server import Server
 from wakumail.mail.sync import partners
 from wakumail.mail.sync.initiator import Initiator
@@ -125,6 +125,8 @@ async def test_who_lies_is_left_alone_for_a_while(
         again = await Puppet.ready(enode, key=key, capabilities=BOTH)
         assert again.sync is None
         assert server.store is not None
+        with pytest.raises(PeerGone, match="left alone for a while: envelopes that were not asked"):
+            await server.sync(server.store).make_round(partner.enode, None, moves=True)
         assert server.store.archive.stat().envelopes == 0
 
 

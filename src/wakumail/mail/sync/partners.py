@@ -161,6 +161,8 @@ class Partners:
                 self._dialer.remove(enode.node_id)
 
     async def _make_round(self, partner: Partner, window: Window | None, *, moves: bool) -> Outcome:
+        if partner.enode.node_id not in self._node.admission.syncing:
+            raise PeerGone(f"{partner.name} is left alone for a while: {partner.tally.problem}")
         try:
             async with asyncio.timeout(MEET_TIMEOUT):
                 await partner.met.wait()
@@ -168,7 +170,13 @@ class Partners:
             raise PeerGone(f"{partner.name} is not connected") from None
         if partner.session is None:
             raise PeerGone(f"{partner.name}: {partner.tally.problem}")
-        return await partner.session.make_round(window, moves=moves)
+        rested = partner.rested
+        try:
+            return await partner.session.make_round(window, moves=moves)
+        except PeerGone:
+            if partner.rested == rested:
+                raise
+            raise PeerGone(f"{partner.name}: {partner.tally.problem}") from None
 
     # -- for the server ---------------------------------------------------------------------------
 
