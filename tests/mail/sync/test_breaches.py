@@ -136,13 +136,16 @@ async def test_one_that_comes_again(tmp_path: Path) -> None:
         assert len(ids_in(alice.archive)) == sum(map(len, alice.taken)) == 2
 
 
+@pytest.mark.parametrize(
+    "items", [ITEM * 2, bytes(3) + b"\x09" + ITEM[4:], (NOW + 1).to_bytes(4, "big") + ITEM[4:]]
+)
 @asynchronous
-async def test_an_item_that_is_found_twice(tmp_path: Path) -> None:
+async def test_an_item_that_is_found_twice_or_at_another_time(tmp_path: Path, items: bytes) -> None:
     async with victim(tmp_path) as alice:
         ids = ITEM[4:] + b"\1" * 32
-        locating = asyncio.create_task(alice.session._taker.locate(by_runs([Run(0, NOW, ids)])))
+        locating = asyncio.create_task(alice.session._taker.locate(by_runs([Run(10, NOW, ids)])))
         seek = await alice.until_sent(Seek)
-        say(alice, Found(seek.want, ITEM * 2))
+        say(alice, Found(seek.want, items))
         await assert_ended(alice, "sync_envelopes_unasked")
         locating.cancel()
 

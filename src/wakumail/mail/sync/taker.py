@@ -12,6 +12,7 @@ from wakumail.errors import RlpError
 from wakumail.mail.sync.giver import GIVEN_BYTES, MAX_WANTS
 from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.items import ID_SIZE
+from wakumail.mail.sync.packed import in_window
 from wakumail.mail.sync.packets import (
     Envelopes,
     Found,
@@ -84,6 +85,8 @@ class _Asked:
     transfer: _Transfer | None = None
     located: asyncio.Future[bytes] | None = None
     """For a want of items alone."""
+    times: tuple[int, int] = (0, 0)
+    """The first and the last at which these can have been created, in Unix seconds."""
     number: int = 0
 
 
@@ -138,7 +141,9 @@ class Taker:
         found = b""
         for want, ids in wants:
             located: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            await self._ask(want._replace(locates=True), _Asked(AskedIds(ids), located=located))
+            times = min(run.first for run in want.runs), max(run.last for run in want.runs)
+            asked = _Asked(AskedIds(ids), located=located, times=times)
+            await self._ask(want._replace(locates=True), asked)
             found += await located
         return found
 
@@ -158,6 +163,8 @@ class Taker:
         ids.discard(found)
         if asked.located is None or len(ids) != (len(asked.awaited.ids) - len(found)) // ID_SIZE:
             raise Unasked("items that were not asked for")
+        if in_window(packet.items, *asked.times) != packet.items:
+            raise Unasked("items of other times than those that were asked for")
         self._asked.popleft()
         self._slots.release()
         if not asked.located.done():
