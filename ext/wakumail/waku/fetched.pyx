@@ -59,7 +59,7 @@ cdef class AskedIds:
     cdef readonly Py_ssize_t left
     cdef bytearray came     # 1 for each that came
 
-    def __init__(self, bytes ids not None):
+    def __cinit__(self, bytes ids not None):
         cdef char *start
         cdef size_t count = len(ids) // ID_SIZE
         self.ids = PyBytes_FromStringAndSize(ids, len(ids))
