@@ -7,7 +7,7 @@ import time
 from wakumail.base.text import counted
 from wakumail.mail.sync.items import Run, Window
 from wakumail.mail.sync.packed import in_window
-from wakumail.mail.sync.packets import Status
+from wakumail.mail.sync.packets import Status, lasting
 from wakumail.mail.sync.side import Side
 from wakumail.mail.sync.taker import Taken
 from wakumail.mail.sync.tally import Tally
@@ -35,8 +35,9 @@ class Agreement:
         self._side = side
         self._tally = tally
         self._told = False
-        self._ahead = 0
-        """Seconds that the clock of the peer is ahead of ours."""
+        self._heard = 0.0
+        """The time of that status (time.monotonic), from which on the clock of the peer goes on:
+        ours may jump."""
 
     def tell(self) -> None:
         """Our status is on its way to the peer."""
@@ -47,8 +48,8 @@ class Agreement:
     def greet(self, status: Status) -> None:
         """Take a status of the peer."""
         own = self._side.status()
-        first, self.peer = self.peer is None, status
-        self._ahead = status.now - own.now
+        first, self.peer, self._heard = self.peer is None, status, time.monotonic()
+        ahead = status.now - own.now
         if self._told:
             self.greeted.set()
         if status.topics != own.topics:
@@ -57,17 +58,17 @@ class Agreement:
                 self._tally.problem = TOPICS_DIFFER
                 log.warning("no sync with %s: %s", self._name, TOPICS_DIFFER)
             return
-        if first and abs(self._ahead) > MAX_DRIFT:
-            way = "ahead of" if self._ahead > 0 else "behind"
+        if first and abs(ahead) > MAX_DRIFT:
+            way = "ahead of" if ahead > 0 else "behind"
             text = "the clock of %s is %d s %s ours: rounds end at the earlier time"
-            log.warning(text, self._name, abs(self._ahead), way)
+            log.warning(text, self._name, abs(ahead), way)
         self.reached.set()
 
     def window(self) -> Window | None:
         """The window of a round that begins now; None if no time is kept by both."""
         assert self.peer is not None
-        own = self._side.status()
-        return agree(own, self.peer._replace(now=own.now + self._ahead), self._side.sync_window)
+        now = self.peer.now + int(time.monotonic() - self._heard)
+        return agree(self._side.status(), self.peer._replace(now=now), self._side.sync_window)
 
     def bounds(self) -> tuple[int, int]:
         """The first and the last creation time that we take, in Unix seconds."""
@@ -84,7 +85,7 @@ class Agreement:
 
     def count(self, taken: Taken) -> None:
         """Count what the peer has sent."""
-        self._side.refused.add(b"".join(taken.refused))
+        self._side.refused.add(lasting(taken.refused.items()))
         self._tally.stored += taken.stored
         self._tally.refused.update(taken.refused.values())
 

@@ -9,7 +9,7 @@ from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.items import ID_SIZE
 from wakumail.mail.sync.packed import by_items, in_packets
-from wakumail.mail.sync.packets import Offer, Stored, SyncError, SyncMalformed
+from wakumail.mail.sync.packets import Offer, Stored, SyncError, SyncMalformed, lasting
 from wakumail.mail.sync.remembered import Remembered
 from wakumail.mail.sync.taker import Taken, Taker
 from wakumail.mail.sync.tally import Tally
@@ -35,7 +35,7 @@ class UnaskedStored(SyncError):
 
 
 class Offerer:
-    """Offers our items to one peer. Those that it refused once are not offered again."""
+    """Offers our items to one peer. Those that it refused for good are not offered again."""
 
     def __init__(self, wire: Wire, tally: Tally) -> None:
         self._wire = wire
@@ -68,7 +68,7 @@ class Offerer:
             self._offered[number] = ids_of(items), answer
             self._wire.send(Offer(number, arrived, items))
             stored = await answer
-        self._refused.add(b"".join(identity for identity, _ in stored.refused))
+        self._refused.add(lasting(stored.refused))
         return stored.stored
 
     def stored(self, packet: Stored) -> None:

@@ -6,7 +6,7 @@ as one string, so that none becomes an object of its own.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import NamedTuple, TypeVar
@@ -79,8 +79,13 @@ class Refusal(IntEnum):
     """Older than all that the side keeps, or ahead of its clock."""
 
 
+def lasting(refused: Iterable[tuple[bytes, int]]) -> bytes:
+    """The ids (joined) of what is refused whatever the clock says, which may have jumped."""
+    return b"".join(identity for identity, reason in refused if reason != Refusal.OUTSIDE_WINDOW)
+
+
 class Status(NamedTuple):
-    """The first packet of each side, and again when its horizon has risen."""
+    """The first packet of each side, and again when its horizon or its clock has moved."""
 
     horizon: int
     """Unix seconds: nothing that was created before is kept. 0: everything is."""

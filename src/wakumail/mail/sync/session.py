@@ -50,7 +50,7 @@ WATCH_INTERVAL = 5.0
 """Seconds between two looks at what a peer owes us."""
 
 STATUS_STEP = 600
-"""Seconds by which our horizon has to rise for the peer to be told."""
+"""Seconds by which our horizon, or our clock, has to move for the peer to be told."""
 
 
 class SyncStopped(ProtocolError):
@@ -220,13 +220,15 @@ class Session:
             self._start(self._driver.run())
 
     async def _watch(self) -> None:
-        """Give the peer up if it does not answer; tell it of a new horizon."""
+        """Give the peer up if it does not answer; tell it where our horizon or clock moves."""
         loop = asyncio.get_running_loop()
-        told = self._side.status()
-        self._debts.look(loop.time(), excused=True)
+        told, told_at = self._side.status(), loop.time()
+        self._debts.look(told_at, excused=True)
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            self._debts.look(loop.time(), excused=self._side.store.full)
-            if self._side.status().horizon > told.horizon + STATUS_STEP:
-                told = self._side.status()
+            now, status = loop.time(), self._side.status()
+            self._debts.look(now, excused=self._side.store.full)
+            jumped = status.now - told.now - (now - told_at)
+            if max(abs(status.horizon - told.horizon), abs(jumped)) > STATUS_STEP:
+                told, told_at = status, now
                 self._wire.send(told)
