@@ -131,7 +131,7 @@ COUNTERS: Mapping[str, str] = {
     "envelopes_sorted": "envelopes of days that are over, moved beside those of their topic",
     "sorts_failed": "steps of that which failed and are tried again; the log says why",
     "reloads_failed": "SIGHUPs that changed nothing: the settings could not be taken",
-    "clock_doubted": "looks of the retention at a clock that ran ahead of the archive",
+    "clock_doubted": "looks of the retention that kept days: the clock ran ahead of the archive",
     "commits": "appends committed and synced",
     "commits_failed": "appends that failed and are tried again",
 }  # fmt: skip

@@ -97,7 +97,7 @@ def test_bounds_that_are_replaced_during_a_look(
     """A thread may replace them at any time: a look acts on the old ones or on the new ones."""
     now = retention.TrustedClock.now
 
-    def replaced(clock: retention.TrustedClock, shown: float) -> tuple[float, bool]:
+    def replaced(clock: retention.TrustedClock, shown: float) -> tuple[float, float]:
         host.schedule.retention = KEEP_EVERYTHING
         return now(clock, shown)
 
@@ -112,7 +112,7 @@ def test_a_clock_that_jumps_ahead_deletes_nothing_early(
     host.run(60)
     with caplog.at_level(logging.WARNING):
         assert host.run(seconds, jump=62 * DAY) == ALL - seconds // DAY * SHOWING
-    assert "the clock is 62.0 days ahead" in caplog.text
+    assert "the clock is 62 days ahead" in caplog.text
     assert len(caplog.records) == 1
     assert host.counts["clock_doubted"] == 10
     assert host.run(60, jump=-62 * DAY) == ALL - seconds // DAY * SHOWING
@@ -121,6 +121,29 @@ def test_a_clock_that_jumps_ahead_deletes_nothing_early(
 
 def test_a_clock_that_is_ahead_at_the_start_deletes_nothing(host: Host) -> None:
     assert host.run(DAY / 2, jump=62 * DAY) == ALL
+
+
+def test_a_clock_that_would_delete_nothing_is_not_doubted_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The network was quiet for two hours before the start."""
+    with Archive(tmp_path, sync=False) as archive:
+        host = Host(archive, monkeypatch)
+        host.arrive(SHOWING, NOW - 7200)
+        assert host.run(60) == SHOWING
+    assert not caplog.records
+    assert not host.counts
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(7200, "2.0 h"), (2 * DAY, "2.0 days")])
+def test_a_doubt_is_told_in_a_unit_that_fits(
+    host: Host, caplog: pytest.LogCaptureFixture, ahead: int, told: str
+) -> None:
+    """The network was quiet before a start, some minutes after which a day is too old."""
+    host.arrive(SHOWING, NOW + DAY - 7200)
+    host.restart()
+    host.run(60, jump=DAY - 7200 + ahead)
+    assert f"the clock is {told} ahead" in caplog.text
 
 
 def test_a_host_that_was_away_deletes_once_new_envelopes_show_the_time(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import Day, Pruned
+from wakumail.base.text import in_time
 from wakumail.errors import ArchiveError
 from wakumail.waku.envelope import MAX_TIME, Batch, Verdict
 
@@ -101,30 +102,20 @@ class TrustedClock:
         self._time = 0.0
         """Unix seconds that were trusted at `_seen`; 0 before the first look."""
         self._seen = 0.0
-        self._doubted = False
 
-    def now(self, shown: float) -> tuple[float, bool]:
-        """Unix seconds to act by, and False if the clock is ahead of them.
+    def now(self, shown: float) -> tuple[float, float]:
+        """Unix seconds to act by, and the seconds that the clock is ahead of them; 0 if believed.
 
         `shown` is the newest creation time that the archive shows, in Unix seconds.
         """
         wall, monotonic = time.time(), time.monotonic()
         expected = self._time + monotonic - self._seen if self._time else 0.0
         trusted = max(expected, shown)
-        ahead = wall - trusted
-        is_right = ahead <= MAX_AHEAD
-        self._time, self._seen = min(wall, trusted + MAX_AHEAD) if is_right else trusted, monotonic
-        if is_right is self._doubted:
-            self._doubted = not is_right
-            if is_right:
-                log.warning("the archive shows that the clock is right: pruning by age goes on")
-            else:
-                log.warning(
-                    "the clock is %.1f days ahead of the newest envelopes and of the time since the"
-                    " last look: nothing is pruned by it until new envelopes show that it is right",
-                    ahead / DAY,
-                )
-        return self._time, is_right
+        ahead = max(0.0, wall - trusted)
+        if ahead <= MAX_AHEAD:
+            trusted, ahead = min(wall, trusted + MAX_AHEAD), 0.0
+        self._time, self._seen = trusted, monotonic
+        return trusted, ahead
 
 
 class RetentionSchedule:
@@ -141,6 +132,8 @@ class RetentionSchedule:
         """The time of the next look (time.monotonic)."""
         self._count = count
         self._clock = TrustedClock()
+        self._waits = False
+        """True while something is kept only because the clock is ahead."""
 
     def prune_if_due(self, archive: Archive, refused: Sequence[Batch] = ()) -> bool:
         """Prune one slice, however busy the queue is: otherwise a full archive would only grow.
@@ -161,6 +154,22 @@ class RetentionSchedule:
             self.next_look = ended + pause_after(pruned, ended - begun)
         return pruned.more
 
+    def _doubt(self, ahead: float, *, waits: bool) -> None:
+        """Count that pruning waits for a proof of the clock, and log when that begins and ends."""
+        if waits:
+            self._count("clock_doubted", 1)
+        if waits is self._waits:
+            return
+        self._waits = waits
+        if waits:
+            log.warning(
+                "the clock is %s ahead of the newest envelopes and of the time since the last"
+                " look: nothing is pruned by it until new envelopes show that it is right",
+                in_time(ahead),
+            )
+        else:
+            log.warning("the clock is right: pruning by age goes on")
+
     def _prune(self, archive: Archive, refused: Sequence[Batch]) -> Pruned:
         """Delete a slice of the envelopes that exceed a bound."""
         retention = self.retention  # once: with the half of two bounds all but today would go
@@ -169,10 +178,10 @@ class RetentionSchedule:
             days = archive.days()
             if retention.seconds and days:
                 shown = max(newest_shown(archive, days), refused_shown(refused))
-                now, is_right = self._clock.now(shown)
-                if not is_right:
-                    self._count("clock_doubted", 1)
-                before = max(0, int(now) - retention.seconds) // DAY * DAY
+                now, ahead = self._clock.now(shown)
+                before = first_day_kept(now, retention)
+                by_clock = first_day_kept(now + ahead, retention)
+                self._doubt(ahead, waits=any(before <= day.start < by_clock for day in days))
             limit = slice_limit(days, before, limit)
             if retention.max_size and archive.stat().file_bytes > retention.max_size:
                 before = AFTER_ALL
@@ -188,6 +197,11 @@ class RetentionSchedule:
         if pruned.envelopes:
             self._count("envelopes_pruned", pruned.envelopes)
         return pruned
+
+
+def first_day_kept(now: float, retention: Retention) -> int:
+    """The start of the first day (Unix seconds) that the bound of the age keeps at `now`."""
+    return max(0, int(now) - retention.seconds) // DAY * DAY
 
 
 def newest_shown(archive: Archive, days: list[Day]) -> float:
