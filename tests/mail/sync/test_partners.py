@@ -2,14 +2,17 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.envelopes import make
 from tests.support.patience import asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
-from tests.support.syncing import ALL_TOPICS
+from tests.support.syncing import ALL_TOPICS, batch_of
+from wakumail.archive import retention
 from wakumail.base.rlp import join_list
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, generate, node_id
@@ -192,3 +195,26 @@ async def test_a_peer_that_offers_nothing_is_told_of(
         await eventually(lambda: partner.tally.problem)
         assert "does not offer to sync" in partner.tally.problem
         assert caplog.text.count("does not offer to sync") == 1
+
+
+@asynchronous
+async def test_the_horizon_goes_by_no_clock_that_jumps_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = float(OLD)
+    clock = SimpleNamespace(time=lambda: wall, monotonic=lambda: 50.0)
+    monkeypatch.setattr(partners, "time", clock)
+    monkeypatch.setattr(retention, "time", clock)
+    monkeypatch.setattr(partners, "HORIZON_INTERVAL", 0.01)
+    async with mailserver(tmp_path) as (server, _):
+        assert server.store is not None
+        syncing = server.sync(server.store)
+        syncing.configure(replace(syncing._config, retention=30 * 86400))
+        right = syncing._status()
+        assert (right.horizon, right.now) == (OLD - 30 * 86400, OLD)
+        wall += 62 * 86400
+        assert syncing._status() == right._replace(now=int(wall))
+        # Envelopes of that time show that the clock is right.
+        new = make(retention.SHOWING, [b"topi"], created=int(wall), spread=1)
+        server.store.archive.append([batch_of(new)])
+        await eventually(lambda: syncing._status().horizon == int(wall) - 30 * 86400)

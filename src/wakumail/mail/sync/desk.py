@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import Fetched
+from wakumail.archive.retention import newest_shown
 from wakumail.base.threads import Threads
 from wakumail.mail.sync.items import Items
 from wakumail.mail.sync.packets import Seek, Want
@@ -88,6 +89,9 @@ class Desk:
         """The sequence of the envelope that is stored next."""
         return self._threads.run(lambda: self._archive.stat().next_sequence)
 
-    def pruned(self) -> asyncio.Future[int]:
-        """Unix seconds: everything created before was deleted; 0 if nothing was."""
-        return self._threads.run(lambda: self._archive.stat().pruned)
+    def reach(self) -> asyncio.Future[tuple[int, float]]:
+        """The horizon (see Stat.pruned), and the newest creation time shown; Unix seconds."""
+        archive = self._archive
+        return self._threads.run(
+            lambda: (archive.stat().pruned, newest_shown(archive, archive.days()))
+        )

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from wakumail.archive.retention import TrustedClock
 from wakumail.archive.store import Store
 from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
@@ -34,7 +35,7 @@ MIN_REST, MAX_REST = 60.0, 3600.0
 begin anew once both have the same."""
 
 HORIZON_INTERVAL = 30.0
-"""Seconds between two looks at what was pruned."""
+"""Seconds between two looks at what the archive has."""
 
 MEET_TIMEOUT = 30.0
 """Seconds in which a peer that somebody asks to sync with has to be connected."""
@@ -92,6 +93,10 @@ class Partners:
         self._digest = topics_digest(config.topics)
         totals = store.stat()
         self._pruned = 0 if totals is None else totals.pruned
+        self._shown = time.time()
+        """The newest creation time that the archive shows (Unix seconds); at first the time of the
+        clock, which is believed at the start."""
+        self._clock = TrustedClock()
         self._side = Side(
             desk=Desk(store.archive),
             store=store,
@@ -267,12 +272,13 @@ class Partners:
             link.disconnect(DisconnectReason.REQUESTED)
 
     def _status(self) -> Status:
-        now = int(time.time())
+        # A horizon by a clock that jumps ahead would leave no time that both sides keep.
+        trusted, _ = self._clock.now(self._shown)
         kept = self._config.retention
         rules = self._rules()
         return Status(
-            max(now - kept if kept else 0, self._pruned),
-            now,
+            max(int(trusted) - kept if kept else 0, self._pruned),
+            int(time.time()),
             self._digest,
             rules.min_pow,
             rules.max_envelope,
@@ -282,6 +288,6 @@ class Partners:
         while True:
             await asyncio.sleep(HORIZON_INTERVAL)
             try:
-                self._pruned = await self._side.desk.pruned()
+                self._pruned, self._shown = await self._side.desk.reach()
             except ArchiveError as error:
                 log.debug("the horizon of the archive is not known: %s", error)
