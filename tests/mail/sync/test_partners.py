@@ -17,7 +17,7 @@ from wakumail.base.rlp import join_list
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, generate, node_id
 from wakumail.devp2p.packets import SYNC, WAKU, Hello
-from wakumail.errors import DisconnectReason, PeerGone
+from wakumail.errors import DisconnectReason, PeerGone, ProtocolError
 from wakumail.mail.server import Server
 from wakumail.mail.sync import partners
 from wakumail.mail.sync.initiator import Initiator
@@ -195,6 +195,24 @@ async def test_a_peer_that_offers_nothing_is_told_of(
         await eventually(lambda: partner.tally.problem)
         assert "does not offer to sync" in partner.tally.problem
         assert caplog.text.count("does not offer to sync") == 1
+
+
+@asynchronous
+async def test_a_rest_begins_anew_whatever_the_clock_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mailserver(tmp_path) as (server, _):
+        partner = allow(server, generate(os.urandom))
+        syncing = server.partners
+        assert syncing is not None
+        clock = SimpleNamespace(time=lambda: OLD + 62 * 86400, monotonic=lambda: 50.0)
+        monkeypatch.setattr(partners, "time", clock)
+        syncing._rest(partner, ProtocolError("a rule"))
+        monkeypatch.undo()
+        assert partner.rest == partners.MIN_REST
+        partner.tally.agreed = 60.0
+        syncing._rest(partner, ProtocolError("a rule"))
+        assert partner.rest == partners.MIN_REST
 
 
 @asynchronous

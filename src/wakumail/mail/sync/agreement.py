@@ -102,6 +102,6 @@ class Agreement:
             but = f", but for {left} that one of them refuses" if left else ""
             log.info("sync with %s: both archives have the same now%s", self._name, but)
         self.differed = False
-        tally.agreed = time.time()
+        tally.agreed = time.monotonic()
         tally.problem = ""
         self._side.on_equal(window)

@@ -55,7 +55,7 @@ class Partner:
         self.rest = 0.0
         """Seconds of the last rest."""
         self.rested = 0.0
-        """The time at which it began (Unix seconds)."""
+        """The time at which it began (time.monotonic)."""
 
     @property
     def name(self) -> str:
@@ -248,7 +248,7 @@ class Partners:
         tally = partner.tally
         if tally.agreed is not None and tally.agreed > partner.rested:
             partner.rest = 0.0
-        partner.rested = time.time()
+        partner.rested = time.monotonic()
         partner.rest = min(MAX_REST, max(MIN_REST, 2 * partner.rest))
         tally.problem = str(error)
         text = "sync with %s ends: %s; the next try is in %.0f s"

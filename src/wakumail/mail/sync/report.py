@@ -7,7 +7,7 @@ from wakumail.mail.sync.tally import Tally
 
 
 def tally_as_json(tally: Tally, now: float) -> dict[str, Any]:
-    """The numbers of a peer; `now`: Unix seconds."""
+    """The numbers of a peer; `now`: time.monotonic()."""
     return {
         "rounds": tally.rounds,
         "roundsFailed": tally.rounds_failed,

@@ -27,6 +27,6 @@ class Tally:
     refused: Counter[Refusal] = field(default_factory=Counter)
     """Envelopes of the peer that we refused."""
     agreed: float | None = None
-    """The time at which both archives were last found equal (Unix seconds); None: not yet."""
+    """The time at which both archives were last found equal (time.monotonic); None: not yet."""
     problem: str = ""
     """The reason for which they do not agree; empty if there is none, or none is known."""

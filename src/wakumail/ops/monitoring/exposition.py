@@ -265,7 +265,7 @@ def sync(partners: "Partners") -> Iterator[Metric]:
     ]
     text = "Envelopes of the peer that were refused"
     yield counted("wakumail_sync_refused", text, ("peer", "reason"), refused)
-    now = time.time()
+    now = time.monotonic()
     yield labelled(
         "wakumail_sync_seconds_since_equal",
         "Seconds since both archives were last found equal",

@@ -32,7 +32,7 @@ class SyncMethods:
             return []
         from wakumail.mail.sync.report import tally_as_json  # loaded where it is needed
 
-        now = time.time()
+        now = time.monotonic()
         return [
             {
                 "id": partner.enode.node_id.hex(),
