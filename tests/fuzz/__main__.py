@@ -19,7 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
 LIBRARY = BUILD / "lib"
-PARSER_TARGETS = ("rlp", "envelopes", "snappy", "frames", "negentropy", "discovery")
+PARSER_TARGETS = (
+    *("rlp", "envelopes", "snappy", "frames", "sync", "negentropy", "discovery"),
+    *("interests", "pool", "cursors"),
+)
 FILE_TARGETS = ("bits", "pages", "swaps", "truncations", "numbers")
 """Kinds of damage to archive files (tests/support/damaged_files.py)."""
 BATCH = 4000

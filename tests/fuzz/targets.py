@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import random
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import cramjam
@@ -11,6 +13,7 @@ import cramjam
 from tests.fuzz.mutate import mutate
 from tests.support.reconciling import make_items, pack
 from tests.vectors import DISCOVERY, NEGENTROPY, VECTORS
+from wakumail.archive.archive import POSITION_SIZE, Archive, Query
 from wakumail.base import rlp, snappy
 from wakumail.base.keccak import keccak256
 from wakumail.devp2p.discovery.discv4_packets import Datagram
@@ -19,14 +22,20 @@ from wakumail.devp2p.frame_reader import FrameReader
 from wakumail.devp2p.frame_writer import FrameWriter
 from wakumail.errors import WakumailError
 from wakumail.mail.sync import packets as sync_packets
+from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.initiator import Initiator
 from wakumail.mail.sync.item_set import ItemSet
 from wakumail.mail.sync.items import ALL_TIMES, Run, Window
 from wakumail.mail.sync.message_reader import SKIP, MessageReader
 from wakumail.mail.sync.reply import MIN_FRAME_LIMIT
 from wakumail.mail.sync.responder import answer
+from wakumail.waku.bloom import BLOOM_SIZE, TOPIC_SIZE, bloom_of, covered, covers
 from wakumail.waku.envelope import Rules, judge, judge_packets, make_envelope, parse, parse_stream
 from wakumail.waku.fetched import AskedIds, judge_fetched
+from wakumail.waku.interest import EVERYTHING, Interest
+from wakumail.waku.packets import ONE_OPTION, Code, StatusOptions, WakuDialect
+from wakumail.waku.pool import Pool
+from wakumail.waku.topic_limiter import TopicLimiter
 
 AES_KEY, MAC_KEY, RIGHT_SEED = b"aes" * 10 + b"..", b"mac" * 10 + b"..", b"seed"
 NOW = 1_600_000_000
@@ -89,12 +98,21 @@ def fuzz_envelopes(data: bytes, source: random.Random) -> None:
 
 
 def fuzz_sync(data: bytes, source: random.Random) -> None:
-    """Packets of wakusync, read as any code."""
+    """Packets of wakusync, read as any code, and ids as they name them."""
     for code in sync_packets.Code:
         with contextlib.suppress(WakumailError):
             packet = sync_packets.decode(code, data)
             assert packet is not None
             assert sync_packets.decode(code, packet.encode()) == packet
+    items = data[: len(data) // POSITION_SIZE * POSITION_SIZE]
+    ids = ids_of(items)
+    each = [ids[at : at + 32] for at in range(0, len(ids), 32)]
+    known = IdSet()
+    assert known.add(ids) == b"".join(dict.fromkeys(each))
+    gone = source.sample(each, source.randrange(len(each) + 1))
+    known.discard(b"".join(gone))
+    assert known.without(ids) == b"".join(it for it in each if it in gone)
+    assert len(known.without_items(items)) * 32 == len(known.without(ids)) * POSITION_SIZE
 
 
 SYNC_SEEDS = [
@@ -217,6 +235,117 @@ def fuzz_discovery(data: bytes, source: random.Random) -> None:
         datagram.sender()
 
 
+TOPICS = [each.topic for each in ENVELOPES]
+STATUSES = [
+    StatusOptions(pow=0.5, bloom=bloom_of(TOPICS), light=False),
+    StatusOptions(topic_interest=tuple(TOPICS), confirmations=True),
+    StatusOptions(pow=0.0, bloom=bytes(64), topic_interest=()),
+]
+INTEREST_SEEDS = [
+    payload
+    for options in STATUSES
+    for version in (0, 1)
+    for dialect in (WakuDialect(version),)
+    for payload in (dialect.encode_status(options), *(b for _, b in dialect.encode_update(options)))
+] + [rlp.encode(bloom_of(TOPICS)), rlp.encode(TOPICS)]
+
+
+def fuzz_interests(data: bytes, source: random.Random) -> None:
+    """Statuses and updates of peers, and the topics and blooms in them."""
+    options = []
+    for version in (0, 1):
+        dialect = WakuDialect(version)
+        with contextlib.suppress(WakumailError):
+            options.append(dialect.decode_status(data))
+        for code in (Code.STATUS_UPDATE, *ONE_OPTION):
+            with contextlib.suppress(WakumailError):
+                options.append(dialect.decode_update(code, data))
+    for interest in filter(None, (each.interest for each in options)):
+        topic = source.choice(TOPICS)
+        both = interest.union(source.choice(INTERESTS))
+        assert both.wants(topic) or not interest.wants(topic)
+    bloom, topics = data[:BLOOM_SIZE], data[BLOOM_SIZE:]
+    if len(bloom) == BLOOM_SIZE and not len(topics) % TOPIC_SIZE:
+        each = [topics[at : at + TOPIC_SIZE] for at in range(0, len(topics), TOPIC_SIZE)]
+        assert covered(bloom, topics) == b"".join(it for it in each if covers(bloom, it))
+
+
+INTERESTS = [EVERYTHING, Interest(topics=TOPICS[:9]), Interest(bloom=bloom_of(TOPICS[5:20]))]
+POOL_BYTES, POOL_ENVELOPES = 3000, 12
+"""Bounds that most tries reach."""
+
+
+def fuzz_pool(data: bytes, source: random.Random) -> None:
+    """Packets of peers in a small pool, taken by others, with our limits of topics."""
+    pool = Pool(max_bytes=POOL_BYTES, max_envelopes=POOL_ENVELOPES)
+    limiter = TopicLimiter(source.choice([0.0, 2.0]), source.choice([0.0, 500.0]), 100.0)
+    slots = [pool.join() for _ in range(3)]
+    now = NOW
+    for packet in (data, mutate(PACKETS, source), mutate(PACKETS, source)):
+        slot = source.choice(slots)
+        pool.set_interest(slot, source.choice(INTERESTS), source.choice([0.0, 0.01]))
+        pool.set_topic_limits(slot, source.choice([0, 1, 5]), source.choice([0, 300]))
+        with contextlib.suppress(WakumailError):
+            batch = judge(packet, RULES, now, pool, confirming=True)
+            limiter.take(source.choice([bytes(64), b"\1" * 64]), batch, float(now))
+            pool.add(batch, source.choice([None, slot]), now)
+        assert pool.envelopes <= POOL_ENVELOPES
+        assert pool.size <= POOL_BYTES
+        taken = pool.take(source.choice(slots), max_bytes=source.randrange(1, 2000), now=now)
+        assert taken is None or parse(taken)
+        now += source.choice([0, 1, 100, 10_000])
+        pool.expire(now)
+        if source.random() < 0.3:
+            pool.leave(slots[0])
+            slots[0] = pool.join()
+
+
+@cache
+def filled_archive() -> Archive:
+    """An archive with our envelopes; its folder goes with the process."""
+    folder = tempfile.TemporaryDirectory()
+    archive = Archive(folder.name, sync=False)
+    archive.append([judge(packet, RULES, NOW) for packet in PACKETS])
+    FOLDERS.append(folder)
+    return archive
+
+
+FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+ITEM_SEEDS = [
+    b"".join(each.created.to_bytes(4, "big") + each.hash for each in ENVELOPES[:count])
+    for count in (1, 2, 39)
+]
+
+
+def fuzz_cursors(data: bytes, source: random.Random) -> None:
+    """Cursors of requests, and the items and hashes that are asked for, at any place."""
+    archive = filled_archive()
+    position = data[:POSITION_SIZE] if len(data) >= POSITION_SIZE else b""
+    lower = source.choice([0, NOW, source.randrange(2**32)])
+    query = Query(
+        lower,
+        source.choice([lower, 2**32 - 1]),
+        topics=source.choice([None, TOPICS[:9]]),
+        bloom=source.choice([None, bloom_of(TOPICS[5:20])]),
+        newest_first=source.random() < 0.5,
+    )
+    limit, size = source.randrange(1, 9), source.randrange(1, 1000)
+    for page in (
+        archive.page_job(query, position, limit=limit, max_bytes=size).do(),
+        archive.page_at_once(query, position, limit=limit, max_bytes=size),
+    ):
+        assert page is None or len(parse(page.packet)) == page.count <= limit
+    items = data[: len(data) // POSITION_SIZE * POSITION_SIZE]
+    assert len(archive.missing(items)) <= len(items)
+    archive.envelopes(items, max_bytes=size)
+    archive.find(lower, 2**32 - 1, data[: len(data) // 32 * 32])
+    with archive.items() as stored:
+        first, last = sorted((source.randrange(2**32), data[:count]) for count in (8, 32))
+        fold = stored.fold(first, last)
+        assert len(stored.ids(first, last, 100)) == fold.count * POSITION_SIZE
+        assert sum(part.count for _, part in stored.split(first, last, 4)) == fold.count
+
+
 TARGETS: dict[str, tuple[list[bytes], Callable[[bytes, random.Random], None]]] = {
     "rlp": (RLP_SEEDS, fuzz_rlp),
     "envelopes": ([*PACKETS, *(each.rlp for each in ENVELOPES), *RLP_SEEDS], fuzz_envelopes),
@@ -225,6 +354,9 @@ TARGETS: dict[str, tuple[list[bytes], Callable[[bytes, random.Random], None]]] =
     "sync": (SYNC_SEEDS, fuzz_sync),
     "negentropy": (CONVERSATIONS, fuzz_negentropy),
     "discovery": (DATAGRAM_SEEDS, fuzz_discovery),
+    "interests": (INTEREST_SEEDS, fuzz_interests),
+    "pool": ([*PACKETS, *RLP_SEEDS], fuzz_pool),
+    "cursors": (ITEM_SEEDS, fuzz_cursors),
 }
 """Its seeds, and what is done with a mutated one. Archive files are fuzzed by damaged_files.py."""
 
