@@ -154,8 +154,7 @@ class Enr:
         With both kinds it is the one that more hosts can reach, the IPv4 address if both are
         alike. An address that nobody can dial is none.
         """
-        found = [ip for ip in (self._ip(b"ip", 4), self._ip(b"ip6", 16)) if ip is not None]
-        return max(found, key=reach, default=None)
+        return self._place[0]
 
     @property
     def tcp(self) -> int:
@@ -187,6 +186,13 @@ class Enr:
         except (KeyError, RlpError):
             return None
 
+    @property
+    def _place(self) -> tuple[Address | None, bytes]:
+        """`ip`, and what follows the names of its ports: `6` for an address of the key `ip6`."""
+        told = (self._ip(b"ip", 4), b""), (self._ip(b"ip6", 16), b"6")
+        found = [(ip, suffix) for ip, suffix in told if ip is not None]
+        return max(found, key=lambda each: reach(each[0]), default=(None, b""))
+
     def _ip(self, name: bytes, size: int) -> Address | None:
         try:
             address = ipaddress.ip_address(as_bytes(decode(self.values[name]), size))
@@ -195,10 +201,7 @@ class Enr:
         return plain(address) if is_dialable(plain(address)) else None
 
     def _port(self, name: bytes) -> int:
-        names = [name]
-        if isinstance(self.ip, ipaddress.IPv6Address):
-            names.insert(0, name + b"6")
-        for each in names:
+        for each in dict.fromkeys((name + self._place[1], name)):
             try:
                 return as_int(decode(self.values[each]), 16)
             except (KeyError, RlpError):
