@@ -14,6 +14,7 @@ completion     Request Complete packets, and cursors
 topic_limiter  our limits for each topic of a peer (compiled)
 rate_limits    our limits for peers, and the limits of peers for us
 own_status     the status that we send
+status_news    the changes of it that a peer was not told yet
 peer_events    the events of a peer
 allowance      the packets that a peer may send unasked
 peer           one peer: its packets, in their order, become events

@@ -6,7 +6,6 @@ peer. The dialects hold the differences between the capabilities. Beside the one
 peer may share `wakusync`: its packets are handed on unopened.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from wakumail.devp2p.connection import MAX_UNEVENTFUL, PACKET_COST, Connection
@@ -62,6 +61,7 @@ from wakumail.waku.peer_events import (
     SyncReceived,
 )
 from wakumail.waku.rate_limits import NO_OUTGOING_LIMITS, OutgoingLimits
+from wakumail.waku.status_news import StatusNews
 from wakumail.waku.whisper import WhisperDialect
 
 STATUS_TIMEOUT = 10.0
@@ -146,11 +146,8 @@ class Peer:
         self._ready = False
         self._unconfirmed = {Code.BATCH_ACK: 0, Code.MESSAGE_RESPONSE: 0}
         """Number of each that may still come for the packets that we sent."""
-        self._told: StatusOptions
-        """Our status as the peer knows it, or will when it has the packets of `_updates`."""
-        self._updates: deque[tuple[int, bytes]] = deque()
-        """Status updates that wait for the rate limits of the peer: those of one change."""
-        self._update_due: float | None = None
+        self._news: StatusNews | None = None
+        """Made with our status; None again at the end."""
         self._statuses: list[int] = []
         """Bytes of each status that was sent before the peer told its rate limits."""
         self._allowance: Allowance
@@ -194,7 +191,8 @@ class Peer:
 
     def next_timer(self) -> float | None:
         """The time to call `handle_timer`; None: never."""
-        timers = (self.connection.next_timer(), self._status_deadline, self._update_due)
+        news_due = None if self._news is None else self._news.due
+        timers = (self.connection.next_timer(), self._status_deadline, news_due)
         return min((t for t in timers if t is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -202,7 +200,7 @@ class Peer:
         if self._status_deadline is not None and now >= self._status_deadline:
             self._status_deadline = None
             self.connection.fail(StatusMissing("no status in time"))
-        if self._update_due is not None and now >= self._update_due:
+        if self._news is not None and self._news.due is not None and now >= self._news.due:
             self.update_status(now)
         self.connection.handle_timer(now)
 
@@ -215,21 +213,10 @@ class Peer:
         Before the peer's status has come we send nothing but our own (6/WAKU1, "Status"): changes
         are told then. The connection ends if both sides are light nodes now.
         """
-        if not self._ready:
+        if self._news is None or not self._ready:
             return
-        self._update_due = None
-        while self._updates or self._told is not self._own.options:
-            size = len(self._updates[0][1]) if self._updates else 0
-            if delay := self.limits.delay(now, size=size):
-                self._update_due = now + delay
-                break
-            if self._updates:
-                self._send(*self._updates.popleft())
-                continue
-            changed = self._own.changes_since(self._told)
-            self._told = self._own.options
-            if changed is not None:
-                self._updates.extend(self._dialect.encode_update(changed))
+        while (packet := self._news.next_packet(self.limits, now)) is not None:
+            self._send(*packet)
         if self._are_both_light():
             self.connection.fail(LightNodesMet("both are light nodes"))
 
@@ -309,7 +296,7 @@ class Peer:
             case HandshakeStep() | Authenticated() | Uneventful():
                 return event
             case Closed():
-                self._status_deadline = self._update_due = None
+                self._status_deadline = self._news = None
                 return event
         return None
 
@@ -326,8 +313,8 @@ class Peer:
         self._allowance = Allowance(now)
         self._status_deadline = now + STATUS_TIMEOUT
         self.connection.limit_packets(self._limit_of)
-        self._told = self._own.options
-        statuses = [(self._shared, self._dialect.encode_status(self._told))]
+        self._news = StatusNews(self._own, self._dialect.encode_update)
+        statuses = [(self._shared, self._dialect.encode_status(self._own.options))]
         # A bridge waits for our status in each capability, and leaves if one does not come.
         statuses += [
             (shared[capability], DIALECTS[capability].encode_status(NO_ENVELOPES))
