@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from typing_extensions import disjoint_base
 
@@ -13,7 +13,7 @@ class AskedIds:
     def ids(self) -> bytes: ...
     @property
     def left(self) -> int: ...
-    def __init__(self, ids: bytes) -> None: ...
+    def __new__(cls, ids: bytes) -> Self: ...
 
 def judge_fetched(
     packet: bytes, rules: Rules, lower: int, upper: int, asked: AskedIds
