@@ -11,6 +11,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from wakumail.base.transports import set_reading
 from wakumail.devp2p.connection_events import Authenticated, Closed, Uneventful
 from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.handshake import HandshakeStep, StepResult
@@ -90,7 +91,7 @@ class Link(asyncio.BufferedProtocol):
     def pause(self, wait: Wait) -> None:
         """Stop reading from the peer. The bytes that it sent already stay in their buffer."""
         self._waits.add(wait)
-        self._set_reading()
+        set_reading(self._transport, not self._waits)
 
     def pause_for_peer(self) -> None:
         """Stop reading from a peer that leaves too much unread."""
@@ -101,7 +102,7 @@ class Link(asyncio.BufferedProtocol):
         if wait in self._waits:
             self._waits.remove(wait)
             self.peer.connection.touch(self._loop.time())
-            self._set_reading()
+            set_reading(self._transport, not self._waits)
             self._pump()
 
     def disconnect(self, reason: DisconnectReason) -> None:
@@ -218,16 +219,6 @@ class Link(asyncio.BufferedProtocol):
         if Wait.TURN not in self._waits:
             self.pause(Wait.TURN)
             self._node.turns.wait(partial(self.resume, Wait.TURN))
-
-    def _set_reading(self) -> None:
-        """Read from the socket, or stop to."""
-        wanted = not self._waits
-        if self._transport.is_closing() or wanted == self._transport.is_reading():
-            return
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
 
     def _on_event(self, event: PeerEvent) -> None:
         match event:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from xml.parsers import expat
 
+from wakumail.base.transports import read_up_to
 from wakumail.node.gateway import GatewayError
 
 MAX_ANSWER = 64 << 10
@@ -50,11 +51,9 @@ class RouterRequester:
                 allow_redirects=False,
             ) as response,
         ):
-            body = bytearray()
-            async for part in response.content.iter_any():
-                body += part
-                if len(body) > MAX_ANSWER:
-                    raise GatewayError(f"the router answers with more than {MAX_ANSWER:,} bytes")
+            body = await read_up_to(response.content.iter_any(), MAX_ANSWER)
+            if len(body) > MAX_ANSWER:
+                raise GatewayError(f"the router answers with more than {MAX_ANSWER:,} bytes")
             # The charset is a stranger's word: Python has codecs that take a second for 64 KiB.
             text = body.decode("utf-8", "replace").strip(" \t\r\n\0")
             check_shape(text)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 
+from wakumail.base.transports import read_up_to
 from wakumail.base.turns import Turns
 from wakumail.counters import Counters
 from wakumail.rpc.access import Access
@@ -190,18 +191,16 @@ async def read_body(request: web.BaseRequest) -> bytes:
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            async for part in request.content.iter_any():
-                body += part
-                if len(body) > MAX_MESSAGE:
-                    raise too_large(len(body))
+            body = await read_up_to(request.content.iter_any(), MAX_MESSAGE)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError:
         raise web.HTTPBadRequest from None
-    return bytes(body)
+    if len(body) > MAX_MESSAGE:
+        raise too_large(len(body))
+    return body
 
 
 def too_large(size: int | None) -> web.HTTPRequestEntityTooLarge:

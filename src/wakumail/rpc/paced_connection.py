@@ -7,6 +7,7 @@ or frames hold the loop for a tenth of a second: on many connections, for all of
 import asyncio
 from typing import Any, cast
 
+from wakumail.base.transports import set_reading
 from wakumail.base.turns import Turns
 
 PIECE = 8 << 10
@@ -90,13 +91,7 @@ class PacedConnection(asyncio.Protocol):
 
     def _set_reading(self) -> None:
         """Read from the socket, or stop to."""
-        wanted = not self._rest and not self._held
-        if self._transport.is_closing() or wanted == self._transport.is_reading():
-            return
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+        set_reading(self._transport, not self._rest and not self._held)
 
 
 class PacedTransport:

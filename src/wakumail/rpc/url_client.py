@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from aiohttp import (
     ClientConnectorError,
     ClientError,
-    ClientResponse,
     ClientSession,
     ClientSSLError,
     ClientTimeout,
@@ -16,6 +15,7 @@ from aiohttp import (
 )
 
 from wakumail.base.text import printable
+from wakumail.base.transports import read_up_to
 from wakumail.rpc.client import MAX_ANSWER, CallFailed
 from wakumail.rpc.http import JSON, WebSocketWire
 from wakumail.rpc.stream import Wire
@@ -39,20 +39,13 @@ class HttpWire:
         async with self._session.post(
             self._url, data=value, headers=headers, allow_redirects=False
         ) as response:
-            answer = await self._read(response)
+            answer = await read_up_to(response.content.iter_any(), MAX_ANSWER)
+        if len(answer) > MAX_ANSWER:
+            raise CallFailed(f"{self._url}: an answer of more than {MAX_ANSWER} bytes")
         if response.status != 200:
             raise CallFailed(f"{self._url}: HTTP {response.status}: {printable(answer)}")
         if answer:
             self._answers.append(answer)
-
-    async def _read(self, response: ClientResponse) -> bytes:
-        """The body of an answer; CallFailed if it has more than MAX_ANSWER bytes."""
-        body = bytearray()
-        async for part in response.content.iter_any():
-            body += part
-            if len(body) > MAX_ANSWER:
-                raise CallFailed(f"{self._url}: an answer of more than {MAX_ANSWER} bytes")
-        return bytes(body)
 
     async def receive(self) -> bytes | None:
         """The answer of the oldest request; None when none is left."""
