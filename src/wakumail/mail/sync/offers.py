@@ -8,7 +8,7 @@ from typing import Any
 from wakumail.mail.sync.desk import Desk
 from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.items import ID_SIZE
-from wakumail.mail.sync.packed import by_items, in_packets
+from wakumail.mail.sync.packed import are_some_of, by_items, in_packets
 from wakumail.mail.sync.packets import Offer, Stored, SyncError, SyncMalformed, lasting
 from wakumail.mail.sync.remembered import Remembered
 from wakumail.mail.sync.taker import Taken, Taker
@@ -76,10 +76,9 @@ class Offerer:
         if packet.offer not in self._offered:
             raise UnaskedStored(f"no offer {packet.offer} is open")
         offered, answer = self._offered.pop(packet.offer)
-        left = IdSet()
-        left.add(offered)
-        left.discard(b"".join(identity for identity, _ in packet.refused))
-        if len(left) != len(offered) // ID_SIZE - len(packet.refused) or packet.stored > len(left):
+        refused = b"".join(identity for identity, _ in packet.refused)
+        taken = (len(offered) - len(refused)) // ID_SIZE
+        if not are_some_of(refused, offered) or packet.stored > taken:
             raise UnaskedStored(f"more stored or refused than offer {packet.offer} has")
         self._claimed += packet.stored
         if self._claimed > self._tally.sent:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from wakumail.mail.sync.id_set import ids_of
+from wakumail.mail.sync.id_set import IdSet, ids_of
 from wakumail.mail.sync.items import ID_SIZE, ITEM_SIZE, TIME_SIZE, Run
 from wakumail.mail.sync.packets import MAX_ITEMS, Seek, Want
 
@@ -35,6 +35,14 @@ def by_runs(runs: Iterable[Run]) -> Iterator[tuple[Seek, bytes]]:
                 some, room = [], MAX_ITEMS
     if some:
         yield Seek(0, tuple(some)), b"".join(each.ids for each in some)
+
+
+def are_some_of(ids: bytes, of: bytes) -> bool:
+    """True if each of these ids is one of `of`, and none comes twice; `of` has none twice."""
+    left = IdSet()
+    left.add(of)
+    left.discard(ids)
+    return len(left) * ID_SIZE == len(of) - len(ids)
 
 
 def in_window(items: bytes, first: int, last: int) -> bytes:

@@ -10,9 +10,8 @@ from wakumail.archive.store import Store
 from wakumail.base.rlp import split_list
 from wakumail.errors import RlpError
 from wakumail.mail.sync.giver import GIVEN_BYTES, MAX_WANTS
-from wakumail.mail.sync.id_set import IdSet, ids_of
-from wakumail.mail.sync.items import ID_SIZE
-from wakumail.mail.sync.packed import in_window
+from wakumail.mail.sync.id_set import ids_of
+from wakumail.mail.sync.packed import are_some_of, in_window
 from wakumail.mail.sync.packets import (
     Envelopes,
     Found,
@@ -158,10 +157,7 @@ class Taker:
         if not self._asked or self._asked[0].number != packet.want:
             raise Unasked("items that were not asked for")
         asked = self._asked[0]
-        ids, found = IdSet(), ids_of(packet.items)
-        ids.add(asked.awaited.ids)
-        ids.discard(found)
-        if asked.located is None or len(ids) != (len(asked.awaited.ids) - len(found)) // ID_SIZE:
+        if asked.located is None or not are_some_of(ids_of(packet.items), asked.awaited.ids):
             raise Unasked("items that were not asked for")
         if in_window(packet.items, *asked.times) != packet.items:
             raise Unasked("items of other times than those that were asked for")
