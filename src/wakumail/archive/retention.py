@@ -211,6 +211,11 @@ def newest_shown(archive: Archive, days: list[Day]) -> float:
     return min(newest, full[-1] + DAY - 1) if full else newest
 
 
+def archive_reach(archive: Archive) -> tuple[int, float]:
+    """The horizon (see Stat.pruned), and the newest creation time shown; Unix seconds."""
+    return archive.stat().pruned, newest_shown(archive, archive.days())
+
+
 def refused_shown(batches: Iterable[Batch]) -> float:
     """The creation time (Unix seconds) that the first envelopes to be archived show; 0 if too few.
 

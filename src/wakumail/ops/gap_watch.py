@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakumail.archive.gaps import MIN_ABSENCE, RELAY_TIME, Gaps
-from wakumail.archive.retention import newest_shown
+from wakumail.archive.retention import archive_reach
 from wakumail.archive.store import Store
 from wakumail.base.text import counted
 from wakumail.errors import ArchiveError
@@ -115,10 +115,9 @@ class GapWatch:
 
     def _read_archive(self) -> None:
         """Read what the archive shows; if it cannot be read, what it showed before counts."""
-        archive = self._store.archive
         with suppress(ArchiveError):
-            self._pruned = archive.stat().pruned
-            self._shown = int(newest_shown(archive, archive.days()))
+            self._pruned, shown = archive_reach(self._store.archive)
+            self._shown = int(shown)
 
     def _end_shedding(self) -> None:
         """Log its end, once."""

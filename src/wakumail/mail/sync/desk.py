@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import Fetched
-from wakumail.archive.retention import newest_shown
+from wakumail.archive.retention import archive_reach
 from wakumail.base.threads import Threads
 from wakumail.mail.sync.items import Items
 from wakumail.mail.sync.packets import Seek, Want
@@ -90,8 +90,5 @@ class Desk:
         return self._threads.run(lambda: self._archive.stat().next_sequence)
 
     def reach(self) -> asyncio.Future[tuple[int, float]]:
-        """The horizon (see Stat.pruned), and the newest creation time shown; Unix seconds."""
-        archive = self._archive
-        return self._threads.run(
-            lambda: (archive.stat().pruned, newest_shown(archive, archive.days()))
-        )
+        """The `archive_reach`."""
+        return self._threads.run(lambda: archive_reach(self._archive))
