@@ -235,7 +235,8 @@ async def test_pruned_while_it_is_fetched(tmp_path: Path, monkeypatch: pytest.Mo
         find = bob.side.desk.find
 
         async def prune_first(wanted: Want | Seek) -> bytes:
-            bob.archive.prune(OLD + 86_400, limit=100_000)
+            while bob.archive.prune(OLD + 86_400, limit=100_000).more:
+                pass
             return await find(wanted)
 
         monkeypatch.setattr(bob.side.desk, "find", prune_first)
