@@ -30,6 +30,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     help              the look of the help: its usage, its lines, its colours on a terminal
     setting_groups    the settings in groups, for the help
     options           options that several commands have, and progress bars
+    peer_options      those of the commands that talk to a mailserver
     message_keys      the keys that open messages, as options name them
     named_files       files that options name
     json_lines        envelopes as lines of JSON, for tools that read tables

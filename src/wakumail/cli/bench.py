@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from wakumail.cli.interruption import ignore_signals
-from wakumail.cli.options import add_json, option, parse_enode, print_json
+from wakumail.cli.options import add_json, option, print_json
+from wakumail.cli.peer_options import parse_enode
 from wakumail.load.case_results import measure_cases
 from wakumail.load.clients.processes import ClientPool
 from wakumail.load.clients.role import LoadFailed

@@ -5,7 +5,8 @@ import time
 
 import uvloop
 
-from wakumail.cli.options import add_enode, add_json, add_timeout, print_json
+from wakumail.cli.options import add_json, print_json
+from wakumail.cli.peer_options import add_enode, add_timeout
 from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import connect

@@ -14,14 +14,8 @@ from wakumail.base.edited_file import edited_text
 from wakumail.base.edited_list import EditedList
 from wakumail.cli.list_check import FilesForDns, ListCheck
 from wakumail.cli.named_files import open_binary
-from wakumail.cli.options import (
-    Subparsers,
-    add_json,
-    add_name_server,
-    option,
-    parse_timeout,
-    print_json,
-)
+from wakumail.cli.options import Subparsers, add_json, option, parse_timeout, print_json
+from wakumail.cli.peer_options import add_name_server
 from wakumail.cli.tree_file import TreeFile, read_zone
 from wakumail.devp2p.dns_tree import LINK_PREFIX, MAX_SEQ, DnsTree, ListUrl
 from wakumail.devp2p.enode import Enode

@@ -13,8 +13,7 @@ from wakumail.devp2p.enode import MAX_PORT
 from wakumail.devp2p.enr import Enr, Value
 from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
-from wakumail.node.own_record import kept_record
-from wakumail.node.presence import waku_value
+from wakumail.node.own_record import kept_record, waku_value
 from wakumail.ops.config import values
 
 DEFAULT_IP = "127.0.0.1"

@@ -1,22 +1,17 @@
 """Options that several commands have, progress bars, and output for programs."""
 
 import argparse
-import contextlib
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakumail.archive.datadir import Datadir
-from wakumail.devp2p.enode import Enode
-from wakumail.errors import AnswerTimeout, HandshakeError, PeerGone, ProtocolError
-from wakumail.mail.answer import ANSWER_TIMEOUT, RequestRefused
-from wakumail.node.dns_resolver import NameServer
 from wakumail.ops.config import values
 
 if TYPE_CHECKING:
@@ -55,8 +50,6 @@ parse_topic = option(values.topic)
 parse_bloom = option(values.bloom)
 parse_amount = option(values.amount(values.LARGEST))
 parse_path = option(values.path)
-parse_enode = option(Enode.parse)
-parse_name_server = option(NameServer.parse)
 
 
 def parse_time(text: str) -> int:
@@ -85,43 +78,6 @@ def parse_timeout(text: str) -> float:
     if not seconds:
         raise argparse.ArgumentTypeError("a timeout must be more than 0")
     return seconds
-
-
-def add_enode(parser: argparse.ArgumentParser) -> None:
-    """Add ENODE, the mailserver that a client command talks to."""
-    parser.add_argument(
-        "enode", type=parse_enode, metavar="ENODE", help="enode:// URL or enr: record"
-    )
-
-
-def add_name_server(parser: argparse._ActionsContainer) -> None:
-    """Add --dns-server, where lists in the DNS are asked for."""
-    parser.add_argument(
-        "--dns-server",
-        type=parse_name_server,
-        metavar="ADDRESS[:PORT]",
-        help="name server to ask for enrtree:// lists (default: those of the system)",
-    )
-
-
-def add_timeout(parser: argparse._ActionsContainer) -> None:
-    """Add --timeout, the longest silence of a mailserver."""
-    parser.add_argument(
-        "--timeout",
-        type=parse_timeout,
-        default=ANSWER_TIMEOUT,
-        metavar="SECONDS",
-        help="give up a mailserver after this time of silence (default: %(default)g)",
-    )
-
-
-@contextlib.contextmanager
-def naming(mailserver: Enode) -> Iterator[None]:
-    """Name a mailserver in the errors of the connection to it."""
-    try:
-        yield
-    except (AnswerTimeout, HandshakeError, PeerGone, ProtocolError, RequestRefused) as error:
-        raise type(error)(f"{mailserver.address}: {error}") from None
 
 
 def add_datadir(parser: argparse.ArgumentParser) -> None:

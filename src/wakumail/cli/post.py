@@ -11,17 +11,8 @@ import uvloop
 from wakumail.archive.dump import read_dump
 from wakumail.base.text import counted
 from wakumail.cli.named_files import open_binary, read_whole
-from wakumail.cli.options import (
-    add_enode,
-    add_json,
-    add_timeout,
-    naming,
-    option,
-    parse_amount,
-    parse_topic,
-    print_json,
-    progress,
-)
+from wakumail.cli.options import add_json, option, parse_amount, parse_topic, print_json, progress
+from wakumail.cli.peer_options import add_enode, add_timeout, naming
 from wakumail.devp2p.keys import NODE_ID_SIZE, PublicKey, public_key
 from wakumail.mail.client import connect
 from wakumail.node.messages import DEFAULT_MINING_TIME, DEFAULT_TARGET, DEFAULT_TTL, compose

@@ -19,10 +19,7 @@ from wakumail.cli.named_files import open_new, start_over
 from wakumail.cli.options import (
     TIME_FORMS,
     add_json,
-    add_name_server,
-    add_timeout,
     add_topics,
-    naming,
     option,
     parse_bloom,
     parse_hex,
@@ -30,6 +27,7 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
+from wakumail.cli.peer_options import add_name_server, add_timeout, naming
 from wakumail.cli.printing import line
 from wakumail.devp2p.dns_tree import LINK_PREFIX, ListUrl
 from wakumail.devp2p.enode import Enode

@@ -20,14 +20,8 @@ from wakumail.archive.datadir import Datadir, DatadirInUse
 from wakumail.base.tasks import end_tasks
 from wakumail.base.text import counted, utc
 from wakumail.cli.config import add_flags, load_settings
-from wakumail.cli.options import (
-    TIME_FORMS,
-    add_enode,
-    add_json,
-    parse_time,
-    print_json,
-    progress,
-)
+from wakumail.cli.options import TIME_FORMS, add_json, parse_time, print_json, progress
+from wakumail.cli.peer_options import add_enode
 from wakumail.counters import Counters
 from wakumail.devp2p.enode import Enode
 from wakumail.mail.server import Server

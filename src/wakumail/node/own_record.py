@@ -13,6 +13,14 @@ from wakumail.errors import reason
 
 log = logging.getLogger(__name__)
 
+WAKU_RECORD_VERSION = 1
+"""The version in the key `waku` of our record."""
+
+
+def waku_value(*, is_mailserver: bool) -> list[Value]:
+    """The value of a record under the key `waku`."""
+    return [WAKU_RECORD_VERSION, int(is_mailserver)]
+
 
 class OwnRecord:
     """The record of this node, signed anew when something changes.

@@ -11,7 +11,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.enr import Enr, Value
 from wakumail.devp2p.keys import node_id
 from wakumail.node.node import Node
-from wakumail.node.own_record import OwnRecord
+from wakumail.node.own_record import OwnRecord, waku_value
 
 if TYPE_CHECKING:
     from wakumail.node.discovery import Discovery
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
-
-WAKU_RECORD_VERSION = 1
-"""The version in the key `waku` of our record."""
-
-
-def waku_value(*, is_mailserver: bool) -> list[Value]:
-    """The value of a record under the key `waku`."""
-    return [WAKU_RECORD_VERSION, int(is_mailserver)]
 
 
 class Presence:
