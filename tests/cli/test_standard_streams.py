@@ -1,5 +1,6 @@
 """Every command ends quietly if a standard stream is closed at the start, or has no reader."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ ALL_CLOSED = "<&- >&- 2>&-"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 """Unbuffered, stdout fails at its first line instead of the end."""
 
-CLOSED = ("<&-", ">&-", "2>&-", ALL_CLOSED)
+ONE_CLOSED = ("<&-", ">&-", "2>&-")
 NOISE = ("Traceback", "Exception", "never retrieved", "Error:", "Fatal")
 
 
@@ -69,8 +70,6 @@ PRINTING: Mapping[str, tuple[str, ...]] = {
 }
 """Calls of each command that print something on stdout."""
 
-FIRST = [some[0] for some in PRINTING.values()]
-
 FAILING = (
     "nonsense",
     "serve --host",
@@ -80,6 +79,10 @@ FAILING = (
     "key show {new}",
 )
 EXAMPLES = ["--help", "--version", *(each for some in PRINTING.values() for each in some)]
+CLOSED = [(each, ALL_CLOSED) for each in EXAMPLES] + list(
+    zip(EXAMPLES, itertools.cycle(ONE_CLOSED), strict=False)
+)
+"""Each example with all streams closed, and with one of them in turn."""
 
 
 @pytest.fixture(scope="module")
@@ -123,18 +126,14 @@ def test_every_command_has_examples() -> None:
     assert PRINTING.keys() == COMMANDS.keys()
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_closed_streams(place: Place, example: str) -> None:
-    first = example in FIRST
-    for redirection in CLOSED if first else (ALL_CLOSED,):
-        command = [*under(redirection), *place.words(example)]
-        done = run(command, stdin=subprocess.DEVNULL, capture_output=True)
-        about = f"{example} {redirection}"
-        unwritten = ">&-" in redirection.replace("2>&-", "")
-        expected = int(unwritten or "no_such" in example)
-        assert done.returncode == expected, (about, done.stderr)
-        assert_quiet(done.stderr, about)
-        assert (b"Bad file descriptor" in done.stderr) == (redirection == ">&-"), about
+@pytest.mark.parametrize(("example", "redirection"), CLOSED)
+def test_closed_streams(place: Place, example: str, redirection: str) -> None:
+    command = [*under(redirection), *place.words(example)]
+    done = run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    unwritten = ">&-" in redirection.replace("2>&-", "")
+    assert done.returncode == int(unwritten or "no_such" in example), done.stderr
+    assert_quiet(done.stderr, example)
+    assert (b"Bad file descriptor" in done.stderr) == (redirection == ">&-")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
