@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvloop
-
 from wakumail.archive.datadir import Datadir
 from wakumail.base.json_text import DECODER, parse_json
+from wakumail.base.main_task import run_main
 from wakumail.cli.options import add_json, option, parse_timeout, served_settings
 from wakumail.rpc.access import load_token
 from wakumail.rpc.client import CallFailed, ask, connect_ipc, describe_error, receive
@@ -125,7 +124,7 @@ def call(arguments: argparse.Namespace, method: str, params: list[Any]) -> int:
     """Make one call and print its outcome."""
     subscribing = method.endswith("_subscribe")
     try:
-        return uvloop.run(exchange(arguments, method, params, subscribing))
+        return run_main(exchange, arguments, method, params, subscribing)
     except KeyboardInterrupt:
         if subscribing:
             return 0

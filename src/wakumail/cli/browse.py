@@ -4,9 +4,8 @@ import argparse
 import asyncio
 import sys
 
-import uvloop
-
 from wakumail.archive.archive import Archive
+from wakumail.base.main_task import run_main
 from wakumail.cli.options import add_datadir, option
 from wakumail.devp2p.enode import MAX_PORT
 from wakumail.ops.config.values import whole
@@ -30,7 +29,7 @@ def set_up(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve the pages until a signal."""
     with Archive(arguments.datadir.archive, readonly=True) as archive:
-        uvloop.run(serve(archive, arguments.port))
+        run_main(serve, archive, arguments.port)
     return 0
 
 

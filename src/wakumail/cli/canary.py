@@ -3,8 +3,7 @@
 import argparse
 import time
 
-import uvloop
-
+from wakumail.base.main_task import run_main
 from wakumail.cli.options import add_json, print_json
 from wakumail.cli.peer_options import add_enode, add_timeout
 from wakumail.errors import WakumailError, reason
@@ -30,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """0 if every step worked, otherwise 1 and the reason."""
     result: dict[str, object] = {"ok": False, "step": "connect"}
     try:
-        uvloop.run(check(arguments, result))
+        run_main(check, arguments, result)
     except (WakumailError, OSError, ValueError) as error:
         result["reason"] = reason(error)
     if arguments.json:

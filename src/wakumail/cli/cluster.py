@@ -10,6 +10,7 @@ from typing import Any
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.results import LogPlace
+from wakumail.base.main_task import run_main
 from wakumail.base.text import counted
 from wakumail.cli.interruption import ignore_signals
 from wakumail.cli.options import add_datadir, add_json, option, parse_path, print_json
@@ -123,7 +124,7 @@ def run_init(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     if len(urls) < MIN_REPLICAS:
         raise ClusterFailed(f"{counted(len(urls), 'server')}: name {MIN_REPLICAS}")
-    told = asyncio.run(_with_log(arguments, lambda log: make_stream(log, arguments.keep_days)))
+    told = run_main(_with_log, arguments, lambda log: make_stream(log, arguments.keep_days))
     print(f"# {told}")
     return 0
 
@@ -133,7 +134,7 @@ def run_init(arguments: argparse.Namespace) -> int:
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Print the state of the log and of each host; 0 if all is well."""
-    status = asyncio.run(_with_log(arguments, look))
+    status = run_main(_with_log, arguments, look)
     if arguments.json:
         print_json(status)
     else:
@@ -146,7 +147,7 @@ def run_adopt(arguments: argparse.Namespace) -> int:
     """Let an archive follow another log from its beginning."""
     datadir = arguments.datadir
     datadir.require_archive()
-    facts = asyncio.run(_with_log(arguments, lambda log: log.facts()))
+    facts = run_main(_with_log, arguments, lambda log: log.facts())
     if facts is None:
         raise ClusterFailed(f"there is no stream {arguments.cluster_name}")
     with datadir.serving(), Archive(datadir.archive) as archive:
@@ -188,7 +189,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
             directory, rounds=arguments.rounds, seed=arguments.seed, freeze=arguments.freeze
         )
         try:
-            result = asyncio.run(demo.run())
+            result = run_main(demo.run)
         finally:
             ignore_signals()
     if arguments.json:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, TextIO
@@ -111,6 +110,4 @@ def run(words: Sequence[str]) -> int:
             print(f"{name}: {reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # A signal that comes when the loop is being made leaves a coroutine that nobody awaits.
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         return 1

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import uvloop
-
 from wakumail.archive.datadir import Datadir
 from wakumail.base.edited_file import edited_text
 from wakumail.base.edited_list import EditedList
+from wakumail.base.main_task import run_main
 from wakumail.cli.list_check import FilesForDns, ListCheck
 from wakumail.cli.named_files import open_binary
 from wakumail.cli.options import Subparsers, add_json, option, parse_timeout, print_json
@@ -118,7 +117,7 @@ def sign(arguments: argparse.Namespace) -> int:
     if arguments.datadir is not None:
         socket = Datadir(arguments.datadir).ipc
     if socket is not None:
-        records += uvloop.run(known_mailservers(socket))
+        records += run_main(known_mailservers, socket)
     if not records and not arguments.links:
         arguments.usage_error("give at least one NODE, --nodes, --datadir, --ipcpath or --link")
     before = read_before(arguments.out)
@@ -179,7 +178,7 @@ def told_records(nodes: Sequence[Enr | Enode]) -> list[Enr]:
     if enodes:
         from wakumail.node.asked_records import ask_records  # it takes long to import
 
-        told = uvloop.run(ask_records(enodes, RECORD_TIMEOUT))
+        told = run_main(ask_records, enodes, RECORD_TIMEOUT)
         for enode in enodes:
             if enode not in told:
                 raise ValueError(
@@ -248,7 +247,7 @@ def verify(arguments: argparse.Namespace) -> int:
     ask = DnsResolver(arguments.dns_server).ask if files is None else files.ask
     checks = list(map(ListCheck, dict.fromkeys(urls)))
     for check in checks:
-        uvloop.run(check.read(ask, arguments.timeout, files))
+        run_main(check.read, ask, arguments.timeout, files)
         for name, fault in (*check.faults, *check.remarks):
             print(f"wakumail dns: {name}: {fault}", file=sys.stderr)
         if not arguments.json:
@@ -298,7 +297,7 @@ def zone(arguments: argparse.Namespace) -> int:
     tree = read_tree(arguments.file)
     check = ListCheck(tree.url)
     files = FilesForDns(tree.texts)
-    uvloop.run(check.read(files.ask, VERIFY_TIMEOUT, files))
+    run_main(check.read, files.ask, VERIFY_TIMEOUT, files)
     if not check.is_good:
         faults = "; ".join(f"{name}: {fault}" for name, fault in check.faults)
         raise ValueError(f"{arguments.file}: {faults}")

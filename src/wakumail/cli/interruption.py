@@ -3,7 +3,7 @@
 import signal
 from types import FrameType
 
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from wakumail.base.main_task import END_SIGNALS
 
 
 def interrupt_on_signals() -> None:

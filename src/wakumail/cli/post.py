@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-import uvloop
-
 from wakumail.archive.dump import read_dump
+from wakumail.base.main_task import run_main
 from wakumail.base.text import counted
 from wakumail.cli.named_files import open_binary, read_whole
 from wakumail.cli.options import add_json, option, parse_amount, parse_topic, print_json, progress
@@ -94,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_payload(arguments)
     else:
         check_dump(arguments)
-    return uvloop.run(post(arguments))
+    return run_main(post, arguments)
 
 
 def check_dump(arguments: argparse.Namespace) -> None:

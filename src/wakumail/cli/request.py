@@ -8,9 +8,8 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-import uvloop
-
 from wakumail.base.edited_list import EditedList
+from wakumail.base.main_task import run_main
 from wakumail.base.text import counted
 from wakumail.cli.history_listing import HistoryListing
 from wakumail.cli.merge_report import MergeReport
@@ -145,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"wakumail request: {sentence}; it is left out", file=sys.stderr)
     arguments.topics = [*arguments.topics, *map(public_chat_topic, arguments.chats)]
     check(arguments)
-    uvloop.run(request(arguments))
+    run_main(request, arguments)
     return 0
 
 

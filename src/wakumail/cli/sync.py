@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from wakumail.archive.datadir import Datadir, DatadirInUse
+from wakumail.base.main_task import run_main
 from wakumail.base.tasks import end_tasks
 from wakumail.base.text import counted, utc
 from wakumail.cli.config import add_flags, load_settings
@@ -74,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("no mailserver: there is no archive to sync")
     limits = {"from": arguments.lower, "to": arguments.upper, "dryRun": arguments.dry_run}
     choice = {name: limit for name, limit in limits.items() if limit is not None}
-    outcome = uvloop.run(sync(settings, arguments.enode, choice))
+    outcome = run_main(sync, settings, arguments.enode, choice)
     if arguments.json:
         print_json(outcome)
     elif arguments.dry_run:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from threading import Condition, Thread
 
+from wakumail.base.main_task import end_signals_blocked
 from wakumail.counters import Counters
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ POLL_INTERVAL = 1000
 
 COUNTER = "log_lines_dropped"
 
+THREAD = "log-writer"
+
 DROPPED = "%d log lines were dropped: they could not be written"
 
 
@@ -41,7 +44,8 @@ class LogWriter(logging.Handler):
         self._changed = Condition()
         self._reported = 0
         self._counters = Counters()
-        Thread(target=self._run, name="log-writer", daemon=True).start()
+        with end_signals_blocked():
+            Thread(target=self._run, name=THREAD, daemon=True).start()
 
     def count_in(self, counters: Counters) -> None:
         """Count in `log_lines_dropped` the lines dropped so far, and those from now on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from wakumail.base.main_task import run_main
 from wakumail.load.process_usage import ProcessUsage
 from wakumail.ops.cluster.local_log import LocalLog
 from wakumail.ops.cluster.log import Log
@@ -43,19 +44,17 @@ class BenchLog:
     def make_streams(self) -> None:
         """Make both streams."""
         for name in (NAME, ALONE):
-            asyncio.run(self._with_log(name, lambda log: make_stream(log, keep_days=1)))
+            run_main(self._with_log, name, lambda log: make_stream(log, keep_days=1))
 
     def fill(self, streams: Iterator[bytes]) -> None:
         """Write a message for each item: RLPs of envelopes, joined."""
         packed = (pack([stream]) for stream in streams)
-        asyncio.run(self._with_log(NAME, lambda log: _publish_all(log, packed, FILLED_TOGETHER)))
+        run_main(self._with_log, NAME, lambda log: _publish_all(log, packed, FILLED_TOGETHER))
 
     def time_alone(self, size: int, count: int, in_flight: int) -> list[float]:
         """The seconds that each of `count` messages of `size` bytes takes to be acknowledged."""
         messages = (os.urandom(size) for _ in range(count))
-        return asyncio.run(
-            self._with_log(ALONE, lambda log: _publish_all(log, messages, in_flight))
-        )
+        return run_main(self._with_log, ALONE, lambda log: _publish_all(log, messages, in_flight))
 
     async def _with_log(self, name: str, work: Callable[[Log], Awaitable[T]]) -> T:
         log = Log(self._urls, name)
