@@ -45,7 +45,7 @@ def test_a_signal_at_any_step_of_the_start(
         def signalled(frame: FrameType, event: str, argument: Any) -> None:
             if next(calls) == step:  # noqa: B023 - it is done with before the next step
                 sys.setprofile(None)
-                signal.raise_signal(number)  # for this thread: a command has no other yet
+                signal.raise_signal(number)  # for this thread: in a command, no other takes any
 
         def run_signalled() -> None:
             sys.setprofile(signalled)

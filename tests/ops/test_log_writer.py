@@ -18,7 +18,7 @@ from tests.support.processes import WAKUMAIL, run, takes_calls
 from wakumail.base.main_task import END_SIGNALS
 from wakumail.counters import Counters
 from wakumail.ops import log_writer
-from wakumail.ops.log_writer import COUNTER, MAX_UNWRITTEN, THREAD, LogWriter
+from wakumail.ops.log_writer import COUNTER, MAX_UNWRITTEN, LogWriter
 from wakumail.ops.monitoring.report import Sample, counted, together
 
 LINE = "x" * 999
@@ -107,13 +107,9 @@ def test_lines_that_fail_are_counted(pipe: Pipe) -> None:
 
 def test_signals_come_to_the_main_thread(pipe: Pipe) -> None:
     """No other may take them, as the main thread lets them wait for a while."""
-    before = {thread.native_id for thread in threading.enumerate()}
+    before = {*threading.enumerate()}
     LogWriter(pipe.writing)
-    (writer,) = (
-        thread
-        for thread in threading.enumerate()
-        if thread.name == THREAD and thread.native_id not in before
-    )
+    (writer,) = {*threading.enumerate()} - before
     status = Path(f"/proc/self/task/{writer.native_id}/status").read_text()
     blocked = int(re.findall("SigBlk:\t([0-9a-f]+)", status)[0], 16)
     assert all(blocked >> (number - 1) & 1 for number in END_SIGNALS)

@@ -6,6 +6,7 @@ snappy        Snappy blocks (compiled)
 jobs          threads for compiled work, which never take the GIL (compiled)
 threads       threads that work for one event loop
 tasks         tasks that have to end
+held_signals  signals that wait until something is done
 main_task     a coroutine as the work of a whole command, which signals end
 transports    what several protocols do with their transports
 turns         the time that those who are busy have in a round of the loop

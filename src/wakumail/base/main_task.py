@@ -1,9 +1,10 @@
 """A coroutine as the work of a whole command, which signals may end at any time."""
 
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
+
+from wakumail.base.held_signals import signals_held
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -12,30 +13,17 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Those that end a command: see wakumail.cli.interruption."""
 
 
-@contextmanager
-def end_signals_blocked() -> Iterator[set[signal.Signals | int]]:
-    """Let END_SIGNALS wait; the threads that start within never get them.
-
-    Python's handlers run in the main thread, whichever thread a signal came to.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
-    try:
-        yield before
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def run_main(main: Callable[P, Coroutine[Any, Any, T]], *arguments: P.args, **named: P.kwargs) -> T:
     """Run `main` to its end on a loop of its own; KeyboardInterrupt, once it has cleared up.
 
     Signals that come while the loop is made wait until `main` begins. Python would raise what their
     handlers raise within the loop's own set-up, and tell stderr of a loop that is half made, of a
     task that was destroyed or of a coroutine that nobody awaited. That holds if other threads, as
-    that of the log, were started with END_SIGNALS blocked.
+    that of the log, were started with END_SIGNALS held.
     """
     import uvloop  # takes long to import
 
-    with end_signals_blocked() as before:
+    with signals_held(END_SIGNALS) as before:
 
         async def begun() -> T:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

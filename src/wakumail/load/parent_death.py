@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+from wakumail.base.held_signals import signals_held
+
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -28,21 +30,18 @@ def start(command: Sequence[str], **choices: Any) -> "subprocess.Popen[Any]":
     what a signal's handler raises within the hooks of a fork.
     """
     parent = os.getpid()
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-
-    def begin() -> None:
-        end_with_parent(parent)
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-
+    process = None
     try:
-        process = subprocess.Popen(command, preexec_fn=begin, **choices)
+        with signals_held(signal.valid_signals()) as before:
+
+            def begin() -> None:
+                end_with_parent(parent)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+            process = subprocess.Popen(command, preexec_fn=begin, **choices)
     except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        raise
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    except BaseException:
-        kill(process)
+        if process is not None:
+            kill(process)
         raise
     return process
 

@@ -7,7 +7,8 @@ import time
 from collections import deque
 from threading import Condition, Thread
 
-from wakumail.base.main_task import end_signals_blocked
+from wakumail.base.held_signals import signals_held
+from wakumail.base.main_task import END_SIGNALS
 from wakumail.counters import Counters
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,6 @@ POLL_INTERVAL = 1000
 
 COUNTER = "log_lines_dropped"
 
-THREAD = "log-writer"
-
 DROPPED = "%d log lines were dropped: they could not be written"
 
 
@@ -44,8 +43,8 @@ class LogWriter(logging.Handler):
         self._changed = Condition()
         self._reported = 0
         self._counters = Counters()
-        with end_signals_blocked():
-            Thread(target=self._run, name=THREAD, daemon=True).start()
+        with signals_held(END_SIGNALS):
+            Thread(target=self._run, name="log-writer", daemon=True).start()
 
     def count_in(self, counters: Counters) -> None:
         """Count in `log_lines_dropped` the lines dropped so far, and those from now on."""

@@ -12,6 +12,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 from typing import Self
 
+from wakumail.base.held_signals import signals_held
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 from wakumail.load.clients.blocking_connection import PING_CHECK_INTERVAL
@@ -37,11 +38,8 @@ class ClientProcess:
             target=client_main, args=(os.getpid(), theirs, self._stop), daemon=True
         )
         # Ctrl-C is for the bench, which ends this process, whatever it does by then.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
+        with signals_held([signal.SIGINT]):
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         theirs.close()
 
     def send_command(self, what: str, *arguments: object) -> None:
