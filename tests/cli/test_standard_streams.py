@@ -1,6 +1,5 @@
 """Every command ends quietly if a standard stream is closed at the start, or has no reader."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -79,10 +78,11 @@ FAILING = (
     "key show {new}",
 )
 EXAMPLES = ["--help", "--version", *(each for some in PRINTING.values() for each in some)]
-CLOSED = [(each, ALL_CLOSED) for each in EXAMPLES] + list(
-    zip(EXAMPLES, itertools.cycle(ONE_CLOSED), strict=False)
-)
-"""Each example with all streams closed, and with one of them in turn."""
+CLOSED = [
+    *((each, ALL_CLOSED) for each in EXAMPLES),
+    *((some[0], one) for some in PRINTING.values() for one in ONE_CLOSED),
+]
+"""Each example with all streams closed, and the first of each command with one of them."""
 
 
 @pytest.fixture(scope="module")
