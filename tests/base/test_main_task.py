@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -21,6 +22,8 @@ def interrupted_by_signals() -> Iterator[None]:
     before = [(number, signal.signal(number, signal.SIG_DFL)) for number in END_SIGNALS]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt_on_signals()
+    gc.collect()
+    gc.freeze()  # the collections of each step need not look at the rest of the run
     yield
     for number, handler in before:
         signal.signal(number, handler)
@@ -58,6 +61,39 @@ def test_a_signal_at_any_step_of_the_start(
             break
     assert step > 20
     assert (capfd.readouterr().err, caplog.messages) == ("", [])
+
+
+SIGNALS_WITHIN_THE_IMPORT = """
+import asyncio, itertools, os, signal, sys
+from wakumail.base.main_task import run_main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for step in range(10):
+    calls = itertools.count()
+
+    def signalled(frame, event, argument):
+        code = frame.f_code
+        if code.co_filename == "<frozen importlib._bootstrap>" and code.co_name == "release":
+            if next(calls) == step:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+    if os.fork():
+        assert os.wait()[1] == 0, step
+        continue
+    sys.setprofile(signalled)
+    try:
+        run_main(asyncio.sleep, 3600)
+    except KeyboardInterrupt:
+        import uvloop
+        os._exit(0)
+"""
+
+
+def test_a_signal_within_the_import_of_the_loop() -> None:
+    """At each call within the release of a lock, which Python then left locked for ever."""
+    script = [sys.executable, "-c", SIGNALS_WITHIN_THE_IMPORT]
+    assert subprocess.run(script, capture_output=True, check=False).stderr == b""
 
 
 def test_a_result_and_an_error() -> None:

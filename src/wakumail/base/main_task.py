@@ -16,14 +16,14 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run_main(main: Callable[P, Coroutine[Any, Any, T]], *arguments: P.args, **named: P.kwargs) -> T:
     """Run `main` to its end on a loop of its own; KeyboardInterrupt, once it has cleared up.
 
-    Signals that come while the loop is made wait until `main` begins. Python would raise what their
-    handlers raise within the loop's own set-up, and tell stderr of a loop that is half made, of a
-    task that was destroyed or of a coroutine that nobody awaited. That holds if other threads, as
-    that of the log, were started with END_SIGNALS held.
+    Signals that come while the loop is imported and made wait until `main` begins. Python would
+    raise what their handlers raise within the import, whose locks then stay locked, or within the
+    loop's own set-up, and tell stderr of a loop that is half made, of a task that was destroyed or
+    of a coroutine that nobody awaited. That holds if other threads, as that of the log, were
+    started with END_SIGNALS held.
     """
-    import uvloop  # takes long to import
-
     with signals_held(END_SIGNALS) as before:
+        import uvloop  # takes long to import
 
         async def begun() -> T:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
