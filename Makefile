@@ -12,6 +12,7 @@ FUZZ_SEED ?= 0
 ATTACK_SECONDS ?= 18
 # Most of the time of the tests is waiting: for disks, timers and other processes.
 TEST_PROCESSES ?= $(shell expr $$(nproc) + 4)
+TESTS := $(shell find tests -name node_modules -prune -o -name '*.py' -print)
 
 # Hundreds of tests start a process, which would otherwise compile all its Python modules first.
 unexport PYTHONDONTWRITEBYTECODE
@@ -41,7 +42,12 @@ $(VENV)/tested: $(VENV)/built pyproject.toml
 serve: build ## run a mailserver on the archive in $(DATADIR), by default ./data
 	$(BIN)/wakumail serve --datadir $(DATADIR)
 
-test: $(VENV)/tested ## run the tests on all processors (pytest alone runs one test after another)
+# Each process of the tests would compile all modules of the tests, at the same time as the others.
+$(VENV)/collected: $(VENV)/tested $(TESTS)
+	-@$(BIN)/python -m pytest --collect-only -p no:benchmark >/dev/null # the tests tell what is wrong
+	@touch $@
+
+test: $(VENV)/collected ## run the tests on all processors (pytest alone runs one test after another)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -p no:benchmark
 
 lint: $(VENV)/tested ## check style, format and spelling
