@@ -4,18 +4,22 @@ A backup keeps it in a folder of its own.
 """
 
 import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wakumail.archive.datadir import Datadir, sync_names
 from wakumail.base.regular_file import read_regular
 from wakumail.base.whole_file import replace_file
-from wakumail.devp2p.keys import PrivateKey
+from wakumail.devp2p.enode import Enode, enode_of
+from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.node.node_key import load_node_key
+from wakumail.node.own_record import kept_record
 from wakumail.ops.config.layers import DEFAULT, Loaded, read_file
 from wakumail.ops.config.setting import plain
 from wakumail.ops.config.settings import SETTINGS
 from wakumail.ops.config.toml import Line, document
-from wakumail.ops.restored import places_of
 
 SETTINGS_NAME = "settings.toml"
 """The file of the settings."""
@@ -29,6 +33,10 @@ SECRET_FILES = {
 
 LEFT_OUT = ("datadir", "nodekey", "nodekeyhex")
 """Settings of the place that a backup was taken from; the key itself is in a file."""
+
+
+NOWHERE = ("192.0.2.1", 9)
+"""An address that nobody has (RFC 5737): the route to it shows the address of this machine."""
 
 
 class Identity:
@@ -61,7 +69,7 @@ class Identity:
             if field not in LEFT_OUT and source != DEFAULT
         }
         _write_settings(self.path / SETTINGS_NAME, values, "in force at the backup")
-        places = [str(enode) for enode in places_of(datadir, key)]
+        places = [str(enode) for enode in _places_of(datadir, key)]
         replace_file(self.path / datadir.restored.name, json.dumps(places).encode())
         replace_file(self._nodekey, f"{key.secret.hex()}\n".encode())
         sync_names(self.path)
@@ -91,6 +99,23 @@ class Identity:
         _write_settings(settings, values, "restored")
         replace_file(datadir.nodekey, read_regular(self._nodekey))
         return settings
+
+
+def _places_of(datadir: Datadir, key: PrivateKey) -> Iterator[Enode]:
+    """The places of a node: that of its last record, and its port on this machine."""
+    record = kept_record(datadir.enr, node_id(key.public_key))
+    if record is None or not record.tcp:
+        return
+    enode = enode_of(record)
+    hosts = [enode.host, "127.0.0.1"]
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(NOWHERE)  # sends nothing
+            hosts.append(probe.getsockname()[0])
+    except OSError:
+        pass  # this machine has no route to others
+    for host in dict.fromkeys(hosts):
+        yield replace(enode, host=host)
 
 
 def _files(datadir: Datadir) -> tuple[Path, ...]:

@@ -6,16 +6,12 @@ the other one was, and refuses if it answers.
 
 import asyncio
 import logging
-import socket
-from collections.abc import Iterator
-from dataclasses import replace
 
 from wakumail.archive.datadir import Datadir
 from wakumail.base.edited_list import EditedList
-from wakumail.devp2p.enode import Enode, enode_of
+from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.errors import WakumailError
-from wakumail.node.own_record import kept_record
 from wakumail.node.twin import proves_identity
 
 log = logging.getLogger(__name__)
@@ -23,31 +19,11 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT = 3.0
 """Seconds that the other node has to prove that it is there."""
 
-NOWHERE = ("192.0.2.1", 9)
-"""An address that nobody has (RFC 5737): the route to it shows the address of this machine."""
-
 
 class TwinRuns(WakumailError):
     """Another node runs with the identity that was restored here."""
 
     counter = "twin_runs"
-
-
-def places_of(datadir: Datadir, key: PrivateKey) -> Iterator[Enode]:
-    """The places of a node: that of its last record, and its port on this machine."""
-    record = kept_record(datadir.enr, node_id(key.public_key))
-    if record is None or not record.tcp:
-        return
-    enode = enode_of(record)
-    hosts = [enode.host, "127.0.0.1"]
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(NOWHERE)  # sends nothing
-            hosts.append(probe.getsockname()[0])
-    except OSError:
-        pass  # this machine has no route to others
-    for host in dict.fromkeys(hosts):
-        yield replace(enode, host=host)
 
 
 async def refuse_twin(datadir: Datadir, key: PrivateKey) -> None:
