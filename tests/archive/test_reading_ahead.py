@@ -18,10 +18,10 @@ from tests.support.patience import asynchronous, eventually, until
 from wakumail.archive import branch_pages
 from wakumail.archive.archive import Archive, Query
 from wakumail.archive.branch_pages import BranchPages
+from wakumail.archive.durability import Durability
 from wakumail.archive.results import Day
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
-from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.waku.bloom import bloom_of
 

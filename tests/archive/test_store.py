@@ -20,9 +20,9 @@ from tests.support.patience import PATIENCE, asynchronous, eventually
 from wakumail.archive import commit_queue, retention, writer_thread
 from wakumail.archive import store as store_module
 from wakumail.archive.archive import Appended, Archive, Query
+from wakumail.archive.durability import Durability
 from wakumail.archive.retention import KEEP_EVERYTHING, Retention
 from wakumail.archive.store import Store
-from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveFull
 from wakumail.waku.envelope import Batch, Envelope

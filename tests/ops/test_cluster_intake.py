@@ -12,9 +12,9 @@ import pytest
 from tests.support.archive_model import START, batch_of, envelope
 from tests.support.patience import asynchronous, eventually, turns
 from wakumail.archive.archive import Archive
+from wakumail.archive.durability import Durability
 from wakumail.archive.results import LogPlace
 from wakumail.archive.retention import KEEP_EVERYTHING
-from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.ops.cluster.intake import Intake
 from wakumail.ops.cluster.log import Acknowledged, Log, LogMessage

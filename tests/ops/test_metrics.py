@@ -21,10 +21,10 @@ from tests.support.patience import PATIENCE, asynchronous, eventually
 from tests.support.puppet import Puppet, mailserver
 from tests.support.scraped import Scraped, metrics_asked_for
 from wakumail.archive.archive import Archive, Stat
+from wakumail.archive.durability import Durability
 from wakumail.archive.gaps import Gaps
 from wakumail.archive.outlook import Look, Outlook
 from wakumail.archive.retention import DAY, Retention
-from wakumail.archive.writer_thread import Durability
 from wakumail.base.histograms import ANSWER_BYTES, ENVELOPE_BYTES, Histogram
 from wakumail.counters import COUNTERS, error_texts
 from wakumail.mail.client import connect

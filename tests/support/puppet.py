@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 from tests.support.envelopes import rules_with
 from tests.support.patience import PATIENCE
 from wakumail.archive.archive import Archive
+from wakumail.archive.durability import Durability
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
-from wakumail.archive.writer_thread import Durability
 from wakumail.counters import Counters
 from wakumail.devp2p.connection import Connection, ConnectionConfig
 from wakumail.devp2p.connection_events import (

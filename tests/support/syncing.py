@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from tests.support.envelopes import rules_with
 from tests.support.patience import eventually
 from wakumail.archive.archive import Archive
+from wakumail.archive.durability import Durability
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
-from wakumail.archive.writer_thread import Durability
 from wakumail.base.rlp import join_list
 from wakumail.counters import Counters
 from wakumail.errors import PeerGone, ProtocolError

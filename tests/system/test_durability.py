@@ -20,7 +20,7 @@ from tests.support.processes import Server, run, run_json
 from wakumail.archive import writer_thread
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.writer_thread import Durability
+from wakumail.archive.durability import Durability
 from wakumail.cli.serve import serve
 from wakumail.errors import PeerGone
 from wakumail.mail.client import connect

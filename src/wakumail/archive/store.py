@@ -15,9 +15,10 @@ from wakumail.archive.archive import Appended, Archive, Stat
 from wakumail.archive.branch_pages import BranchPages
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.day_sorting import DaySorting
+from wakumail.archive.durability import Durability
 from wakumail.archive.page_reader import PageReader
 from wakumail.archive.retention import Retention, RetentionSchedule
-from wakumail.archive.writer_thread import CommitLock, Durability, PlaceOf, WriterThread
+from wakumail.archive.writer_thread import CommitLock, PlaceOf, WriterThread
 from wakumail.base.histograms import SECONDS, Histogram
 from wakumail.counters import Counters
 from wakumail.errors import ArchiveDamaged

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from enum import StrEnum
 from itertools import chain
 
 from wakumail.archive.archive import Appended, Archive, LogPlace
 from wakumail.archive.commit_queue import CommitQueue, QueuedBatch
 from wakumail.archive.day_sorting import DaySorting
+from wakumail.archive.durability import Durability
 from wakumail.archive.retention import RetentionSchedule
 from wakumail.errors import ArchiveError
 from wakumail.waku.envelope import Batch
@@ -45,15 +45,6 @@ CommitLock = AbstractContextManager[object]
 PlaceOf = Callable[[list[QueuedBatch]], LogPlace | None]
 """Tells the place in the log of a cluster behind the batches of a commit, from the writer thread;
 None if the commit does not move it."""
-
-
-class Durability(StrEnum):
-    """The delay of commits. Each commit is synced before it is confirmed."""
-
-    COMMIT = "commit"
-    """At once, with all that came while the last commit was written."""
-    INTERVAL = "interval"
-    """Every COMMIT_INTERVAL seconds: fewer syncs, later confirmations."""
 
 
 class WriterThread:

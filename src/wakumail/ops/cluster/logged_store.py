@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from wakumail.archive.archive import Archive
+from wakumail.archive.durability import Durability
 from wakumail.archive.retention import Retention
 from wakumail.archive.store import MAX_UNCOMMITTED_BYTES, Store
-from wakumail.archive.writer_thread import CommitLock, Durability
+from wakumail.archive.writer_thread import CommitLock
 from wakumail.counters import Counters
 from wakumail.ops.cluster.placed import Placed, place_of
 from wakumail.ops.cluster.publisher import Publisher

@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 
-from wakumail.archive.writer_thread import Durability
+from wakumail.archive.durability import Durability
 from wakumail.devp2p.addresses import Network
 from wakumail.devp2p.dns_tree import ListUrl
 from wakumail.devp2p.enode import MAX_PORT, Enode

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from wakumail.archive.archive import Appended, Archive
 from wakumail.archive.datadir import Datadir
+from wakumail.archive.durability import Durability
 from wakumail.archive.retention import Retention
 from wakumail.archive.store import Store
-from wakumail.archive.writer_thread import CommitLock, Durability
+from wakumail.archive.writer_thread import CommitLock
 from wakumail.counters import Counters
 from wakumail.mail.server import Server
 from wakumail.node.acceptor import open_shared_listeners
