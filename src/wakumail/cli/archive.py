@@ -72,12 +72,10 @@ def add_stat(actions: Subparsers) -> None:
 
 def stat(arguments: argparse.Namespace) -> int:
     """Print counts, sizes, times, and when the disk will be full."""
-    from wakumail.ops.assembly import retention  # takes long to import
-
     settings = load_settings(arguments).settings
     now = time.time()
     with Archive(Datadir(settings.datadir).archive, readonly=True) as archive:
-        look = look_at(archive, retention(settings), now)
+        look = look_at(archive, settings.bounds, now)
     result, days, outlook = look
     full = look.when_full(now)
     if arguments.json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
-from wakumail.archive.retention import KEEP_EVERYTHING, Retention
+from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
 from wakumail.base.edited_file import BLANK, read_edited
@@ -75,7 +75,7 @@ def server_config(
         sync=SyncConfig(
             sync_interval=settings.sync_interval,
             sync_window=int(timedelta(days=settings.sync_window).total_seconds()),
-            retention=retention(settings).seconds,
+            retention=settings.bounds.seconds,
             topics=settings.topics,
         ),
     )
@@ -218,7 +218,7 @@ def open_store(
         archive,
         counters,
         durability=settings.durability,
-        retention=retention(settings) if prunes else KEEP_EVERYTHING,
+        retention=settings.bounds if prunes else KEEP_EVERYTHING,
         commit_lock=commit_lock,
     )
     if (totals := store.stat()) is not None:
@@ -244,14 +244,6 @@ async def join_cluster(
     running.push_async_callback(member.close)
     await member.start()
     return member
-
-
-def retention(settings: Settings) -> Retention:
-    """The bounds of the archive."""
-    age = timedelta(days=settings.retention)
-    return Retention(
-        seconds=int(age.total_seconds()), max_size=settings.max_size, sort_days=settings.sort_days
-    )
 
 
 async def watch_archive(

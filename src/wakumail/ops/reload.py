@@ -112,7 +112,7 @@ class Reload:
         if server.partners is not None:
             server.partners.configure(config.sync)
         if store is not None:
-            store.retain(assembly.retention(settings))
+            store.retain(settings.bounds)
         logs.start_in_thread(settings.verbosity, log_json=settings.log_json)
         if changed & {"maxpeers", "max_handshakes"}:
             warn_of_file_limit(settings)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 
 from wakumail.archive.durability import Durability
+from wakumail.archive.retention import Retention
 from wakumail.devp2p.addresses import Network
 from wakumail.devp2p.dns_tree import ListUrl
 from wakumail.devp2p.enode import MAX_PORT, Enode
@@ -386,6 +388,15 @@ class Settings:
             or self.discovers_dns
             or bool(self.mindial)
             or self.nat in values.ASKED
+        )
+
+    @property
+    def bounds(self) -> Retention:
+        """The bounds of the archive."""
+        return Retention(
+            seconds=int(timedelta(days=self.retention).total_seconds()),
+            max_size=self.max_size,
+            sort_days=self.sort_days,
         )
 
     def __post_init__(self) -> None:

@@ -246,7 +246,7 @@ class Worker:
                 if self._reporter is not None:
                     await endpoints.start_pages(settings, self._reporter, running, self)
             if self._store is not None:
-                self._store.retain(assembly.retention(settings))
+                self._store.retain(settings.bounds)
                 await assembly.watch_archive(server, self._store, self._datadir, running)
 
     async def _resign(self) -> None:
