@@ -49,6 +49,32 @@ def test_no_command_is_imported_that_is_not_chosen(word: str) -> None:
     assert ran.stderr.splitlines()[-1] == ""
 
 
+GARBAGE = """
+import atexit, gc, io, sys
+from wakumail.__main__ import main
+
+class Stdout(io.StringIO):
+    def write(self, text):
+        print("in a command:", gc.isenabled(), gc.get_freeze_count() > 0, file=sys.stderr)
+        return len(text)
+
+sys.stdout = Stdout()
+sys.argv[1:] = ["config", "show"]
+atexit.register(lambda: print("at the end:", len(gc.get_objects()), file=sys.stderr))
+main()
+"""
+
+
+def test_garbage_is_looked_for_within_a_command_and_not_around_it() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=True
+    )
+    first, *_, last = ran.stderr.splitlines()
+    assert first == "in a command: True True"
+    assert last.startswith("at the end: ")
+    assert int(last.rpartition(" ")[2]) < 1000
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The help is the same with and without the modules of the commands."""
     with pytest.raises(SystemExit):

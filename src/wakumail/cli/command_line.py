@@ -1,6 +1,7 @@
 """The command line: its parser, and the run of one command with its exit code."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
@@ -103,6 +104,9 @@ def run(words: Sequence[str]) -> int:
         logs.start("info", log_json=False)
         if arguments.command not in UNTIL_STOPPED:
             interrupt_on_signals()
+        if not gc.isenabled():  # see wakumail.__main__
+            gc.freeze()
+            gc.enable()
         return int(arguments.run(arguments))
     except (WakumailError, OSError, ValueError) as error:
         if not (isinstance(error, BrokenPipeError) and standard_streams.lost_reader()):
