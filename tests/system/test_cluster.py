@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from tests.support.archive_model import put_row
 from tests.support.commands import attempt, call, call_json
 from tests.support.independent import arrival_hashes, check_sound
@@ -26,8 +28,11 @@ from wakumail.waku.envelope import MAX_TIME
 T = TypeVar("T")
 
 
-def test_nothing_that_was_confirmed_is_lost_to_kills(tmp_path: Path) -> None:
+def test_nothing_that_was_confirmed_is_lost_to_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The small version of the kills, judged by the independent reader too."""
+    monkeypatch.setattr("wakumail.ops.cluster.demo.PACKET", 5)
     demo = Demo(tmp_path, rounds=3, freeze=2.0, deeds=[Deed.ALL, Deed.TWO_LOGS, Deed.FREEZE])
     result = asyncio.run(demo.run())
     assert result["problems"] == []

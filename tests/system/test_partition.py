@@ -17,7 +17,7 @@ from tests.support.patience import PATIENCE, until
 from tests.support.processes import Server
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import connect
-from wakumail.ops.cluster.demo import PACKET, TOPIC, new_envelope
+from wakumail.ops.cluster.demo import TOPIC, new_envelope
 from wakumail.ops.cluster.local_log import LocalServer
 from wakumail.ops.cluster.log import Log
 from wakumail.ops.cluster.log_status import look
@@ -30,6 +30,9 @@ NAME = "fleet"
 
 SENDERS = 3
 """Of each load. Each waits for the confirmation of its packet before it sends another."""
+
+ENVELOPES = 5
+"""Of each packet."""
 
 
 LIMIT = 10
@@ -93,10 +96,10 @@ class Site:
     async def _send_packets(self) -> None:
         async with connect(self.host.enode, answer_timeout=PATIENCE) as peer:
             while True:
-                envelopes = [new_envelope() for _ in range(PACKET)]
+                envelopes = [new_envelope() for _ in range(ENVELOPES)]
                 hashes = frozenset(envelope.hash for envelope in envelopes)
                 self.packets.append(packet := Packet(hashes, time.monotonic()))
-                if (await peer.post(envelopes)).confirmed == PACKET:
+                if (await peer.post(envelopes)).confirmed == ENVELOPES:
                     packet.confirmed = time.monotonic()
 
     async def _ask(self) -> int:
@@ -191,9 +194,9 @@ def test_the_minority_of_a_partition_confirms_nothing(tmp_path: Path) -> None:
         confirmed = {
             each for site in sites.each for packet in site.confirmed() for each in packet.hashes
         }
-        for site in sites.each:
-            archive = site.host.datadir / "archive"
-            held = arrival_hashes(archive)
-            assert set(held) >= confirmed
-            assert check_sound(archive) == len(held) == len(set(held))
-            assert set(held) == set(arrival_hashes(sites.each[0].host.datadir / "archive"))
+        archives = [site.host.datadir / "archive" for site in sites.each]
+        held = [arrival_hashes(archive) for archive in archives]
+        for archive, hashes in zip(archives, held, strict=True):
+            assert set(hashes) >= confirmed
+            assert check_sound(archive) == len(hashes) == len(set(hashes))
+            assert set(hashes) == set(held[0])
