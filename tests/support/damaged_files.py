@@ -19,8 +19,7 @@ from pathlib import Path
 import tqdm  # noqa: F401
 
 import wakumail.archive.independent
-import wakumail.cli.archive
-import wakumail.ops.assembly  # noqa: F401
+import wakumail.cli.archive  # noqa: F401
 from tests.support.archive_model import DAY, START, batch_of, envelope, make
 from tests.support.full_tmpfs import fill, free
 from tests.support.patience import PATIENCE
