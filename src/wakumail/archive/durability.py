@@ -1,12 +1,12 @@
-"""When the envelopes of an archive are committed."""
+"""The delay of the commits of an archive."""
 
 from enum import StrEnum
 
 
 class Durability(StrEnum):
-    """The delay of commits. Each commit is synced before it is confirmed."""
+    """Each commit is synced before it is confirmed."""
 
     COMMIT = "commit"
     """At once, with all that came while the last commit was written."""
     INTERVAL = "interval"
-    """Every COMMIT_INTERVAL seconds: fewer syncs, later confirmations."""
+    """Every COMMIT_INTERVAL seconds (see writer_thread.py): fewer syncs, later confirmations."""
