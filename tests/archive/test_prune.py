@@ -18,8 +18,8 @@ from tests.support.archive_model import (
     order,
     read_tables,
 )
+from tests.support.independent import check_sound
 from wakumail.archive.archive import Archive, PageState, Query
-from wakumail.archive.independent import verify_independently
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.results import Pruned
 from wakumail.waku.envelope import Envelope, parse
@@ -184,14 +184,14 @@ def test_a_whole_day_goes_in_slices_of_bounded_work(tmp_path: Path, is_sorted: b
                 [100] if any(pruned.envelopes for pruned in slices) else [DAY_COUNT, 100]
             )
             if len(slices) == 4:
-                assert verify_independently(tmp_path).problems == []
+                check_sound(tmp_path)
         assert archive.days() == [second]
     assert [pruned.envelopes for pruned in slices if pruned.envelopes] == [DAY_COUNT]
     assert sum(pruned.bytes for pruned in slices) == first.bytes
     assert max(pruned.bytes for pruned in slices) <= SLICE_BYTES < first.bytes / 2
     assert not any(pruned.bytes for pruned in slices if pruned.envelopes)
     assert check_pages(tmp_path) == (0, [])
-    assert verify_independently(tmp_path).problems == []
+    check_sound(tmp_path)
 
 
 PRUNE_DAY = """
@@ -222,7 +222,7 @@ def test_a_pruning_that_was_killed_leaves_a_sound_archive_and_goes_on(
         while archive.prune(START + DAY, limit=10**6).more:
             pass
         assert [day.envelopes for day in archive.days()] == [100]
-    assert verify_independently(tmp_path).problems == []
+    check_sound(tmp_path)
 
 
 def test_what_comes_to_a_day_that_is_half_deleted_stays(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from tests.support.archive_model import (
     order,
     read_tables,
 )
+from tests.support.independent import check_sound
 from wakumail.archive.archive import Archive, Query
-from wakumail.archive.independent import verify_independently
 from wakumail.errors import ArchiveDamaged
 from wakumail.waku.envelope import Envelope, parse_stream
 
@@ -121,7 +121,7 @@ def test_what_comes_later_is_sorted_behind_the_rest(tmp_path: Path) -> None:
         assert followed(archive) == came
         assert sort_day(archive) == 0
         verify_sound(archive)
-    assert verify_independently(tmp_path).problems == []
+    check_sound(tmp_path)
 
 
 def test_an_envelope_that_is_pruned_while_its_day_is_sorted(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_an_envelope_that_is_pruned_while_its_day_is_sorted(tmp_path: Path) -> N
         verify_sound(archive)
         assert followed(archive)[-10:] == every[:10]
         assert arrivals(archive) == [item(each) for each in every[90:] + every[:10]]
-    assert verify_independently(tmp_path).problems == []
+    check_sound(tmp_path)
     with Archive(tmp_path, sync=False) as archive:
         while archive.prune(START + DAY, limit=30).more:
             pass
@@ -238,7 +238,7 @@ def test_a_sorting_that_was_killed_leaves_a_sound_archive_and_goes_on(tmp_path: 
         assert archive.days()[0].unsorted == 0
         verify_sound(archive)
         assert arrivals(archive) == came
-    assert verify_independently(tmp_path).problems == []
+    check_sound(tmp_path)
 
 
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 25), max_bytes=st.integers(1, 20_000))
@@ -294,4 +294,4 @@ def test_whatever_comes_goes_and_is_sorted_it_equals_the_model(
     assert came.keys() <= {item(each) for each in followed(archive)}
     archive.close()
     if seed % 8 == 0:
-        assert verify_independently(path).problems == []
+        check_sound(path)
