@@ -22,8 +22,6 @@ def interrupted_by_signals() -> Iterator[None]:
     before = [(number, signal.signal(number, signal.SIG_DFL)) for number in END_SIGNALS]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt_on_signals()
-    gc.collect()
-    gc.freeze()  # the collections of each step need not look at the rest of the run
     yield
     for number, handler in before:
         signal.signal(number, handler)
@@ -42,6 +40,8 @@ def test_a_signal_at_any_step_of_the_start(
         sys.setprofile(None)
         await asyncio.Event().wait()
 
+    gc.collect()
+    gc.freeze()  # the collections of each step need not look at the rest of the run
     for step in itertools.count(1):
         calls = itertools.count(1)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wakumail.archive.independent import READER_PROGRAM, snapshot
+from wakumail.archive.meta_pages import check_meta_pages
 from wakumail.archive.results import MAX_PROBLEMS_TOLD
 
 READER = """
@@ -69,6 +70,7 @@ def arrival_hashes(directory: Path) -> list[bytes]:
 
 def check_sound(directory: Path) -> int:
     """Check that an archive is sound. Returns the number of its envelopes. A server may run."""
+    assert check_meta_pages(directory) == []  # as verify_independently does
     with snapshot(directory):
         problems, count, envelopes = report(directory)
     assert problems == []

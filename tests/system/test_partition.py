@@ -34,7 +34,6 @@ SENDERS = 3
 ENVELOPES = 5
 """Of each packet."""
 
-
 LIMIT = 10
 """Envelopes that a request asks for."""
 

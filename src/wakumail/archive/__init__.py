@@ -9,7 +9,7 @@ page_reader         the pages of answers, read beside the loop, or on it if they
 branch_pages        the branch pages of the indexes, read when a store starts
 commit_queue        the batches that wait for their commit
 writer_thread       the thread that commits them, and its rhythm
-durability          the delay of the commits, as an operator chooses it
+durability          the delay of the commits, which the operator chooses
 retention           the bounds of an archive, and when it is pruned to keep them
 day_sorting         when days that are over are sorted by topic
 outlook             the room that the file has, and when that is used up

@@ -1,10 +1,10 @@
-"""The delay of the commits of an archive."""
+"""The operator's choice between early confirmations and few syncs."""
 
 from enum import StrEnum
 
 
 class Durability(StrEnum):
-    """Each commit is synced before it is confirmed."""
+    """The delay of commits. Each commit is synced before it is confirmed."""
 
     COMMIT = "commit"
     """At once, with all that came while the last commit was written."""

@@ -34,7 +34,6 @@ SECRET_FILES = {
 LEFT_OUT = ("datadir", "nodekey", "nodekeyhex")
 """Settings of the place that a backup was taken from; the key itself is in a file."""
 
-
 NOWHERE = ("192.0.2.1", 9)
 """An address that nobody has (RFC 5737): the route to it shows the address of this machine."""
 
