@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**choices, allow_abbrev=False, formatter_class=HelpFormatter)
         self.color = False  # Python's own colours, from 3.14 on
 
-    def print_help(self, file: TextIO | None = None) -> None:  # type: ignore[override]
+    def print_help(self, file: TextIO | None = None) -> None:  # type: ignore[override]  # text alone
         """Write the help, with colours if that is a terminal."""
         stream = sys.stdout if file is None else file
         text = self.format_help()

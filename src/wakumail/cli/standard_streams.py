@@ -47,7 +47,7 @@ def secure() -> None:
     if sys.stdin is None:
         sys.stdin = open(STDIN, closefd=False)  # noqa: SIM115 - as long as the process
     if sys.stdout is None:
-        sys.stdout = open(STDOUT, "w", closefd=False)  # noqa: SIM115
+        sys.stdout = open(STDOUT, "w", closefd=False)  # noqa: SIM115 - as long as the process
     encoding = None if sys.stderr is None else sys.stderr.encoding
     lossy = io.BufferedWriter(LossyFile(STDERR, "wb", closefd=False))
     sys.stderr = io.TextIOWrapper(lossy, encoding, "backslashreplace", line_buffering=True)

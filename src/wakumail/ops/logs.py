@@ -26,7 +26,7 @@ LINE_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 class TextFormatter(logging.Formatter):
     """A line for a person: UTC in the form of ISO 8601, level, message."""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - as in logging
         """The time of a record, to the millisecond."""
         return iso_time(record)
 
@@ -34,7 +34,7 @@ class TextFormatter(logging.Formatter):
 class TerminalFormatter(TextFormatter):
     """The same with the level in a colour."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as in logging
         """The line of a record without its exception."""
         line = super().formatMessage(record)
         if colour := LEVEL_COLOURS.get(record.levelno):

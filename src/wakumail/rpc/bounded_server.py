@@ -54,7 +54,7 @@ class BoundedServer(web.Server):
         self.turns = Turns()
         """The time of all its connections in a round of the loop."""
 
-    def __call__(self) -> PacedConnection:  # type: ignore[override]
+    def __call__(self) -> PacedConnection:  # type: ignore[override]  # wrapped
         """The protocol of one more connection."""
         return PacedConnection(super().__call__(), self.turns)
 

@@ -64,7 +64,7 @@ class Reporter:
         """The gaps that the archive is known to have."""
         return () if self._server.gaps is None else self._server.gaps.known
 
-    async def look(self, timeout: float = LOOK_TIMEOUT) -> Look | None:  # noqa: ASYNC109
+    async def look(self, timeout: float = LOOK_TIMEOUT) -> Look | None:  # noqa: ASYNC109 - answers None then
         """The archive and its outlook; None without one, or if it cannot be read in time.
 
         One thread reads at a time: while it is stuck, other scrapes wait for it too.
