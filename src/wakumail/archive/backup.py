@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakumail.archive.archive import POSITION_SIZE, Archive
-from wakumail.archive.datadir import Datadir, sync_names
+from wakumail.archive.datadir import Datadir
 from wakumail.archive.results import Bound
 from wakumail.archive.retention import AFTER_ALL, slice_limit
 from wakumail.base.edited_file import read_edited
 from wakumail.base.json_text import parse_json
-from wakumail.base.whole_file import replace_file
+from wakumail.base.whole_file import replace_file, sync_names
 from wakumail.errors import WakumailError
 from wakumail.waku.envelope import parse_stream
 

@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wakumail.base.regular_file import open_regular
-from wakumail.base.whole_file import sweep_unfinished
+from wakumail.base.whole_file import sweep_unfinished, sync_names
 from wakumail.errors import WakumailError
 
 log = logging.getLogger(__name__)
@@ -186,12 +186,3 @@ def give_to_owner(directory: Path) -> None:
                     os.chown(
                         name, owner.st_uid, owner.st_gid, dir_fd=descriptor, follow_symlinks=False
                     )
-
-
-def sync_names(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

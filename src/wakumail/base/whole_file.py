@@ -29,3 +29,12 @@ def sweep_unfinished(path: Path) -> None:
     """
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)
+
+
+def sync_names(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

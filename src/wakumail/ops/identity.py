@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from wakumail.archive.datadir import Datadir, sync_names
+from wakumail.archive.datadir import Datadir
 from wakumail.base.regular_file import read_regular
-from wakumail.base.whole_file import replace_file
+from wakumail.base.whole_file import replace_file, sync_names
 from wakumail.devp2p.enode import Enode, enode_of
 from wakumail.devp2p.keys import PrivateKey, node_id
 from wakumail.node.node_key import load_node_key
