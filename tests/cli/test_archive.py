@@ -461,7 +461,7 @@ def test_what_a_killed_compaction_or_backup_left_is_swept_up(own: Path, tmp_path
     kill("backup", "--datadir", own, to)
     assert len(list(to.glob("copying.*"))) == 1
     call("archive", "restore", to, "--datadir", tmp_path / "restored", check=1)
-    (to / ".backup.json.12345678").touch()  # as if killed in the middle of that
+    (to / ".backup.json.unfinished").touch()  # as if killed in the middle of that
     call("archive", "backup", "--datadir", own, to)
     left = sorted(file.name for file in to.rglob("*"))
     assert left == ["archive", "backup.json", "data.mdb", "gaps.json", "writers"]

@@ -18,7 +18,7 @@ from wakumail.archive.results import Bound
 from wakumail.archive.retention import AFTER_ALL, slice_limit
 from wakumail.base.edited_file import read_edited
 from wakumail.base.json_text import parse_json
-from wakumail.base.whole_file import replace_file, sync_names
+from wakumail.base.whole_file import replace_file, sweep_folder, sync_names
 from wakumail.errors import WakumailError
 from wakumail.waku.envelope import parse_stream
 
@@ -74,6 +74,7 @@ class Backup:
         """
         self.datadir.make()
         with self.datadir.alone():
+            sweep_folder(self.identity)
             if self.datadir.backup.exists():
                 self.read_note()
             elif self.datadir.holds_archive:

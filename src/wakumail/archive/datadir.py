@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wakumail.base.regular_file import open_regular
-from wakumail.base.whole_file import sweep_unfinished, sync_names
+from wakumail.base.whole_file import sweep_folder, sync_names
 from wakumail.errors import WakumailError
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,7 @@ class Datadir:
         """Remove what a killed process left unfinished; who makes it holds the directory."""
         for left in self.path.glob(f"{SCRATCH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
-        kept = (self.gaps, self.enr, self.dns_lists, self.discovered_nodes, self.backup)
-        for path in (*kept, self.restored):
-            sweep_unfinished(path)
+        sweep_folder(self.path)
 
     @contextmanager
     def _lock(self, name: str, kind: int) -> Iterator[None]:

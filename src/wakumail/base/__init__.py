@@ -14,7 +14,8 @@ histograms    durations and sizes, counted in buckets
 token_bucket  rate limits, for one thing or for each of many
 edited_file   files that a person edits: settings, lists, secrets
 edited_list   JSON lists that a person edits
-whole_file    files that are replaced as a whole
+whole_file    files that are written as a whole
+naming        the name of the file that an error is about
 regular_file  files that have to be regular ones
 free_ports    ports for servers that are told theirs before they start
 json_text     strict JSON with a bound on its nesting

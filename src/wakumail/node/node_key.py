@@ -2,10 +2,11 @@
 
 import errno
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from wakumail.base.edited_file import read_edited
+from wakumail.base.whole_file import create_file, sweep_unfinished
 from wakumail.devp2p.keys import PrivateKey, Random, generate, parse_node_key
 
 
@@ -29,25 +30,11 @@ def load_or_create_node_key(
     ValueError as load_node_key; OSError when the file cannot be read or made.
     """
     path = Path(path)
-    if not path.parent.is_dir():  # told of the folder, for the file that fails has a made-up name
+    if not path.parent.is_dir():  # told of the folder, for that a new file is missing is no news
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
-    if not path.exists():
-        _create_node_key(path, generate(random))
+    if path.exists():
+        sweep_unfinished(path)
+    else:
+        with suppress(FileExistsError):  # another process was faster: its key is used
+            create_file(path, f"{generate(random).secret.hex()}\n".encode())
     return load_node_key(path)
-
-
-def _create_node_key(path: Path, key: PrivateKey) -> None:
-    """Write `key` to `path` at once as a whole; a file that exists is not replaced."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(key.secret.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        try:
-            os.link(file.name, path)
-        except FileExistsError:
-            return  # another process was faster: its key is used
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
