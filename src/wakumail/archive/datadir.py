@@ -10,7 +10,7 @@ discovered-nodes.json    the nodes that discovery knew when the server stopped
 dns-lists.json    the sequence numbers of lists in the DNS that were seen
 relay/      envelopes that workers without an archive pass to each other; only while they run
 wakumail.ipc    the socket of the RPC API
-copying.*       the copy that a compaction, a backup or a restore is making
+copying.*       the copy that a compaction, a backup or a restore is making; beside data.mdb
 backup.json     marks a backup, which nobody serves (see backup.py)
 restored.json   the addresses of the node whose identity was restored here; until the first start
 writers     locked shared by all that write to the archive, exclusively by a compaction
@@ -21,11 +21,11 @@ import logging
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from wakumail.base.naming import naming
 from wakumail.base.regular_file import open_regular
 from wakumail.base.whole_file import sweep_folder, sync_names
 from wakumail.errors import WakumailError
@@ -33,7 +33,7 @@ from wakumail.errors import WakumailError
 log = logging.getLogger(__name__)
 
 SCRATCH_PREFIX = "copying."
-"""Of the folder in which a new copy of an archive is made."""
+"""Of the folder in which a new copy of a file is made; the name of the file follows."""
 
 
 class DatadirInUse(WakumailError):
@@ -108,18 +108,40 @@ class Datadir:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for a copy of the archive that is being made; hold the archive alone."""
-        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=self.path) as scratch:
-            yield Path(scratch)
+        """A folder for a copy of the archive that is being made; hold the archive alone.
+
+        It is on the disk of the archive, which may be another than ours: behind a link, or mounted.
+        """
+        beside = self._file.parent
+        scratch = self._scratch(beside if beside.is_dir() else self.path)
+        scratch.mkdir(mode=0o700)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def replace_archive(self, made: Path) -> None:
-        """Put the archive of the directory `made` in place of ours; both are on one disk."""
+        """Put the archive of the directory `made`, a scratch, in place of ours. Links stay."""
         self.archive.mkdir(mode=0o700, exist_ok=True)
-        os.replace(made / "data.mdb", self.archive / "data.mdb")
+        file = self._file
+        if not os.geteuid():  # it may lie outside of what the owner of the directory gets anyway
+            owner = (file if file.exists() else file.parent).stat()
+            os.chown(made / "data.mdb", owner.st_uid, owner.st_gid)
+        with naming(file):
+            os.replace(made / "data.mdb", file)
         # The lock file is about the old file; the next process that opens the archive makes one.
         (self.archive / "lock.mdb").unlink(missing_ok=True)
-        sync_names(self.archive)
-        sync_names(self.path)
+        for directory in {file.parent, self.archive, self.path}:
+            sync_names(directory)
+
+    @property
+    def _file(self) -> Path:
+        """The file of the archive itself, where data.mdb or its folder are symbolic links."""
+        return Path(os.path.realpath(self.archive / "data.mdb"))
+
+    def _scratch(self, directory: Path) -> Path:
+        """The scratch in a directory, in which archives of other data directories may lie too."""
+        return directory / f"{SCRATCH_PREFIX}{self._file.name}"
 
     def _tell_if_empty(self) -> None:
         """Tell of a data.mdb without content: LMDB begins a new archive in it.
@@ -134,8 +156,8 @@ class Datadir:
 
     def _sweep(self) -> None:
         """Remove what a killed process left unfinished; who makes it holds the directory."""
-        for left in self.path.glob(f"{SCRATCH_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for directory in (self.path, self._file.parent):
+            shutil.rmtree(self._scratch(directory), ignore_errors=True)
         sweep_folder(self.path)
 
     @contextmanager

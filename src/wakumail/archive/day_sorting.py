@@ -100,8 +100,8 @@ class DaySorting:
         due = self._due(days, time.time(), time.monotonic())
         if not due:
             return None
-        stat, path = archive.stat(), Path(archive.path)
-        room = stat.free_bytes + room_beside(path, (path / "data.mdb").stat().st_size)
+        stat, file = archive.stat(), Path(archive.path) / "data.mdb"
+        room = stat.free_bytes + room_beside(file, file.stat().st_size)
         max_size = self.retention.max_size
         for day in reversed(due):
             within = room_within(max_size, stat.file_bytes, days, day) if max_size else room

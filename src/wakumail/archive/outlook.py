@@ -90,9 +90,9 @@ def look_at(archive: Archive, retention: Retention, now: float) -> Look:
     ArchiveError, or OSError if its file system cannot be asked.
     """
     stat, days = archive.stat(), archive.days()
-    path = Path(archive.path)
-    size = (path / "data.mdb").stat().st_size
-    disk_free = room_beside(path, size)
+    file = Path(archive.path) / "data.mdb"
+    size = file.stat().st_size
+    disk_free = room_beside(file, size)
     growth = daily_growth(stat, days, now)
     full_in = None
     if growth is not None:
@@ -102,7 +102,7 @@ def look_at(archive: Archive, retention: Retention, now: float) -> Look:
 
 
 def room_beside(path: Path, size: int) -> int:
-    """Bytes that a file of `size` bytes in a directory may grow by."""
+    """Bytes that a file of `size` bytes on the disk of `path` may grow by."""
     disk = os.statvfs(path)
     free = disk.f_bavail * disk.f_frsize
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
