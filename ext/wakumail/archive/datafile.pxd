@@ -42,7 +42,9 @@ cdef extern from *:
 
 cdef enum:
     MAX_UNWRITTEN = 16 << 20    # bytes that may be missing at the end of an intact file
-    PROBE_SIZE = 65536          # bytes to allocate, to see if the file system is full
+    # Bytes to allocate, to see if the file system is full. The system takes a write in pieces of at
+    # most so many bytes, and cuts it short before the first piece that does not fit.
+    PROBE_SIZE = 2 << 20
     PATH_SIZE = 4096            # bytes of a path, with its zero
 
 

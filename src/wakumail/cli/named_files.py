@@ -1,12 +1,31 @@
 """Files that options name; `-` is standard input or output."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+from wakumail.base.naming import naming
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+
+class NamedFile(io.FileIO):
+    """A file that is written; an error, which may come when it is flushed or closed, names it."""
+
+    def __init__(self, path: str, mode: str) -> None:
+        super().__init__(path, mode)
+        self._path = path
+
+    def write(self, data: "Buffer") -> int:
+        """Write some bytes; returns their number."""
+        with naming(self._path):
+            return super().write(data)
 
 
 @contextlib.contextmanager
@@ -18,9 +37,12 @@ def open_binary(name: str, mode: str) -> Iterator[BinaryIO]:
             os.set_blocking((sys.stdin if mode == "rb" else sys.stdout).fileno(), True)
         yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
         sys.stdout.flush()
-    else:
+    elif mode == "rb":
         with Path(name).open(mode) as file:
             yield file  # type: ignore[misc]  # opened in binary
+    else:
+        with io.BufferedWriter(NamedFile(name, mode)) as file:
+            yield file
 
 
 def read_whole(name: str, most: int) -> bytes:
