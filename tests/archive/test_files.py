@@ -13,6 +13,7 @@ import pytest
 from tests.support.archive_model import (
     DAY,
     Tables,
+    add_free_pages,
     batch_of,
     everything,
     make,
@@ -178,22 +179,11 @@ def test_a_torn_file_is_refused_and_left_alone(tmp_path: Path, missing: int) -> 
     assert (tmp_path / "data.mdb").stat().st_size == size
 
 
-ADD_AND_DELETE = """
-import lmdb, sys
-with lmdb.open(sys.argv[1], max_dbs=16, map_size=1 << 24) as env:
-    for _ in range(3):
-        with env.begin(write=True) as txn:
-            txn.put(b"extra", bytes(100_000))
-        with env.begin(write=True) as txn:
-            txn.delete(b"extra")
-"""
-
-
 def test_free_pages_may_be_missing_at_the_end(tmp_path: Path) -> None:
     stored = make(100)
     with Archive(tmp_path) as archive:
         archive.append([batch_of(stored)])
-    python(ADD_AND_DELETE, tmp_path)
+    add_free_pages(tmp_path)
     os.truncate(tmp_path / "data.mdb", (tmp_path / "data.mdb").stat().st_size - 9 * 4096)
     for readonly in (True, False):
         with Archive(tmp_path, readonly=readonly) as archive:

@@ -210,6 +210,22 @@ def python(code: str, *arguments: object, check: int = 0) -> bytes:
     return done.stdout
 
 
+ADD_AND_DELETE = """
+import lmdb, sys
+with lmdb.open(sys.argv[1], max_dbs=16, map_size=1 << 24) as env:
+    for _ in range(3):
+        with env.begin(write=True) as txn:
+            txn.put(b"extra", bytes(100_000))
+        with env.begin(write=True) as txn:
+            txn.delete(b"extra")
+"""
+
+
+def add_free_pages(path: Path) -> None:
+    """Let the file of an archive end with free pages."""
+    python(ADD_AND_DELETE, path)
+
+
 def kill_python(code: str, *arguments: object, after: float) -> None:
     """Run Python code that prints "go", and kill it seconds after that; it may not end before."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
