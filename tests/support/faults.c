@@ -16,7 +16,7 @@ calls on files whose path ends with FAULTS_FILE, lets some pass and then fails a
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { FDATASYNC, FSYNC, PAGES, META, FALLOCATE, FTRUNCATE, CALLS };
+enum { FDATASYNC, PAGES, META, FALLOCATE, CALLS };
 
 enum { META_SIZE = 8192 };	/* bytes of the two pages of LMDB that make a commit valid */
 
@@ -78,18 +78,14 @@ static const struct rule *due(int call, int fd)
 
 #define REAL(name)	((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
 
-#define SYNC(name, call) \
-int name(int fd) \
-{ \
-	const struct rule *rule = due(call, fd); \
-	if (rule == NULL) \
-		return REAL(name)(fd); \
-	errno = rule->error; \
-	return -1; \
+int fdatasync(int fd)
+{
+	const struct rule *rule = due(FDATASYNC, fd);
+	if (rule == NULL)
+		return REAL(fdatasync)(fd);
+	errno = rule->error;
+	return -1;
 }
-
-SYNC(fdatasync, FDATASYNC)
-SYNC(fsync, FSYNC)
 
 #define PWRITE_(name, offset_type) \
 ssize_t name(int fd, const void *data, size_t size, offset_type offset) \
@@ -157,16 +153,3 @@ int name(int fd, offset_type offset, offset_type size) \
 
 POSIX_FALLOCATE_(posix_fallocate, off_t)
 POSIX_FALLOCATE_(posix_fallocate64, off64_t)
-
-#define FTRUNCATE_(name, offset_type) \
-int name(int fd, offset_type size) \
-{ \
-	const struct rule *rule = due(FTRUNCATE, fd); \
-	if (rule == NULL) \
-		return REAL(name)(fd, size); \
-	errno = rule->error; \
-	return -1; \
-}
-
-FTRUNCATE_(ftruncate, off_t)
-FTRUNCATE_(ftruncate64, off64_t)

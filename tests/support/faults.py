@@ -22,7 +22,7 @@ import pytest
 
 SOURCE = Path(__file__).with_name("faults.c")
 
-CALLS = ("fdatasync", "fsync", "pages", "meta", "fallocate", "ftruncate")
+CALLS = ("fdatasync", "pages", "meta", "fallocate")
 """The calls, in the order of faults.c.
 
 pages: pwrite, writev and pwritev, of which LMDB takes the one that fits; meta: the pwrite of the

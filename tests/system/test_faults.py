@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archive_model import add_free_pages, batch_of
 from tests.support.envelopes import make
 from tests.support.faults import CALLS, FOREVER, FaultyDisk, build, faults
 from tests.support.independent import arrival_hashes, check_sound
 from tests.support.patience import eventually, until
 from tests.support.processes import Server
+from wakumail.archive.archive import Archive
 from wakumail.mail.client import MailPeer, connect
 
 TOPICS = [b"top" + bytes([number]) for number in range(3)]
@@ -32,6 +34,10 @@ class Fault:
     error: int
     times: int = FOREVER
     after: int = 0
+    cause: str = ""
+    """The call that has to fail before this one is made; it comes out short."""
+    told: str = ""
+    """Words of the log."""
 
     def __str__(self) -> str:
         how = errno.errorcode.get(self.error, "short")
@@ -39,6 +45,8 @@ class Fault:
         return f"{self.call} {how} {often}"
 
     def begin(self, disk: FaultyDisk) -> None:
+        if self.cause:
+            disk.shorten(self.cause)
         if self.error:
             disk.fail(self.call, self.error, after=self.after, times=self.times)
         else:
@@ -59,6 +67,8 @@ FAULTS = [
     Fault("meta", errno.EIO),
     Fault("meta", errno.ENOSPC),
     Fault("meta", 0, times=1),
+    Fault("fallocate", errno.ENOSPC, cause="pages", told="the disk is full"),
+    Fault("fallocate", errno.EOPNOTSUPP, cause="pages", told="Input/output error"),
 ]
 """Of the calls that a server makes of its data file while it works."""
 
@@ -111,6 +121,7 @@ def test_a_fault_and_its_outcome(
                 assert data.stat().st_size == size
                 assert not waiting.done()
                 assert {envelope.hash for envelope in before} <= await history(peer)
+                await eventually(lambda: fault.told in server.log.read_text())
                 disk.mend()
             assert (await waiting).confirmed == len(during)
             assert (await peer.post([envelope.rlp for envelope in after])).confirmed == len(after)
@@ -125,6 +136,30 @@ def test_a_fault_and_its_outcome(
     # Killed now: what was confirmed is there for a reader that shares no code with the writer.
     assert check_sound(data.parent) == 180
     assert len(arrival_hashes(data.parent)) == 180
+
+
+@pytest.mark.parametrize("intact", [True, False])
+def test_a_start_without_room_for_the_pages_that_a_file_lacks(
+    tmp_path: Path, disk: FaultyDisk, intact: bool
+) -> None:
+    """An intact file may lack free pages at its end, which the start allocates."""
+    server = Server(tmp_path / "data", environment=disk.environment)
+    data = tmp_path / "data" / "archive" / "data.mdb"
+    with Archive(data.parent) as archive:
+        archive.append([batch_of(make(60, TOPICS))])
+    if intact:
+        add_free_pages(data.parent)
+    size = data.stat().st_size - 9 * 4096
+    os.truncate(data, size)
+    disk.fail("fallocate", errno.ENOSPC)
+    with pytest.raises(AssertionError, match="the disk is full" if intact else "is torn"):
+        server.start()
+    assert data.stat().st_size == size
+    disk.mend()
+    if intact:
+        with server:
+            assert server.stop() == 0
+        assert check_sound(data.parent) == 60
 
 
 def test_calls_that_are_not_of_the_data_file_are_left_alone(

@@ -7,7 +7,7 @@ from libc.errno cimport EDQUOT, EEXIST, EFAULT, EFBIG, ENAMETOOLONG, ENOSPC, err
 from libc.stdio cimport snprintf
 from posix.fcntl cimport O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, open, posix_fallocate
 from posix.stat cimport fstat, struct_stat
-from posix.unistd cimport F_OK, access, close, fsync, ftruncate, link, unlink
+from posix.unistd cimport F_OK, access, close, fsync, link, unlink
 
 from wakumail.archive.environment cimport (
     DAMAGED, TORN, enter, environment, leave, read_info, resize_map)
@@ -99,21 +99,21 @@ cdef inline int count_free_pages(environment *e, size_t first, size_t last,
 
 cdef inline int fill_up(environment *e, const char *file, size_t size, size_t missing,
                         size_t page_size) noexcept nogil:
-    """Allocate the missing pages of a file if all are free; else leave it as it was, and TORN."""
+    """Allocate the missing pages of a file if all are free; else TORN, and nothing is changed.
+
+    The list of free pages is read first: where it lies in what is missing, the guard ends that.
+    """
     cdef size_t first = size // page_size
     cdef size_t last = (size + missing) // page_size - 1
     cdef size_t free_pages
-    cdef int rc
-    cdef int fd = open(file, O_RDWR | O_CLOEXEC)
+    cdef int fd
+    cdef int rc = count_free_pages(e, first, last, &free_pages)
+    if rc or free_pages != last + 1 - first:
+        return TORN
+    fd = open(file, O_RDWR | O_CLOEXEC)
     if fd < 0:
         return errno
     rc = posix_fallocate(fd, size, missing)
-    if rc == 0:
-        rc = count_free_pages(e, first, last, &free_pages)
-        if rc or free_pages != last + 1 - first:
-            rc = TORN
-            if ftruncate(fd, size):
-                rc = errno
     close(fd)
     return rc
 
@@ -122,7 +122,7 @@ cdef inline int check_length(environment *e, const char *directory) noexcept nog
     """TORN if pages in use are missing at the file's end: to read them would end the process.
 
     LMDB does not write a page that is taken and freed in the same commit. So an intact file may
-    lack pages at its end, all of them free. To read the list of free pages, they must exist.
+    lack pages at its end, all of them free.
     """
     cdef MDB_envinfo info
     cdef MDB_stat stat
