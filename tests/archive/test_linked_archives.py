@@ -85,6 +85,19 @@ def test_compact_replaces_the_file_behind_a_link(linked: Datadir, disk: Path) ->
     assert holds_what_was_stored(linked.archive)
 
 
+def test_root_replaces_no_file_of_others_behind_a_link(datadir: Datadir, disk: Path) -> None:
+    """The owner of the data directory may have put the link there."""
+    link_file(datadir, disk)
+    (disk / "real.mdb").write_text("of root")
+    os.chown(datadir.path, OTHER, OTHER)
+    with datadir.alone(), datadir.scratch() as made:
+        Archive(made).close()
+        with pytest.raises(PermissionError, match="does not belong to the owner") as raised:
+            datadir.replace_archive(made)
+    assert raised.value.filename == str(disk / "real.mdb")
+    assert real_file(disk).read_text() == "of root"
+
+
 def test_backup_and_restore_write_behind_a_link(
     linked: Datadir, disk: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ restored.json   the addresses of the node whose identity was restored here; unti
 writers     locked shared by all that write to the archive, exclusively by a compaction
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -124,15 +125,27 @@ class Datadir:
         """Put the archive of the directory `made`, a scratch, in place of ours. Links stay."""
         self.archive.mkdir(mode=0o700, exist_ok=True)
         file = self._file
-        if not os.geteuid():  # it may lie outside of what the owner of the directory gets anyway
-            owner = (file if file.exists() else file.parent).stat()
-            os.chown(made / "data.mdb", owner.st_uid, owner.st_gid)
+        if not os.geteuid():
+            self._give_to_owner_of(file, made / "data.mdb")
         with naming(file):
             os.replace(made / "data.mdb", file)
         # The lock file is about the old file; the next process that opens the archive makes one.
         (self.archive / "lock.mdb").unlink(missing_ok=True)
         for directory in {file.parent, self.archive, self.path}:
             sync_names(directory)
+
+    def _give_to_owner_of(self, file: Path, made: Path) -> None:
+        """Give what root made the owner of the file that it will replace, or of the file's folder.
+
+        It may lie outside of our directory, all of which our owner gets. But our owner may have put
+        the link there: root replaces nothing of others for them. PermissionError.
+        """
+        former = (file if file.exists() else file.parent).stat()
+        if file.exists() and self.path.stat().st_uid not in (0, former.st_uid):
+            text = f"it does not belong to the owner of {self.path}"
+            raise PermissionError(errno.EPERM, text, str(file))
+        with suppress(OSError):  # the file system has no owners
+            os.chown(made, former.st_uid, former.st_gid)
 
     @property
     def _file(self) -> Path:
