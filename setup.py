@@ -58,6 +58,8 @@ INSERTS = [
         "ahead_copy(&mc);",
     ),
     ('DPUTS("new mdbenv");', "if (env->me_flags & MDB_RDONLY)\nreturn CHECKS_EMPTY;"),
+    # Else the next who opens the file finds half of a new one.
+    ("rc = ENOSPC;\n\tfree(p);", "if (rc && ftruncate(env->me_fd, 0))\nrc = ErrCode();"),
     ("return MDB_VERSION_MISMATCH;\n\t\t}", "if (!checks_is_psize(m))\nreturn MDB_CORRUPTED;"),
     (
         "\t\t\t*meta = *m;\n\t}",

@@ -16,7 +16,7 @@ calls on files whose path ends with FAULTS_FILE, lets some pass and then fails a
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { FDATASYNC, PAGES, META, FALLOCATE, CALLS };
+enum { FDATASYNC, PAGES, META, FALLOCATE, MAP, CALLS };
 
 enum { META_SIZE = 8192 };	/* bytes of the two pages of LMDB that make a commit valid */
 
@@ -153,3 +153,16 @@ int name(int fd, offset_type offset, offset_type size) \
 
 POSIX_FALLOCATE_(posix_fallocate, off_t)
 POSIX_FALLOCATE_(posix_fallocate64, off64_t)
+
+#define MMAP_(name, offset_type) \
+void *name(void *at, size_t size, int access, int flags, int fd, offset_type offset) \
+{ \
+	const struct rule *rule = fd < 0 ? NULL : due(MAP, fd); \
+	if (rule == NULL) \
+		return REAL(name)(at, size, access, flags, fd, offset); \
+	errno = rule->error; \
+	return MAP_FAILED; \
+}
+
+MMAP_(mmap, off_t)
+MMAP_(mmap64, off64_t)

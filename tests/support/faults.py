@@ -22,11 +22,11 @@ import pytest
 
 SOURCE = Path(__file__).with_name("faults.c")
 
-CALLS = ("fdatasync", "pages", "meta", "fallocate")
+CALLS = ("fdatasync", "pages", "meta", "fallocate", "map")
 """The calls, in the order of faults.c.
 
 pages: pwrite, writev and pwritev, of which LMDB takes the one that fits; meta: the pwrite of the
-page that makes a commit valid; fallocate: posix_fallocate too.
+page that makes a commit valid; fallocate: posix_fallocate too; map: mmap.
 """
 
 RULE = struct.Struct("<iiqqqq")

@@ -82,12 +82,11 @@ cdef struct environment:
     MDB_dbi sums
     uint32_t format         # of the file, once it was checked
     int pid                 # of the process that opened it: LMDB does not survive a fork
-    int broken              # the code if the map could not be made again; nothing works then
     char *path              # of the directory, and how it was opened: see reopen
     unsigned int flags
     size_t map_size
     size_t openings
-    bint lost               # it could not be opened again; who comes next tries
+    bint lost               # its files are closed after a failure; who comes next opens them again
     bint unsettled          # the next commit writes its meta page though nothing has changed
     pthread_rwlock_t gate
     pthread_mutex_t idle_lock
@@ -282,6 +281,11 @@ cdef inline void close_environment(environment *e) noexcept nogil:
     pthread_rwlock_unlock(&e.gate)
 
 
+cdef inline int without_files(environment *e) noexcept nogil:
+    """The code for those who come while the files are closed."""
+    return MDB_PANIC if e.lost else CLOSED
+
+
 cdef inline int reopen(environment *e, size_t openings) noexcept nogil:
     """Close and open it again, unless another thread has: it was opened `openings` times before.
 
@@ -312,23 +316,25 @@ cdef inline int reopen(environment *e, size_t openings) noexcept nogil:
 cdef inline int resize_map(environment *e, size_t seen, size_t size) noexcept nogil:
     """Map `size` bytes (0: the size that the file asks for) instead of `seen`.
 
-    Does nothing if another thread has changed the size meanwhile.
+    Does nothing if another thread has changed the size meanwhile. After a failure there may be no
+    map at all, so the files are closed; who comes next opens them again.
     """
     cdef MDB_envinfo info
     cdef int rc = 0
     pthread_rwlock_wrlock(&e.gate)
     if e.env == NULL:
-        rc = CLOSED
-    elif e.broken:
-        rc = e.broken
+        rc = without_files(e)
     else:
         rc = read_info(e, &info)
         if not rc and (not seen or info.me_mapsize == seen):
             rc = mdb_env_set_mapsize(e.env, size)
             if not rc:
                 rc = checks_attach(e.env)
-            e.broken = rc
             e.resident.map = NULL
+            if rc:
+                e.map_size = size if size else info.me_mapsize
+                close_files(e)
+                e.lost = True
     pthread_rwlock_unlock(&e.gate)
     return rc
 
@@ -340,9 +346,7 @@ cdef inline int enter(environment *e) noexcept nogil:
         return FORKED
     pthread_rwlock_rdlock(&e.gate)
     if e.env == NULL:
-        rc = MDB_PANIC if e.lost else CLOSED
-    elif e.broken:
-        rc = e.broken
+        rc = without_files(e)
     if rc:
         pthread_rwlock_unlock(&e.gate)
     return rc
@@ -405,7 +409,7 @@ cdef inline int begin(environment *e, bint write, MDB_txn **txn) noexcept nogil:
             leave(e)
         if rc == MDB_MAP_RESIZED:       # another process has grown the file
             rc = resize_map(e, 0, 0)
-        elif rc == MDB_PANIC and not reopened:
+        if rc == MDB_PANIC and not reopened:
             reopened = True
             rc = reopen(e, openings)
         if rc:
@@ -421,7 +425,7 @@ cdef inline int begin_at_once(environment *e, MDB_txn **txn) noexcept nogil:
     cdef int rc = PRESENCE_ABSENT
     if (e.pid and getpid() != e.pid) or pthread_rwlock_tryrdlock(&e.gate):
         return rc
-    if e.env != NULL and not e.broken and not is_due(&e.resident, MAX_RESIDENT_READING):
+    if e.env != NULL and not is_due(&e.resident, MAX_RESIDENT_READING):
         txn[0] = take_idle(e)
         if txn[0] != NULL:
             rc = mdb_txn_renew(txn[0])
