@@ -23,7 +23,8 @@ from wakumail.errors import ArchiveDamaged, ArchiveError
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
     program = [sys.executable, "-m", "tests.support.damaged_files"]
-    arguments = [str(tmp_path), kind, "0", "3"]
+    first = 7 if kind == "nodes" else 0  # a command once pruned for ever on the eighth of those
+    arguments = [str(tmp_path), kind, str(first), str(first + 3)]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
 

@@ -10,6 +10,7 @@ import random
 import select
 import shutil
 import signal
+import struct
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,8 +29,11 @@ from wakumail.cli.command_line import main
 from wakumail.errors import ArchiveError
 
 PAGE = 4096
-FLAGS_AT, P_BRANCH, P_LEAF = 10, 1, 2
-"""The place of the flags in a page of LMDB, and two of them."""
+FLAGS_AT, P_BRANCH, P_LEAF, PAGE_HEAD = 10, 1, 2, 16
+"""The place of the flags in a page of LMDB, two of them, and the size of the head of a page."""
+NODE_HEAD = 8
+FREE_ROOT_AT, TRANSACTION_AT = 80, 144
+"""The places in a meta page of the root of the free pages, and of the number of the commit."""
 
 COMMANDS = {
     "stat": ["stat"],
@@ -110,6 +114,47 @@ def blank_pages(data: bytearray, source: random.Random) -> None:
             data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
 
 
+def nodes_of(data: bytes, page: int) -> range | None:
+    """The places of the pointers to the nodes of a page; None if it is not a page of nodes."""
+    number, _, flags, lower, upper = struct.unpack_from("<QHHHH", data, page * PAGE)
+    if number != page or flags not in {P_BRANCH, P_LEAF} or not PAGE_HEAD < lower <= upper <= PAGE:
+        return None
+    return range(page * PAGE + PAGE_HEAD, page * PAGE + lower, 2)
+
+
+def exchange_nodes(data: bytearray, source: random.Random) -> None:
+    """Exchange nodes inside pages: all is sound but the order of the keys."""
+    pages = [nodes_of(data, page) for page in range(2, len(data) // PAGE)]
+    places = [nodes for nodes in pages if nodes is not None and len(nodes) > 1]
+    for _ in range(source.randrange(1, 40)):
+        one, other = source.sample(source.choice(places), 2)
+        first = data[one : one + 2]
+        data[one : one + 2] = data[other : other + 2]
+        data[other : other + 2] = first
+
+
+def free_used_pages(data: bytearray, source: random.Random) -> None:
+    """Name pages in use in a list of free pages, one or as many as there are."""
+    newest = max((0, PAGE), key=lambda at: struct.unpack_from("<Q", data, at + TRANSACTION_AT))
+    (root,) = struct.unpack_from("<Q", data, newest + FREE_ROOT_AT)
+    nodes = nodes_of(data, root)
+    assert nodes is not None
+    (place,) = struct.unpack_from("<H", data, source.choice(nodes))
+    place += root * PAGE
+    flags, key_size = struct.unpack_from("<HH", data, place + 4)
+    place += NODE_HEAD + key_size
+    if flags:  # the list has pages of its own
+        place = struct.unpack_from("<Q", data, place)[0] * PAGE + PAGE_HEAD
+    (count,) = struct.unpack_from("<Q", data, place)
+    free = struct.unpack_from(f"<{count}Q", data, place + 8)
+    used = [page for page in range(2, len(data) // PAGE) if nodes_of(data, page) is not None]
+    wrong = (
+        {source.choice(used), *free[1:]} if source.random() < 0.5 else source.sample(used, count)
+    )
+    listed = sorted(set(wrong), reverse=True)
+    struct.pack_into(f"<{1 + len(listed)}Q", data, place, len(listed), *listed)
+
+
 DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
     "bits": flip_bits,
     "pages": overwrite_pages,
@@ -117,6 +162,8 @@ DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
     "truncations": truncate,
     "numbers": change_numbers,
     "blanks": blank_pages,
+    "nodes": exchange_nodes,
+    "free": free_used_pages,
 }
 
 

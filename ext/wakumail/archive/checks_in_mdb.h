@@ -123,6 +123,31 @@ checks_node_size(const MDB_txn *txn, const MDB_node *node, size_t room, int is_l
 	return EVEN(size + data);
 }
 
+/* The keys of a page are in order, each once; otherwise what a cursor finds is not what a write to
+the same key changes. The first key of a branch page has no meaning. */
+static int
+checks_are_in_order(const MDB_page *mp, size_t count, int is_leaf, int is_free)
+{
+	size_t i;
+	for (i = is_leaf ? 1 : 2; i < count; i++) {
+		const MDB_node *before = NODEPTR(mp, i - 1), *node = NODEPTR(mp, i);
+		MDB_ID id_before, id;
+		int order;
+		if (is_free) {
+			memcpy(&id_before, NODEKEY(before), sizeof(id));
+			memcpy(&id, NODEKEY(node), sizeof(id));
+			if (id_before >= id)
+				return 0;
+			continue;
+		}
+		order = memcmp(NODEKEY(before), NODEKEY(node),
+			before->mn_ksize < node->mn_ksize ? before->mn_ksize : node->mn_ksize);
+		if (order > 0 || (!order && before->mn_ksize >= node->mn_ksize))
+			return 0;
+	}
+	return 1;
+}
+
 /* The nodes of a page lie one after another from `upper` to its end, each with one pointer. */
 static int
 checks_are_nodes(const MDB_txn *txn, const MDB_page *mp, int is_free)
@@ -151,7 +176,7 @@ checks_are_nodes(const MDB_txn *txn, const MDB_page *mp, int is_free)
 		if (!size)
 			return 0;
 	}
-	return at == psize && i == count;
+	return at == psize && i == count && checks_are_in_order(mp, count, is_leaf, is_free);
 }
 
 static int
@@ -187,8 +212,8 @@ checks_tree_page(MDB_cursor *mc, pgno_t pgno, MDB_page **ret, int *lvl, const MD
 		goto damaged;
 	mp = *ret;
 	kind = mp->mp_flags & (P_BRANCH|P_LEAF);
-	if ((kind != P_BRANCH && kind != P_LEAF) || mp->mp_pgno != pgno)
-		goto damaged;
+	if ((kind != P_BRANCH && kind != P_LEAF) || mp->mp_pgno != pgno || mp->mp_flags & P_LOOSE)
+		goto damaged;		/* a loose page is not in use any more */
 	if (like != NULL && (like->mp_flags & (P_BRANCH|P_LEAF)) != kind)
 		goto damaged;
 	if (level || __atomic_load_n(&c->sound[pgno >> 6], __ATOMIC_RELAXED) & bit)
