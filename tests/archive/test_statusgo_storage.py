@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import importlib
 import os
 import pwd
 import re
@@ -16,21 +15,19 @@ from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from random import Random
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 import pytest
 
-from tests.support.envelopes import make
 from tests.support.patience import PATIENCE
+from tests.support.statusgo_rows import key, row, some
 from tests.support.tools import tool
 from tests.vectors import LEVELDB, VECTORS
 from wakumail.archive import statusgo_storage
 from wakumail.archive.archive import Archive
 from wakumail.archive.dump import Source, SourcePart
-from wakumail.archive.leveldb_files import LogRecords
 from wakumail.archive.statusgo_storage import (
     FETCH_ROWS,
     TOPICLESS_KEY_SIZE,
@@ -42,8 +39,6 @@ from wakumail.archive.statusgo_storage import (
 from wakumail.waku.bloom import topic_bloom
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope
 
-TOPICS = [b"abcd", b"\x00\x00\x00\x00", b"\xff\xfe\xfd\xfc"]
-CREATED = 1_600_000_000
 PART_SIZE = 1 << 20
 """Bytes of a part of a source, in tests of parts."""
 TABLE = """
@@ -57,19 +52,6 @@ Open = Callable[..., AbstractContextManager[Source]]
 Fill = Callable[[Iterable[Row]], Open]
 
 
-def key(envelope: Envelope) -> bytes:
-    return envelope.created.to_bytes(4, "big") + envelope.hash + envelope.topic
-
-
-def row(envelope: Envelope) -> Row:
-    return key(envelope), envelope.rlp
-
-
-def some(number: int, *, size: int = 200) -> list[Envelope]:
-    """Envelopes in the order of their keys."""
-    return sorted(make(number, TOPICS, created=CREATED, spread=1000, size=size), key=key)
-
-
 def read(open_source: Open, after: bytes = b"") -> list[SourcePart]:
     with open_source(after=after) as source:
         return list(source.parts)
@@ -77,12 +59,6 @@ def read(open_source: Open, after: bytes = b"") -> list[SourcePart]:
 
 def envelopes(parts: Iterable[SourcePart]) -> list[Envelope]:
     return [envelope for part in parts for envelope in part.batch]
-
-
-@pytest.fixture(scope="session")
-def plyvel() -> Any:
-    """The package plyvel, or that which stands for it on newer Pythons."""
-    return importlib.import_module("plyvel" if sys.version_info < (3, 13) else "plyvel_next")
 
 
 @pytest.fixture(scope="session")
@@ -408,70 +384,6 @@ def test_a_leveldb_with_a_damaged_table(plyvel: Any, fill_leveldb: Fill, tmp_pat
         table.write_bytes(content[:-1000] + b"\xff" * 900 + content[-100:])
     with pytest.raises(StatusGoError, match="LevelDB cannot read"):
         read(open_source)
-
-
-@pytest.fixture
-def storage(plyvel: Any, tmp_path: Path) -> tuple[Path, dict[bytes, bytes]]:
-    """A LevelDB with several tables, a log and a manifest of several records; and its rows."""
-    path, rows = tmp_path / "waku", dict(map(row, some(600, size=500)))
-    options = {"create_if_missing": True, "write_buffer_size": 64 << 10}
-    for part in range(2):
-        with contextlib.closing(plyvel.DB(str(path), **options)) as database:
-            for name in list(rows)[part::2]:
-                database.put(name, rows[name])
-    return path, rows
-
-
-def test_every_damaged_file_of_a_leveldb_is_told(
-    storage: tuple[Path, dict[bytes, bytes]], tmp_path: Path
-) -> None:
-    whole, rows = storage
-    random = Random(12)
-    files = sorted(path for path in whole.iterdir() if path.name[:3] not in ("LOC", "LOG"))
-    logs = [file for file in files if file.suffix == ".log"]
-    assert logs
-    assert len(files) > 4
-    for file in files:
-        size = file.stat().st_size
-        for number in range(9):
-            copy = tmp_path / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(whole, copy)
-            content = bytearray(file.read_bytes())
-            at = random.randrange(size)
-            if number == 0:
-                (copy / file.name).unlink()
-            elif number % 2:
-                (copy / file.name).write_bytes(content[:at])
-            else:
-                content[at] ^= 1 << random.randrange(8)
-                (copy / file.name).write_bytes(content)
-            try:
-                with open_leveldb(copy) as source:
-                    parts = list(source.parts)
-            except StatusGoError:
-                continue
-            left_out = sum(part.malformed + part.misplaced for part in parts)
-            read_rows = sum(len(part.batch) for part in parts)
-            # What nothing shows: a cut between two records, and a newer log that is gone.
-            unseen = file in logs and (
-                at_a_record(content[:at]) if number % 2 else not number and file != logs[0]
-            )
-            told = bool(source.unread) or bool(left_out)
-            assert told or read_rows == len(rows) or unseen, (file.name, number, at)
-
-
-def at_a_record(log: bytearray) -> bool:
-    """True if a log ends with a record, as one that was never longer does."""
-    records = LogRecords(bytes(log))
-    return len(list(records)) >= 0 and not records.cut
-
-
-def test_a_sound_leveldb_has_lost_nothing(storage: tuple[Path, dict[bytes, bytes]]) -> None:
-    path, rows = storage
-    with open_leveldb(path) as source:
-        assert sum(len(part.batch) for part in source.parts) == len(rows)
-    assert source.unread == []
 
 
 def test_progress_of_postgres(fill_postgres: Fill, schema: str) -> None:
