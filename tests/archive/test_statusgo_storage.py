@@ -114,7 +114,7 @@ def fill_leveldb(plyvel: Any, tmp_path: Path) -> Fill:
     return fill
 
 
-schemas = count()
+schemas, roles = count(), count()
 
 
 @pytest.fixture
@@ -441,6 +441,46 @@ def test_postgres_is_only_read(schema: str) -> None:
         )
     with pytest.raises(StatusGoError, match="read-only transaction"):
         read(partial(open_postgres, schema))
+
+
+def test_postgres_that_hides_rows(fill_postgres: Fill, schema: str) -> None:
+    """Row-level security leaves rows out without an error, unless it is told to raise one."""
+    fill_postgres(map(row, some(20)))
+    role = f"reader_{next(roles)}"
+    with psycopg.connect(schema) as connection:
+        [(where,)] = connection.execute("SELECT current_schema()")
+        for command in (
+            f"CREATE ROLE {role} LOGIN",
+            f"GRANT USAGE ON SCHEMA {where} TO {role}",
+            f"GRANT SELECT ON envelopes TO {role}",
+            "ALTER TABLE envelopes ENABLE ROW LEVEL SECURITY",
+        ):
+            connection.execute(command)
+    with pytest.raises(StatusGoError, match="row-level security"):
+        read(partial(open_postgres, schema.replace("test@", f"{role}@")))
+    assert len(envelopes(read(partial(open_postgres, schema)))) == 20
+
+
+def test_an_empty_key_is_counted(fill: Fill) -> None:
+    made = some(3)
+    (part,) = read(fill([*map(row, made), (b"", made[0].rlp)]))
+    assert list(part.batch) == made
+    assert (part.malformed, part.misplaced) == (0, 1)
+
+
+def test_rows_of_postgres_without_a_key_or_a_value(schema: str) -> None:
+    """status-go makes its table so that there are none; a copy of it may be made otherwise."""
+    made = some(5)
+    with psycopg.connect(schema) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE envelopes (id bytea, data bytea)")
+        rows = [*map(row, made), (None, made[0].rlp), (None, None), (b"a", None)]
+        cursor.executemany("INSERT INTO envelopes VALUES (%b, %b)", rows)
+    for after, left in ((b"", made), (key(made[2]), made[3:])):
+        with open_postgres(schema, after=after) as source:
+            parts = list(source.parts)
+        assert envelopes(parts) == left
+        assert sum(part.malformed for part in parts) == 1
+        assert source.unread == ["the id is NULL in 2 rows"]
 
 
 @pytest.mark.parametrize("uri", ["postgresql:///?host=/nowhere", "nonsense"])

@@ -20,8 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from wakumail.archive import leveldb_files
 from wakumail.archive.dump import SOURCE_PART_SIZE, Source, SourcePart, Unit
-from wakumail.archive.leveldb_files import unread
+from wakumail.base.text import counted
 from wakumail.errors import ArchiveError, RlpError
 from wakumail.waku.envelope import MAX_STREAM_ENVELOPE, Envelope, parse_stream
 
@@ -37,8 +38,9 @@ Row = tuple[bytes, bytes]
 
 SELECT = """
     SELECT id, CASE WHEN octet_length(data) <= %(most)s THEN data ELSE ''::bytea END
-    FROM envelopes WHERE id > %(after)s ORDER BY id
+    FROM envelopes WHERE id {} %(after)s ORDER BY id
 """
+COUNT_KEYLESS = "SELECT count(*) FROM envelopes WHERE id IS NULL"
 
 
 class StatusGoError(ArchiveError):
@@ -64,7 +66,9 @@ def open_leveldb(path: Path, *, after: bytes = b"") -> Iterator[Source]:
             raise StatusGoError(f"{each} is not a regular file")
     try:
         with _unused(path):
-            lost = unread(path)  # When LevelDB opens, it deletes the files that show it.
+            lost = leveldb_files.unread(
+                path
+            )  # When LevelDB opens, it deletes the files that show it.
             options = {"create_if_missing": False, "paranoid_checks": True}
             with contextlib.closing(plyvel.DB(str(path), **options)) as database:
                 total = database.approximate_size(after, ABOVE_ALL_KEYS)
@@ -108,24 +112,29 @@ def open_postgres(uri: str, *, after: bytes = b"") -> Iterator[Source]:
     """The rows behind `after` of the table `envelopes` in the database at `uri`.
 
     One read-only transaction reads them all as they are at its start; status-go may run meanwhile.
-    StatusGoError if psycopg is missing, if there is no such database or table, and for every other
-    error of PostgreSQL, also while reading.
+    StatusGoError if psycopg is missing, if there is no such database or table, if the table hides
+    rows from us, and for every other error of PostgreSQL, also while reading.
     """
     try:
         import psycopg
     except ImportError as error:
         text = f'reading PostgreSQL needs psycopg: pip install "psycopg[binary]>=3.1" ({error})'
         raise StatusGoError(text) from error
+    query = SELECT.format(">" if after else ">=")  # the first key may be empty
     parameters = {"after": after, "most": MAX_STREAM_ENVELOPE}
     try:
         with psycopg.connect(uri) as connection, connection.cursor("wakumail", binary=True) as rows:
             connection.read_only = True
+            # Row-level security leaves rows out without a word, unless this makes it an error.
+            connection.execute("SET LOCAL row_security = off")
             # Choose the plan that finds its first row soonest: the index, not a sort of all rows.
             connection.execute("SET LOCAL cursor_tuple_fraction = 0")
-            [(plans,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {SELECT}", parameters)
+            [(plans,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}", parameters)
+            [(keyless,)] = connection.execute(COUNT_KEYLESS)
+            unread = [f"the id is NULL in {counted(keyless, 'row')}"] if keyless else []
             rows.itersize = FETCH_ROWS
-            rows.execute(SELECT, parameters)
-            yield Source(_parts(rows, "row"), "row", plans[0]["Plan"]["Plan Rows"])
+            rows.execute(query, parameters)
+            yield Source(_parts(rows, "row"), "row", plans[0]["Plan"]["Plan Rows"], unread)
     except psycopg.errors.UndefinedTable as error:
         text = "the database has no table envelopes: it is not that of a status-go mailserver"
         raise StatusGoError(text) from error
