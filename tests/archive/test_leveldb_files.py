@@ -55,7 +55,7 @@ def with_a_log(plyvel: Any, path: Path) -> Rows:
 
 
 def with_two_logs(plyvel: Any, path: Path) -> Rows:
-    """What is left if a writer dies while it makes a table of its older log."""
+    """A writer leaves them that dies while it makes a table of its older log."""
     rows = dict(map(row, some(40, size=500)))
     write(plyvel, path, rows)
     (log,) = path.glob("*.log")

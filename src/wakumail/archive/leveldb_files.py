@@ -44,7 +44,7 @@ class LogRecords:
                 continue
             size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6 : at + 7]
             if kind == b"\0" and not size:
-                # An early LevelDB left such space at the end of a log, goleveldb never does.
+                # LevelDB before 1.15 left such space at the end of a log, goleveldb never does.
                 self.passed_over += min(room, len(data) - at)
                 at += room
                 continue
