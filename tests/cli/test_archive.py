@@ -2,6 +2,7 @@
 
 import array
 import fcntl
+import gzip
 import os
 import re
 import resource
@@ -17,7 +18,7 @@ import pytest
 
 from tests.support.archive_damage import break_envelope, flip_data
 from tests.support.archive_model import put_row
-from tests.support.commands import call, call_json
+from tests.support.commands import attempt, call, call_json
 from tests.support.envelopes import dump, make, newest_first
 from tests.support.patience import until
 from tests.support.processes import WAKUMAIL, Server
@@ -156,7 +157,7 @@ def test_what_is_no_envelope_is_left_out_and_counted(
 def test_a_cut_dump_is_told_wherever_it_is_cut(tmp_path: Path) -> None:
     envelopes = make(3, TOPICS, size=10)
     whole = dump(envelopes)
-    ends = {len(dump(envelopes[:count])) for count in range(4)}
+    ends = {len(dump(envelopes[:count])) for count in range(1, 4)}
     file = tmp_path / "dump"
     flags = ["archive", "import", "--datadir", str(tmp_path / "data"), str(file)]
     for size in range(len(whole) + 1):
@@ -204,10 +205,53 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(tmp_path: Path) -> None:
     assert importing.returncode == 0
 
 
-def test_an_empty_source_is_told(tmp_path: Path) -> None:
-    command = [*WAKUMAIL, "archive", "import", "--datadir", str(tmp_path / "data")]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert "the source is empty" in done.stderr
+def test_an_empty_source_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A command whose dump we read may have failed before its first envelope."""
+    assert attempt("archive", "import", "--datadir", tmp_path / "data")[0] == 1
+    assert "the source is empty" in capfd.readouterr().err
+
+
+DUMP = dump(make(50, TOPICS))
+
+
+@pytest.mark.parametrize("by", ["file", "stdin"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(DUMP[:-7], id="cut in an envelope"),
+        pytest.param(DUMP + b"\n", id="a line feed behind it"),
+        pytest.param(DUMP + b"\xff" * 20, id="garbage behind it"),
+        pytest.param(DUMP + bytes(5000), id="zeros behind it"),
+        pytest.param(DUMP[: len(DUMP) // 2] + bytes(len(DUMP) // 2), id="zeros at the end"),
+        pytest.param(DUMP[:2000] + bytes(512) + DUMP[2512:], id="zeros in an envelope"),
+        pytest.param(bytes(5000), id="zeros"),
+        pytest.param(gzip.compress(DUMP), id="gzip"),
+        pytest.param(b'{"hash":"0x00"}\n' * 20, id="lines of JSON"),
+    ],
+)
+def test_a_damaged_dump_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], damaged: bytes, by: str
+) -> None:
+    command = ["archive", "import", "--datadir", tmp_path / "data"]
+    file = tmp_path / "dump"
+    file.write_bytes(damaged)
+    code, said = attempt(*command, file) if by == "file" else attempt(*command, stdin=damaged)
+    assert code == 1
+    assert b"left out: " in said or "wakumail archive: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["file", "stdin"])
+def test_a_place_to_resume_from(tmp_path: Path, capfd: pytest.CaptureFixture[str], by: str) -> None:
+    """The end of a dump is a place, where a run may have been interrupted. One past it is none."""
+    file = tmp_path / "dump"
+    file.write_bytes(DUMP)
+    for past, code, said in ((0, 0, "nothing is behind"), (1, 1, "is past the end")):
+        place = (len(DUMP) + past).to_bytes(8, "big").hex()
+        command = ["archive", "import", "--datadir", tmp_path / "data", "--after", place]
+        source = ([file], b"") if by == "file" else ([], DUMP)
+        assert attempt(*command, *source[0], stdin=source[1])[0] == code
+        assert said in capfd.readouterr().err
 
 
 def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -90,7 +92,7 @@ def add_after(parser: argparse.ArgumentParser) -> None:
 
 
 def import_(arguments: argparse.Namespace) -> int:
-    """Append the envelopes of the source; 1 if it has lost any or one was left out."""
+    """Append the envelopes of the source; 1 if it is empty, has lost any or one was left out."""
     position = arguments.after
     done = {"stored": 0, "duplicates": 0, "malformed": 0, "misplaced": 0}
     arguments.datadir.make()
@@ -103,7 +105,7 @@ def import_(arguments: argparse.Namespace) -> int:
         telling_where(lambda: position),
     ):
         for sentence in source.unread:
-            print(f"wakumail archive: {sentence}; its rows are lost", file=sys.stderr)
+            print(f"wakumail archive: not all was read: {sentence}", file=sys.stderr)
         for part in source.parts:
             appended = archive.append([part.batch])
             done["stored"] += appended.stored
@@ -112,8 +114,12 @@ def import_(arguments: argparse.Namespace) -> int:
             done["misplaced"] += part.misplaced
             position = part.position
             bar.update(part.done)
-    if position == arguments.after and not any(done.values()):
+    nothing = position == arguments.after and not any(done.values())
+    if nothing and not arguments.after:
         print("wakumail archive: the source is empty", file=sys.stderr)
+        return 1  # what was to fill it may have failed
+    if nothing:
+        print("wakumail archive: nothing is behind the place of --after", file=sys.stderr)
     return 1 if done["malformed"] or done["misplaced"] or source.unread else 0
 
 
@@ -143,11 +149,13 @@ def open_source(arguments: argparse.Namespace) -> Iterator[Source]:
         with open_postgres(arguments.postgres, after=arguments.after) as source:
             yield source
     else:
-        total = None if arguments.file == "-" else Path(arguments.file).stat().st_size
-        if total is not None and int.from_bytes(arguments.after, "big") > total:
-            place = arguments.after.hex()
-            raise ValueError(f"--after {place} is past the end: {arguments.file} has {total} bytes")
         with open_binary(arguments.file, "rb") as file:
+            status = os.fstat(file.fileno())
+            total = status.st_size if stat.S_ISREG(status.st_mode) else None
+            if total is not None and int.from_bytes(arguments.after, "big") > total:
+                place = arguments.after.hex()
+                name = "stdin" if arguments.file == "-" else arguments.file
+                raise ValueError(f"--after {place} is past the end: {name} has {total} bytes")
             yield Source(read_dump(file, after=arguments.after), "B", total)
 
 
