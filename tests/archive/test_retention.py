@@ -123,6 +123,84 @@ def test_a_clock_that_is_ahead_at_the_start_deletes_nothing(host: Host) -> None:
     assert host.run(DAY / 2, jump=62 * DAY) == ALL
 
 
+def test_what_is_posted_under_a_clock_that_jumped_shows_nothing(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong clock takes posts of our own users, and of others whose clock is as wrong."""
+    host.run(60)
+    with caplog.at_level(logging.WARNING):
+        host.wall += 62 * DAY
+        host.arrive(SHOWING, host.wall)
+        assert host.run(3600) == ALL + SHOWING
+        assert "it has run for 6 hours without a step" in caplog.text
+        assert host.run(60, jump=-62 * DAY) == ALL + SHOWING
+    assert "the clock is right" in caplog.text
+    host.wall += 62 * DAY
+    assert host.run(60) == ALL + SHOWING, "the same again"
+
+
+def test_what_is_posted_under_a_clock_that_is_ahead_at_the_start_shows_nothing(
+    host: Host,
+) -> None:
+    host.wall += 62 * DAY
+    host.run(60)
+    host.arrive(SHOWING, host.wall)
+    assert host.run(3600) == ALL + SHOWING
+    assert host.run(60, jump=-62 * DAY) == ALL + SHOWING
+
+
+@pytest.mark.parametrize("count", [1, SHOWING - 1])
+def test_a_stray_envelope_shows_nothing_in_a_small_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """None of its days has SHOWING envelopes."""
+    with Archive(tmp_path, sync=False) as archive:
+        host = Host(archive, monkeypatch)
+        for day in range(KEPT):
+            host.arrive(SHOWING - 1, START + day * DAY + DAY - 1)
+        every = archive.stat().envelopes + count
+        host.wall += 62 * DAY
+        host.arrive(count, host.wall)
+        assert host.run(60) == every
+
+
+def test_fewer_envelopes_than_show_a_time_show_the_oldest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Archive(tmp_path, sync=False) as archive:
+        host = Host(archive, monkeypatch)
+        host.arrive(1, NOW - 20 * DAY)
+        host.wall += 62 * DAY
+        host.arrive(SHOWING - 2, host.wall)
+        assert host.run(2 * retention.STEADY) == SHOWING - 1
+
+
+def test_envelopes_of_a_time_to_come_show_nothing(host: Host) -> None:
+    """An import may bring them."""
+    host.arrive(SHOWING, NOW + 400 * DAY)
+    host.run(60)
+    assert host.run(DAY / 2, jump=62 * DAY) == ALL + SHOWING
+    host.restart()
+    assert host.run(DAY / 2) == ALL + SHOWING
+
+
+def test_a_clock_that_steps_on_is_not_steady(host: Host) -> None:
+    host.run(60)
+    host.wall += 62 * DAY
+    host.arrive(SHOWING, host.wall)
+    host.run(5 * 3600)
+    assert host.run(5 * 3600, jump=-20 * DAY) == ALL + SHOWING
+
+
+def test_a_clock_that_creeps_ahead_is_not_believed(host: Host) -> None:
+    """Each look finds it less than MAX_AHEAD further."""
+    host.run(60)
+    for _ in range(62 * 24):
+        host.wall += 3500
+        host.run(1)
+    assert host.archive.stat().envelopes == ALL
+
+
 def test_a_clock_that_would_delete_nothing_is_not_doubted_aloud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,8 +231,9 @@ def test_a_host_that_was_away_deletes_once_new_envelopes_show_the_time(
     host.restart()
     assert host.run(60) == ALL
     host.arrive(SHOWING, host.wall)
+    assert host.run(60) == ALL + SHOWING
     with caplog.at_level(logging.WARNING):
-        assert host.run(60) == ALL + SHOWING - 20 * SHOWING
+        assert host.run(retention.STEADY) == ALL + SHOWING - 20 * SHOWING
     assert "the clock is right" in caplog.text
 
 
@@ -163,7 +242,7 @@ def test_on_a_full_disk_the_envelopes_that_wait_show_the_time(host: Host) -> Non
     host.wall += 20 * DAY
     host.restart()
     host.wait(SHOWING - 1, host.wall)
-    assert host.run(60) == ALL
+    assert host.run(2 * retention.STEADY) == ALL
     host.wait(1, host.wall)
     assert host.run(60) == ALL - 20 * SHOWING
 
@@ -194,6 +273,22 @@ def test_a_clock_that_was_behind_may_be_set(host: Host) -> None:
         host.run(3600)
     assert host.archive.stat().envelopes == ALL - SHOWING
     assert host.counts["clock_doubted"] == 0
+
+
+def test_a_clock_that_was_behind_at_the_start_is_believed_later(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine without a clock of its own begins in 1970, and its archive is old."""
+    host.wall = 100.0
+    host.run(60)
+    host.wall = NOW + 20.0 * DAY
+    host.arrive(SHOWING, host.wall)
+    with caplog.at_level(logging.WARNING):
+        assert host.run(3600) == ALL + SHOWING
+        assert host.run(retention.STEADY) == ALL + SHOWING - 20 * SHOWING
+    assert len(caplog.records) == 2
+    assert "days ahead" in caplog.messages[0]
+    assert "the clock is right" in caplog.messages[1]
 
 
 def test_a_quiet_network_is_no_reason_to_doubt(host: Host) -> None:

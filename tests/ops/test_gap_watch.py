@@ -12,6 +12,7 @@ import pytest
 from tests.support.archive_model import DAY, START, batch_of, envelope
 from tests.support.patience import asynchronous, eventually
 from tests.support.puppet import mailserver
+from wakumail.archive import retention
 from wakumail.archive.gaps import RELAY_TIME
 from wakumail.archive.retention import SHOWING, Retention
 from wakumail.ops import gap_watch as module
@@ -63,6 +64,7 @@ class Host:
         self.watch: GapWatch
         clock = SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.monotonic)
         monkeypatch.setattr(module, "time", clock)
+        monkeypatch.setattr(retention, "time", clock)
         stamp = {"since": START, "alive": NOW - AWAY, "gaps": []}
         (path / "gaps.json").write_text(json.dumps(stamp))
 
@@ -129,6 +131,17 @@ async def test_a_clock_that_jumps_ahead_takes_no_gap_away(host: Host) -> None:
         host.monotonic += 31 * DAY
         host.arrive(host.wall)
         assert await host.run() == []
+
+
+@asynchronous
+async def test_envelopes_that_a_wrong_clock_takes_let_it_take_no_gap_away(host: Host) -> None:
+    async with host.running():
+        await host.run()
+        host.arrive(NOW + 400 * DAY)
+        assert await host.run(20, jump=JUMP) == ABSENCE
+        host.arrive(host.wall)
+        [gap] = await host.run(20)
+        assert gap[0] == ABSENCE[0][0]
 
 
 @asynchronous

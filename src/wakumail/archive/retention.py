@@ -1,6 +1,7 @@
 """Retention: the bounds of an archive, and when it is pruned to keep them."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,11 +31,16 @@ AFTER_ALL = MAX_TIME + 1
 """Unix seconds behind all creation times."""
 
 MAX_AHEAD = 3600.0
-"""Seconds that the clock may be ahead of what the archive and the monotonic clock show."""
+"""Seconds that the clock may be ahead of what the archive and the monotonic clock show. By more it
+does not run ahead of the monotonic clock but in a step."""
 
 SHOWING = 10
-"""Envelopes that a day needs to show that it has come. A few may be of our own clock, wrong as it
-is: those that were posted here."""
+"""Envelopes that show together that a time has come. A few may be of our own clock, wrong as it is:
+those that were posted here."""
+
+STEADY = 6 * 3600.0
+"""Seconds that a clock has to run after a step until envelopes can show that it is right. A host
+that sets its clock by others asks them more often."""
 
 RETENTION_INTERVAL = 10.0
 """Seconds from a look that found nothing to prune to the next look."""
@@ -95,13 +101,23 @@ class TrustedClock:
 
     A clock that jumps ahead would delete all history. So it may run only as fast as the monotonic
     clock, from a time that the archive has shown: envelopes are archived only within seconds of
-    their creation, so the newest of them tells how far the clock has certainly come.
+    their creation, so the newest of them tell how far the clock has certainly come. But a wrong
+    clock takes envelopes of its own time, ours and those of strangers. So once it has stepped ahead
+    they prove nothing until it has run for STEADY, in which a wrong one is set right. The first
+    look, too, is a step if the clock is then ahead of the archive.
     """
 
     def __init__(self) -> None:
-        self._time = 0.0
-        """Unix seconds that were trusted at `_seen`; 0 before the first look."""
-        self._seen = 0.0
+        self._trusted = 0.0
+        """Unix seconds that were trusted at `_seen`."""
+        self._shown = 0.0
+        """Unix seconds that had been shown by then, to be trusted if the clock runs on."""
+        self._seen: float | None = None
+        """The time of the last look (time.monotonic)."""
+        self._offset = math.inf
+        """Seconds from the monotonic clock to the clock, at its last step."""
+        self._stepped = -math.inf
+        """The time of that step (time.monotonic); in the past for ever if it is in no doubt."""
 
     def now(self, shown: float) -> tuple[float, float]:
         """Unix seconds to act by, and the seconds that the clock is ahead of them; 0 if believed.
@@ -109,13 +125,20 @@ class TrustedClock:
         `shown` is the newest creation time that the archive shows, in Unix seconds.
         """
         wall, monotonic = time.time(), time.monotonic()
-        expected = self._time + monotonic - self._seen if self._time else 0.0
-        trusted = max(expected, shown)
-        ahead = max(0.0, wall - trusted)
+        if self._seen is None:
+            self._trusted, self._seen = shown, monotonic
+        passed = monotonic - self._seen
+        trusted, shown = self._trusted + passed, max(self._shown + passed, shown)
+        if abs(wall - monotonic - self._offset) > MAX_AHEAD:
+            self._offset, self._stepped = wall - monotonic, monotonic
+        if monotonic - self._stepped >= STEADY:
+            trusted = max(trusted, shown)
+        self._trusted, self._shown = min(wall, trusted), min(wall, shown)
+        self._seen = monotonic
+        ahead = wall - self._trusted
         if ahead <= MAX_AHEAD:
-            trusted, ahead = min(wall, trusted + MAX_AHEAD), 0.0
-        self._time, self._seen = trusted, monotonic
-        return trusted, ahead
+            ahead, self._stepped = 0.0, -math.inf
+        return self._trusted, ahead
 
 
 class RetentionSchedule:
@@ -163,9 +186,11 @@ class RetentionSchedule:
         self._waits = waits
         if waits:
             log.warning(
-                "the clock is %s ahead of the newest envelopes and of the time since the last"
-                " look: nothing is pruned by it until new envelopes show that it is right",
+                "the clock is %s ahead of the time that the newest envelopes and the last look bear"
+                " out: nothing is pruned by it until new envelopes show that it is right, and it has"
+                " run for %d hours without a step",
                 in_time(ahead),
+                STEADY // 3600,
             )
         else:
             log.warning("the clock is right: pruning by age goes on")
@@ -177,7 +202,8 @@ class RetentionSchedule:
         try:
             days = archive.days()
             if retention.seconds and days:
-                shown = max(newest_shown(archive, days), refused_shown(refused))
+                until = time.time() + MAX_AHEAD
+                shown = max(newest_shown(archive, days, until), refused_shown(refused))
                 now, ahead = self._clock.now(shown)
                 before = first_day_kept(now, retention)
                 by_clock = first_day_kept(now + ahead, retention)
@@ -204,16 +230,25 @@ def first_day_kept(now: float, retention: Retention) -> int:
     return max(0, int(now) - retention.seconds) // DAY * DAY
 
 
-def newest_shown(archive: Archive, days: list[Day]) -> float:
-    """The newest creation time (Unix seconds) of a day with enough envelopes, or else of all."""
-    newest = archive.stat().newest or 0
-    full = [day.start for day in days if day.envelopes >= SHOWING]
-    return min(newest, full[-1] + DAY - 1) if full else newest
+def newest_shown(archive: Archive, days: Sequence[Day], until: float) -> float:
+    """The newest creation time (Unix seconds) that SHOWING envelopes show together.
+
+    It is of the day of the last of them, counted from the newest one back; fewer show only the
+    oldest of all. Days that begin after `until` show nothing: an import may bring them.
+    """
+    stat = archive.stat()
+    count = 0
+    for day in reversed(days):
+        if day.start <= until:
+            count += day.envelopes
+            if count >= SHOWING:
+                return min(stat.newest or 0, day.start + DAY - 1)
+    return stat.oldest or 0
 
 
-def archive_reach(archive: Archive) -> tuple[int, float]:
+def archive_reach(archive: Archive, until: float) -> tuple[int, float]:
     """The horizon (see Stat.pruned), and the newest creation time shown; Unix seconds."""
-    return archive.stat().pruned, newest_shown(archive, archive.days())
+    return archive.stat().pruned, newest_shown(archive, archive.days(), until)
 
 
 def refused_shown(batches: Iterable[Batch]) -> float:

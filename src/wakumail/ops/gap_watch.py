@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakumail.archive.gaps import MIN_ABSENCE, RELAY_TIME, Gaps
-from wakumail.archive.retention import archive_reach
+from wakumail.archive.retention import AFTER_ALL, MAX_AHEAD, TrustedClock, archive_reach
 from wakumail.archive.store import Store
 from wakumail.base.text import counted
 from wakumail.errors import ArchiveError
@@ -43,7 +43,10 @@ class GapWatch:
         self._server = server
         self._store = store
         self._shown = 0
-        """The newest creation time that the archive shows, in Unix seconds."""
+        """The newest creation time that the archive shows, in Unix seconds; of any time to come."""
+        self._proven = 0.0
+        """The same, but no later than the clock."""
+        self._clock = TrustedClock()
         self._pruned = 0
         """The archive's horizon (see Stat.pruned)."""
         self._read_archive()
@@ -97,8 +100,10 @@ class GapWatch:
             self._gaps.add(self._stamped, now, "the archive took no writes")
         self._stamped, self._shed = now, shed
         # By what the archive has, not by the clock: a gap that is taken away does not come back.
+        trusted, _ = self._clock.now(self._proven)
         kept = self._store.retention.seconds
-        self._gaps.fill(0, max(self._pruned, min(now, self._shown) - kept if kept else 0) - 1)
+        older = int(min(trusted, self._proven)) - kept if kept else 0
+        self._gaps.fill(0, max(self._pruned, older) - 1)
         await loop.run_in_executor(None, self._gaps.stamp, now)
 
     def _time(self, wall: int, expected: int) -> int:
@@ -106,7 +111,7 @@ class GapWatch:
 
         `expected` is the time by the last look and the monotonic clock.
         """
-        latest = max(expected, self._shown)
+        latest = max(expected, int(self._proven))
         if wall - latest > MIN_ABSENCE:
             return latest
         if expected - wall <= MIN_ABSENCE or abs(wall - self._shown) <= RELAY_TIME:
@@ -116,7 +121,10 @@ class GapWatch:
     def _read_archive(self) -> None:
         """Read what the archive shows; if it cannot be read, what it showed before counts."""
         with suppress(ArchiveError):
-            self._pruned, shown = archive_reach(self._store.archive)
+            _, shown = archive_reach(self._store.archive, AFTER_ALL)
+            self._pruned, self._proven = archive_reach(
+                self._store.archive, time.time() + MAX_AHEAD
+            )
             self._shown = int(shown)
 
     def _end_shedding(self) -> None:

@@ -89,6 +89,6 @@ class Desk:
         """The sequence of the envelope that is stored next."""
         return self._threads.run(lambda: self._archive.stat().next_sequence)
 
-    def reach(self) -> asyncio.Future[tuple[int, float]]:
+    def reach(self, until: float) -> asyncio.Future[tuple[int, float]]:
         """The `archive_reach`."""
-        return self._threads.run(lambda: archive_reach(self._archive))
+        return self._threads.run(lambda: archive_reach(self._archive, until))

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from wakumail.archive.retention import TrustedClock
+from wakumail.archive.retention import MAX_AHEAD, TrustedClock
 from wakumail.archive.store import Store
 from wakumail.base.tasks import end_tasks
 from wakumail.counters import Counters
@@ -288,6 +288,7 @@ class Partners:
         while True:
             await asyncio.sleep(HORIZON_INTERVAL)
             try:
-                self._pruned, self._shown = await self._side.desk.reach()
+                until = time.time() + MAX_AHEAD
+                self._pruned, self._shown = await self._side.desk.reach(until)
             except ArchiveError as error:
                 log.debug("the horizon of the archive is not known: %s", error)
