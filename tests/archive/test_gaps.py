@@ -17,7 +17,7 @@ NOW = 1_764_400_000
 def gaps_at(tmp_path: Path, now: int = NOW, newest: int | None = None, shown: int = 0) -> Gaps:
     """The gaps of a server that starts at `now`, and is seen to run."""
     gaps = Gaps(tmp_path / "gaps.json", newest=newest, shown=shown, now=now)
-    gaps.stamp(now)
+    gaps.stamp(now, now)
     return gaps
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_said_and_left_out(
     assert gaps_at(tmp_path).known == ()
     assert "gaps.json is left out" in caplog.text
     saved = json.loads((tmp_path / "gaps.json").read_text())
-    assert saved == {"since": NOW, "alive": NOW, "gaps": []}
+    assert saved == {"since": NOW, "alive": NOW, "trusted": NOW, "gaps": []}
 
 
 def test_a_file_that_cannot_be_written_tells_too_much(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_written_tells_too_much(tmp_path: Path) -> None:
     directory.mkdir()
     gaps = gaps_at(directory)
     away = directory.rename(tmp_path / "away")
-    gaps.stamp(NOW + 3600)
+    gaps.stamp(NOW + 3600, NOW)
     away.rename(directory)
     assert gaps_at(directory, NOW + 3700).seconds == 3700 + RELAY_TIME + 1
 
@@ -137,6 +137,6 @@ def test_their_number_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (3940, 4401),
         (8940, 9001),
     ]
-    gaps.stamp(NOW)
+    gaps.stamp(NOW, NOW)
     assert gaps_at(tmp_path).known == gaps.known
     assert all(isinstance(gap, Gap) for gap in gaps.known)

@@ -43,10 +43,12 @@ class Host:
         monkeypatch.setattr(retention, "time", clock)
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, last: float = 0.0) -> None:
+        """Look for the first time; the last run trusted the time `last`."""
         self.schedule = RetentionSchedule(
             Retention(seconds=KEPT * DAY, max_size=0, sort_days=False),
             lambda name, n: self.counts.update({name: n}),
+            last,
         )
 
     def run(self, seconds: float, *, jump: float = 0.0) -> int:
@@ -139,6 +141,29 @@ def test_what_is_posted_under_a_clock_that_jumped_shows_nothing(
     assert host.run(60) == ALL + SHOWING, "the same again"
 
 
+def test_what_was_posted_before_a_restart_under_a_wrong_clock_shows_nothing(host: Host) -> None:
+    """The last run speaks against it."""
+    host.run(60)
+    last, posted = host.wall, host.wall + 62 * DAY
+    host.arrive(SHOWING, posted)
+    host.wall = posted
+    host.restart(last)
+    assert host.run(3600) == ALL + SHOWING
+    host.wall = last + 3600
+    host.restart(last)
+    assert host.run(60) == ALL + SHOWING
+    assert host.counts["clock_doubted"] == 10
+
+
+def test_a_quiet_network_is_no_reason_to_doubt_after_a_restart(host: Host) -> None:
+    host.run(60)
+    host.run(10 * DAY)
+    host.restart(host.wall)
+    host.run(60)
+    assert host.run(DAY) == ALL - 11 * SHOWING
+    assert host.counts["clock_doubted"] == 0
+
+
 def test_what_is_posted_under_a_clock_that_is_ahead_at_the_start_shows_nothing(
     host: Host,
 ) -> None:
@@ -173,6 +198,16 @@ def test_fewer_envelopes_than_show_a_time_show_the_oldest(
         host.wall += 62 * DAY
         host.arrive(SHOWING - 2, host.wall)
         assert host.run(2 * retention.STEADY) == SHOWING - 1
+
+
+def test_a_new_server_believes_its_clock_whatever_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Archive(tmp_path, sync=False) as archive:
+        host = Host(archive, monkeypatch)
+        host.run(60)
+        host.arrive(SHOWING, NOW - 40 * DAY)
+        assert host.run(60) == 0
 
 
 def test_envelopes_of_a_time_to_come_show_nothing(host: Host) -> None:

@@ -13,7 +13,7 @@ from tests.support.archive_model import DAY, START, batch_of, envelope
 from tests.support.patience import asynchronous, eventually
 from tests.support.puppet import mailserver
 from wakumail.archive import retention
-from wakumail.archive.gaps import RELAY_TIME
+from wakumail.archive.gaps import RELAY_TIME, last_trusted
 from wakumail.archive.retention import SHOWING, Retention
 from wakumail.ops import gap_watch as module
 from wakumail.ops.gap_watch import GapWatch
@@ -39,7 +39,7 @@ async def test_shedding_is_told_twice(
         assert gaps is not None
         stamps: list[int] = []
 
-        def stamp(now: int) -> None:
+        def stamp(now: int, _trusted: int) -> None:
             stamps.append(now)
             if len(stamps) <= looks:
                 server.counters.add("envelopes_shed", 3)
@@ -142,6 +142,10 @@ async def test_envelopes_that_a_wrong_clock_takes_let_it_take_no_gap_away(host: 
         host.arrive(host.wall)
         [gap] = await host.run(20)
         assert gap[0] == ABSENCE[0][0]
+    assert last_trusted(host.path / "gaps.json") == NOW - AWAY + 50, "for the next start"
+    async with host.running():
+        await host.run(20)
+    assert last_trusted(host.path / "gaps.json") == NOW - AWAY + 70
 
 
 @asynchronous

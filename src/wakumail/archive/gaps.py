@@ -102,10 +102,14 @@ class Gaps:
                 left.append(gap._replace(lower=max(gap.lower, upper + 1)))
         self._gaps = left
 
-    def stamp(self, now: int) -> None:
-        """Note that the server runs at `now` (Unix seconds), and save all; from any thread."""
+    def stamp(self, now: int, trusted: int) -> None:
+        """Note that the server runs at `now`, and save all; from any thread.
+
+        `trusted`: the time of a TrustedClock, for `last_trusted`. Both are Unix seconds.
+        """
         self.since = min(self.since, now)  # the clock may have been ahead at the first start
-        content = json.dumps({"since": self.since, "alive": now, "gaps": self._gaps})
+        saved = {"since": self.since, "alive": now, "trusted": trusted, "gaps": self._gaps}
+        content = json.dumps(saved)
         # A full disk takes no file. The old one then tells of an absence that is too long.
         with contextlib.suppress(OSError):
             replace_file(self._path, content.encode())
@@ -122,6 +126,14 @@ class Gaps:
         except (OSError, ValueError, TypeError, KeyError) as error:
             log.warning("%s is left out: %s", self._path, reason(error))
             return None
+
+
+def last_trusted(path: Path) -> int:
+    """The time in Unix seconds that the last run trusted last; 0 if its file tells none."""
+    try:
+        return _seconds(parse_json(read_edited(path, pipe=False))["trusted"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0
 
 
 def _gap(lower: Any, upper: Any, reason: Any) -> Gap:

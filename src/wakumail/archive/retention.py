@@ -100,15 +100,16 @@ class TrustedClock:
     """The time that envelopes are deleted by.
 
     A clock that jumps ahead would delete all history. So it may run only as fast as the monotonic
-    clock, from a time that the archive has shown: envelopes are archived only within seconds of
-    their creation, so the newest of them tell how far the clock has certainly come. But a wrong
-    clock takes envelopes of its own time, ours and those of strangers. So once it has stepped ahead
-    they prove nothing until it has run for STEADY, in which a wrong one is set right. The first
-    look, too, is a step if the clock is then ahead of the archive.
+    clock, from the time that the last run trusted or the archive shows: envelopes are archived only
+    within seconds of their creation, so the newest of them tell how far the clock has certainly
+    come. But a wrong clock takes envelopes of its own time, ours and those of strangers. So once it
+    has stepped ahead they prove nothing until it has run for STEADY, in which a wrong one is set
+    right. The first look, too, is a step if the clock is then ahead of what was trusted.
     """
 
-    def __init__(self) -> None:
-        self._trusted = 0.0
+    def __init__(self, last: float = 0.0) -> None:
+        """`last`: Unix seconds that the last run trusted; 0 if that is not known."""
+        self._trusted = last
         """Unix seconds that were trusted at `_seen`."""
         self._shown = 0.0
         """Unix seconds that had been shown by then, to be trusted if the clock runs on."""
@@ -126,7 +127,7 @@ class TrustedClock:
         """
         wall, monotonic = time.time(), time.monotonic()
         if self._seen is None:
-            self._trusted, self._seen = shown, monotonic
+            self._trusted, self._seen = self._trusted or shown, monotonic
         passed = monotonic - self._seen
         trusted, shown = self._trusted + passed, max(self._shown + passed, shown)
         if abs(wall - monotonic - self._offset) > MAX_AHEAD:
@@ -145,16 +146,18 @@ class RetentionSchedule:
     """Prunes an archive to the bounds of a Retention, one slice at a time.
 
     The writer thread calls it between two commits. `count` adds to a counter, and is called in
-    that thread.
+    that thread. `last`: see TrustedClock.
     """
 
-    def __init__(self, retention: Retention, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, retention: Retention, count: Callable[[str, int], None], last: float = 0.0
+    ) -> None:
         self.retention = retention
         """May be replaced at any time, by any thread."""
         self.next_look = 0.0
         """The time of the next look (time.monotonic)."""
         self._count = count
-        self._clock = TrustedClock()
+        self._clock = TrustedClock(last)
         self._waits = False
         """True while something is kept only because the clock is ahead."""
 
@@ -186,9 +189,9 @@ class RetentionSchedule:
         self._waits = waits
         if waits:
             log.warning(
-                "the clock is %s ahead of the time that the newest envelopes and the last look bear"
-                " out: nothing is pruned by it until new envelopes show that it is right, and it has"
-                " run for %d hours without a step",
+                "the clock is %s ahead of the time that the envelopes and the last look bear"
+                " out: nothing is pruned by it until new envelopes show that it is right, and it"
+                " has run for %d hours without a step",
                 in_time(ahead),
                 STEADY // 3600,
             )
@@ -201,9 +204,10 @@ class RetentionSchedule:
         before, limit = 0, PRUNE_SLICE
         try:
             days = archive.days()
-            if retention.seconds and days:
-                until = time.time() + MAX_AHEAD
-                shown = max(newest_shown(archive, days, until), refused_shown(refused))
+            if retention.seconds:
+                wall = time.time()  # an archive without a day can lose none by it
+                shown = newest_shown(archive, days, wall + MAX_AHEAD) if days else wall
+                shown = max(shown, refused_shown(refused))
                 now, ahead = self._clock.now(shown)
                 before = first_day_kept(now, retention)
                 by_clock = first_day_kept(now + ahead, retention)

@@ -43,11 +43,13 @@ class Store:
         *,
         durability: Durability,
         retention: Retention,
+        last_trusted: float = 0.0,
         commit_lock: CommitLock | None = None,
         place_of: PlaceOf | None = None,
     ) -> None:
-        """`commit_lock` is held for each commit, where several processes commit to the archive;
-        `place_of` tells the place in the log of a cluster that a commit stores."""
+        """`last_trusted`: see TrustedClock. `commit_lock` is held for each commit, where several
+        processes commit to the archive; `place_of` tells the place in the log of a cluster that a
+        commit stores."""
         self.archive = archive
         self.disk_problem = ""
         """The reason for which the disk takes no writes now; empty while it takes them."""
@@ -72,7 +74,7 @@ class Store:
         self.writer = WriterThread(
             archive,
             self._queue,
-            RetentionSchedule(retention, self._count_soon),
+            RetentionSchedule(retention, self._count_soon, last_trusted),
             DaySorting(retention, self._count_soon),
             durability,
             commit_lock or nullcontext(),

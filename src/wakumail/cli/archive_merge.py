@@ -8,6 +8,7 @@ from wakumail.archive.archive import Archive
 from wakumail.archive.arrivals import Damage, arrivals
 from wakumail.archive.datadir import Datadir
 from wakumail.base.text import counted
+from wakumail.cli.clock_checks import tell_time_to_come
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
@@ -70,6 +71,7 @@ def merge(arguments: argparse.Namespace) -> int:
             if not arguments.json:
                 count = counted(stored, "envelope")
                 print(f"{source.path}: {count} stored, {duplicates:,} already there", flush=True)
+        tell_time_to_come(target)
     if arguments.json:
         print_json({"sources": told})
     return 1 if damaged else 0

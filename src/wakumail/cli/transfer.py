@@ -14,6 +14,7 @@ from wakumail.archive.dump import Source, read_dump
 from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import split_list
 from wakumail.base.text import counted
+from wakumail.cli.clock_checks import tell_time_to_come
 from wakumail.cli.json_lines import json_lines
 from wakumail.cli.message_keys import add_message_keys, load_message_keys
 from wakumail.cli.named_files import open_binary, open_new, start_over
@@ -114,6 +115,7 @@ def import_(arguments: argparse.Namespace) -> int:
             done["misplaced"] += part.misplaced
             position = part.position
             bar.update(part.done)
+        tell_time_to_come(archive)
     nothing = position == arguments.after and not any(done.values())
     if nothing and not arguments.after:
         print("wakumail archive: the source is empty", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wakumail.archive.archive import Archive
 from wakumail.archive.datadir import Datadir
+from wakumail.archive.gaps import last_trusted
 from wakumail.archive.retention import KEEP_EVERYTHING
 from wakumail.archive.store import Store
 from wakumail.archive.writer_thread import CommitLock
@@ -219,6 +220,7 @@ def open_store(
         counters,
         durability=settings.durability,
         retention=settings.bounds if prunes else KEEP_EVERYTHING,
+        last_trusted=last_trusted(datadir.gaps),
         commit_lock=commit_lock,
     )
     if (totals := store.stat()) is not None:

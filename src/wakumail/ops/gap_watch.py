@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from wakumail.archive.gaps import MIN_ABSENCE, RELAY_TIME, Gaps
+from wakumail.archive.gaps import MIN_ABSENCE, RELAY_TIME, Gaps, last_trusted
 from wakumail.archive.retention import AFTER_ALL, MAX_AHEAD, TrustedClock, archive_reach
 from wakumail.archive.store import Store
 from wakumail.base.text import counted
@@ -46,7 +46,9 @@ class GapWatch:
         """The newest creation time that the archive shows, in Unix seconds; of any time to come."""
         self._proven = 0.0
         """The same, but no later than the clock."""
-        self._clock = TrustedClock()
+        self._clock = TrustedClock(last_trusted(path))
+        self._trusted = 0
+        """Unix seconds that are trusted; 0 as long as nothing shows a time."""
         self._pruned = 0
         """The archive's horizon (see Stat.pruned)."""
         self._read_archive()
@@ -100,11 +102,12 @@ class GapWatch:
             self._gaps.add(self._stamped, now, "the archive took no writes")
         self._stamped, self._shed = now, shed
         # By what the archive has, not by the clock: a gap that is taken away does not come back.
-        trusted, _ = self._clock.now(self._proven)
+        if self._proven:
+            self._trusted = int(self._clock.now(self._proven)[0])
         kept = self._store.retention.seconds
-        older = int(min(trusted, self._proven)) - kept if kept else 0
+        older = min(self._trusted, int(self._proven)) - kept if kept else 0
         self._gaps.fill(0, max(self._pruned, older) - 1)
-        await loop.run_in_executor(None, self._gaps.stamp, now)
+        await loop.run_in_executor(None, self._gaps.stamp, now, self._trusted)
 
     def _time(self, wall: int, expected: int) -> int:
         """The time in Unix seconds: `wall` of the clock, unless it has jumped without a proof.
@@ -122,9 +125,7 @@ class GapWatch:
         """Read what the archive shows; if it cannot be read, what it showed before counts."""
         with suppress(ArchiveError):
             _, shown = archive_reach(self._store.archive, AFTER_ALL)
-            self._pruned, self._proven = archive_reach(
-                self._store.archive, time.time() + MAX_AHEAD
-            )
+            self._pruned, self._proven = archive_reach(self._store.archive, time.time() + MAX_AHEAD)
             self._shown = int(shown)
 
     def _end_shedding(self) -> None:
