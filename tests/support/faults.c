@@ -1,7 +1,9 @@
-/* Makes calls of the system fail, as tests tell it: preloaded (LD_PRELOAD), see faults.py.
+/* Makes calls of the system fail, and the clock wrong, as tests tell it: preloaded (LD_PRELOAD), see
+faults.py.
 
 FAULTS names a file that tests and all processes map. It has a rule for each call; a rule counts the
-calls on files whose path ends with FAULTS_FILE, lets some pass and then fails as many as it says. */
+calls on files whose path ends with FAULTS_FILE, lets some pass and then fails as many as it says.
+Behind the rules are the seconds that the clock is ahead. The monotonic clock is left alone. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +15,10 @@ calls on files whose path ends with FAULTS_FILE, lets some pass and then fails a
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { FDATASYNC, PAGES, META, FALLOCATE, MAP, CALLS };
@@ -29,7 +34,12 @@ struct rule {
 	int64_t failed;
 };
 
-static struct rule *rules;
+struct control {
+	struct rule rules[CALLS];
+	int64_t ahead;		/* seconds */
+};
+
+static struct control *control;
 static const char *suffix;
 
 __attribute__((constructor)) static void begin(void)
@@ -40,10 +50,10 @@ __attribute__((constructor)) static void begin(void)
 	suffix = getenv("FAULTS_FILE");
 	if (path == NULL || suffix == NULL || (fd = open(path, O_RDWR | O_CLOEXEC)) < 0)
 		return;
-	map = mmap(NULL, CALLS * sizeof(struct rule), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	map = mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (map != MAP_FAILED)
-		rules = map;
+		control = map;
 }
 
 static int concerns(int fd)
@@ -52,7 +62,7 @@ static int concerns(int fd)
 	ssize_t size;
 	size_t end = suffix == NULL ? 0 : strlen(suffix);
 	int saved = errno;
-	if (rules == NULL)
+	if (control == NULL)
 		return 0;
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	size = readlink(name, path, sizeof(path));
@@ -67,7 +77,7 @@ static const struct rule *due(int call, int fd)
 	int64_t number;
 	if (!concerns(fd))
 		return NULL;
-	rule = &rules[call];
+	rule = &control->rules[call];
 	number = __atomic_fetch_add(&rule->seen, 1, __ATOMIC_SEQ_CST);
 	if ((!rule->error && !rule->shorten) || number < rule->pass
 		|| (rule->fail >= 0 && number >= rule->pass + rule->fail))
@@ -166,3 +176,30 @@ void *name(void *at, size_t size, int access, int flags, int fd, offset_type off
 
 MMAP_(mmap, off_t)
 MMAP_(mmap64, off64_t)
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	long rc = syscall(SYS_clock_gettime, clock, now);
+	if (!rc && control != NULL && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+		now->tv_sec += control->ahead;
+	return rc;
+}
+
+time_t time(time_t *seconds)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (seconds != NULL)
+		*seconds = now.tv_sec;
+	return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict time, void *restrict zone)
+{
+	struct timespec now;
+	(void) zone;
+	clock_gettime(CLOCK_REALTIME, &now);
+	time->tv_sec = now.tv_sec;
+	time->tv_usec = now.tv_nsec / 1000;
+	return 0;
+}

@@ -1,4 +1,4 @@
-"""Disks that fail when a test says so: calls of a real server's processes on its data file.
+"""Disks that fail, and clocks that jump, when a test says so: calls of a real server's processes.
 
 with faults(build(tmp_path), tmp_path) as disk:     # builds and preloads faults.c
     with Server(..., environment=disk.environment) as server:
@@ -7,6 +7,9 @@ with faults(build(tmp_path), tmp_path) as disk:     # builds and preloads faults
         disk.fail("pages", errno.ENOSPC, after=2)   # the third from now on
         disk.shorten("pages")                       # writes come out short
         disk.mend()
+        disk.jump(3600)                             # the clock is an hour ahead, until told otherwise
+
+The calls that fail are those on its data file.
 """
 
 import contextlib
@@ -30,6 +33,7 @@ page that makes a commit valid; fallocate: posix_fallocate too; map: mmap.
 """
 
 RULE = struct.Struct("<iiqqqq")
+AHEAD = struct.Struct("<q")
 FOREVER = -1
 
 
@@ -37,7 +41,7 @@ class FaultyDisk:
     """Chooses the calls that fail; all processes with its environment see a change at once."""
 
     def __init__(self, library: Path, control: Path) -> None:
-        control.write_bytes(bytes(RULE.size * len(CALLS)))
+        control.write_bytes(bytes(RULE.size * len(CALLS) + AHEAD.size))
         with control.open("r+b") as file:
             self._rules = mmap.mmap(file.fileno(), 0)
         self.environment: Mapping[str, str] = {
@@ -59,6 +63,10 @@ class FaultyDisk:
         """Let nothing fail from now on."""
         for call in CALLS:
             self._set(call, 0, 0, 0, 0)
+
+    def jump(self, ahead: int) -> None:
+        """Let the clock be this many seconds ahead of the right time."""
+        AHEAD.pack_into(self._rules, RULE.size * len(CALLS), ahead)
 
     def failed(self, call: str) -> int:
         """The number of calls that have failed since the rule was set."""
