@@ -1,4 +1,4 @@
-"""What the archive commands do under a clock that is ahead, and tell of a time to come."""
+"""The archive commands under a clock that is ahead, and with envelopes of a time to come."""
 
 import time
 from pathlib import Path

@@ -427,7 +427,8 @@ def test_the_sorting_of_days() -> None:
     numbers = [
         f"slices of {size(day_sorting.SORT_SLICE)}",
         f"Fewer than {day_sorting.MIN_UNSORTED:,} envelopes",
-        f"needs {retention.SHOWING} envelopes to count",
+        f"needs {retention.SHOWING} envelopes that show a time",
+        f"has to run for {retention.STEADY / 3600:.0f} hours",
     ]
     assert [number for number in numbers if number not in text] == []
     assert day_sorting.PAUSE == 9  # "a tenth of the time at most"

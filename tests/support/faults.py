@@ -7,7 +7,7 @@ with faults(build(tmp_path), tmp_path) as disk:     # builds and preloads faults
         disk.fail("pages", errno.ENOSPC, after=2)   # the third from now on
         disk.shorten("pages")                       # writes come out short
         disk.mend()
-        disk.jump(3600)                             # the clock is an hour ahead, until told otherwise
+        disk.jump(3600)                             # the clock is an hour ahead from now on
 
 The calls that fail are those on its data file.
 """

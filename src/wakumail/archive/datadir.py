@@ -2,7 +2,7 @@
 
 nodekey     64 hex digits, mode 0600
 archive/    the archive's data.mdb and lock.mdb
-gaps.json   the times of which the archive lacks envelopes (see gaps.py)
+gaps.json   the times of which the archive lacks envelopes, and the one trusted last (see gaps.py)
 lock        held by the server; a second one is refused
 static-nodes.json, trusted-nodes.json    JSON lists of enode URLs; optional
 enr         our node record, as it was last signed

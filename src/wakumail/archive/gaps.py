@@ -37,8 +37,8 @@ class Gaps:
     """The gaps of one archive, kept in a file beside it.
 
     Only one process has the object. The file also tells when the server was last seen to run, so
-    that the next start finds the time in which it did not. A file that cannot be written is tried
-    again at the next stamp.
+    that the next start finds the time in which it did not, and the time that it trusted. A file
+    that cannot be written is tried again at the next stamp.
     """
 
     def __init__(self, path: Path, *, newest: int | None, shown: int, now: int) -> None:

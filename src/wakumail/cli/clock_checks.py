@@ -1,4 +1,4 @@
-"""What commands ask before they go by this host's clock, which may be wrong."""
+"""Questions of commands to an archive before they go by this host's clock, which may be wrong."""
 
 import sys
 import time
@@ -37,8 +37,8 @@ def require_rest(archive: Archive, before: Before) -> None:
     latest = min(MAX_TIME, int(time.time() + MAX_AHEAD))
     if held(archive, Query(before.seconds, latest), SHOWING) < SHOWING:
         raise ValueError(
-            f"by this clock fewer than {SHOWING} envelopes would be left, so it may be ahead;"
-            " nothing is deleted: if it is right, give a date instead of an age"
+            f"by this clock fewer than {counted(SHOWING, 'envelope')} would be left: it may be"
+            " ahead. Nothing is deleted; if it is right, give a date instead of an age"
         )
 
 

@@ -29,6 +29,7 @@ class LoggedStore(Store):
         *,
         durability: Durability,
         retention: Retention,
+        last_trusted: float = 0.0,
         commit_lock: CommitLock | None = None,
     ) -> None:
         self.log_problem = ""
@@ -40,6 +41,7 @@ class LoggedStore(Store):
             counters,
             durability=durability,
             retention=retention,
+            last_trusted=last_trusted,
             commit_lock=commit_lock,
             place_of=place_of,
         )
