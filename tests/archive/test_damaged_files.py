@@ -19,11 +19,14 @@ from tests.support.full_tmpfs import small_tmpfs
 from wakumail.archive.archive import Archive, Query
 from wakumail.errors import ArchiveDamaged, ArchiveError
 
+FIRST = {"nodes": 7, "free": 67}
+"""The first seeds of damages, where not 0: on the next a command once crashed or did not end."""
+
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_damage_crashes(tmp_path: Path, kind: str) -> None:
     program = [sys.executable, "-m", "tests.support.damaged_files"]
-    first = 7 if kind == "nodes" else 0  # a command once pruned for ever on the eighth of those
+    first = FIRST.get(kind, 0)
     arguments = [str(tmp_path), kind, str(first), str(first + 3)]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
