@@ -19,7 +19,7 @@ Results go to stdout (one JSON object with --json), everything else to stderr. E
     transfer          its import and export
     archive_backup    its backup and restore
     archive_merge     the envelopes of several archives in one
-    clock_checks      asks an archive before it goes by the clock
+    time_to_come      tells of envelopes that are of a time to come
     browse            shows an archive in a browser
     key               makes a node key, shows its node id or a record
     dns               signs and verifies lists of nodes for the DNS

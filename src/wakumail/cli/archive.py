@@ -11,14 +11,12 @@ from wakumail.archive.outlook import look_at
 from wakumail.archive.page_check import check_pages
 from wakumail.archive.retention import (
     AFTER_ALL,
-    SHOWING,
     frees_at_end,
     pause_after,
     slice_limit,
 )
 from wakumail.base.text import counted, in_bytes, utc
 from wakumail.cli import archive_backup, archive_merge, transfer
-from wakumail.cli.clock_checks import parse_before, require_rest
 from wakumail.cli.config import add_flags, load_settings
 from wakumail.cli.options import (
     TIME_FORMS,
@@ -26,6 +24,7 @@ from wakumail.cli.options import (
     add_datadir,
     add_json,
     option,
+    parse_time,
     print_json,
     progress,
 )
@@ -129,9 +128,9 @@ def add_prune(actions: Subparsers) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--before",
-        type=parse_before,
+        type=parse_time,
         metavar="TIME",
-        help=f"those created before: {TIME_FORMS}; an age has to leave {SHOWING}",
+        help=f"those created before: {TIME_FORMS}",
     )
     what.add_argument(
         "--max-size", type=option(whole(1)), metavar="BYTES", help="until the archive is no larger"
@@ -149,10 +148,7 @@ def prune(arguments: argparse.Namespace) -> int:
         Archive(arguments.datadir.archive) as archive,
         progress("envelope") as bar,
     ):
-        before = AFTER_ALL
-        if arguments.before is not None:
-            require_rest(archive, arguments.before)
-            before = arguments.before.seconds
+        before = AFTER_ALL if arguments.before is None else arguments.before
         more = True
         while more and (
             arguments.max_size is None or archive.stat().file_bytes > arguments.max_size

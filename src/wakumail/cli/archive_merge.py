@@ -8,7 +8,6 @@ from wakumail.archive.archive import Archive
 from wakumail.archive.arrivals import Damage, arrivals
 from wakumail.archive.datadir import Datadir
 from wakumail.base.text import counted
-from wakumail.cli.clock_checks import tell_time_to_come
 from wakumail.cli.options import (
     Subparsers,
     add_datadir,
@@ -17,6 +16,7 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
+from wakumail.cli.time_to_come import tell_time_to_come
 from wakumail.ops.config.values import path
 
 

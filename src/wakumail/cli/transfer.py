@@ -14,7 +14,6 @@ from wakumail.archive.dump import Source, read_dump
 from wakumail.archive.statusgo_storage import open_leveldb, open_postgres
 from wakumail.base.rlp import split_list
 from wakumail.base.text import counted
-from wakumail.cli.clock_checks import tell_time_to_come
 from wakumail.cli.json_lines import json_lines
 from wakumail.cli.message_keys import add_message_keys, load_message_keys
 from wakumail.cli.named_files import open_binary, open_new, start_over
@@ -29,6 +28,7 @@ from wakumail.cli.options import (
     print_json,
     progress,
 )
+from wakumail.cli.time_to_come import tell_time_to_come
 from wakumail.waku.envelope import MAX_TIME
 from wakumail.waku.topics import public_chat_topic
 
