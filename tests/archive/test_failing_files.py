@@ -74,7 +74,7 @@ def test_a_writer_whose_map_cannot_grow_goes_on_once_it_can(
     tmp_path: Path, disk: FaultyDisk, times: int
 ) -> None:
     disk.fail("map", errno.ENOMEM, after=1, times=times)
-    command = [sys.executable, "-c", WRITER, tmp_path / "archive"]
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "archive")]
     done = subprocess.run(command, env=disk.environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{times}\n".encode(), b"")
     assert disk.failed("map") == times
@@ -85,9 +85,10 @@ def test_a_reader_whose_map_cannot_grow_goes_on_once_it_can(
 ) -> None:
     with Archive(tmp_path / "archive", sync=False) as archive:
         archive.append([batch_of(STORED[:10])])
-        command = [sys.executable, "-c", READER, tmp_path / "archive"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(command, env=disk.environment, **pipes) as reader:
+        command = [sys.executable, "-c", READER, str(tmp_path / "archive")]
+        with subprocess.Popen(
+            command, env=disk.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as reader:
             assert reader.stdout is not None
             reader.stdout.readline()
             archive.append([batch_of(STORED[10:])])
@@ -104,7 +105,7 @@ def test_a_file_that_was_half_made_is_made_anew(tmp_path: Path, disk: FaultyDisk
     else:
         disk.fail("meta", errno.ENOSPC if how == "full" else errno.EIO, times=1)
     code = "import sys; from wakumail.archive.archive import Archive; Archive(sys.argv[1]).close()"
-    command = [sys.executable, "-c", code, tmp_path / "archive"]
+    command = [sys.executable, "-c", code, str(tmp_path / "archive")]
     done = subprocess.run(command, env=disk.environment, capture_output=True, check=False)
     assert done.returncode == 1
     assert b"wakumail.errors.Archive" in done.stderr

@@ -114,7 +114,7 @@ def blank_pages(data: bytearray, source: random.Random) -> None:
             data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
 
 
-def nodes_of(data: bytes, page: int) -> range | None:
+def nodes_of(data: bytearray, page: int) -> range | None:
     """The places of the pointers to the nodes of a page; None if it is not a page of nodes."""
     number, _, flags, lower, upper = struct.unpack_from("<QHHHH", data, page * PAGE)
     if number != page or flags not in {P_BRANCH, P_LEAF} or not PAGE_HEAD < lower <= upper <= PAGE:
