@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from wakumail.errors import AnswerTimeout, PeerGone, WakumailError
     from wakumail.mail.answer import HistoryPage, RequestRefused, Wanted
     from wakumail.mail.client import MailPeer, PostRefused, connect, post
+    from wakumail.mail.history_progress import HistoryDisordered
     from wakumail.mail.mailservers import Mailservers, NoMailserver, mailservers
-    from wakumail.mail.merged_history import HistoryDisordered, MergedPage
+    from wakumail.mail.merged_history import MergedPage
     from wakumail.mail.posting import Posted, Withheld
     from wakumail.mail.request import Form
     from wakumail.node.messages import (
@@ -40,8 +41,9 @@ _ROOMS = {
     "errors": ("AnswerTimeout", "PeerGone", "WakumailError"),
     "mail.answer": ("HistoryPage", "RequestRefused", "Wanted"),
     "mail.client": ("MailPeer", "PostRefused", "connect", "post"),
+    "mail.history_progress": ("HistoryDisordered",),
     "mail.mailservers": ("Mailservers", "NoMailserver", "mailservers"),
-    "mail.merged_history": ("HistoryDisordered", "MergedPage"),
+    "mail.merged_history": ("MergedPage",),
     "mail.posting": ("Posted", "Withheld"),
     "mail.request": ("Form",),
     "node.messages": ("Key", "PowNotReached", "ReceivedMessage", "compose", "open_envelope"),

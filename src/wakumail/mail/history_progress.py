@@ -1,5 +1,6 @@
 """The progress of one history: ends one whose pages bring nothing new."""
 
+from wakumail.errors import WakumailError
 from wakumail.mail.answer import HistoryPage, RequestRefused
 from wakumail.mail.request import Form, check_cursor
 
@@ -12,6 +13,12 @@ MAX_REPEATED_PAGES = 5
 MAX_REMEMBERED = 1 << 20
 """Limits the hashes and the cursors of a history that are kept; they take some 120 MB. The history
 forgets them when there are more. A circle of fewer envelopes is noticed all the same."""
+
+
+class HistoryDisordered(WakumailError):
+    """A mailserver sent its history in another order than the newest first."""
+
+    counter = "history_disordered"
 
 
 class HistoryProgress:

@@ -8,15 +8,10 @@ from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 from wakumail.mail.answer import MAX_PAGE_BYTES, HistoryPage, Wanted
 from wakumail.mail.client import MailPeer
+from wakumail.mail.history_progress import HistoryDisordered
 from wakumail.mail.request import Form
 from wakumail.node.messages import Key, ReceivedMessage, open_envelopes
 from wakumail.waku.envelope import Envelope
-
-
-class HistoryDisordered(WakumailError):
-    """A mailserver sent its history in another order than the newest first."""
-
-    counter = "history_disordered"
 
 
 @dataclass(frozen=True, slots=True)
