@@ -1,8 +1,10 @@
 """`wakumail post` and `wakumail request` against real servers."""
 
+import asyncio
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +15,9 @@ import pytest
 from tests.support.dns_lists import key, record, tree, url
 from tests.support.dns_server import TxtServer
 from tests.support.envelopes import dump, make
-from tests.support.processes import Server
-from tests.support.scripted import nobody, silent
+from tests.support.patience import asynchronous
+from tests.support.processes import WAKUMAIL, Server
+from tests.support.scripted import archive_of, complete, nobody, packet, several, silent
 from wakumail.base.text import MAX_TEXT, utc
 from wakumail.cli.command_line import main, parser
 from wakumail.cli.printing import entry, line, message_entry
@@ -25,9 +28,11 @@ from wakumail.devp2p.keys import generate, node_id
 from wakumail.errors import AnswerTimeout
 from wakumail.mail.listed_mailservers import NoMailserverListed
 from wakumail.mail.mailservers import NoMailserver
+from wakumail.mail.request import Request
+from wakumail.node.link import Link
 from wakumail.node.messages import PowNotReached, ReceivedMessage
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
-from wakumail.waku.envelope import parse_stream
+from wakumail.waku.envelope import make_envelope, parse_stream
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic
 
@@ -400,3 +405,35 @@ def test_merge_needs_several(
         wakumail("request", *enodes, "--merge", "--bloom", "full", *flags)
     assert usage.value.code == 2
     assert "--merge" in capsys.readouterr().err
+
+
+@asynchronous
+async def test_a_mailserver_without_end() -> None:
+    """One new envelope a page. Alone it is an error; beside another, that one's envelopes come."""
+    now = int(time.time())
+
+    def one_by_one(link: Link, request: Request) -> None:
+        created = now - 60 - len(both[0].requests)
+        link.peer.deliver_history(packet([make_envelope(created + 50, 50, b"topi", b"x", 0)]))
+        complete(link, request, os.urandom(36))
+
+    flags = ("--topic", b"topi".hex(), "--from", "1h", "--json")
+    older = make(3, [b"topi"], created=now - 1800)
+    async with several(one_by_one, archive_of(older)) as both:
+        first, second = (str(server.enode) for server in both)
+        for words in ((first, second, "--all"), (first, second, "--merge")):
+            code, shown, told = await requested(*words, *flags)
+            found = {each["hash"] for each in json.loads(shown)["unopened"]}
+            assert {envelope.hash.hex() for envelope in older} <= found
+            assert (code, f"{both[0].enode.address}: 100 pages in a row" in told) == (0, True)
+        code, _, told = await requested(first, "--all", *flags)
+    assert (code, "100 pages in a row" in told) == (1, True)
+
+
+async def requested(*words: str) -> tuple[int | None, bytes, str]:
+    """The exit code, the output and the errors of `wakumail request` in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        *WAKUMAIL, "request", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    shown, told = await process.communicate()
+    return process.returncode, shown, told.decode()

@@ -183,7 +183,17 @@ LIMITS: dict[str, list[str]] = {
         f"{confirmations.MAX_CONFIRMABLE:,}",
         size(posting.MAX_POST_PACKET),
     ],
-    "pages in a row without an envelope": [f"{history_progress.MAX_EMPTY_PAGES}"],
+    "pages in a row with hardly a new envelope": [
+        f"{history_progress.MAX_SHORT_PAGES},",
+        f"fewer than {history_progress.SHORT_PAGE} ",
+        size(history_progress.SHORT_BYTES),
+    ],
+    "time that pages take beyond what they bring": [
+        f"{answer.MAX_TIMEOUTS} timeouts",
+        f"{history_progress.PAGE_SHARE:g} timeouts",
+        size(history_progress.SHORT_BYTES),
+    ],
+    "envelopes of one second in a history": [size(answer.MAX_PAGE_BYTES)],
     "pages in a row with nothing but envelopes that came before": [
         f"{history_progress.MAX_REPEATED_PAGES}"
     ],

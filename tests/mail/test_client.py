@@ -246,7 +246,7 @@ async def test_cursors_without_end() -> None:
         with pytest.raises(RequestRefused, match="no end"):
             async for _page in peer.history(lower=NOW - 60, topics=[TOPIC]):
                 pass
-        assert len(handler.requests) == history_progress.MAX_EMPTY_PAGES
+        assert len(handler.requests) == history_progress.MAX_SHORT_PAGES
 
 
 @asynchronous

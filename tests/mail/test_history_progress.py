@@ -1,32 +1,67 @@
-"""The client against mailservers that send the same again and again, or far too much at once."""
+"""The client against mailservers that send the same again and again, too little or far too much."""
 
 import asyncio
 import itertools
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typing_extensions import Buffer
 
-from tests.support.envelopes import make
+from tests.support.envelopes import make, newest_first
 from tests.support.patience import asynchronous
-from tests.support.scripted import archive_of, complete, packet, scripted
+from tests.support.scripted import archive_of, complete, packet, scripted, several
 from wakumail.base import snappy
 from wakumail.devp2p import connection
-from wakumail.errors import PeerGone
-from wakumail.mail import answer
-from wakumail.mail.answer import RequestRefused, Wanted
+from wakumail.errors import AnswerTimeout, PeerGone
+from wakumail.mail import answer, history_progress
+from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, RequestRefused, Wanted
 from wakumail.mail.client import MailPeer, connect
-from wakumail.mail.history_progress import MAX_EMPTY_PAGES, MAX_REPEATED_PAGES
+from wakumail.mail.history_progress import (
+    MAX_REPEATED_PAGES,
+    MAX_SHORT_PAGES,
+    SHORT_BYTES,
+    SHORT_PAGE,
+    HistoryDisordered,
+    HistoryProgress,
+)
 from wakumail.mail.mailservers import Mailservers, mailservers
-from wakumail.mail.request import Request
+from wakumail.mail.request import Form, Request
 from wakumail.node.link import Link
 from wakumail.waku.envelope import Envelope, make_envelope
 
 TOPIC = b"topi"
 NOW = int(time.time())
 MIB = 1 << 20
+
+
+numbers = itertools.count()
+"""Tells apart envelopes that are otherwise alike."""
+
+
+def fresh(created: int, size: int = 1) -> Envelope:
+    """One that nobody has seen."""
+    return make_envelope(created + 50, 50, TOPIC, bytes(size), next(numbers))
+
+
+def page_of(envelopes: Sequence[Envelope]) -> HistoryPage:
+    return HistoryPage(tuple(envelopes), (None,) * len(envelopes), 0, bytes(32), bytes(32), b"")
+
+
+def follow(pages: Sequence[Sequence[Envelope]], *, limit: int = 1000, seconds: float = 0) -> int:
+    """Take pages, each after as many seconds; the number of those after which the history ended."""
+    progress = HistoryProgress(b"", limit, ANSWER_TIMEOUT)
+    for number, envelopes in enumerate(pages, 1):
+        progress.take(page_of(envelopes), seconds)
+        try:
+            progress.check(os.urandom(36), Form.R3)
+        except (RequestRefused, AnswerTimeout):
+            return number
+    return len(pages)
 
 
 async def read(source: MailPeer | Mailservers, found: list[Envelope]) -> None:
@@ -73,11 +108,11 @@ async def test_an_envelope_counts_once_however_often_it_is_sent() -> None:
 
 @asynchronous
 async def test_pages_that_overlap_are_progress() -> None:
-    envelopes = make(40, [TOPIC])
-    numbers = itertools.count()
+    envelopes = newest_first(make(40, [TOPIC]))
+    starts = itertools.count()
 
     def overlapping(link: Link, request: Request) -> None:
-        n = next(numbers)
+        n = next(starts)
         link.peer.deliver_history(packet(envelopes[n : n + 10]))
         complete(link, request, os.urandom(36) if n < 30 else b"")
 
@@ -89,30 +124,129 @@ async def test_pages_that_overlap_are_progress() -> None:
 
 @asynchronous
 async def test_cursors_that_go_round() -> None:
-    numbers = itertools.count()
+    cursors = itertools.cycle(bytes([n]) * 36 for n in range(3))
 
     def round_trip(link: Link, request: Request) -> None:
-        complete(link, request, bytes([next(numbers) % 3]) * 36)
+        complete(link, request, next(cursors))
 
     async with scripted(round_trip) as server, connect(server.enode) as peer:
         with pytest.raises(RequestRefused, match="cursor that it was given"):
             await read(peer, [])
-        assert len(server.requests) == 4 < MAX_EMPTY_PAGES
+        assert len(server.requests) == 4 < MAX_SHORT_PAGES
 
 
 @asynchronous
 async def test_pages_of_others_between_repeated_ones_are_no_progress() -> None:
     (wanted,), (other,) = make(1, [TOPIC]), make(1, [b"else"])
-    numbers = itertools.count()
+    turns = itertools.cycle((wanted, other))
 
     def alternate(link: Link, request: Request) -> None:
-        link.peer.deliver_history(packet([other if next(numbers) % 2 else wanted]))
+        link.peer.deliver_history(packet([next(turns)]))
         complete(link, request, os.urandom(36))
 
     async with scripted(alternate) as server, connect(server.enode) as peer:
         with pytest.raises(RequestRefused, match="no end"):
             await read(peer, [])
-        assert len(server.requests) == 1 + MAX_EMPTY_PAGES
+        assert len(server.requests) == MAX_SHORT_PAGES
+
+
+def one_by_one(link: Link, request: Request) -> None:
+    """A page of one envelope that nobody has seen, and no end."""
+    link.peer.deliver_history(packet([fresh(NOW - 600)]))
+    complete(link, request, os.urandom(36))
+
+
+@asynchronous
+async def test_a_new_envelope_in_each_page_without_end() -> None:
+    """The next mailserver is asked, and the envelopes that came stay."""
+    envelopes = make(3, [TOPIC], created=NOW)
+    async with several(one_by_one, archive_of(envelopes)) as both:
+        found: list[Envelope] = []
+        async with connect(both[0].enode) as peer:
+            with pytest.raises(RequestRefused, match="fewer than 10 new envelopes"):
+                await read(peer, found)
+        assert len(found) == len(both[0].requests) == MAX_SHORT_PAGES
+        found.clear()
+        async with mailservers([server.enode for server in both]) as servers:
+            await read(servers, found)
+        assert found[MAX_SHORT_PAGES:] == newest_first(envelopes)
+
+
+def test_pages_that_are_not_short() -> None:
+    """They hold some envelopes, large ones, or as many as were asked for."""
+    count = 3 * MAX_SHORT_PAGES
+    some = [[fresh(NOW) for _ in range(SHORT_PAGE)] for _ in range(count)]
+    large = [[fresh(NOW, SHORT_BYTES)] for _ in range(count)]
+    two = [[fresh(NOW), fresh(NOW)] for _ in range(count)]
+    assert follow(some) == follow(large) == follow(two, limit=2) == count
+    assert follow(two, limit=3) == MAX_SHORT_PAGES
+
+
+def test_an_empty_page_between_others_changes_nothing() -> None:
+    pages = [[fresh(NOW)] if n % 2 else [] for n in range(2 * MAX_SHORT_PAGES)]
+    assert follow(pages) == MAX_SHORT_PAGES
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_pages_that_trickle_in(limit: int) -> None:
+    """Each just in time: the whole history has a limit, even if a request asks for one envelope."""
+    pages = [[fresh(NOW)] for _ in range(MAX_SHORT_PAGES - 1)]
+    assert follow(pages, limit=limit, seconds=0.97 * ANSWER_TIMEOUT) == 12
+
+
+def test_pages_that_come_slowly_but_bring_much() -> None:
+    pages = [[fresh(NOW - n, SHORT_BYTES)] for n in range(200)]
+    assert follow(pages, seconds=ANSWER_TIMEOUT) == 200
+
+
+def test_many_quick_pages_of_one_envelope() -> None:
+    """As a request for one envelope gets them from a mailserver that is far away."""
+    pages = [[fresh(NOW)] for _ in range(2000)]
+    assert follow(pages, limit=1, seconds=ANSWER_TIMEOUT / 11) == 2000
+
+
+@asynchronous
+async def test_a_slow_one_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of each page is measured. The loop's clock may stand still for some."""
+    monkeypatch.setattr(history_progress, "MAX_TIMEOUTS", 0)
+    monkeypatch.setattr(history_progress, "PAGE_SHARE", 0.0)
+    monkeypatch.setattr(history_progress, "SHORT_BYTES", 1 << 40)
+    monkeypatch.setattr(history_progress, "SHORT_PAGE", 0)
+    envelopes = make(3, [TOPIC], created=NOW)
+    async with several(one_by_one, archive_of(envelopes)) as both:
+        found: list[Envelope] = []
+        async with mailservers([server.enode for server in both]) as servers:
+            await read(servers, found)
+            assert isinstance(servers.failures[both[0].enode], AnswerTimeout)
+        assert found[-3:] == newest_first(envelopes)
+
+
+pages_of_times = st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=5)
+
+
+@given(pages_of_times)
+def test_pages_go_one_way(pages: list[list[int]]) -> None:
+    """All newer ones before all older ones, or the other way round; within a page as they like."""
+    chosen = [[fresh(NOW + time) for time in page] for page in pages]
+    spans = [(min(page), max(page)) for page in pages if page]
+    falling = all(newer[0] >= older[1] for newer, older in itertools.pairwise(spans))
+    rising = all(older[1] <= newer[0] for older, newer in itertools.pairwise(spans))
+    if falling or rising:
+        assert follow(chosen) == len(pages)
+    else:
+        with pytest.raises(HistoryDisordered, match="not in order"):
+            follow(chosen)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_second_without_end(direction: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bytes are limited, and counted anew for the next second."""
+    monkeypatch.setattr(history_progress, "MAX_PAGE_BYTES", 100_000)
+    times = [NOW + direction * n for n in range(20)]
+    assert follow([[fresh(at, 45_000), fresh(at, 45_000)] for at in times]) == 20
+    steps = [[-2], [-1, 0], [0], [0]]
+    with pytest.raises(HistoryDisordered, match="of one second"):
+        follow([[fresh(NOW + direction * n, 45_000) for n in page] for page in steps])
 
 
 @pytest.mark.parametrize(("limit", "most"), [(1, 2 * MIB), (3, 4 * MIB), (1000, 8 * MIB)])

@@ -23,7 +23,7 @@ from tests.support.scripted import (
     stall,
 )
 from wakumail.devp2p.enode import Enode
-from wakumail.mail import merged_history as module
+from wakumail.mail import history_progress
 from wakumail.mail.mailservers import Mailservers, NoMailserver, mailservers
 from wakumail.mail.merged_history import MergedPage
 from wakumail.mail.request import Request
@@ -193,10 +193,30 @@ async def test_one_out_of_order_counts_as_failed() -> None:
 
 
 @asynchronous
+async def test_one_without_end_does_not_keep_back_the_other() -> None:
+    """It sends one envelope a page, each a second older, with a cursor."""
+
+    def one_by_one(link: Link, request: Request) -> None:
+        created = NOW - len(both[0].requests)
+        link.peer.deliver_history(packet([make_envelope(created + 50, 50, TOPIC, b"x", 0)]))
+        complete(link, request, os.urandom(36))
+
+    older = make(3, [TOPIC], created=NOW - 1000)
+    async with (
+        several(one_by_one, archive_of(older)) as both,
+        mailservers([server.enode for server in both]) as servers,
+    ):
+        got = envelopes_of(await merge(servers, limit=1000))
+        assert got[-3:] == newest_first(older)
+        assert len(both[0].requests) == history_progress.MAX_SHORT_PAGES
+        assert "and no end" in str(servers.failures[both[0].enode])
+
+
+@asynchronous
 async def test_a_second_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(ENVELOPES[0].data)
     second = [make_envelope(NOW, 50, TOPIC, n.to_bytes(size, "big"), 0) for n in range(40)]
-    monkeypatch.setattr(module, "MAX_PAGE_BYTES", len(ENVELOPES[0].rlp) * 20)
+    monkeypatch.setattr(history_progress, "MAX_PAGE_BYTES", len(ENVELOPES[0].rlp) * 20)
     async with (
         several(archive_of(second), archive_of(ENVELOPES)) as both,
         mailservers([server.enode for server in both]) as servers,

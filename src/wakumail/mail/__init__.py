@@ -5,7 +5,7 @@ history             requests answered from the archive
 server              the whole mailserver
 confirmation_queue  confirmations, within the rate limits of the peers
 answer              the answer to one request, checked
-history_progress    the pages of one history, which have to bring something new
+history_progress    the pages of one history, which have to bring enough that is new
 client              a connection to one mailserver
 posting             envelopes sent, and their confirmations
 merged_history      the histories of several mailservers, put together

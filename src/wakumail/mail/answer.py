@@ -30,7 +30,8 @@ PACKET_OVERHEAD = 1 << 20
 """Bytes that an answer may have beside its envelopes of MAX_ENVELOPE: one may be a bit larger."""
 
 MAX_TIMEOUTS = 10
-"""Limits the time of a whole answer, in timeouts, however steadily its envelopes trickle in."""
+"""Limits the time of a whole answer, in timeouts, however steadily its envelopes trickle in. It
+limits the time too that the pages of a history lose (see HistoryProgress)."""
 
 
 class Overdelivery(ProtocolError):
@@ -148,13 +149,19 @@ class Answer:
         """The deadline of the running `wait`."""
         self._wanted = wanted
         self._timeout = timeout
-        self._latest = self._loop.time() + MAX_TIMEOUTS * timeout
+        self._began = self._loop.time()
+        self._latest = self._began + MAX_TIMEOUTS * timeout
         self._batches: deque[Batch] = deque()
         self._is_abandoned = False
         self.count = 0
         """Number of envelopes that came."""
         self.room = min(MAX_PAGE_BYTES, wanted.limit * MAX_ENVELOPE + PACKET_OVERHEAD)
         """Bytes that may still come."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the request was ready to be sent."""
+        return self._loop.time() - self._began
 
     def add(self, batch: Batch) -> None:
         """Take a packet of envelopes; Overdelivery when it is too much."""

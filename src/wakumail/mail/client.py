@@ -150,7 +150,8 @@ class MailPeer:
 
         The call itself raises ValueError or TypeError for arguments that no request can have (see
         Wanted), before anything is sent. RequestRefused, AnswerTimeout and PeerGone end the pages;
-        RequestRefused also if they bring nothing new (see HistoryProgress).
+        the first two also if pages bring too little, HistoryDisordered if they are out of order
+        (see HistoryProgress).
         """
         wanted = Wanted.of(lower, upper, topics, bloom, limit)
         return self.pages(wanted, cursor, form, keys)
@@ -170,9 +171,9 @@ class MailPeer:
     async def _pages(
         self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
     ) -> AsyncGenerator[HistoryPage, None]:
-        progress = HistoryProgress(cursor)
+        progress = HistoryProgress(cursor, wanted.limit, self.answer_timeout)
         while True:
-            page = progress.take(await self.request(wanted, cursor, form, keys))
+            page = progress.take(*await self._timed_request(wanted, cursor, form, keys))
             yield page
             if not page.cursor:
                 return
@@ -192,6 +193,13 @@ class MailPeer:
         Requests of one peer take turns, since p2p messages carry no request id. For the same reason
         a request waits until the answer to one that was cancelled before it is complete.
         """
+        page, _ = await self._timed_request(wanted, cursor, form, keys)
+        return page
+
+    async def _timed_request(
+        self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
+    ) -> tuple[HistoryPage, float]:
+        """The page, and the seconds that it took, without those until its turn."""
         check_cursor(cursor, form)
         check_keys(keys)
         self._asking += 1
@@ -201,11 +209,12 @@ class MailPeer:
                 packet, request_id = self._build(wanted, cursor, form)
                 answer = Answer(wanted, request_id, self.answer_timeout)
                 completion = await self._ask(packet, answer)
+                seconds = answer.age
         finally:
             self._asking -= 1
         if completion.error is not None:
             raise RequestRefused(completion.error)
-        return await answer.page(completion, keys)
+        return await answer.page(completion, keys), seconds
 
     def drop_abandoned(self) -> None:
         """Disconnect if the answer to a cancelled request is coming in and no request waits for it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
-from wakumail.mail.answer import MAX_PAGE_BYTES, HistoryPage, Wanted
+from wakumail.mail.answer import HistoryPage, Wanted
 from wakumail.mail.client import MailPeer
 from wakumail.mail.history_progress import HistoryDisordered
 from wakumail.mail.request import Form
@@ -36,8 +36,6 @@ class _Source:
         """Everything created after this has come (Unix seconds); -1 once all has come."""
         self.failed: Exception | None = None
         self._pages: AsyncIterator[HistoryPage] = peer.pages(wanted, b"", form)
-        self._second_bytes = 0
-        """Bytes of the envelopes created at `behind` that have come."""
 
     @property
     def live(self) -> bool:
@@ -62,13 +60,7 @@ class _Source:
         times = [envelope.created for envelope in envelopes]
         if times and max(times) > self.behind:
             raise HistoryDisordered("its history is not in order, the newest first")
-        if times and min(times) < self.behind:
-            self.behind, self._second_bytes = min(times), 0
-        self._second_bytes += sum(
-            len(envelope.rlp) for envelope in envelopes if envelope.created == self.behind
-        )
-        if self._second_bytes > MAX_PAGE_BYTES:
-            raise HistoryDisordered(f"its history has over {MAX_PAGE_BYTES} bytes of one second")
+        self.behind = min(times, default=self.behind)
 
 
 class MergedHistory:
