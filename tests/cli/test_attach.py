@@ -133,7 +133,7 @@ def test_an_error_cannot_steer_the_terminal(node: Node, capsys: pytest.CaptureFi
 def test_lines(
     node: Node, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = 'test_echo {"a": "b c"}\n\n  test_subtract 5 3\ntest_none\ntest_echo last'
+    text = '\ufeff\n\ufefftest_echo {"a": "b c"}\n\n  test_subtract 5 3\ntest_none\ntest_echo last'
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
     assert main(["attach", *node.flags("ipc"), "--json"]) == 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -94,6 +94,9 @@ def test_other_parameters_are_ignored_as_others_do(query: str, discport: int) ->
         (f"enode://{HEX}@256.0.0.1:30303", "256"),
         (f"enode://{HEX}@1.2.3:30303", "4 octets"),
         (f"enode://{HEX}@host.123:30303", "4 octets"),
+        (f"enode://{HEX}@0x0:30303", "4 octets"),
+        (f"enode://{HEX}@0X7f000001:30303", "4 octets"),
+        (f"enode://{HEX}@0.0.0.0x0:30303", "decimal digits"),
     ],
 )
 def test_parse_says_what_is_wrong(url: str, message: str) -> None:

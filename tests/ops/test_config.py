@@ -219,6 +219,8 @@ def test_unknown_variables(tmp_path: Path) -> None:
             "metrics.addr: '[::1]' is neither an address nor a host name",
         ),
         ("cluster = ['nats://a..b']", "cluster: item 1: it is not nats://HOST:PORT"),
+        ("cluster = ['nats://0x0']", "cluster: item 1: it is not nats://HOST:PORT"),
+        ("cluster = ['nats://[::]:4222']", "cluster: item 1: :: is no address of a node"),
         ("nodekeyhex = '00'", "nodekeyhex: a node key is 64 hexadecimal digits"),
         (
             "nat = 'stun'",

@@ -78,6 +78,22 @@ async def test_others_have_a_turn_beside_a_long_list(
         assert len(server.dialer.targets) == 6
 
 
+@asynchronous
+async def test_others_have_a_turn_while_malformed_entries_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(named_nodes, "SLICE", 2)
+    datadir = Datadir(tmp_path)
+    datadir.static_nodes.write_text(json.dumps(["enode://"] * 6))
+    async with mailserver(tmp_path / "server") as (server, _):
+        named = NamedNodes(Settings(), datadir)
+        seen: list[int] = []
+        turns = asyncio.create_task(count_turns(lambda: caplog.text.count("is left out"), seen))
+        await named.dial(server.dialer)
+        turns.cancel()
+    assert {1, 3, 5} <= set(seen)
+
+
 async def count_turns(state: Callable[[], int], seen: list[int]) -> None:
     """Note a state in each turn of the loop."""
     while True:

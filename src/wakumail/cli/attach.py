@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return call(arguments, arguments.method, [read_param(text) for text in arguments.params])
     failures = 0
     for line in lines():
-        method, *params = read_line(line.removeprefix("\ufeff"))  # an editor's byte-order mark
+        method, *params = read_line(line)
         failures += call(arguments, method, params)
     return min(failures, 1)
 
@@ -83,7 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
 def lines() -> Iterator[str]:
     """The lines of standard input that are not empty; a terminal is prompted for them."""
     if not sys.stdin.isatty():
-        yield from filter(str.strip, sys.stdin)
+        unmarked = (
+            line.removeprefix("\ufeff") for line in sys.stdin
+        )  # an editor's byte-order mark
+        yield from filter(str.strip, unmarked)
         return
     while True:
         try:

@@ -13,6 +13,8 @@ MAPPED_BITS = 96
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+"""A last label that resolvers read as a part of an IPv4 address (URL Standard, "ends in a number")."""
 
 PRIVATE = 3
 """The reach of an address of a private network."""
@@ -127,7 +129,7 @@ def check_host(host: str) -> str:
         if "%" in host:
             raise ValueError("an enode's address has no zone")
         return str(plain(ipaddress.IPv6Address(host)))
-    if labels[-1].isdigit():
+    if _NUMBER.fullmatch(labels[-1]):
         return str(ipaddress.IPv4Address(host))
     if len(host) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError(f"{host[:_MAX_NAME]!r} is neither an address nor a host name")

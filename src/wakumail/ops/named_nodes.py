@@ -85,7 +85,9 @@ class NamedNodes:
         await self._dial([enode for enode in now if enode not in before], server.dialer)
 
     async def _dial(self, enodes: Sequence[Enode], dialer: Dialer) -> None:
-        for sentence in self._malformed:
+        for number, sentence in enumerate(self._malformed, 1):
+            if not number % SLICE:
+                await asyncio.sleep(0)
             log.warning("%s; it is left out", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}

@@ -14,6 +14,7 @@ from wakumail.devp2p.addresses import (
     read_address,
     read_network,
     read_node_address,
+    undialable,
 )
 from wakumail.devp2p.keys import NODE_ID_SIZE, parse_node_key
 from wakumail.rpc.access import ANY, read_origin, read_vhost
@@ -105,12 +106,14 @@ def log_server(text: str) -> str:
     """The URL of a server of the log: nats or tls, a host, and a port unless it is 4222."""
     try:
         url = urlsplit(text)
-        check_host(url.hostname or "")
+        host = check_host(url.hostname or "")
         is_server = url.scheme in ("nats", "tls") and url.port != 0
     except ValueError:
         is_server = False
     if not is_server or url.path.strip("/") or url.query or url.fragment:
         raise ValueError("it is not nats://HOST:PORT")  # without the text: it may hold a password
+    if why := undialable(host):
+        raise ValueError(why)
     return text
 
 
