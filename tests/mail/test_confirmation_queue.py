@@ -145,3 +145,35 @@ async def test_a_node_that_posts_as_often_as_it_takes_packets_keeps_us(
         assert confirmed == [keccak256(packet) for packet in posted]
         assert exceeded <= TOLERANCE
         assert server.counters["confirmations_unsent"] == 0
+
+
+@asynchronous
+async def test_a_busy_relay_leaves_confirmations_their_turns(tmp_path: Path) -> None:
+    """The relay took each packet that the limit allowed, and no confirmation was ever sent."""
+    options = StatusOptions(pow=0.0, packet_rate_limits=RateLimits(0, 4, 0))
+    async with mailserver(tmp_path) as (server, enode):
+        puppet = await Puppet.ready(enode, options=options)
+        other = await Puppet.ready(enode, options=StatusOptions(topic_interest=()))
+
+        async def keep_busy() -> None:
+            seed = 1000
+            while True:
+                relayed = server.counters["packets_relayed"]
+                other.send(Code.MESSAGES, messages(make(1, TOPICS, seed=seed)))
+                await eventually(lambda before=relayed: server.counters["packets_relayed"] > before)
+                seed += 1
+
+        busy = asyncio.create_task(keep_busy())
+        await eventually(lambda: server.counters["packets_relayed"] > 4)
+        batches = [messages(make(1, TOPICS, seed=seed)) for seed in range(WAITING)]
+        relayed = server.counters["packets_relayed"]
+        for batch in batches:
+            puppet.send(Code.MESSAGES, batch)
+        confirmed: list[bytes] = []
+        while len(confirmed) < WAITING:
+            packet = await puppet.until(Packet)
+            if packet.code == Code.MESSAGE_RESPONSE:
+                confirmed.append(decode_message_response(packet.payload).batch_hash)
+        assert confirmed == [keccak256(batch) for batch in batches]
+        assert server.counters["packets_relayed"] >= relayed + WAITING - 2
+        busy.cancel()

@@ -165,6 +165,21 @@ async def test_confirmations_keep_to_a_limit_of_bytes(tmp_path: Path) -> None:
         assert server.counters["messages_confirmed"] == len(old)
 
 
+@asynchronous
+async def test_refusals_of_requests_keep_to_a_limit_of_bytes(tmp_path: Path) -> None:
+    """A completion was sent as soon as there was room for a byte."""
+    rate, asked = 200, 10
+    options = StatusOptions(topic_interest=(), bytes_rate_limits=RateLimits(0, rate, 0))
+    async with mailserver(tmp_path) as (server, enode):
+        bucket = Bucket(rate)
+        puppet = await Puppet.ready(enode, options=options)
+        for _ in range(asked):
+            puppet.send(Code.P2P_REQUEST, b"\xc3\x01\x02\x03")
+        for _ in range(asked):
+            bucket.take(len(await puppet.packet(Code.P2P_REQUEST_COMPLETE)))
+        assert server.counters["requests_failed"] == asked
+
+
 def telling(**limits: Any) -> dict[str, Any]:
     """A node that tells these limits."""
     settings = Settings(min_pow=0.0, max_envelope=500_000, max_packet=600_000, **limits)

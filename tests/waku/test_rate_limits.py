@@ -177,6 +177,15 @@ def test_a_packet_waits_until_the_limit_of_bytes_has_room_for_it() -> None:
     assert limits.delay(0.0, size=1000) == pytest.approx(0.6)
 
 
+def test_a_packet_is_paid_for_when_it_is_sent() -> None:
+    """Charged at the next look, one of long ago left no bucket full, and no room for a large one."""
+    limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
+    assert limits.delay(0.0) == 0
+    limits.spend(40)
+    assert limits.delay(0.25, size=100) == pytest.approx(0.15)
+    assert limits.delay(10.0, size=100) == 0
+
+
 def test_the_limits_of_other_settings_differ() -> None:
     limits = OutgoingLimits(settings(RateLimits(0, 4, 0)), 0.0)
     assert not limits.differ(settings(RateLimits(9, 4, 7)))

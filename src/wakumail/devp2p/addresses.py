@@ -14,7 +14,7 @@ _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
-"""A last label that resolvers read as a part of an IPv4 address (URL Standard, "ends in a number")."""
+"""A last label that resolvers read as part of an IPv4 address (URL Standard, 3.5)."""
 
 PRIVATE = 3
 """The reach of an address of a private network."""

@@ -85,11 +85,13 @@ class ConfirmationQueue:
                 self._counters.add("confirmations_unsent")
 
     async def _send(self, link: Link, unsent: Unsent) -> None:
-        """Send the confirmations of a peer one by one."""
+        """Send the confirmations of a peer one by one, in turns with the relay."""
+        after = None
         try:
             while unsent.responses:
-                await link.outbox.pace(packets=2, size=len(unsent.responses[0]))
+                await link.outbox.pace(len(unsent.responses[0]), after=after)
                 link.peer.respond(unsent.take())
+                after = link.peer.limits.sent
                 link.outbox.flush_soon()
                 self._counters.add("messages_confirmed")
         except PeerGone:

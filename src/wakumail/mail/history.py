@@ -187,11 +187,14 @@ class History:
                 )
             completion = await self._deliver(link, request, int(now))
         except RequestError as error:
-            await link.outbox.pace()
-            _refuse(link, error, self._counters, self.config.completion)
+            refusal = _refusal(error, self.config.completion)
+            await link.outbox.pace(len(refusal))
+            _count_refusal(link, error, self._counters)
+            _complete(link, refusal)
         else:
-            await link.outbox.pace()
-            _complete(link, completion, self.config.completion or request.completion_form)
+            payload = completion.encode(self.config.completion or request.completion_form)
+            await link.outbox.pace(len(payload))
+            _complete(link, payload)
             self._counters.add("requests_completed")
             self.answer_seconds.add(time.monotonic() - started)
 
@@ -281,20 +284,17 @@ def turn_away(link: Link, packet: bytes, counters: Counters) -> None:
 def _refuse_at_once(
     link: Link, error: RequestError, counters: Counters, form: CompletionForm | None = None
 ) -> None:
-    """As _refuse, but without an answer where the peer's rate limits forbid one more packet."""
-    if link.peer.limits.delay(asyncio.get_running_loop().time()):
-        _count_refusal(link, error, counters)
-    else:
-        _refuse(link, error, counters, form)
-
-
-def _refuse(
-    link: Link, error: RequestError, counters: Counters, form: CompletionForm | None = None
-) -> None:
-    """Answer a request with an error: in this form, or in that of its speakers."""
+    """Count a refusal, and answer it unless the peer's rate limits forbid one more packet."""
     _count_refusal(link, error, counters)
+    refusal = _refusal(error, form)
+    if not link.peer.limits.delay(asyncio.get_running_loop().time(), size=len(refusal)):
+        _complete(link, refusal)
+
+
+def _refusal(error: RequestError, form: CompletionForm | None = None) -> bytes:
+    """The payload of a completion with an error: in this form, or in that of its speakers."""
     completion = Completion(error.request_id, error=str(error))
-    _complete(link, completion, form or error.completion_form or CompletionForm.BYTES)
+    return completion.encode(form or error.completion_form or CompletionForm.BYTES)
 
 
 def _count_refusal(link: Link, error: RequestError, counters: Counters) -> None:
@@ -303,8 +303,8 @@ def _count_refusal(link: Link, error: RequestError, counters: Counters) -> None:
     log.debug("peer %s: request refused: %s", link.address, error)
 
 
-def _complete(link: Link, completion: Completion, form: CompletionForm) -> None:
-    link.peer.complete_history(completion.encode(form))
+def _complete(link: Link, payload: bytes) -> None:
+    link.peer.complete_history(payload)
     link.outbox.flush()
 
 

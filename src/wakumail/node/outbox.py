@@ -114,19 +114,24 @@ class Outbox:
         await self.drain()
         await self.pace()
 
-    async def pace(self, packets: int = 1, size: int = 0) -> None:
-        """Wait until the peer's rate limits allow this number of packets more. PeerGone.
+    async def pace(self, size: int = 0, *, after: int | None = None) -> None:
+        """Wait until the peer's rate limits allow one more packet. PeerGone.
 
-        `size` is the bytes of the next packet, if they are known. It has to be sent in the step of
-        the loop that comes back from here.
+        `size` is the bytes of the packet, if they are known. It has to be sent in the step of the
+        loop that comes back from here. `after` is what OutgoingLimits.sent was when the caller sent
+        its last one: as long as that is the last of all, it leaves the others a packet.
         """
         if self._why_closed is not None:
             raise PeerGone(self._why_closed)
-        while delay := self._link.peer.limits.delay(self._loop.time(), packets, size):
+        while delay := self._delay(size, after):
             self.flush()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._link.gone(), delay)
             await self.drain()
+
+    def _delay(self, size: int, after: int | None) -> float:
+        limits = self._link.peer.limits
+        return limits.delay(self._loop.time(), 2 if limits.sent == after else 1, size)
 
     async def wait_in_line(self, size: int) -> None:
         """Wait until the peer's rate limits allow a packet of `size` bytes for a caller.
@@ -142,7 +147,7 @@ class Outbox:
         self._in_line += 1
         try:
             async with asyncio.timeout(MAX_WAIT), self._line:
-                await self.pace(1, size)
+                await self.pace(size)
         except TimeoutError:
             text = f"the rate limits of the peer left no room for the packet for {MAX_WAIT:g} s"
             raise PeerLimited(text) from None

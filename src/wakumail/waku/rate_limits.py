@@ -143,9 +143,9 @@ class OutgoingLimits:
         self.burst = sizes or None
         """Bytes that one packet should not exceed; None: no limit."""
         self._most = max(1, packets)
-        self._sent = 0
-        """Packets since the last call of `delay`, and the bytes of them."""
-        self._sent_bytes = 0
+        self._looked = now
+        self.sent = 0
+        """Packets that were sent."""
 
     def differ(self, settings: PeerSettings) -> bool:
         """True if the peer's settings tell other limits than these."""
@@ -156,20 +156,21 @@ class OutgoingLimits:
 
         A packet larger than a second's bytes waits for all of them, and delays those after it.
         """
+        self._looked = now
         delay = 0.0
         if self._packets is not None:
-            self._packets.owe(self._sent, now)
             delay = self._packets.delay(min(packets, self._most), now)
         if self._sizes is not None:
-            self._sizes.owe(self._sent_bytes, now)
             delay = max(delay, self._sizes.delay(min(size, self.burst or 0), now))
-        self._sent = self._sent_bytes = 0
         return delay
 
     def spend(self, size: int) -> None:
-        """Count a packet of `size` bytes, as sent at the next call of `delay`."""
-        self._sent += 1
-        self._sent_bytes += size
+        """Count a packet of `size` bytes, sent in the step of the loop that called `delay` last."""
+        self.sent += 1
+        if self._packets is not None:
+            self._packets.owe(1, self._looked)
+        if self._sizes is not None:
+            self._sizes.owe(size, self._looked)
 
 
 def lowest_rates(settings: PeerSettings) -> tuple[int, int]:
