@@ -204,10 +204,11 @@ LIMITS: dict[str, list[str]] = {
         f"{admission.MAX_HANDSHAKES_OF_HOST}",
         f"{acceptor.MAX_PARKED:,}",
     ],
-    "handshakes that wait to be computed": [
-        f"{handshake_thread.MAX_STEPS_WAITING}",
-        f"of one host {handshake_thread.MAX_STEPS_OF_HOST} count",
+    "handshakes of one host that wait to be computed": [
+        f"{handshake_thread.MAX_STEPS_OF_HOST}",
+        f"while {handshake_thread.MAX_HOSTS_WAITING} hosts wait",
     ],
+    "hosts whose handshakes wait to be computed": [f"{handshake_thread.MAX_HOSTS_WAITING}"],
     "time for keys and hello": [connection("handshake_timeout")],
     "capabilities in a hello": [f"{hello_packets.MAX_CAPABILITIES}"],
     "name of a capability": [f"{hello_packets.MAX_CAPABILITY_NAME} characters"],
@@ -423,7 +424,7 @@ def test_the_two_walks_and_the_threads() -> None:
         f"A page of up to {archive.AT_ONCE_HITS} envelopes",
         f"up to {page_reader.AT_ONCE_IN_A_TURN} of them in one turn",
         f"| {page_reader.READER_THREADS} readers, compiled |",
-        f"while {handshake_thread.MAX_STEPS_WAITING} wait",
+        f"while those of {handshake_thread.MAX_HOSTS_WAITING} hosts wait",
         f"more than {size(outbox.MAX_ENCRYPTED_ON_LOOP)}, those of up to four links",
         f"| {messages.MINERS} for mining |",
     ]

@@ -27,7 +27,11 @@ from wakumail.devp2p.handshake import (
 )
 from wakumail.devp2p.keys import PrivateKey, Random
 from wakumail.errors import DisconnectReason, HandshakeError, HandshakeTimeout
-from wakumail.node.handshake_thread import MAX_STEPS_AHEAD, MAX_STEPS_WAITING
+from wakumail.node.handshake_thread import (
+    MAX_HOSTS_WAITING,
+    MAX_STEPS_AHEAD,
+    MAX_STEPS_OF_HOST,
+)
 from wakumail.node.link import Link, Wait
 from wakumail.node.node import Node
 
@@ -193,14 +197,14 @@ async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
         knocked = door.knocked
         callers = [
             await Puppet.dial(enode, source=f"127.1.0.{number}")
-            for number in range(1, MAX_STEPS_WAITING + MAX_STEPS_AHEAD + 21)
+            for number in range(1, MAX_HOSTS_WAITING + MAX_STEPS_AHEAD + 21)
         ]
         node = server.node
-        await eventually(lambda: waiting_steps(node) >= MAX_STEPS_WAITING)
+        await eventually(lambda: waiting_steps(node) >= MAX_HOSTS_WAITING)
         for _ in range(3):
             await served.check()
         # Two more connections may have been accepted before the limit was reached.
-        assert len(node._sockets) <= 2 + MAX_STEPS_AHEAD + MAX_STEPS_WAITING + 2
+        assert len(node._sockets) <= 2 + MAX_STEPS_AHEAD + MAX_HOSTS_WAITING + 2
         assert door.knocked == knocked + 1
         assert len(server.node.links) == 2
         door.open()
@@ -245,6 +249,60 @@ async def test_many_calls_of_one_host_leave_the_door_open_for_others(
         door.open()
         await greeted([other, *crowd])
         assert server.counters["connections_crowded_out"] == 0
+
+
+@pytest.mark.parametrize("hosts", [4, 8])
+@asynchronous
+async def test_a_few_hosts_shut_the_door_on_nobody(tmp_path: Path, door: Door, hosts: int) -> None:
+    """Their callers beyond MAX_STEPS_OF_HOST are parked, and the next host has the next turn."""
+    async with mailserver(tmp_path) as (server, enode):
+        crowd = [
+            await Puppet.dial(enode, source=f"127.0.1.{1 + number % hosts}")
+            for number in range(hosts * (MAX_STEPS_OF_HOST + 10))
+        ]
+        other = await Puppet.dial(enode, source="127.0.0.99")
+        waiting = server.node.handshake_thread._waiting
+        await eventually(lambda: "127.0.0.99" in waiting)
+        assert len(waiting) == hosts + 1
+        door.open()
+        await greeted([other, *crowd])
+        assert server.counters["connections_crowded_out"] == 0
+
+
+@asynchronous
+async def test_a_host_has_room_while_few_of_its_steps_wait(door: Door) -> None:
+    hosts = ["192.0.2.1"] * (MAX_STEPS_AHEAD + MAX_STEPS_OF_HOST)
+    node, links, _ = opened(hosts, max_handshakes=len(hosts))
+    thread = node.handshake_thread
+    for link in links:
+        assert thread.has_room("192.0.2.1")
+        call(node, link)
+    assert not thread.has_room("192.0.2.1")
+    assert thread.has_room("192.0.2.2")
+    links[-1].connection_lost(None)
+    assert thread.has_room("192.0.2.1")
+    door.open()
+    await eventually(lambda: not thread._computing)
+    for link in links[:-1]:
+        link.connection_lost(None)
+
+
+@asynchronous
+async def test_while_many_hosts_wait_each_has_room_for_one_step(door: Door) -> None:
+    """So some host has none that waits soon, and the door opens again."""
+    hosts = [f"198.51.100.{number}" for number in range(MAX_STEPS_AHEAD + MAX_HOSTS_WAITING)]
+    node, links, _ = opened(hosts, max_handshakes=len(hosts))
+    thread = node.handshake_thread
+    for link in links[:-1]:
+        call(node, link)
+    assert thread.has_room(hosts[-2])
+    call(node, links[-1])
+    assert not thread.has_room(hosts[-2])
+    assert thread.has_room("192.0.2.2")
+    door.open()
+    await eventually(lambda: not thread._computing)
+    for link in links:
+        link.connection_lost(None)
 
 
 @asynchronous

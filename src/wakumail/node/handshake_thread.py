@@ -18,31 +18,41 @@ MAX_STEPS_AHEAD = 2
 wait where they can be taken back, and no more than these come to the loop in one round."""
 
 MAX_STEPS_OF_HOST = 8
-"""Waiting handshake steps of one host that count: more of them close the door to nobody."""
+"""Waiting handshake steps of one host at which no more of its callers begin."""
 
-MAX_STEPS_WAITING = 32
-"""Waiting handshake steps, some 20 ms of the thread, at which no more connections are accepted."""
+MAX_HOSTS_WAITING = 64
+"""Hosts with waiting handshake steps at which no more connections are accepted. A round of turns
+takes some 40 ms of the thread then."""
 
 
 class HandshakeThread:
     """Computes the handshake steps of links. Those of one host are computed in their order."""
 
-    def __init__(self, on_room: Callable[[bool], None]) -> None:
-        """`on_room` is called with True if fewer than MAX_STEPS_WAITING wait, else with False."""
+    def __init__(self, on_room: Callable[[bool], None], on_taken: Callable[[str], None]) -> None:
+        """`on_room` is called with True if fewer than MAX_HOSTS_WAITING wait, else with False.
+
+        `on_taken` is called with the host of each step that waits no more.
+        """
         self._on_room = on_room
+        self._on_taken = on_taken
         self._thread = Threads(1, "handshakes")
         self._waiting: dict[str, dict[Link, HandshakeStep]] = {}
         """By host; the next is the turn of the first."""
-        self._counted = 0
-        """Steps that wait, of each host MAX_STEPS_OF_HOST at most."""
         self._computing = 0
 
     def add(self, link: Link, step: HandshakeStep) -> None:
         """Compute a step, then call `link.handshake_computed` with the result."""
-        steps = self._waiting.setdefault(link.host, {})
-        steps[link] = step
-        self._counted += len(steps) <= MAX_STEPS_OF_HOST
+        self._waiting.setdefault(link.host, {})[link] = step
         self._begin()
+
+    def has_room(self, host: str) -> bool:
+        """True if one more caller of a host may begin.
+
+        While MAX_HOSTS_WAITING wait, each has room for one step: else none of them would ever run
+        out of steps, and no further host would have a turn.
+        """
+        most = MAX_STEPS_OF_HOST if len(self._waiting) < MAX_HOSTS_WAITING else 1
+        return len(self._waiting.get(host, ())) < most
 
     def remove(self, link: Link) -> None:
         """Drop the waiting step of a link that has ended."""
@@ -64,15 +74,15 @@ class HandshakeThread:
             self._computing += 1
             future = self._thread.run(step.compute)
             future.add_done_callback(partial(self._computed, link))
-        self._on_room(self._counted < MAX_STEPS_WAITING)
+        self._on_room(len(self._waiting) < MAX_HOSTS_WAITING)
 
     def _take(self, link: Link) -> HandshakeStep:
         """Take the waiting step of a link out."""
         steps = self._waiting[link.host]
-        self._counted -= len(steps) <= MAX_STEPS_OF_HOST
         step = steps.pop(link)
         if not steps:
             del self._waiting[link.host]
+        self._on_taken(link.host)
         return step
 
     def _computed(self, link: Link, future: asyncio.Future[StepResult]) -> None:

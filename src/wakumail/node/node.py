@@ -87,7 +87,7 @@ class Node:
         self.encryption_thread = EncryptionThread()
         self._connection = replace(config.connection, reserved={SYNC: self.admission.syncing})
         self._sockets: set[Link] = set()
-        self.handshake_thread = HandshakeThread(self._welcome)
+        self.handshake_thread = HandshakeThread(self._welcome, self._begin_parked)
         self.turns = Turns()
         self.memory = Memory(self._sockets)
         self._paused: dict[Link, None] = {}
@@ -121,7 +121,7 @@ class Node:
         acceptor = Acceptor(
             own,
             lambda: Link(self),
-            self.admission.has_handshake_slot,
+            self._has_slot,
             lambda: self.counters.add("connections_crowded_out"),
             max_descriptor=self.config.max_descriptor,
             on_no_files=lambda: self.counters.add("connections_refused_files"),
@@ -137,8 +137,12 @@ class Node:
         for acceptor in self._acceptors:
             acceptor.want(has_room)
 
+    def _has_slot(self, host: str) -> bool:
+        """True if one more caller of a host may begin its handshake."""
+        return self.admission.has_handshake_slot(host) and self.handshake_thread.has_room(host)
+
     def _begin_parked(self, host: str) -> None:
-        """Let a caller begin its handshake that waits for one of its host to end."""
+        """Let a caller begin its handshake that waits for others of its host."""
         for acceptor in self._acceptors:
             acceptor.begin_parked(host)
 
