@@ -121,6 +121,20 @@ async def test_the_hello_tells_the_port_that_the_system_chose(tmp_path: Path) ->
 
 
 @asynchronous
+async def test_a_dial_takes_none_of_the_files_of_the_operator(tmp_path: Path) -> None:
+    """Nodes that were named used up all, and nobody could ask the server what was wrong."""
+    async with mailserver(tmp_path) as (server, enode), dialing() as (_, node):
+        node.config = replace(node.config, max_descriptor=0)
+        with pytest.raises(OSError, match="for the operator"):
+            await node.dial(enode)
+        assert node.counters["connections_refused_files"] == 1
+        await eventually(lambda: not node._sockets)
+        node.config = replace(node.config, max_descriptor=None)
+        await node.dial(enode)
+        assert server.counters["connections_accepted"] == 2
+
+
+@asynchronous
 async def test_a_peer_that_is_not_there_is_dialed_until_it_is(tmp_path: Path) -> None:
     key, enode = nobody_yet()
     async with dialing() as (dialer, node):

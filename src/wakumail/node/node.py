@@ -1,6 +1,7 @@
 """A node: listens, dials, and has the parts that its links share. It knows no archive."""
 
 import asyncio
+import errno
 import os
 import socket
 import time
@@ -155,13 +156,24 @@ class Node:
         )
         try:
             # Shielded: if uvloop cancels a connection that was just made, the link never learns it.
-            _, link = await asyncio.shield(connecting)
+            transport, link = await asyncio.shield(connecting)
+            if self._is_for_operator(transport):
+                dial.ready.cancel()
+                transport.abort()
+                raise OSError(errno.EMFILE, "the files that are left are for the operator")
             await dial.ready
         except asyncio.CancelledError:
             dial.ready.cancel()
             connecting.add_done_callback(_part)
             raise
         return link
+
+    def _is_for_operator(self, transport: asyncio.Transport) -> bool:
+        """True, and counted, for a connection with a file that peers are not to have."""
+        most, own = self.config.max_descriptor, transport.get_extra_info("socket")
+        beyond = most is not None and own.fileno() >= most
+        self.counters.add("connections_refused_files", beyond)
+        return beyond
 
     def quiesce(self) -> None:
         """Take no more connections and no more packets."""
