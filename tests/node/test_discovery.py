@@ -1,6 +1,7 @@
 """Discovery over real sockets."""
 
 import ipaddress
+import json
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -194,21 +195,7 @@ def test_contacts_survive_in_a_file(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{}",
-        "[1]",
-        "[{}]",
-        '[{"id": "00", "ip": "10.0.0.1", "udp": 1, "tcp": 1, "enr": null}]',
-        '[{"id": 7, "ip": "10.0.0.1", "udp": 1, "tcp": 1, "enr": null}]',
-        '[{"id": "' + "00" * 64 + '", "ip": "here", "udp": 1, "tcp": 1, "enr": null}]',
-        '[{"id": "' + "00" * 64 + '", "ip": "10.0.0.1", "udp": 0, "tcp": 1, "enr": null}]',
-        '[{"id": "' + "00" * 64 + '", "ip": "10.0.0.1", "udp": 1, "tcp": 1, "enr": "enr:x"}]',
-        "[" * 100_000,
-    ],
-)
+@pytest.mark.parametrize("content", ["", "{}", "[" * 100_000])
 def test_a_damaged_file_of_contacts_is_left_out(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,3 +203,26 @@ def test_a_damaged_file_of_contacts_is_left_out(
     path.write_text(content)
     assert read_contacts(path) == []
     assert "holds no nodes of discovery" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1]",
+        "[{}]",
+        '[{"id": "00", "ip": "10.0.0.1", "udp": 1, "tcp": 1, "enr": null}]',
+        '[{"id": 7, "ip": "10.0.0.1", "udp": 1, "tcp": 1, "enr": null}]',
+        '[{"id": "' + "00" * 64 + '", "ip": "here", "udp": 1, "tcp": 1, "enr": null}]',
+        '[{"id": "' + "00" * 64 + '", "ip": "10.0.0.1", "udp": 0, "tcp": 1, "enr": null}]',
+        '[{"id": "' + "00" * 64 + '", "ip": "10.0.0.1", "udp": 1, "tcp": 1, "enr": "enr:x"}]',
+    ],
+)
+def test_a_malformed_contact_is_left_out_and_the_others_are_kept(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "nodes.json"
+    kept = Contact(node_id(node_key("one").public_key), UdpEndpoint("10.0.0.1", 30303, 30304))
+    write_contacts(path, [kept])
+    path.write_text(json.dumps([*json.loads(content), *json.loads(path.read_text())]))
+    assert [contact.endpoint for contact in read_contacts(path)] == [kept.endpoint]
+    assert f"{path}: item 1: " in caplog.text

@@ -41,17 +41,23 @@ def write_contacts(path: Path, contacts: Iterable[Contact]) -> None:
 
 
 def read_contacts(path: Path) -> list[Contact]:
-    """The nodes in the file, none if it does not exist or is damaged."""
+    """The nodes in the file, without malformed ones; none if it does not exist or is damaged."""
     try:
         listed = parse_json(read_edited(path, pipe=False))
         if not isinstance(listed, list):
             raise ValueError("it is no list")
-        return [_contact(entry) for entry in listed[:MAX_KEPT]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         log.warning("%s holds no nodes of discovery: %s", path, reason(error))
         return []
+    contacts = []
+    for number, entry in enumerate(listed[:MAX_KEPT], 1):
+        try:
+            contacts.append(_contact(entry))
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("%s: item %d: %r; it is left out", path, number, error)
+    return contacts
 
 
 def _contact(entry: Any) -> Contact:
