@@ -178,7 +178,7 @@ def test_a_packet_waits_until_the_limit_of_bytes_has_room_for_it() -> None:
 
 
 def test_a_packet_is_paid_for_when_it_is_sent() -> None:
-    """Charged at the next look, one of long ago left no bucket full, and no room for a large one."""
+    """Charged at the next look, one of long ago left no room for a large one."""
     limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
     assert limits.delay(0.0) == 0
     limits.spend(40)
