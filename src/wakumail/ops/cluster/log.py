@@ -7,7 +7,6 @@ reader, or is lost with a server.
 
 import asyncio
 import base64
-import binascii
 import json
 import logging
 import re
@@ -21,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from wakumail.base.json_text import parse_json
 from wakumail.base.tasks import end_tasks
 from wakumail.ops.cluster.log_errors import LogRefused, LogUnavailable
 from wakumail.ops.cluster.log_facts import Facts, nanoseconds
@@ -57,6 +57,9 @@ STREAM_NOT_FOUND = 10059
 FAILURES = (nats.errors.Error, OSError, RuntimeError)
 """Errors of the client that mean that the servers are out of reach. RuntimeError is what the event
 loop raises for a write to a connection that has just ended."""
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""Errors of an answer that is not in the form that JetStream documents."""
 
 
 class LogMessage(NamedTuple):
@@ -131,37 +134,41 @@ class Log:
     async def facts(self) -> Facts | None:
         """The facts of the log; None if it does not exist."""
         info = await self.ask(f"STREAM.INFO.{self.name}")
-        if (error := info.get("error")) is not None:
-            if error.get("err_code") == STREAM_NOT_FOUND:
-                return None
-            raise LogUnavailable(str(error.get("description")))
-        told = await self._configurations(len((info.get("cluster") or {}).get("replicas") or ()))
-        limits = [int(each["max_payload"]) for each in told.values() if "max_payload" in each]
-        return Facts(
-            info,
-            min([self._client.max_payload, *limits]),
-            str(self._client.connected_server_version),
-            {
-                name: bool(each["jetstream"]["config"].get("sync_always"))
-                for name, each in told.items()
-                if (each.get("jetstream") or {}).get("config")
-            },
-        )
+        try:
+            if (error := info.get("error")) is not None:
+                if error.get("err_code") == STREAM_NOT_FOUND:
+                    return None
+                raise LogUnavailable(str(error.get("description")))
+            replicas = len((info.get("cluster") or {}).get("replicas") or ())
+            told = await self._configurations(replicas)
+            limits = [int(each["max_payload"]) for each in told.values() if "max_payload" in each]
+            return Facts(
+                info,
+                min([self._client.max_payload, *limits]),
+                str(self._client.connected_server_version),
+                {
+                    name: bool(each["jetstream"]["config"].get("sync_always"))
+                    for name, each in told.items()
+                    if (each.get("jetstream") or {}).get("config")
+                },
+            )
+        except UNREADABLE as error:
+            raise LogUnavailable("facts that cannot be read") from error
 
     async def ask(self, action: str, **fields: Any) -> dict[str, Any]:
         """The answer of JetStream to a request of its API."""
         message = await self._request(f"$JS.API.{action}", json.dumps(fields).encode(), API_TIMEOUT)
-        answer = json.loads(message.data)
-        if not isinstance(answer, dict):
-            raise LogUnavailable("an answer that is no object")
-        return answer
+        try:
+            return _parse_object(message.data)
+        except ValueError as error:
+            raise LogUnavailable(f"an answer that cannot be read: {error}") from error
 
     async def _configurations(self, others: int) -> dict[str, dict[str, Any]]:
         """The configuration of each server, by its name; nothing if our account may not ask."""
         told: dict[str, dict[str, Any]] = {}
         for message in await self._gather(VARZ, b"", VARZ_TIMEOUT, others + 1):
-            with suppress(ValueError, KeyError, TypeError):
-                answer = json.loads(message.data)
+            with suppress(*UNREADABLE):
+                answer = _parse_object(message.data)
                 told[str(answer["server"]["name"])] = answer["data"]
         return told
 
@@ -188,11 +195,11 @@ class Log:
         headers = {"Nats-Msg-Id": message_id, "Nats-Expected-Stream": self.name}
         answer = await self._request(self.subject, message, ACK_TIMEOUT, headers)
         try:
-            found = json.loads(answer.data)
+            found = _parse_object(answer.data)
             if "error" in found:
                 raise LogUnavailable(f"{found['error'].get('description')}")
             return Acknowledged(int(found["seq"]), bool(found.get("duplicate")))
-        except (ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise LogUnavailable("an acknowledgement that cannot be read") from error
 
     async def read(self, first: int, *, limit: int, max_bytes: int) -> list[LogMessage]:
@@ -245,7 +252,7 @@ class Log:
             given = re.search(rb"\r\nNats-Msg-Id: *([!-~]+)\r\n", headers)
             message_id = given[1].decode() if given else ""
             return LogMessage(sequence, message_id, nanoseconds(found["time"]) / 10**9, data)
-        except (KeyError, ValueError, binascii.Error):
+        except UNREADABLE:
             return None
 
     # -- between the hosts --------------------------------------------------------------------
@@ -277,9 +284,7 @@ class Log:
         found: list[dict[str, Any]] = []
         for message in await self._gather(self._beside("hosts"), b"", seconds, 1000):
             with suppress(ValueError):
-                answer = json.loads(message.data)
-                if isinstance(answer, dict):
-                    found.append(answer)
+                found.append(_parse_object(message.data))
         return found
 
     def _beside(self, what: str) -> str:
@@ -322,6 +327,13 @@ class Log:
 def _status(message: Msg) -> str:
     """The status that the server sends in place of a message; empty for a message."""
     return (message.headers or {}).get("Status", "")
+
+
+def _parse_object(text: bytes) -> dict[str, Any]:
+    """The JSON object in an answer. ValueError."""
+    if not isinstance(found := parse_json(text), dict):
+        raise ValueError("it is no object")
+    return found
 
 
 def _text(error: Exception) -> str:
