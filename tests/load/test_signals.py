@@ -93,6 +93,19 @@ def test_a_bench_that_is_ended_leaves_nothing(
     assert not list(directory.iterdir())
 
 
+def test_an_ended_bench_leaves_no_half_of_a_dump(directory: Path) -> None:
+    dump = directory / "dump"
+    command = [*WAKUMAIL, "bench", "--write-dump", str(dump), "--archive", "10000000"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=take_signals) as bench:
+        try:
+            until(lambda: dump.exists() and dump.stat().st_size > 0)
+            bench.terminate()
+            assert bench.wait(PATIENCE) == 1
+        finally:
+            bench.kill()
+    assert not list(directory.iterdir())
+
+
 def test_a_bench_that_is_killed_leaves_no_process(directory: Path) -> None:
     with benching(directory, 1000) as bench:
         below = await_stage(bench.pid, STAGES["clients are there"])

@@ -34,9 +34,14 @@ class FilledArchives:
 
 
 def write_dump(traffic: ArchivedTraffic, path: Path) -> None:
-    """Write the traffic as a dump, for `wakumail archive import`."""
-    with path.open("wb") as file:
-        file.writelines(traffic.dump())
+    """Write the traffic as a dump, for `wakumail archive import`. Half a dump does not stay."""
+    try:
+        with path.open("wb") as file:
+            file.writelines(traffic.dump())
+    except BaseException:
+        if path.is_file():  # else a pipe or a device, or it could not be made
+            path.unlink()
+        raise
 
 
 def import_dump(datadir: Path, dump: Path) -> None:
