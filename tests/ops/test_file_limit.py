@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.patience import PATIENCE
 from tests.support.processes import WAKUMAIL, Server
+from wakumail.devp2p import keys
+from wakumail.devp2p.enode import Enode
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.file_limit import (
     MAX_FILES,
@@ -64,6 +66,20 @@ def test_files_are_kept_for_the_operator(
     warn_of_file_limit(settings)
     assert len(caplog.records) == 1
     assert "1024 files may be open (ulimit -n), but 7496 may be needed" in caplog.text
+    assert "5000 peers (--maxpeers), 0 dialed ones" in caplog.text
+
+
+def test_dialed_nodes_need_files_beside_maxpeers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (
+        Enode(keys.node_id(keys.private_key(bytes([number]) * 32).public_key), "127.0.0.1", 1, 1)
+        for number in (1, 2)
+    )
+    settings = Settings(static_nodes=(first,), sync_peers=(first, second), mindial=700)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (7900, 7900))
+    warn_of_file_limit(settings)
+    assert "but 7942 may be needed: 5000 peers (--maxpeers), 702 dialed ones" in caplog.text
 
 
 def under(limit: str) -> tuple[str, ...]:

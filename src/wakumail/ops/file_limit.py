@@ -55,13 +55,16 @@ def share_files(settings: Settings) -> FileShare:
 def warn_of_file_limit(settings: Settings) -> None:
     """Log a warning if peers and callers may have more files than the system lets us open."""
     limit, callers = file_limit(), MAX_SESSIONS * listeners(settings)
-    needed = settings.maxpeers + settings.max_handshakes + MAX_PARKED + callers + MIN_FILES
+    named = settings.static_nodes + settings.trusted_nodes + settings.sync_peers
+    dialed = settings.mindial + len(set(named))  # they do not count among --maxpeers
+    peers, handshakes = settings.maxpeers, settings.max_handshakes
+    needed = peers + dialed + handshakes + MAX_PARKED + callers + MIN_FILES
     if needed > limit:
         log.warning(
             "%d files may be open (ulimit -n), but %d may be needed: %d peers (--maxpeers), %d "
-            "handshakes (--max-handshakes), %d callers that wait, %d connections of the API and "
-            "the metrics, %d others. Beyond %d no peer is accepted",
-            *(limit, needed, settings.maxpeers, settings.max_handshakes, MAX_PARKED, callers),
+            "dialed ones, %d handshakes (--max-handshakes), %d callers that wait, %d connections "
+            "of the API and the metrics, %d others. Beyond %d no peer is accepted",
+            *(limit, needed, peers, dialed, handshakes, MAX_PARKED, callers),
             *(MIN_FILES, share_files(settings).max_descriptor),
         )
 
