@@ -27,6 +27,19 @@ class Peer:
     second: int = 0
     uses: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
+    def begin_second(self, now: int) -> None:
+        if self.second != now:
+            self.second, self.uses = now, {}
+            self.cursor, self.held = min(self.cursor, self.held), math.inf
+
+    def wants(self, envelope: Envelope, now: int) -> bool:
+        assert self.interest is not None
+        return (
+            envelope.expiry >= now
+            and envelope.pow >= self.min_pow
+            and is_wanted(envelope.topic, self.interest)
+        )
+
     def spend(self, envelope: Envelope) -> bool:
         """True if the limits allow one more of its topic in this second; counts it then."""
         if not any(self.limits):
@@ -101,13 +114,23 @@ class PoolModel:
             del self.live[next(iter(self.live))]
             self.evicted += 1
 
+    def next_size(self, slot: int, now: int) -> int:
+        peer = self.peers[slot]
+        if peer.interest is None:
+            return 0
+        peer.begin_second(now)
+        for sequence, envelope, knowing in self.live.values():
+            if sequence >= peer.cursor and slot not in knowing and peer.wants(envelope, now):
+                peer.cursor = sequence
+                return len(join_list([envelope.rlp]))
+        peer.cursor = self.next_sequence
+        return 0
+
     def take(self, slot: int, max_bytes: int, max_envelopes: int, now: int) -> bytes | None:
         peer = self.peers[slot]
         if peer.interest is None:
             return None
-        if peer.second != now:
-            peer.second, peer.uses = now, {}
-            peer.cursor, peer.held = min(peer.cursor, peer.held), math.inf
+        peer.begin_second(now)
         chosen: list[bytes] = []
         reached = self.next_sequence
         for sequence, envelope, knowing in self.live.values():
@@ -116,9 +139,7 @@ class PoolModel:
             if len(chosen) == max_envelopes:
                 reached = sequence
                 break
-            if slot in knowing or envelope.expiry < now or envelope.pow < peer.min_pow:
-                continue
-            if not is_wanted(envelope.topic, peer.interest):
+            if slot in knowing or not peer.wants(envelope, now):
                 continue
             if chosen and len(join_list([*chosen, envelope.rlp])) > max_bytes:
                 reached = sequence

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,14 @@ from wakumail.errors import PeerLimited
 from wakumail.mail import posting
 from wakumail.mail.answer import Wanted
 from wakumail.mail.client import connect
-from wakumail.node import outbox
+from wakumail.node import outbox, relay
 from wakumail.ops import assembly
 from wakumail.ops.config.settings import Settings
 from wakumail.waku.packets import Code, RateLimits, StatusOptions, WakuDialect
 
 RATE = 5
+AHEAD, ENOUGH = 5, 5
+"""Packets of each kind that are asked for at a time, and in all."""
 OPTIONS = StatusOptions(topic_interest=(), packet_rate_limits=RateLimits(0, RATE, 0))
 ENVELOPE = make(1, TOPICS)[0].rlp
 
@@ -178,6 +181,39 @@ async def test_refusals_of_requests_keep_to_a_limit_of_bytes(tmp_path: Path) -> 
         for _ in range(asked):
             bucket.take(len(await puppet.packet(Code.P2P_REQUEST_COMPLETE)))
         assert server.counters["requests_failed"] == asked
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"packet_rate_limits": RateLimits(0, 2, 0)},
+        {"bytes_rate_limits": RateLimits(0, 500, 0)},
+    ],
+)
+@asynchronous
+async def test_confirmations_answers_and_the_relay_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
+) -> None:
+    """Each always has something to send. Answers took every packet that the limits allowed."""
+    monkeypatch.setattr(relay, "MAX_RELAY_PACKET", 1)  # each envelope in a packet of its own
+    envelopes = iter(make(1000, TOPICS))
+    async with mailserver(tmp_path) as (_, enode):
+        puppet = await Puppet.ready(enode, options=StatusOptions(pow=0.0, **limits))
+        other = await Puppet.ready(enode, options=StatusOptions(topic_interest=()))
+        causes: dict[Code, Callable[[], None]] = {
+            Code.MESSAGES: lambda: other.send(Code.MESSAGES, messages([next(envelopes)])),
+            Code.MESSAGE_RESPONSE: lambda: puppet.send(Code.MESSAGES, messages([next(envelopes)])),
+            Code.P2P_REQUEST_COMPLETE: lambda: puppet.send(Code.P2P_REQUEST, b"\xc3\x01\x02\x03"),
+        }
+        for cause in causes.values():
+            for _ in range(AHEAD):
+                cause()
+        came = Counter[int]()
+        while min(came[code] for code in causes) < ENOUGH:
+            packet = await puppet.until(Packet)
+            came[packet.code] += 1
+            causes[Code(packet.code)]()
+            assert came.total() < 4 * ENOUGH * len(causes), came
 
 
 def telling(**limits: Any) -> dict[str, Any]:

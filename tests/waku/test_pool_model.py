@@ -123,6 +123,12 @@ class PoolMachine(RuleBasedStateMachine):
         for slot in self.model.peers:
             self.send(slot, max_bytes, 1 << 16)
 
+    @precondition(lambda self: self.model.peers)
+    @rule(number=numbers)
+    def look(self, number: int) -> None:
+        slot = self.slot(number)
+        assert self.pool.next_size(slot, now=self.now) == self.model.next_size(slot, self.now)
+
     def send(self, slot: int, max_bytes: int, max_envelopes: int) -> None:
         expected = self.model.take(slot, max_bytes, max_envelopes, self.now)
         packet = self.pool.take(

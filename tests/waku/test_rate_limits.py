@@ -2,17 +2,22 @@
 
 import ipaddress
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.archive_model import batch_of
 from wakumail.waku.envelope import Batch, make_envelope
 from wakumail.waku.packets import NO_LIMITS, PeerSettings, RateLimits
 from wakumail.waku.rate_limits import (
+    LINE_INTERVAL,
     IncomingLimits,
     OutgoingLimits,
     TrafficExcess,
+    Turn,
     Whitelist,
     host_of,
 )
@@ -138,10 +143,18 @@ def settings(packets: RateLimits = NO_LIMITS, sizes: RateLimits = NO_LIMITS) -> 
     return PeerSettings(packet_rate_limits=packets, bytes_rate_limits=sizes)
 
 
+def seconds_left(limits: OutgoingLimits, now: float, size: int = 0) -> float:
+    """The seconds that a sender waits who is alone, and then gives up."""
+    turn = Turn()
+    seconds = limits.ask(turn, now, size)
+    limits.leave(turn)
+    return seconds
+
+
 def test_who_advertises_no_limits_is_sent_any_amount() -> None:
     limits = OutgoingLimits(settings(), 0.0)
     for _ in range(100):
-        assert limits.delay(0.0) == 0
+        assert seconds_left(limits, 0.0) == 0
         limits.spend(1 << 20)
     assert limits.burst is None
 
@@ -152,38 +165,38 @@ def test_who_advertises_no_limits_is_sent_any_amount() -> None:
 def test_the_lower_limit_of_packets_is_kept(advertised: RateLimits) -> None:
     limits = OutgoingLimits(settings(packets=advertised), 0.0)
     for _ in range(2):
-        assert limits.delay(0.0) == 0
+        assert seconds_left(limits, 0.0) == 0
         limits.spend(1)
-    assert limits.delay(0.25) == 0.25
-    assert limits.delay(0.5) == 0
+    assert seconds_left(limits, 0.25) == 0.25
+    assert seconds_left(limits, 0.5) == 0
 
 
 def test_a_packet_over_the_limit_of_bytes_is_paid_for_later() -> None:
     limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
     assert limits.burst == 100
-    assert limits.delay(0.0) == 0
+    assert seconds_left(limits, 0.0) == 0
     limits.spend(300)
-    assert limits.delay(0.0) == 2
-    assert limits.delay(0.5) == 1.5
-    assert limits.delay(2.0) == 0
+    assert seconds_left(limits, 0.0) == 2
+    assert seconds_left(limits, 0.5) == 1.5
+    assert seconds_left(limits, 2.0) == 0
 
 
 def test_a_packet_waits_until_the_limit_of_bytes_has_room_for_it() -> None:
     """One larger than a second's bytes waits for all of them."""
     limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
     limits.spend(60)
-    assert limits.delay(0.0, size=40) == 0
-    assert limits.delay(0.0, size=65) == 0.25
-    assert limits.delay(0.0, size=1000) == pytest.approx(0.6)
+    assert seconds_left(limits, 0.0, 40) == 0
+    assert seconds_left(limits, 0.0, 65) == 0.25
+    assert seconds_left(limits, 0.0, 1000) == pytest.approx(0.6)
 
 
 def test_a_packet_is_paid_for_when_it_is_sent() -> None:
     """Charged at the next look, one of long ago left no room for a large one."""
     limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
-    assert limits.delay(0.0) == 0
+    assert seconds_left(limits, 0.0) == 0
     limits.spend(40)
-    assert limits.delay(0.25, size=100) == pytest.approx(0.15)
-    assert limits.delay(10.0, size=100) == 0
+    assert seconds_left(limits, 0.25, 100) == pytest.approx(0.15)
+    assert seconds_left(limits, 10.0, 100) == 0
 
 
 def test_the_limits_of_other_settings_differ() -> None:
@@ -193,17 +206,62 @@ def test_the_limits_of_other_settings_differ() -> None:
     assert limits.differ(settings(RateLimits(0, 4, 0), RateLimits(0, 1, 0)))
 
 
-def test_several_packets_are_waited_for() -> None:
-    limits = OutgoingLimits(settings(packets=RateLimits(0, 4, 0)), 0.0)
-    for _ in range(4):
-        limits.spend(1)
-    assert (limits.delay(0.0), limits.delay(0.0, 2), limits.delay(0.0, 9)) == (0.25, 0.5, 1.0)
-
-
 def test_both_limits_are_waited_for() -> None:
     limits = OutgoingLimits(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
     limits.spend(300)
-    assert limits.delay(0.0) == 2
+    assert seconds_left(limits, 0.0) == 2
     limits = OutgoingLimits(settings(RateLimits(0, 1, 0), RateLimits(0, 100, 0)), 0.0)
     limits.spend(50)
-    assert limits.delay(0.0) == 1
+    assert seconds_left(limits, 0.0) == 1
+
+
+@given(
+    st.sampled_from([settings(RateLimits(0, 1, 0)), settings(RateLimits(0, 30, 0))])
+    | st.builds(lambda rate: settings(sizes=RateLimits(0, rate, 0)), st.integers(50, 5000)),
+    st.lists(st.integers(1, 3000), min_size=2, max_size=5),
+)
+def test_senders_take_turns(told: PeerSettings, sizes: list[int]) -> None:
+    """Each sends as often as the others, if all always want to; a small packet overtakes none."""
+    limits = OutgoingLimits(told, 0.0)
+    turns = [Turn() for _ in sizes]
+    sent: list[int] = []
+    now = 0.0
+    while len(sent) < 20 * len(sizes):
+        waits = []
+        for number, turn in enumerate(turns):
+            if delay := limits.ask(turn, now, sizes[number]):
+                waits.append(delay)
+            else:
+                limits.spend(sizes[number])
+                sent.append(number)
+        now += max(1e-6, min(waits, default=0.0))
+    assert {sent.count(number) for number in range(len(sizes))} <= {19, 20, 21}
+
+
+def test_a_sender_that_is_not_the_first_leaves_room_for_those_before() -> None:
+    limits = OutgoingLimits(settings(sizes=RateLimits(0, 100, 0)), 0.0)
+    limits.spend(60)
+    large, small, smaller = Turn(), Turn(), Turn()
+    assert limits.ask(large, 0.0, 50) == pytest.approx(0.1)
+    assert limits.ask(small, 0.0, 20) == LINE_INTERVAL
+    assert limits.ask(smaller, 0.5, 10) == 0, "there are 90 bytes"
+    limits.spend(10)
+    assert not limits.has_room(0.5, 1)
+
+
+def test_the_next_in_line_is_woken_and_all_when_the_peer_is_gone() -> None:
+    limits = OutgoingLimits(settings(RateLimits(0, 1, 0)), 0.0)
+    limits.spend(1)
+    woken: list[int] = []
+    turns = [Turn(partial(woken.append, number)) for number in range(3)]
+    assert all(limits.ask(turn, 0.0, 1) for turn in turns)
+    limits.leave(turns[1])
+    assert woken == []
+    limits.leave(turns[0])
+    assert woken == [2]
+    replaced = OutgoingLimits(settings(RateLimits(0, 2, 0)), 0.0, limits)
+    replaced.wake_all()
+    assert woken == [2, 2]
+    lifted = OutgoingLimits(settings(), 0.0, replaced)
+    assert lifted.ask(turns[2], 0.0, 1) == 0
+    assert lifted.first is None

@@ -225,6 +225,26 @@ cdef class Pool(KnownHashes):
             evict(self, self.words)
         return added
 
+    def next_size(self, size_t slot, *, uint64_t now):
+        """Bytes of a packet with the next envelope for the peer alone; 0 if there is none now.
+
+        The limits of topics are not looked at: `take` may still give another one, or None.
+        """
+        cdef listener *peer = peer_of(self, slot)
+        cdef Interest interest = self.interests[slot]
+        cdef size_t place, size = 0
+        if interest is None:
+            return 0
+        begin_second(peer, now)
+        place = place_of(self, peer.cursor)
+        while place < self.tail and not is_for(self, place, slot, interest, now):
+            place += 1
+        if place < self.tail:
+            size = arrival_at(self, place).envelope.size
+            size += rlp_header_size(size)
+        peer.cursor = reached_at(self, place)
+        return size
+
     def take(self, size_t slot, *, size_t max_bytes, size_t max_envelopes=1 << 16, uint64_t now):
         """The next Messages packet for the peer; None if there is nothing to send at `now`.
 
@@ -460,6 +480,20 @@ cdef size_t place_of(Pool pool, uint64_t sequence) noexcept nogil:
     return low
 
 
+cdef inline bint is_for(Pool pool, size_t place, size_t slot, Interest interest,
+                        uint64_t now) noexcept:
+    """True if the peer wants the envelope of a place, and does not have it."""
+    cdef const arrival *each = arrival_at(pool, place)
+    return (each.envelope != NULL and each.expiry >= now and each.pow >= pool.slots[slot].min_pow
+            and not is_known(pool, index_of(pool, place), slot)
+            and interest.wants_topic(each.topic))
+
+
+cdef inline uint64_t reached_at(Pool pool, size_t place) noexcept nogil:
+    """The sequence of a place, or of the next arrival behind the last."""
+    return arrival_at(pool, place).sequence if place < pool.tail else pool.next_sequence
+
+
 cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) except -1:
     """Pick the envelopes of the next packet of a peer, within the limits of topics."""
     cdef listener *peer = &pool.slots[slot]
@@ -469,9 +503,7 @@ cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) exce
     cdef const arrival *each
     while place < pool.tail and plan.count < plan.max_envelopes:
         each = arrival_at(pool, place)
-        if (each.envelope != NULL and each.expiry >= plan.now and each.pow >= peer.min_pow
-                and not is_known(pool, index_of(pool, place), slot)
-                and interest.wants_topic(each.topic)):
+        if is_for(pool, place, slot, interest, plan.now):
             size = plan.size + each.envelope.size
             if plan.count and rlp_header_size(size) + size > plan.max_bytes:
                 break
@@ -484,7 +516,7 @@ cdef int pick(Pool pool, size_t slot, Interest interest, packet_plan *plan) exce
             elif peer.held == UINT64_MAX:
                 peer.held = each.sequence
         place += 1
-    plan.reached = arrival_at(pool, place).sequence if place < pool.tail else pool.next_sequence
+    plan.reached = reached_at(pool, place)
     return 0
 
 

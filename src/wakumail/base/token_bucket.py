@@ -34,6 +34,10 @@ class TokenBucket:
         """Seconds from `now` until `amount` tokens are there."""
         return 0.0 if self.holds(amount, now) else (amount - self._tokens) / self._rate
 
+    def most(self, amount: int, now: float) -> int:
+        """Whole tokens that are there at `now`, from 1 to `amount`."""
+        return amount if self.holds(amount, now) else max(1, int(self._tokens))
+
     def take(self, amount: float, now: float) -> bool:
         """Take `amount` tokens and return True; if there are fewer, take none."""
         if not self.holds(amount, now):

@@ -85,13 +85,11 @@ class ConfirmationQueue:
                 self._counters.add("confirmations_unsent")
 
     async def _send(self, link: Link, unsent: Unsent) -> None:
-        """Send the confirmations of a peer one by one, in turns with the relay."""
-        after = None
+        """Send the confirmations of a peer one by one, in turns with its other packets."""
         try:
             while unsent.responses:
-                await link.outbox.pace(len(unsent.responses[0]), after=after)
+                await link.outbox.pace(len(unsent.responses[0]))
                 link.peer.respond(unsent.take())
-                after = link.peer.limits.sent
                 link.outbox.flush_soon()
                 self._counters.add("messages_confirmed")
         except PeerGone:

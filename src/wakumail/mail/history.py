@@ -287,7 +287,7 @@ def _refuse_at_once(
     """Count a refusal, and answer it unless the peer's rate limits forbid one more packet."""
     _count_refusal(link, error, counters)
     refusal = _refusal(error, form)
-    if not link.peer.limits.delay(asyncio.get_running_loop().time(), size=len(refusal)):
+    if link.peer.limits.has_room(asyncio.get_running_loop().time(), len(refusal)):
         _complete(link, refusal)
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wakumail.errors import DisconnectReason, PeerGone, PeerLimited, ProtocolError
+from wakumail.waku.rate_limits import Turn
 
 if TYPE_CHECKING:
     from wakumail.node.link import Link
@@ -110,28 +111,30 @@ class Outbox:
             raise PeerGone(self._why_closed)
 
     async def drain_and_pace(self) -> None:
-        """Drain, and wait until the peer's rate limits allow one more packet. PeerGone."""
+        """Drain, and wait for a turn to send one more packet. PeerGone."""
         await self.drain()
         await self.pace()
 
-    async def pace(self, size: int = 0, *, after: int | None = None) -> None:
-        """Wait until the peer's rate limits allow one more packet. PeerGone.
+    async def pace(self, size: int = 0) -> None:
+        """Wait for a turn to send one more packet within the peer's rate limits. PeerGone.
 
         `size` is the bytes of the packet, if they are known. It has to be sent in the step of the
-        loop that comes back from here. `after` is what OutgoingLimits.sent was when the caller sent
-        its last one: as long as that is the last of all, it leaves the others a packet.
+        loop that comes back from here.
         """
         if self._why_closed is not None:
             raise PeerGone(self._why_closed)
-        while delay := self._delay(size, after):
-            self.flush()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._link.gone(), delay)
-            await self.drain()
-
-    def _delay(self, size: int, after: int | None) -> float:
-        limits = self._link.peer.limits
-        return limits.delay(self._loop.time(), 2 if limits.sent == after else 1, size)
+        peer = self._link.peer
+        woken = asyncio.Event()
+        turn = Turn(woken.set)
+        try:
+            while delay := peer.limits.ask(turn, self._loop.time(), size):
+                self.flush()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), delay)
+                woken.clear()
+                await self.drain()
+        finally:
+            peer.limits.leave(turn)
 
     async def wait_in_line(self, size: int) -> None:
         """Wait until the peer's rate limits allow a packet of `size` bytes for a caller.
@@ -184,6 +187,7 @@ class Outbox:
         self.flush()
         self._why_closed = why
         self._room.set()
+        self._link.peer.limits.wake_all()
         if not self._transport.is_closing():
             self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
             self._close_socket()
@@ -196,6 +200,7 @@ class Outbox:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self._room.set()
+        self._link.peer.limits.wake_all()
         del self._link
 
     # -- writing ----------------------------------------------------------------------------------

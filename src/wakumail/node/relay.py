@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wakumail.base.turns import TURN_TIME
 from wakumail.counters import Counters
@@ -19,6 +19,7 @@ from wakumail.node.link import Link
 from wakumail.waku.confirmations import MAX_CONFIRMABLE
 from wakumail.waku.envelope import Batch
 from wakumail.waku.pool import Pool
+from wakumail.waku.rate_limits import Turn
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class RelayPeer:
     """Time of the loop's clock before which changed wishes are not applied."""
     reoffer_interval: float = 0.0
     has_topic_limits: bool = False
+    turn: Turn = field(default_factory=Turn)
+    """Among those who send the peer packets within its limits."""
 
 
 class Relay:
@@ -168,6 +171,7 @@ class Relay:
                 served = self._serve(peer, turn_ends)
             except Exception:
                 log.exception("peer %s could not be sent envelopes", peer.link.address)
+                peer.link.peer.limits.leave(peer.turn)
                 served = True
             if not served:
                 self._another_round = True
@@ -188,17 +192,23 @@ class Relay:
             return True
         if peer.wishes_changed:
             if now < peer.next_offer:
+                link.peer.limits.leave(peer.turn)
                 return False
             self._tell_wishes(peer, now)
-        outbox = link.outbox
+        outbox, limits = link.outbox, link.peer.limits
         while outbox.writable:
-            if link.peer.limits.delay(now, size=self._max_packet):
-                return False
+            seconds = int(time.time())
+            if limits.is_limited:
+                size = self._outgoing.next_size(peer.slot, now=seconds)
+                if not size:
+                    limits.leave(peer.turn)
+                elif limits.ask(peer.turn, now, size):
+                    return False
             packet = self._outgoing.take(
                 peer.slot,
-                max_bytes=min(self._max_packet, link.peer.limits.burst or self._max_packet),
+                max_bytes=limits.most_bytes(self._max_packet),
                 max_envelopes=MAX_CONFIRMABLE,
-                now=int(time.time()),
+                now=seconds,
             )
             if packet is None:
                 # Envelopes over a topic limit of the peer may be sent a second later.

@@ -448,7 +448,7 @@ class Peer:
         if self.settings == before:
             return None
         if self.limits.differ(self.settings):
-            self.limits = OutgoingLimits(self.settings, now)
+            self.limits = OutgoingLimits(self.settings, now, self.limits)
             self.update_status(now)
         return SettingsChanged()
 

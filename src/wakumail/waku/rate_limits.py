@@ -17,6 +17,9 @@ from wakumail.waku.topic_limiter import TopicLimiter
 REGAIN = 0.1
 """Tolerated excesses that a peer gets back per second."""
 
+LINE_INTERVAL = 0.1
+"""Seconds after which a sender that is not the first in line asks again."""
+
 NETWORK_BITS = 64
 """Bits of an IPv6 network: a host may use any address in it, so the limits count it as one."""
 
@@ -128,49 +131,119 @@ class IncomingLimits:
             raise TrafficExcess(f"over our limits: {', '.join(exceeded)}")
 
 
+class Turn:
+    """The place of a sender in the line of those that wait to send one peer a packet."""
+
+    def __init__(self, on_first: Callable[[], None] | None = None) -> None:
+        """`on_first` is called when it becomes the first; who has none asks again."""
+        self.on_first = on_first
+        self.size = 0
+        """Bytes of its packet."""
+
+
 class OutgoingLimits:
     """Limits the rate of packets to a peer, by the limits that it advertises.
 
     To the peer we are one address and one node, so the lower of both limits holds. Every packet
-    counts, whatever its code: so do deployed nodes.
+    counts, whatever its code: so do deployed nodes. Its senders, such as history and the relay,
+    send one packet after another in the order in which they asked: none starves another.
     """
 
-    def __init__(self, settings: PeerSettings, now: float) -> None:
+    def __init__(
+        self, settings: PeerSettings, now: float, before: "OutgoingLimits | None" = None
+    ) -> None:
+        """`before`: the limits that these replace, whose line goes on."""
         packets, sizes = self._rates = lowest_rates(settings)
         self._packets = TokenBucket(packets, max(1, packets), now) if packets else None
         self._sizes = TokenBucket(sizes, sizes, now) if sizes else None
         self.is_limited = bool(packets or sizes)
         self.burst = sizes or None
         """Bytes that one packet should not exceed; None: no limit."""
-        self._most = max(1, packets)
         self._looked = now
-        self.sent = 0
-        """Packets that were sent."""
+        self._line: dict[Turn, None] = {} if before is None else before._line
 
     def differ(self, settings: PeerSettings) -> bool:
         """True if the peer's settings tell other limits than these."""
         return lowest_rates(settings) != self._rates
 
-    def delay(self, now: float, packets: int = 1, size: int = 0) -> float:
-        """Seconds until the peer may be sent this number of packets more, of `size` bytes; 0: now.
+    def ask(self, turn: Turn, now: float, size: int) -> float:
+        """Seconds until the sender should ask again; 0: it may send `size` bytes now.
 
-        A packet larger than a second's bytes waits for all of them, and delays those after it.
+        It is in the line until then, or until it leaves. A packet larger than a second's bytes
+        waits for all of them, and delays those after it.
         """
+        if not self.is_limited:
+            self.leave(turn)
+            return 0.0
         self._looked = now
-        delay = 0.0
-        if self._packets is not None:
-            delay = self._packets.delay(min(packets, self._most), now)
-        if self._sizes is not None:
-            delay = max(delay, self._sizes.delay(min(size, self.burst or 0), now))
+        turn.size = size
+        self._line.setdefault(turn)
+        if turn is self.first:
+            delay = self._delay(size, now)
+        else:
+            delay = 0.0 if self._leaves_room(turn, now) else LINE_INTERVAL
+        if not delay:
+            self.leave(turn)
         return delay
 
+    def leave(self, turn: Turn) -> None:
+        """Give up the place in the line, if there is one."""
+        was_first = turn is self.first
+        self._line.pop(turn, None)
+        if was_first and self._line:
+            _wake(next(iter(self._line)))
+
+    def wake_all(self) -> None:
+        """Let all that wait ask again: the peer is gone."""
+        for turn in tuple(self._line):
+            _wake(turn)
+
+    @property
+    def first(self) -> Turn | None:
+        """The sender that is the next to send."""
+        return next(iter(self._line), None)
+
+    def has_room(self, now: float, size: int) -> bool:
+        """True if nobody waits, and the peer takes a packet of `size` bytes now."""
+        self._looked = now
+        return not self._line and not self._delay(size, now)
+
+    def most_bytes(self, most: int) -> int:
+        """Bytes that a packet may have that is sent now, but at most `most`."""
+        return most if self._sizes is None else self._sizes.most(most, self._looked)
+
     def spend(self, size: int) -> None:
-        """Count a packet of `size` bytes, sent in the step of the loop that called `delay` last."""
-        self.sent += 1
+        """Count a packet of `size` bytes, sent in the step of the loop that asked last."""
         if self._packets is not None:
             self._packets.owe(1, self._looked)
         if self._sizes is not None:
             self._sizes.owe(size, self._looked)
+
+    def _delay(self, size: int, now: float) -> float:
+        """Seconds until the peer takes a packet."""
+        delay = 0.0
+        if self._packets is not None:
+            delay = self._packets.delay(1, now)
+        if self._sizes is not None:
+            delay = max(delay, self._sizes.delay(min(size, self.burst or 0), now))
+        return delay
+
+    def _leaves_room(self, turn: Turn, now: float) -> bool:
+        """True if the peer takes this packet and those of all before it."""
+        packets = size = 0
+        for each in self._line:
+            packets += 1
+            size += each.size
+            if each is turn:
+                break
+        return (self._packets is None or self._packets.holds(packets, now)) and (
+            self._sizes is None or self._sizes.holds(size, now)
+        )
+
+
+def _wake(turn: Turn) -> None:
+    if turn.on_first is not None:
+        turn.on_first()
 
 
 def lowest_rates(settings: PeerSettings) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from wakumail.waku.own_status import OwnStatus
 from wakumail.waku.packets import StatusOptions
-from wakumail.waku.rate_limits import OutgoingLimits
+from wakumail.waku.rate_limits import OutgoingLimits, Turn
 
 
 class StatusNews:
@@ -25,6 +25,7 @@ class StatusNews:
         self._told = own.options
         """Our status as the peer knows it, or will when it has the packets of `_packets`."""
         self._packets: deque[tuple[int, bytes]] = deque()
+        self._turn = Turn()
 
     def next_packet(self, limits: OutgoingLimits, now: float) -> tuple[int, bytes] | None:
         """Code and payload of a packet to send at once; None if there is none before `due`.
@@ -34,7 +35,7 @@ class StatusNews:
         self.due = None
         while self._packets or self._told is not self._own.options:
             size = len(self._packets[0][1]) if self._packets else 0
-            if delay := limits.delay(now, size=size):
+            if delay := limits.ask(self._turn, now, size):
                 self.due = now + delay
                 break
             if self._packets:
