@@ -259,6 +259,16 @@ def test_unknown_variables(tmp_path: Path) -> None:
             "quotes",
         ),
         ("a = " + "[" * 5000 + "]" * 5000, "nested too deep"),
+        *(
+            (f"{dots.join([key] * 100_000)} = 1", "nested too deep")
+            for key in ("a", "'a'", '"a"')
+            for dots in (".", " . ")
+        ),
+        ("[" + ".".join("a" * 100_000) + "]", "nested too deep"),
+        (
+            "a" * 1_000_000 + ".b",
+            "Expected '=' after a key in a key/value pair (at end of document)",
+        ),
         ("durability = 'never'", "durability: 'never' is none of commit, interval"),
         ("completion = ''", "completion: '' is none of bytes, list"),
         ("verbosity = 5", "verbosity: '5' is none of error, warning, info, debug"),

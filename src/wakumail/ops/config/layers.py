@@ -1,5 +1,6 @@
 """The sources of settings: a TOML file, the environment, flags; each overrides those before it."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ LEFT_OUT = "; it is left out"
 
 MAX_TABLE_DEPTH = 4
 """Tables in tables that are looked into for keys. Known keys lie in one."""
+
+MAX_KEY_PARTS = 64
+"""Parts of a dotted key. The time and memory that it takes to read one grow with their square."""
+
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+DEEP_KEY = re.compile(rf"(?<![\w.-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MAX_KEY_PARTS}}}")
+"""More parts with points between them, in a key or in a string: no setting has such a value."""
 
 
 class ConfigError(ValueError):
@@ -106,7 +114,10 @@ def read_file(path: Path, left_out: list[str], faults: list[str] | None = None) 
     A file that cannot be read, or is no TOML, is a ConfigError in any case.
     """
     try:
-        document = tomllib.loads(read_edited(path))
+        text = read_edited(path)
+        if DEEP_KEY.search(text):
+            raise ValueError("nested too deep")
+        document = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except ValueError as error:
