@@ -247,6 +247,23 @@ async def test_the_longest_idle_session_makes_room(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_who_makes_room_within_a_value_ends_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The refusal of the cut value found the transport closed, and left a traceback in the log."""
+    async with listening(tmp_path) as fixture:
+        fixture.endpoint.max_callers = 1
+        cut, cut_writer = await fixture.connect()
+        cut_writer.write(request("test_echo", 1) + b'{"a')
+        assert await cut.readline()
+        reader, writer = await fixture.connect()
+        assert await cut.read() == b""
+        writer.write(request("test_echo", 1))
+        assert await reader.readline()
+    assert not caplog.records
+
+
+@asynchronous
 async def test_only_the_owner_can_open_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

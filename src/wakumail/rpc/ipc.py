@@ -63,6 +63,8 @@ class IpcWire:
 
     async def send(self, value: bytes) -> None:
         """Send a value and a newline."""
+        if self._writer.is_closing():  # uvloop would raise a RuntimeError
+            raise ConnectionResetError("the connection was closed")
         self._writer.writelines((value, b"\n"))
         await self._writer.drain()
 
