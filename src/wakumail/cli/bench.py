@@ -237,7 +237,11 @@ def run(arguments: argparse.Namespace) -> int:
         servers = measured_servers(arguments, Path(directory))
         try:
             results = measure_cases(
-                planned_cases(arguments), servers, arguments.runs, pool, print_progress
+                planned_cases(arguments, Path(directory)),
+                servers,
+                arguments.runs,
+                pool,
+                print_progress,
             )
         finally:
             ignore_signals()
@@ -268,8 +272,8 @@ def measured_servers(arguments: argparse.Namespace, directory: Path) -> list[Mea
     return [ForeignServer(enode, pid) for enode, pid in zip(arguments.enodes, pids, strict=True)]
 
 
-def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
-    """The cases that the options choose."""
+def planned_cases(arguments: argparse.Namespace, directory: Path) -> list[PlannedCase]:
+    """The cases that the options choose; their files lie in `directory`."""
     if arguments.targets:
         return goal_cases(arguments.archive, arguments.seconds)
     choice = CaseChoice(
@@ -282,12 +286,12 @@ def planned_cases(arguments: argparse.Namespace) -> list[PlannedCase]:
         confirmed=arguments.confirm,
         archive=arguments.archive,
         seconds=arguments.seconds,
-        open_log=partial(open_log, arguments.dir),
+        open_log=partial(open_log, directory),
     )
     return choice.planned_cases()
 
 
-def open_log(directory: Path | None) -> AbstractContextManager[ClusterLog]:
+def open_log(directory: Path) -> AbstractContextManager[ClusterLog]:
     """The log of a cluster on this machine. LoadFailed without the client of NATS."""
     try:
         from wakumail.ops.cluster.bench_log import open_bench_log  # an extra

@@ -83,7 +83,7 @@ async def _publish_all(log: Log, messages: Iterator[bytes], in_flight: int) -> l
 
 
 @contextmanager
-def open_bench_log(directory: Path | None) -> Iterator[BenchLog]:
+def open_bench_log(directory: Path) -> Iterator[BenchLog]:
     """A log on this machine, while the context lasts; its files are in a new one below."""
     with TemporaryDirectory(prefix="wakumail-", dir=directory) as name:
         path = Path(name)
