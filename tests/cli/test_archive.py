@@ -327,6 +327,16 @@ def test_an_export_goes_to_an_empty_file_or_a_device(filled: Path, tmp_path: Pat
     assert empty.read_bytes() == call("archive", "export", "--datadir", filled)
 
 
+def test_a_file_of_the_name_of_stdout_is_in_nobodys_way(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("precious")
+    exported = call("archive", "export", "--datadir", filled)
+    assert call("archive", "export", "--datadir", filled, "-") == exported != b""
+    assert Path("-").read_text() == "precious"
+
+
 def test_nothing_is_made_where_there_is_no_archive(tmp_path: Path) -> None:
     for action in ("stat", "export", "verify", "compact"):
         call("archive", action, "--datadir", tmp_path / "typo", check=1)

@@ -59,7 +59,7 @@ def open_new(name: str, *, force: bool) -> AbstractContextManager[BinaryIO]:
 
     Its content stays until `start_over`.
     """
-    if not force and os.path.isfile(name) and os.path.getsize(name):
+    if not force and name != "-" and os.path.isfile(name) and os.path.getsize(name):
         raise FileExistsError(f"{name} already exists; --force overwrites it")
     return open_binary(name, "ab")
 
