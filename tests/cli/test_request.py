@@ -32,6 +32,7 @@ from wakumail.mail.request import Request
 from wakumail.node.link import Link
 from wakumail.node.messages import PowNotReached, ReceivedMessage
 from wakumail.node.node_key import load_node_key, load_or_create_node_key
+from wakumail.waku.completion import Completion, CompletionForm
 from wakumail.waku.envelope import make_envelope, parse_stream
 from wakumail.waku.message import symmetric_key
 from wakumail.waku.topics import public_chat_topic
@@ -428,6 +429,34 @@ async def test_a_mailserver_without_end() -> None:
             assert (code, f"{both[0].enode.address}: 100 pages in a row" in told) == (0, True)
         code, _, told = await requested(first, "--all", *flags)
     assert (code, "100 pages in a row" in told) == (1, True)
+
+
+@pytest.mark.parametrize("form", ["--json", "--limit=3"])
+@asynchronous
+async def test_pages_that_came_before_a_failure_are_told(form: str) -> None:
+    """With --json nothing was printed, and without it neither the number nor the cursor."""
+    envelopes = make(3, [b"topi"], created=int(time.time()) - 600)
+
+    def once(link: Link, request: Request) -> None:
+        if request.cursor:
+            link.peer.complete_history(
+                Completion(request.request_id, error="no more today").encode(CompletionForm.BYTES)
+            )
+        else:
+            link.peer.deliver_history(packet(envelopes))
+            complete(link, request, bytes(36))
+
+    async with several(once) as (server,):
+        flags = ("--topic", b"topi".hex(), "--from", "1h", "--all", form)
+        code, shown, told = await requested(str(server.enode), *flags)
+    assert code == 1
+    assert "no more today" in told
+    if form == "--json":
+        result = json.loads(shown)
+        assert (result["envelopes"], result["pages"]) == (3, 1)
+        assert result["cursor"] == bytes(36).hex()
+    else:
+        assert f"3 envelopes in 1 page; more with --cursor {bytes(36).hex()}" in told
 
 
 async def requested(*words: str) -> tuple[int | None, bytes, str]:

@@ -19,7 +19,7 @@ class MergeReport:
 
     def __init__(self, listing: HistoryListing, enodes: Sequence[Enode]) -> None:
         self.failures: Failures = {}
-        self._listing = listing
+        self.listing = listing
         self._lacking: dict[Enode, Counter[int]] = {enode: Counter() for enode in enodes}
 
     def add(self, page: MergedPage) -> None:
@@ -45,7 +45,7 @@ class MergeReport:
     def summary(self) -> str:
         """The totals for a person, then a line for each mailserver and for each of its hours."""
         mailservers = counted(len(self._lacking), "mailserver")
-        lines = [self._listing.summary(f" from {mailservers}")]
+        lines = [self.listing.summary(f" from {mailservers}")]
         for enode, hours in self._lacking.items():
             facts = []
             if hours or enode not in self.failures:

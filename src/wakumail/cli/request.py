@@ -30,6 +30,7 @@ from wakumail.cli.peer_options import add_name_server, add_timeout, naming
 from wakumail.cli.printing import line
 from wakumail.devp2p.dns_tree import LINK_PREFIX, ListUrl
 from wakumail.devp2p.enode import Enode
+from wakumail.errors import WakumailError
 from wakumail.mail.answer import HistoryPage
 from wakumail.mail.mailservers import WINDOW, Mailservers, mailservers
 from wakumail.mail.request import MAX_LIMIT, Form
@@ -219,7 +220,7 @@ class HistoryReport:
     def __init__(self, listing: HistoryListing) -> None:
         self.mailserver: Enode | None = None
         """The one that answered, if there were several."""
-        self._listing = listing
+        self.listing = listing
         self._pages = self._foreign = 0
         self._last: HistoryPage
 
@@ -245,7 +246,7 @@ class HistoryReport:
         """The totals for a person."""
         pages = counted(self._pages, "page")
         more = f"; more with --cursor {self._last.cursor.hex()}" if self._last.cursor else ""
-        return f"{self._listing.summary(f' in {pages}')}{more}"
+        return f"{self.listing.summary(f' in {pages}')}{more}"
 
 
 async def request(arguments: argparse.Namespace) -> None:
@@ -263,9 +264,25 @@ async def request(arguments: argparse.Namespace) -> None:
             answer_timeout=arguments.timeout,
         )
         servers = await connection.enter_async_context(asked)
-        report = await (merge if arguments.merge else fetch)(arguments, servers, listing, keys)
+        report: HistoryReport | MergeReport
+        try:
+            if arguments.merge:
+                report = MergeReport(listing, arguments.enodes)
+                await merge(arguments, servers, report, keys)
+            else:
+                report = HistoryReport(listing)
+                await fetch(arguments, servers, report, keys)
+        except (WakumailError, OSError):
+            if listing.envelopes:  # what has come is told all the same
+                tell(arguments, report)
+            raise
+    tell(arguments, report)
+
+
+def tell(arguments: argparse.Namespace, report: HistoryReport | MergeReport) -> None:
+    """Print the totals, and with --json the messages."""
     if arguments.json:
-        print_json(report.result() | listing.result())
+        print_json(report.result() | report.listing.result())
     else:
         print(report.summary(), file=sys.stderr)
 
@@ -285,18 +302,17 @@ async def resolve(arguments: argparse.Namespace) -> None:
 async def fetch(
     arguments: argparse.Namespace,
     servers: Mailservers,
-    listing: HistoryListing,
+    report: HistoryReport,
     keys: Sequence[Key],
-) -> HistoryReport:
+) -> None:
     """Fetch one page, or all."""
-    report = HistoryReport(listing)
     history = servers.history(
         **wanted(arguments),
         cursor=arguments.cursor,
         keys=keys,
         window=WINDOW if arguments.all else MAX_TIME,
     )
-    with HistoryWriter(arguments, listing) as writer:
+    with HistoryWriter(arguments, report.listing) as writer:
         async for page in history:
             report.add(page)
             writer.write(page.envelopes, page.messages)
@@ -304,23 +320,20 @@ async def fetch(
                 break
     if len(arguments.enodes) > 1:
         report.mailserver = servers.connected[0]
-    return report
 
 
 async def merge(
     arguments: argparse.Namespace,
     servers: Mailservers,
-    listing: HistoryListing,
+    report: MergeReport,
     keys: Sequence[Key],
-) -> MergeReport:
+) -> None:
     """Fetch every page of all mailservers."""
-    report = MergeReport(listing, arguments.enodes)
-    with HistoryWriter(arguments, listing) as writer:
+    report.failures = servers.failures
+    with HistoryWriter(arguments, report.listing) as writer:
         async for page in servers.merged_history(**wanted(arguments), keys=keys):
             report.add(page)
             writer.write(page.envelopes, page.messages)
-    report.failures = servers.failures
-    return report
 
 
 def wanted(arguments: argparse.Namespace) -> dict[str, Any]:
