@@ -18,7 +18,7 @@ from wakumail.devp2p.enode import Enode
 from wakumail.devp2p.keys import PrivateKey, generate, node_id
 from wakumail.errors import DisconnectReason
 from wakumail.node import dialer as dialer_module
-from wakumail.node.dialer import Dialer
+from wakumail.node.dialer import Dialer, _Slots
 from wakumail.node.link import Link
 from wakumail.node.node import Node
 from wakumail.waku.peer_events import PeerEvent
@@ -221,6 +221,37 @@ async def test_dials_in_progress_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
         writer.close()
     listener.close()
     await listener.wait_closed()
+
+
+@pytest.mark.parametrize("later", [False, True])
+@asynchronous
+async def test_a_waiter_that_is_cancelled_gives_its_turn_to_the_next(later: bool) -> None:
+    """Cancelled before its turn comes, at the same moment, or after it was told."""
+    slots = _Slots(1)
+    began: list[int] = []
+
+    async def dial(number: int) -> None:
+        async with slots:
+            began.append(number)
+            await held.wait()
+
+    held = asyncio.Event()
+    tasks = [asyncio.create_task(dial(number)) for number in range(6)]
+    await eventually(lambda: began == [0])
+    tasks[1].cancel()  # the slot goes free before it has ended
+    if later:
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    tasks[2].cancel()  # its turn has come, if it had not yet been told
+    tasks[4].cancel()
+    held.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert began in ([0, 3, 5], [0, 2, 3, 5])
+    async with slots:
+        assert slots._free == 0
+    assert slots._free == 1
+    assert not slots._waiting
 
 
 @asynchronous

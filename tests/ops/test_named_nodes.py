@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +18,8 @@ from wakumail.devp2p.keys import generate, node_id
 from wakumail.ops import named_nodes
 from wakumail.ops.config.settings import Settings
 from wakumail.ops.named_nodes import NamedNodes
+
+T = TypeVar("T")
 
 
 def somebody(port: int) -> Enode:
@@ -40,7 +43,7 @@ async def test_entries_that_cannot_be_meant(
         second = replace(somebody(1), port=one.port)
         settings = Settings(static_nodes=(own, nowhere), trusted_nodes=(one, second))
         named = NamedNodes(settings, datadir)
-        named.trust(server.node)
+        await named.trust(server.node)
         await named.dial(server.dialer)
         trusted = {one.node_id, second.node_id, neighbour.node_id}
         assert server.node.admission.trusted == trusted
@@ -94,7 +97,27 @@ async def test_others_have_a_turn_while_malformed_entries_are_named(
     assert {1, 3, 5} <= set(seen)
 
 
-async def count_turns(state: Callable[[], int], seen: list[int]) -> None:
+@asynchronous
+async def test_others_have_a_turn_while_a_long_list_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_nodes, "SLICE", 2)
+    nodes = tuple(map(somebody, range(1, 7)))
+    former = NamedNodes(Settings(trusted_nodes=nodes), Datadir(tmp_path))
+    later = NamedNodes(Settings(), Datadir(tmp_path))
+    async with mailserver(tmp_path / "server") as (server, _):
+        dialed, trusted = server.dialer.targets, server.node.admission.trusted
+        for now, before, all_of_them in ((former, later, 6), (later, former, 0)):
+            seen: list[tuple[int, int]] = []
+            turns = asyncio.create_task(count_turns(lambda: (len(dialed), len(trusted)), seen))
+            await now.replace(before, server, None)
+            turns.cancel()
+            assert {1, 3, 5} <= {count for count, _ in seen}
+            assert {1, 3, 5} <= {count for _, count in seen}
+            assert len(dialed) == len(trusted) == all_of_them
+
+
+async def count_turns(state: Callable[[], T], seen: list[T]) -> None:
     """Note a state in each turn of the loop."""
     while True:
         seen.append(state())

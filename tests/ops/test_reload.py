@@ -71,8 +71,8 @@ async def running(settings: Settings, read: Callable[[], Loaded]) -> AsyncIterat
     try:
         await server.node.listen("127.0.0.1", 0)
         named = NamedNodes(settings, datadir)
-        named.trust(server.node)
-        named.sync(server, store)
+        await named.trust(server.node)
+        await named.sync(server, store)
         await named.dial(server.dialer)
         logs.start_in_thread(settings.verbosity, log_json=settings.log_json)
         yield server, Reload(settings, read, datadir, server, named)

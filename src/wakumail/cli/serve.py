@@ -95,7 +95,7 @@ async def serve(
         running.push_async_callback(server.close)
         if store is not None:
             store.on_broken = stopped.set
-        named.sync(server, store)
+        await named.sync(server, store)
         import_what_is_on(settings)
         if step_meter is not None:
             StepMeter(socket.socket(fileno=step_meter)).start()
@@ -110,7 +110,7 @@ async def serve(
             from wakumail.ops import endpoints
 
             await endpoints.start(settings, server, offer, running, member)
-        named.trust(server.node)
+        await named.trust(server.node)
         await assembly.join_network(settings, datadir, server, named, running)
         logs.announce(str(server.enode))
         manager = ServiceManager()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Collection
 
 from wakumail.base.tasks import end_tasks
@@ -27,6 +28,43 @@ STABLE_TIME = 30.0
 """Seconds that a connection has to last before the delay is MIN_REDIAL_DELAY again."""
 
 
+class _Slots:
+    """The dials that may be in progress, for those who wait for one in the order of their calls.
+
+    A waiter that is cancelled costs the same however many others wait. With asyncio.Semaphore it
+    costs a look at each of them, and a list of thousands of nodes may be taken back at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+
+    async def __aenter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = None
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # its turn came at the same moment
+                self._release()
+            self._waiting.pop(turn, None)
+            raise
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn, _ = self._waiting.popitem(last=False)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class Dialer:
     """Dials each named peer until it is connected, and again when the connection has ended.
 
@@ -37,7 +75,7 @@ class Dialer:
     def __init__(self, node: Node, counters: Counters) -> None:
         self._node = node
         self._counters = counters
-        self._slots = asyncio.Semaphore(MAX_DIALS)
+        self._slots = _Slots(MAX_DIALS)
         self._keepers: dict[bytes, asyncio.Task[None]] = {}
 
     @property

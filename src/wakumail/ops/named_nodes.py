@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TypeVar
 
 from wakumail.archive.datadir import Datadir
 from wakumail.archive.store import Store
@@ -15,6 +16,8 @@ from wakumail.ops.config.settings import Settings
 
 SLICE = 200
 """Nodes that are looked at in one step of the loop: some 2 ms."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +44,22 @@ class NamedNodes:
                 nodes += listed.items
                 self._malformed += listed.malformed
 
-    def trust(self, node: Node) -> None:
+    async def trust(self, node: Node) -> None:
         """Let the node trust the trusted ones."""
-        for enode in self._trusted:
+        async for enode in _in_slices(self._trusted):
             if enode.node_id != node.own_id:
                 node.admission.trust(enode.node_id)
 
-    def sync(self, server: Server, store: Store | None) -> None:
+    async def sync(self, server: Server, store: Store | None) -> None:
         """Let the server sync with those that are named for it, whoever makes the connection."""
         if store is None:
             return
-        for enode in self._syncing:
+        async for enode in _in_slices(self._syncing):
             if enode.node_id != server.node.own_id:
                 server.sync(store).add(enode)
 
     async def dial(self, dialer: Dialer) -> None:
-        """Keep connections to all of them, and warn of those that are left out.
-
-        Peers and callers have a turn after every SLICE of them.
-        """
+        """Keep connections to all of them, and warn of those that are left out."""
         await self._dial((*self._static, *self._trusted, *self._syncing), dialer)
 
     async def replace(self, former: "NamedNodes", server: Server, store: Store | None) -> None:
@@ -69,31 +69,27 @@ class NamedNodes:
         """
         before = {*former._static, *former._trusted, *former._syncing}
         now = (*self._static, *self._trusted, *self._syncing)
-        for enode in {*former._syncing} - {*self._syncing}:
+        async for enode in _in_slices({*former._syncing} - {*self._syncing}):
             if server.partners is not None:
                 server.partners.remove(enode.node_id)
         named = {enode.node_id for enode in now}
-        for node_id in {enode.node_id for enode in before} - named:
+        async for node_id in _in_slices({enode.node_id for enode in before} - named):
             server.dialer.remove(node_id)
         trusted = {enode.node_id for enode in self._trusted}
-        for enode in former._trusted:
+        async for enode in _in_slices(former._trusted):
             if enode.node_id not in trusted:
                 server.node.admission.distrust(enode.node_id)
-        self.trust(server.node)
+        await self.trust(server.node)
         if {*self._syncing} - {*former._syncing}:
-            self.sync(server, store)
+            await self.sync(server, store)
         await self._dial([enode for enode in now if enode not in before], server.dialer)
 
     async def _dial(self, enodes: Sequence[Enode], dialer: Dialer) -> None:
-        for number, sentence in enumerate(self._malformed, 1):
-            if not number % SLICE:
-                await asyncio.sleep(0)
+        async for sentence in _in_slices(self._malformed):
             log.warning("%s; it is left out", sentence)
         at: dict[str, Enode] = {}
         dialed: dict[bytes, Enode] = {}
-        for number, enode in enumerate(enodes, 1):
-            if not number % SLICE:
-                await asyncio.sleep(0)
+        async for enode in _in_slices(enodes):
             try:
                 dialer.add(enode)
             except ValueError as error:
@@ -104,3 +100,11 @@ class NamedNodes:
             if (other := at.get(enode.address, enode)).node_id != enode.node_id:
                 log.warning("%s and %s have one address: only one can be there", other, enode)
             dialed[enode.node_id] = at[enode.address] = enode
+
+
+async def _in_slices(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items. Peers and callers have a turn after every SLICE of them."""
+    for number, item in enumerate(items, 1):
+        if not number % SLICE:
+            await asyncio.sleep(0)
+        yield item

@@ -176,8 +176,8 @@ class Worker:
         journal.on_commit = committed
         wake_ups.listen(follower.wake)
         running.callback(wake_ups.close)
-        self._named.trust(server.node)
-        self._named.sync(server, self._store)
+        await self._named.trust(server.node)
+        await self._named.sync(server, self._store)
         server.on_equal = lambda first, last: self._channel.note("equal", first, last)
         if settings.metrics:
             await self._watch(running)
