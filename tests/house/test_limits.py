@@ -36,6 +36,7 @@ from wakumail.mail import (
     history,
     history_progress,
     listed_mailservers,
+    mailservers,
     posting,
     request,
     requester,
@@ -193,6 +194,7 @@ LIMITS: dict[str, list[str]] = {
         f"{history_progress.PAGE_SHARE:g} timeouts",
         size(history_progress.SHORT_BYTES),
     ],
+    "days in a row in which a mailserver of `--merge` fails": [f"{mailservers.MAX_FAILED_WINDOWS}"],
     "envelopes of one second in a history": [size(answer.MAX_PAGE_BYTES)],
     "pages in a row with nothing but envelopes that came before": [
         f"{history_progress.MAX_REPEATED_PAGES}"

@@ -48,13 +48,15 @@ def fresh(created: int, size: int = 1) -> Envelope:
     return make_envelope(created + 50, 50, TOPIC, bytes(size), next(numbers))
 
 
-def page_of(envelopes: Sequence[Envelope]) -> HistoryPage:
-    return HistoryPage(tuple(envelopes), (None,) * len(envelopes), 0, bytes(32), bytes(32), b"")
+def page_of(envelopes: Sequence[Envelope], *, last: bool = False) -> HistoryPage:
+    cursor = b"" if last else bytes(36)
+    return HistoryPage(tuple(envelopes), (None,) * len(envelopes), 0, bytes(32), bytes(32), cursor)
 
 
 def follow(pages: Sequence[Sequence[Envelope]], *, limit: int = 1000, seconds: float = 0) -> int:
     """Take pages, each after as many seconds; the number of those after which the history ended."""
-    progress = HistoryProgress(b"", limit, ANSWER_TIMEOUT)
+    progress = HistoryProgress(limit, ANSWER_TIMEOUT)
+    progress.begin_window(b"")
     for number, envelopes in enumerate(pages, 1):
         progress.take(page_of(envelopes), seconds)
         try:
@@ -203,6 +205,41 @@ def test_many_quick_pages_of_one_envelope() -> None:
     """As a request for one envelope gets them from a mailserver that is far away."""
     pages = [[fresh(NOW)] for _ in range(2000)]
     assert follow(pages, limit=1, seconds=ANSWER_TIMEOUT / 11) == 2000
+
+
+def follow_windows(windows: Sequence[int], *, last: float, windows_in_all: int) -> int:
+    """Take windows, each with so many empty pages; the number of those after which it ended."""
+    progress = HistoryProgress(1000, ANSWER_TIMEOUT)
+    for number in range(windows_in_all):
+        try:
+            progress.begin_window(b"")
+            for _ in range(windows[number % len(windows)]):
+                progress.take(page_of([]), 0)
+                progress.check(os.urandom(36), Form.R3)
+            progress.take(page_of([], last=True), last)
+        except (RequestRefused, AnswerTimeout):
+            return number
+    return windows_in_all
+
+
+def test_short_pages_and_lost_time_count_for_all_windows() -> None:
+    """Each window began anew: a year of days could take 365 times as long."""
+    assert follow_windows([0], last=0, windows_in_all=1000) == 1000, "a good one that has nothing"
+    assert follow_windows([MAX_SHORT_PAGES // 2], last=0, windows_in_all=1000) == 1
+    assert follow_windows([1], last=0, windows_in_all=1000) == MAX_SHORT_PAGES - 1
+    assert follow_windows([0], last=0.97 * ANSWER_TIMEOUT, windows_in_all=1000) == 12
+    assert follow_windows([0], last=0.1 * ANSWER_TIMEOUT, windows_in_all=1000) == 1000
+
+
+def test_an_envelope_comes_once_in_all_windows_and_each_has_an_order_of_its_own() -> None:
+    progress = HistoryProgress(1000, ANSWER_TIMEOUT)
+    again = fresh(NOW)
+    for _ in range(3):
+        progress.begin_window(b"")
+        page = progress.take(page_of([fresh(NOW - 60), again]), 0)
+        progress.take(page_of([fresh(NOW)], last=True), 0)
+        assert (page.repeated, again in page.envelopes) in ((0, True), (1, False))
+    assert page.repeated == 1
 
 
 @asynchronous

@@ -24,7 +24,7 @@ from tests.support.scripted import (
 )
 from wakumail.devp2p.enode import Enode
 from wakumail.mail import history_progress
-from wakumail.mail.mailservers import Mailservers, NoMailserver, mailservers
+from wakumail.mail.mailservers import MAX_FAILED_WINDOWS, Mailservers, NoMailserver, mailservers
 from wakumail.mail.merged_history import MergedPage
 from wakumail.mail.request import Request
 from wakumail.node.link import Link
@@ -161,6 +161,24 @@ async def test_each_window_gives_every_mailserver_a_try() -> None:
     assert envelopes_of(pages) == newest_first([*days[0], *days[1]])
     assert lacking_in(pages, both[0].enode) == []
     assert lacking_in(pages, both[1].enode) == newest_first(days[1])
+
+
+@asynchronous
+async def test_one_that_fails_again_and_again_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was called in every window: a year of days took 365 timeouts."""
+    archive = archive_of(ENVELOPES)
+    async with several(archive, refuse) as both:
+        absent = nobody()
+        enodes = [absent, *(server.enode for server in both)]
+        async with mailservers(enodes) as servers:
+            pages = await merge(servers, lower=NOW - 10 * 86400)
+            assert set(servers.failures) == {absent, both[1].enode}
+    assert envelopes_of(pages) == newest_first(ENVELOPES)
+    assert len({request.upper for request in both[0].requests}) == 10
+    assert len(both[1].requests) == MAX_FAILED_WINDOWS
+    assert len(caplog.records) == 2 * MAX_FAILED_WINDOWS
 
 
 @asynchronous

@@ -162,16 +162,23 @@ class MailPeer:
         cursor: bytes = b"",
         form: Form = Form.R3,
         keys: Sequence[Key] = (),
+        progress: HistoryProgress | None = None,
     ) -> AsyncGenerator[HistoryPage, None]:
-        """The same for `wanted`."""
+        """The same for `wanted`, a window of a longer history if that has a `progress`."""
         check_cursor(cursor, form)
         check_keys(keys)
-        return self._pages(wanted, cursor, form, keys)
+        progress = progress or HistoryProgress(wanted.limit, self.answer_timeout)
+        return self._pages(wanted, cursor, form, keys, progress)
 
     async def _pages(
-        self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
+        self,
+        wanted: Wanted,
+        cursor: bytes,
+        form: Form,
+        keys: Sequence[Key],
+        progress: HistoryProgress,
     ) -> AsyncGenerator[HistoryPage, None]:
-        progress = HistoryProgress(cursor, wanted.limit, self.answer_timeout)
+        progress.begin_window(cursor)
         while True:
             page = progress.take(*await self._timed_request(wanted, cursor, form, keys))
             yield page

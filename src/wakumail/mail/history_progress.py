@@ -42,11 +42,15 @@ class HistoryDisordered(WakumailError):
 
 
 class HistoryProgress:
-    """The envelopes and cursors that have come in one history, and the time that they took."""
+    """The envelopes and cursors that have come in one history, and the time that they took.
 
-    def __init__(self, cursor: bytes, limit: int, timeout: float) -> None:
+    A long history is asked for in windows of time, the newest first: all that is limited is limited
+    for all of them together.
+    """
+
+    def __init__(self, limit: int, timeout: float) -> None:
         self._seen: set[bytes] = set()
-        self._cursors = {cursor}
+        self._cursors: set[bytes] = set()
         self._least = min(limit, SHORT_PAGE)
         """Envelopes that make a page more than a short one."""
         self._timeout = timeout
@@ -55,6 +59,12 @@ class HistoryProgress:
         self._repeated = 0
         self._lost = 0.0
         """Seconds that pages took beyond what their envelopes account for."""
+        self._order = _Order()
+
+    def begin_window(self, cursor: bytes) -> None:
+        """Go on with the next window of time, or the first, at a cursor. AnswerTimeout."""
+        self._check_time()
+        self._cursors.add(cursor)
         self._order = _Order()
 
     def take(self, page: HistoryPage, seconds: float) -> HistoryPage:
@@ -69,7 +79,10 @@ class HistoryProgress:
         self._seen.update(envelope.hash for envelope in page.envelopes)
         size = sum(len(envelope.rlp) for envelope in page.envelopes)
         is_short = len(page.envelopes) < self._least and size < SHORT_BYTES
-        self._short = self._short + 1 if is_short else 0
+        if not is_short:
+            self._short = 0
+        elif page.cursor:  # else it is the last of its window, of which a good one may have few
+            self._short += 1
         self._repeated = 0 if page.envelopes or not page.repeated else self._repeated + 1
         allowed = self._timeout * (PAGE_SHARE + size / SHORT_BYTES)
         self._lost = max(0.0, self._lost + seconds - allowed)
@@ -84,11 +97,7 @@ class HistoryProgress:
                 f"{self._short} pages in a row with fewer than {self._least} new envelopes each, "
                 "and no end"
             )
-        if self._lost > MAX_TIMEOUTS * self._timeout:
-            raise AnswerTimeout(
-                f"its pages bring too little for the time that they take: {self._lost:.0f} s lost "
-                f"(timeout {self._timeout:g} s)"
-            )
+        self._check_time()
         if cursor in self._cursors:
             raise RequestRefused("the mailserver answered with a cursor that it was given")
         try:
@@ -98,6 +107,13 @@ class HistoryProgress:
         if len(self._cursors) >= MAX_REMEMBERED:
             self._cursors.clear()
         self._cursors.add(cursor)
+
+    def _check_time(self) -> None:
+        if self._lost > MAX_TIMEOUTS * self._timeout:
+            raise AnswerTimeout(
+                f"its pages bring too little for the time that they take: {self._lost:.0f} s lost "
+                f"(timeout {self._timeout:g} s)"
+            )
 
 
 class _Order:

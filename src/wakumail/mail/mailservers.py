@@ -19,6 +19,7 @@ from wakumail.devp2p.keys import PrivateKey
 from wakumail.errors import WakumailError, reason
 from wakumail.mail.answer import ANSWER_TIMEOUT, HistoryPage, Wanted, check_keys
 from wakumail.mail.client import MailPeer, check_node_key, password_key, target_of, unfit
+from wakumail.mail.history_progress import HistoryProgress
 from wakumail.mail.merged_history import MergedHistory, MergedPage
 from wakumail.mail.request import MAX_LIMIT, Form, check_cursor
 from wakumail.node.messages import Key
@@ -37,8 +38,14 @@ MAX_SEEN_HASHES = 1 << 20
 """Limits the hashes kept of a window, which are left out when the next mailserver sends them again.
 They take some 120 MB."""
 
+MAX_FAILED_WINDOWS = 3
+"""Limits the windows in a row in which a mailserver fails, until a merge leaves it out."""
+
 Failures = dict[Enode, Exception]
 """Mailservers that failed, with the error of each."""
+
+Progress = dict[Enode, HistoryProgress]
+"""The progress of each mailserver in one history."""
 
 
 class NoMailserver(WakumailError):
@@ -135,7 +142,8 @@ class Mailservers:
 
         Every page of each is asked for, `limit` envelopes at a time. An envelope comes once, with
         the mailservers that lack it, even if they are out of reach in another window. One that
-        fails has its next try in the next window. NoMailserver if all fail in one window.
+        fails has its next try in the next window, unless it has failed in MAX_FAILED_WINDOWS in a
+        row. NoMailserver if all fail in one window.
         """
         check_window(window)
         check_keys(keys)
@@ -145,10 +153,20 @@ class Mailservers:
     async def _merged_pages(
         self, whole: Wanted, form: Form, keys: Sequence[Key], window: int
     ) -> AsyncGenerator[MergedPage, None]:
+        progress: Progress = {}
+        failed = dict.fromkeys(self._enodes, 0)
         for lower, upper in windows(whole.lower, whole.upper, window):
-            failures: Failures = {}
+            failures: Failures = {
+                enode: self.failures[enode]
+                for enode, count in failed.items()
+                if count == MAX_FAILED_WINDOWS
+            }
             peers = await self._connect_all(failures)
-            merged = MergedHistory(peers, replace(whole, lower=lower, upper=upper), form)
+            merged = MergedHistory(
+                {peer: _progress(progress, peer, whole) for peer in peers},
+                replace(whole, lower=lower, upper=upper),
+                form,
+            )
             try:
                 async for page in merged.pages(keys, partial(self._note, failures=failures)):
                     yield page
@@ -158,26 +176,30 @@ class Mailservers:
             await _close(peer for peer in peers if peer.enode in failures)
             if len(failures) == len(self._enodes):
                 raise _verdict(failures)
+            for enode, count in failed.items():
+                failed[enode] = min(count + 1, MAX_FAILED_WINDOWS) if enode in failures else 0
 
     async def _connect_all(self, failures: Failures) -> list[MailPeer]:
-        """All mailservers that can be reached."""
+        """All mailservers that can be reached and have not failed."""
         async with self._dialing:
             await self._drop_gone()
-            absent = [enode for enode in self._enodes if enode not in self._peers]
+            wanted = [enode for enode in self._enodes if enode not in failures]
+            absent = [enode for enode in wanted if enode not in self._peers]
             dialed = await asyncio.gather(*(self._dial(enode, failures) for enode in absent))
             self._peers |= {peer.enode: peer for peer in dialed if peer is not None}
-            return [self._peers[enode] for enode in self._enodes if enode in self._peers]
+            return [self._peers[enode] for enode in wanted if enode in self._peers]
 
     async def _pages(
         self, whole: Wanted, cursor: bytes, form: Form, keys: Sequence[Key], window: int
     ) -> AsyncGenerator[HistoryPage, None]:
+        progress: Progress = {}
         for lower, upper in windows(whole.lower, whole.upper, window):
             wanted = replace(whole, lower=lower, upper=upper)
-            async for page in self._window(wanted, cursor, form, keys):
+            async for page in self._window(wanted, cursor, form, keys, progress):
                 yield page
 
     async def _window(
-        self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key]
+        self, wanted: Wanted, cursor: bytes, form: Form, keys: Sequence[Key], progress: Progress
     ) -> AsyncIterator[HistoryPage]:
         """The pages of one window. When a mailserver fails, the next is asked for all of it."""
         seen: set[bytes] = set()
@@ -185,7 +207,8 @@ class Mailservers:
         while True:
             peer = await self._connect(failures)
             try:
-                async for page in peer.pages(wanted, cursor, form, keys):
+                own = _progress(progress, peer, wanted)
+                async for page in peer.pages(wanted, cursor, form, keys, own):
                     page = page.without(seen)
                     if len(self._enodes) > 1 and len(seen) < MAX_SEEN_HASHES:
                         seen.update(envelope.hash for envelope in page.envelopes)
@@ -257,6 +280,12 @@ class Mailservers:
         failures[enode] = self.failures[enode] = error
         if len(self._enodes) > 1:
             log.warning("mailserver %s: %s", enode.address, failure(error))
+
+
+def _progress(progress: Progress, peer: MailPeer, wanted: Wanted) -> HistoryProgress:
+    if peer.enode not in progress:
+        progress[peer.enode] = HistoryProgress(wanted.limit, peer.answer_timeout)
+    return progress[peer.enode]
 
 
 def check_window(window: int) -> None:

@@ -1,14 +1,14 @@
 """One window of history from several mailservers, put together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from wakumail.devp2p.enode import Enode
 from wakumail.errors import WakumailError
 from wakumail.mail.answer import HistoryPage, Wanted
 from wakumail.mail.client import MailPeer
-from wakumail.mail.history_progress import HistoryDisordered
+from wakumail.mail.history_progress import HistoryDisordered, HistoryProgress
 from wakumail.mail.request import Form
 from wakumail.node.messages import Key, ReceivedMessage, open_envelopes
 from wakumail.waku.envelope import Envelope
@@ -30,12 +30,14 @@ class MergedPage:
 class _Source:
     """The history of one mailserver, page by page."""
 
-    def __init__(self, peer: MailPeer, wanted: Wanted, form: Form) -> None:
+    def __init__(
+        self, peer: MailPeer, wanted: Wanted, form: Form, progress: HistoryProgress
+    ) -> None:
         self.peer = peer
         self.behind = wanted.upper + 1
         """Everything created after this has come (Unix seconds); -1 once all has come."""
         self.failed: Exception | None = None
-        self._pages: AsyncIterator[HistoryPage] = peer.pages(wanted, b"", form)
+        self._pages: AsyncIterator[HistoryPage] = peer.pages(wanted, form=form, progress=progress)
 
     @property
     def live(self) -> bool:
@@ -70,8 +72,10 @@ class MergedHistory:
     is held at a time.
     """
 
-    def __init__(self, peers: Sequence[MailPeer], wanted: Wanted, form: Form) -> None:
-        self._sources = [_Source(peer, wanted, form) for peer in peers]
+    def __init__(
+        self, peers: Mapping[MailPeer, HistoryProgress], wanted: Wanted, form: Form
+    ) -> None:
+        self._sources = [_Source(peer, wanted, form, peers[peer]) for peer in peers]
         self._held: dict[bytes, Envelope] = {}
         """Envelopes that a mailserver may still send too."""
         self._holders: dict[bytes, set[Enode]] = {}
