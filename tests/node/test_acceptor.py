@@ -1,4 +1,4 @@
-"""A listening socket accepts callers only while they are wanted, and while there are sockets."""
+"""A listening socket accepts callers while there are sockets; those that wait take turns."""
 
 import asyncio
 import errno
@@ -53,22 +53,6 @@ def accepting(own: socket.socket, slots: int = 1000) -> Acceptor:
 
 
 @asynchronous
-async def test_takes_whom_it_is_wanted_to(own: Exhausted) -> None:
-    own.left = True
-    acceptor = accepting(own)
-    acceptor.want(False)
-    acceptor.want(False)
-    with closing(socket.create_connection(own.getsockname())):
-        await turns()
-        assert not Called.count
-        acceptor.want(True)
-        await eventually(lambda: Called.count == 1)
-    acceptor.close()
-    acceptor.want(True)
-    await acceptor.wait_closed()
-
-
-@asynchronous
 async def test_closing_waits_for_who_was_taken(own: Exhausted) -> None:
     own.left = True
     acceptor = accepting(own)
@@ -96,36 +80,24 @@ async def test_goes_on_when_there_are_sockets_again(
 
 
 @asynchronous
-async def test_to_be_wanted_makes_no_sockets(
+async def test_callers_that_leave_make_no_sockets(
     own: Exhausted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next attempt comes after RETRY_INTERVAL, however often callers are wanted again."""
+    """The next attempt comes after RETRY_INTERVAL, whatever happens to those that are parked."""
     monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 3600.0)
-    acceptor = accepting(own)
+    own.left = True
+    sockets, acceptor = await parked(own, 2)
+    own.left = False
     with closing(socket.create_connection(own.getsockname())):
         await eventually(lambda: bool(caplog.records))
-        for more in (True, False, True):
-            acceptor.want(more)
-            await turns()
+        acceptor._has_slot = lambda host: True
+        acceptor.begin_parked()
+        await eventually(lambda: Called.count == 2)
+        await turns()
     acceptor.close()
     assert len(caplog.records) == 1
-
-
-@asynchronous
-async def test_that_there_are_sockets_makes_nobody_wanted(
-    own: Exhausted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wakumail.node.acceptor.RETRY_INTERVAL", 0.0)
-    acceptor = accepting(own)
-    acceptor._accept()
-    own.left = True
-    acceptor.want(False)
-    with closing(socket.create_connection(own.getsockname())):
-        await turns()
-        assert not Called.count
-        acceptor.want(True)
-        await eventually(lambda: Called.count == 1)
-    acceptor.close()
+    for caller in sockets:
+        caller.close()
 
 
 async def parked(own: socket.socket, callers: int) -> tuple[list[socket.socket], Acceptor]:
@@ -143,17 +115,75 @@ async def test_who_waits_for_a_slot_begins_when_there_is_one(own: Exhausted) -> 
     own.left = True
     sockets, acceptor = await parked(own, 3)
     assert not Called.count
-    acceptor.begin_parked("127.0.0.1")
+    acceptor.begin_parked()
+    await turns()
     assert acceptor._parked_count == 3
-    acceptor._has_slot = lambda host: True
-    acceptor.begin_parked("192.0.2.1")
-    assert acceptor._parked_count == 3
-    for _ in range(2):
-        acceptor.begin_parked("127.0.0.1")
+    acceptor._has_slot = lambda host: Called.count < 2
+    acceptor.begin_parked()
     await eventually(lambda: Called.count == 2)
+    await turns()
+    assert acceptor._parked_count == 1
     acceptor.close()
     assert sockets[2].recv(1) == b"", "its socket is closed"
     await acceptor.wait_closed()
+    for caller in sockets:
+        caller.close()
+
+
+@asynchronous
+async def test_hosts_that_wait_take_turns(own: Exhausted) -> None:
+    """A newcomer is behind one caller of each host that waits, and not behind all of them."""
+    own.left = True
+    slots, order = 0, list[str]()
+
+    def has_slot(host: str) -> bool:
+        return len(order) < slots
+
+    acceptor = Acceptor(own, Called, has_slot, lambda: None)
+
+    def note(taken: socket.socket) -> None:
+        with closing(taken):
+            order.append(taken.getpeername()[0])
+
+    acceptor._begin = note  # type: ignore[method-assign]
+    sockets = []
+    for number, host in enumerate([*[1] * 4, *[2] * 4, 3], 1):
+        caller = socket.create_connection(own.getsockname(), source_address=(f"127.0.0.{host}", 0))
+        sockets.append(caller)
+        await eventually(lambda: acceptor._parked_count == number)  # noqa: B023
+    while acceptor._parked_count:
+        slots = len(order) + 1
+        acceptor.begin_parked()
+        await eventually(lambda: len(order) >= slots)  # noqa: B023
+    assert [int(host[-1]) for host in order] == [1, 2, 3, 1, 2, 1, 2, 1, 2]
+    acceptor.close()
+    for caller in sockets:
+        caller.close()
+
+
+@asynchronous
+async def test_when_each_that_waits_is_of_another_host_the_next_wait_in_the_backlog(
+    own: Exhausted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is closed for a newcomer, and none is forgotten."""
+    monkeypatch.setattr("wakumail.node.acceptor.MAX_PARKED", 3)
+    own.left = True
+    slots = 0
+    acceptor = Acceptor(own, Called, lambda host: Called.count < slots, pytest.fail)
+    sockets = [
+        socket.create_connection(own.getsockname(), source_address=(f"127.0.0.{number}", 0))
+        for number in range(1, 7)
+    ]
+    await eventually(lambda: acceptor._parked_count == 3)
+    await turns()
+    assert acceptor._parked_count == 3
+    slots = 4
+    acceptor.begin_parked()
+    await eventually(lambda: Called.count >= 4)
+    slots = 6
+    acceptor.begin_parked()
+    await eventually(lambda: Called.count == 6)
+    acceptor.close()
     for caller in sockets:
         caller.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -189,7 +190,7 @@ async def greeted(puppets: list[Puppet]) -> None:
 
 @asynchronous
 async def test_a_storm_starves_nobody(tmp_path: Path, door: Door) -> None:
-    """Callers wait, in the backlog of the system if they are many."""
+    """Callers that are many are parked."""
     door.open()
     async with mailserver(tmp_path) as (server, enode):
         served = await Served.connect(enode)
@@ -288,21 +289,52 @@ async def test_a_host_has_room_while_few_of_its_steps_wait(door: Door) -> None:
 
 
 @asynchronous
-async def test_while_many_hosts_wait_each_has_room_for_one_step(door: Door) -> None:
-    """So some host has none that waits soon, and the door opens again."""
+async def test_while_many_hosts_wait_no_more_begin(door: Door) -> None:
     hosts = [f"198.51.100.{number}" for number in range(MAX_STEPS_AHEAD + MAX_HOSTS_WAITING)]
     node, links, _ = opened(hosts, max_handshakes=len(hosts))
     thread = node.handshake_thread
     for link in links[:-1]:
         call(node, link)
     assert thread.has_room(hosts[-2])
+    assert thread.has_room("192.0.2.2")
     call(node, links[-1])
     assert not thread.has_room(hosts[-2])
-    assert thread.has_room("192.0.2.2")
+    assert not thread.has_room("192.0.2.2")
     door.open()
     await eventually(lambda: not thread._computing)
     for link in links:
         link.connection_lost(None)
+
+
+@asynchronous
+async def test_a_hundred_hosts_shut_the_door_on_nobody(tmp_path: Path, door: Door) -> None:
+    """A caller of another host has its turn after one of each of them, not after all of all."""
+    hosts, calls = 100, 4
+    async with mailserver(tmp_path) as (server, enode):
+        crowd = [
+            await Puppet.dial(enode, source=f"127.0.1.{1 + number % hosts}")
+            for number in range(hosts * calls)
+        ]
+        (acceptor,) = server.node._acceptors
+        await eventually(lambda: acceptor._parked_count >= (hosts - MAX_HOSTS_WAITING) * calls)
+        before = server.counters["connections_accepted"]
+        other = await Puppet.dial(enode, source="127.0.0.99")
+        await eventually(lambda: "127.0.0.99" in acceptor._parked)
+        ahead = list(acceptor._parked).index("127.0.0.99")
+        assert ahead <= hosts
+        taken: list[int] = []
+        begin = acceptor._begin
+
+        def note(own: socket.socket) -> None:
+            taken.append(own.getpeername()[0] == "127.0.0.99")
+            begin(own)
+
+        acceptor._begin = note  # type: ignore[method-assign]
+        door.open()
+        await greeted([other, *crowd])
+        assert taken.index(True) <= ahead
+        assert server.counters["connections_accepted"] == before + len(taken)
+        assert server.counters["connections_crowded_out"] == 0
 
 
 @asynchronous

@@ -1,8 +1,9 @@
 """A listening socket that accepts connections no faster than the node can handle them.
 
-The server of an event loop accepts all at once. Here callers that have to wait do so in the
-system's backlog: they cost no memory, no timeout runs for them, and they crowd nobody out. A host
-with many handshakes in progress does not hold up the others behind it: its sockets are parked.
+The server of an event loop accepts all at once. Here callers that have to wait are parked: they
+are not read, no timeout runs for them, and hosts take turns, so that one with many callers holds up
+no other. When each of MAX_PARKED hosts has a caller that waits, further ones do so in the system's
+backlog.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import islice
 
 from wakumail.waku.rate_limits import host_of
 
@@ -24,7 +26,7 @@ MAX_ACCEPTS = 8
 and callers do not have to wait one long round each."""
 
 MAX_PARKED = 1024
-"""Accepted sockets that may wait for a handshake slot of their host. They are not read."""
+"""Accepted sockets that may wait for their handshakes. They are not read."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts while the system has no more sockets."""
@@ -45,7 +47,7 @@ class Acceptor:
     ) -> None:
         """`own` listens already and is closed here. `protocol` is called for each connection.
 
-        `has_slot` tells if one of a host may begin; if not, it is parked until `begin_parked`.
+        `has_slot` tells if one of a host may begin; if not, it is parked until a `begin_parked`.
         `on_crowded_out` is called for each parked socket that is closed, as the newest of the host
         that has the most, when MAX_PARKED are or the descriptors below `max_descriptor` are used
         up. `on_no_files` is called for each caller that is closed because none is parked then.
@@ -58,33 +60,43 @@ class Acceptor:
         self._max_descriptor = max_descriptor
         self._on_no_files = on_no_files
         self._parked: dict[str, deque[socket.socket]] = {}
+        """By host; the next is the turn of the first."""
         self._parked_count = 0
         self._loop = asyncio.get_running_loop()
         self._taking: set[asyncio.Task[None]] = set()
-        self._wanted = True
+        self._begin_planned = False
+        self._closed = False
         self._exhausted = False
         """True if the system had no more sockets at the last attempt."""
         self._watching = False
         self._watch()
 
-    def want(self, more: bool) -> None:
-        """Accept more connections from now on, or none."""
-        self._wanted = more
-        self._watch()
-
     def close(self) -> None:
         """Close the listening socket, and those that are parked."""
-        self.want(False)
+        self._closed = True
+        self._watch()
         self._socket.close()
         while self._parked:
             for parked in self._parked.popitem()[1]:
                 parked.close()
         self._parked_count = 0
 
-    def begin_parked(self, host: str) -> None:
-        """Begin with the oldest parked connection of a host, if there is one."""
-        if host in self._parked and self._has_slot(host):
-            self._begin(host, self._unpark(host, newest=False))
+    def begin_parked(self) -> None:
+        """Begin, in this round of the loop or the next, with parked connections that may.
+
+        Of each host it is the oldest, and its others are behind those of the other hosts then.
+        """
+        if self._parked and not self._begin_planned:
+            self._begin_planned = True
+            self._loop.call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        self._begin_planned = False
+        may = islice(filter(self._has_slot, self._parked), MAX_ACCEPTS)
+        for host in tuple(may):
+            self._begin(self._unpark(host, newest=False))
+            if (others := self._parked.pop(host, None)) is not None:
+                self._parked[host] = others
 
     async def wait_closed(self) -> None:
         """Wait until each accepted connection has its protocol."""
@@ -116,16 +128,18 @@ class Acceptor:
             return
         taken.setblocking(False)
         host = host_of(str(address[0]).removeprefix("::ffff:")) if address else ""
-        if self._has_slot(host):
-            self._begin(host, taken)
-        else:
+        if not self._parked and self._has_slot(host):
+            self._begin(taken)
+        else:  # behind those that wait, though there may be a slot for it
             self._park(host, taken)
+            self.begin_parked()
 
     def _park(self, host: str, taken: socket.socket) -> None:
         self._parked.setdefault(host, deque()).append(taken)
         self._parked_count += 1
         if self._parked_count > MAX_PARKED:
             self._crowd_out()
+        self._watch()
 
     def _crowd_out(self) -> None:
         """Close the newest parked socket of the host that has the most."""
@@ -148,12 +162,17 @@ class Acceptor:
         self._parked_count -= 1
         if not sockets:
             del self._parked[host]
+            self._watch()
         return taken
 
-    def _begin(self, host: str, taken: socket.socket) -> None:
-        task = self._loop.create_task(self._connect(host, taken))
+    def _begin(self, taken: socket.socket) -> None:
+        task = self._loop.create_task(self._connect(taken))
         self._taking.add(task)
-        task.add_done_callback(self._taking.discard)
+        task.add_done_callback(self._begun)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._taking.discard(task)
+        self.begin_parked()  # now that this one counts among the handshakes, or has left
 
     def _retry(self) -> None:
         self._exhausted = False
@@ -161,7 +180,8 @@ class Acceptor:
 
     def _watch(self) -> None:
         """Watch the socket for callers, or leave them in the backlog."""
-        watching = self._wanted and not self._exhausted and self._socket.fileno() >= 0
+        is_full = len(self._parked) >= MAX_PARKED
+        watching = not (self._closed or self._exhausted or is_full)
         if watching == self._watching:
             return
         self._watching = watching
@@ -170,11 +190,9 @@ class Acceptor:
         else:
             self._loop.remove_reader(self._socket)
 
-    async def _connect(self, host: str, taken: socket.socket) -> None:
-        try:
+    async def _connect(self, taken: socket.socket) -> None:
+        with suppress(OSError):  # the caller has left again
             await self._loop.connect_accepted_socket(self._protocol, taken)
-        except OSError:  # the caller has left again: its turn goes to the next
-            self.begin_parked(host)
 
 
 async def open_listeners(host: str, port: int) -> list[socket.socket]:

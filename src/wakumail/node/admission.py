@@ -52,8 +52,8 @@ class Admission:
         """Node ids of peers that are admitted even above `maxpeers`, and may send p2p messages."""
         self.syncing: set[bytes] = set()
         """Node ids of the peers that are offered to sync, once they connect anew."""
-        self.on_handshake_slot: Callable[[str], None] = lambda host: None
-        """Called with a host when a handshake of it has ended."""
+        self.on_handshake_slot: Callable[[], None] = lambda: None
+        """Called when a handshake has ended."""
         self.config = config
         self._counters = counters
         self._roster = config.roster or OwnRoster()
@@ -109,7 +109,7 @@ class Admission:
             self._handshakes -= 1
             if not others:
                 del self._handshaking[link.host]
-            self.on_handshake_slot(link.host)
+            self.on_handshake_slot()
 
     def has_handshake_slot(self, host: str) -> bool:
         """True if one more caller of a host may begin a handshake."""

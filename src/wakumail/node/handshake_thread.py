@@ -3,6 +3,7 @@
 However many peers call at once, the loop only handles the steps that the thread has finished. A
 storm of calls goes on at the pace of the thread, and connected peers are served in between. Hosts
 take turns: a host that calls often makes no other wait for longer than one of its handshakes takes.
+The callers of hosts for which there is no room are parked (acceptor.py).
 """
 
 import asyncio
@@ -21,19 +22,15 @@ MAX_STEPS_OF_HOST = 8
 """Waiting handshake steps of one host at which no more of its callers begin."""
 
 MAX_HOSTS_WAITING = 64
-"""Hosts with waiting handshake steps at which no more connections are accepted. A round of turns
-takes some 40 ms of the thread then."""
+"""Hosts with waiting handshake steps at which no more callers begin. A round of turns takes some
+40 ms of the thread then."""
 
 
 class HandshakeThread:
     """Computes the handshake steps of links. Those of one host are computed in their order."""
 
-    def __init__(self, on_room: Callable[[bool], None], on_taken: Callable[[str], None]) -> None:
-        """`on_room` is called with True if fewer than MAX_HOSTS_WAITING wait, else with False.
-
-        `on_taken` is called with the host of each step that waits no more.
-        """
-        self._on_room = on_room
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        """`on_taken` is called for each step that waits no more."""
         self._on_taken = on_taken
         self._thread = Threads(1, "handshakes")
         self._waiting: dict[str, dict[Link, HandshakeStep]] = {}
@@ -46,13 +43,13 @@ class HandshakeThread:
         self._begin()
 
     def has_room(self, host: str) -> bool:
-        """True if one more caller of a host may begin.
+        """True if one more caller of a host may begin."""
+        return not self.is_full and len(self._waiting.get(host, ())) < MAX_STEPS_OF_HOST
 
-        While MAX_HOSTS_WAITING wait, each has room for one step: else none of them would ever run
-        out of steps, and no further host would have a turn.
-        """
-        most = MAX_STEPS_OF_HOST if len(self._waiting) < MAX_HOSTS_WAITING else 1
-        return len(self._waiting.get(host, ())) < most
+    @property
+    def is_full(self) -> bool:
+        """True if no caller of any host may begin."""
+        return len(self._waiting) >= MAX_HOSTS_WAITING
 
     def remove(self, link: Link) -> None:
         """Drop the waiting step of a link that has ended."""
@@ -74,7 +71,6 @@ class HandshakeThread:
             self._computing += 1
             future = self._thread.run(step.compute)
             future.add_done_callback(partial(self._computed, link))
-        self._on_room(len(self._waiting) < MAX_HOSTS_WAITING)
 
     def _take(self, link: Link) -> HandshakeStep:
         """Take the waiting step of a link out."""
@@ -82,7 +78,7 @@ class HandshakeThread:
         step = steps.pop(link)
         if not steps:
             del self._waiting[link.host]
-        self._on_taken(link.host)
+        self._on_taken()
         return step
 
     def _computed(self, link: Link, future: asyncio.Future[StepResult]) -> None:

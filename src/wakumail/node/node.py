@@ -88,7 +88,7 @@ class Node:
         self.encryption_thread = EncryptionThread()
         self._connection = replace(config.connection, reserved={SYNC: self.admission.syncing})
         self._sockets: set[Link] = set()
-        self.handshake_thread = HandshakeThread(self._welcome, self._begin_parked)
+        self.handshake_thread = HandshakeThread(self._begin_parked)
         self.turns = Turns()
         self.memory = Memory(self._sockets)
         self._paused: dict[Link, None] = {}
@@ -133,19 +133,15 @@ class Node:
             self._connection = replace(self._connection, port=port)
         return self.listening
 
-    def _welcome(self, has_room: bool) -> None:
-        """Accept more connections, or leave them in the backlog."""
-        for acceptor in self._acceptors:
-            acceptor.want(has_room)
-
     def _has_slot(self, host: str) -> bool:
         """True if one more caller of a host may begin its handshake."""
         return self.admission.has_handshake_slot(host) and self.handshake_thread.has_room(host)
 
-    def _begin_parked(self, host: str) -> None:
-        """Let a caller begin its handshake that waits for others of its host."""
-        for acceptor in self._acceptors:
-            acceptor.begin_parked(host)
+    def _begin_parked(self) -> None:
+        """Let callers begin their handshakes that wait for others."""
+        if not self.handshake_thread.is_full:
+            for acceptor in self._acceptors:
+                acceptor.begin_parked()
 
     async def dial(self, enode: Enode) -> Link:
         """Connect to `enode`, until the link is ready. OSError or PeerGone when that fails."""
