@@ -39,6 +39,9 @@ IDLE = 200
 OTHER_HOST = "127.0.0.2"
 """The address of clients while another host attacks."""
 
+MANY_HOSTS = [f"127.0.1.{number}" for number in range(1, 101)]
+"""The addresses of attackers that have many."""
+
 Attempt = Callable[[MeteredServer, keys.PrivateKey], None]
 """One attempt of a client, with its node key, or one blow of an attacker who knows its node id.
 
@@ -165,6 +168,23 @@ def call_often(server: MeteredServer, owner: keys.PrivateKey) -> None:
             caller.dial()
 
 
+def call_from_many_hosts(server: MeteredServer, owner: keys.PrivateKey) -> None:
+    """A caller of each of many hosts, whose handshakes the server has to compute."""
+    remote = keys.public_key(server.enode.node_id)
+    auth = Initiator(keys.generate(os.urandom), remote, os.urandom).auth
+    with ExitStack() as stack:
+        callers = []
+        for host in MANY_HOSTS:
+            caller = stack.enter_context(socket.socket())
+            caller.settimeout(CALL_TIMEOUT)
+            caller.bind((host, 0))
+            caller.connect((server.enode.host, server.enode.port))
+            caller.sendall(auth)
+            callers.append(caller)
+        for caller in callers:
+            caller.recv(1)
+
+
 def ask_for_much(server: MeteredServer, owner: keys.PrivateKey) -> None:
     """The requests that cost most, as many as wait."""
     with contextlib.closing(server.connect()) as peer:
@@ -225,6 +245,7 @@ ATTACKS = (
     Attack("forged claims to the id of a node", claim_by_forgery, get_in),
     Attack("replayed claims to the id of a node", claim_by_replay, get_in),
     Attack("callers without end", call_often, get_in),
+    Attack("callers of a hundred hosts", call_from_many_hosts, get_in),
     Attack("requests that cost most", ask_for_much, get_history),
     Attack("requests that inflate", inflate, get_history),
     Attack("idle connections to all doors", be_idle, operate),
